@@ -1,0 +1,26 @@
+//! What the engine runs: the contracts that sources, operators, partitioners, sinks, stores and clocks fulfil.
+
+mod batch;
+mod clock;
+mod operator;
+mod partitioner;
+mod probe;
+mod sink;
+mod snapshot;
+mod source;
+mod store;
+
+pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch};
+pub use clock::{Clock, Sleep};
+pub use operator::{BatchOperator, Output, Progress, RunBudget};
+pub use partitioner::Partitioner;
+pub use probe::{Probe, Step};
+pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter};
+pub use snapshot::{RestoredSection, RestoredState, SnapshotWriter, StateError};
+pub use source::{
+    Boundedness, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition, Threading,
+};
+pub use store::{
+    CHUNK_BYTES_MAX, Chunk, ChunkAddress, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StateScope,
+    StoreOpening, checksum,
+};

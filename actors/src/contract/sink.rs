@@ -1,0 +1,223 @@
+//! The contract of a sink: two-phase commit with the checkpoint.
+//!
+//! Follows Flink's `TwoPhaseCommittingSink` (FLIP-143, FLIP-191) with one difference: committables never leave the
+//! subtask, so there is no separate committer.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Clock, Threading};
+use crate::protocol::{CheckpointId, Execution, Fault, OperatorId};
+
+/// What a sink promises about its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkGuarantee {
+    /// Each result appears at least once: writes take effect at once.
+    AtLeastOnce,
+    /// Each result appears exactly once, after the checkpoint that covers it: writes take effect at commit.
+    ExactlyOnce,
+}
+
+/// Something prepared and not known to be committed, part of the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingCommit {
+    /// The checkpoint for which it was prepared.
+    pub checkpoint: CheckpointId,
+    /// What to commit, in the sink's own encoding.
+    pub data: Vec<u8>,
+}
+
+/// What a sink gets back at a start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkRestore {
+    /// The checkpoint restored; `None` at a start from the beginning.
+    pub checkpoint: Option<CheckpointId>,
+    /// Pending commits that this subtask must settle in `open`, before the first record.
+    pub pending: Vec<PendingCommit>,
+    /// Pending commits that other subtasks settle at this moment: not to be taken for left-overs.
+    pub pending_elsewhere: Vec<PendingCommit>,
+    /// Completed checkpoints that were abandoned in favour of an older one: whatever was published for them must be
+    /// withdrawn. Every subtask gets the list; withdrawing twice must be harmless.
+    pub withdraw: Vec<CheckpointId>,
+}
+
+/// What a sink sees of the job.
+#[derive(Clone)]
+pub struct SinkContext {
+    /// The job.
+    pub job: Arc<str>,
+    /// The sink's id.
+    pub operator: OperatorId,
+    /// Index of this subtask.
+    pub subtask_index: u32,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// Incarnation, region and attempt: together unique for each opening of this subtask.
+    pub execution: Execution,
+    /// The job's clock.
+    pub clock: Arc<dyn Clock>,
+    /// True once the engine has given this attempt up. Checked by the engine before every call; a sink that does
+    /// several outside effects in one call checks it before each.
+    pub fenced: Fence,
+}
+
+/// A flag that an attempt reads before any outside effect; raised when the attempt has been replaced.
+#[derive(Clone, Debug, Default)]
+pub struct Fence(Arc<std::sync::atomic::AtomicBool>);
+
+impl Fence {
+    /// Whether the attempt has been replaced.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// Shuts the attempt out.
+    pub fn raise(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
+    }
+}
+
+/// An output: one description per job, from which each subtask of each attempt opens a writer.
+pub trait Sink: Send + Sync + 'static {
+    /// Its records.
+    type Item: Send + 'static;
+
+    /// What it promises.
+    fn guarantee(&self) -> SinkGuarantee {
+        SinkGuarantee::AtLeastOnce
+    }
+
+    /// Whether `open` honours [`SinkRestore::withdraw`], so that a job may fall back to an older checkpoint when the
+    /// newest is damaged.
+    fn can_withdraw(&self) -> bool {
+        false
+    }
+
+    /// Where its writers' calls are made; [`open`](Self::open) included.
+    fn threading(&self) -> Threading {
+        Threading::Inline
+    }
+
+    /// Opens the writer of one subtask: first withdraws, then settles `restored.pending`, then removes left-overs of
+    /// earlier attempts, and only then returns.
+    ///
+    /// # Errors
+    /// [`SinkError`]; fails the attempt, finally unless [`SinkError::is_retryable`].
+    fn open(
+        &self,
+        cx: &SinkContext,
+        restored: SinkRestore,
+    ) -> Result<Box<dyn SinkWriter<Item = Self::Item>>, SinkError>;
+}
+
+/// Writes the records of one subtask.
+pub trait SinkWriter: Send + 'static {
+    /// Its records.
+    type Item;
+
+    /// Takes all records, in order; leaves the batch empty.
+    ///
+    /// # Errors
+    /// [`SinkError`]: fails the attempt.
+    fn write(&mut self, batch: &mut Batch<Self::Item>) -> Result<(), SinkError>;
+
+    /// No more input is at hand: a good moment to hand buffers on.
+    ///
+    /// # Errors
+    /// [`SinkError`]: fails the attempt.
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Everything written so far belongs to `checkpoint` or an earlier one. Makes durable all that committing it needs,
+    /// and answers *everything* that is prepared and not committed, of this and of earlier checkpoints. What was
+    /// prepared for a checkpoint that was aborted is thus carried by the next.
+    ///
+    /// # Errors
+    /// [`SinkError`]: declines the checkpoint if retryable, else fails the attempt.
+    fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Vec<PendingCommit>, SinkError>;
+
+    /// `up_to` is complete: publishes everything prepared for it and for earlier ones. Idempotent. Notifications may be
+    /// lost or skip: each covers all before it.
+    ///
+    /// # Errors
+    /// [`SinkError`]: retried, then fails the attempt; the pending list is kept.
+    fn commit(&mut self, up_to: CheckpointId) -> Result<(), SinkError>;
+}
+
+/// Why a sink failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// Writing failed.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A record cannot be encoded.
+    #[error("cannot encode a record: {reason}")]
+    Encode {
+        /// What the encoder said.
+        reason: String,
+    },
+    /// A prepared file has disappeared and is not known to be committed.
+    #[error(
+        "{path} was prepared for checkpoint {checkpoint} and is gone, and nothing shows that it was committed: output is lost; restore the file, or start from an older checkpoint", path = path.display()
+    )]
+    PendingLost {
+        /// The file.
+        path: PathBuf,
+        /// Its checkpoint.
+        checkpoint: CheckpointId,
+    },
+    /// A file to be created exists with other content.
+    #[error("{path} exists with other content and is not replaced; use an output directory of the job's own", path = path.display())]
+    Occupied {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A pending commit of the snapshot does not decode.
+    #[error("a pending commit of checkpoint {checkpoint} does not decode: {reason}")]
+    Pending {
+        /// Its checkpoint.
+        checkpoint: CheckpointId,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The attempt was replaced while the call ran; nothing more was done.
+    #[error("this attempt was replaced by a newer one")]
+    Fenced,
+    /// The sink is configured wrongly.
+    #[error("sink configuration: {reason}")]
+    Configuration {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something else.
+    #[error(transparent)]
+    Other(Box<dyn StdError + Send + Sync>),
+}
+
+impl SinkError {
+    /// Whether doing the same again may succeed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Other(_))
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Encode { .. } | Self::Configuration { .. } => Fault::User,
+            Self::Pending { .. } | Self::Fenced => Fault::Internal,
+            _ => Fault::External,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The contract of a source: replayable splits, read in batches.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Clock};
+use crate::protocol::{Fault, OperatorId};
+
+/// Whether a source ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boundedness {
+    /// It ends.
+    Bounded,
+    /// It goes on until the job is cancelled, drained or finished.
+    Unbounded,
+}
+
+/// Where a connector's calls are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threading {
+    /// On the task's arbiter: calls must not block, nor take longer than about 200 us.
+    Inline,
+    /// On a thread of the connector's own: calls may block on files, devices or services.
+    Blocking,
+}
+
+/// How far one split has been read. What `position` means is the source's business; it must be enough to read on after
+/// exactly the records that were handed out before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitPosition {
+    /// The split: unique in the source, stable over restarts.
+    pub split: String,
+    /// The position, in the source's own encoding.
+    pub position: Vec<u8>,
+}
+
+/// What a source sees of the job.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// The job.
+    pub job: Arc<str>,
+    /// The source's id.
+    pub operator: OperatorId,
+    /// Index of this subtask.
+    pub subtask_index: u32,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// The job's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Prompts another read after [`ReadStatus::Idle`].
+    pub waker: SourceWaker,
+}
+
+impl SourceContext {
+    /// Whether this subtask reads the split: xxh3 of its id modulo the parallelism. Every split has exactly one owner,
+    /// at every parallelism.
+    pub fn owns(&self, split: &str) -> bool {
+        super::checksum(split.as_bytes()) % u64::from(self.parallelism) == u64::from(self.subtask_index)
+    }
+}
+
+/// Prompts a source task to read again. Clones are one waker; waking an ended task does nothing.
+#[derive(Clone)]
+pub struct SourceWaker(Arc<dyn Fn() + Send + Sync>);
+
+impl SourceWaker {
+    /// A waker that calls `wake`.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Prompts a read. Any thread; never blocks.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadStatus {
+    /// Read again at once.
+    More,
+    /// Nothing now: read again after the delay or when woken, whichever is first. Without a delay only when woken.
+    Idle {
+        /// The delay.
+        retry_after: Option<Duration>,
+    },
+    /// Every split is exhausted. The reader is not read again, but asked for its positions to the end of the job.
+    End,
+}
+
+/// A replayable input: one description per job, from which each subtask of each attempt opens a reader.
+///
+/// A source owns no state but positions. It promises to hand out the same records in the same order when read again
+/// from a position; the engine promises that positions and the state of the job are of one moment.
+///
+/// ```
+/// use millstream_actors::contract::*;
+///
+/// /// Counts up to a limit, on one subtask.
+/// struct Counter(u64);
+///
+/// struct CounterReader { next: Option<u64>, end: u64 }
+///
+/// impl Source for Counter {
+///     type Item = u64;
+///
+///     fn open(
+///         &self,
+///         cx: &SourceContext,
+///         restored: Option<Vec<SplitPosition>>,
+///     ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
+///         let start = restored.into_iter().flatten().find(|split| split.split == "counter");
+///         let next = match start {
+///             Some(split) => split.position.try_into().map(u64::from_le_bytes).map_err(|bytes| {
+///                 SourceError::Position { split: "counter".into(), reason: format!("{bytes:?} is no counter") }
+///             })?,
+///             None => 0,
+///         };
+///         Ok(Box::new(CounterReader { next: cx.owns("counter").then_some(next), end: self.0 }))
+///     }
+/// }
+///
+/// impl SourceReader for CounterReader {
+///     type Item = u64;
+///
+///     fn read(&mut self, batch: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
+///         let Some(next) = &mut self.next else { return Ok(ReadStatus::End) };
+///         while *next < self.end && !batch.is_full() {
+///             batch.push(*next, 0);
+///             *next += 1;
+///         }
+///         Ok(if *next < self.end { ReadStatus::More } else { ReadStatus::End })
+///     }
+///
+///     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
+///         if let Some(next) = self.next {
+///             moved.push(SplitPosition { split: "counter".into(), position: next.to_le_bytes().into() });
+///         }
+///     }
+/// }
+/// ```
+pub trait Source: Send + Sync + 'static {
+    /// Its records.
+    type Item: Send + 'static;
+
+    /// Whether it ends by itself.
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::Bounded
+    }
+
+    /// Where its readers' calls are made; [`open`](Self::open) included.
+    fn threading(&self) -> Threading {
+        Threading::Inline
+    }
+
+    /// Opens the reader of one subtask. `restored` holds the positions of *all* splits of the source, of whatever
+    /// parallelism wrote them: the subtask takes those it [owns](SourceContext::owns). `None` is a start from the
+    /// beginning.
+    ///
+    /// # Errors
+    /// [`SourceError`]; fails the attempt.
+    fn open(
+        &self,
+        cx: &SourceContext,
+        restored: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = Self::Item>>, SourceError>;
+}
+
+/// Reads the splits of one subtask.
+pub trait SourceReader: Send + 'static {
+    /// Its records.
+    type Item;
+
+    /// Appends records to `batch` until it [is full](Batch::is_full) or no more are at hand. Counts their payload bytes
+    /// where they are known. Records appended before an error or an `Idle` count as read.
+    ///
+    /// # Errors
+    /// [`SourceError`]: fails the attempt.
+    fn read(&mut self, batch: &mut Batch<Self::Item>) -> Result<ReadStatus, SourceError>;
+
+    /// Appends the position of each owned split that has moved since the last call (all of them in the first), as of
+    /// the last record appended by [`read`](Self::read). Called between reads.
+    fn report_positions(&mut self, moved: &mut Vec<SplitPosition>);
+}
+
+/// Why a source failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// Reading failed.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A record does not parse.
+    #[error("{path}:{line}:{column}: malformed record: {reason}; mend the input, or set on_malformed(Skip | SideOutput)", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// Column in bytes, from 1.
+        column: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The input is configured wrongly: nothing matches, a bad pattern.
+    #[error("source configuration: {reason}")]
+    Configuration {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A restored position does not fit the input.
+    #[error("split '{split}': cannot read on from the restored position: {reason}")]
+    Position {
+        /// The split.
+        split: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something else.
+    #[error(transparent)]
+    Other(Box<dyn StdError + Send + Sync>),
+}
+
+impl SourceError {
+    /// Whether doing the same again may succeed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Other(_))
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Configuration { .. } => Fault::User,
+            _ => Fault::External,
+        }
+    }
+}

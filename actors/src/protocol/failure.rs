@@ -1,0 +1,197 @@
+//! Failures, as data.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use super::SubtaskId;
+use crate::contract::{SinkError, SnapshotError, SourceError, StateError};
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The user's code or configuration.
+    User,
+    /// Something outside: a file, a disk, a service.
+    External,
+    /// The engine: a bug.
+    Internal,
+}
+
+/// Which actor of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ActorName {
+    /// A source, operator or sink task.
+    Subtask {
+        /// Which.
+        subtask: SubtaskId,
+        /// The task's name.
+        task: Arc<str>,
+        /// The task's parallelism.
+        parallelism: u32,
+    },
+    /// The checkpoint coordinator.
+    Coordinator,
+    /// The snapshot writer.
+    Writer,
+    /// The supervisor of a region.
+    RegionSupervisor(super::RegionId),
+    /// The root.
+    JobSupervisor,
+}
+
+impl fmt::Display for ActorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subtask { subtask, task, parallelism } => {
+                write!(f, "task={task} subtask={}/{parallelism}", subtask.index + 1)
+            }
+            Self::Coordinator => f.write_str("actor=coordinator"),
+            Self::Writer => f.write_str("actor=writer"),
+            Self::RegionSupervisor(region) => write!(f, "actor=region-supervisor region={region}"),
+            Self::JobSupervisor => f.write_str("actor=job-supervisor"),
+        }
+    }
+}
+
+/// What is known of a panic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PanicReport {
+    /// The panic's message.
+    pub message: String,
+    /// `file:line`, where known.
+    pub location: Option<String>,
+    /// The thread.
+    pub thread: String,
+}
+
+impl fmt::Display for PanicReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}'", self.message)?;
+        if let Some(location) = &self.location {
+            write!(f, " ({location})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a task failed without panicking.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The source.
+    #[error("source: {0}")]
+    Source(Arc<SourceError>),
+    /// The sink.
+    #[error("sink: {0}")]
+    Sink(Arc<SinkError>),
+    /// State could not be written or read.
+    #[error("state: {0}")]
+    State(Arc<StateError>),
+    /// Chunks could not be loaded.
+    #[error("restore: {0}")]
+    Restore(Arc<SnapshotError>),
+    /// One call of a user function emitted more records than the limit allows.
+    #[error(
+        "operator '{operator}' emitted more than {limit} records in one call; raise Limits::emit_per_call_max, or emit less"
+    )]
+    EmitLimit {
+        /// The operator.
+        operator: super::OperatorId,
+        /// The limit.
+        limit: usize,
+    },
+    /// A partitioner named a channel that does not exist.
+    #[error("a partitioner chose channel {channel} of {channels}")]
+    ChannelOutOfRange {
+        /// The choice.
+        channel: u32,
+        /// How many there are.
+        channels: u32,
+    },
+    /// A user function returned an error.
+    #[error("operator '{operator}': {source}")]
+    User {
+        /// The operator.
+        operator: super::OperatorId,
+        /// What it returned.
+        source: Arc<dyn StdError + Send + Sync>,
+    },
+    /// A thread or another resource of the system was refused.
+    #[error("cannot start a connector thread: {0}")]
+    Thread(Arc<std::io::Error>),
+}
+
+impl TaskError {
+    /// Whether a restart may cure it.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Source(error) => error.is_retryable(),
+            Self::Sink(error) => error.is_retryable(),
+            Self::State(error) => error.is_retryable(),
+            Self::Restore(error) => error.is_retryable(),
+            Self::EmitLimit { .. } | Self::ChannelOutOfRange { .. } => false,
+            Self::User { .. } | Self::Thread(_) => true,
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Source(error) => error.fault(),
+            Self::Sink(error) => error.fault(),
+            Self::State(error) => error.fault(),
+            Self::Restore(error) => error.fault(),
+            Self::EmitLimit { .. } | Self::ChannelOutOfRange { .. } | Self::User { .. } => Fault::User,
+            Self::Thread(_) => Fault::External,
+        }
+    }
+}
+
+impl From<SourceError> for TaskError {
+    fn from(error: SourceError) -> Self {
+        Self::Source(Arc::new(error))
+    }
+}
+
+impl From<SinkError> for TaskError {
+    fn from(error: SinkError) -> Self {
+        Self::Sink(Arc::new(error))
+    }
+}
+
+impl From<StateError> for TaskError {
+    fn from(error: StateError) -> Self {
+        Self::State(Arc::new(error))
+    }
+}
+
+impl From<SnapshotError> for TaskError {
+    fn from(error: SnapshotError) -> Self {
+        Self::Restore(Arc::new(error))
+    }
+}
+
+/// Why an actor came to its end.
+#[derive(Clone, Debug)]
+pub enum Cause {
+    /// It was told to stop.
+    Stopped,
+    /// It panicked.
+    Panicked(PanicReport),
+    /// It failed.
+    Failed(TaskError),
+    /// Its arbiter went away, or was condemned.
+    Abandoned,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped"),
+            Self::Panicked(report) => write!(f, "panicked: {report}"),
+            Self::Failed(error) => write!(f, "failed: {error}"),
+            Self::Abandoned => f.write_str("lost its arbiter"),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Every limit of the engine, with default, unit and reason, and the configuration of checkpoints.
+
+use std::time::Duration;
+
+/// Bounds on queues, windows, retries and delays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Credits, in batches, that a receiving task divides over its channels. 256: a thousand channels would otherwise
+    /// hold 64 batches each.
+    pub credits_per_task: u32,
+    /// Most credits of a channel between two arbiters. 64: windows of 16 cost 2 to 4 times more wake-ups.
+    pub credits_per_channel_max: u32,
+    /// Fewest credits of a channel. 2: one batch is worked on while the next is on its way.
+    pub credits_per_channel_min: u32,
+    /// Most credits of a channel between two tasks of one arbiter. 8: the batches stay in the cache.
+    pub credits_same_arbiter: u32,
+    /// A channel holds at most what its receiver works off in this time. 100 ms: keeps alignment short.
+    pub channel_backlog_max: Duration,
+    /// Most records that one call of a user function may emit. 4 Mi: the only unbounded unit of memory.
+    pub emit_per_call_max: usize,
+    /// How long a task may take to stop before its arbiter is condemned. 10 s.
+    pub stop_timeout: Duration,
+    /// How long a task may hold its arbiter without a sign of life before it is reported. 10 s.
+    pub stuck_after: Duration,
+    /// Whether a region with a stuck task is restarted on a fresh arbiter. Off: its thread is lost until the call
+    /// returns, so this is the user's decision.
+    pub replace_stuck: bool,
+    /// How often a failed commit of a completed checkpoint is retried before the attempt fails. 3.
+    pub commit_retries: u32,
+    /// Delay before a commit is retried. 50 ms.
+    pub commit_retry_delay: Duration,
+    /// Events kept in a job's history. 256.
+    pub history_len: usize,
+    /// Checkpoint ids reserved durably at a time. 1,000.
+    pub checkpoint_ids_per_block: u64,
+    /// Batches that a blocking source reads ahead. 4.
+    pub read_ahead: usize,
+    /// Chunk bytes written in one transaction of the store. 16 MiB.
+    pub store_transaction_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            credits_per_task: 256,
+            credits_per_channel_max: 64,
+            credits_per_channel_min: 2,
+            credits_same_arbiter: 8,
+            channel_backlog_max: Duration::from_millis(100),
+            emit_per_call_max: 4 << 20,
+            stop_timeout: Duration::from_secs(10),
+            stuck_after: Duration::from_secs(10),
+            replace_stuck: false,
+            commit_retries: 3,
+            commit_retry_delay: Duration::from_millis(50),
+            history_len: 256,
+            checkpoint_ids_per_block: 1_000,
+            read_ahead: 4,
+            store_transaction_bytes: 16 << 20,
+        }
+    }
+}
+
+/// What state shows after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointMode {
+    /// Each record's effect once.
+    ExactlyOnce,
+    /// Each record's effect at least once; nothing waits for alignment.
+    AtLeastOnce,
+}
+
+/// When checkpoints are taken and what becomes of those that fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpointing {
+    pub(crate) interval: Option<Duration>,
+    pub(crate) mode: CheckpointMode,
+    pub(crate) min_pause: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) tolerated_failures: u32,
+    pub(crate) retained: usize,
+    pub(crate) accept_repeats: bool,
+}
+
+impl Default for Checkpointing {
+    fn default() -> Self {
+        Self::every(Duration::from_secs(10))
+    }
+}
+
+impl Checkpointing {
+    /// A checkpoint each `interval`, exactly once, no minimal pause, timeout 10 min, no limit on failures, 3 retained.
+    /// An interval of zero is a mistake that `start()` reports.
+    pub fn every(interval: Duration) -> Self {
+        Self {
+            interval: Some(interval),
+            mode: CheckpointMode::ExactlyOnce,
+            min_pause: Duration::ZERO,
+            timeout: Duration::from_secs(600),
+            tolerated_failures: u32::MAX,
+            retained: 3,
+            accept_repeats: false,
+        }
+    }
+
+    /// No periodic checkpoints: those asked for and the final one only. A failure starts over from the newest.
+    pub fn disabled() -> Self {
+        Self { interval: None, ..Self::default() }
+    }
+
+    /// Lets records pass while barriers align: no waiting, but repeats after a failure.
+    pub fn at_least_once(mut self) -> Self {
+        self.mode = CheckpointMode::AtLeastOnce;
+        self
+    }
+
+    /// Least time between the completion of a checkpoint and the next periodic trigger.
+    pub fn min_pause(mut self, pause: Duration) -> Self {
+        self.min_pause = pause;
+        self
+    }
+
+    /// A checkpoint that takes longer is aborted.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How many checkpoints in a row may fail before the job does. By default failing checkpoints never fail the job;
+    /// each is an event and a log line.
+    pub fn tolerate_failures(mut self, failures: u32) -> Self {
+        self.tolerated_failures = failures;
+        self
+    }
+
+    /// How many completed checkpoints the store keeps, at least 1.
+    pub fn retain(mut self, checkpoints: usize) -> Self {
+        self.retained = checkpoints.max(1);
+        self
+    }
+
+    /// Falls back to an older checkpoint when the newest is damaged even if a transactional sink cannot withdraw what
+    /// it published since: its output then holds repeats.
+    pub fn accept_repeats(mut self, accept: bool) -> Self {
+        self.accept_repeats = accept;
+        self
+    }
+
+    /// The interval; `None` when there are no periodic checkpoints.
+    pub fn interval(&self) -> Option<Duration> {
+        self.interval
+    }
+
+    /// The mode.
+    pub fn mode(&self) -> CheckpointMode {
+        self.mode
+    }
+}

@@ -1,0 +1,15 @@
+//! The rules the actors follow, as pure state machines: event and `now` in, commands out. No actor, thread or clock
+//! here, so that every rule is tested in every order without a runtime.
+
+mod failure;
+mod ids;
+mod key_groups;
+mod limits;
+
+pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};
+pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, RegionId, SubtaskId, TaskId};
+pub use key_groups::{KeyGroupRange, subtask_of_group};
+pub use limits::{CheckpointMode, Checkpointing, Limits};
+
+/// Event time: milliseconds since the Unix epoch.
+pub type Timestamp = i64;
