@@ -52,5 +52,5 @@ where
     A: Actor<Context = Context<A>>,
 {
     let _ = (arbiter, guard, make);
-    unimplemented!("guard")
+    panic!("guard")
 }

@@ -1,1 +1,5 @@
 //! Operators.
+
+mod side_output;
+
+pub use side_output::{OutputTag, SideOutputs};

@@ -18,7 +18,8 @@ pub use probe::{Probe, Step};
 pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter};
 pub use snapshot::{RestoredSection, RestoredState, SnapshotWriter, StateError};
 pub use source::{
-    Boundedness, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition, Threading,
+    Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,
+    Threading,
 };
 pub use store::{
     CHUNK_BYTES_MAX, Chunk, ChunkAddress, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StateScope,

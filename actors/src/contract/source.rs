@@ -1,5 +1,6 @@
 //! The contract of a source: replayable splits, read in batches.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -186,6 +187,20 @@ pub trait SourceReader: Send + 'static {
     /// Appends the position of each owned split that has moved since the last call (all of them in the first), as of
     /// the last record appended by [`read`](Self::read). Called between reads.
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>);
+
+    /// Takes what the last [`read`](Self::read) found for side outputs, in order. Side records that nobody consumes are
+    /// dropped.
+    fn take_side_records(&mut self) -> Vec<SideRecord> {
+        Vec::new()
+    }
+}
+
+/// A record for a side output of a source: a malformed line, say. Rare, so boxed.
+pub struct SideRecord {
+    /// The tag's name.
+    pub tag: Arc<str>,
+    /// The record, of the tag's type.
+    pub record: Box<dyn Any + Send>,
 }
 
 /// Why a source failed.

@@ -1,0 +1,75 @@
+//! Side outputs: further streams that leave an operator beside its main one.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Names a side output and the type of its records. Follows Flink's `OutputTag`.
+///
+/// Two tags are one side output if they have one name; in one operator a name has one type.
+pub struct OutputTag<T> {
+    name: Arc<str>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Send + 'static> OutputTag<T> {
+    /// A tag with this name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), of: PhantomData }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+}
+
+impl<T> Clone for OutputTag<T> {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), of: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for OutputTag<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OutputTag({})", self.name)
+    }
+}
+
+/// The side outputs of one operator instance.
+#[derive(Default)]
+pub struct SideOutputs {
+    connected: Vec<Connected>,
+}
+
+struct Connected {
+    name: Arc<str>,
+    /// A `Box<dyn FnMut(T)>` of the tag's type.
+    emit: Box<dyn Any>,
+}
+
+impl SideOutputs {
+    /// Connects the tag: its records go to `emit`.
+    pub fn connect<T: 'static>(&mut self, name: Arc<str>, emit: impl FnMut(T) + 'static) {
+        let emit: Box<dyn FnMut(T)> = Box::new(emit);
+        self.connected.push(Connected { name, emit: Box::new(emit) });
+    }
+
+    /// Emits a record. Dropped if nobody consumes the tag.
+    ///
+    /// # Panics
+    /// If the tag's name is in use with another type; the graph is checked for this where the tags are known to it.
+    pub fn emit<T: 'static>(&mut self, tag: &OutputTag<T>, record: T) {
+        if let Some(connected) = self.connected.iter_mut().find(|connected| connected.name == tag.name) {
+            let emit = connected.emit.downcast_mut::<Box<dyn FnMut(T)>>();
+            emit.unwrap_or_else(|| panic!("side output '{}' is used with two record types", tag.name))(record);
+        }
+    }
+}
+
+impl fmt::Debug for SideOutputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.connected.iter().map(|connected| &connected.name)).finish()
+    }
+}
