@@ -12,19 +12,11 @@ use actix_rt::ArbiterHandle;
 use crate::checkpoint_coordinator::{AcknowledgeCheckpoint, DeclineCheckpoint, SinkCommitted, SourceHalted};
 use crate::contract::{Clock, Fence, Manifest, Probe, SnapshotStore, Step};
 use crate::protocol::{
-    ActorName, CheckpointId, CheckpointMode, Execution, KeyGroupRange, Limits, OperatorId, RegionId, SubtaskId, TaskId,
+    ActorName, Barrier, CheckpointId, CheckpointMode, Execution, KeyGroupRange, Limits, OperatorId, RegionId,
+    SubtaskId, TaskId,
 };
 use crate::region_supervisor::{ChildExit, SubtaskReady};
 use crate::snapshot_writer::StoreChunks;
-
-/// Marks the boundary between two checkpoints in a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Barrier {
-    /// The checkpoint that it closes.
-    pub checkpoint: CheckpointId,
-    /// The newest completed checkpoint at the trigger: what a delta would build on.
-    pub base: CheckpointId,
-}
 
 /// To a source: emit this barrier between two batches, now.
 #[derive(Clone, Copy, Debug, Message)]

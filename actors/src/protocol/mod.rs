@@ -1,15 +1,25 @@
 //! The rules the actors follow, as pure state machines: event and `now` in, commands out. No actor, thread or clock
 //! here, so that every rule is tested in every order without a runtime.
 
+mod alignment;
+mod credit;
+mod element;
 mod failure;
 mod ids;
+mod inlet;
 mod key_groups;
 mod limits;
+mod watermarks;
 
+pub use alignment::{Alignment, BarrierAligner};
+pub use credit::{ReceiveWindow, SendWindow, WorkRate};
+pub use element::{Barrier, ChannelOrder, Element};
 pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};
 pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, RegionId, SubtaskId, TaskId};
+pub use inlet::{Inlet, Input};
 pub use key_groups::{KeyGroupRange, subtask_of_group};
 pub use limits::{CheckpointMode, Checkpointing, Limits};
+pub use watermarks::{EventTime, WatermarkMerge};
 
 /// Event time: milliseconds since the Unix epoch.
 pub type Timestamp = i64;

@@ -1,0 +1,100 @@
+//! What a channel carries, and in which order.
+
+use super::{CheckpointId, Timestamp};
+
+/// Marks the boundary between two checkpoints in a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Barrier {
+    /// The checkpoint that it closes.
+    pub checkpoint: CheckpointId,
+    /// The newest completed checkpoint at the trigger: what a delta would build on.
+    pub base: CheckpointId,
+}
+
+/// One element of a channel. Legal order: `(batch | watermark | idle | barrier)* end barrier*`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Element<B> {
+    /// Records. Costs a credit.
+    Batch(B),
+    /// Event time has come this far.
+    Watermark {
+        /// The time.
+        at: Timestamp,
+        /// Whether it cost a credit, which the receiver gives back.
+        paid: bool,
+    },
+    /// No records for now: the channel does not hold event time back.
+    Idle,
+    /// A checkpoint's boundary. Never costs a credit.
+    Barrier(Barrier),
+    /// No more records; barriers still follow. Never costs a credit.
+    End,
+}
+
+/// Checks the order of one channel.
+///
+/// # Panics
+/// A violation is a bug of the engine and panics, naming both elements.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ChannelOrder {
+    last_barrier: CheckpointId,
+    ended: bool,
+}
+
+impl ChannelOrder {
+    /// The next element of the channel is this.
+    pub fn check<B>(&mut self, element: &Element<B>) {
+        match element {
+            Element::Barrier(barrier) => {
+                assert!(
+                    barrier.checkpoint > self.last_barrier,
+                    "barrier {} follows barrier {} on one channel of one attempt",
+                    barrier.checkpoint,
+                    self.last_barrier
+                );
+                self.last_barrier = barrier.checkpoint;
+            }
+            Element::End => {
+                assert!(!self.ended, "end follows end");
+                self.ended = true;
+            }
+            Element::Batch(_) => assert!(!self.ended, "a batch follows the end"),
+            Element::Watermark { at, .. } => assert!(!self.ended, "watermark {at} follows the end"),
+            Element::Idle => assert!(!self.ended, "an idle mark follows the end"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn barrier(checkpoint: u64) -> Element<()> {
+        Element::Barrier(Barrier { checkpoint: CheckpointId(checkpoint), base: CheckpointId::NONE })
+    }
+
+    #[test]
+    fn legal_order_passes() {
+        let mut order = ChannelOrder::default();
+        for element in [Element::Batch(()), barrier(1), Element::Idle, barrier(4), Element::End, barrier(5), barrier(9)]
+        {
+            order.check(&element);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "barrier 4 follows barrier 4")]
+    fn barrier_that_does_not_increase_panics() {
+        let mut order = ChannelOrder::default();
+        order.check(&barrier(4));
+        order.check(&barrier(4));
+    }
+
+    #[test]
+    #[should_panic(expected = "a batch follows the end")]
+    fn batch_after_end_panics() {
+        let mut order = ChannelOrder::default();
+        order.check(&Element::<()>::End);
+        order.check(&Element::Batch(()));
+    }
+}

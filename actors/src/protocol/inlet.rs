@@ -1,0 +1,277 @@
+//! The input side of a task: from the elements of its channels to the steps it takes, one at a time.
+
+use std::collections::VecDeque;
+
+use super::alignment::{Alignment, BarrierAligner};
+use super::watermarks::{EventTime, WatermarkMerge};
+use super::{Barrier, ChannelOrder, CheckpointId, CheckpointMode, Element, Timestamp};
+
+/// What a task does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input<B> {
+    /// Take these records; then give the channel its credit back.
+    Batch {
+        /// Where they came from.
+        channel: usize,
+        /// The records.
+        batch: B,
+    },
+    /// Nothing but credit: a paid watermark was taken. Give the channel its credit back.
+    Credit {
+        /// The channel.
+        channel: usize,
+    },
+    /// Event time has come to this.
+    Watermark(Timestamp),
+    /// All inputs are idle.
+    Idle,
+    /// The first barrier of a checkpoint is here; others are awaited.
+    AlignmentStarted(CheckpointId),
+    /// Take the snapshot of this checkpoint.
+    Barrier(Barrier),
+    /// Every input has ended. Barriers still follow.
+    End,
+}
+
+/// The input channels of one task. Elements wait here while the task is busy, out of credit downstream, or while their
+/// channel is blocked; credits bound how many.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Inlet<B> {
+    channels: Vec<Channel<B>>,
+    /// Channels in the order in which their waiting elements arrived, one entry per element of an unblocked channel.
+    arrivals: VecDeque<usize>,
+    aligner: BarrierAligner,
+    watermarks: WatermarkMerge,
+    open: usize,
+    /// What the last element leads to besides the step it gave.
+    then: VecDeque<Then>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Channel<B> {
+    order: ChannelOrder,
+    waiting: VecDeque<Element<B>>,
+    blocked: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Then {
+    Watermark(Timestamp),
+    Idle,
+}
+
+impl<B> Inlet<B> {
+    /// An inlet of this many channels.
+    pub fn new(channels: usize, mode: CheckpointMode) -> Self {
+        Self {
+            channels: (0..channels)
+                .map(|_| Channel { order: ChannelOrder::default(), waiting: VecDeque::new(), blocked: false })
+                .collect(),
+            arrivals: VecDeque::new(),
+            aligner: BarrierAligner::new(channels, mode),
+            watermarks: WatermarkMerge::new(channels),
+            open: channels,
+            then: VecDeque::new(),
+        }
+    }
+
+    /// An element arrived.
+    ///
+    /// # Panics
+    /// If it violates the order of its channel.
+    pub fn arrive(&mut self, channel: usize, element: Element<B>) {
+        self.channels[channel].order.check(&element);
+        self.channels[channel].waiting.push_back(element);
+        if !self.channels[channel].blocked {
+            self.arrivals.push_back(channel);
+        }
+    }
+
+    /// The next step; `None` when no element may be taken.
+    pub fn take(&mut self) -> Option<Input<B>> {
+        match self.then.pop_front() {
+            Some(Then::Watermark(at)) => return Some(Input::Watermark(at)),
+            Some(Then::Idle) => return Some(Input::Idle),
+            None => {}
+        }
+        while let Some(channel) = self.arrivals.pop_front() {
+            let element = self.channels[channel].waiting.pop_front().expect("one arrival per waiting element");
+            if let Some(input) = self.step(channel, element) {
+                return Some(input);
+            }
+        }
+        None
+    }
+
+    /// The checkpoint, and every older one that is pending, was aborted.
+    pub fn abort(&mut self, checkpoint: CheckpointId) {
+        if self.aligner.abort(checkpoint) {
+            self.follow_aligner();
+        }
+    }
+
+    /// Whether no element waits, blocked ones included.
+    pub fn is_empty(&self) -> bool {
+        self.then.is_empty() && self.channels.iter().all(|channel| channel.waiting.is_empty())
+    }
+
+    fn step(&mut self, channel: usize, element: Element<B>) -> Option<Input<B>> {
+        match element {
+            Element::Batch(batch) => {
+                self.watermarks.active(channel);
+                Some(Input::Batch { channel, batch })
+            }
+            Element::Watermark { at, paid } => {
+                let advanced = self.watermarks.watermark(channel, at);
+                if !paid {
+                    return self.event_time(advanced);
+                }
+                if let EventTime::Advanced(at) = advanced {
+                    self.then.push_back(Then::Watermark(at));
+                }
+                Some(Input::Credit { channel })
+            }
+            Element::Idle => {
+                let change = self.watermarks.idle(channel);
+                self.event_time(change)
+            }
+            Element::Barrier(barrier) => self.barrier(channel, barrier),
+            Element::End => {
+                self.open -= 1;
+                (self.open == 0).then_some(Input::End)
+            }
+        }
+    }
+
+    fn event_time(&mut self, change: EventTime) -> Option<Input<B>> {
+        match change {
+            EventTime::Unchanged => None,
+            EventTime::Advanced(at) => Some(Input::Watermark(at)),
+            EventTime::Idle => Some(Input::Idle),
+            EventTime::AdvancedThenIdle(at) => {
+                self.then.push_back(Then::Idle);
+                Some(Input::Watermark(at))
+            }
+        }
+    }
+
+    fn barrier(&mut self, channel: usize, barrier: Barrier) -> Option<Input<B>> {
+        let alignment = self.aligner.barrier(channel, barrier);
+        self.follow_aligner();
+        match alignment {
+            Alignment::Obsolete => None,
+            Alignment::Waiting { first } => first.then_some(Input::AlignmentStarted(barrier.checkpoint)),
+            Alignment::Aligned => Some(Input::Barrier(barrier)),
+        }
+    }
+
+    /// Elements of a channel that is blocked now lose their place among the arrivals; those of one that is free now
+    /// come next, in channel order.
+    fn follow_aligner(&mut self) {
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            let blocked = self.aligner.is_blocked(index);
+            if blocked == channel.blocked {
+                continue;
+            }
+            channel.blocked = blocked;
+            if blocked {
+                self.arrivals.retain(|&arrival| arrival != index);
+            } else {
+                self.arrivals.extend(std::iter::repeat_n(index, channel.waiting.len()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn barrier(checkpoint: u64) -> Barrier {
+        Barrier { checkpoint: CheckpointId(checkpoint), base: CheckpointId::NONE }
+    }
+
+    fn inlet(channels: usize) -> Inlet<u32> {
+        Inlet::new(channels, CheckpointMode::ExactlyOnce)
+    }
+
+    fn drain(inlet: &mut Inlet<u32>) -> Vec<Input<u32>> {
+        std::iter::from_fn(|| inlet.take()).collect()
+    }
+
+    fn batch(channel: usize, batch: u32) -> Input<u32> {
+        Input::Batch { channel, batch }
+    }
+
+    #[test]
+    fn elements_of_a_blocked_channel_wait_for_the_others() {
+        let mut inlet = inlet(2);
+        for element in [Element::Batch(1), Element::Barrier(barrier(1)), Element::Batch(2)] {
+            inlet.arrive(0, element);
+        }
+        assert_eq!(drain(&mut inlet), [batch(0, 1), Input::AlignmentStarted(CheckpointId(1))]);
+        inlet.arrive(0, Element::Batch(3));
+        inlet.arrive(1, Element::Batch(10));
+        assert_eq!(drain(&mut inlet), [batch(1, 10)]);
+        inlet.arrive(1, Element::Barrier(barrier(1)));
+        assert_eq!(drain(&mut inlet), [Input::Barrier(barrier(1)), batch(0, 2), batch(0, 3)]);
+        assert!(inlet.is_empty());
+    }
+
+    #[test]
+    fn end_of_input_while_blocked_is_taken_after_the_barrier() {
+        let mut inlet = inlet(2);
+        inlet.arrive(0, Element::Barrier(barrier(1)));
+        inlet.arrive(0, Element::End);
+        inlet.arrive(1, Element::End);
+        assert_eq!(drain(&mut inlet), [Input::AlignmentStarted(CheckpointId(1))]);
+        inlet.arrive(1, Element::Barrier(barrier(1)));
+        assert_eq!(drain(&mut inlet), [Input::Barrier(barrier(1)), Input::End]);
+        inlet.arrive(0, Element::Barrier(barrier(2)));
+        inlet.arrive(1, Element::Barrier(barrier(2)));
+        assert_eq!(drain(&mut inlet), [Input::AlignmentStarted(CheckpointId(2)), Input::Barrier(barrier(2))]);
+    }
+
+    #[test]
+    fn abort_lets_blocked_elements_go() {
+        let mut inlet = inlet(2);
+        inlet.arrive(0, Element::Barrier(barrier(1)));
+        inlet.arrive(0, Element::Batch(1));
+        assert_eq!(drain(&mut inlet), [Input::AlignmentStarted(CheckpointId(1))]);
+        inlet.abort(CheckpointId(1));
+        assert_eq!(drain(&mut inlet), [batch(0, 1)]);
+        inlet.arrive(1, Element::Barrier(barrier(1)));
+        inlet.arrive(1, Element::Batch(2));
+        assert_eq!(drain(&mut inlet), [batch(1, 2)], "the straggler is dropped");
+    }
+
+    #[test]
+    fn newer_barrier_frees_channels_blocked_for_the_older_one() {
+        let mut inlet = inlet(2);
+        inlet.arrive(0, Element::Barrier(barrier(1)));
+        inlet.arrive(0, Element::Batch(1));
+        inlet.arrive(1, Element::Barrier(barrier(2)));
+        inlet.arrive(1, Element::Batch(2));
+        let steps = drain(&mut inlet);
+        let expected =
+            [Input::AlignmentStarted(CheckpointId(1)), Input::AlignmentStarted(CheckpointId(2)), batch(0, 1)];
+        assert_eq!(steps, expected, "channel 1 is blocked now");
+    }
+
+    #[test]
+    fn paid_watermark_gives_its_credit_back_before_it_takes_effect() {
+        let mut inlet = inlet(1);
+        inlet.arrive(0, Element::Watermark { at: 7, paid: true });
+        assert_eq!(drain(&mut inlet), [Input::Credit { channel: 0 }, Input::Watermark(7)]);
+    }
+
+    #[test]
+    fn all_inputs_idle_flush_the_highest_watermark_first() {
+        let mut inlet = inlet(2);
+        inlet.arrive(0, Element::Watermark { at: 7, paid: false });
+        inlet.arrive(0, Element::Idle);
+        assert_eq!(drain(&mut inlet), []);
+        inlet.arrive(1, Element::Idle);
+        assert_eq!(drain(&mut inlet), [Input::Watermark(7), Input::Idle]);
+    }
+}

@@ -1,0 +1,138 @@
+//! Merging the watermarks of several inputs.
+
+use super::Timestamp;
+
+/// The event time of a task: the minimum over its active inputs (Flink's `StatusWatermarkValve`).
+///
+/// - An idle input does not count; one that returns counts again once it has caught up with the merged watermark.
+/// - When all inputs go idle the highest watermark among them is let through first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WatermarkMerge {
+    inputs: Vec<Input>,
+    merged: Timestamp,
+    idle: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Input {
+    watermark: Timestamp,
+    idle: bool,
+    /// Whether it holds the merged watermark back: active, and not behind it since it returned from idle.
+    counts: bool,
+}
+
+/// What a change of one input means for the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventTime {
+    /// Nothing.
+    Unchanged,
+    /// The task's watermark is now this.
+    Advanced(Timestamp),
+    /// All inputs are idle; nothing was held back.
+    Idle,
+    /// All inputs are idle; the watermark goes out before.
+    AdvancedThenIdle(Timestamp),
+}
+
+impl WatermarkMerge {
+    /// A merge over this many inputs, none of which has a watermark.
+    pub fn new(inputs: usize) -> Self {
+        let input = Input { watermark: Timestamp::MIN, idle: false, counts: true };
+        Self { inputs: vec![input; inputs], merged: Timestamp::MIN, idle: false }
+    }
+
+    /// The input's event time has come to `at`. An earlier time than before is ignored.
+    pub fn watermark(&mut self, input: usize, at: Timestamp) -> EventTime {
+        self.idle = false;
+        let input = &mut self.inputs[input];
+        input.idle = false;
+        input.watermark = input.watermark.max(at);
+        input.counts = input.counts || input.watermark >= self.merged;
+        self.advance()
+    }
+
+    /// The input delivered a record: it is not idle.
+    pub fn active(&mut self, input: usize) {
+        if self.inputs[input].idle {
+            self.idle = false;
+            self.inputs[input].idle = false;
+            self.inputs[input].counts = self.inputs[input].watermark >= self.merged;
+        }
+    }
+
+    /// The input has nothing for now.
+    pub fn idle(&mut self, input: usize) -> EventTime {
+        self.inputs[input].idle = true;
+        self.inputs[input].counts = false;
+        if !self.inputs.iter().all(|input| input.idle) {
+            return self.advance();
+        }
+        if std::mem::replace(&mut self.idle, true) {
+            return EventTime::Unchanged;
+        }
+        let highest = self.inputs.iter().map(|input| input.watermark).max().unwrap_or(Timestamp::MIN);
+        if highest > self.merged {
+            self.merged = highest;
+            return EventTime::AdvancedThenIdle(highest);
+        }
+        EventTime::Idle
+    }
+
+    fn advance(&mut self) -> EventTime {
+        let lowest = self.inputs.iter().filter(|input| input.counts).map(|input| input.watermark).min();
+        match lowest {
+            Some(lowest) if lowest > self.merged => {
+                self.merged = lowest;
+                EventTime::Advanced(lowest)
+            }
+            _ => EventTime::Unchanged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merged_watermark_is_the_minimum() {
+        let mut merge = WatermarkMerge::new(2);
+        assert_eq!(merge.watermark(0, 10), EventTime::Unchanged);
+        assert_eq!(merge.watermark(1, 4), EventTime::Advanced(4));
+        assert_eq!(merge.watermark(1, 3), EventTime::Unchanged, "never back");
+        assert_eq!(merge.watermark(1, 12), EventTime::Advanced(10));
+    }
+
+    #[test]
+    fn idle_input_does_not_hold_back() {
+        let mut merge = WatermarkMerge::new(2);
+        assert_eq!(merge.watermark(0, 10), EventTime::Unchanged);
+        assert_eq!(merge.idle(1), EventTime::Advanced(10));
+    }
+
+    #[test]
+    fn returning_input_counts_once_it_has_caught_up() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.watermark(0, 10);
+        merge.idle(1);
+        merge.active(1);
+        assert_eq!(merge.watermark(0, 20), EventTime::Advanced(20), "input 1 is behind, so it does not count");
+        assert_eq!(merge.watermark(1, 15), EventTime::Unchanged);
+        assert_eq!(merge.watermark(1, 25), EventTime::Unchanged, "input 0 is at 20");
+        assert_eq!(merge.watermark(0, 30), EventTime::Advanced(25));
+    }
+
+    #[test]
+    fn all_idle_flushes_the_maximum_first() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.watermark(0, 10);
+        merge.watermark(1, 5);
+        assert_eq!(merge.idle(1), EventTime::Advanced(10));
+        assert_eq!(merge.idle(0), EventTime::Idle);
+        let mut merge = WatermarkMerge::new(2);
+        merge.watermark(0, 10);
+        assert_eq!(merge.idle(0), EventTime::Unchanged, "input 1 has no watermark yet");
+        assert_eq!(merge.idle(1), EventTime::AdvancedThenIdle(10));
+        assert_eq!(merge.idle(1), EventTime::Unchanged);
+    }
+}
