@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use actix::{Actor, Addr, Context, Recipient};
 use actix_rt::ArbiterHandle;
 
-use crate::protocol::{ActorName, Execution, SubtaskId, TaskError};
+use crate::protocol::{ActorName, Execution, PanicReport, SubtaskId, TaskError};
 use crate::region_supervisor::ChildExit;
+use crate::task::SubtaskContext;
 
 /// Whom a guard watches, and whom it tells.
 #[derive(Clone, Debug)]
@@ -22,6 +23,13 @@ pub struct TaskGuard {
     pub exit: Recipient<ChildExit>,
 }
 
+impl TaskGuard {
+    /// The guard of a subtask.
+    pub fn of(cx: &SubtaskContext) -> Self {
+        Self { execution: cx.execution, subtask: cx.subtask, name: cx.name.clone(), exit: cx.reports.exit.clone() }
+    }
+}
+
 /// How a guarded task tells its guard what it knows of its own end.
 #[derive(Clone, Debug, Default)]
 pub struct ExitSlot {
@@ -32,6 +40,11 @@ impl ExitSlot {
     /// The task failed: becomes the cause once its context has stopped. The first call counts.
     pub fn fail(&self, error: TaskError) {
         let _ = error;
+    }
+
+    /// The task's connector panicked on its own thread.
+    pub fn panicked(&self, report: PanicReport) {
+        let _ = report;
     }
 
     /// The task has taken this many input records in all.
@@ -53,4 +66,9 @@ where
 {
     let _ = (arbiter, guard, make);
     panic!("guard")
+}
+
+/// Runs `body`; a panic becomes a report.
+pub fn catch_panic<R>(body: impl FnOnce() -> R) -> Result<R, PanicReport> {
+    Ok(body())
 }

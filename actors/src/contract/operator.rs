@@ -34,6 +34,11 @@ impl RunBudget {
         Self { now, deadline: now() + Self::SLICE, exhausted: false }
     }
 
+    /// A full budget again, from now.
+    pub fn restart(&mut self) {
+        *self = Self::start(self.now);
+    }
+
     /// Looks at the clock; true from the first time the deadline has passed.
     pub fn check(&mut self) -> bool {
         self.exhausted = self.exhausted || (self.now)() >= self.deadline;

@@ -85,7 +85,8 @@ impl SourceWaker {
 pub enum ReadStatus {
     /// Read again at once.
     More,
-    /// Nothing now: read again after the delay or when woken, whichever is first. Without a delay only when woken.
+    /// Nothing now: read again after the delay or when woken, whichever is first. Without a delay only when woken, and
+    /// until then the stream counts as idle: it does not hold event time back.
     Idle {
         /// The delay.
         retry_after: Option<Duration>,
