@@ -39,10 +39,16 @@ impl RunBudget {
         *self = Self::start(self.now);
     }
 
+    /// Looks at the clock and gives the time that is left; zero from the first time the deadline has passed.
+    pub fn left(&mut self) -> Duration {
+        let left = if self.exhausted { Duration::ZERO } else { self.deadline.saturating_sub((self.now)()) };
+        self.exhausted = left.is_zero();
+        left
+    }
+
     /// Looks at the clock; true from the first time the deadline has passed.
     pub fn check(&mut self) -> bool {
-        self.exhausted = self.exhausted || (self.now)() >= self.deadline;
-        self.exhausted
+        self.left().is_zero()
     }
 }
 
