@@ -1,0 +1,173 @@
+//! Values of fixed width, written as little-endian columns.
+//!
+//! Which types count is found out by downcasting: in generic code the comparison of type ids folds away when it is
+//! compiled for one type, so it costs nothing per entry.
+
+use std::any::Any;
+
+/// How the keys or the values of a section are stored: [`Encoding::MESSAGE_PACK`], or the code of a fixed-width type.
+/// The codes are on disk and never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Encoding(pub(crate) u8);
+
+impl Encoding {
+    /// One MessagePack value after the other, structs with named fields.
+    pub(crate) const MESSAGE_PACK: Self = Self(0);
+}
+
+trait Fixed: Copy + 'static {
+    const WIDTH: usize;
+    fn put(self, bytes: &mut Vec<u8>);
+    /// `bytes` has the width. `None` if they are no value of the type.
+    fn get(bytes: &[u8]) -> Option<Self>;
+}
+
+macro_rules! fixed_numbers {
+    ($($number:ty),*) => {$(
+        impl Fixed for $number {
+            const WIDTH: usize = size_of::<$number>();
+            #[inline]
+            fn put(self, bytes: &mut Vec<u8>) {
+                bytes.extend_from_slice(&self.to_le_bytes());
+            }
+            #[inline]
+            fn get(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self::from_le_bytes)
+            }
+        }
+    )*};
+}
+fixed_numbers!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64);
+
+impl Fixed for bool {
+    const WIDTH: usize = 1;
+    #[inline]
+    fn put(self, bytes: &mut Vec<u8>) {
+        bytes.push(u8::from(self));
+    }
+    #[inline]
+    fn get(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0] => Some(false),
+            [1] => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl<A: Fixed, B: Fixed> Fixed for (A, B) {
+    const WIDTH: usize = A::WIDTH + B::WIDTH;
+    #[inline]
+    fn put(self, bytes: &mut Vec<u8>) {
+        self.0.put(bytes);
+        self.1.put(bytes);
+    }
+    #[inline]
+    fn get(bytes: &[u8]) -> Option<Self> {
+        let (a, b) = bytes.split_at_checked(A::WIDTH)?;
+        Some((A::get(a)?, B::get(b)?))
+    }
+}
+
+impl<A: Fixed, B: Fixed, C: Fixed> Fixed for (A, B, C) {
+    const WIDTH: usize = A::WIDTH + B::WIDTH + C::WIDTH;
+    #[inline]
+    fn put(self, bytes: &mut Vec<u8>) {
+        self.0.put(bytes);
+        (self.1, self.2).put(bytes);
+    }
+    #[inline]
+    fn get(bytes: &[u8]) -> Option<Self> {
+        let (a, rest) = bytes.split_at_checked(A::WIDTH)?;
+        let (b, c) = <(B, C)>::get(rest)?;
+        Some((A::get(a)?, b, c))
+    }
+}
+
+macro_rules! fixed_codes {
+    ($($code:literal => $fixed:ty),* $(,)?) => {
+        /// How values of type `T` are written.
+        #[inline]
+        pub(crate) fn encoding_of<T: 'static>() -> Encoding {
+            let none: &dyn Any = &None::<T>;
+            $(if none.is::<Option<$fixed>>() {
+                return Encoding($code);
+            })*
+            Encoding::MESSAGE_PACK
+        }
+
+        /// The width of a value in bytes; `None` for MessagePack and for codes that do not exist.
+        pub(crate) fn width(encoding: Encoding) -> Option<usize> {
+            match encoding.0 {
+                $($code => Some(<$fixed>::WIDTH),)*
+                _ => None,
+            }
+        }
+
+        /// Appends a fixed-width value. False, and nothing is done, if `T` is no fixed-width type.
+        #[inline]
+        pub(crate) fn put<T: 'static>(value: &T, bytes: &mut Vec<u8>) -> bool {
+            let value: &dyn Any = value;
+            $(if let Some(value) = value.downcast_ref::<$fixed>() {
+                value.put(bytes);
+                return true;
+            })*
+            false
+        }
+
+        /// Reads a value that [`put`] wrote. `None` if `T` is no fixed-width type, or the bytes are none of its values.
+        #[inline]
+        pub(crate) fn get<T: 'static>(bytes: &[u8]) -> Option<T> {
+            let mut value = None::<T>;
+            let target: &mut dyn Any = &mut value;
+            $(if let Some(target) = target.downcast_mut::<Option<$fixed>>() {
+                *target = <$fixed>::get(bytes);
+                return value;
+            })*
+            None
+        }
+
+        #[cfg(test)]
+        mod tests {
+            use super::*;
+
+            #[test]
+            fn every_fixed_type_comes_back_and_has_its_own_code() {
+                let mut codes = std::collections::BTreeSet::new();
+                $(
+                    assert!(codes.insert($code), "code {} is used twice", $code);
+                    assert_eq!(encoding_of::<$fixed>(), Encoding($code));
+                    assert_eq!(width(Encoding($code)), Some(<$fixed>::WIDTH));
+                    let zeros = vec![0; <$fixed>::WIDTH];
+                    let mut bytes = Vec::new();
+                    assert!(put(&get::<$fixed>(&zeros).unwrap(), &mut bytes));
+                    assert_eq!(bytes, zeros);
+                    assert!(get::<$fixed>(&zeros[1..]).is_none(), "too short");
+                )*
+                assert!(!codes.contains(&Encoding::MESSAGE_PACK.0));
+            }
+
+            #[test]
+            fn columns_are_little_endian_and_other_types_are_refused() {
+                let mut bytes = Vec::new();
+                assert!(put(&(1u64, -2i64), &mut bytes));
+                assert_eq!(bytes, [1, 0, 0, 0, 0, 0, 0, 0, 254, 255, 255, 255, 255, 255, 255, 255]);
+                assert_eq!(get::<(u64, i64)>(&bytes), Some((1, -2)));
+                assert!(!put(&String::from("x"), &mut bytes));
+                assert_eq!(get::<String>(&bytes), None);
+                assert_eq!(get::<bool>(&[2]), None);
+                assert_eq!(encoding_of::<String>(), Encoding::MESSAGE_PACK);
+            }
+        }
+    };
+}
+
+fixed_codes! {
+    1 => u8, 2 => u16, 3 => u32, 4 => u64, 5 => u128,
+    6 => i8, 7 => i16, 8 => i32, 9 => i64, 10 => i128,
+    11 => f32, 12 => f64, 13 => bool,
+    20 => (u32, u32), 21 => (u64, u64), 22 => (i64, i64), 23 => (f64, f64),
+    24 => (u64, u32), 25 => (u32, u64), 26 => (u64, i64), 27 => (i64, u64), 28 => (u64, f64), 29 => (f64, u64),
+    30 => (i64, f64), 31 => (f64, i64),
+    40 => (u64, u64, u64), 41 => (i64, i64, i64), 42 => (f64, f64, f64), 43 => (u64, i64, i64), 44 => (u64, f64, f64),
+}
