@@ -1,5 +1,27 @@
 //! Operators.
 
+mod batches;
+mod filter;
+mod filter_map;
+mod flat_map;
+mod inspect;
+mod key_selector;
+mod keyed;
+mod keyed_function;
+mod map;
+mod partitioners;
+mod reduce;
 mod side_output;
+mod slices;
 
+pub use filter::Filter;
+pub use filter_map::FilterMap;
+pub use flat_map::{Emitter, FlatMap};
+pub use inspect::Inspect;
+pub use key_selector::{ByRef, ByValue, KeySelector};
+pub use keyed::KeyedOperator;
+pub use keyed_function::{KeyedContext, KeyedProcessFunction, Row};
+pub use map::Map;
+pub use partitioners::{CustomPartitioner, KeyGroupPartitioner, Rebalance};
+pub use reduce::{Fold, Reduce, fold_pairs};
 pub use side_output::{OutputTag, SideOutputs};

@@ -1,0 +1,204 @@
+//! Runs a keyed function: finds each record's states, and keeps them in snapshots.
+//!
+//! A batch is worked on in blocks, in three passes each. The first takes keys and hashes. The second, where the table is too large for
+//! the processor's cache, looks up where each key is: these loads do not depend on each other, so their cache misses
+//! overlap. The third calls the function.
+
+use std::sync::Arc;
+
+use millstream_actors::contract::{
+    Batch, BatchOperator, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
+};
+use millstream_actors::protocol::{KeyGroupRange, Limits, OperatorId, TaskError};
+
+use super::batches::put_back;
+use super::slices::Slices;
+use super::{KeySelector, KeyedContext, KeyedProcessFunction, SideOutputs};
+use crate::state::{KeyedTable, SectionEncoder, StateSet, load_table, stable_hash, write_table};
+
+/// Tables above this size are looked up in advance.
+const CACHED_BYTES_MAX: usize = 4 << 20;
+
+/// Records to a block: what the passes keep of them stays in the innermost cache.
+const BLOCK_RECORDS: usize = 128;
+
+type States<S, F, In> = <F as KeyedProcessFunction<<S as KeySelector<In>>::Key, In>>::State;
+type Rows<S, F, In> = KeyedTable<<S as KeySelector<In>>::Key, <States<S, F, In> as StateSet>::Row>;
+
+/// A [`KeyedProcessFunction`] `F` on records of type `In`, whose keys `S` selects.
+pub struct KeyedOperator<In, S, F>
+where
+    S: KeySelector<In>,
+    F: KeyedProcessFunction<S::Key, In>,
+{
+    operator: OperatorId,
+    selector: S,
+    function: F,
+    side_outputs: SideOutputs,
+    emit_per_call_max: usize,
+    names: Vec<Arc<str>>,
+    table: Rows<S, F, In>,
+    slices: Slices,
+    ahead: Ahead<S::Held>,
+    section: SectionEncoder,
+}
+
+impl<In, S, F> KeyedOperator<In, S, F>
+where
+    S: KeySelector<In>,
+    F: KeyedProcessFunction<S::Key, In>,
+{
+    /// An operator without state yet, for the keys of `key_groups` of `max_parallelism`.
+    pub fn new(
+        operator: OperatorId,
+        key_groups: KeyGroupRange,
+        max_parallelism: u32,
+        selector: S,
+        function: F,
+        side_outputs: SideOutputs,
+    ) -> Self {
+        let names = function.state().names();
+        Self {
+            operator,
+            selector,
+            function,
+            side_outputs,
+            emit_per_call_max: Limits::default().emit_per_call_max,
+            names,
+            table: KeyedTable::new(key_groups, max_parallelism),
+            slices: Slices::new(),
+            ahead: Ahead { held: Vec::new(), hashes: Vec::new(), hints: Vec::new() },
+            section: SectionEncoder::default(),
+        }
+    }
+
+    /// Sets how many records one call of the function may emit, by default that of [`Limits`].
+    pub fn emit_per_call_max(mut self, records: usize) -> Self {
+        self.emit_per_call_max = records;
+        self
+    }
+
+    /// Number of keys that have state.
+    pub fn keys(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Calls the function with the `first` records, or as many until the output becomes full; gives their number.
+    fn call(&mut self, records: &mut Vec<In>, first: usize, out: &mut Output<F::Out>) -> Result<usize, TaskError> {
+        let Self { selector, function, side_outputs, table, ahead, emit_per_call_max, .. } = self;
+        let mut drain = records.drain(..first);
+        let mut called = 0;
+        while !drain.as_slice().is_empty() && !out.is_full() {
+            let block = drain.len().min(BLOCK_RECORDS);
+            if let Err(group) = ahead.prepare(selector, table, &drain.as_slice()[..block]) {
+                let KeyGroupRange { start, end } = table.range();
+                return Err(StateError::ForeignKey { operator: self.operator.clone(), group, start, end }.into());
+            }
+            for (index, record) in drain.by_ref().take(block).enumerate() {
+                let query = selector.query(&record, &ahead.held[index]);
+                let own = || selector.own(query);
+                let mut entry = table.entry(ahead.hashes[index], ahead.hints.get(index).copied(), query, own);
+                let found = entry.get_mut();
+                let mut ctx = KeyedContext { key: &found.key, side_outputs };
+                let before = out.open_batch().len();
+                function.process(record, States::<S, F, In>::handles(&mut found.row), &mut ctx, out);
+                if States::<S, F, In>::is_clear(&found.row) {
+                    entry.remove();
+                }
+                called += 1;
+                if out.is_full() {
+                    if out.len() - before > *emit_per_call_max {
+                        let (operator, limit) = (self.operator.clone(), *emit_per_call_max);
+                        return Err(TaskError::EmitLimit { operator, limit });
+                    }
+                    break;
+                }
+            }
+        }
+        let rest: Vec<In> = drain.collect();
+        put_back(records, rest);
+        Ok(called)
+    }
+}
+
+/// What is known of the records of a block before the function is called.
+struct Ahead<H> {
+    held: Vec<H>,
+    hashes: Vec<u64>,
+    /// Where each key is, or any number; empty for small tables.
+    hints: Vec<usize>,
+}
+
+impl<H> Ahead<H> {
+    /// First and second pass. The error is the group of a key that is not one of the table's.
+    fn prepare<In, S, Row>(&mut self, selector: &S, table: &KeyedTable<S::Key, Row>, records: &[In]) -> Result<(), u32>
+    where
+        S: KeySelector<In, Held = H>,
+        Row: Default,
+    {
+        self.held.clear();
+        self.hashes.clear();
+        self.hints.clear();
+        self.held.extend(records.iter().map(|record| selector.hold(record)));
+        let keys = records.iter().zip(&self.held).map(|(record, held)| selector.query(record, held));
+        self.hashes.extend(keys.map(stable_hash));
+        for hash in &self.hashes {
+            table.check_group(*hash)?;
+        }
+        if table.row_bytes() > CACHED_BYTES_MAX {
+            let keys = records.iter().zip(&self.held).map(|(record, held)| selector.query(record, held));
+            let hints = keys.zip(&self.hashes).map(|(query, hash)| table.locate(*hash, query).unwrap_or(0));
+            self.hints.extend(hints);
+        }
+        Ok(())
+    }
+}
+
+impl<In, S, F> BatchOperator for KeyedOperator<In, S, F>
+where
+    In: Send + 'static,
+    S: KeySelector<In>,
+    F: KeyedProcessFunction<S::Key, In>,
+    S::Held: 'static,
+{
+    type In = In;
+    type Out = F::Out;
+
+    fn process(
+        &mut self,
+        input: &mut Batch<In>,
+        out: &mut Output<F::Out>,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, TaskError> {
+        self.slices.start(budget);
+        while !input.is_empty() {
+            if out.is_full() {
+                return Ok(Progress::Suspended);
+            }
+            let records = self.slices.next(input.len());
+            let (bytes, available) = (input.bytes, input.len());
+            let called = self.call(&mut input.records, records, out)?;
+            let bytes = bytes * called / available;
+            input.bytes -= bytes;
+            if !out.open_batch().is_empty() {
+                out.add_bytes(bytes);
+            }
+            if !self.slices.has_time_after(called, budget) && !input.is_empty() {
+                return Ok(Progress::Suspended);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<(), StateError> {
+        write_table::<S::Key, States<S, F, In>>(&self.operator, &self.names, &self.table, &mut self.section, writer)
+    }
+
+    fn restore(&mut self, sections: Vec<RestoredSection>) -> Result<(), StateError> {
+        load_table::<S::Key, States<S, F, In>>(&self.operator, &self.names, &mut self.table, &sections)
+    }
+}
+
+#[cfg(test)]
+#[path = "keyed_tests.rs"]
+mod tests;

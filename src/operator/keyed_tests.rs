@@ -1,0 +1,232 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use millstream_actors::contract::{RestoredState, StateScope};
+use millstream_actors::protocol::CheckpointId;
+
+use super::*;
+use crate::operator::{ByRef, ByValue, OutputTag, Row};
+use crate::state::{ValueState, group_of_key};
+use crate::testing::OperatorHarness;
+
+/// Counts the records of a word, remembers the longest line; forgets the word at a line that is empty.
+#[derive(Clone)]
+struct Words;
+
+type Line = (String, String);
+
+impl KeyedProcessFunction<String, Line> for Words {
+    type Out = (String, u64, Option<String>);
+    type State = (ValueState<u64>, ValueState<String>);
+
+    fn state(&self) -> Self::State {
+        (ValueState::new("count"), ValueState::new("longest"))
+    }
+
+    fn process(
+        &mut self,
+        (_, line): Line,
+        (mut count, mut longest): Row<'_, Self, String, Line>,
+        ctx: &mut KeyedContext<'_, String>,
+        out: &mut Output<Self::Out>,
+    ) {
+        if line.is_empty() {
+            count.clear();
+            longest.clear();
+            ctx.emit_to(&OutputTag::new("forgotten"), ctx.key().clone());
+            return;
+        }
+        let count = count.get_or_insert_with(|| 0);
+        *count += 1;
+        if *count > 2 && longest.get().is_none_or(|longest| longest.len() < line.len()) {
+            longest.set(line);
+        }
+        out.emit((ctx.key().clone(), *count, longest.get().cloned()));
+    }
+}
+
+fn lines(n: u64) -> Vec<Line> {
+    (0..n)
+        .map(|i| {
+            (
+                format!("word {}", i * i % 211),
+                if i % 13 == 12 { String::new() } else { "x".repeat((i % 40 + 1) as usize) },
+            )
+        })
+        .collect()
+}
+
+fn expected(lines: &[Line]) -> Vec<(String, u64, Option<String>)> {
+    let mut words: std::collections::BTreeMap<String, (u64, Option<String>)> = Default::default();
+    let mut out = Vec::new();
+    for (word, line) in lines {
+        if line.is_empty() {
+            words.remove(word);
+            continue;
+        }
+        let (count, longest) = words.entry(word.clone()).or_default();
+        *count += 1;
+        if *count > 2 && longest.as_ref().is_none_or(|longest| longest.len() < line.len()) {
+            *longest = Some(line.clone());
+        }
+        out.push((word.clone(), *count, longest.clone()));
+    }
+    out
+}
+
+fn by_ref() -> ByRef<impl Fn(&Line) -> &str + Clone + Send, str> {
+    ByRef::new(|line: &Line| line.0.as_str())
+}
+
+#[test]
+fn every_way_of_running_gives_the_same_with_keys_by_reference_and_by_value() {
+    let lines = lines(3000);
+    OperatorHarness::keyed(by_ref(), Words).batch(lines.clone()).check_by(|out| out.0.clone(), expected(&lines));
+    OperatorHarness::keyed(ByValue::new(|line: &Line| line.0.clone()), Words)
+        .batch(lines.clone())
+        .check_by(|out| out.0.clone(), expected(&lines));
+}
+
+fn all_groups() -> KeyGroupRange {
+    KeyGroupRange { start: 0, end: 128 }
+}
+
+fn budget() -> RunBudget {
+    RunBudget::start(millstream_actors::time::monotonic)
+}
+
+fn run<Op: BatchOperator>(operator: &mut Op, records: Vec<Op::In>) -> Result<Vec<Op::Out>, TaskError> {
+    let (mut input, mut out, mut outputs) = (Batch { records, bytes: 0 }, Output::new(), Vec::new());
+    loop {
+        let progress = operator.process(&mut input, &mut out, &mut budget())?;
+        let _ = out.drain(|batch| {
+            outputs.append(&mut batch.records);
+            Ok(Progress::Done)
+        })?;
+        if progress == Progress::Done {
+            return Ok(outputs);
+        }
+    }
+}
+
+#[test]
+fn a_key_whose_states_are_all_clear_is_forgotten_and_side_outputs_get_their_records() {
+    let forgotten: Rc<RefCell<Vec<String>>> = Rc::default();
+    let mut side_outputs = SideOutputs::default();
+    let sink = forgotten.clone();
+    side_outputs.connect("forgotten".into(), move |word: String| sink.borrow_mut().push(word));
+    let mut operator = KeyedOperator::new("words".into(), all_groups(), 128, by_ref(), Words, side_outputs);
+    let line = |word: &str, line: &str| (word.to_owned(), line.to_owned());
+    run(&mut operator, vec![line("a", "x"), line("b", "x"), line("c", "")]).unwrap();
+    assert_eq!(operator.keys(), 2);
+    run(&mut operator, vec![line("a", "")]).unwrap();
+    assert_eq!(operator.keys(), 1);
+    assert_eq!(*forgotten.borrow(), ["c", "a"]);
+}
+
+#[test]
+fn a_key_outside_the_groups_fails_with_operator_and_group() {
+    let range = KeyGroupRange { start: 0, end: 64 };
+    let mut operator = KeyedOperator::new("words".into(), range, 128, by_ref(), Words, SideOutputs::default());
+    let foreign = (0..).map(|i| format!("word {i}")).find(|word| group_of_key(word, 128) >= 64).unwrap();
+    let error = run(&mut operator, vec![(foreign.clone(), "x".to_owned())]).unwrap_err();
+    let TaskError::State(error) = error else { panic!("{error}") };
+    let group = group_of_key(&foreign, 128);
+    assert!(matches!(&*error, StateError::ForeignKey { group: of, start: 0, end: 64, .. } if *of == group), "{error}");
+    assert_eq!(operator.keys(), 0);
+}
+
+fn saved<Op: BatchOperator>(operator: &mut Op) -> Vec<RestoredSection> {
+    let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
+    writer.set_operator(&"words".into());
+    operator.snapshot(&mut writer).unwrap();
+    let chunks = writer.finish().into_iter().map(|chunk| (chunk.reference.address, chunk.bytes));
+    RestoredState::from_chunks(chunks).take(&"words".into())
+}
+
+fn words(range: KeyGroupRange) -> impl BatchOperator<In = Line, Out = (String, u64, Option<String>)> {
+    KeyedOperator::new("words".into(), range, 128, by_ref(), Words, SideOutputs::default())
+}
+
+#[test]
+fn a_state_alone_can_be_left_out_of_a_restore() {
+    let mut operator = words(all_groups());
+    run(&mut operator, lines(500)).unwrap();
+    let mut sections = saved(&mut operator);
+    sections.retain(|section| &*section.state == "count");
+    let mut restored = words(all_groups());
+    restored.restore(sections.clone()).unwrap();
+    assert_eq!(saved(&mut restored).len(), sections.len());
+}
+
+#[test]
+fn entries_stored_under_another_group_are_moved_to_their_own() {
+    let mut operator = words(all_groups());
+    run(&mut operator, lines(500)).unwrap();
+    let sections = saved(&mut operator);
+    let moved = sections.iter().cloned().map(|mut section| {
+        let StateScope::KeyGroup(group) = section.scope else { panic!("keyed") };
+        section.scope = StateScope::KeyGroup((group + 1) % 128);
+        section
+    });
+    let mut restored = words(all_groups());
+    restored.restore(moved.collect()).unwrap();
+    let again = saved(&mut restored);
+    let scopes = |sections: &[RestoredSection]| -> Vec<_> {
+        sections.iter().map(|section| (section.state.clone(), section.scope, section.bytes.len())).collect()
+    };
+    assert_eq!(scopes(&again), scopes(&sections));
+    let mut half = words(KeyGroupRange { start: 0, end: 64 });
+    let error = half.restore(sections).unwrap_err();
+    assert!(error.to_string().contains("another subtask"), "{error}");
+}
+
+#[test]
+fn sections_that_do_not_belong_are_refused() {
+    let section =
+        |state: &str, scope, bytes: &[u8]| RestoredSection { state: state.into(), scope, bytes: bytes.to_vec() };
+    let error = words(all_groups()).restore(vec![section("total", StateScope::KeyGroup(1), &[])]).unwrap_err();
+    assert!(matches!(&error, StateError::Mismatch { .. }) && error.to_string().contains("total"), "{error}");
+    let error = words(all_groups()).restore(vec![section("count", StateScope::Subtask(1), &[])]).unwrap_err();
+    assert!(matches!(&error, StateError::Mismatch { .. }), "{error}");
+    let error = words(all_groups()).restore(vec![section("count", StateScope::KeyGroup(3), &[9])]).unwrap_err();
+    let StateError::Decode { operator, state, scope, version, .. } = &error else { panic!("{error}") };
+    assert_eq!((operator.as_str(), &**state, *scope, *version), ("words", "count", StateScope::KeyGroup(3), 9));
+}
+
+#[derive(Clone)]
+struct Flood;
+
+impl KeyedProcessFunction<u64, u64> for Flood {
+    type Out = u64;
+    type State = ValueState<u64>;
+    fn state(&self) -> ValueState<u64> {
+        ValueState::new("unused")
+    }
+    fn process(&mut self, n: u64, _: Row<'_, Self, u64, u64>, _: &mut KeyedContext<'_, u64>, out: &mut Output<u64>) {
+        (0..n).for_each(|i| out.emit(i));
+    }
+}
+
+#[test]
+fn a_function_that_emits_above_the_limit_fails() {
+    let selector = ByValue::new(|x: &u64| *x);
+    let new = || KeyedOperator::new("flood".into(), all_groups(), 128, selector.clone(), Flood, SideOutputs::default());
+    assert_eq!(run(&mut new().emit_per_call_max(5000), vec![100, 5000, 100]).unwrap().len(), 5200);
+    let error = run(&mut new().emit_per_call_max(5000), vec![100, 5001]).unwrap_err();
+    assert!(matches!(error, TaskError::EmitLimit { limit: 5000, .. }), "{error}");
+}
+
+#[test]
+fn a_table_larger_than_the_cache_counts_as_exactly() {
+    let selector = ByValue::new(|x: &u64| x % 200_000);
+    let fold = crate::operator::fold_pairs(0u64, |count: &mut u64, _: u64| *count += 1);
+    let mut operator = KeyedOperator::new("count".into(), all_groups(), 128, selector, fold, SideOutputs::default());
+    for start in (0..600_000).step_by(1000) {
+        for (key, count) in run(&mut operator, (start..start + 1000).collect()).unwrap() {
+            assert!(key < 200_000 && count == start / 200_000 + 1, "key {key}: {count} from {start}");
+        }
+    }
+    assert!(operator.table.row_bytes() > CACHED_BYTES_MAX);
+    assert_eq!(operator.keys(), 200_000);
+}
