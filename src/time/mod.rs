@@ -1,1 +1,7 @@
-//! Clocks.
+//! Clocks: [`SystemClock`] for jobs, [`ManualClock`] for tests.
+
+mod manual_clock;
+mod system_clock;
+
+pub use manual_clock::ManualClock;
+pub use system_clock::SystemClock;
