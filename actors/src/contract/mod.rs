@@ -9,6 +9,7 @@ mod sink;
 mod snapshot;
 mod source;
 mod store;
+pub mod store_suite;
 
 pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch};
 pub use clock::{Clock, Sleep};

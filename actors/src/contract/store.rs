@@ -132,7 +132,7 @@ pub trait SnapshotStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`SnapshotError::OtherJob`] if the store belongs to another job; [`SnapshotError::Locked`] if it is open
-    /// elsewhere; [`SnapshotError::Damaged`], [`SnapshotError::NewerFormat`], [`SnapshotError::Foreign`] if it cannot
+    /// elsewhere, or through this handle and not closed; [`SnapshotError::Damaged`], [`SnapshotError::NewerFormat`], [`SnapshotError::Foreign`] if it cannot
     /// be read; [`SnapshotError::Io`].
     fn open_job(&self, job: &str, incarnation_floor: Incarnation) -> Result<StoreOpening, SnapshotError>;
 
@@ -150,12 +150,15 @@ pub trait SnapshotStore: Send + Sync + 'static {
     fn put_chunks(&self, chunks: &[Chunk]) -> Result<(), SnapshotError>;
 
     /// Completes a checkpoint in one durable commit: verifies that each chunk the manifest names is there with its
-    /// length and checksum, stores the manifest, drops all but the newest `retain` manifests and every chunk that no
-    /// retained manifest names.
+    /// length and checksum, stores the manifest, drops all but the newest `retain` (at least one) manifests and every
+    /// chunk of this and earlier checkpoints that no retained manifest names. Chunks of later checkpoints stay.
     ///
     /// # Errors
     /// [`SnapshotError::ChunkMissing`], [`SnapshotError::Damaged`]: the checkpoint is not complete.
     /// [`SnapshotError::Io`]: whether it is complete is unknown until [`reopen`](Self::reopen).
+    ///
+    /// # Panics
+    /// If the manifest's chunks are not sorted by address, or its checkpoint is not above all that completed before.
     fn finalise(&self, manifest: &Manifest, retain: usize) -> Result<Finalised, SnapshotError>;
 
     /// Removes the chunks of a checkpoint that was not completed.

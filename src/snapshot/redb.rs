@@ -1,0 +1,424 @@
+//! A store in one file, kept by redb.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use millstream_actors::contract::{Chunk, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StoreOpening};
+use millstream_actors::protocol::{CheckpointId, Incarnation};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, StorageBackend, Table, WriteTransaction};
+
+use super::format::{CHUNK_KEY_BYTES, ChunkKey, checkpoint_of, chunk_key, chunk_key_bounds, encode_manifest};
+use super::ledger::{Ledger, named_chunks};
+use super::redb_file::{CHUNKS, MANIFESTS, Origin, guarded, io_error, put_ledger};
+use super::redb_load::{load_ledger, load_manifests, unnamed_chunks, verify};
+
+/// Chunks are written in transactions of at most so many bytes (and at least one chunk).
+const TRANSACTION_BYTES_MAX: usize = 16 << 20;
+
+/// Keeps snapshots in one file, which outlives the process and the power.
+///
+/// The file is locked from [`open`](Self::open) until the store is closed or dropped. It grows to about twice the state
+/// retained, and freed space is used again. `docs/snapshot-format.md` says what is in it and what each damage leads to.
+#[derive(Debug)]
+pub struct RedbStore {
+    origin: Origin,
+    /// Readers hold it shared while they read; to close, one waits until they have let go. Locked after `writer`.
+    slot: RwLock<Slot>,
+    writer: Mutex<Writer>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Open(Database),
+    /// Let go of, on request.
+    Closed,
+    /// It could not be opened again.
+    Broken,
+}
+
+/// What is durable, as far as is known: changed only after the commit.
+#[derive(Debug, Default)]
+struct Writer {
+    claimed: bool,
+    ledger: Ledger,
+    manifests: BTreeMap<CheckpointId, Arc<Manifest>>,
+    /// Chunks that may be stored and that no retained manifest names. With the garbage removed at the opening, no
+    /// others are in the table, so that none has to be searched for there.
+    unnamed: BTreeMap<CheckpointId, HashSet<ChunkKey>>,
+}
+
+impl Slot {
+    /// What redb says to that does not matter: all that must be durable has been committed.
+    fn let_go(&mut self) {
+        let old = std::mem::replace(self, Self::Closed);
+        let _ = guarded(|| {
+            drop(old);
+            Ok(())
+        });
+    }
+}
+
+impl RedbStore {
+    /// Opens the store in the file at `path` and locks it, or creates it there if no file exists. The directory must
+    /// exist. A file that exists is never overwritten: an empty one is refused as foreign, since it may be what is
+    /// left of a store.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Locked`] if it is open elsewhere, in this process or another; [`SnapshotError::Foreign`] if the
+    /// file is something else; [`SnapshotError::NewerFormat`], [`SnapshotError::Damaged`], [`SnapshotError::Io`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, SnapshotError> {
+        Self::open_origin(Origin::File(path.as_ref().to_owned()))
+    }
+
+    /// Opens a store on storage other than a file: `backend` is called for each opening, `name` appears in messages.
+    /// For tests that let the storage fail.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on<B: StorageBackend>(
+        name: impl Into<String>,
+        backend: impl Fn() -> io::Result<B> + Send + Sync + 'static,
+    ) -> Result<Self, SnapshotError> {
+        Self::open_origin(Origin::backend(name.into(), backend))
+    }
+
+    fn open_origin(origin: Origin) -> Result<Self, SnapshotError> {
+        let store = Self { slot: RwLock::new(Slot::Closed), writer: Mutex::default(), origin };
+        store.open_slot()?;
+        store.read("read the ledger", &[], |transaction| load_ledger(&store.describe(), transaction))?;
+        Ok(store)
+    }
+
+    /// Opens the file, after letting go of it where it was open. Readers are waited for, and wait until it is open.
+    fn open_slot(&self) -> Result<(), SnapshotError> {
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        slot.let_go();
+        match self.origin.open() {
+            Ok(database) => {
+                *slot = Slot::Open(database);
+                Ok(())
+            }
+            Err(error) => {
+                *slot = Slot::Broken;
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for readers, then lets go of the file.
+    fn close_slot(&self) {
+        self.slot.write().unwrap_or_else(PoisonError::into_inner).let_go();
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claimed(&self) -> Result<MutexGuard<'_, Writer>, SnapshotError> {
+        let writer = self.writer();
+        if writer.claimed { Ok(writer) } else { Err(SnapshotError::Closed { store: self.describe() }) }
+    }
+
+    /// Calls redb while the file is open. `checkpoints` are named if it turns out to be damaged.
+    fn with_database<T>(
+        &self,
+        action: &'static str,
+        checkpoints: &[CheckpointId],
+        call: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, SnapshotError> {
+        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Slot::Open(database) => {
+                guarded(|| call(database)).map_err(|trouble| trouble.into_error(&self.describe(), action, checkpoints))
+            }
+            Slot::Closed => Err(SnapshotError::Closed { store: self.describe() }),
+            Slot::Broken => Err(io_error(&self.describe(), action, "it could not be opened again after a failure")),
+        }
+    }
+
+    /// Reads in one transaction.
+    fn read<T>(
+        &self,
+        action: &'static str,
+        checkpoints: &[CheckpointId],
+        read: impl FnOnce(&ReadTransaction) -> Result<Result<T, SnapshotError>, redb::Error>,
+    ) -> Result<T, SnapshotError> {
+        self.with_database(action, checkpoints, |database| read(&database.begin_read()?))?
+    }
+
+    /// Writes in one transaction. It is durable when this returns if `durability` says so, and else with the next
+    /// that is.
+    fn write(
+        &self,
+        action: &'static str,
+        checkpoints: &[CheckpointId],
+        durability: Durability,
+        write: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), SnapshotError> {
+        self.with_database(action, checkpoints, |database| {
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(durability)?;
+            transaction.set_quick_repair(true);
+            write(&transaction)?;
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    /// The ledger and the retained manifests, as they are in the file.
+    fn load(&self) -> Result<(Ledger, BTreeMap<CheckpointId, Arc<Manifest>>), SnapshotError> {
+        let store = self.describe();
+        self.read("read the manifests", &[], |transaction| {
+            let ledger = match load_ledger(&store, transaction)? {
+                Ok(ledger) => ledger,
+                Err(error) => return Ok(Err(error)),
+            };
+            Ok(load_manifests(&store, transaction, &ledger)?.map(|manifests| (ledger, manifests)))
+        })
+    }
+
+    fn claim(&self, writer: &mut Writer, job: &str, floor: Incarnation) -> Result<StoreOpening, SnapshotError> {
+        let (mut ledger, manifests) = self.load()?;
+        ledger.claim(job, floor).map_err(|owner| SnapshotError::OtherJob {
+            store: self.describe(),
+            owner,
+            job: job.to_owned(),
+        })?;
+        let named = named_chunks(manifests.values().map(Arc::as_ref));
+        let retained = ledger.retained_ids();
+        let garbage =
+            self.read("look for garbage", &retained, |transaction| unnamed_chunks(transaction, &named).map(Ok))?;
+        self.write("claim the file", &retained, Durability::Immediate, |transaction| {
+            remove_chunks(transaction, &garbage, &named)?;
+            put_ledger(transaction, &ledger)
+        })?;
+        let opening = ledger.opening(manifests.values().cloned().collect());
+        *writer = Writer { claimed: true, ledger, manifests, unnamed: BTreeMap::new() };
+        Ok(opening)
+    }
+
+    fn verify_all(&self, writer: &Writer, references: &[ChunkRef]) -> Result<(), SnapshotError> {
+        let store = self.describe();
+        self.read("verify chunks", &writer.ledger.retained_ids(), |transaction| {
+            let table = transaction.open_table(CHUNKS)?;
+            for reference in references {
+                let found = table.get(&chunk_key(&reference.address))?;
+                let verified = verify(&store, reference, found.as_ref().map(|value| value.value()));
+                if let Err(error) = verified {
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(()))
+        })
+    }
+}
+
+impl Writer {
+    /// The retained checkpoints that need the chunk.
+    fn users_of(&self, reference: &ChunkRef) -> Vec<CheckpointId> {
+        let uses =
+            |manifest: &&Arc<Manifest>| manifest.chunks.binary_search_by(|c| c.address.cmp(&reference.address)).is_ok();
+        self.manifests.values().filter(uses).map(|manifest| manifest.checkpoint).collect()
+    }
+
+    /// Notes that the chunks of these manifests are named by them no more.
+    fn add_unnamed<'a>(&mut self, keys: impl IntoIterator<Item = &'a ChunkKey>) {
+        for key in keys {
+            self.unnamed.entry(checkpoint_of(key)).or_default().insert(*key);
+        }
+    }
+}
+
+/// Removes `garbage`, by range where no named chunk is of the same checkpoint: that does not touch the values.
+fn remove_chunks(
+    transaction: &WriteTransaction,
+    garbage: &BTreeMap<CheckpointId, HashSet<ChunkKey>>,
+    named: &HashSet<ChunkKey>,
+) -> Result<(), redb::Error> {
+    let in_use: HashSet<CheckpointId> = named.iter().map(checkpoint_of).collect();
+    let mut table: Table<'_, &[u8; CHUNK_KEY_BYTES], &[u8]> = transaction.open_table(CHUNKS)?;
+    for (checkpoint, keys) in garbage {
+        if in_use.contains(checkpoint) {
+            for key in keys.iter().filter(|key| !named.contains(*key)) {
+                table.remove(key)?;
+            }
+        } else {
+            let (first, last) = chunk_key_bounds(*checkpoint);
+            table.retain_in::<&ChunkKey, _>(&first..=&last, |_, _| false)?;
+        }
+    }
+    Ok(())
+}
+
+impl SnapshotStore for RedbStore {
+    fn open_job(&self, job: &str, incarnation_floor: Incarnation) -> Result<StoreOpening, SnapshotError> {
+        let mut writer = self.writer();
+        if writer.claimed {
+            return Err(SnapshotError::Locked { store: self.describe() });
+        }
+        let was_open = matches!(&*self.slot.read().unwrap_or_else(PoisonError::into_inner), Slot::Open(_));
+        if !was_open {
+            self.open_slot()?;
+        }
+        let claimed = self.claim(&mut writer, job, incarnation_floor);
+        if claimed.is_err() && !was_open {
+            self.close_slot();
+        }
+        claimed
+    }
+
+    fn reserve_ids(&self, up_to: CheckpointId) -> Result<(), SnapshotError> {
+        let mut writer = self.claimed()?;
+        if up_to <= writer.ledger.reserved_up_to {
+            return Ok(());
+        }
+        let ledger = Ledger { reserved_up_to: up_to, ..writer.ledger.clone() };
+        self.write("reserve checkpoint ids", &ledger.retained_ids(), Durability::Immediate, |transaction| {
+            put_ledger(transaction, &ledger)
+        })?;
+        writer.ledger = ledger;
+        Ok(())
+    }
+
+    fn put_chunks(&self, chunks: &[Chunk]) -> Result<(), SnapshotError> {
+        let mut writer = self.claimed()?;
+        let keys: Vec<ChunkKey> = chunks.iter().map(|chunk| chunk_key(&chunk.reference.address)).collect();
+        writer.add_unnamed(&keys);
+        let retained = writer.ledger.retained_ids();
+        let mut rest = chunks.iter().zip(&keys).peekable();
+        while rest.peek().is_some() {
+            self.write("store chunks", &retained, Durability::None, |transaction| {
+                let mut table = transaction.open_table(CHUNKS)?;
+                let mut bytes = 0;
+                while let Some((chunk, key)) =
+                    rest.next_if(|(chunk, _)| bytes == 0 || bytes + chunk.bytes.len() <= TRANSACTION_BYTES_MAX)
+                {
+                    table.insert(key, chunk.bytes.as_slice())?;
+                    bytes += chunk.bytes.len();
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn finalise(&self, manifest: &Manifest, retain: usize) -> Result<Finalised, SnapshotError> {
+        let mut writer = self.claimed()?;
+        let (bytes, sum) = encode_manifest(manifest);
+        self.verify_all(&writer, &manifest.chunks)?;
+
+        let mut ledger = writer.ledger.clone();
+        let expired = ledger.complete(manifest.checkpoint, sum, retain);
+        let mut manifests = writer.manifests.clone();
+        manifests.insert(manifest.checkpoint, Arc::new(manifest.clone()));
+        let dropped: Vec<Arc<Manifest>> =
+            expired.iter().filter_map(|checkpoint| manifests.remove(checkpoint)).collect();
+        let named = named_chunks(manifests.values().map(Arc::as_ref));
+        // If the commit fails these are still named; finalising or discarding looks at what is named before it removes.
+        writer.add_unnamed(&named_chunks(dropped.iter().map(Arc::as_ref)));
+        let later = CheckpointId(manifest.checkpoint.0.saturating_add(1));
+        let kept_unnamed = writer.unnamed.split_off(&later);
+
+        let result = self.write("complete a checkpoint", &writer.ledger.retained_ids(), Durability::Immediate, |txn| {
+            let mut table = txn.open_table(MANIFESTS)?;
+            table.insert(manifest.checkpoint.0, bytes.as_slice())?;
+            for checkpoint in &expired {
+                table.remove(checkpoint.0)?;
+            }
+            remove_chunks(txn, &writer.unnamed, &named)?;
+            put_ledger(txn, &ledger)
+        });
+        if result.is_ok() {
+            writer.unnamed.clear();
+            writer.ledger = ledger;
+            writer.manifests = manifests;
+        }
+        writer.unnamed.extend(kept_unnamed);
+        result.map(|()| Finalised { expired })
+    }
+
+    fn discard(&self, checkpoint: CheckpointId) -> Result<(), SnapshotError> {
+        let mut writer = self.claimed()?;
+        let Some(keys) = writer.unnamed.get(&checkpoint) else { return Ok(()) };
+        let garbage = BTreeMap::from([(checkpoint, keys.clone())]);
+        let named = named_chunks(writer.manifests.values().map(Arc::as_ref));
+        self.write("discard a checkpoint", &writer.ledger.retained_ids(), Durability::None, |transaction| {
+            remove_chunks(transaction, &garbage, &named)
+        })?;
+        writer.unnamed.remove(&checkpoint);
+        Ok(())
+    }
+
+    fn abandon_above(&self, checkpoint: CheckpointId) -> Result<Vec<CheckpointId>, SnapshotError> {
+        let mut writer = self.claimed()?;
+        let mut ledger = writer.ledger.clone();
+        let abandoned = ledger.abandon_above(checkpoint);
+        if abandoned.is_empty() {
+            return Ok(abandoned);
+        }
+        self.write("abandon checkpoints", &writer.ledger.retained_ids(), Durability::Immediate, |transaction| {
+            let mut table = transaction.open_table(MANIFESTS)?;
+            for checkpoint in &abandoned {
+                table.remove(checkpoint.0)?;
+            }
+            put_ledger(transaction, &ledger)
+        })?;
+        writer.ledger = ledger;
+        let dropped: Vec<Arc<Manifest>> = abandoned.iter().filter_map(|id| writer.manifests.remove(id)).collect();
+        writer.add_unnamed(&named_chunks(dropped.iter().map(Arc::as_ref)));
+        Ok(abandoned)
+    }
+
+    fn read_chunk(&self, reference: &ChunkRef) -> Result<Vec<u8>, SnapshotError> {
+        let store = self.describe();
+        let key = chunk_key(&reference.address);
+        let read = self.read("read a chunk", &[], |transaction| {
+            let table = transaction.open_table(CHUNKS)?;
+            let found = table.get(&key)?;
+            Ok(verify(&store, reference, found.as_ref().map(|value| value.value())).map(<[u8]>::to_vec))
+        });
+        read.map_err(|mut error| {
+            if let SnapshotError::Damaged { checkpoints, .. } = &mut error {
+                *checkpoints = self.writer().users_of(reference);
+            }
+            error
+        })
+    }
+
+    fn reopen(&self) -> Result<Vec<Arc<Manifest>>, SnapshotError> {
+        let mut writer = self.claimed()?;
+        self.open_slot()?;
+        let (ledger, manifests) = self.load()?;
+        // The file was free for a moment.
+        if ledger.job != writer.ledger.job || ledger.incarnation != writer.ledger.incarnation {
+            self.close_slot();
+            writer.claimed = false;
+            return Err(SnapshotError::Locked { store: self.describe() });
+        }
+        let before = std::mem::take(&mut writer.manifests);
+        writer.add_unnamed(&named_chunks(before.values().map(Arc::as_ref)));
+        writer.ledger = ledger;
+        writer.manifests = manifests;
+        Ok(writer.manifests.values().cloned().collect())
+    }
+
+    fn close(&self) {
+        let mut writer = self.writer();
+        self.close_slot();
+        *writer = Writer::default();
+    }
+
+    fn describe(&self) -> String {
+        self.origin.name()
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+#[path = "redb_tests.rs"]
+mod tests;

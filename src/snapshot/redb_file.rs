@@ -1,0 +1,252 @@
+//! The redb database under a [`RedbStore`](super::RedbStore): how it is created and opened, and what its errors mean.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millstream_actors::contract::SnapshotError;
+use millstream_actors::protocol::CheckpointId;
+use redb::{Builder, Database, StorageBackend, TableDefinition, WriteTransaction};
+
+use super::format::{CHUNK_KEY_BYTES, encode_ledger};
+use super::ledger::Ledger;
+
+/// One row: the ledger.
+pub(super) const LEDGER: TableDefinition<(), &[u8]> = TableDefinition::new("millstream.ledger");
+/// Retained manifests by checkpoint id.
+pub(super) const MANIFESTS: TableDefinition<u64, &[u8]> = TableDefinition::new("millstream.manifests");
+/// Chunks by key.
+pub(super) const CHUNKS: TableDefinition<&[u8; CHUNK_KEY_BYTES], &[u8]> = TableDefinition::new("millstream.chunks");
+
+/// redb's own default is 1 GiB.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// What every redb file begins with.
+const REDB_MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
+
+type OpenBackend = Box<dyn Fn(&Builder) -> Result<Database, redb::Error> + Send + Sync>;
+
+/// Where the database is, so that it can be opened again.
+pub(super) enum Origin {
+    File(PathBuf),
+    Backend { name: String, open: OpenBackend },
+}
+
+impl Origin {
+    pub(super) fn backend<B: StorageBackend>(
+        name: String,
+        open: impl Fn() -> io::Result<B> + Send + Sync + 'static,
+    ) -> Self {
+        let open: OpenBackend = Box::new(move |builder| {
+            let backend = open()?;
+            let is_new = backend.len()? == 0;
+            let database = builder.create_with_backend(backend)?;
+            if is_new {
+                write_empty_ledger(&database)?;
+            }
+            Ok(database)
+        });
+        Self::Backend { name, open }
+    }
+
+    /// For messages.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Backend { name, .. } => name.clone(),
+        }
+    }
+
+    /// Opens the database; a file that does not exist is created.
+    pub(super) fn open(&self) -> Result<Database, SnapshotError> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(CACHE_BYTES);
+        match self {
+            Self::File(path) => {
+                let open = || guarded(|| builder.open(path).map_err(redb::Error::from));
+                let opened = match open() {
+                    Err(trouble) if trouble.is_not_found() => {
+                        create_file(&builder, path)?;
+                        open()
+                    }
+                    opened => opened,
+                };
+                opened.map_err(|trouble| trouble_at_open(trouble, path))
+            }
+            Self::Backend { name, open } => {
+                guarded(|| open(&builder)).map_err(|trouble| trouble.into_error(name, "open the file", &[]))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+/// A call into redb that did not work.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Redb(redb::Error),
+    /// redb panics on some damaged pages.
+    Panic(String),
+}
+
+impl Trouble {
+    fn is_not_found(&self) -> bool {
+        matches!(self, Self::Redb(redb::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// What it means. `checkpoints` are those that need the store to be whole.
+    pub(super) fn into_error(self, store: &str, action: &'static str, checkpoints: &[CheckpointId]) -> SnapshotError {
+        let damaged = |reason: String| SnapshotError::Damaged {
+            store: store.to_owned(),
+            what: "the file".to_owned(),
+            reason: format!("cannot {action}: {reason}"),
+            checkpoints: checkpoints.to_vec(),
+        };
+        match self {
+            Self::Panic(message) => damaged(message),
+            Self::Redb(redb::Error::DatabaseAlreadyOpen) => SnapshotError::Locked { store: store.to_owned() },
+            Self::Redb(error) if is_damage(&error) => damaged(error.to_string()),
+            Self::Redb(redb::Error::Io(error)) => io_error(store, action, error),
+            Self::Redb(error) => io_error(store, action, error),
+        }
+    }
+}
+
+impl From<redb::Error> for Trouble {
+    fn from(error: redb::Error) -> Self {
+        Self::Redb(error)
+    }
+}
+
+/// Calls into redb, and takes its panics for what they are: damaged pages.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Trouble> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(Trouble::Redb),
+        Err(payload) => Err(Trouble::Panic(panic_message(payload.as_ref()))),
+    }
+}
+
+pub(super) fn io_error(
+    store: &str,
+    action: &'static str,
+    source: impl Into<Box<dyn StdError + Send + Sync>>,
+) -> SnapshotError {
+    SnapshotError::Io { store: store.to_owned(), action, source: source.into() }
+}
+
+/// Makes `ledger` the store's, as part of `transaction`.
+pub(super) fn put_ledger(transaction: &WriteTransaction, ledger: &Ledger) -> Result<(), redb::Error> {
+    transaction.open_table(LEDGER)?.insert((), encode_ledger(ledger).as_slice())?;
+    Ok(())
+}
+
+fn write_empty_ledger(database: &Database) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    put_ledger(&transaction, &Ledger::default())?;
+    transaction.open_table(MANIFESTS)?;
+    transaction.open_table(CHUNKS)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Creates the store under another name and links it to its own once it is whole: after a crash there is a store or
+/// none, never half of one. If another process was faster, its store stays.
+fn create_file(builder: &Builder, path: &Path) -> Result<(), SnapshotError> {
+    static CREATED: AtomicU64 = AtomicU64::new(0);
+    let name = path.display().to_string();
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!(".creating-{}-{}", process::id(), CREATED.fetch_add(1, Ordering::Relaxed)));
+    let unfinished = PathBuf::from(unfinished);
+
+    let written = guarded(|| {
+        let database = builder.create(&unfinished)?;
+        write_empty_ledger(&database)?;
+        database.close()?;
+        Ok(())
+    });
+    let linked = match written {
+        Ok(()) => link(&unfinished, path).map_err(|error| io_error(&name, "create the file", error)),
+        Err(trouble) => Err(trouble.into_error(&name, "create the file", &[])),
+    };
+    let removed = match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&name, "create the file", error)),
+        _ => Ok(()),
+    };
+    linked.and(removed)
+}
+
+fn link(unfinished: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(unfinished, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        // Not every file system has hard links; renaming replaces what appeared under the name in between.
+        Err(_) => fs::rename(unfinished, path)?,
+        Ok(()) => {}
+    }
+    sync_directory(path)
+}
+
+#[cfg(unix)]
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+/// Directories cannot be synced here; the system orders its own metadata.
+#[cfg(not(unix))]
+fn sync_directory(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// A file that cannot be opened is damaged if it begins as a redb file does, and not ours if it does not. It is looked
+/// at after redb gave up, never before: closing a second descriptor would release locks on some systems.
+fn trouble_at_open(trouble: Trouble, path: &Path) -> SnapshotError {
+    let store = path.display().to_string();
+    let error = trouble.into_error(&store, "open the file", &[]);
+    if matches!(error, SnapshotError::Locked { .. }) {
+        return error;
+    }
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(REDB_MAGIC.len() as u64).read_to_end(&mut head));
+    let reason = match read {
+        Err(_) => return error,
+        Ok(0) => "it is empty; if nothing was in it, remove it and it will be created".to_owned(),
+        Ok(_) if head == REDB_MAGIC => return error,
+        Ok(_) => format!("it begins with {head:02x?}, not as a redb file"),
+    };
+    SnapshotError::Foreign { store, reason }
+}
+
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Io(error) => {
+            matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+        }
+        redb::Error::Corrupted(_)
+        | redb::Error::LockPoisoned(_)
+        | redb::Error::RepairAborted
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::TableDoesNotExist(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TableIsNotMultimap(_) => true,
+        _ => false,
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("redb panicked: {}", text.unwrap_or("no message"))
+}
