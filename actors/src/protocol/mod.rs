@@ -2,6 +2,7 @@
 //! here, so that every rule is tested in every order without a runtime.
 
 mod alignment;
+mod checkpoint_schedule;
 mod credit;
 mod element;
 mod failure;
@@ -14,11 +15,22 @@ mod watermarks;
 pub use alignment::{Alignment, BarrierAligner};
 pub use credit::{ReceiveWindow, SendWindow, WorkRate};
 pub use element::{Barrier, ChannelOrder, Element};
+mod pending_checkpoint;
+mod region_lifecycle;
+mod restart_policy;
+
+pub use checkpoint_schedule::{AbortReason, NoRestore, TriggerReason};
+pub(crate) use checkpoint_schedule::{
+    CheckpointSchedule, Now, Participant, RestoreDecision, ScheduleCommand, ScheduleEvent, ScheduleSettings,
+};
 pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};
 pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, RegionId, SubtaskId, TaskId};
 pub use inlet::{Inlet, Input};
 pub use key_groups::{KeyGroupRange, subtask_of_group};
 pub use limits::{CheckpointMode, Checkpointing, Limits};
+pub(crate) use region_lifecycle::{RegionEvent, RegionState};
+pub use restart_policy::RestartStrategy;
+pub(crate) use restart_policy::{RestartDecision, RestartPolicy};
 pub use watermarks::{EventTime, WatermarkMerge};
 
 /// Event time: milliseconds since the Unix epoch.

@@ -1,0 +1,190 @@
+//! What the schedule is told and what it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::contract::{ChunkRef, Manifest, SnapshotError};
+use crate::protocol::{CheckpointId, Execution, RegionId, SubtaskId, TaskError};
+use crate::task::{Barrier, SourceState, TaskKind};
+
+/// Why a checkpoint was triggered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TriggerReason {
+    /// The interval has passed.
+    Periodic,
+    /// Somebody asked for it.
+    OnDemand,
+    /// Every source has ended.
+    Final,
+    /// Every source has stopped reading.
+    Drain,
+}
+
+/// Why a checkpoint was aborted.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AbortReason {
+    /// A region stopped running.
+    #[error("region {0} failed")]
+    RegionFailed(RegionId),
+    /// A task could not take its snapshot.
+    #[error("subtask {subtask} declined: {reason}")]
+    Declined {
+        /// Which.
+        subtask: SubtaskId,
+        /// Why.
+        reason: TaskError,
+    },
+    /// Not all tasks had acknowledged in time.
+    #[error("{missing} subtasks had not acknowledged in time")]
+    TimedOut {
+        /// How many.
+        missing: usize,
+    },
+    /// The store failed.
+    #[error("{0}")]
+    Store(Arc<SnapshotError>),
+    /// The snapshot writer was restarted.
+    #[error("the snapshot writer was restarted")]
+    WriterRestarted,
+    /// The coordinator was restarted.
+    #[error("the coordinator was restarted")]
+    CoordinatorRestarted,
+}
+
+impl AbortReason {
+    /// Whether it counts towards the failures that a job tolerates. What a restart answers does not.
+    pub(crate) fn is_checkpoint_failure(&self) -> bool {
+        matches!(self, Self::Declined { .. } | Self::TimedOut { .. } | Self::Store(_))
+    }
+}
+
+/// A moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// Monotonic.
+    pub(crate) at: Duration,
+    /// Wall clock.
+    pub(crate) unix_ms: u64,
+}
+
+/// A subtask that takes part in checkpoints.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Participant {
+    pub(crate) subtask: SubtaskId,
+    pub(crate) region: RegionId,
+    pub(crate) kind: TaskKind,
+}
+
+/// Something the coordinator learnt.
+#[derive(Clone, Debug)]
+pub(crate) enum ScheduleEvent {
+    /// Time has passed.
+    Tick,
+    /// The writer has opened the store anew; `None` if it could not. Also the answer to [`ScheduleCommand::AskWriter`].
+    WriterReported { retained: Option<Vec<Arc<Manifest>>> },
+    /// All subtasks of a region are ready; whatever was restored is settled by its sinks.
+    RegionRunning { execution: Execution, restored: CheckpointId },
+    /// A region runs no more.
+    RegionDown { execution: Execution },
+    /// A region asks what to restore; `damaged` was tried and cannot be read.
+    RestoreRequested { execution: Execution, damaged: Option<CheckpointId> },
+    /// A source reads no more.
+    SourceHalted { execution: Execution, subtask: SubtaskId, state: SourceState },
+    /// A snapshot was taken.
+    Acknowledged {
+        execution: Execution,
+        subtask: SubtaskId,
+        checkpoint: CheckpointId,
+        chunks: Vec<ChunkRef>,
+        source: Option<SourceState>,
+    },
+    /// A snapshot was not taken.
+    Declined { execution: Execution, subtask: SubtaskId, checkpoint: CheckpointId, reason: TaskError },
+    /// A sink has committed.
+    SinkCommitted { subtask: SubtaskId, checkpoint: CheckpointId },
+    /// Somebody wants a checkpoint now.
+    CheckpointRequested { waiter: u64 },
+    /// Stop after a last checkpoint.
+    DrainRequested,
+    /// Ids are reserved.
+    IdsReserved { up_to: CheckpointId },
+    /// Ids could not be reserved.
+    ReserveFailed { error: Arc<SnapshotError>, retained: Option<Vec<Arc<Manifest>>> },
+    /// A manifest is durable.
+    Finalised { checkpoint: CheckpointId },
+    /// A manifest could not be written.
+    FinaliseFailed { checkpoint: CheckpointId, error: Arc<SnapshotError>, retained: Option<Vec<Arc<Manifest>>> },
+    /// Chunks could not be written.
+    ChunksFailed { checkpoint: CheckpointId, error: Arc<SnapshotError>, retained: Option<Vec<Arc<Manifest>>> },
+    /// Newer checkpoints are marked abandoned.
+    Abandoned { above: CheckpointId, completed: Vec<CheckpointId> },
+    /// They could not be.
+    AbandonFailed { error: Arc<SnapshotError> },
+}
+
+/// Why a region gets no checkpoint to restore.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoRestore {
+    /// A sink that cannot withdraw its output, and repeats are not accepted.
+    #[error(
+        "a transactional sink of the job cannot withdraw what it published since the older checkpoints {older:?}; Checkpointing::accept_repeats(true) falls back nevertheless, with repeated output"
+    )]
+    WouldRepeat {
+        /// The older checkpoints that are retained.
+        older: Vec<CheckpointId>,
+    },
+    /// There is none.
+    #[error("no older checkpoint is retained; Checkpointing::retain keeps more of them")]
+    NoOlder,
+    /// The store could not mark newer checkpoints abandoned.
+    #[error("newer checkpoints could not be marked abandoned: {0}")]
+    Store(Arc<SnapshotError>),
+}
+
+/// What a region is to restore.
+#[derive(Clone, Debug)]
+pub(crate) enum RestoreDecision {
+    /// This, or the beginning.
+    From {
+        manifest: Option<Arc<Manifest>>,
+        /// Completed checkpoints that were abandoned: sinks withdraw what they published for them.
+        withdraw: Vec<CheckpointId>,
+    },
+    /// Nothing can be restored.
+    Refused(NoRestore),
+}
+
+/// Something the coordinator is to do, in order.
+#[derive(Clone, Debug)]
+pub(crate) enum ScheduleCommand {
+    /// Ask the writer what is retained.
+    AskWriter,
+    /// Reserve ids durably.
+    ReserveIds { up_to: CheckpointId },
+    /// Ask every source for this barrier.
+    Trigger { barrier: Barrier, reason: TriggerReason },
+    /// Write the manifest.
+    Finalise { manifest: Arc<Manifest> },
+    /// Remove the chunks of an aborted checkpoint.
+    Discard { checkpoint: CheckpointId },
+    /// Mark everything above a checkpoint abandoned; `completed` of it had been completed.
+    AbandonAbove { checkpoint: CheckpointId, completed: Vec<CheckpointId> },
+    /// Tell every task and region, and whoever listens.
+    Complete { manifest: Arc<Manifest>, triggered_at: Duration },
+    /// Tell every task of a completed checkpoint once more.
+    RepeatComplete { checkpoint: CheckpointId },
+    /// Tell every task, and whoever listens.
+    Abort { checkpoint: CheckpointId, reason: AbortReason },
+    /// Answer a region.
+    AnswerRestore { execution: Execution, decision: RestoreDecision },
+    /// Answer somebody who wanted a checkpoint.
+    AnswerWaiter { waiter: u64, result: Result<CheckpointId, AbortReason> },
+    /// The last checkpoint is complete and all sinks have committed it.
+    Settled { checkpoint: CheckpointId, is_final: bool },
+    /// Too many checkpoints failed in a row.
+    GiveUp { failures: u32, last: AbortReason },
+    /// The store stays out of reach.
+    StoreLost,
+}

@@ -1,0 +1,247 @@
+//! When a failed region is started again, and when no more.
+//!
+//! The measure of a restart's success is progress, not time: delay and count start over once a checkpoint completes
+//! beyond the failure. What "beyond" means is known without counting records: a checkpoint whose barriers left later
+//! in the new attempt than the failure came in the old one, each measured from where it had restored.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How a region is restarted after a failure.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RestartStrategy {
+    /// Never: the first failure ends the job.
+    None,
+    /// After the same delay each time.
+    FixedDelay {
+        /// Failures without a checkpoint in between that are answered with a restart.
+        attempts: u32,
+        /// The delay.
+        delay: Duration,
+    },
+    /// The first time at once, then after a delay that doubles.
+    ExponentialDelay {
+        /// Delay before the second restart.
+        initial: Duration,
+        /// Longest delay.
+        max: Duration,
+        /// Random share of the delay by which it is lengthened or shortened, 0 to 1.
+        jitter: f64,
+        /// Failures without a checkpoint in between that are answered with a restart.
+        attempts: u32,
+    },
+    /// As long as failures are rare.
+    FailureRate {
+        /// Most failures in the interval.
+        failures: u32,
+        /// The interval.
+        within: Duration,
+        /// Delay before each restart.
+        delay: Duration,
+    },
+}
+
+impl Default for RestartStrategy {
+    fn default() -> Self {
+        Self::exponential_delay()
+    }
+}
+
+impl RestartStrategy {
+    /// No restarts.
+    pub fn none() -> Self {
+        Self::None
+    }
+
+    /// Up to `attempts` restarts without a checkpoint in between, each after `delay`.
+    pub fn fixed_delay(attempts: u32, delay: Duration) -> Self {
+        Self::FixedDelay { attempts, delay }
+    }
+
+    /// At once, then after 10 ms, doubling up to 30 s, with a jitter of 0.1; gives up after 16 failures without a
+    /// checkpoint beyond the first of them.
+    pub fn exponential_delay() -> Self {
+        Self::ExponentialDelay {
+            initial: Duration::from_millis(10),
+            max: Duration::from_secs(30),
+            jitter: 0.1,
+            attempts: 16,
+        }
+    }
+
+    /// Restarts after `delay` unless more than `failures` came `within` an interval.
+    pub fn failure_rate(failures: u32, within: Duration, delay: Duration) -> Self {
+        Self::FailureRate { failures, within, delay }
+    }
+}
+
+/// What to do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RestartDecision {
+    /// Start again.
+    Restart {
+        /// After this long.
+        delay: Duration,
+        /// The how-manieth failure without progress it is.
+        failure: u32,
+        /// How many are answered with a restart.
+        of: u32,
+    },
+    /// Do not.
+    GiveUp {
+        /// Failures without progress.
+        failures: u32,
+    },
+}
+
+/// The restart strategy of one region, with what it remembers.
+#[derive(Clone, Debug)]
+pub(crate) struct RestartPolicy {
+    strategy: RestartStrategy,
+    random: u64,
+    failures: u32,
+    recent: VecDeque<Duration>,
+    lost: Duration,
+}
+
+impl RestartPolicy {
+    pub(crate) fn new(strategy: RestartStrategy, seed: u64) -> Self {
+        Self { strategy, random: seed, failures: 0, recent: VecDeque::new(), lost: Duration::ZERO }
+    }
+
+    /// A failure at `now`, which cost `lost`: the time that the attempt had run since the position to which it falls
+    /// back.
+    pub(crate) fn failed(&mut self, now: Duration, lost: Duration) -> RestartDecision {
+        self.failures = self.failures.saturating_add(1);
+        self.lost = self.lost.max(lost);
+        let failures = self.failures;
+        let bounded = |attempts: u32, delay: Duration| {
+            if failures > attempts {
+                RestartDecision::GiveUp { failures }
+            } else {
+                RestartDecision::Restart { delay, failure: failures, of: attempts }
+            }
+        };
+        match self.strategy {
+            RestartStrategy::None => RestartDecision::GiveUp { failures },
+            RestartStrategy::FixedDelay { attempts, delay } => bounded(attempts, delay),
+            RestartStrategy::ExponentialDelay { initial, max, jitter, attempts } => {
+                let delay = match failures {
+                    1 => Duration::ZERO,
+                    n => initial.saturating_mul(1_u32.checked_shl(n - 2).unwrap_or(u32::MAX)).min(max),
+                };
+                let factor = 1.0 + jitter.clamp(0.0, 1.0) * (2.0 * self.next_unit() - 1.0);
+                bounded(attempts, delay.mul_f64(factor))
+            }
+            RestartStrategy::FailureRate { failures: most, within, delay } => {
+                self.recent.push_back(now);
+                while self.recent.front().is_some_and(|at| now.saturating_sub(*at) > within) {
+                    self.recent.pop_front();
+                }
+                let failure = self.recent.len() as u32;
+                if failure > most {
+                    RestartDecision::GiveUp { failures: failure }
+                } else {
+                    RestartDecision::Restart { delay, failure, of: most }
+                }
+            }
+        }
+    }
+
+    /// A checkpoint completed whose barriers left when the attempt had `run` for that long. Whether the counting
+    /// starts over.
+    pub(crate) fn checkpoint_completed(&mut self, run: Duration) -> bool {
+        let beyond = self.failures > 0 && run >= self.lost;
+        if beyond {
+            self.failures = 0;
+            self.lost = Duration::ZERO;
+        }
+        beyond
+    }
+
+    /// splitmix64, mapped to [0, 1).
+    fn next_unit(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delays(policy: &mut RestartPolicy, count: u32) -> Vec<Duration> {
+        (0..count)
+            .map(|_| match policy.failed(Duration::ZERO, Duration::ZERO) {
+                RestartDecision::Restart { delay, .. } => delay,
+                RestartDecision::GiveUp { failures } => panic!("gave up at {failures}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn exponential_starts_at_once_doubles_to_the_cap_and_gives_up_after_sixteen() {
+        let strategy = RestartStrategy::ExponentialDelay {
+            initial: Duration::from_millis(10),
+            max: Duration::from_secs(1),
+            jitter: 0.0,
+            attempts: 16,
+        };
+        let mut policy = RestartPolicy::new(strategy, 1);
+        let delays = delays(&mut policy, 16);
+        let millis: Vec<_> = delays.iter().map(Duration::as_millis).collect();
+        assert_eq!(millis[..9], [0, 10, 20, 40, 80, 160, 320, 640, 1000]);
+        assert!(millis[9..].iter().all(|delay| *delay == 1000));
+        assert_eq!(
+            policy.failed(Duration::ZERO, Duration::ZERO),
+            RestartDecision::GiveUp { failures: 17 },
+            "the seventeenth"
+        );
+    }
+
+    #[test]
+    fn jitter_stays_in_its_share_and_repeats_for_one_seed() {
+        let run = |seed| delays(&mut RestartPolicy::new(RestartStrategy::exponential_delay(), seed), 16);
+        assert_eq!(run(7), run(7));
+        assert_ne!(run(7), run(8));
+        let second = run(7)[1].as_micros();
+        assert!((9_000..=11_000).contains(&second), "{second}");
+    }
+
+    #[test]
+    fn count_starts_over_only_beyond_the_failure() {
+        let mut policy = RestartPolicy::new(RestartStrategy::exponential_delay(), 1);
+        policy.failed(Duration::ZERO, Duration::from_secs(3));
+        assert!(!policy.checkpoint_completed(Duration::from_secs(2)), "before the point of failure");
+        let second = policy.failed(Duration::ZERO, Duration::from_secs(1));
+        assert!(matches!(second, RestartDecision::Restart { failure: 2, .. }));
+        assert!(!policy.checkpoint_completed(Duration::from_secs(2)), "the farthest failure counts");
+        assert!(policy.checkpoint_completed(Duration::from_secs(3)));
+        let first = policy.failed(Duration::ZERO, Duration::ZERO);
+        assert!(matches!(first, RestartDecision::Restart { failure: 1, delay: Duration::ZERO, .. }));
+    }
+
+    #[test]
+    fn failure_rate_forgets_what_is_older_than_its_interval() {
+        let second = Duration::from_secs(1);
+        let mut policy = RestartPolicy::new(RestartStrategy::failure_rate(2, 10 * second, second), 1);
+        for at in [0, 6, 12, 18, 24] {
+            assert!(matches!(policy.failed(at * second, second), RestartDecision::Restart { .. }), "at {at}");
+        }
+        policy.failed(25 * second, second);
+        assert!(matches!(policy.failed(26 * second, second), RestartDecision::GiveUp { .. }));
+    }
+
+    #[test]
+    fn none_gives_up_at_once_and_fixed_after_its_attempts() {
+        let mut none = RestartPolicy::new(RestartStrategy::None, 1);
+        assert_eq!(none.failed(Duration::ZERO, Duration::ZERO), RestartDecision::GiveUp { failures: 1 });
+        let mut fixed = RestartPolicy::new(RestartStrategy::fixed_delay(2, Duration::from_secs(1)), 1);
+        assert_eq!(delays(&mut fixed, 2), [Duration::from_secs(1); 2]);
+        assert_eq!(fixed.failed(Duration::ZERO, Duration::ZERO), RestartDecision::GiveUp { failures: 3 });
+    }
+}
