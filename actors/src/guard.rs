@@ -1,14 +1,38 @@
 //! From panic to message: runs an actor's own future under a guard.
+//!
+//! actix restarts no actor that panics, and runs `stopping` and `stopped` of a panicked actor while its stack unwinds,
+//! where a second panic aborts the process. So the future of each actor is polled under `catch_unwind`, and dropped
+//! under another, when nothing unwinds any more.
 
-use std::sync::Arc;
+mod activity;
+mod panics;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
-use actix::{Actor, Addr, Context, Recipient};
+use actix::dev::ContextFut;
+use actix::dev::channel::{AddressReceiver, channel};
+use actix::{Actor, Addr, Context, Recipient, Supervised};
 use actix_rt::ArbiterHandle;
 
-use crate::protocol::{ActorName, Execution, PanicReport, SubtaskId, TaskError};
+use crate::contract::Clock;
+use crate::protocol::{ActorName, Cause, Execution, PanicReport, SubtaskId, TaskError};
 use crate::region_supervisor::ChildExit;
-use crate::task::SubtaskContext;
+
+pub(crate) use activity::Activity;
+pub use panics::catch_panic;
+pub(crate) use panics::drop_guarded;
+
+/// A control actor that panics more often than this within [`INTENSITY_WITHIN`] ends its job.
+const INTENSITY_MAX: usize = 32;
+/// See [`INTENSITY_MAX`].
+const INTENSITY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Whom a guard watches, and whom it tells.
 #[derive(Clone, Debug)]
@@ -23,34 +47,62 @@ pub struct TaskGuard {
     pub exit: Recipient<ChildExit>,
 }
 
-impl TaskGuard {
-    /// The guard of a subtask.
-    pub fn of(cx: &SubtaskContext) -> Self {
-        Self { execution: cx.execution, subtask: cx.subtask, name: cx.name.clone(), exit: cx.reports.exit.clone() }
-    }
-}
-
 /// How a guarded task tells its guard what it knows of its own end.
 #[derive(Clone, Debug, Default)]
 pub struct ExitSlot {
     records_in: Arc<AtomicU64>,
+    error: Arc<Mutex<Option<TaskError>>>,
 }
 
 impl ExitSlot {
     /// The task failed: becomes the cause once its context has stopped. The first call counts.
     pub fn fail(&self, error: TaskError) {
-        let _ = error;
-    }
-
-    /// The task's connector panicked on its own thread.
-    pub fn panicked(&self, report: PanicReport) {
-        let _ = report;
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
     /// The task has taken this many input records in all.
     #[inline]
     pub fn records_in(&self, records: u64) {
         self.records_in.store(records, Ordering::Relaxed);
+    }
+
+    fn cause(&self, end: End) -> Cause {
+        match end {
+            End::Panicked(report) => Cause::Panicked(report),
+            End::Abandoned => Cause::Abandoned,
+            End::Stopped => match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                Some(error) => Cause::Failed(error),
+                None => Cause::Stopped,
+            },
+        }
+    }
+}
+
+/// How a guarded actor ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    Stopped,
+    Panicked(PanicReport),
+    /// Its arbiter went away.
+    Abandoned,
+}
+
+/// Called once, at the latest when it is dropped.
+struct OnEnd(Option<Box<dyn FnOnce(End) + Send>>);
+
+impl OnEnd {
+    fn call(&mut self, end: End) {
+        if let Some(call) = self.0.take()
+            && let Err(report) = catch_panic(|| call(end))
+        {
+            log::error!(target: "millstream::supervisor", "reporting an actor's end panicked: {report}");
+        }
+    }
+}
+
+impl Drop for OnEnd {
+    fn drop(&mut self) {
+        self.call(End::Abandoned);
     }
 }
 
@@ -64,11 +116,196 @@ pub fn start_guarded<A>(
 where
     A: Actor<Context = Context<A>>,
 {
-    let _ = (arbiter, guard, make);
-    panic!("guard")
+    let (sender, receiver) = channel(16);
+    let slot = ExitSlot::default();
+    let watched = Some((guard.execution, guard.subtask));
+    let for_exit = slot.clone();
+    let on_end = OnEnd(Some(Box::new(move |end| {
+        let TaskGuard { execution, subtask, name, exit } = guard;
+        let records_in = for_exit.records_in.load(Ordering::Relaxed);
+        exit.do_send(ChildExit { execution, subtask, name, cause: for_exit.cause(end), records_in });
+    })));
+    spawn(arbiter, receiver, watched, on_end, None, move |ctx| make(ctx, slot));
+    Addr::new(sender)
 }
 
-/// Runs `body`; a panic becomes a report.
-pub fn catch_panic<R>(body: impl FnOnce() -> R) -> Result<R, PanicReport> {
-    Ok(body())
+/// How often, and how, an actor is restarted in place.
+struct Restarts<A: Actor<Context = Context<A>>> {
+    restart: fn(&mut ContextFut<A, Context<A>>) -> bool,
+    told: Box<dyn Fn(&PanicReport) + Send>,
+    clock: Arc<dyn Clock>,
+    recent: VecDeque<Duration>,
 }
+
+impl<A: Actor<Context = Context<A>>> Restarts<A> {
+    /// Restarts the actor behind its address; `false` if it panics too often or cannot be restarted.
+    fn again(&mut self, fut: &mut ContextFut<A, Context<A>>, report: &PanicReport) -> bool {
+        let now = self.clock.now();
+        self.recent.push_back(now);
+        while self.recent.front().is_some_and(|at| now.saturating_sub(*at) > INTENSITY_WITHIN) {
+            self.recent.pop_front();
+        }
+        if self.recent.len() > INTENSITY_MAX {
+            return false;
+        }
+        catch_panic(|| {
+            (self.told)(report);
+            (self.restart)(fut)
+        })
+        .unwrap_or(false)
+    }
+}
+
+/// An address whose actor is started later, so that actors can know each other.
+pub(crate) struct Place<A: Actor> {
+    pub(crate) address: Addr<A>,
+    receiver: AddressReceiver<A>,
+}
+
+impl<A: Actor> Place<A> {
+    pub(crate) fn new() -> Self {
+        let (sender, receiver) = channel(16);
+        Self { address: Addr::new(sender), receiver }
+    }
+}
+
+/// Starts a control actor on `arbiter`. If it panics, `told` is called and it is restarted behind the same address:
+/// [`Supervised::restarting`] replaces the whole value, and messages that wait stay. `on_end` is called once, when it
+/// has stopped or panics too often.
+pub(crate) fn start_restarting<A>(
+    arbiter: &ArbiterHandle,
+    place: Place<A>,
+    clock: Arc<dyn Clock>,
+    make: impl FnOnce() -> A + Send + 'static,
+    told: impl Fn(&PanicReport) + Send + 'static,
+    on_end: impl FnOnce(End) + Send + 'static,
+) where
+    A: Actor<Context = Context<A>> + Supervised,
+{
+    let restarts = move || Restarts {
+        restart: ContextFut::<A, Context<A>>::restart,
+        told: Box::new(told),
+        clock,
+        recent: VecDeque::new(),
+    };
+    let on_end = OnEnd(Some(Box::new(on_end)));
+    spawn(arbiter, place.receiver, None, on_end, Some(Box::new(restarts)), move |_| make());
+}
+
+/// Starts a control actor that is not restarted.
+pub(crate) fn start_once<A>(
+    arbiter: &ArbiterHandle,
+    place: Place<A>,
+    make: impl FnOnce() -> A + Send + 'static,
+    on_end: impl FnOnce(End) + Send + 'static,
+) where
+    A: Actor<Context = Context<A>>,
+{
+    spawn(arbiter, place.receiver, None, OnEnd(Some(Box::new(on_end))), None, move |_| make());
+}
+
+type MakeRestarts<A> = Box<dyn FnOnce() -> Restarts<A> + Send>;
+
+fn spawn<A>(
+    arbiter: &ArbiterHandle,
+    receiver: AddressReceiver<A>,
+    watched: Option<(Execution, SubtaskId)>,
+    mut on_end: OnEnd,
+    restarts: Option<MakeRestarts<A>>,
+    make: impl FnOnce(&mut Context<A>) -> A + Send + 'static,
+) where
+    A: Actor<Context = Context<A>>,
+{
+    panics::install_hook();
+    arbiter.spawn_fn(move || {
+        let activity = watched.and_then(|watched| Activity::of_this_thread().map(|a| (a.register(watched), a)));
+        let made = catch_panic(|| {
+            if let Some((id, activity)) = &activity {
+                activity.enter(*id);
+            }
+            let mut ctx = Context::with_receiver(receiver);
+            let actor = make(&mut ctx);
+            ctx.into_future(actor)
+        });
+        if let Some((_, activity)) = &activity {
+            activity.leave();
+        }
+        match made {
+            Ok(fut) => {
+                let restarts = restarts.map(|make| make());
+                actix_rt::spawn(Guarded { fut: Some(fut), on_end, restarts, activity });
+            }
+            Err(report) => {
+                if let Some((id, activity)) = &activity {
+                    activity.forget(*id);
+                }
+                on_end.call(End::Panicked(report));
+            }
+        }
+    });
+}
+
+struct Guarded<A: Actor<Context = Context<A>>> {
+    fut: Option<ContextFut<A, Context<A>>>,
+    on_end: OnEnd,
+    restarts: Option<Restarts<A>>,
+    activity: Option<(u64, Arc<Activity>)>,
+}
+
+impl<A: Actor<Context = Context<A>>> Guarded<A> {
+    fn end(&mut self, end: End) {
+        drop_guarded(self.fut.take());
+        self.on_end.call(end);
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> Future for Guarded<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            let Some(fut) = this.fut.as_mut() else { return Poll::Ready(()) };
+            if let Some((id, activity)) = &this.activity {
+                activity.enter(*id);
+            }
+            let polled = catch_panic(|| Pin::new(&mut *fut).poll(cx));
+            if let Some((_, activity)) = &this.activity {
+                activity.leave();
+            }
+            let end = match polled {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(())) => End::Stopped,
+                Err(report) => {
+                    if this.restarts.as_mut().is_some_and(|restarts| restarts.again(fut, &report)) {
+                        continue;
+                    }
+                    End::Panicked(report)
+                }
+            };
+            this.end(end);
+            return Poll::Ready(());
+        }
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> Drop for Guarded<A> {
+    fn drop(&mut self) {
+        // Before the end is reported, which dropping `on_end` does if it was not.
+        drop_guarded(self.fut.take());
+        if let Some((id, activity)) = &self.activity {
+            activity.forget(*id);
+        }
+    }
+}
+
+/// Replaces an actor by its next life; the old value may be in any shape, and is dropped under a guard.
+pub(crate) fn replace<A>(actor: &mut A, next: A) {
+    let old = std::mem::replace(actor, next);
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(old))) {
+        std::mem::forget(payload);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The engine room of Millstream: the actors that run a job, the messages between them, and the rules they follow.
 
 pub mod chain;
+mod arbiters;
 pub mod checkpoint_coordinator;
 mod connector_thread;
 pub mod contract;
