@@ -1,12 +1,34 @@
-//! The checkpoint coordinator.
+//! The checkpoint coordinator: asks sources for barriers, counts acknowledgements, has manifests written and tells all
+//! tasks of completed and aborted checkpoints. What it does when is decided by
+//! [`CheckpointSchedule`](crate::protocol).
+//!
+//! Receives facts from tasks, the snapshot writer and region supervisors; sends to sources, tasks, the writer, region
+//! supervisors and the job supervisor. A restart loses the pending checkpoint and whoever waits for it; all else is in
+//! the job's [memory](crate::job_context::CoordinatorMemory).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Message;
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle, Supervised,
+    WrapFuture,
+};
+use tokio::sync::oneshot;
 
-use crate::contract::ChunkRef;
-use crate::protocol::{CheckpointId, Execution, SubtaskId, TaskError};
-use crate::task::SourceState;
+use crate::contract::{ChunkRef, Manifest, Step};
+use crate::event::JobEventKind;
+use crate::guard;
+use crate::job_context::{Ending, JobContext, RunningRegion, lock};
+use crate::job_supervisor::JobDecided;
+use crate::outcome::{CheckpointError, JobError, OutcomeKind};
+use crate::protocol::{
+    ActorName, CheckpointId, CheckpointSchedule, Execution, Now, Participant, RestoreDecision,
+    ScheduleCommand as Command, ScheduleEvent as Event, ScheduleSettings, SubtaskId, TaskError, TriggerReason,
+};
+use crate::region_supervisor::{CheckpointCompleted, RestoreChosen};
+use crate::snapshot_writer::{StoreReply, StoreRequest};
+use crate::task::{Barrier, CheckpointAborted, CheckpointComplete, RequestBarrier, SourceState, SubtaskAddress};
 
 /// A task took its snapshot; its chunks were sent to the writer before.
 #[derive(Clone, Debug, Message)]
@@ -64,4 +86,420 @@ pub struct SinkCommitted {
     pub subtask: SubtaskId,
     /// The checkpoint.
     pub checkpoint: CheckpointId,
+}
+
+/// A region runs: its subtasks are ready, and its sinks have settled what they restored.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RegionRunning {
+    pub(crate) execution: Execution,
+    pub(crate) restored: CheckpointId,
+    pub(crate) subtasks: Arc<[SubtaskAddress]>,
+}
+
+/// A region runs no more.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RegionDown {
+    pub(crate) execution: Execution,
+}
+
+/// A region wants to know what this execution restores; `damaged` was tried and cannot be read.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ChooseRestore {
+    pub(crate) execution: Execution,
+    pub(crate) damaged: Option<CheckpointId>,
+}
+
+/// Take a checkpoint now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RequestCheckpoint {
+    pub(crate) reply: oneshot::Sender<Result<CheckpointId, CheckpointError>>,
+}
+
+/// Take the last checkpoint once every source has stopped.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RequestDrain;
+
+/// End.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopCoordinator;
+
+/// What a coordinator needs to be built, again and again.
+#[derive(Clone)]
+pub(crate) struct CoordinatorSeed {
+    pub(crate) job: Arc<JobContext>,
+    pub(crate) writer: Recipient<StoreRequest>,
+    /// By region.
+    pub(crate) regions: Vec<RegionPorts>,
+    pub(crate) root: Recipient<JobDecided>,
+}
+
+/// Where a region supervisor takes a coordinator's messages.
+#[derive(Clone)]
+pub(crate) struct RegionPorts {
+    pub(crate) chosen: Recipient<RestoreChosen>,
+    pub(crate) completed: Recipient<CheckpointCompleted>,
+}
+
+/// The actor.
+pub(crate) struct CheckpointCoordinator {
+    seed: CoordinatorSeed,
+    schedule: CheckpointSchedule,
+    first_commands: Vec<Command>,
+    /// The life of the writer that reported last.
+    writer_life: u64,
+    waiters: BTreeMap<u64, oneshot::Sender<Result<CheckpointId, CheckpointError>>>,
+    next_waiter: u64,
+    wake: Option<(Duration, SpawnHandle)>,
+}
+
+impl CheckpointCoordinator {
+    pub(crate) fn new(seed: CoordinatorSeed) -> Self {
+        let job = &seed.job;
+        let participants = job.spec.tasks.iter().flat_map(|task| {
+            (0..task.parallelism).map(|index| Participant {
+                subtask: SubtaskId { task: task.id, index },
+                region: task.region,
+                kind: task.kind,
+            })
+        });
+        let settings = ScheduleSettings {
+            job: job.spec.name.clone(),
+            incarnation: job.incarnation,
+            max_parallelism: job.spec.max_parallelism,
+            checkpointing: job.checkpointing.clone(),
+            ids_per_block: job.limits.checkpoint_ids_per_block,
+            may_fall_back: job.spec.sinks_can_withdraw || job.checkpointing.accept_repeats,
+            participants: participants.collect(),
+        };
+        let mut first_commands = Vec::new();
+        let memory = lock(&job.memory);
+        let schedule = CheckpointSchedule::new(
+            settings,
+            memory.reserved_up_to,
+            memory.announced,
+            memory.in_flight,
+            memory.abandoned.clone(),
+            &mut first_commands,
+        );
+        drop(memory);
+        let waiters = BTreeMap::new();
+        Self { seed, schedule, first_commands, writer_life: 0, waiters, next_waiter: 0, wake: None }
+    }
+
+    fn reached(&self, step: Step) {
+        self.seed.job.reached(step, &ActorName::Coordinator);
+    }
+
+    fn apply(&mut self, event: Event, ctx: &mut Context<Self>) {
+        let clock = &self.seed.job.clock;
+        let now = Now { at: clock.now(), unix_ms: clock.unix_ms() };
+        let mut commands = Vec::new();
+        self.schedule.apply(now, event, &mut commands);
+        for command in commands {
+            self.carry_out(now, command);
+        }
+        self.arm(now, ctx);
+    }
+
+    fn arm(&mut self, now: Now, ctx: &mut Context<Self>) {
+        let due = self.schedule.next_wake();
+        if due == self.wake.map(|(at, _)| at) {
+            return;
+        }
+        if let Some((_, handle)) = self.wake.take() {
+            ctx.cancel_future(handle);
+        }
+        if let Some(at) = due {
+            let sleep = self.seed.job.clock.sleep(at.saturating_sub(now.at));
+            let handle = ctx.spawn(sleep.into_actor(self).map(|(), this, ctx| {
+                this.wake = None;
+                this.apply(Event::Tick, ctx);
+            }));
+            self.wake = Some((at, handle));
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, command: Command) {
+        match command {
+            Command::AskWriter => self.seed.writer.do_send(StoreRequest::Report),
+            Command::ReserveIds { up_to } => self.seed.writer.do_send(StoreRequest::ReserveIds { up_to }),
+            Command::Trigger { barrier, reason } => self.trigger(barrier, reason),
+            Command::Finalise { manifest } => {
+                self.reached(Step::Finalising);
+                self.seed.writer.do_send(StoreRequest::Finalise { life: self.writer_life, manifest });
+            }
+            Command::Discard { checkpoint } => self.seed.writer.do_send(StoreRequest::Discard { checkpoint }),
+            Command::AbandonAbove { checkpoint, completed } => {
+                lock(&self.seed.job.memory).abandoned.extend(completed);
+                self.seed.writer.do_send(StoreRequest::AbandonAbove { checkpoint });
+            }
+            Command::Complete { manifest, triggered_at } => self.complete(now, &manifest, triggered_at),
+            Command::RepeatComplete { checkpoint } => {
+                self.each_subtask(|subtask| subtask.complete.do_send(CheckpointComplete { checkpoint }));
+            }
+            Command::Abort { checkpoint, reason } => {
+                lock(&self.seed.job.memory).in_flight = None;
+                self.seed.job.emit(JobEventKind::CheckpointAborted { checkpoint, reason });
+                self.each_subtask(|subtask| subtask.aborted.do_send(CheckpointAborted { checkpoint }));
+            }
+            Command::AnswerRestore { execution, decision } => self.answer_restore(execution, decision),
+            Command::AnswerWaiter { waiter, result } => {
+                if let Some(reply) = self.waiters.remove(&waiter) {
+                    // Whoever asked may have lost interest.
+                    let _ = reply.send(result.map_err(CheckpointError::Aborted));
+                }
+            }
+            Command::Settled { is_final: true } => self.decide(Ok(OutcomeKind::Finished)),
+            Command::Settled { is_final: false } => self.decide(Ok(OutcomeKind::Drained)),
+            Command::GiveUp { failures, last } => self.decide(Err(JobError::CheckpointFailures { failures, last })),
+            Command::StoreLost => {
+                let store = self.seed.job.store.describe();
+                self.decide(Err(JobError::StoreLost { store }));
+            }
+        }
+    }
+
+    fn decide(&self, result: Result<OutcomeKind, JobError>) {
+        self.seed.root.do_send(JobDecided { result });
+    }
+
+    fn each_subtask(&self, tell: impl Fn(&SubtaskAddress)) {
+        let memory = lock(&self.seed.job.memory);
+        memory.running.values().flat_map(|region| region.subtasks.iter()).for_each(tell);
+    }
+
+    fn trigger(&self, barrier: Barrier, reason: TriggerReason) {
+        lock(&self.seed.job.memory).in_flight = Some(barrier.checkpoint);
+        self.reached(Step::Triggering);
+        self.seed.job.emit(JobEventKind::CheckpointTriggered { checkpoint: barrier.checkpoint, reason });
+        self.each_subtask(|subtask| {
+            if let Some(source) = &subtask.source {
+                source.barrier.do_send(RequestBarrier { barrier });
+            }
+        });
+    }
+
+    fn complete(&self, now: Now, manifest: &Manifest, triggered_at: Duration) {
+        self.reached(Step::Completed);
+        let checkpoint = manifest.checkpoint;
+        let written = manifest.chunks.iter().filter(|chunk| chunk.address.checkpoint == checkpoint);
+        self.each_subtask(|subtask| subtask.complete.do_send(CheckpointComplete { checkpoint }));
+        for region in &self.seed.regions {
+            region.completed.do_send(CheckpointCompleted { checkpoint, triggered_at });
+        }
+        self.seed.job.emit(JobEventKind::CheckpointCompleted {
+            checkpoint,
+            took: now.at.saturating_sub(triggered_at),
+            written_bytes: written.map(|chunk| u64::from(chunk.len)).sum(),
+            state_bytes: manifest.state_bytes(),
+        });
+        let mut memory = lock(&self.seed.job.memory);
+        memory.announced = checkpoint;
+        memory.in_flight = None;
+        memory.abandoned.clear();
+        drop(memory);
+        self.reached(Step::CompletionSent);
+    }
+
+    fn answer_restore(&self, execution: Execution, decision: RestoreDecision) {
+        let region = execution.region;
+        let asked = lock(&self.seed.job.memory).restores.get(&region).copied();
+        if let RestoreDecision::From { manifest: Some(manifest), withdraw } = &decision
+            && asked.is_some_and(|(_, damaged)| damaged.is_some())
+        {
+            let (to, withdrawn) = (manifest.checkpoint, withdraw.clone());
+            self.seed.job.emit(JobEventKind::FellBack { region, to, withdrawn });
+        }
+        self.seed.regions[region.0 as usize].chosen.do_send(RestoreChosen { execution, decision });
+        lock(&self.seed.job.memory).restores.remove(&region);
+    }
+}
+
+impl Actor for CheckpointCoordinator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let clock = &self.seed.job.clock;
+        let now = Now { at: clock.now(), unix_ms: clock.unix_ms() };
+        for command in std::mem::take(&mut self.first_commands) {
+            self.carry_out(now, command);
+        }
+        let memory = lock(&self.seed.job.memory);
+        let mut facts = Vec::new();
+        facts.extend(memory.running.values().map(|region| {
+            let (execution, restored) = (region.execution, region.restored);
+            Event::RegionRunning { execution, restored }
+        }));
+        facts.extend(memory.halted.iter().map(|(subtask, (execution, state))| {
+            let (execution, subtask, state) = (*execution, *subtask, *state);
+            Event::SourceHalted { execution, subtask, state }
+        }));
+        facts.extend(memory.committed.iter().map(|(subtask, checkpoint)| {
+            let (subtask, checkpoint) = (*subtask, *checkpoint);
+            Event::SinkCommitted { subtask, checkpoint }
+        }));
+        facts.extend(memory.restores.values().map(|(execution, damaged)| {
+            let (execution, damaged) = (*execution, *damaged);
+            Event::RestoreRequested { execution, damaged }
+        }));
+        drop(memory);
+        if *lock(&self.seed.job.ending) == Some(Ending::Drain) {
+            facts.push(Event::DrainRequested);
+        }
+        for fact in facts {
+            self.apply(fact, ctx);
+        }
+    }
+}
+
+impl Supervised for CheckpointCoordinator {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        let next = Self::new(self.seed.clone());
+        guard::replace(self, next);
+    }
+}
+
+impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, ack: AcknowledgeCheckpoint, ctx: &mut Self::Context) {
+        self.reached(Step::AcknowledgementReceived);
+        let AcknowledgeCheckpoint { execution, subtask, checkpoint, chunks, source, .. } = ack;
+        self.apply(Event::Acknowledged { execution, subtask, checkpoint, chunks, source }, ctx);
+    }
+}
+
+impl Handler<DeclineCheckpoint> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, decline: DeclineCheckpoint, ctx: &mut Self::Context) {
+        let DeclineCheckpoint { execution, subtask, checkpoint, reason } = decline;
+        if lock(&self.seed.job.memory).in_flight == Some(checkpoint) {
+            let (actor, reason) = (self.seed.job.name_of(subtask), reason.clone());
+            self.seed.job.emit(JobEventKind::CheckpointDeclined { checkpoint, actor, reason });
+        }
+        self.apply(Event::Declined { execution, subtask, checkpoint, reason }, ctx);
+    }
+}
+
+impl Handler<SourceHalted> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, halted: SourceHalted, ctx: &mut Self::Context) {
+        let SourceHalted { execution, subtask, state } = halted;
+        lock(&self.seed.job.memory).halted.insert(subtask, (execution, state));
+        self.apply(Event::SourceHalted { execution, subtask, state }, ctx);
+    }
+}
+
+impl Handler<SinkCommitted> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, committed: SinkCommitted, ctx: &mut Self::Context) {
+        let SinkCommitted { subtask, checkpoint, .. } = committed;
+        let mut memory = lock(&self.seed.job.memory);
+        let newest = memory.committed.entry(subtask).or_default();
+        *newest = checkpoint.max(*newest);
+        drop(memory);
+        self.reached(Step::CommittedReceived);
+        self.apply(Event::SinkCommitted { subtask, checkpoint }, ctx);
+    }
+}
+
+impl Handler<RegionRunning> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, region: RegionRunning, ctx: &mut Self::Context) {
+        let RegionRunning { execution, restored, subtasks } = region;
+        let running = RunningRegion { execution, restored, subtasks };
+        lock(&self.seed.job.memory).running.insert(execution.region, running);
+        self.apply(Event::RegionRunning { execution, restored }, ctx);
+    }
+}
+
+impl Handler<RegionDown> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, RegionDown { execution }: RegionDown, ctx: &mut Self::Context) {
+        // Its sinks may hear of the abort: before they are forgotten.
+        self.apply(Event::RegionDown { execution }, ctx);
+        lock(&self.seed.job.memory).running.retain(|_, running| running.execution != execution);
+    }
+}
+
+impl Handler<ChooseRestore> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, ChooseRestore { execution, damaged }: ChooseRestore, ctx: &mut Self::Context) {
+        let mut memory = lock(&self.seed.job.memory);
+        memory.running.remove(&execution.region);
+        memory.restores.insert(execution.region, (execution, damaged));
+        drop(memory);
+        self.apply(Event::RestoreRequested { execution, damaged }, ctx);
+    }
+}
+
+impl Handler<StoreReply> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, reply: StoreReply, ctx: &mut Self::Context) {
+        let event = match reply {
+            StoreReply::Report { life, retained } => {
+                self.writer_life = life;
+                Event::WriterReported { retained }
+            }
+            StoreReply::IdsReserved { up_to } => {
+                let mut memory = lock(&self.seed.job.memory);
+                memory.reserved_up_to = up_to.max(memory.reserved_up_to);
+                Event::IdsReserved { up_to }
+            }
+            StoreReply::ReserveFailed { error, retained } => Event::ReserveFailed { error, retained },
+            StoreReply::Finalised { checkpoint } => Event::Finalised { checkpoint },
+            StoreReply::FinaliseFailed { checkpoint, error, retained } => {
+                Event::FinaliseFailed { checkpoint, error, retained }
+            }
+            StoreReply::ChunksFailed { checkpoint, error, retained } => {
+                Event::ChunksFailed { checkpoint, error, retained }
+            }
+            StoreReply::Abandoned { above, completed } => {
+                lock(&self.seed.job.memory).abandoned.extend(&completed);
+                Event::Abandoned { above, completed }
+            }
+            StoreReply::AbandonFailed { error } => Event::AbandonFailed { error },
+        };
+        self.apply(event, ctx);
+    }
+}
+
+impl Handler<RequestCheckpoint> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, RequestCheckpoint { reply }: RequestCheckpoint, ctx: &mut Self::Context) {
+        self.next_waiter += 1;
+        let waiter = self.next_waiter;
+        self.waiters.insert(waiter, reply);
+        self.apply(Event::CheckpointRequested { waiter }, ctx);
+    }
+}
+
+impl Handler<RequestDrain> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, _: RequestDrain, ctx: &mut Self::Context) {
+        self.apply(Event::DrainRequested, ctx);
+    }
+}
+
+impl Handler<StopCoordinator> for CheckpointCoordinator {
+    type Result = ();
+
+    fn handle(&mut self, _: StopCoordinator, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
 }

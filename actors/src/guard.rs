@@ -25,7 +25,7 @@ use crate::contract::Clock;
 use crate::protocol::{ActorName, Cause, Execution, PanicReport, SubtaskId, TaskError};
 use crate::region_supervisor::ChildExit;
 
-pub(crate) use activity::Activity;
+pub(crate) use activity::{Activity, Sample};
 pub use panics::catch_panic;
 pub(crate) use panics::drop_guarded;
 

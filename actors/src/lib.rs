@@ -1,6 +1,15 @@
 //! The engine room of Millstream: the actors that run a job, the messages between them, and the rules they follow.
 
 pub mod chain;
+//!
+//! | actor | takes | sends to |
+//! |---|---|---|
+//! | job supervisor (root) | ends of regions, the coordinator's verdict, the handle's wishes | all below it |
+//! | region supervisor, one per region | ends and readiness of subtasks | subtasks, coordinator, root |
+//! | checkpoint coordinator | acknowledgements, readiness of regions, the writer's answers | sources, tasks, writer, root |
+//! | snapshot writer | chunks from tasks, the coordinator's requests | coordinator |
+//! | source, operator and sink tasks | elements and credits; barriers, completions | each other; coordinator, writer, region supervisor |
+
 mod arbiters;
 pub mod checkpoint_coordinator;
 mod connector_thread;
@@ -9,6 +18,13 @@ pub mod edge;
 pub mod guard;
 pub mod operator_task;
 mod pacing;
+mod event;
+pub mod guard;
+mod job_context;
+mod job_handle;
+mod job_supervisor;
+mod launch;
+mod outcome;
 pub mod protocol;
 pub mod region_supervisor;
 pub mod sink_task;
@@ -19,3 +35,8 @@ pub mod source_task;
 pub mod task;
 mod task_state;
 pub mod time;
+
+pub use event::{JobEvent, JobEventKind, JobState, JobStatus};
+pub use job_handle::JobHandle;
+pub use launch::{JobConfig, launch};
+pub use outcome::{CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind};

@@ -445,7 +445,7 @@ impl CheckpointSchedule {
             } else if let Some((checkpoint, is_final)) = self.last_checkpoint() {
                 if self.sinks_have_committed(checkpoint) {
                     self.phase = Phase::Over;
-                    out.push(Command::Settled { checkpoint, is_final });
+                    out.push(Command::Settled { is_final });
                 }
                 out.extend(
                     self.waiting.drain(..).map(|waiter| Command::AnswerWaiter { waiter, result: Ok(checkpoint) }),

@@ -182,7 +182,7 @@ pub(crate) enum ScheduleCommand {
     /// Answer somebody who wanted a checkpoint.
     AnswerWaiter { waiter: u64, result: Result<CheckpointId, AbortReason> },
     /// The last checkpoint is complete and all sinks have committed it.
-    Settled { checkpoint: CheckpointId, is_final: bool },
+    Settled { is_final: bool },
     /// Too many checkpoints failed in a row.
     GiveUp { failures: u32, last: AbortReason },
     /// The store stays out of reach.

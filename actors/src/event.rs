@@ -1,0 +1,360 @@
+//! Every step of a job, as data: one log line, one message to each subscriber, one entry in a bounded history.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix::{Message, Recipient};
+use log::Level;
+
+use crate::contract::Clock;
+use crate::outcome::{JobError, JobOutcome, OutcomeKind};
+use crate::protocol::{
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, PanicReport, RegionId, TaskError, TriggerReason,
+};
+
+/// Something happened in a job. Subscribers get events in the order in which they were recorded.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct JobEvent {
+    /// When, Unix milliseconds of the job's clock.
+    pub unix_ms: u64,
+    /// The job.
+    pub job: Arc<str>,
+    /// What.
+    pub kind: JobEventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are named for what they hold, in units of their types")]
+pub enum JobEventKind {
+    /// The job starts.
+    Started { tasks: usize, subtasks: u64, restores: Option<CheckpointId> },
+    /// The sources were asked for barriers.
+    CheckpointTriggered { checkpoint: CheckpointId, reason: TriggerReason },
+    /// A checkpoint is durable. `written_bytes` of its `state_bytes` are new.
+    CheckpointCompleted { checkpoint: CheckpointId, took: Duration, written_bytes: u64, state_bytes: u64 },
+    /// A checkpoint will not complete.
+    CheckpointAborted { checkpoint: CheckpointId, reason: AbortReason },
+    /// A task could not take its snapshot.
+    CheckpointDeclined { checkpoint: CheckpointId, actor: ActorName, reason: TaskError },
+    /// A subtask came to an unwanted end, having taken `records_in` records in its attempt.
+    SubtaskFailed { attempt: Attempt, actor: ActorName, cause: Cause, records_in: u64 },
+    /// A control actor panicked and was restarted behind its address.
+    ActorRestarted { actor: ActorName, report: PanicReport },
+    /// A region will be restarted.
+    RegionRestarting { region: RegionId, delay: Duration, failure: u32, of: u32, since: Option<CheckpointId> },
+    /// A region's state is loaded.
+    Restored { region: RegionId, attempt: Attempt, checkpoint: CheckpointId, age: Duration, bytes: u64, took: Duration },
+    /// All subtasks of a region run; `downtime` since the failure, if there was one.
+    RegionRunning { region: RegionId, attempt: Attempt, downtime: Option<Duration> },
+    /// A subtask has held its arbiter without a sign of life.
+    SubtaskStuck { actor: ActorName, held_for: Duration },
+    /// The arbiter of tasks that did not stop was given up.
+    ArbiterCondemned { region: RegionId, subtasks: usize },
+    /// A region falls back behind completed checkpoints, whose output sinks withdraw.
+    FellBack { region: RegionId, to: CheckpointId, withdrawn: Vec<CheckpointId> },
+    /// The job has ended.
+    Ended { result: Result<JobOutcome, JobError> },
+}
+
+/// A time in the unit that shows it best.
+struct Shown(Duration);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_secs_f64() * 1_000.0;
+        match ms {
+            ms if ms < 10.0 => write!(f, "{ms:.1} ms"),
+            ms if ms < 10_000.0 => write!(f, "{ms:.0} ms"),
+            ms => write!(f, "{:.1} s", ms / 1_000.0),
+        }
+    }
+}
+
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes < 1 << 10 => write!(f, "{bytes} B"),
+            bytes if bytes < 1 << 20 => write!(f, "{} KiB", bytes >> 10),
+            bytes => write!(f, "{} MiB", bytes >> 20),
+        }
+    }
+}
+
+impl fmt::Display for JobEventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { tasks, subtasks, restores } => {
+                write!(f, "attempt=1 started: {tasks} tasks, {subtasks} subtasks, ")?;
+                match restores {
+                    Some(checkpoint) => write!(f, "restores checkpoint {checkpoint}"),
+                    None => f.write_str("no checkpoint to restore"),
+                }
+            }
+            Self::CheckpointTriggered { checkpoint, reason } => {
+                write!(f, "checkpoint={checkpoint} triggered ({reason:?})")
+            }
+            Self::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes } => write!(
+                f,
+                "checkpoint={checkpoint} completed in {}: {} written, {} in all",
+                Shown(*took),
+                Bytes(*written_bytes),
+                Bytes(*state_bytes)
+            ),
+            Self::CheckpointAborted { checkpoint, reason } => write!(f, "checkpoint={checkpoint} aborted: {reason}"),
+            Self::CheckpointDeclined { checkpoint, actor, reason } => {
+                write!(f, "checkpoint={checkpoint} {actor} declined: {reason}")
+            }
+            Self::SubtaskFailed { attempt, actor, cause, records_in } => {
+                write!(f, "attempt={attempt} {actor} {cause}")?;
+                if *records_in > 0 { write!(f, ", its input record {records_in}") } else { Ok(()) }
+            }
+            Self::ActorRestarted { actor, report } => write!(f, "{actor} panicked and was restarted: {report}"),
+            Self::RegionRestarting { region, delay, failure, of, since } => {
+                match delay.is_zero() {
+                    true => write!(f, "region={region} restarts now (failure {failure} of {of} since ")?,
+                    false => {
+                        write!(f, "region={region} restarts in {} (failure {failure} of {of} since ", Shown(*delay))?;
+                    }
+                }
+                match since {
+                    Some(checkpoint) => write!(f, "checkpoint {checkpoint})"),
+                    None => f.write_str("the start)"),
+                }
+            }
+            Self::Restored { region, attempt, checkpoint, age, bytes, took } => write!(
+                f,
+                "region={region} attempt={attempt} restored checkpoint {checkpoint} ({} old, {}) in {}",
+                Shown(*age),
+                Bytes(*bytes),
+                Shown(*took)
+            ),
+            Self::RegionRunning { region, attempt, downtime: None } => {
+                write!(f, "region={region} attempt={attempt} running")
+            }
+            Self::RegionRunning { region, attempt, downtime: Some(downtime) } => {
+                write!(f, "region={region} attempt={attempt} running again {} after the failure", Shown(*downtime))
+            }
+            Self::SubtaskStuck { actor, held_for } => {
+                write!(f, "{actor} has held its arbiter for {} without a sign of life", Shown(*held_for))
+            }
+            Self::ArbiterCondemned { region, subtasks } => {
+                write!(f, "region={region} gave up an arbiter on which {subtasks} of its subtasks did not stop")
+            }
+            Self::FellBack { region, to, withdrawn } => {
+                let withdrawn: Vec<_> = withdrawn.iter().map(|id| id.0).collect();
+                write!(f, "region={region} falls back to checkpoint {to}; sinks withdraw the output of {withdrawn:?}")
+            }
+            Self::Ended { result: Ok(outcome) } => {
+                match outcome.kind {
+                    OutcomeKind::Finished if outcome.already_complete => f.write_str("was already complete")?,
+                    OutcomeKind::Finished => f.write_str("finished")?,
+                    OutcomeKind::Drained => f.write_str("drained")?,
+                    OutcomeKind::Cancelled => f.write_str("cancelled")?,
+                }
+                write!(f, ": {} checkpoints, {} restarts", outcome.checkpoints, outcome.restarts)
+            }
+            Self::Ended { result: Err(error) } => write!(f, "failed: {error}"),
+        }
+    }
+}
+
+impl JobEventKind {
+    fn level(&self) -> Level {
+        match self {
+            Self::CheckpointTriggered { .. } => Level::Debug,
+            Self::Started { .. }
+            | Self::CheckpointCompleted { .. }
+            | Self::Restored { .. }
+            | Self::RegionRunning { .. }
+            | Self::Ended { result: Ok(_) } => Level::Info,
+            Self::SubtaskFailed { .. } | Self::ActorRestarted { .. } | Self::Ended { result: Err(_) } => Level::Error,
+            _ => Level::Warn,
+        }
+    }
+
+    fn target(&self) -> &'static str {
+        match self {
+            Self::CheckpointTriggered { .. }
+            | Self::CheckpointCompleted { .. }
+            | Self::CheckpointAborted { .. }
+            | Self::CheckpointDeclined { .. } => "millstream::checkpoint",
+            _ => "millstream::supervisor",
+        }
+    }
+}
+
+/// What a job is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobState {
+    /// Not all regions have run yet.
+    #[default]
+    Starting,
+    /// All regions run.
+    Running,
+    /// A region is being restarted.
+    Restarting,
+    /// It has ended.
+    Ended,
+}
+
+/// A job at a moment: the sum of its events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobStatus {
+    /// What it is doing.
+    pub state: JobState,
+    /// The attempt of each region that has run.
+    pub attempts: BTreeMap<RegionId, Attempt>,
+    /// The newest completed checkpoint.
+    pub newest_checkpoint: Option<CheckpointId>,
+    /// Restarts of regions.
+    pub restarts: u64,
+    /// Checkpoints completed by this run.
+    pub checkpoints: u64,
+    /// The newest failure, in words.
+    pub last_error: Option<String>,
+}
+
+struct Log {
+    history: VecDeque<JobEvent>,
+    subscribers: Vec<Recipient<JobEvent>>,
+    status: JobStatus,
+    down: u64,
+}
+
+impl Log {
+    fn count(&mut self, kind: &JobEventKind) {
+        let status = &mut self.status;
+        match kind {
+            JobEventKind::Started { restores, .. } => status.newest_checkpoint = *restores,
+            JobEventKind::CheckpointCompleted { checkpoint, .. } => {
+                status.newest_checkpoint = Some(*checkpoint);
+                status.checkpoints += 1;
+            }
+            JobEventKind::FellBack { to, .. } => status.newest_checkpoint = Some(*to),
+            JobEventKind::SubtaskFailed { actor, cause, .. } => status.last_error = Some(format!("{actor} {cause}")),
+            JobEventKind::ActorRestarted { actor, report } => {
+                status.last_error = Some(format!("{actor} panicked: {report}"));
+            }
+            JobEventKind::RegionRestarting { .. } => {
+                status.restarts += 1;
+                status.state = JobState::Restarting;
+                self.down += 1;
+            }
+            JobEventKind::RegionRunning { region, attempt, .. } => {
+                status.attempts.insert(*region, *attempt);
+                self.down = self.down.saturating_sub(1);
+                if self.down == 0 {
+                    status.state = JobState::Running;
+                }
+            }
+            JobEventKind::Ended { result } => {
+                status.state = JobState::Ended;
+                if let Err(error) = result {
+                    status.last_error = Some(error.to_string());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The events of one job.
+pub(crate) struct EventLog {
+    job: Arc<str>,
+    clock: Arc<dyn Clock>,
+    history_len: usize,
+    log: Mutex<Log>,
+}
+
+impl EventLog {
+    /// An empty log of a job with `regions` regions, which keeps the newest `history_len` events.
+    pub(crate) fn new(job: Arc<str>, clock: Arc<dyn Clock>, history_len: usize, regions: u32) -> Self {
+        let log = Log {
+            history: VecDeque::new(),
+            subscribers: Vec::new(),
+            status: JobStatus::default(),
+            down: u64::from(regions),
+        };
+        Self { job, clock, history_len, log: Mutex::new(log) }
+    }
+
+    /// Records an event: the only place where the engine's steps are logged.
+    pub(crate) fn emit(&self, kind: JobEventKind) {
+        log::log!(target: kind.target(), kind.level(), "job={} {kind}", self.job);
+        let event = JobEvent { unix_ms: self.clock.unix_ms(), job: self.job.clone(), kind };
+        let mut log = self.lock();
+        log.count(&event.kind);
+        log.subscribers.retain(Recipient::connected);
+        for subscriber in &log.subscribers {
+            subscriber.do_send(event.clone());
+        }
+        if log.history.len() >= self.history_len {
+            log.history.pop_front();
+        }
+        log.history.push_back(event);
+    }
+
+    pub(crate) fn subscribe(&self, subscriber: Recipient<JobEvent>) {
+        self.lock().subscribers.push(subscriber);
+    }
+
+    pub(crate) fn history(&self) -> Vec<JobEvent> {
+        self.lock().history.iter().cloned().collect()
+    }
+
+    pub(crate) fn status(&self) -> JobStatus {
+        self.lock().status.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{SubtaskId, TaskId};
+
+    #[test]
+    fn lines_tell_who_what_and_how_much() {
+        let subtask = SubtaskId { task: TaskId(1), index: 0 };
+        let actor = ActorName::Subtask { subtask, task: "delays".into(), parallelism: 2 };
+        let report = PanicReport {
+            message: "injected at record 15000".into(),
+            location: Some("examples/flight_delays.rs:88".into()),
+            thread: "t".into(),
+        };
+        let attempt = Attempt(1);
+        let failed = JobEventKind::SubtaskFailed { attempt, actor, cause: Cause::Panicked(report), records_in: 7512 };
+        assert_eq!(
+            failed.to_string(),
+            "attempt=1 task=delays subtask=1/2 panicked: 'injected at record 15000' \
+             (examples/flight_delays.rs:88), its input record 7512"
+        );
+        let completed = JobEventKind::CheckpointCompleted {
+            checkpoint: CheckpointId(12),
+            took: Duration::from_micros(4100),
+            written_bytes: 38 << 10,
+            state_bytes: 51 << 10,
+        };
+        assert_eq!(completed.to_string(), "checkpoint=12 completed in 4.1 ms: 38 KiB written, 51 KiB in all");
+        let restarting = JobEventKind::RegionRestarting {
+            region: RegionId(0),
+            delay: Duration::ZERO,
+            failure: 1,
+            of: 16,
+            since: Some(CheckpointId(12)),
+        };
+        assert_eq!(restarting.to_string(), "region=0 restarts now (failure 1 of 16 since checkpoint 12)");
+    }
+}

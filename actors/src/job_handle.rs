@@ -1,0 +1,123 @@
+//! The user's end of a running job.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use actix::Recipient;
+use tokio::sync::{oneshot, watch};
+
+use crate::checkpoint_coordinator::RequestCheckpoint;
+use crate::event::{EventLog, JobEvent, JobStatus};
+use crate::job_supervisor::{EndJob, Published};
+use crate::outcome::{CheckpointError, JobError, JobOutcome};
+use crate::protocol::CheckpointId;
+
+/// A running job. Clones are one job; survives restarts of everything below it; any thread may use it, and await it on
+/// any runtime. Dropping every handle detaches the job: it runs on.
+#[derive(Clone)]
+pub struct JobHandle {
+    pub(crate) name: Arc<str>,
+    pub(crate) outcome: watch::Receiver<Published>,
+    pub(crate) events: Arc<EventLog>,
+    /// `None` if the job could not be started.
+    pub(crate) ports: Option<HandlePorts>,
+}
+
+/// Where a job takes orders.
+#[derive(Clone)]
+pub(crate) struct HandlePorts {
+    pub(crate) end: Recipient<EndJob>,
+    pub(crate) checkpoint: Recipient<RequestCheckpoint>,
+}
+
+impl JobHandle {
+    /// The job's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the job is doing now.
+    pub fn status(&self) -> JobStatus {
+        self.events.status()
+    }
+
+    /// The newest events, oldest first; at most [`Limits::history_len`](crate::protocol::Limits::history_len).
+    pub fn history(&self) -> Vec<JobEvent> {
+        self.events.history()
+    }
+
+    /// Sends every later event to `recipient`, in order, until it is disconnected.
+    pub fn subscribe(&self, recipient: Recipient<JobEvent>) {
+        self.events.subscribe(recipient);
+    }
+
+    /// Takes a checkpoint as soon as none is in flight and all regions run; the request is made at once, not when the
+    /// future is polled. After the input has ended it resolves with the final checkpoint.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]. The job goes on.
+    pub fn checkpoint(&self) -> impl Future<Output = Result<CheckpointId, CheckpointError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(ports) = &self.ports {
+            ports.checkpoint.do_send(RequestCheckpoint { reply });
+        }
+        async { answer.await.unwrap_or(Err(CheckpointError::Interrupted)) }
+    }
+
+    /// Stops the job now, without a checkpoint. The next start goes on from the newest one. Ordered at once, whether or
+    /// not the future is awaited.
+    ///
+    /// # Errors
+    /// As the job's own outcome.
+    pub fn cancel(&self) -> impl Future<Output = Result<JobOutcome, JobError>> + Send + use<> {
+        self.end(EndJob::Cancel)
+    }
+
+    /// Stops reading, takes a last checkpoint, commits, and ends the job; the next start goes on where this one ended.
+    /// Ordered at once; outlives restarts.
+    ///
+    /// # Errors
+    /// As the job's own outcome.
+    pub fn drain(&self) -> impl Future<Output = Result<JobOutcome, JobError>> + Send + use<> {
+        self.end(EndJob::Drain)
+    }
+
+    /// Ends the input here: windows fire, everything is committed, and the job is complete: it cannot be resumed.
+    /// Ordered at once; outlives restarts.
+    ///
+    /// # Errors
+    /// As the job's own outcome.
+    pub fn finish(&self) -> impl Future<Output = Result<JobOutcome, JobError>> + Send + use<> {
+        self.end(EndJob::Finish)
+    }
+
+    fn end(&self, how: EndJob) -> impl Future<Output = Result<JobOutcome, JobError>> + Send + use<> {
+        if let Some(ports) = &self.ports {
+            ports.end.do_send(how);
+        }
+        self.clone().into_future()
+    }
+}
+
+impl IntoFuture for JobHandle {
+    type Output = Result<JobOutcome, JobError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    /// Resolves when the job has ended and let go of its store.
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move {
+            match self.outcome.wait_for(Option::is_some).await {
+                Ok(outcome) => outcome.clone().unwrap_or(Err(JobError::SystemStopped)),
+                Err(_) => Err(JobError::SystemStopped),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle").field("name", &self.name).field("status", &self.status()).finish()
+    }
+}

@@ -1,0 +1,164 @@
+//! How a job ends.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::contract::SnapshotError;
+use crate::protocol::{
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, Fault, NoRestore, PanicReport, RegionId, TaskError,
+};
+
+/// Which end a job came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeKind {
+    /// All input was worked off, and all output committed.
+    Finished,
+    /// It was drained: the next start continues.
+    Drained,
+    /// It was cancelled: the next start continues from the newest checkpoint.
+    Cancelled,
+}
+
+/// The end of a job that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobOutcome {
+    /// Which.
+    pub kind: OutcomeKind,
+    /// The store's job had finished before: nothing was read, at most pending commits were settled.
+    pub already_complete: bool,
+    /// Checkpoints completed by this run.
+    pub checkpoints: u64,
+    /// Restarts of regions.
+    pub restarts: u64,
+    /// The newest completed checkpoint, also of earlier runs.
+    pub last_checkpoint: Option<CheckpointId>,
+}
+
+/// One failure of a region.
+#[derive(Clone, Debug)]
+pub struct FailureRecord {
+    /// When, Unix milliseconds.
+    pub unix_ms: u64,
+    /// The region's attempt.
+    pub attempt: Attempt,
+    /// Who failed.
+    pub actor: ActorName,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl fmt::Display for FailureRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempt {}: {} {}", self.attempt, self.actor, self.cause)
+    }
+}
+
+/// Why a job failed. Everything up to the newest completed checkpoint is kept: a new start on the store continues.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The restart strategy gave up.
+    #[error("region {region} gave up after {failures} failures without progress; the last: {}", last(history))]
+    GaveUp {
+        /// The region.
+        region: RegionId,
+        /// Failures without a checkpoint beyond them.
+        failures: u32,
+        /// The newest failures, oldest first.
+        history: Vec<FailureRecord>,
+    },
+    /// A task failed in a way that a restart does not cure.
+    #[error("{actor} failed, and would again: {error}")]
+    Failed {
+        /// Who.
+        actor: ActorName,
+        /// Why.
+        #[source]
+        error: TaskError,
+    },
+    /// A checkpoint cannot be read, and there is nothing to fall back to.
+    #[error("checkpoint {checkpoint} cannot be restored: {error}; {reason}")]
+    Damaged {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// What is damaged, and which checkpoints need it.
+        #[source]
+        error: Arc<SnapshotError>,
+        /// Why no older checkpoint was taken.
+        reason: NoRestore,
+    },
+    /// More checkpoints failed in a row than are tolerated.
+    #[error("{failures} checkpoints in a row failed; the last: {last}")]
+    CheckpointFailures {
+        /// How many.
+        failures: u32,
+        /// Why the last one did.
+        #[source]
+        last: AbortReason,
+    },
+    /// The snapshot store does not open any more.
+    #[error("the snapshot store {store} could not be opened again after a failed write")]
+    StoreLost {
+        /// The store.
+        store: String,
+    },
+    /// A control actor panicked, and its restarts did not help.
+    #[error("{actor} panicked: {report}; this is a bug in the engine")]
+    Internal {
+        /// Which.
+        actor: ActorName,
+        /// The panic.
+        report: PanicReport,
+    },
+    /// The actix `System` in which the job ran has stopped.
+    #[error("the actix System in which the job ran has stopped")]
+    SystemStopped,
+    /// The system refused a thread.
+    #[error("cannot start an arbiter: {0}")]
+    Arbiter(#[source] Arc<std::io::Error>),
+}
+
+fn last(history: &[FailureRecord]) -> String {
+    history.last().map_or_else(|| "unknown".to_owned(), ToString::to_string)
+}
+
+impl JobError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::GaveUp { history, .. } => match history.last().map(|failure| &failure.cause) {
+                Some(Cause::Failed(error)) => error.fault(),
+                Some(Cause::Panicked(_)) => Fault::User,
+                _ => Fault::External,
+            },
+            Self::Failed { error, .. } => error.fault(),
+            Self::CheckpointFailures { last: AbortReason::Declined { reason, .. }, .. } => reason.fault(),
+            Self::Internal { .. } => Fault::Internal,
+            _ => Fault::External,
+        }
+    }
+
+    /// The error of the task that failed last, if there is one.
+    pub fn task_error(&self) -> Option<&TaskError> {
+        match self {
+            Self::Failed { error, .. } => Some(error),
+            Self::GaveUp { history, .. } => match history.last().map(|failure| &failure.cause) {
+                Some(Cause::Failed(error)) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Why a checkpoint that was asked for did not come about.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// It was aborted.
+    #[error("the checkpoint was aborted: {0}")]
+    Aborted(#[source] AbortReason),
+    /// The job ended, or its coordinator was restarted, before it was complete.
+    #[error("the job ended, or its coordinator was restarted, before the checkpoint was complete")]
+    Interrupted,
+}
