@@ -1,0 +1,106 @@
+//! What becomes of records that do not parse.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millstream_actors::contract::{SideRecord, SourceError};
+
+use super::framing::Place;
+use crate::operator::OutputTag;
+
+/// Log lines per reader; then only a summary.
+const LOGGED_MAX: u64 = 10;
+/// How much of a malformed record's text is kept.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// What a [`FileSource`](super::FileSource) does with a record that does not parse.
+#[derive(Clone, Debug, Default)]
+pub enum OnMalformed {
+    /// Fails the job with [`SourceError::Malformed`]: file, line, column and reason.
+    #[default]
+    Fail,
+    /// Counts it, logs it, goes on.
+    Skip,
+    /// Counts it, logs it, hands it to this side output, goes on.
+    SideOutput(OutputTag<MalformedRecord>),
+}
+
+/// A record that does not parse.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MalformedRecord {
+    /// Its file.
+    pub path: Arc<str>,
+    /// Line of the mistake, from 1.
+    pub line: u64,
+    /// Column of the mistake in bytes, from 1; 1 if unknown.
+    pub column: u64,
+    /// What is wrong.
+    pub reason: String,
+    /// The record, at most its first 64 KiB; what is not UTF-8 is replaced.
+    pub text: String,
+}
+
+/// What is wrong in the text of one record.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    /// Line in the text, from 0.
+    pub(super) line: u64,
+    /// Column in bytes, from 1.
+    pub(super) column: u64,
+    pub(super) reason: String,
+}
+
+/// Applies [`OnMalformed`] in one reader.
+pub(super) struct MalformedRecords {
+    policy: OnMalformed,
+    /// Of all readers of the source.
+    total: Arc<AtomicU64>,
+    seen: u64,
+    side: Vec<SideRecord>,
+}
+
+impl MalformedRecords {
+    pub(super) fn new(policy: OnMalformed, total: Arc<AtomicU64>) -> Self {
+        Self { policy, total, seen: 0, side: Vec::new() }
+    }
+
+    /// Takes a malformed record.
+    ///
+    /// # Errors
+    /// [`SourceError::Malformed`] under [`OnMalformed::Fail`].
+    pub(super) fn take(&mut self, path: &Arc<str>, start: Place, flaw: Flaw, text: &[u8]) -> Result<(), SourceError> {
+        let (line, column, reason) = (start.line + flaw.line, flaw.column, flaw.reason);
+        if let OnMalformed::Fail = self.policy {
+            return Err(SourceError::Malformed { path: Path::new(&**path).to_owned(), line, column, reason });
+        }
+        self.total.fetch_add(1, Ordering::Relaxed);
+        self.seen += 1;
+        if self.seen <= LOGGED_MAX {
+            log::warn!(target: "millstream::source", "{path}:{line}:{column}: malformed record skipped: {reason}");
+        }
+        if let OnMalformed::SideOutput(tag) = &self.policy {
+            let text = String::from_utf8_lossy(&text[..text.len().min(TEXT_BYTES_MAX)]).into_owned();
+            let record = MalformedRecord { path: path.clone(), line, column, reason, text };
+            self.side.push(SideRecord { tag: tag.name().clone(), record: Box::new(record) });
+        }
+        Ok(())
+    }
+
+    /// How many were taken.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    pub(super) fn take_side_records(&mut self) -> Vec<SideRecord> {
+        std::mem::take(&mut self.side)
+    }
+
+    /// Logs how many there were beyond those logged one by one.
+    pub(super) fn summarise(&mut self) {
+        if self.seen > LOGGED_MAX {
+            log::warn!(target: "millstream::source", "{} more malformed records skipped", self.seen - LOGGED_MAX);
+        }
+        self.seen = 0;
+    }
+}

@@ -1,0 +1,213 @@
+//! The description of a file source.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use millstream_actors::contract::{Source, SourceContext, SourceError, SourceReader, SplitPosition, Threading};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::decoder::{CsvDecoder, Decoder, Format, JsonDecoder, LineDecoder};
+use super::listing;
+use super::malformed::OnMalformed;
+use super::reader::{FileReader, FileSplit};
+use crate::source::position;
+
+/// Reads files: lines, CSV or JSON lines. Bounded.
+///
+/// The pattern is a file, a directory (its visible files), or a glob. The files are listed once, before the first
+/// record, and the list is in the positions: after a restore, files that have appeared since are not read. A file is a
+/// split, named by its path as listed; at parallelism 1 files are read in the order of their paths. Files ending in
+/// `.gz` are decompressed; to resume, they are decompressed again up to the position.
+///
+/// Files must not change while the job reads them. A file that was read to its end is not looked at again.
+///
+/// Lines end with `\n` or `\r\n`, the last one perhaps with neither; a byte order mark is skipped. What is not UTF-8, or
+/// longer than [`max_record_bytes`](Self::max_record_bytes), is malformed.
+///
+/// # Errors
+/// [`SourceError::Configuration`] if nothing matches; [`SourceError::Io`] if a file cannot be read (a listed file that
+/// is gone, too); [`SourceError::Position`] for a file shorter than its position; [`SourceError::Malformed`].
+pub struct FileSource<T, R = T> {
+    pattern: String,
+    format: Format,
+    record_bytes_max: usize,
+    on_malformed: OnMalformed,
+    malformed: Arc<AtomicU64>,
+    decoder: fn(Format) -> Box<dyn Decoder<T>>,
+    finish: fn(RecordPlace<'_>, T) -> R,
+}
+
+/// Where a record stands.
+pub(super) struct RecordPlace<'a> {
+    pub(super) path: &'a Arc<str>,
+    pub(super) line: u64,
+    pub(super) index: u64,
+}
+
+/// A record with its place in the input, which stays the same over restarts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Positioned<T> {
+    /// Its file.
+    pub path: Arc<str>,
+    /// The line it starts in, from 1; a header counts.
+    pub line: u64,
+    /// Its number in the file, from 0: header and blank lines do not count, malformed records do.
+    pub record_index: u64,
+    /// The record.
+    pub value: T,
+}
+
+impl FileSource<String> {
+    const RECORD_BYTES_MAX: usize = 16 << 20;
+
+    fn of<T>(pattern: impl Into<String>, format: Format, decoder: fn(Format) -> Box<dyn Decoder<T>>) -> FileSource<T> {
+        FileSource {
+            pattern: pattern.into(),
+            format,
+            record_bytes_max: Self::RECORD_BYTES_MAX,
+            on_malformed: OnMalformed::default(),
+            malformed: Arc::default(),
+            decoder,
+            finish: |_, record| record,
+        }
+    }
+
+    /// Each line is a record, without its line end; empty lines too.
+    pub fn lines(pattern: impl Into<String>) -> Self {
+        Self::of(pattern, Format::Lines, |_| Box::new(LineDecoder))
+    }
+
+    /// Each row is a record: `T` by the names in the header row, or by position for tuples and sequences. Fields may be
+    /// quoted, and then hold delimiters, doubled quotes and line ends (RFC 4180). A row must have as many fields as the
+    /// header. Blank lines are skipped.
+    pub fn csv<T: DeserializeOwned + Send + 'static>(pattern: impl Into<String>) -> FileSource<T> {
+        Self::of(pattern, Format::Csv { delimiter: b',', has_header: true }, |format| {
+            let Format::Csv { delimiter, .. } = format else { unreachable!("the format of a CSV source stays CSV") };
+            Box::new(CsvDecoder::new(delimiter))
+        })
+    }
+
+    /// Each line that is not blank is a JSON value.
+    pub fn json_lines<T: DeserializeOwned + Send + 'static>(pattern: impl Into<String>) -> FileSource<T> {
+        Self::of(pattern, Format::JsonLines, |_| Box::new(JsonDecoder))
+    }
+}
+
+impl<T, R> FileSource<T, R> {
+    /// The first row is data, and fields go by position. CSV only; elsewhere without effect.
+    pub fn without_header(mut self) -> Self {
+        if let Format::Csv { has_header, .. } = &mut self.format {
+            *has_header = false;
+        }
+        self
+    }
+
+    /// What stands between fields; `,` by default. CSV only; elsewhere without effect.
+    pub fn delimiter(mut self, byte: u8) -> Self {
+        if let Format::Csv { delimiter, .. } = &mut self.format {
+            *delimiter = byte;
+        }
+        self
+    }
+
+    /// A longer record is malformed. In bytes, 16 MiB by default. Bounds the memory of a reader.
+    pub fn max_record_bytes(mut self, bytes: usize) -> Self {
+        self.record_bytes_max = bytes;
+        self
+    }
+
+    /// What to do with records that do not parse; fails by default. A malformed header row always fails.
+    pub fn on_malformed(mut self, policy: OnMalformed) -> Self {
+        self.on_malformed = policy;
+        self
+    }
+
+    /// Counts the malformed records of all subtasks in this process. Take it before the job starts. Those that are read
+    /// again after a restart count again.
+    pub fn malformed_count(&self) -> Arc<AtomicU64> {
+        self.malformed.clone()
+    }
+}
+
+impl<T> FileSource<T> {
+    /// Tells each record's place.
+    pub fn positioned(self) -> FileSource<T, Positioned<T>> {
+        FileSource {
+            pattern: self.pattern,
+            format: self.format,
+            record_bytes_max: self.record_bytes_max,
+            on_malformed: self.on_malformed,
+            malformed: self.malformed,
+            decoder: self.decoder,
+            finish: |place, value| Positioned {
+                path: place.path.clone(),
+                line: place.line,
+                record_index: place.index,
+                value,
+            },
+        }
+    }
+}
+
+impl<T, R> fmt::Debug for FileSource<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSource")
+            .field("pattern", &self.pattern)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: 'static, R: Send + 'static> Source for FileSource<T, R> {
+    type Item = R;
+
+    fn threading(&self) -> Threading {
+        Threading::Blocking
+    }
+
+    fn open(
+        &self,
+        cx: &SourceContext,
+        restored: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = R>>, SourceError> {
+        if let Format::Csv { delimiter: b'\n' | b'\r' | b'"', .. } = self.format {
+            return Err(SourceError::Configuration { reason: "a delimiter must not be a quote or a line end".into() });
+        }
+        let mut splits = Vec::new();
+        match restored {
+            None => splits.extend(listing::list(&self.pattern)?.into_iter().map(FileSplit::unread)),
+            Some(stored) => {
+                for stored in stored {
+                    splits.push(FileSplit { position: position::decode(&stored)?, path: stored.split.into() });
+                }
+            }
+        }
+        splits.retain(|split| cx.owns(&split.path));
+        splits.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Box::new(FileReader::new(splits, self)))
+    }
+}
+
+impl<T, R> FileSource<T, R> {
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    pub(super) fn record_bytes_max(&self) -> usize {
+        self.record_bytes_max
+    }
+
+    pub(super) fn new_decoder(&self) -> fn(Format) -> Box<dyn Decoder<T>> {
+        self.decoder
+    }
+
+    pub(super) fn malformed_records(&self) -> super::malformed::MalformedRecords {
+        super::malformed::MalformedRecords::new(self.on_malformed.clone(), self.malformed.clone())
+    }
+
+    pub(super) fn finish(&self) -> fn(RecordPlace<'_>, T) -> R {
+        self.finish
+    }
+}

@@ -1,0 +1,289 @@
+//! A source of numbers.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_actors::contract::{
+    BATCH_RECORDS_MAX, Batch, Boundedness, Clock, ReadStatus, Source, SourceContext, SourceError, SourceReader,
+    SplitPosition, checksum,
+};
+
+use super::position;
+
+/// The range is cut into this many pieces, whatever the parallelism, so that it can change.
+const PIECES: u64 = 64;
+/// Piece `i` gets an id whose hash is `i` modulo this number: pieces spread evenly over every parallelism that divides
+/// it (1 to 6, 8, 10, 12, 15, 16, ...), where plain hashing would give one of two subtasks a good tenth more.
+const SPREAD: u64 = 240;
+/// A paced reader is not woken more often.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// A paced reader that was held up makes up for at most this much time.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
+
+/// Hands out the numbers of a range.
+///
+/// The range is cut into 64 contiguous splits. Each subtask hands out its numbers in ascending order; at parallelism 1
+/// that is all of them. A restored source reads the range it was first started with. Payload bytes are not counted:
+/// batches close at 1,024 records.
+#[derive(Clone, Debug)]
+pub struct SequenceSource {
+    range: Range<u64>,
+    boundedness: Boundedness,
+    rate: Option<u64>,
+}
+
+impl SequenceSource {
+    /// The numbers `[start, end)`; none if `start >= end`. Bounded.
+    pub fn new(range: Range<u64>) -> Self {
+        Self { range, boundedness: Boundedness::Bounded, rate: None }
+    }
+
+    /// All numbers below `u64::MAX`, which nobody lives to see: unbounded. From 0 upwards at parallelism 1, else each
+    /// subtask from where its first split starts.
+    pub fn unbounded() -> Self {
+        Self { range: 0..u64::MAX, boundedness: Boundedness::Unbounded, rate: None }
+    }
+
+    /// At most `records` per second by the job's clock, shared evenly by the subtasks. After a hold-up the source makes
+    /// up for at most one second. Zero is a mistake that `open` reports.
+    pub fn rate_per_second(mut self, records: u64) -> Self {
+        self.rate = Some(records);
+        self
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = Range<u64>> + use<> {
+        let Range { start, end } = self.range.clone();
+        let len = end.saturating_sub(start);
+        let pieces = len.min(PIECES);
+        let bound = move |i: u64| start + (u128::from(len) * u128::from(i) / u128::from(pieces)) as u64;
+        (0..pieces).map(move |i| bound(i)..bound(i + 1))
+    }
+}
+
+/// The id of a piece: its bounds, and a salt that gives it the wanted place among the subtasks.
+fn split_id(index: u64, piece: &Range<u64>) -> String {
+    let mut id = format!("{}..{}#", piece.start, piece.end);
+    let stem = id.len();
+    for salt in 0_u32.. {
+        id.truncate(stem);
+        write!(id, "{salt}").expect("a String takes everything");
+        if checksum(id.as_bytes()) % SPREAD == index % SPREAD {
+            break;
+        }
+    }
+    id
+}
+
+fn bounds_of(split: &str) -> Option<Range<u64>> {
+    let (bounds, _salt) = split.split_once('#')?;
+    let (start, end) = bounds.split_once("..")?;
+    Some(start.parse().ok()?..end.parse().ok()?)
+}
+
+impl Source for SequenceSource {
+    type Item = u64;
+
+    fn boundedness(&self) -> Boundedness {
+        self.boundedness
+    }
+
+    fn open(
+        &self,
+        cx: &SourceContext,
+        restored: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
+        let mut splits = Vec::new();
+        match restored {
+            None => {
+                for (index, piece) in (0..).zip(self.pieces()) {
+                    splits.push(Split { id: split_id(index, &piece), rest: piece });
+                }
+            }
+            Some(stored) => {
+                for stored in stored {
+                    let next = position::decode(&stored)?;
+                    let rest = bounds_of(&stored.split).filter(|piece| (piece.start..=piece.end).contains(&next));
+                    let Some(rest) = rest.map(|piece| next..piece.end) else {
+                        let reason = format!("{next} is no number of this split");
+                        return Err(SourceError::Position { split: stored.split, reason });
+                    };
+                    splits.push(Split { id: stored.split, rest });
+                }
+            }
+        }
+        splits.retain(|split| cx.owns(&split.id));
+        splits.sort_by_key(|split| (split.rest.start, split.rest.end));
+        let pace = match self.rate {
+            Some(0) => return Err(SourceError::Configuration { reason: "a rate of 0 records per second".into() }),
+            Some(rate) => Some(Pace::start(cx.clock.clone(), rate, cx.parallelism)),
+            None => None,
+        };
+        Ok(Box::new(SequenceReader { moved: splits.len(), splits: splits.into(), done: Vec::new(), pace }))
+    }
+}
+
+struct Split {
+    id: String,
+    /// What has not been handed out.
+    rest: Range<u64>,
+}
+
+struct SequenceReader {
+    /// Not exhausted, in the order of reading.
+    splits: VecDeque<Split>,
+    /// Exhausted since the last report.
+    done: Vec<Split>,
+    /// How many at the front of `splits` are to be reported: all at first, later the one being read.
+    moved: usize,
+    pace: Option<Pace>,
+}
+
+impl SourceReader for SequenceReader {
+    type Item = u64;
+
+    fn read(&mut self, batch: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
+        let mut room = BATCH_RECORDS_MAX.saturating_sub(batch.len()) as u64;
+        if let Some(pace) = self.pace.as_mut().filter(|_| !self.splits.is_empty()) {
+            let due = pace.due();
+            if due == 0 {
+                return Ok(ReadStatus::Idle { retry_after: Some(pace.pause()) });
+            }
+            room = room.min(due);
+        }
+        while let Some(split) = self.splits.front_mut() {
+            let take = room.min(split.rest.end - split.rest.start);
+            let stop = split.rest.start + take;
+            batch.records.extend(split.rest.start..stop);
+            split.rest.start = stop;
+            room -= take;
+            self.moved = self.moved.max(1);
+            if let Some(pace) = &mut self.pace {
+                pace.handed_out += u128::from(take);
+            }
+            if stop < split.rest.end {
+                return Ok(ReadStatus::More);
+            }
+            self.done.extend(self.splits.pop_front());
+            self.moved -= 1;
+        }
+        Ok(ReadStatus::End)
+    }
+
+    fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
+        let moving = self.splits.iter().take(std::mem::take(&mut self.moved));
+        moved.extend(self.done.iter().chain(moving).map(|split| position::encode(&split.id, &split.rest.start)));
+        self.done.clear();
+    }
+}
+
+/// Says how many records are due.
+struct Pace {
+    clock: Arc<dyn Clock>,
+    rate: u128,
+    parallelism: u128,
+    origin: Duration,
+    handed_out: u128,
+}
+
+impl Pace {
+    fn start(clock: Arc<dyn Clock>, rate: u64, parallelism: u32) -> Self {
+        let origin = clock.now();
+        Self { clock, rate: rate.into(), parallelism: parallelism.into(), origin, handed_out: 0 }
+    }
+
+    fn within(&self, time: Duration) -> u128 {
+        time.as_nanos() * self.rate / (1_000_000_000 * self.parallelism)
+    }
+
+    fn due(&mut self) -> u64 {
+        let elapsed = self.clock.now().saturating_sub(self.origin);
+        let due = self.within(elapsed).saturating_sub(self.handed_out);
+        let most = self.within(CATCH_UP_MAX).max(1);
+        if due > most {
+            self.handed_out += due - most;
+        }
+        u64::try_from(due.min(most)).unwrap_or(u64::MAX)
+    }
+
+    /// Until the next record is due.
+    fn pause(&self) -> Duration {
+        let due_at = ((self.handed_out + 1) * 1_000_000_000 * self.parallelism).div_ceil(self.rate);
+        let elapsed = self.clock.now().saturating_sub(self.origin).as_nanos();
+        let pause = u64::try_from(due_at.saturating_sub(elapsed)).unwrap_or(u64::MAX);
+        Duration::from_nanos(pause).max(PAUSE_MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::driver::{self, TestClock};
+
+    #[test]
+    fn one_subtask_counts_upwards_and_resumes_anywhere() {
+        for len in [0, 1, 63, 65, 5000] {
+            let want: Vec<u64> = (7..7 + len).collect();
+            driver::assert_resumes_anywhere(&SequenceSource::new(7..7 + len), |read| assert_eq!(read, &want));
+        }
+    }
+
+    #[test]
+    fn pieces_spread_evenly_over_the_subtasks() {
+        let source = SequenceSource::new(0..1 << 20);
+        for parallelism in [2_u64, 3, 4, 5, 6, 8, 16] {
+            let mut shares = vec![0; parallelism as usize];
+            for (index, piece) in (0..).zip(source.pieces()) {
+                let owner = checksum(split_id(index, &piece).as_bytes()) % parallelism;
+                shares[owner as usize] += 1;
+            }
+            assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "{parallelism}: {shares:?}");
+        }
+    }
+
+    #[test]
+    fn exhausted_split_is_reported_once_and_only_moved_ones_again() {
+        let source = SequenceSource::new(0..64 * 1024);
+        let mut reader = source.open(&driver::context(0, 1), None).unwrap();
+        let mut positions = Vec::new();
+        reader.report_positions(&mut positions);
+        assert_eq!(positions.len(), 64);
+        let reported = |reader: &mut Box<dyn SourceReader<Item = u64>>| {
+            let mut positions = Vec::new();
+            reader.report_positions(&mut positions);
+            positions.len()
+        };
+        assert_eq!(reported(&mut reader), 0);
+        let mut batch = Batch::new();
+        assert_eq!(reader.read(&mut batch).unwrap(), ReadStatus::More);
+        assert_eq!(batch.len(), BATCH_RECORDS_MAX);
+        assert!((1..=2).contains(&reported(&mut reader)));
+    }
+
+    #[test]
+    fn paced_reader_follows_the_clock() {
+        let clock = TestClock::new();
+        let cx = SourceContext { clock: clock.clone(), ..driver::context(0, 1) };
+        let mut reader = SequenceSource::unbounded().rate_per_second(100).open(&cx, None).unwrap();
+        let mut batch = Batch::new();
+        let idle = reader.read(&mut batch).unwrap();
+        assert_eq!(idle, ReadStatus::Idle { retry_after: Some(Duration::from_millis(10)) });
+        clock.advance(Duration::from_millis(10));
+        assert_eq!(reader.read(&mut batch).unwrap(), ReadStatus::More);
+        assert_eq!(batch.records, [0]);
+        clock.advance(Duration::from_secs(3600));
+        reader.read(&mut batch).unwrap();
+        assert_eq!(batch.len(), 101, "makes up for one second");
+        assert!(matches!(reader.read(&mut batch).unwrap(), ReadStatus::Idle { .. }));
+    }
+
+    #[test]
+    fn foreign_split_or_number_is_refused() {
+        for stored in [position::encode("0..10#0", &11_u64), position::encode("elsewhere", &0_u64)] {
+            let error = SequenceSource::new(0..10).open(&driver::context(0, 1), Some(vec![stored])).err().unwrap();
+            assert!(matches!(error, SourceError::Position { .. }), "{error}");
+        }
+    }
+}
