@@ -1,7 +1,7 @@
 //! Sources: where records come from, replayable from any position.
 
 #[cfg(test)]
-mod driver;
+pub(crate) mod driver;
 mod file;
 mod position;
 mod sequence;

@@ -137,7 +137,7 @@ pub trait SinkWriter: Send + 'static {
     /// prepared for a checkpoint that was aborted is thus carried by the next.
     ///
     /// # Errors
-    /// [`SinkError`]: declines the checkpoint if retryable, else fails the attempt.
+    /// [`SinkError`]: declines the checkpoint if it [may](SinkError::declines_checkpoint), else fails the attempt.
     fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Vec<PendingCommit>, SinkError>;
 
     /// `up_to` is complete: publishes everything prepared for it and for earlier ones. Idempotent. Notifications may be
@@ -159,6 +159,15 @@ pub enum SinkError {
         path: PathBuf,
         /// What was tried, as a verb phrase.
         action: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Making output durable failed. It must not be tried again, since what was written may be gone: the attempt fails,
+    /// and a new one writes it anew.
+    #[error("cannot make {path} durable: {source}", path = path.display())]
+    Sync {
+        /// The file or directory.
+        path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -209,7 +218,12 @@ pub enum SinkError {
 impl SinkError {
     /// Whether doing the same again may succeed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Other(_))
+        matches!(self, Self::Io { .. } | Self::Sync { .. } | Self::Other(_))
+    }
+
+    /// Whether [`SinkWriter::prepare`] may be tried again for a later checkpoint by the same writer.
+    pub fn declines_checkpoint(&self) -> bool {
+        self.is_retryable() && !matches!(self, Self::Sync { .. })
     }
 
     /// Whose fault it is.

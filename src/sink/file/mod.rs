@@ -1,0 +1,18 @@
+//! Files, published with the checkpoint.
+
+#[cfg(test)]
+mod crash_tests;
+mod disk;
+mod format;
+mod names;
+mod opening;
+mod publish;
+mod record;
+#[cfg(test)]
+mod sim;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use sink::FileSink;

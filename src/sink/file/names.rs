@@ -1,0 +1,155 @@
+//! Names of files, temporary and finished.
+
+use std::fmt;
+
+use millstream_actors::contract::SinkContext;
+use millstream_actors::protocol::CheckpointId;
+use serde::{Deserialize, Serialize};
+
+/// One opening of one subtask: the only one who ever writes what carries its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct WriterId {
+    pub(super) incarnation: u64,
+    pub(super) region: u32,
+    pub(super) attempt: u32,
+    pub(super) subtask: u32,
+}
+
+impl WriterId {
+    pub(super) fn of(cx: &SinkContext) -> Self {
+        let execution = cx.execution;
+        Self {
+            incarnation: execution.incarnation.0,
+            region: execution.region.0,
+            attempt: execution.attempt.0,
+            subtask: cx.subtask_index,
+        }
+    }
+
+    /// Whether both belong to one attempt of one region.
+    pub(super) fn is_of_execution_of(self, other: Self) -> bool {
+        Self { subtask: 0, ..self } == Self { subtask: 0, ..other }
+    }
+
+    /// Its temporary file number `seq`.
+    pub(super) fn temporary(self, seq: u64) -> String {
+        format!("{TEMPORARY}{self}-{seq}")
+    }
+
+    /// What it writes before it gives it the name [`OWNER`].
+    pub(super) fn claim(self) -> String {
+        format!("{CLAIM}{self}{NEW}")
+    }
+
+    /// Its record.
+    pub(super) fn record(self) -> String {
+        format!("{RECORD}{self}")
+    }
+
+    fn parse<'a>(parts: &mut impl Iterator<Item = &'a str>) -> Option<Self> {
+        Some(Self {
+            incarnation: parts.next()?.parse().ok()?,
+            region: parts.next()?.parse().ok()?,
+            attempt: parts.next()?.parse().ok()?,
+            subtask: parts.next()?.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for WriterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}-{}", self.incarnation, self.region, self.attempt, self.subtask)
+    }
+}
+
+const TEMPORARY: &str = "open-";
+const RECORD: &str = "committed-";
+const CLAIM: &str = "owner-";
+/// Ends the name of a record that is being written.
+pub(super) const NEW: &str = ".new";
+/// Says whose folder it is.
+pub(super) const OWNER: &str = "owner";
+
+/// What a name in the sink's folder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Temporary {
+        writer: WriterId,
+        seq: u64,
+    },
+    Record(WriterId),
+    /// A record or owner note that was never finished.
+    Unfinished(WriterId),
+    /// The owner note, or nothing of ours.
+    Other,
+}
+
+pub(super) fn entry(name: &str) -> Entry {
+    parse_entry(name).unwrap_or(Entry::Other)
+}
+
+fn parse_entry(name: &str) -> Option<Entry> {
+    if let Some(rest) = name.strip_prefix(TEMPORARY) {
+        let mut parts = rest.split('-');
+        let writer = WriterId::parse(&mut parts)?;
+        let seq = parts.next()?.parse().ok()?;
+        return parts.next().is_none().then_some(Entry::Temporary { writer, seq });
+    }
+    let (stem, unfinished) = name.strip_suffix(NEW).map_or((name, false), |stem| (stem, true));
+    let rest = stem.strip_prefix(RECORD).or_else(|| stem.strip_prefix(CLAIM).filter(|_| unfinished))?;
+    let mut parts = rest.split('-');
+    let writer = WriterId::parse(&mut parts)?;
+    if parts.next().is_some() {
+        return None;
+    }
+    Some(if unfinished { Entry::Unfinished(writer) } else { Entry::Record(writer) })
+}
+
+/// How finished files are named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Naming {
+    pub(super) prefix: String,
+    pub(super) suffix: String,
+}
+
+impl Naming {
+    pub(super) fn finished(&self, writer: WriterId, checkpoint: CheckpointId, seq: u64) -> String {
+        let Self { prefix, suffix } = self;
+        format!("{prefix}-{}-{checkpoint}-{}-{seq}{suffix}", writer.incarnation, writer.subtask)
+    }
+
+    /// The checkpoint in the name of a finished file that `writer` made of its temporary file `seq`.
+    pub(super) fn checkpoint_of(&self, name: &str, writer: WriterId, seq: u64) -> Option<CheckpointId> {
+        let front = format!("{}-{}-", self.prefix, writer.incarnation);
+        let back = format!("-{}-{seq}{}", writer.subtask, self.suffix);
+        name.strip_prefix(&front)?.strip_suffix(&back)?.parse().ok().map(CheckpointId)
+    }
+}
+
+/// An id as part of a file name: what could lead elsewhere is replaced.
+pub(super) fn sanitised(id: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    id.chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        let writer = WriterId { incarnation: 7, region: 1, attempt: 2, subtask: 3 };
+        assert_eq!(entry(&writer.temporary(4)), Entry::Temporary { writer, seq: 4 });
+        assert_eq!(entry(&writer.record()), Entry::Record(writer));
+        assert_eq!(entry(&(writer.record() + NEW)), Entry::Unfinished(writer));
+        for other in ["owner", "open-1-2-3-4", "open-1-2-3-4-5-6", "committed-1-2", "notes.txt"] {
+            assert_eq!(entry(other), Entry::Other, "{other}");
+        }
+        let naming = Naming { prefix: "a-1".into(), suffix: "-0-4.csv".into() };
+        let name = naming.finished(writer, CheckpointId(9), 4);
+        assert_eq!(name, "a-1-7-9-3-4-0-4.csv");
+        assert_eq!(naming.checkpoint_of(&name, writer, 4), Some(CheckpointId(9)));
+        assert_eq!(naming.checkpoint_of(&name, writer, 5), None);
+        assert_eq!(sanitised("a/../b c"), "a_.._b_c");
+    }
+}

@@ -1,0 +1,168 @@
+//! Opening: what earlier attempts left is withdrawn, settled or removed, in this order.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+
+use millstream_actors::contract::{SinkContext, SinkError, SinkRestore};
+
+use super::names::{Entry, Naming, OWNER, WriterId, entry};
+use super::publish::{Folder, io_error};
+use super::record::{PendingFile, Record};
+
+/// What the sink's folder holds at the opening.
+struct Found {
+    names: Vec<(String, Entry)>,
+    records: Vec<(WriterId, Record)>,
+}
+
+/// Prepares the folder for `folder.me`, and answers its record.
+///
+/// # Errors
+/// [`SinkError`]; may then be done again by another writer.
+pub(super) fn open(
+    folder: &Folder,
+    cx: &SinkContext,
+    naming: &Naming,
+    restored: &SinkRestore,
+) -> Result<Record, SinkError> {
+    create(folder)?;
+    claim(folder, cx)?;
+    let found = survey(folder)?;
+    withdraw(folder, naming, restored, &found)?;
+
+    let decode = |pending: &Vec<_>| pending.iter().map(PendingFile::decode).collect::<Result<Vec<_>, _>>();
+    let (pending, elsewhere) = (decode(&restored.pending)?, decode(&restored.pending_elsewhere)?);
+    let mut record = Record::new(naming.clone());
+    let proven = |mine: &Record, file: &PendingFile| {
+        mine.proves(folder.me, file) || found.records.iter().any(|(writer, record)| record.proves(*writer, file))
+    };
+    folder.publish(&pending, &mut record, proven, Record::add_settled)?;
+
+    let kept: HashSet<String> = pending.iter().chain(&elsewhere).map(PendingFile::temporary).collect();
+    clean(folder, &found, &kept, restored.checkpoint.is_none())?;
+    Ok(record)
+}
+
+fn create(folder: &Folder) -> Result<(), SinkError> {
+    folder.check_fence()?;
+    let Folder { disk, dir, own, .. } = folder;
+    let mut created = Vec::new();
+    for ancestor in dir.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+        if disk.stat(ancestor).map_err(io_error("examine", ancestor))?.is_some() {
+            break;
+        }
+        created.push(ancestor);
+    }
+    disk.create_dir_all(own).map_err(io_error("create", own))?;
+    folder.sync_dir(dir)?;
+    for parent in created.into_iter().filter_map(Path::parent) {
+        folder.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    }
+    Ok(())
+}
+
+/// Makes sure that the folder is this sink's: different ids may give one name.
+fn claim(folder: &Folder, cx: &SinkContext) -> Result<(), SinkError> {
+    let note = rmp_serde::to_vec(&(&*cx.job, cx.operator.as_str())).expect("strings always encode into memory");
+    let path = folder.own.join(OWNER);
+    if folder.disk.stat(&path).map_err(io_error("examine", &path))?.is_none() {
+        let new = folder.own.join(folder.me.claim());
+        folder.write_small(&new, &note)?;
+        match folder.disk.hard_link(&new, &path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io_error("create", &path)(error)),
+            _ => folder.sync_dir(&folder.own)?,
+        }
+        folder.remove(&new)?;
+    }
+    if folder.disk.read(&path).map_err(io_error("read", &path))? == note {
+        return Ok(());
+    }
+    let (job, sink) = (&cx.job, &cx.operator);
+    let reason = format!("{} belongs to another sink than '{sink}' of job '{job}'", folder.own.display());
+    Err(SinkError::Configuration { reason })
+}
+
+fn survey(folder: &Folder) -> Result<Found, SinkError> {
+    let names = folder.disk.list(&folder.own).map_err(io_error("list", &folder.own))?;
+    let names: Vec<_> = names.into_iter().map(|name| (entry(&name), name)).map(|(entry, name)| (name, entry)).collect();
+    let mut records = Vec::new();
+    for (name, entry) in &names {
+        let Entry::Record(writer) = entry else { continue };
+        let path = folder.own.join(name);
+        match folder.disk.read(&path) {
+            Ok(bytes) => records.push((*writer, decode_record(&bytes, &path)?)),
+            // Another subtask has removed it, as no longer needed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error("read", &path)(error)),
+        }
+    }
+    Ok(Found { names, records })
+}
+
+fn decode_record(bytes: &[u8], path: &Path) -> Result<Record, SinkError> {
+    Record::decode(bytes).map_err(|reason| io_error("decode", path)(io::Error::new(io::ErrorKind::InvalidData, reason)))
+}
+
+/// Removes what was published after the restored checkpoint. A file's name tells for which checkpoint it was first
+/// prepared, which may be an aborted one before the completed one that published it: hence a range, not the list.
+fn withdraw(folder: &Folder, naming: &Naming, restored: &SinkRestore, found: &Found) -> Result<(), SinkError> {
+    let Some(up_to) = restored.withdraw.iter().map(|checkpoint| checkpoint.0).max() else { return Ok(()) };
+    let after = restored.checkpoint.map_or(0, |checkpoint| checkpoint.0);
+    let mut names: HashSet<String> = HashSet::new();
+    for (writer, record) in &found.records {
+        names.extend(record.published_between(*writer, after, up_to));
+    }
+    // Those published and not yet recorded still have their temporary name.
+    let present = folder.disk.list(&folder.dir).map_err(io_error("list", &folder.dir))?;
+    for (_, entry) in &found.names {
+        let Entry::Temporary { writer, seq } = entry else { continue };
+        names.extend(present.iter().cloned().filter(|name| {
+            let checkpoint = naming.checkpoint_of(name, *writer, *seq);
+            checkpoint.is_some_and(|checkpoint| after < checkpoint.0 && checkpoint.0 <= up_to)
+        }));
+    }
+    let mut withdrawn = 0;
+    for name in names {
+        withdrawn += u64::from(folder.remove(&folder.dir.join(name))?);
+    }
+    if withdrawn > 0 {
+        log::warn!(
+            target: "millstream::sink",
+            "{}: withdrew {withdrawn} files published after checkpoint {after}",
+            folder.dir.display()
+        );
+    }
+    folder.sync_dir(&folder.dir)
+}
+
+/// Removes left-overs of other executions. At a start from the beginning their records go too: no snapshot can refer to
+/// them any more.
+fn clean(folder: &Folder, found: &Found, kept: &HashSet<String>, from_the_beginning: bool) -> Result<(), SinkError> {
+    for (name, entry) in &found.names {
+        let left_over = match entry {
+            Entry::Temporary { writer, .. } => !writer.is_of_execution_of(folder.me) && !kept.contains(name),
+            Entry::Unfinished(writer) => !writer.is_of_execution_of(folder.me),
+            Entry::Record(writer) => from_the_beginning && writer.incarnation < folder.me.incarnation,
+            Entry::Other => false,
+        };
+        if left_over {
+            folder.remove(&folder.own.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the records of other executions: once so many checkpoints have completed in this one, none that refers to
+/// those is retained.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn forget_earlier(folder: &Folder) -> Result<(), SinkError> {
+    for name in folder.disk.list(&folder.own).map_err(io_error("list", &folder.own))? {
+        if matches!(entry(&name), Entry::Record(writer) if !writer.is_of_execution_of(folder.me)) {
+            folder.remove(&folder.own.join(name))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! A sink that prints.
+
+use std::fmt::{Debug, Display};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use millstream_actors::contract::{
+    Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter, Threading,
+};
+use millstream_actors::protocol::CheckpointId;
+
+/// Prints each record on a line of standard output. At least once: records show at once, and again after a restart.
+///
+/// Batches of several subtasks are not mixed. A closed pipe is a [`SinkError::Io`].
+#[derive(Debug)]
+pub struct PrintSink<T> {
+    line: fn(&T, &mut Vec<u8>) -> io::Result<()>,
+}
+
+impl<T: Display + Send + 'static> PrintSink<T> {
+    /// Prints records as they display themselves.
+    #[expect(clippy::new_without_default, reason = "records that are only Debug are printed by debug()")]
+    pub fn new() -> Self {
+        Self { line: |record, text| writeln!(text, "{record}") }
+    }
+}
+
+impl<T: Debug + Send + 'static> PrintSink<T> {
+    /// Prints records by their `Debug` form.
+    pub fn debug() -> Self {
+        Self { line: |record, text| writeln!(text, "{record:?}") }
+    }
+}
+
+impl<T: Send + 'static> Sink for PrintSink<T> {
+    type Item = T;
+
+    fn threading(&self) -> Threading {
+        Threading::Blocking
+    }
+
+    fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = T>>, SinkError> {
+        Ok(Box::new(PrintWriter { line: self.line, text: Vec::new(), print }))
+    }
+}
+
+fn print(text: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text)?;
+    stdout.flush()
+}
+
+struct PrintWriter<T, P> {
+    line: fn(&T, &mut Vec<u8>) -> io::Result<()>,
+    text: Vec<u8>,
+    print: P,
+}
+
+impl<T, P> SinkWriter for PrintWriter<T, P>
+where
+    T: Send + 'static,
+    P: FnMut(&[u8]) -> io::Result<()> + Send + 'static,
+{
+    type Item = T;
+
+    fn write(&mut self, batch: &mut Batch<T>) -> Result<(), SinkError> {
+        self.text.clear();
+        for record in batch.records.drain(..) {
+            (self.line)(&record, &mut self.text).map_err(|error| SinkError::Encode { reason: error.to_string() })?;
+        }
+        batch.clear();
+        (self.print)(&self.text).map_err(|source| SinkError::Io {
+            path: PathBuf::from("standard output"),
+            action: "write to",
+            source,
+        })
+    }
+
+    fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: CheckpointId) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(records: &[&'static str]) -> Batch<&'static str> {
+        Batch { records: records.to_vec(), bytes: 0 }
+    }
+
+    #[test]
+    fn batch_is_printed_in_one_piece() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let print = move |text: &[u8]| sender.send(text.to_vec()).map_err(io::Error::other);
+        let mut writer = PrintWriter { line: PrintSink::<&str>::debug().line, text: Vec::new(), print };
+        let mut two = batch(&["a", "b"]);
+        writer.write(&mut two).unwrap();
+        assert!(two.is_empty());
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [b"\"a\"\n\"b\"\n"]);
+    }
+
+    #[test]
+    fn closed_pipe_is_an_error() {
+        let print = |_: &[u8]| Err(io::Error::from(io::ErrorKind::BrokenPipe));
+        let mut writer = PrintWriter { line: PrintSink::<&str>::new().line, text: Vec::new(), print };
+        let error = writer.write(&mut batch(&["a"])).unwrap_err();
+        assert!(matches!(&error, SinkError::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe));
+    }
+}
