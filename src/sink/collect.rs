@@ -10,6 +10,8 @@ use millstream_actors::contract::{
 };
 use millstream_actors::protocol::CheckpointId;
 
+use crate::packed::packed;
+
 /// One opening of one subtask: incarnation, region, attempt, subtask.
 type WriterId = (u64, u32, u32, u32);
 /// What one writer prepared for one checkpoint.
@@ -181,7 +183,7 @@ impl<T: Send + 'static> SinkWriter for CollectWriter<T> {
         }
         let pending = self.prepared.iter().map(|checkpoint| PendingCommit {
             checkpoint: CheckpointId(*checkpoint),
-            data: rmp_serde::to_vec(&(self.writer, *checkpoint)).expect("numbers always encode into memory"),
+            data: packed(&(self.writer, *checkpoint)),
         });
         Ok(pending.collect())
     }

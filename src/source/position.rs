@@ -4,11 +4,13 @@ use millstream_actors::contract::{SourceError, SplitPosition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::packed::packed;
+
 const VERSION: u8 = 1;
 
 /// The position of `split` as the engine stores it.
 pub(crate) fn encode<P: Serialize>(split: &str, position: &P) -> SplitPosition {
-    let position = rmp_serde::to_vec(&(VERSION, position)).expect("integers and flags always encode into memory");
+    let position = packed(&(VERSION, position));
     SplitPosition { split: split.into(), position }
 }
 
@@ -34,7 +36,7 @@ mod tests {
     fn stored_position_comes_back_and_foreign_bytes_are_refused() {
         let stored = encode("s", &7_u64);
         assert_eq!(decode::<u64>(&stored).unwrap(), 7);
-        for position in [vec![], b"junk".to_vec(), rmp_serde::to_vec(&(9_u8, 7_u64)).unwrap()] {
+        for position in [vec![], b"junk".to_vec(), packed(&(9_u8, 7_u64))] {
             let error = decode::<u64>(&SplitPosition { split: "s".into(), position }).unwrap_err();
             assert!(matches!(error, SourceError::Position { ref split, .. } if split == "s"), "{error}");
         }

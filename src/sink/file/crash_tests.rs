@@ -93,7 +93,8 @@ impl World {
     fn consume(&self) {
         for (path, _) in self.disk.files_below("/data/out") {
             if self.consumer && path.parent() == Some(Path::new("/data/out")) {
-                self.disk.move_away(&path, &Path::new("/data/consumed").join(path.file_name().unwrap()));
+                let count = self.disk.files_below("/data/consumed").len();
+                self.disk.move_away(&path, &Path::new("/data/consumed").join(count.to_string()));
             }
         }
     }

@@ -9,6 +9,7 @@ use millstream_actors::contract::{SinkContext, SinkError, SinkRestore};
 use super::names::{Entry, Naming, OWNER, WriterId, entry};
 use super::publish::{Folder, io_error};
 use super::record::{PendingFile, Record};
+use crate::packed::packed;
 
 /// What the sink's folder holds at the opening.
 struct Found {
@@ -64,7 +65,7 @@ fn create(folder: &Folder) -> Result<(), SinkError> {
 
 /// Makes sure that the folder is this sink's: different ids may give one name.
 fn claim(folder: &Folder, cx: &SinkContext) -> Result<(), SinkError> {
-    let note = rmp_serde::to_vec(&(&*cx.job, cx.operator.as_str())).expect("strings always encode into memory");
+    let note = packed(&(&*cx.job, cx.operator.as_str()));
     let path = folder.own.join(OWNER);
     if folder.disk.stat(&path).map_err(io_error("examine", &path))?.is_none() {
         let new = folder.own.join(folder.me.claim());
@@ -117,10 +118,15 @@ fn withdraw(folder: &Folder, naming: &Naming, restored: &SinkRestore, found: &Fo
     let present = folder.disk.list(&folder.dir).map_err(io_error("list", &folder.dir))?;
     for (_, entry) in &found.names {
         let Entry::Temporary { writer, seq } = entry else { continue };
-        names.extend(present.iter().cloned().filter(|name| {
-            let checkpoint = naming.checkpoint_of(name, *writer, *seq);
-            checkpoint.is_some_and(|checkpoint| after < checkpoint.0 && checkpoint.0 <= up_to)
-        }));
+        names.extend(
+            present
+                .iter()
+                .filter(|name| {
+                    let checkpoint = naming.checkpoint_of(name, *writer, *seq);
+                    checkpoint.is_some_and(|checkpoint| after < checkpoint.0 && checkpoint.0 <= up_to)
+                })
+                .cloned(),
+        );
     }
     let mut withdrawn = 0;
     for name in names {

@@ -5,6 +5,7 @@ use millstream_actors::protocol::CheckpointId;
 use serde::{Deserialize, Serialize};
 
 use super::names::{Entry, Naming, WriterId, entry};
+use crate::packed::packed;
 
 const VERSION: u8 = 1;
 /// A record names the files of this many checkpoints back: as far as a job may fall back.
@@ -28,7 +29,7 @@ impl PendingFile {
 
     pub(super) fn encode(&self) -> PendingCommit {
         let fields = (VERSION, self.temporary(), &self.finished, self.len, self.checksum);
-        let data = rmp_serde::to_vec(&fields).expect("numbers and strings always encode into memory");
+        let data = packed(&fields);
         PendingCommit { checkpoint: self.checkpoint, data }
     }
 
@@ -71,7 +72,7 @@ impl Record {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        rmp_serde::to_vec(self).expect("numbers and strings always encode into memory")
+        packed(self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::sim::SimDisk;
 use super::sink::FileSink;
+use crate::packed::packed;
 use crate::sink::driver::context;
 use crate::source::driver::TestClock;
 
@@ -301,7 +302,7 @@ fn folder_of_another_sink_or_a_bad_prefix_is_a_configuration_error() {
 #[test]
 fn pending_commit_that_does_not_decode_or_leads_elsewhere_is_refused() {
     let dir = temp();
-    let elsewhere = rmp_serde::to_vec(&(1_u8, "open-1-0-1-0-0", "../../etc/x", 1_u64, 1_u64)).unwrap();
+    let elsewhere = packed(&(1_u8, "open-1-0-1-0-0", "../../etc/x", 1_u64, 1_u64));
     for data in [vec![], b"junk".to_vec(), elsewhere] {
         let pending = vec![PendingCommit { checkpoint: CheckpointId(1), data }];
         let sink = FileSink::lines::<String>(dir.path());
