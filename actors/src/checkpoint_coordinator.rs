@@ -26,9 +26,10 @@ use crate::protocol::{
     ActorName, CheckpointId, CheckpointSchedule, Execution, Now, Participant, RestoreDecision,
     ScheduleCommand as Command, ScheduleEvent as Event, ScheduleSettings, SubtaskId, TaskError, TriggerReason,
 };
+use crate::protocol::{Barrier, SourceState};
 use crate::region_supervisor::{CheckpointCompleted, RestoreChosen};
 use crate::snapshot_writer::{StoreReply, StoreRequest};
-use crate::task::{Barrier, CheckpointAborted, CheckpointComplete, RequestBarrier, SourceState, SubtaskAddress};
+use crate::task::{CheckpointAborted, CheckpointComplete, RequestBarrier, SubtaskAddress};
 
 /// A task took its snapshot; its chunks were sent to the writer before.
 #[derive(Clone, Debug, Message)]

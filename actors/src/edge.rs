@@ -140,7 +140,9 @@ impl<T: Send + 'static> Outlet<T> {
                 spare: Vec::new(),
             }
         });
-        Self { routing, lines: lines.collect(), targets: Vec::new() }
+        let lines: Vec<Line<T>> = lines.collect();
+        let routing = if lines.len() == 1 { Routing::Single } else { routing };
+        Self { routing, lines, targets: Vec::new() }
     }
 
     /// Takes all records of the batch. What cannot go out for want of credit waits, at most one closed batch and one

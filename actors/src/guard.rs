@@ -24,6 +24,7 @@ use actix_rt::ArbiterHandle;
 use crate::contract::Clock;
 use crate::protocol::{ActorName, Cause, Execution, PanicReport, SubtaskId, TaskError};
 use crate::region_supervisor::ChildExit;
+use crate::task::SubtaskContext;
 
 pub(crate) use activity::{Activity, Sample};
 pub use panics::catch_panic;
@@ -47,34 +48,67 @@ pub struct TaskGuard {
     pub exit: Recipient<ChildExit>,
 }
 
+impl TaskGuard {
+    /// The guard of a subtask.
+    pub fn of(cx: &SubtaskContext) -> Self {
+        Self { execution: cx.execution, subtask: cx.subtask, name: cx.name.clone(), exit: cx.reports.exit.clone() }
+    }
+}
+
 /// How a guarded task tells its guard what it knows of its own end.
-#[derive(Clone, Debug, Default)]
-pub struct ExitSlot {
-    records_in: Arc<AtomicU64>,
-    error: Arc<Mutex<Option<TaskError>>>,
+///
+/// [`ChildExit`] is sent when the last clone is dropped. The guard and the actor hold one each, and so does each thread
+/// of the task: its end is not reported while anything of it runs.
+#[derive(Clone, Debug)]
+pub struct ExitSlot(Arc<Exit>);
+
+#[derive(Debug)]
+struct Exit {
+    guard: TaskGuard,
+    records_in: AtomicU64,
+    cause: Mutex<Option<Cause>>,
 }
 
 impl ExitSlot {
-    /// The task failed: becomes the cause once its context has stopped. The first call counts.
+    fn new(guard: TaskGuard) -> Self {
+        Self(Arc::new(Exit { guard, records_in: AtomicU64::new(0), cause: Mutex::new(None) }))
+    }
+
+    /// The task failed. What is said first is the cause of its end.
     pub fn fail(&self, error: TaskError) {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.set(Cause::Failed(error));
+    }
+
+    /// The task's connector panicked on its own thread.
+    pub fn panicked(&self, report: PanicReport) {
+        self.set(Cause::Panicked(report));
     }
 
     /// The task has taken this many input records in all.
     #[inline]
     pub fn records_in(&self, records: u64) {
-        self.records_in.store(records, Ordering::Relaxed);
+        self.0.records_in.store(records, Ordering::Relaxed);
     }
 
-    fn cause(&self, end: End) -> Cause {
-        match end {
+    fn set(&self, cause: Cause) {
+        self.0.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+    }
+
+    fn ended(&self, end: End) {
+        self.set(match end {
             End::Panicked(report) => Cause::Panicked(report),
             End::Abandoned => Cause::Abandoned,
-            End::Stopped => match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                Some(error) => Cause::Failed(error),
-                None => Cause::Stopped,
-            },
-        }
+            End::Stopped => Cause::Stopped,
+        });
+    }
+}
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        let TaskGuard { execution, subtask, name, exit } = self.guard.clone();
+        let records_in = *self.records_in.get_mut();
+        let cause = self.cause.get_mut().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(Cause::Abandoned);
+        exit.do_send(ChildExit { execution, subtask, name, cause, records_in });
     }
 }
 
@@ -107,7 +141,7 @@ impl Drop for OnEnd {
 }
 
 /// Starts a task actor on `arbiter` under a guard. `make` runs there, under the guard too. Whatever happens to the
-/// actor, [`ChildExit`] is sent exactly once, after the actor was dropped.
+/// actor, [`ChildExit`] is sent exactly once, after the actor was dropped and the task's threads have ended.
 pub fn start_guarded<A>(
     arbiter: &ArbiterHandle,
     guard: TaskGuard,
@@ -117,14 +151,10 @@ where
     A: Actor<Context = Context<A>>,
 {
     let (sender, receiver) = channel(16);
-    let slot = ExitSlot::default();
     let watched = Some((guard.execution, guard.subtask));
-    let for_exit = slot.clone();
-    let on_end = OnEnd(Some(Box::new(move |end| {
-        let TaskGuard { execution, subtask, name, exit } = guard;
-        let records_in = for_exit.records_in.load(Ordering::Relaxed);
-        exit.do_send(ChildExit { execution, subtask, name, cause: for_exit.cause(end), records_in });
-    })));
+    let slot = ExitSlot::new(guard);
+    let for_end = slot.clone();
+    let on_end = OnEnd(Some(Box::new(move |end| for_end.ended(end))));
     spawn(arbiter, receiver, watched, on_end, None, move |ctx| make(ctx, slot));
     Addr::new(sender)
 }

@@ -14,7 +14,8 @@ use crate::protocol::{
     ActorName, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, Limits, RegionId, RestartPolicy,
     SubtaskId, TaskId,
 };
-use crate::task::{JobSpec, SourceState, StopSubtask, SubtaskAddress, TaskKind, TaskSpec};
+use crate::protocol::{SourceState, TaskKind};
+use crate::task::{JobSpec, StopSubtask, SubtaskAddress, TaskSpec};
 
 /// How a running job was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,4 @@
 //! The engine room of Millstream: the actors that run a job, the messages between them, and the rules they follow.
-
-pub mod chain;
 //!
 //! | actor | takes | sends to |
 //! |---|---|---|
@@ -11,20 +9,20 @@ pub mod chain;
 //! | source, operator and sink tasks | elements and credits; barriers, completions | each other; coordinator, writer, region supervisor |
 
 mod arbiters;
+pub mod chain;
 pub mod checkpoint_coordinator;
 mod connector_thread;
 pub mod contract;
 pub mod edge;
-pub mod guard;
-pub mod operator_task;
-mod pacing;
 mod event;
 pub mod guard;
 mod job_context;
 mod job_handle;
 mod job_supervisor;
 mod launch;
+pub mod operator_task;
 mod outcome;
+mod pacing;
 pub mod protocol;
 pub mod region_supervisor;
 pub mod sink_task;

@@ -203,7 +203,7 @@ impl<S: Sink> SinkTask<S> {
                 });
                 Ok(())
             }
-            Err(error) if error.is_retryable() => {
+            Err(error) if error.declines_checkpoint() => {
                 decline(&self.cx, barrier.checkpoint, error.into());
                 Ok(())
             }

@@ -20,13 +20,13 @@ use crate::contract::{Batch, Progress, ReadStatus, Source, SourceContext, Source
 use crate::edge::ReturnCredit;
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::pacing::{Paced, Pacing, when_drained, yield_then_run};
-use crate::protocol::{Barrier, CheckpointId, OperatorId, TaskError, Timestamp};
+use crate::protocol::{Barrier, CheckpointId, OperatorId, SourceState, TaskError, Timestamp};
 use crate::region_supervisor::SubtaskReady;
 use crate::source_reading::{self, Positions, ReaderEvent, ReaderReports, Reading};
 use crate::task::{
     BeginReading, CheckpointAborted, CheckpointComplete, FinishInput, InputWiring, OutputWiring, RequestBarrier,
-    RestoreFigures, SourceAddress, SourceState, StartedSubtask, StopReading, StopSubtask, SubtaskAddress,
-    SubtaskContext, TaskFactory,
+    RestoreFigures, SourceAddress, StartedSubtask, StopReading, StopSubtask, SubtaskAddress, SubtaskContext,
+    TaskFactory,
 };
 use crate::task_state::{Loaded, Loading, read_lists, snapshot, start_loading, write_list};
 use crate::time::monotonic;

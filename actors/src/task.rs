@@ -13,7 +13,7 @@ use crate::checkpoint_coordinator::{AcknowledgeCheckpoint, DeclineCheckpoint, Si
 use crate::contract::{Clock, Fence, Manifest, Probe, SnapshotStore, Step};
 use crate::protocol::{
     ActorName, Barrier, CheckpointId, CheckpointMode, Execution, KeyGroupRange, Limits, OperatorId, RegionId,
-    SubtaskId, TaskId,
+    SubtaskId, TaskId, TaskKind,
 };
 use crate::region_supervisor::{ChildExit, SubtaskReady};
 use crate::snapshot_writer::StoreChunks;
@@ -61,28 +61,6 @@ pub struct FinishInput;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopSubtask;
-
-/// How far a source is, as of a barrier it emitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceState {
-    /// It reads on.
-    Reading,
-    /// It was told to stop reading.
-    Stopped,
-    /// Its input has ended.
-    Ended,
-}
-
-/// What a task is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskKind {
-    /// Reads a source.
-    Source,
-    /// Runs operators.
-    Operator,
-    /// Writes a sink.
-    Sink,
-}
 
 /// Where a running subtask takes its orders.
 #[derive(Clone)]

@@ -10,9 +10,10 @@ use crate::checkpoint_coordinator::{AcknowledgeCheckpoint, DeclineCheckpoint};
 use crate::contract::{
     ChunkRef, RestoredSection, RestoredState, SnapshotError, SnapshotWriter, StateError, StateScope, Step,
 };
+use crate::protocol::SourceState;
 use crate::protocol::{Barrier, CheckpointId, OperatorId, TaskError};
 use crate::snapshot_writer::StoreChunks;
-use crate::task::{RestoreFigures, RestorePlan, SourceState, SubtaskContext};
+use crate::task::{RestoreFigures, RestorePlan, SubtaskContext};
 use crate::time::monotonic;
 
 /// Version of the engine's own sections (positions, pending commits): MessagePack arrays `[version, items]`.

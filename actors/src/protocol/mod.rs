@@ -10,19 +10,19 @@ mod ids;
 mod inlet;
 mod key_groups;
 mod limits;
-mod watermarks;
-
-pub use alignment::{Alignment, BarrierAligner};
-pub use credit::{ReceiveWindow, SendWindow, WorkRate};
-pub use element::{Barrier, ChannelOrder, Element};
 mod pending_checkpoint;
 mod region_lifecycle;
 mod restart_policy;
+mod roles;
+mod watermarks;
 
+pub use alignment::{Alignment, BarrierAligner};
 pub use checkpoint_schedule::{AbortReason, NoRestore, TriggerReason};
 pub(crate) use checkpoint_schedule::{
     CheckpointSchedule, Now, Participant, RestoreDecision, ScheduleCommand, ScheduleEvent, ScheduleSettings,
 };
+pub use credit::{ReceiveWindow, SendWindow, WorkRate};
+pub use element::{Barrier, ChannelOrder, Element};
 pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};
 pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, RegionId, SubtaskId, TaskId};
 pub use inlet::{Inlet, Input};
@@ -31,6 +31,7 @@ pub use limits::{CheckpointMode, Checkpointing, Limits};
 pub(crate) use region_lifecycle::{RegionEvent, RegionState};
 pub use restart_policy::RestartStrategy;
 pub(crate) use restart_policy::{RestartDecision, RestartPolicy};
+pub use roles::{SourceState, TaskKind};
 pub use watermarks::{EventTime, WatermarkMerge};
 
 /// Event time: milliseconds since the Unix epoch.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{CheckpointId, Execution, Incarnation, SubtaskId};
 use crate::contract::{ChunkRef, Manifest};
-use crate::task::{Barrier, SourceState};
+use crate::protocol::{Barrier, SourceState};
 
 /// What an acknowledgement means. All of these are expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::contract::{Manifest, SnapshotError, SourceError};
 use crate::protocol::{
     Attempt, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SubtaskId, TaskError, TaskId,
 };
-use crate::task::{SourceState, TaskKind};
+use crate::protocol::{SourceState, TaskKind};
 
 const SOURCE: SubtaskId = SubtaskId { task: TaskId(0), index: 0 };
 const SINK: SubtaskId = SubtaskId { task: TaskId(1), index: 0 };

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::{ChunkRef, Manifest, SnapshotError};
+use crate::protocol::{Barrier, SourceState, TaskKind};
 use crate::protocol::{CheckpointId, Execution, RegionId, SubtaskId, TaskError};
-use crate::task::{Barrier, SourceState, TaskKind};
 
 /// Why a checkpoint was triggered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
