@@ -19,6 +19,8 @@ pub mod guard;
 mod job_context;
 mod job_handle;
 mod job_supervisor;
+#[cfg(test)]
+mod job_tests;
 mod launch;
 pub mod operator_task;
 mod outcome;

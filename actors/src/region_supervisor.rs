@@ -7,8 +7,6 @@
 //! [memory](crate::job_context::RegionMemory).
 
 mod start;
-#[cfg(test)]
-mod tests;
 mod watchdog;
 mod wiring;
 

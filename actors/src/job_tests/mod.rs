@@ -1,0 +1,5 @@
+//! Whole jobs of stub tasks under the real control actors.
+
+mod ends;
+mod failures;
+mod stub;
