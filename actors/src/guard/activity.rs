@@ -17,7 +17,13 @@ thread_local! {
 pub(crate) struct Activity {
     polls: AtomicU64,
     current: AtomicU64,
-    names: Mutex<(u64, BTreeMap<u64, (Execution, SubtaskId)>)>,
+    names: Mutex<Names>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    last_id: u64,
+    tasks: BTreeMap<u64, (Execution, SubtaskId)>,
 }
 
 /// One look at an arbiter.
@@ -39,14 +45,14 @@ impl Activity {
 
     pub(super) fn register(&self, task: (Execution, SubtaskId)) -> u64 {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.0 += 1;
-        let id = names.0;
-        names.1.insert(id, task);
+        names.last_id += 1;
+        let id = names.last_id;
+        names.tasks.insert(id, task);
         id
     }
 
     pub(super) fn forget(&self, id: u64) {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&id);
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).tasks.remove(&id);
     }
 
     #[inline]
@@ -68,6 +74,6 @@ impl Activity {
 
     /// The task that a sample saw, if it is still there.
     pub(crate) fn task_of(&self, sample: Sample) -> Option<(Execution, SubtaskId)> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).1.get(&sample.current).copied()
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).tasks.get(&sample.current).copied()
     }
 }

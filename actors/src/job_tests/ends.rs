@@ -1,7 +1,6 @@
 //! How jobs end when nothing fails.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use actix_rt::System;
 
@@ -50,7 +49,6 @@ fn unbounded_job_checkpoints_each_interval_and_on_demand_until_it_is_drained() {
         assert_eq!(store.newest(), Some(demanded));
         running
             .until_with_time(
-                Duration::from_millis(100),
                 |kind| matches!(kind, JobEventKind::CheckpointCompleted { checkpoint, .. } if *checkpoint > demanded),
             )
             .await;
@@ -91,13 +89,13 @@ fn both_ends_of_a_channel_are_told_one_window_and_channels_are_numbered_by_sende
         let setup = Setup::default();
         let script = setup.script.clone();
         setup.launch().handle.await.expect("finished");
-        let wiring = script.windows.lock().unwrap().clone();
+        let wiring = script.wiring.lock().unwrap().clone();
         for from in 0..2_u32 {
-            let outputs = &wiring[&SubtaskId { task: SOURCE, index: from }].1;
+            let outputs = &wiring[&SubtaskId { task: SOURCE, index: from }].outputs;
             assert_eq!(outputs.len(), 1);
             for (to, (channel, window)) in (0..).zip(&outputs[0]) {
                 assert_eq!(*channel, from);
-                let input = &wiring[&SubtaskId { task: SINK, index: to }].0;
+                let input = &wiring[&SubtaskId { task: SINK, index: to }].input;
                 assert_eq!(input.windows[*channel as usize], *window);
             }
         }

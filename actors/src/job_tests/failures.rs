@@ -10,7 +10,7 @@ use super::stub::*;
 use crate::contract::{Probe, SinkError, SnapshotError, Step};
 use crate::event::JobEventKind;
 use crate::outcome::{JobError, OutcomeKind};
-use crate::protocol::{ActorName, Cause, CheckpointId, Limits, NoRestore, RestartStrategy, TaskError};
+use crate::protocol::{ActorName, Cause, CheckpointId, Checkpointing, Limits, NoRestore, RestartStrategy, TaskError};
 
 /// Panics the first few times an actor other than a task comes to a step.
 struct PanicAt {
@@ -42,7 +42,7 @@ fn panics_of_tasks_at_any_moment_restart_the_region_from_the_newest_checkpoint()
                 let script = setup.script.clone();
                 let mut running = setup.launch();
                 running.until(|kind| matches!(kind, JobEventKind::SubtaskFailed { .. })).await;
-                let outcome = running.handle.await.expect("finished");
+                let outcome = running.outcome_with_time().await.expect("finished");
                 assert_eq!(outcome.kind, OutcomeKind::Finished, "{task:?} {when:?}");
                 // A source may panic over a completion that the sinks have already answered.
                 if when != When::Complete {
@@ -86,7 +86,8 @@ fn region_supervisor_dies_at_every_step_and_its_region_restarts() {
                 let probe = Arc::new(PanicAt { step, left: AtomicU64::new(times), fired: AtomicBool::new(false) });
                 // Its region stops in any case, so that the last step is reached too.
                 let setup = Setup::default().bad(SINK, When::Barrier, Bad::Panic);
-                let outcome = Setup { probe: Some(probe.clone()), ..setup }.launch().handle.await.expect("finished");
+                let running = Setup { probe: Some(probe.clone()), ..setup }.launch();
+                let outcome = running.outcome_with_time().await.expect("finished");
                 assert!(probe.fired.load(Ordering::Relaxed), "{step:?}");
                 assert_eq!(outcome.kind, OutcomeKind::Finished);
                 assert!(outcome.restarts >= 2, "{step:?}: {outcome:?}");
@@ -114,7 +115,8 @@ fn root_that_dies_ends_its_job_with_a_typed_error_and_another_job_runs_on() {
 fn strategy_that_gives_up_ends_the_job_with_its_history() {
     System::new().block_on(async {
         let setup = Setup { restart: RestartStrategy::fixed_delay(1, Duration::ZERO), ..Setup::default() };
-        let setup = setup.bad(SOURCE, When::Begin, Bad::Panic).bad(SOURCE, When::Begin, Bad::Panic);
+        // Each attempt uses up at most two.
+        let setup = (0..3).fold(setup, |setup, _| setup.bad(SOURCE, When::Begin, Bad::Panic));
         let error = setup.launch().handle.await.expect_err("gave up");
         let JobError::GaveUp { failures, history, .. } = &error else { panic!("{error}") };
         assert_eq!(*failures, 2);
@@ -191,13 +193,14 @@ fn task_that_does_not_stop_loses_its_arbiter_and_the_region_goes_on() {
     System::new().block_on(async {
         let (release, until) = mpsc::channel();
         let limits = Limits { stuck_after: Duration::from_secs(1000), ..Limits::default() };
-        let setup = Setup { limits, ..Setup::default() };
-        let setup = setup.bad(SINK, When::Barrier, Bad::Hang(until)).bad(SOURCE, When::Barrier, Bad::Panic);
+        let checkpointing = Checkpointing::every(Duration::from_secs(1)).timeout(Duration::from_secs(5));
+        let setup = Setup { limits, checkpointing, ..Setup::default() }.bad(SINK, When::Barrier, Bad::Hang(until));
+        // The checkpoint after the one that hangs.
+        let setup = setup.bad(SOURCE, When::Barrier, Bad::Nothing).bad(SOURCE, When::Barrier, Bad::Nothing);
+        let setup = setup.bad(SOURCE, When::Barrier, Bad::Panic);
         let mut running = setup.launch();
-        running
-            .until_with_time(Duration::from_secs(1), |kind| matches!(kind, JobEventKind::ArbiterCondemned { .. }))
-            .await;
-        let outcome = running.handle.await.expect("finished");
+        running.until_with_time(|kind| matches!(kind, JobEventKind::ArbiterCondemned { .. })).await;
+        let outcome = running.outcome_with_time().await.expect("finished");
         assert_eq!(outcome.kind, OutcomeKind::Finished);
         drop(release);
     });
@@ -210,11 +213,9 @@ fn stuck_task_is_reported_and_replaced_if_the_limits_say_so() {
         let limits = Limits { replace_stuck: true, ..Limits::default() };
         let setup = Setup { limits, ..Setup::default() }.bad(SINK, When::Barrier, Bad::Hang(until));
         let mut running = setup.launch();
-        running.until_with_time(Duration::from_secs(1), |kind| matches!(kind, JobEventKind::SubtaskStuck { .. })).await;
-        running
-            .until_with_time(Duration::from_secs(1), |kind| matches!(kind, JobEventKind::RegionRunning { .. }))
-            .await;
-        let outcome = running.handle.await.expect("finished");
+        running.until_with_time(|kind| matches!(kind, JobEventKind::SubtaskStuck { .. })).await;
+        running.until_with_time(|kind| matches!(kind, JobEventKind::RegionRunning { .. })).await;
+        let outcome = running.outcome_with_time().await.expect("finished");
         assert!(outcome.restarts >= 1);
         drop(release);
     });

@@ -17,6 +17,7 @@ use crate::event::{JobEvent, JobEventKind};
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::job_handle::JobHandle;
 use crate::launch::{JobConfig, launch};
+use crate::outcome::{JobError, JobOutcome};
 use crate::protocol::{
     CheckpointId, Checkpointing, Incarnation, Limits, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId,
 };
@@ -37,10 +38,22 @@ pub(super) enum When {
 
 /// What it does then.
 pub(super) enum Bad {
+    /// Passes over one occasion.
+    Nothing,
     Panic,
     Fail(TaskError),
     /// Holds its thread until the sender is dropped.
     Hang(mpsc::Receiver<()>),
+}
+
+/// Who restored what, and was to withdraw what.
+pub(super) type Restored = (SubtaskId, Option<CheckpointId>, Vec<CheckpointId>);
+
+/// The channels of a subtask: those that enter, and number and window of those that leave.
+#[derive(Clone)]
+pub(super) struct Wired {
+    pub(super) input: InputWiring,
+    pub(super) outputs: Vec<Vec<(u32, u32)>>,
 }
 
 /// What the stubs of one job do, and what they saw.
@@ -51,8 +64,8 @@ pub(super) struct Script {
     pub(super) unbounded: AtomicBool,
     pub(super) starts: AtomicU64,
     /// What each start restored and withdrew.
-    pub(super) restored: Mutex<Vec<(SubtaskId, Option<CheckpointId>, Vec<CheckpointId>)>>,
-    pub(super) windows: Mutex<BTreeMap<SubtaskId, (InputWiring, Vec<Vec<(u32, u32)>>)>>,
+    pub(super) restored: Mutex<Vec<Restored>>,
+    pub(super) wiring: Mutex<BTreeMap<SubtaskId, Wired>>,
 }
 
 #[derive(Clone, Copy, Message)]
@@ -77,13 +90,16 @@ impl StubTask {
         let bad = due.and_then(|index| script.remove(index));
         drop(script);
         match bad {
-            None => {}
+            None | Some((_, _, Bad::Nothing)) => {}
             Some((_, _, Bad::Panic)) => panic!("injected at {when:?}"),
             Some((_, _, Bad::Fail(error))) => {
                 self.slot.fail(error);
                 ctx.stop();
             }
-            Some((_, _, Bad::Hang(until))) => drop(until.recv()),
+            Some((_, _, Bad::Hang(until))) => {
+                // Ends with an error when the test lets go.
+                let _ = until.recv();
+            }
         }
     }
 
@@ -179,8 +195,8 @@ impl TaskFactory for StubFactory {
         let restored = cx.restore.as_ref().map(|plan| plan.manifest.checkpoint);
         script.restored.lock().unwrap().push((subtask, restored, cx.withdraw.clone()));
         let numbers = |edge: &OutputWiring| edge.iter().map(|target| (target.channel, target.window)).collect();
-        let wiring = (input.clone(), outputs.iter().map(numbers).collect());
-        script.windows.lock().unwrap().insert(subtask, wiring);
+        let wired = Wired { input: input.clone(), outputs: outputs.iter().map(numbers).collect() };
+        script.wiring.lock().unwrap().insert(subtask, wired);
         let port = |target: &ChannelTarget| target.port.downcast_ref::<Recipient<StubBarrier>>().unwrap().clone();
         let outputs = outputs.iter().flatten().map(port).collect();
         let guard =
@@ -340,18 +356,22 @@ impl SnapshotStore for FakeStore {
 
 /// A clock that stands still unless it is moved.
 #[derive(Default)]
-pub(super) struct HandClock(Mutex<(Duration, Vec<(Duration, oneshot::Sender<()>)>)>);
+pub(super) struct HandClock(Mutex<(Duration, Vec<Sleeper>)>);
+
+type Sleeper = (Duration, oneshot::Sender<()>);
 
 impl HandClock {
     pub(super) fn advance(&self, by: Duration) {
         let mut clock = self.0.lock().unwrap();
         clock.0 += by;
         let now = clock.0;
-        let (due, later) = std::mem::take(&mut clock.1).into_iter().partition(|(at, _)| *at <= now);
+        let (due, later): (Vec<Sleeper>, _) = std::mem::take(&mut clock.1).into_iter().partition(|(at, _)| *at <= now);
         clock.1 = later;
         drop(clock);
-        let due: Vec<(Duration, oneshot::Sender<()>)> = due;
-        due.into_iter().for_each(|(_, wake)| drop(wake.send(())));
+        for (_, wake) in due {
+            // Whoever slept may be gone.
+            let _ = wake.send(());
+        }
     }
 }
 
@@ -472,17 +492,26 @@ impl Running {
         }
     }
 
-    /// Waits for an event while the clock runs.
-    pub(super) async fn until_with_time(&mut self, step: Duration, fits: impl Fn(&JobEventKind) -> bool) {
+    /// Waits for an event while the clock runs: a millisecond whenever there is none, slow enough for threads that work.
+    pub(super) async fn until_with_time(&mut self, fits: impl Fn(&JobEventKind) -> bool) {
         loop {
             match self.events.try_recv() {
                 Ok(event) if fits(&event.kind) => return,
-                Ok(_) => {}
+                Ok(event) => {
+                    let ended = matches!(event.kind, JobEventKind::Ended { .. });
+                    assert!(!ended, "ended first: {:?}", self.handle.history());
+                }
                 Err(_) => {
-                    self.clock.advance(step);
+                    self.clock.advance(Duration::from_millis(1));
                     tokio::task::yield_now().await;
                 }
             }
         }
+    }
+
+    /// Waits for the end while the clock runs.
+    pub(super) async fn outcome_with_time(mut self) -> Result<JobOutcome, JobError> {
+        self.until_with_time(|kind| matches!(kind, JobEventKind::Ended { .. })).await;
+        self.handle.await
     }
 }
