@@ -62,6 +62,7 @@ fn coordinator_and_writer_die_at_every_step_and_no_task_restarts() {
         Step::Completed,
         Step::CompletionSent,
         Step::CommittedReceived,
+        Step::StoringChunks,
         Step::CommittingManifest,
         Step::ManifestCommitted,
     ];
@@ -70,7 +71,7 @@ fn coordinator_and_writer_die_at_every_step_and_no_task_restarts() {
             let probe = Arc::new(PanicAt { step, left: AtomicU64::new(times), fired: AtomicBool::new(false) });
             let setup = Setup { probe: Some(probe.clone()), ..Setup::default() };
             let script = setup.script.clone();
-            let outcome = setup.launch().handle.await.expect("finished");
+            let outcome = setup.launch().outcome_with_time().await.expect("finished");
             assert!(probe.fired.load(Ordering::Relaxed), "{step:?}");
             assert_eq!((outcome.kind, outcome.restarts), (OutcomeKind::Finished, 0), "{step:?}");
             assert_eq!(script.starts.load(Ordering::Relaxed), 4, "{step:?}");

@@ -11,7 +11,8 @@ use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use crate::checkpoint_coordinator::{AcknowledgeCheckpoint, SinkCommitted, SourceHalted};
 use crate::contract::{
-    Chunk, ChunkRef, Clock, Finalised, Manifest, Probe, Sleep, SnapshotError, SnapshotStore, StoreOpening,
+    Chunk, ChunkAddress, ChunkRef, Clock, Finalised, Manifest, Probe, Sleep, SnapshotError, SnapshotStore, StateScope,
+    StoreOpening,
 };
 use crate::event::{JobEvent, JobEventKind};
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};
@@ -19,9 +20,11 @@ use crate::job_handle::JobHandle;
 use crate::launch::{JobConfig, launch};
 use crate::outcome::{JobError, JobOutcome};
 use crate::protocol::{
-    CheckpointId, Checkpointing, Incarnation, Limits, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId,
+    CheckpointId, Checkpointing, Incarnation, Limits, OperatorId, RegionId, RestartStrategy, SubtaskId, TaskError,
+    TaskId,
 };
 use crate::region_supervisor::SubtaskReady;
+use crate::snapshot_writer::StoreChunks;
 use crate::task::*;
 
 pub(super) const SOURCE: TaskId = TaskId(0);
@@ -108,11 +111,18 @@ impl StubTask {
             output.do_send(StubBarrier(barrier));
         }
         self.at(When::Barrier, ctx);
+        let (execution, checkpoint) = (self.cx.execution, barrier.checkpoint);
+        let operator = OperatorId::new(format!("{}", self.cx.subtask.task));
+        let scope = StateScope::Subtask(self.cx.subtask.index);
+        let address = ChunkAddress { checkpoint, operator, state: "stub".into(), scope, seq: 0 };
+        let chunk = Chunk::seal(address, vec![1]);
+        let chunks = vec![chunk.reference.clone()];
+        self.cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks: vec![chunk] });
         self.cx.reports.acknowledge.do_send(AcknowledgeCheckpoint {
-            execution: self.cx.execution,
+            execution,
             subtask: self.cx.subtask,
-            checkpoint: barrier.checkpoint,
-            chunks: Vec::new(),
+            checkpoint,
+            chunks,
             source: (self.kind == TaskKind::Source).then_some(self.state),
             alignment: Duration::ZERO,
             snapshot: Duration::ZERO,
@@ -259,6 +269,7 @@ pub(super) struct FakeStore {
     pub(super) finalise_fails: Mutex<VecDeque<bool>>,
     pub(super) closed: AtomicBool,
     incarnation: AtomicU64,
+    chunks: Mutex<BTreeSet<ChunkAddress>>,
 }
 
 impl FakeStore {
@@ -301,12 +312,20 @@ impl SnapshotStore for FakeStore {
         Ok(())
     }
 
-    fn put_chunks(&self, _: &[Chunk]) -> Result<(), SnapshotError> {
+    fn put_chunks(&self, chunks: &[Chunk]) -> Result<(), SnapshotError> {
+        self.chunks.lock().unwrap().extend(chunks.iter().map(|chunk| chunk.reference.address.clone()));
         Ok(())
     }
 
     fn finalise(&self, manifest: &Manifest, retain: usize) -> Result<Finalised, SnapshotError> {
         assert!(manifest.checkpoint.0 <= self.reserved.load(Ordering::Relaxed), "an id that was not reserved");
+        let stored = self.chunks.lock().unwrap();
+        assert_eq!(manifest.chunks.len() % 4, 0, "one of each subtask of each region");
+        if let Some(missing) = manifest.chunks.iter().find(|chunk| !stored.contains(&chunk.address)) {
+            let address = Box::new(missing.address.clone());
+            return Err(SnapshotError::ChunkMissing { store: "fake".into(), address });
+        }
+        drop(stored);
         let fails = self.finalise_fails.lock().unwrap().pop_front();
         if fails != Some(false) {
             let mut retained = self.retained.lock().unwrap();
