@@ -1,10 +1,12 @@
 //! The checkpoint coordinator: asks sources for barriers, counts acknowledgements, has manifests written and tells all
 //! tasks of completed and aborted checkpoints. What it does when is decided by
-//! [`CheckpointSchedule`](crate::protocol).
+//! `CheckpointSchedule`.
 //!
 //! Receives facts from tasks, the snapshot writer and region supervisors; sends to sources, tasks, the writer, region
 //! supervisors and the job supervisor. A restart loses the pending checkpoint and whoever waits for it; all else is in
-//! the job's [memory](crate::job_context::CoordinatorMemory).
+//! the job's memory (`CoordinatorMemory`).
+
+mod handlers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -363,144 +365,5 @@ impl Supervised for CheckpointCoordinator {
     fn restarting(&mut self, _: &mut Self::Context) {
         let next = Self::new(self.seed.clone());
         guard::replace(self, next);
-    }
-}
-
-impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, ack: AcknowledgeCheckpoint, ctx: &mut Self::Context) {
-        self.reached(Step::AcknowledgementReceived);
-        let AcknowledgeCheckpoint { execution, subtask, checkpoint, chunks, source, .. } = ack;
-        self.apply(Event::Acknowledged { execution, subtask, checkpoint, chunks, source }, ctx);
-    }
-}
-
-impl Handler<DeclineCheckpoint> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, decline: DeclineCheckpoint, ctx: &mut Self::Context) {
-        let DeclineCheckpoint { execution, subtask, checkpoint, reason } = decline;
-        if lock(&self.seed.job.memory).in_flight == Some(checkpoint) {
-            let (actor, reason) = (self.seed.job.name_of(subtask), reason.clone());
-            self.seed.job.emit(JobEventKind::CheckpointDeclined { checkpoint, actor, reason });
-        }
-        self.apply(Event::Declined { execution, subtask, checkpoint, reason }, ctx);
-    }
-}
-
-impl Handler<SourceHalted> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, halted: SourceHalted, ctx: &mut Self::Context) {
-        let SourceHalted { execution, subtask, state } = halted;
-        lock(&self.seed.job.memory).halted.insert(subtask, (execution, state));
-        self.apply(Event::SourceHalted { execution, subtask, state }, ctx);
-    }
-}
-
-impl Handler<SinkCommitted> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, committed: SinkCommitted, ctx: &mut Self::Context) {
-        let SinkCommitted { subtask, checkpoint, .. } = committed;
-        let mut memory = lock(&self.seed.job.memory);
-        let newest = memory.committed.entry(subtask).or_default();
-        *newest = checkpoint.max(*newest);
-        drop(memory);
-        self.reached(Step::CommittedReceived);
-        self.apply(Event::SinkCommitted { subtask, checkpoint }, ctx);
-    }
-}
-
-impl Handler<RegionRunning> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, region: RegionRunning, ctx: &mut Self::Context) {
-        let RegionRunning { execution, restored, subtasks } = region;
-        let running = RunningRegion { execution, restored, subtasks };
-        lock(&self.seed.job.memory).running.insert(execution.region, running);
-        self.apply(Event::RegionRunning { execution, restored }, ctx);
-    }
-}
-
-impl Handler<RegionDown> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, RegionDown { execution }: RegionDown, ctx: &mut Self::Context) {
-        // Its sinks may hear of the abort: before they are forgotten.
-        self.apply(Event::RegionDown { execution }, ctx);
-        lock(&self.seed.job.memory).running.retain(|_, running| running.execution != execution);
-    }
-}
-
-impl Handler<ChooseRestore> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, ChooseRestore { execution, damaged }: ChooseRestore, ctx: &mut Self::Context) {
-        let mut memory = lock(&self.seed.job.memory);
-        memory.running.remove(&execution.region);
-        memory.restores.insert(execution.region, (execution, damaged));
-        drop(memory);
-        self.apply(Event::RestoreRequested { execution, damaged }, ctx);
-    }
-}
-
-impl Handler<StoreReply> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, reply: StoreReply, ctx: &mut Self::Context) {
-        let event = match reply {
-            StoreReply::Report { life, retained } => {
-                self.writer_life = life;
-                Event::WriterReported { retained }
-            }
-            StoreReply::IdsReserved { up_to } => {
-                let mut memory = lock(&self.seed.job.memory);
-                memory.reserved_up_to = up_to.max(memory.reserved_up_to);
-                Event::IdsReserved { up_to }
-            }
-            StoreReply::ReserveFailed { error, retained } => Event::ReserveFailed { error, retained },
-            StoreReply::Finalised { checkpoint } => Event::Finalised { checkpoint },
-            StoreReply::FinaliseFailed { checkpoint, error, retained } => {
-                Event::FinaliseFailed { checkpoint, error, retained }
-            }
-            StoreReply::ChunksFailed { checkpoint, error, retained } => {
-                Event::ChunksFailed { checkpoint, error, retained }
-            }
-            StoreReply::Abandoned { above, completed } => {
-                lock(&self.seed.job.memory).abandoned.extend(&completed);
-                Event::Abandoned { above, completed }
-            }
-            StoreReply::AbandonFailed { error } => Event::AbandonFailed { error },
-        };
-        self.apply(event, ctx);
-    }
-}
-
-impl Handler<RequestCheckpoint> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, RequestCheckpoint { reply }: RequestCheckpoint, ctx: &mut Self::Context) {
-        self.next_waiter += 1;
-        let waiter = self.next_waiter;
-        self.waiters.insert(waiter, reply);
-        self.apply(Event::CheckpointRequested { waiter }, ctx);
-    }
-}
-
-impl Handler<RequestDrain> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, _: RequestDrain, ctx: &mut Self::Context) {
-        self.apply(Event::DrainRequested, ctx);
-    }
-}
-
-impl Handler<StopCoordinator> for CheckpointCoordinator {
-    type Result = ();
-
-    fn handle(&mut self, _: StopCoordinator, ctx: &mut Self::Context) {
-        ctx.stop();
     }
 }

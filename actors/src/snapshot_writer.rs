@@ -1,6 +1,6 @@
 //! The snapshot writer: the one actor that writes to the store, on an arbiter of its own, since every call blocks.
 //!
-//! Takes chunks from tasks and [`StoreRequest`]s from the coordinator, in the order of its mailbox, and answers the
+//! Takes chunks from tasks and `StoreRequest`s from the coordinator, in the order of its mailbox, and answers the
 //! coordinator. A restart loses the message at work: the coordinator is told what the store holds, and everything that
 //! it had asked for before counts as not done unless that list shows it.
 
