@@ -20,8 +20,8 @@ use crate::job_handle::JobHandle;
 use crate::launch::{JobConfig, launch};
 use crate::outcome::{JobError, JobOutcome};
 use crate::protocol::{
-    CheckpointId, Checkpointing, Incarnation, Limits, OperatorId, RegionId, RestartStrategy, SubtaskId, TaskError,
-    TaskId,
+    Barrier, CheckpointId, Checkpointing, Incarnation, Limits, OperatorId, RegionId, RestartStrategy, SourceState,
+    SubtaskId, TaskError, TaskId, TaskKind,
 };
 use crate::region_supervisor::SubtaskReady;
 use crate::snapshot_writer::StoreChunks;
