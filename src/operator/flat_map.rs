@@ -8,11 +8,13 @@ use millstream_actors::protocol::{OperatorId, TaskError};
 
 use super::batches::drain_until;
 use super::slices::Slices;
+use super::{OutputTag, SideOutputs};
 
 /// What a flat-map function emits into.
 #[derive(Debug)]
 pub struct Emitter<'a, U> {
     out: &'a mut Output<U>,
+    side_outputs: &'a mut SideOutputs,
     left: usize,
     exceeded: bool,
 }
@@ -29,6 +31,14 @@ impl<U> Emitter<'_, U> {
         self.left -= 1;
         self.out.emit(record);
     }
+
+    /// Emits a record to a side output. Dropped if nobody consumes the tag.
+    ///
+    /// # Panics
+    /// If the tag's name is in use with another type.
+    pub fn emit_to<S: 'static>(&mut self, tag: &OutputTag<S>, record: S) {
+        self.side_outputs.emit(tag, record);
+    }
 }
 
 /// Calls a function that may emit any number of records; keeps the order.
@@ -37,6 +47,7 @@ pub struct FlatMap<T, U, F> {
     operator: OperatorId,
     emit_per_call_max: usize,
     function: F,
+    side_outputs: SideOutputs,
     slices: Slices,
     of: PhantomData<fn(T) -> U>,
 }
@@ -44,7 +55,14 @@ pub struct FlatMap<T, U, F> {
 impl<T, U, F: Fn(T, &mut Emitter<'_, U>)> FlatMap<T, U, F> {
     /// An operator that applies `function`, which may emit at most `emit_per_call_max` records for one.
     pub fn new(operator: OperatorId, emit_per_call_max: usize, function: F) -> Self {
-        Self { operator, emit_per_call_max, function, slices: Slices::new(), of: PhantomData }
+        let (side_outputs, slices) = (SideOutputs::default(), Slices::new());
+        Self { operator, emit_per_call_max, function, side_outputs, slices, of: PhantomData }
+    }
+
+    /// Connects the side outputs that the function may emit to.
+    pub fn side_outputs(mut self, side_outputs: SideOutputs) -> Self {
+        self.side_outputs = side_outputs;
+        self
     }
 }
 
@@ -74,7 +92,10 @@ where
             let before = input.len();
             let limit = self.emit_per_call_max;
             let records = drain_until(&mut input.records, first, |_, record| {
-                let mut emitter = Emitter { out: &mut *out, left: limit, exceeded: false };
+                let mut emitter = {
+                    let side_outputs = &mut self.side_outputs;
+                    Emitter { out: &mut *out, side_outputs, left: limit, exceeded: false }
+                };
                 (self.function)(record, &mut emitter);
                 exceeded = emitter.exceeded;
                 if emitter.left < limit {

@@ -25,3 +25,7 @@ pub use map::Map;
 pub use partitioners::{CustomPartitioner, KeyGroupPartitioner, Rebalance};
 pub use reduce::{Fold, Reduce, fold_pairs};
 pub use side_output::{OutputTag, SideOutputs};
+
+pub use millstream_actors::contract::{
+    BatchOperator, Output, Partitioner, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
+};

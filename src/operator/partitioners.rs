@@ -100,7 +100,7 @@ mod tests {
             assign(&mut rebalance, vec![0; 1], 3);
         }
         assert_eq!(assign(&mut rebalance, vec![0; 4], 3), [1, 1, 2, 2]);
-        assert_eq!(assign(&mut rebalance, Vec::<u8>::new(), 3), []);
+        assert!(assign(&mut rebalance, Vec::<u8>::new(), 3).is_empty());
         let mut counts = [0u32; 3];
         assign(&mut rebalance, vec![0; 1024], 3).iter().for_each(|target| counts[*target as usize] += 1);
         assert!(counts.iter().all(|count| (340..=342).contains(count)), "{counts:?}");

@@ -9,3 +9,7 @@ mod print;
 pub use collect::{CollectSink, Collected};
 pub use file::FileSink;
 pub use print::PrintSink;
+
+pub use millstream_actors::contract::{
+    Batch, Fence, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter, Threading,
+};

@@ -9,3 +9,9 @@ mod redb_load;
 
 pub use memory::MemoryStore;
 pub use redb::RedbStore;
+
+pub use millstream_actors::contract::store_suite;
+pub use millstream_actors::contract::{
+    CHUNK_BYTES_MAX, Chunk, ChunkAddress, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StateScope,
+    StoreOpening, checksum,
+};

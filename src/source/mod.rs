@@ -5,8 +5,15 @@ pub(crate) mod driver;
 mod file;
 mod position;
 mod sequence;
+mod throttled;
 mod vec;
 
 pub use file::{FileSource, MalformedRecord, OnMalformed, Positioned};
 pub use sequence::SequenceSource;
+pub use throttled::Throttled;
 pub use vec::VecSource;
+
+pub use millstream_actors::contract::{
+    Batch, Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SourceWaker,
+    SplitPosition, Threading,
+};

@@ -1,10 +1,9 @@
 //! Testing kit.
 
-mod operator_harness;
-
-pub use operator_harness::{BoxedOperator, OperatorHarness};
 mod faulty_disk;
 mod faulty_store;
+mod operator_harness;
 
 pub use faulty_disk::{DiskFault, DiskHandle, FaultyDisk};
 pub use faulty_store::{FaultyStore, Gate, StoreCall, StoreFault};
+pub use operator_harness::{BoxedOperator, OperatorHarness};

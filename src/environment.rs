@@ -1,0 +1,287 @@
+//! The environment of a job: its settings, its sources, and its start.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use millstream_actors::contract::{Clock, Probe, SnapshotError, SnapshotStore, Source, StoreOpening};
+use millstream_actors::protocol::{CheckpointId, Checkpointing, Incarnation, Limits, OperatorId, RestartStrategy};
+use millstream_actors::task::JobSpec;
+use millstream_actors::{JobConfig, JobHandle, launch};
+
+use crate::graph::{
+    Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, NodeSettings, chain, compile, explain,
+};
+use crate::snapshot::MemoryStore;
+use crate::stream::DataStream;
+use crate::time::SystemClock;
+
+/// Most key groups a job may have.
+const MAX_PARALLELISM_MAX: u32 = 1 << 15;
+
+/// Where a job is written and started from.
+///
+/// The name is the job's identity: a store belongs to the job of that name. Settings apply to the whole job wherever
+/// they are made.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # actix_rt::System::new().block_on(async {
+/// let evens = CollectSink::new();
+/// let collected = evens.handle();
+///
+/// let env = StreamEnvironment::new("evens");
+/// env.source("numbers", SequenceSource::new(0..10)).filter(|n| n % 2 == 0).sink("evens", evens);
+/// let outcome = env.start()?.await?;
+///
+/// assert_eq!(outcome.kind, OutcomeKind::Finished);
+/// assert_eq!(collected.snapshot(), [0, 2, 4, 6, 8]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub struct StreamEnvironment {
+    name: String,
+    at: &'static Location<'static>,
+    graph: GraphHandle,
+    parallelism: u32,
+    max_parallelism: u32,
+    chaining: bool,
+    checkpointing: Checkpointing,
+    restart: RestartStrategy,
+    limits: Limits,
+    store: Option<Arc<dyn SnapshotStore>>,
+    clock: Arc<dyn Clock>,
+    probe: Option<Arc<dyn Probe>>,
+}
+
+impl StreamEnvironment {
+    /// An environment for the job called `name`: parallelism 1, 128 key groups, a checkpoint each 10 s, exactly once,
+    /// restarts with exponential delay.
+    #[track_caller]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            at: Location::caller(),
+            graph: Rc::new(RefCell::new(GraphBuilder::default())),
+            parallelism: 1,
+            max_parallelism: 128,
+            chaining: true,
+            checkpointing: Checkpointing::default(),
+            restart: RestartStrategy::exponential_delay(),
+            limits: Limits::default(),
+            store: None,
+            clock: Arc::new(SystemClock::new()),
+            probe: None,
+        }
+    }
+
+    /// Number of subtasks of each operator that is not set otherwise; at least 1.
+    pub fn parallelism(mut self, parallelism: u32) -> Self {
+        self.parallelism = parallelism;
+        self
+    }
+
+    /// Number of key groups: the highest parallelism the job can ever have, 1 to 32,768. Fixed at its first checkpoint.
+    pub fn max_parallelism(mut self, max_parallelism: u32) -> Self {
+        self.max_parallelism = max_parallelism;
+        self
+    }
+
+    /// With `false` each operator is a task, and so an actor, of its own.
+    pub fn chaining(mut self, chaining: bool) -> Self {
+        self.chaining = chaining;
+        self
+    }
+
+    /// When checkpoints are taken.
+    pub fn checkpointing(mut self, checkpointing: Checkpointing) -> Self {
+        self.checkpointing = checkpointing;
+        self
+    }
+
+    /// What happens after a failure.
+    pub fn restart_strategy(mut self, strategy: RestartStrategy) -> Self {
+        self.restart = strategy;
+        self
+    }
+
+    /// Bounds on queues, windows, retries and delays.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where checkpoints are kept. Without one they are kept in memory: the job survives panics, not the end of the
+    /// process.
+    pub fn snapshot_store(mut self, store: impl SnapshotStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// The clock by which every delay and time stamp of the job goes; by default the system's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Has a probe told of each step of the protocol: a test seam.
+    pub fn probe(mut self, probe: impl Probe) -> Self {
+        self.probe = Some(Arc::new(probe));
+        self
+    }
+
+    /// Adds a source. `id` is the stable id under which its positions are found again.
+    #[track_caller]
+    pub fn source<S: Source>(&self, id: &str, source: S) -> DataStream<S::Item> {
+        DataStream::from_source(&self.graph, id, source)
+    }
+
+    /// The graph before and after chaining.
+    ///
+    /// # Errors
+    /// All mistakes of the graph.
+    pub fn explain(&self) -> Result<Explanation, GraphErrors> {
+        let graph = self.graph.borrow();
+        let settings = self.checked(&graph)?;
+        Ok(explain(&graph, &chain(&graph, &settings, self.chaining), &settings))
+    }
+
+    /// Starts the job inside the actix `System` of this thread, and returns once its newest checkpoint is validated;
+    /// loading it goes on in the background. Starting on a store whose job has finished settles what was pending, reads
+    /// nothing, and gives an outcome that is `already_complete`.
+    ///
+    /// # Errors
+    /// [`StartError`]. Nothing has been started then.
+    pub fn start(self) -> Result<JobHandle, StartError> {
+        if actix_rt::System::try_current().is_none() {
+            return Err(StartError::NoSystem);
+        }
+        let graph = self.graph.take();
+        let settings = self.checked(&graph)?;
+        let chained = chain(&graph, &settings, self.chaining);
+        let spec = compile(graph, &chained, &settings);
+        let store = self.store.unwrap_or_else(|| {
+            log::warn!(
+                target: "millstream::supervisor",
+                "job={} keeps its checkpoints in memory: it survives panics, but not the end of the process",
+                self.name
+            );
+            Arc::new(MemoryStore::new())
+        });
+        let opening = store.open_job(&self.name, Incarnation(self.clock.unix_ms()))?;
+        if let Err(error) = check_restore(&spec, &opening, &*store) {
+            store.close();
+            return Err(error);
+        }
+        let config = JobConfig {
+            store,
+            opening,
+            checkpointing: self.checkpointing,
+            restart: self.restart,
+            limits: self.limits,
+            seed: self.clock.unix_ms(),
+            clock: self.clock,
+            probe: self.probe,
+        };
+        Ok(launch(spec, config))
+    }
+
+    fn checked(&self, graph: &GraphBuilder) -> Result<NodeSettings, GraphErrors> {
+        let settings = NodeSettings {
+            job: self.name.clone(),
+            parallelism: self.parallelism,
+            max_parallelism: self.max_parallelism,
+            takes_checkpoints: self.checkpointing.interval().is_some(),
+        };
+        let mut errors = Vec::new();
+        if self.name.is_empty() {
+            errors.push(GraphError::EmptyJobName { at: self.at });
+        }
+        if self.checkpointing.interval().is_some_and(|interval| interval.is_zero()) {
+            errors.push(GraphError::ZeroInterval { at: self.at });
+        }
+        if !(1..=MAX_PARALLELISM_MAX).contains(&self.max_parallelism) {
+            errors.push(GraphError::MaxParallelism { max: self.max_parallelism, at: self.at });
+        }
+        errors.extend(graph.check(&settings));
+        if errors.is_empty() { Ok(settings) } else { Err(GraphErrors(errors)) }
+    }
+}
+
+impl fmt::Debug for StreamEnvironment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamEnvironment({}, {} operators)", self.name, self.graph.borrow().nodes.len())
+    }
+}
+
+/// Whether the newest checkpoint fits the job.
+fn check_restore(spec: &JobSpec, opening: &StoreOpening, store: &dyn SnapshotStore) -> Result<(), StartError> {
+    let Some(newest) = opening.retained.last() else { return Ok(()) };
+    let checkpoint = newest.checkpoint;
+    if newest.max_parallelism != spec.max_parallelism {
+        let (stored, configured) = (newest.max_parallelism, spec.max_parallelism);
+        return Err(StartError::MaxParallelismChanged { store: store.describe(), checkpoint, stored, configured });
+    }
+    let known: Vec<&OperatorId> = spec.tasks.iter().flat_map(|task| &task.operators).map(|info| &info.id).collect();
+    let mut unmatched: Vec<OperatorId> = newest.chunks.iter().map(|chunk| chunk.address.operator.clone()).collect();
+    unmatched.sort();
+    unmatched.dedup();
+    unmatched.retain(|operator| !known.contains(&operator));
+    if unmatched.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::UnmatchedState { store: store.describe(), checkpoint, operators: unmatched })
+}
+
+/// Why a job did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The graph has mistakes.
+    #[error(transparent)]
+    Graph(#[from] GraphErrors),
+    /// The snapshot store does not open.
+    #[error(transparent)]
+    Store(#[from] SnapshotError),
+    /// The checkpoint holds state of operators that the job does not have.
+    #[error(
+        "checkpoint {checkpoint} in {store} holds state of operators that the job does not have: {}; give the \
+         operators their former ids back, or start on another store",
+        list(operators)
+    )]
+    UnmatchedState {
+        /// The store.
+        store: String,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The operators.
+        operators: Vec<OperatorId>,
+    },
+    /// The number of key groups is fixed at the first checkpoint.
+    #[error(
+        "checkpoint {checkpoint} in {store} was written with max parallelism {stored}, the job has {configured}; it \
+         is fixed at the first checkpoint: set max_parallelism({stored}), or start on another store"
+    )]
+    MaxParallelismChanged {
+        /// The store.
+        store: String,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// That of the checkpoint.
+        stored: u32,
+        /// That of the job.
+        configured: u32,
+    },
+    /// The thread is not part of an actix `System`.
+    #[error(
+        "a job starts inside an actix System: call start() within actix_rt::System::new().block_on(..) or the like"
+    )]
+    NoSystem,
+}
+
+fn list(operators: &[OperatorId]) -> String {
+    operators.iter().map(|operator| format!("'{operator}'")).collect::<Vec<_>>().join(", ")
+}

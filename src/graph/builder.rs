@@ -1,0 +1,128 @@
+//! The graph while it is being written: nodes in the order of the program, and the mistakes seen on the way.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use millstream_actors::contract::{Boundedness, SinkGuarantee};
+use millstream_actors::protocol::OperatorId;
+
+use super::error::At;
+use super::{AnyPort, GraphError, InputEdge, Node, NodeId, NodeKind, PortRef, StreamRef};
+
+/// The graph of an environment, shared by its streams.
+pub(crate) type GraphHandle = Rc<RefCell<GraphBuilder>>;
+
+/// Nodes and mistakes.
+#[derive(Default)]
+pub(crate) struct GraphBuilder {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) errors: Vec<GraphError>,
+}
+
+/// What the checks need to know of the job.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSettings {
+    pub(crate) job: String,
+    pub(crate) parallelism: u32,
+    pub(crate) max_parallelism: u32,
+    pub(crate) takes_checkpoints: bool,
+}
+
+impl GraphBuilder {
+    /// Adds a node. Without an id of the user's it gets one from its position.
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        id: Option<&str>,
+        at: At,
+        inputs: Vec<InputEdge>,
+        main: Option<Box<dyn AnyPort>>,
+        kind: NodeKind,
+    ) -> NodeId {
+        let node = self.nodes.len();
+        if id.is_some_and(str::is_empty) {
+            self.errors.push(GraphError::EmptyId { at });
+        }
+        let name = id.unwrap_or(name);
+        let id = match id {
+            Some(id) => OperatorId::from(id),
+            None => OperatorId::new(format!("{name}#{node}")),
+        };
+        if let Some(first) = self.nodes.iter().find(|other| other.id == id) {
+            self.errors.push(GraphError::DuplicateId { id: id.clone(), first: first.at, second: at });
+        }
+        self.nodes.push(Node {
+            id,
+            name: name.into(),
+            at,
+            parallelism: None,
+            chains: true,
+            inputs,
+            main,
+            sides: BTreeMap::new(),
+            kind,
+        });
+        node
+    }
+
+    /// The node that made a stream, if a setting may be made on it.
+    pub(crate) fn setting(&mut self, node: Option<NodeId>, setting: &'static str, at: At) -> Option<&mut Node> {
+        if node.is_none() {
+            self.errors.push(GraphError::NothingToSet { setting, at });
+        }
+        node.map(|node| &mut self.nodes[node])
+    }
+
+    /// Connects a side output of a node.
+    pub(crate) fn add_side(&mut self, node: NodeId, tag: &Arc<str>, port: Box<dyn AnyPort>, at: At) {
+        let operator = &mut self.nodes[node];
+        if operator.sides.contains_key(tag) {
+            let (tag, operator) = (tag.to_string(), operator.id.clone());
+            self.errors.push(GraphError::TagUsedTwice { tag, operator, at });
+        } else {
+            operator.sides.insert(tag.clone(), port);
+        }
+    }
+
+    /// Records of this stream can be copied by `copy`, a `fn(&T) -> T`.
+    pub(crate) fn set_copy(&mut self, stream: &StreamRef, copy: Box<dyn Any>) {
+        let node = &mut self.nodes[stream.node];
+        let port = match &stream.port {
+            PortRef::Main => node.main.as_mut(),
+            PortRef::Side(tag) => node.sides.get_mut(tag),
+        };
+        if let Some(port) = port {
+            port.set_copy(copy);
+        }
+    }
+
+    /// Adds the mistakes that show only in the whole graph.
+    pub(crate) fn check(&self, settings: &NodeSettings) -> Vec<GraphError> {
+        let mut errors = self.errors.clone();
+        if !self.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
+            errors.push(GraphError::NoSource { job: settings.job.clone() });
+        }
+        let unbounded = self.nodes.iter().find(
+            |node| matches!(&node.kind, NodeKind::Source(source) if source.boundedness() == Boundedness::Unbounded),
+        );
+        for node in &self.nodes {
+            let (operator, at, max) = (node.id.clone(), node.at, settings.max_parallelism);
+            match node.parallelism.unwrap_or(settings.parallelism) {
+                0 => errors.push(GraphError::ZeroParallelism { operator, at }),
+                parallelism if parallelism > max => {
+                    errors.push(GraphError::ParallelismAboveMax { operator, parallelism, max, at });
+                }
+                _ => {}
+            }
+            if let (NodeKind::Sink(sink), Some(source), false) = (&node.kind, unbounded, settings.takes_checkpoints)
+                && sink.guarantee() == SinkGuarantee::ExactlyOnce
+            {
+                errors.push(GraphError::NeverCommits { sink: node.id.clone(), source_id: source.id.clone(), at });
+            }
+        }
+        errors
+    }
+}

@@ -1,0 +1,96 @@
+//! From a chained graph to what the engine runs.
+
+use std::sync::Arc;
+
+use millstream_actors::chain::PipelineBuilder;
+use millstream_actors::protocol::TaskKind;
+use millstream_actors::protocol::{OperatorId, RegionId, TaskId};
+use millstream_actors::task::{EdgeSpec, JobSpec, OperatorInfo, TaskFactory, TaskSpec};
+
+use super::node::Recipe;
+use super::{AnyChain, AnyRouting, ChainedGraph, GraphBuilder, Node, NodeKind, NodeSettings, PortRef};
+use crate::operator::SideOutputs;
+
+/// The job of a chained graph.
+pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &NodeSettings) -> JobSpec {
+    let sinks_can_withdraw = graph.nodes.iter().all(|node| match &node.kind {
+        NodeKind::Sink(sink) => {
+            sink.guarantee() == millstream_actors::contract::SinkGuarantee::AtLeastOnce || sink.can_withdraw()
+        }
+        _ => true,
+    });
+    let graph = Arc::new(graph);
+    let tasks = chained.tasks.iter().enumerate().map(|(index, task)| {
+        let nodes: Vec<&Node> = task.nodes.iter().map(|&node| &graph.nodes[node]).collect();
+        let operators = nodes.iter().map(|node| OperatorInfo { id: node.id.clone(), name: node.name.clone() });
+        let names: Vec<&str> = nodes.iter().map(|node| &*node.name).collect();
+        TaskSpec {
+            id: TaskId(index as u32),
+            name: names.join("->").into(),
+            kind: match nodes[0].kind {
+                NodeKind::Source(_) => TaskKind::Source,
+                NodeKind::Operator(_) => TaskKind::Operator,
+                NodeKind::Sink(_) => TaskKind::Sink,
+            },
+            operators: operators.collect(),
+            parallelism: task.parallelism,
+            region: RegionId(task.region),
+            outputs: task
+                .outputs
+                .iter()
+                .map(|edge| EdgeSpec { to: TaskId(edge.to as u32), pattern: edge.pattern })
+                .collect(),
+            factory: factory(&graph, task),
+        }
+    });
+    JobSpec {
+        name: settings.job.as_str().into(),
+        tasks: tasks.collect(),
+        regions: chained.regions,
+        max_parallelism: settings.max_parallelism,
+        sinks_can_withdraw,
+    }
+}
+
+fn factory(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask) -> Arc<dyn TaskFactory> {
+    let head = &graph.nodes[task.nodes[0]];
+    let operators: Vec<OperatorId> = task.nodes.iter().map(|&node| graph.nodes[node].id.clone()).collect();
+    match &head.kind {
+        NodeKind::Source(source) => source.task_factory(operators, recipe(graph, task)),
+        NodeKind::Operator(operator) => operator.task_factory(operators, recipe(graph, task)),
+        NodeKind::Sink(sink) => sink.task_factory(head.id.clone()),
+    }
+}
+
+/// Builds the chain of a task from its last link to its first.
+fn recipe(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask) -> Recipe {
+    let graph = graph.clone();
+    let nodes = task.nodes.clone();
+    let outputs = task.outputs.clone();
+    Arc::new(move |builder: &mut PipelineBuilder<'_>| {
+        let consumers = |node: usize, port: &PortRef| -> Vec<(u32, AnyRouting)> {
+            let edges = (0u32..).zip(&outputs);
+            let taken = edges.filter(|(_, edge)| edge.from.node == node && edge.from.port == *port);
+            taken.map(|(output, edge)| (output, edge.routes.clone())).collect()
+        };
+        let last = *nodes.last().expect("a task has a node");
+        let port = graph.nodes[last].main.as_ref().expect("only sinks have no output");
+        let mut chain: AnyChain = port.terminal(builder, &consumers(last, &PortRef::Main));
+        for &id in nodes.iter().rev() {
+            let node = &graph.nodes[id];
+            let mut sides = SideOutputs::default();
+            for (tag, port) in &node.sides {
+                let consumers = consumers(id, &PortRef::Side(tag.clone()));
+                match &node.kind {
+                    _ if consumers.is_empty() => {}
+                    NodeKind::Source(_) => port.connect_source_side(builder, tag, &consumers),
+                    _ => port.connect_side(builder, tag, &consumers, &mut sides),
+                }
+            }
+            if let NodeKind::Operator(operator) = &node.kind {
+                chain = operator.link(builder, &node.id, sides, chain);
+            }
+        }
+        chain
+    })
+}

@@ -1,0 +1,137 @@
+//! Mistakes in a graph, reported all at once.
+
+use std::fmt;
+use std::panic::Location;
+
+use millstream_actors::protocol::OperatorId;
+
+/// Where in the user's program something was said.
+pub(crate) type At = &'static Location<'static>;
+
+/// One mistake in a graph. The user's to mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphError {
+    /// Two operators have one id: their state could not be told apart.
+    #[error("{second}: id '{id}' is taken by the operator at {first}; give each its own")]
+    DuplicateId {
+        /// The id.
+        id: OperatorId,
+        /// Where it was used first.
+        first: At,
+        /// Where it was used again.
+        second: At,
+    },
+    /// An id has no text.
+    #[error("{at}: an id must not be empty; it names the operator's state from run to run")]
+    EmptyId {
+        /// Where.
+        at: At,
+    },
+    /// A parallelism of zero.
+    #[error("{at}: operator '{operator}' has parallelism 0; it must be at least 1")]
+    ZeroParallelism {
+        /// The operator.
+        operator: OperatorId,
+        /// Where it was made.
+        at: At,
+    },
+    /// A parallelism above the number of key groups.
+    #[error("{at}: operator '{operator}' has parallelism {parallelism}, above the job's max parallelism {max}")]
+    ParallelismAboveMax {
+        /// The operator.
+        operator: OperatorId,
+        /// Its parallelism.
+        parallelism: u32,
+        /// The job's key groups.
+        max: u32,
+        /// Where it was made.
+        at: At,
+    },
+    /// A job without a source.
+    #[error("job '{job}' has no source; add one with env.source(..)")]
+    NoSource {
+        /// The job.
+        job: String,
+    },
+    /// A job without a name.
+    #[error("{at}: a job must have a name; it is its identity in the snapshot store")]
+    EmptyJobName {
+        /// Where.
+        at: At,
+    },
+    /// A sink that commits with checkpoints, in a job that never ends and takes none.
+    #[error(
+        "{at}: sink '{sink}' commits with checkpoints, the job reads the unbounded source '{source_id}', and \
+         checkpointing is disabled: it would never publish anything; enable checkpointing"
+    )]
+    NeverCommits {
+        /// The sink.
+        sink: OperatorId,
+        /// The unbounded source.
+        source_id: OperatorId,
+        /// Where the sink was made.
+        at: At,
+    },
+    /// The side output of an operator was asked for twice.
+    #[error("{at}: side output '{tag}' of operator '{operator}' is already taken; clone its stream instead")]
+    TagUsedTwice {
+        /// The tag.
+        tag: String,
+        /// The operator.
+        operator: OperatorId,
+        /// Where it was asked for again.
+        at: At,
+    },
+    /// A function declares two states of one name.
+    #[error("{at}: operator '{operator}' declares two states called '{state}'")]
+    DuplicateState {
+        /// The operator.
+        operator: OperatorId,
+        /// The state.
+        state: String,
+        /// Where the operator was made.
+        at: At,
+    },
+    /// A setting was made on something that is no operator: a union, or a stream about to be redistributed.
+    #[error("{at}: {setting} must directly follow the operator it is for")]
+    NothingToSet {
+        /// The setting.
+        setting: &'static str,
+        /// Where.
+        at: At,
+    },
+    /// Streams of different environments were joined.
+    #[error("{at}: a union of streams of different environments")]
+    ForeignStream {
+        /// Where.
+        at: At,
+    },
+    /// A checkpoint interval of zero.
+    #[error("{at}: a checkpoint interval of zero; use a positive one, or Checkpointing::disabled()")]
+    ZeroInterval {
+        /// Where.
+        at: At,
+    },
+    /// A bad number of key groups.
+    #[error("{at}: max parallelism {max} is not between 1 and 32768")]
+    MaxParallelism {
+        /// The number.
+        max: u32,
+        /// Where.
+        at: At,
+    },
+}
+
+/// All mistakes of a graph, in the order in which they were made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GraphErrors(pub Vec<GraphError>);
+
+impl fmt::Display for GraphErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} mistake(s) in the graph:", self.0.len())?;
+        self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))
+    }
+}
+
+impl std::error::Error for GraphErrors {}

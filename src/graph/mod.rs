@@ -1,0 +1,21 @@
+//! From a program to a job: the logical graph, its checks, chaining, and the tasks that come out.
+
+mod builder;
+mod chaining;
+mod compile;
+mod error;
+mod explain;
+mod node;
+mod prototype;
+
+pub(crate) use builder::{GraphBuilder, GraphHandle, NodeSettings};
+pub(crate) use chaining::{ChainedGraph, chain};
+pub(crate) use compile::compile;
+pub use error::{GraphError, GraphErrors};
+pub use explain::Explanation;
+pub(crate) use explain::explain;
+pub(crate) use node::{
+    AnyChain, AnyPort, AnyRouting, EdgeKind, InputEdge, Node, NodeContext, NodeId, NodeKind, OperatorNode, Port,
+    PortRef, RouteContext, Routes, SinkNode, SourceNode, StreamRef,
+};
+pub(crate) use prototype::Prototype;

@@ -1,0 +1,241 @@
+//! The nodes of a logical graph. Types are known where a node is made and erased here; they meet again when a subtask's
+//! chain is built, never per record.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millstream_actors::chain::{Chain, Consumers, PipelineBuilder};
+use millstream_actors::contract::{Boundedness, Sink, SinkGuarantee, Source};
+use millstream_actors::edge::Routing;
+use millstream_actors::operator_task::OperatorTaskFactory;
+use millstream_actors::protocol::OperatorId;
+use millstream_actors::sink_task::SinkTaskFactory;
+use millstream_actors::source_task::SourceTaskFactory;
+use millstream_actors::task::{SubtaskContext, TaskFactory};
+
+use super::error::At;
+use crate::operator::SideOutputs;
+
+/// A node's index in its graph; nodes come after their inputs.
+pub(crate) type NodeId = usize;
+
+/// A `Box<dyn Chain<T>>`.
+pub(crate) type AnyChain = Box<dyn Any>;
+
+/// An `Arc<Routes<T>>`.
+pub(crate) type AnyRouting = Arc<dyn Any + Send + Sync>;
+
+/// Makes the routing of one edge of one subtask.
+pub(crate) struct Routes<T>(pub(crate) Box<dyn Fn(&RouteContext) -> Routing<T> + Send + Sync>);
+
+/// What a routing may need to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RouteContext {
+    pub(crate) max_parallelism: u32,
+}
+
+/// How records spread over the subtasks of the consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EdgeKind {
+    /// Subtask i to subtask i where both have one parallelism, else in turn.
+    Forward,
+    Rebalance,
+    Broadcast,
+    KeyBy,
+    Custom,
+}
+
+/// Which output of a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PortRef {
+    Main,
+    Side(Arc<str>),
+}
+
+/// An output of a node of the graph.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StreamRef {
+    pub(crate) node: NodeId,
+    pub(crate) port: PortRef,
+}
+
+/// An edge, seen from its consumer.
+#[derive(Clone)]
+pub(crate) struct InputEdge {
+    pub(crate) from: StreamRef,
+    pub(crate) kind: EdgeKind,
+    pub(crate) routes: AnyRouting,
+}
+
+/// An operator of the logical graph.
+pub(crate) struct Node {
+    pub(crate) id: OperatorId,
+    pub(crate) name: Arc<str>,
+    pub(crate) at: At,
+    /// `None`: the job's.
+    pub(crate) parallelism: Option<u32>,
+    /// Whether it may run in one task with its input.
+    pub(crate) chains: bool,
+    pub(crate) inputs: Vec<InputEdge>,
+    pub(crate) main: Option<Box<dyn AnyPort>>,
+    pub(crate) sides: BTreeMap<Arc<str>, Box<dyn AnyPort>>,
+    pub(crate) kind: NodeKind,
+}
+
+/// What a node is.
+pub(crate) enum NodeKind {
+    Source(Arc<dyn AnySource>),
+    Operator(Arc<dyn AnyOperator>),
+    Sink(Arc<dyn AnySink>),
+}
+
+/// An output, whatever its records.
+pub(crate) trait AnyPort: Send + Sync {
+    /// Sets how records are copied: a `fn(&T) -> T`.
+    fn set_copy(&mut self, copy: Box<dyn Any>);
+    fn terminal(&self, builder: &mut PipelineBuilder<'_>, consumers: &[(u32, AnyRouting)]) -> AnyChain;
+    fn connect_side(
+        &self,
+        builder: &mut PipelineBuilder<'_>,
+        tag: &Arc<str>,
+        consumers: &[(u32, AnyRouting)],
+        sides: &mut SideOutputs,
+    );
+    fn connect_source_side(&self, builder: &mut PipelineBuilder<'_>, tag: &Arc<str>, consumers: &[(u32, AnyRouting)]);
+}
+
+/// An output of records of type `T`.
+pub(crate) struct Port<T> {
+    pub(crate) copy: Option<fn(&T) -> T>,
+}
+
+impl<T: Send + 'static> Port<T> {
+    pub(crate) fn new() -> Box<dyn AnyPort> {
+        Box::new(Self { copy: None })
+    }
+
+    fn consumers(builder: &PipelineBuilder<'_>, consumers: &[(u32, AnyRouting)]) -> Consumers<T> {
+        let cx = RouteContext { max_parallelism: builder.context().max_parallelism };
+        let typed = consumers.iter().map(|(output, routes)| {
+            let routes = routes.downcast_ref::<Routes<T>>().expect("an edge has the type of its stream");
+            (*output, (routes.0)(&cx))
+        });
+        typed.collect()
+    }
+}
+
+impl<T: Send + 'static> AnyPort for Port<T> {
+    fn set_copy(&mut self, copy: Box<dyn Any>) {
+        self.copy = Some(*copy.downcast::<fn(&T) -> T>().expect("a stream's copy has the stream's type"));
+    }
+
+    fn terminal(&self, builder: &mut PipelineBuilder<'_>, consumers: &[(u32, AnyRouting)]) -> AnyChain {
+        let consumers = Self::consumers(builder, consumers);
+        Box::new(builder.terminal(consumers, self.copy))
+    }
+
+    fn connect_side(
+        &self,
+        builder: &mut PipelineBuilder<'_>,
+        tag: &Arc<str>,
+        consumers: &[(u32, AnyRouting)],
+        sides: &mut SideOutputs,
+    ) {
+        let consumers = Self::consumers(builder, consumers);
+        sides.connect::<T>(tag.clone(), builder.side(consumers, self.copy));
+    }
+
+    fn connect_source_side(&self, builder: &mut PipelineBuilder<'_>, tag: &Arc<str>, consumers: &[(u32, AnyRouting)]) {
+        let consumers = Self::consumers(builder, consumers);
+        builder.source_side::<T>(tag.clone(), consumers, self.copy);
+    }
+}
+
+/// Builds the pipeline of a task's subtask and gives back its head.
+pub(crate) type Recipe = Arc<dyn Fn(&mut PipelineBuilder<'_>) -> AnyChain + Send + Sync>;
+
+/// What an operator gets when its instance is made.
+pub(crate) struct NodeContext<'a> {
+    pub(crate) id: &'a OperatorId,
+    pub(crate) subtask: &'a SubtaskContext,
+    pub(crate) sides: SideOutputs,
+}
+
+/// An operator, whatever its types.
+pub(crate) trait AnyOperator: Send + Sync {
+    fn link(&self, builder: &mut PipelineBuilder<'_>, id: &OperatorId, sides: SideOutputs, next: AnyChain) -> AnyChain;
+    fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory>;
+}
+
+/// Makes the links of an operator from `In` to `Out`.
+pub(crate) struct OperatorNode<In, Out> {
+    pub(crate) link: Box<LinkFn<In, Out>>,
+}
+
+/// Puts a fresh instance before the chain it is given.
+type LinkFn<In, Out> =
+    dyn Fn(&PipelineBuilder<'_>, NodeContext<'_>, Box<dyn Chain<Out>>) -> Box<dyn Chain<In>> + Send + Sync;
+
+impl<In: Send + 'static, Out: Send + 'static> AnyOperator for OperatorNode<In, Out> {
+    fn link(&self, builder: &mut PipelineBuilder<'_>, id: &OperatorId, sides: SideOutputs, next: AnyChain) -> AnyChain {
+        let next = *next.downcast::<Box<dyn Chain<Out>>>().expect("an operator is followed by its output's type");
+        let cx = NodeContext { id, subtask: builder.context(), sides };
+        Box::new((self.link)(builder, cx, next))
+    }
+
+    fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory> {
+        Arc::new(OperatorTaskFactory::<In>::new(operators, move |builder: PipelineBuilder<'_>| {
+            finish(builder, &recipe)
+        }))
+    }
+}
+
+fn finish<T: 'static>(mut builder: PipelineBuilder<'_>, recipe: &Recipe) -> millstream_actors::chain::Pipeline<T> {
+    let head = recipe(&mut builder).downcast::<Box<dyn Chain<T>>>().expect("a task's head has the task's input type");
+    builder.finish(*head)
+}
+
+/// A source, whatever its records.
+pub(crate) trait AnySource: Send + Sync {
+    fn boundedness(&self) -> Boundedness;
+    fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory>;
+}
+
+/// A source of the graph.
+pub(crate) struct SourceNode<S>(pub(crate) Arc<S>);
+
+impl<S: Source> AnySource for SourceNode<S> {
+    fn boundedness(&self) -> Boundedness {
+        self.0.boundedness()
+    }
+
+    fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory> {
+        let build = move |builder: PipelineBuilder<'_>| finish(builder, &recipe);
+        Arc::new(SourceTaskFactory::new(self.0.clone(), operators, build))
+    }
+}
+
+/// A sink, whatever its records.
+pub(crate) trait AnySink: Send + Sync {
+    fn guarantee(&self) -> SinkGuarantee;
+    fn can_withdraw(&self) -> bool;
+    fn task_factory(&self, operator: OperatorId) -> Arc<dyn TaskFactory>;
+}
+
+/// A sink of the graph.
+pub(crate) struct SinkNode<S>(pub(crate) Arc<S>);
+
+impl<S: Sink> AnySink for SinkNode<S> {
+    fn guarantee(&self) -> SinkGuarantee {
+        self.0.guarantee()
+    }
+
+    fn can_withdraw(&self) -> bool {
+        self.0.can_withdraw()
+    }
+
+    fn task_factory(&self, operator: OperatorId) -> Arc<dyn TaskFactory> {
+        Arc::new(SinkTaskFactory::new(self.0.clone(), operator))
+    }
+}

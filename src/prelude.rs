@@ -1,0 +1,11 @@
+//! What most programs need: `use millstream::prelude::*;`.
+
+pub use crate::operator::{Emitter, KeyedContext, KeyedProcessFunction, OutputTag, Row};
+pub use crate::sink::{CollectSink, FileSink, PrintSink};
+pub use crate::snapshot::{MemoryStore, RedbStore};
+pub use crate::source::{FileSource, OnMalformed, SequenceSource, Throttled, VecSource};
+pub use crate::state::ValueState;
+pub use crate::stream::{DataStream, KeyedStream};
+pub use crate::{
+    Checkpointing, JobError, JobEvent, JobHandle, JobOutcome, OutcomeKind, RestartStrategy, StreamEnvironment,
+};

@@ -1,0 +1,113 @@
+//! A source that is read no faster than at a given rate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_actors::contract::{
+    Batch, Boundedness, Clock, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SplitPosition,
+    Threading,
+};
+
+/// Reads another source at no more than a given rate, batch by batch: after a batch it waits until the rate allows the
+/// next. Each subtask keeps to the rate by itself.
+#[derive(Clone, Debug)]
+pub struct Throttled<S> {
+    source: S,
+    records_per_second: u64,
+}
+
+impl<S: Source> Throttled<S> {
+    /// Reads `source` at this rate; 0 is no limit.
+    pub fn new(source: S, records_per_second: u64) -> Self {
+        Self { source, records_per_second }
+    }
+}
+
+impl<S: Source> Source for Throttled<S> {
+    type Item = S::Item;
+
+    fn boundedness(&self) -> Boundedness {
+        self.source.boundedness()
+    }
+
+    fn threading(&self) -> Threading {
+        self.source.threading()
+    }
+
+    fn open(
+        &self,
+        cx: &SourceContext,
+        restored: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = S::Item>>, SourceError> {
+        let reader = self.source.open(cx, restored)?;
+        if self.records_per_second == 0 {
+            return Ok(reader);
+        }
+        let per_record = Duration::from_secs(1).div_f64(self.records_per_second as f64);
+        Ok(Box::new(ThrottledReader { reader, per_record, clock: cx.clock.clone(), due: Duration::ZERO }))
+    }
+}
+
+struct ThrottledReader<T> {
+    reader: Box<dyn SourceReader<Item = T>>,
+    per_record: Duration,
+    clock: Arc<dyn Clock>,
+    /// When the next batch may be read.
+    due: Duration,
+}
+
+impl<T: 'static> SourceReader for ThrottledReader<T> {
+    type Item = T;
+
+    fn read(&mut self, batch: &mut Batch<T>) -> Result<ReadStatus, SourceError> {
+        let now = self.clock.now();
+        if now < self.due {
+            return Ok(ReadStatus::Idle { retry_after: Some(self.due - now) });
+        }
+        let before = batch.len();
+        let status = self.reader.read(batch)?;
+        self.due = now + self.per_record.mul_f64((batch.len() - before) as f64);
+        Ok(status)
+    }
+
+    fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
+        self.reader.report_positions(moved);
+    }
+
+    fn take_side_records(&mut self) -> Vec<SideRecord> {
+        self.reader.take_side_records()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_actors::contract::SourceWaker;
+
+    use super::*;
+    use crate::source::VecSource;
+    use crate::time::ManualClock;
+
+    #[test]
+    fn next_batch_waits_until_the_rate_allows_it() {
+        let clock = ManualClock::new();
+        let cx = SourceContext {
+            job: "job".into(),
+            operator: "numbers".into(),
+            subtask_index: 0,
+            parallelism: 1,
+            clock: Arc::new(clock.clone()),
+            waker: SourceWaker::new(|| {}),
+        };
+        let mut reader = Throttled::new(VecSource::new((0..2000u32).collect()), 1000).open(&cx, None).unwrap();
+        let mut read = || {
+            let mut batch = Batch::new();
+            (reader.read(&mut batch).unwrap(), batch.len())
+        };
+        assert_eq!(read(), (ReadStatus::More, 1024));
+        clock.advance(Duration::from_millis(1000));
+        let left = Some(Duration::from_millis(24));
+        assert_eq!(read(), (ReadStatus::Idle { retry_after: left }, 0));
+        clock.advance(Duration::from_millis(24));
+        assert_eq!(read(), (ReadStatus::End, 976));
+    }
+}

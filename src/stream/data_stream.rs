@@ -1,0 +1,298 @@
+//! A stream of records.
+
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use millstream_actors::chain::{Chain, PipelineBuilder};
+use millstream_actors::contract::{BatchOperator, Partitioner, Sink, Source};
+use millstream_actors::edge::Routing;
+
+use super::{KeyedStream, StreamSink};
+use crate::graph::{
+    EdgeKind, GraphError, GraphHandle, InputEdge, NodeContext, NodeId, NodeKind, OperatorNode, Port, PortRef,
+    Prototype, RouteContext, Routes, SinkNode, SourceNode, StreamRef,
+};
+use crate::operator::{
+    ByRef, ByValue, CustomPartitioner, Emitter, Filter, FilterMap, FlatMap, Inspect, Map, OutputTag, Rebalance,
+};
+use crate::state::StateKey;
+
+/// A stream of records of type `T`: what an operator takes and gives.
+///
+/// Records of one subtask stay in order as long as they are not redistributed; after a redistribution the records that
+/// go from one subtask to another stay in order.
+///
+/// Closures are `Fn + Clone + Send`: each subtask and each attempt runs a fresh clone, and state hidden in a closure
+/// would not be in a snapshot. A closure that panics fails its region, which restarts from the newest checkpoint.
+///
+/// A stream whose records are `Clone` may be cloned, and each clone consumed: every consumer gets every record.
+pub struct DataStream<T> {
+    pub(crate) graph: GraphHandle,
+    pub(crate) inputs: Vec<Input<T>>,
+}
+
+/// A stream of the graph, and how its records will spread over the next operator's subtasks.
+pub(crate) struct Input<T> {
+    from: StreamRef,
+    kind: EdgeKind,
+    routes: Arc<Routes<T>>,
+}
+
+impl<T> Clone for Input<T> {
+    fn clone(&self) -> Self {
+        Self { from: self.from.clone(), kind: self.kind, routes: self.routes.clone() }
+    }
+}
+
+impl<T: Clone + Send + 'static> Clone for DataStream<T> {
+    fn clone(&self) -> Self {
+        let copy: fn(&T) -> T = T::clone;
+        for input in &self.inputs {
+            self.graph.borrow_mut().set_copy(&input.from, Box::new(copy));
+        }
+        Self { graph: self.graph.clone(), inputs: self.inputs.clone() }
+    }
+}
+
+impl<T: Send + 'static> DataStream<T> {
+    #[track_caller]
+    pub(crate) fn from_source<S: Source<Item = T>>(graph: &GraphHandle, id: &str, source: S) -> Self {
+        let kind = NodeKind::Source(Arc::new(SourceNode(Arc::new(source))));
+        let node = graph.borrow_mut().add(id, Some(id), Location::caller(), Vec::new(), Some(Port::<T>::new()), kind);
+        Self::of(graph, node, PortRef::Main)
+    }
+
+    fn of(graph: &GraphHandle, node: NodeId, port: PortRef) -> Self {
+        // Where the parallelism changes, records that go straight on are dealt out in turn.
+        let routes = Routes::<T>(Box::new(|_| Routing::Partitioned(Box::new(Rebalance::starting_at(0)))));
+        let from = StreamRef { node, port };
+        Self { graph: graph.clone(), inputs: vec![Input { from, kind: EdgeKind::Forward, routes: Arc::new(routes) }] }
+    }
+
+    /// Gives `function` of each record.
+    #[track_caller]
+    pub fn map<U: Send + 'static>(self, function: impl Fn(T) -> U + Clone + Send + 'static) -> DataStream<U> {
+        let function = Prototype::new(function);
+        self.operator("map", None, Location::caller(), move |_| Map::new(function.fresh()))
+    }
+
+    /// Keeps the records for which `predicate` holds.
+    #[track_caller]
+    pub fn filter(self, predicate: impl Fn(&T) -> bool + Clone + Send + 'static) -> Self {
+        let predicate = Prototype::new(predicate);
+        self.operator("filter", None, Location::caller(), move |_| Filter::new(predicate.fresh()))
+    }
+
+    /// Gives `function` of each record for which it gives something.
+    #[track_caller]
+    pub fn filter_map<U: Send + 'static>(
+        self,
+        function: impl Fn(T) -> Option<U> + Clone + Send + 'static,
+    ) -> DataStream<U> {
+        let function = Prototype::new(function);
+        self.operator("filter_map", None, Location::caller(), move |_| FilterMap::new(function.fresh()))
+    }
+
+    /// Gives all that `function` emits for each record, to the stream and to [side outputs](Emitter::emit_to). What one call emits is held in memory until it returns, and is
+    /// limited by [`Limits::emit_per_call_max`](crate::Limits).
+    #[track_caller]
+    pub fn flat_map<U: Send + 'static>(
+        self,
+        function: impl Fn(T, &mut Emitter<'_, U>) + Clone + Send + 'static,
+    ) -> DataStream<U> {
+        let function = Prototype::new(function);
+        self.operator("flat_map", None, Location::caller(), move |cx| {
+            FlatMap::new(cx.id.clone(), cx.subtask.limits.emit_per_call_max, function.fresh()).side_outputs(cx.sides)
+        })
+    }
+
+    /// Calls `function` with each record, which passes on unchanged.
+    #[track_caller]
+    pub fn inspect(self, function: impl Fn(&T) + Clone + Send + 'static) -> Self {
+        let function = Prototype::new(function);
+        self.operator("inspect", None, Location::caller(), move |_| Inspect::new(function.fresh()))
+    }
+
+    /// The records of both streams, in no particular order between them. A stream may be united with a clone of
+    /// itself.
+    #[track_caller]
+    pub fn union(mut self, other: Self) -> Self {
+        if Rc::ptr_eq(&self.graph, &other.graph) {
+            self.inputs.extend(other.inputs);
+        } else {
+            self.graph.borrow_mut().errors.push(GraphError::ForeignStream { at: Location::caller() });
+        }
+        self
+    }
+
+    /// Deals records out to the next operator's subtasks in turn.
+    pub fn rebalance(self) -> Self {
+        self.routed(EdgeKind::Rebalance, |_| Routing::Partitioned(Box::new(Rebalance::starting_at(0))))
+    }
+
+    /// Sends each record to every subtask of the next operator.
+    pub fn broadcast(self) -> Self
+    where
+        T: Clone,
+    {
+        self.routed(EdgeKind::Broadcast, |_| Routing::Broadcast(T::clone))
+    }
+
+    /// Sends each record to the subtask that `function` names: below the number of subtasks, its second argument.
+    /// Naming another one fails the job.
+    pub fn partition_by(self, function: impl Fn(&T, u32) -> u32 + Clone + Send + 'static) -> Self {
+        let function = Prototype::new(function);
+        self.routed(EdgeKind::Custom, move |_| Routing::Partitioned(Box::new(CustomPartitioner::new(function.fresh()))))
+    }
+
+    /// Groups records by the key that `selector` gives. It must be pure: the same key for the same record every time.
+    /// Records of one key go to one subtask, in order.
+    pub fn key_by<K, F>(self, selector: F) -> KeyedStream<T, ByValue<F>>
+    where
+        K: StateKey + Clone,
+        F: Fn(&T) -> K + Clone + Send + 'static,
+    {
+        KeyedStream::new(self, ByValue::new(selector))
+    }
+
+    /// Groups records by a key inside the record, such as `&str` of a `String`: a key that is known costs no
+    /// allocation. As [`key_by`](Self::key_by) otherwise.
+    pub fn key_by_ref<Q, F>(self, selector: F) -> KeyedStream<T, ByRef<F, Q>>
+    where
+        F: Fn(&T) -> &Q + Clone + Send + 'static,
+        Q: ToOwned + std::hash::Hash + Eq + ?Sized + 'static,
+        Q::Owned: StateKey,
+    {
+        KeyedStream::new(self, ByRef::new(selector))
+    }
+
+    /// Spreads records over the next operator's subtasks by a partitioner of the user's own, for what
+    /// [`partition_by`](Self::partition_by) cannot say.
+    pub fn partition_with<P>(self, partitioner: impl Fn() -> P + Send + Sync + 'static) -> Self
+    where
+        P: Partitioner<T>,
+    {
+        self.routed(EdgeKind::Custom, move |_| Routing::Partitioned(Box::new(partitioner())))
+    }
+
+    /// The side output `tag` of the operator that made this stream. Both streams can be used; a tag can be taken once
+    /// for an operator.
+    #[track_caller]
+    pub fn side_output<S: Send + 'static>(&self, tag: &OutputTag<S>) -> DataStream<S> {
+        let mut graph = self.graph.borrow_mut();
+        let node = self.node();
+        match node {
+            Some(node) => graph.add_side(node, tag.name(), Port::<S>::new(), Location::caller()),
+            None => {
+                let setting = "side_output(..)";
+                graph.errors.push(GraphError::NothingToSet { setting, at: Location::caller() });
+            }
+        }
+        drop(graph);
+        DataStream::of(&self.graph, node.unwrap_or(0), PortRef::Side(tag.name().clone()))
+    }
+
+    /// Adds a stage of the user's own. `id` is the stable id under which its state is found again; `operator` makes an
+    /// instance for each subtask of each attempt.
+    #[track_caller]
+    pub fn transform<Op>(self, id: &str, operator: impl Fn() -> Op + Send + Sync + 'static) -> DataStream<Op::Out>
+    where
+        Op: BatchOperator<In = T>,
+    {
+        self.operator(id, Some(id), Location::caller(), move |_| operator())
+    }
+
+    /// Ends the stream in a sink. `id` is the stable id under which its pending commits are found again.
+    #[track_caller]
+    pub fn sink<S: Sink<Item = T>>(self, id: &str, sink: S) -> StreamSink {
+        let kind = NodeKind::Sink(Arc::new(SinkNode(Arc::new(sink))));
+        let inputs = self.edges();
+        let node = self.graph.borrow_mut().add(id, Some(id), Location::caller(), inputs, None, kind);
+        StreamSink { graph: self.graph, node }
+    }
+
+    /// Sets the number of subtasks of the operator that made this stream, at least 1; by default the environment's.
+    #[track_caller]
+    pub fn parallelism(self, parallelism: u32) -> Self {
+        let node = self.node();
+        if let Some(node) = self.graph.borrow_mut().setting(node, "parallelism(..)", Location::caller()) {
+            node.parallelism = Some(parallelism);
+        }
+        self
+    }
+
+    /// Sets the name of the operator that made this stream, shown in logs and events; by default its id or kind.
+    #[track_caller]
+    pub fn name(self, name: &str) -> Self {
+        let node = self.node();
+        if let Some(node) = self.graph.borrow_mut().setting(node, "name(..)", Location::caller()) {
+            node.name = name.into();
+        }
+        self
+    }
+
+    /// The operator that made this stream starts a task of its own instead of running in its input's.
+    #[track_caller]
+    pub fn start_new_chain(self) -> Self {
+        let node = self.node();
+        if let Some(node) = self.graph.borrow_mut().setting(node, "start_new_chain()", Location::caller()) {
+            node.chains = false;
+        }
+        self
+    }
+
+    /// The operator that made this stream, if it was one and records go straight on.
+    fn node(&self) -> Option<NodeId> {
+        match self.inputs.as_slice() {
+            [Input { from: StreamRef { node, port: PortRef::Main }, kind: EdgeKind::Forward, .. }] => Some(*node),
+            _ => None,
+        }
+    }
+
+    fn edges(&self) -> Vec<InputEdge> {
+        let inputs = self.inputs.iter();
+        inputs
+            .map(|input| InputEdge { from: input.from.clone(), kind: input.kind, routes: input.routes.clone() })
+            .collect()
+    }
+
+    pub(crate) fn routed(
+        mut self,
+        kind: EdgeKind,
+        routes: impl Fn(&RouteContext) -> Routing<T> + Send + Sync + 'static,
+    ) -> Self {
+        let routes = Arc::new(Routes(Box::new(routes)));
+        for input in &mut self.inputs {
+            input.kind = kind;
+            input.routes = routes.clone();
+        }
+        self
+    }
+
+    pub(crate) fn operator<Op: BatchOperator<In = T>>(
+        self,
+        name: &str,
+        id: Option<&str>,
+        at: &'static Location<'static>,
+        make: impl Fn(NodeContext<'_>) -> Op + Send + Sync + 'static,
+    ) -> DataStream<Op::Out> {
+        let link = move |builder: &PipelineBuilder<'_>, cx: NodeContext<'_>, next: Box<dyn Chain<Op::Out>>| {
+            let id = cx.id.clone();
+            builder.link(id, make(cx), next)
+        };
+        let kind = NodeKind::Operator(Arc::new(OperatorNode::<T, Op::Out> { link: Box::new(link) }));
+        let inputs = self.edges();
+        let node = self.graph.borrow_mut().add(name, id, at, inputs, Some(Port::<Op::Out>::new()), kind);
+        DataStream::of(&self.graph, node, PortRef::Main)
+    }
+}
+
+impl<T> fmt::Debug for DataStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let graph = self.graph.borrow();
+        let from = self.inputs.iter().map(|input| graph.nodes.get(input.from.node).map(|node| &node.id));
+        f.debug_tuple("DataStream").field(&from.collect::<Vec<_>>()).finish()
+    }
+}

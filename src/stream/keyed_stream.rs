@@ -1,0 +1,106 @@
+//! A stream grouped by key.
+
+use std::fmt;
+use std::panic::Location;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use millstream_actors::edge::Routing;
+
+use super::DataStream;
+use crate::graph::{EdgeKind, GraphError, Prototype};
+use crate::operator::{
+    Fold, KeyGroupPartitioner, KeySelector, KeyedOperator, KeyedProcessFunction, Reduce, fold_pairs,
+};
+use crate::state::StateSet;
+
+/// A stream whose records are grouped by the key that `S` selects: the entry to keyed state.
+///
+/// Every operation takes the stable id under which its state is found again. Records of one key are worked on by one
+/// subtask, in the order in which one upstream subtask sent them.
+pub struct KeyedStream<T, S> {
+    stream: DataStream<T>,
+    selector: S,
+}
+
+impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
+    pub(crate) fn new(stream: DataStream<T>, selector: S) -> Self {
+        Self { stream, selector }
+    }
+
+    /// Combines the records of a key by `function` (the value so far, the record), and gives the running value with
+    /// each record.
+    #[track_caller]
+    pub fn reduce(self, id: &str, function: impl Fn(T, T) -> T + Clone + Send + 'static) -> DataStream<T>
+    where
+        T: Clone + Serialize + DeserializeOwned,
+    {
+        self.process(id, Reduce::new(function))
+    }
+
+    /// Folds the records of a key into an accumulator that starts as a clone of `initial`, and gives key and
+    /// accumulator with each record.
+    #[track_caller]
+    pub fn fold<A>(
+        self,
+        id: &str,
+        initial: A,
+        function: impl Fn(&mut A, T) + Clone + Send + 'static,
+    ) -> DataStream<(S::Key, A)>
+    where
+        A: Clone + Serialize + DeserializeOwned + Send + 'static,
+        S::Key: Clone,
+    {
+        self.process(id, fold_pairs(initial, function))
+    }
+
+    /// As [`fold`](Self::fold), but gives what `emit` makes of key and accumulator, which need not be cloned.
+    #[track_caller]
+    pub fn fold_map<A, U>(
+        self,
+        id: &str,
+        initial: A,
+        function: impl Fn(&mut A, T) + Clone + Send + 'static,
+        emit: impl Fn(&S::Key, &A) -> U + Clone + Send + 'static,
+    ) -> DataStream<U>
+    where
+        A: Clone + Serialize + DeserializeOwned + Send + 'static,
+        U: Send + 'static,
+    {
+        self.process(id, Fold::emitting(initial, function, emit))
+    }
+
+    /// Runs a function with states of its own for each key.
+    #[track_caller]
+    pub fn process<F: KeyedProcessFunction<S::Key, T>>(self, id: &str, function: F) -> DataStream<F::Out> {
+        let at = Location::caller();
+        self.check_state_names(id, &function.state().names(), at);
+        let (selector, function) = (Prototype::new(self.selector), Prototype::new(function));
+        let partitioning = Prototype::new(selector.fresh());
+        let routed = self.stream.routed(EdgeKind::KeyBy, move |cx| {
+            Routing::Partitioned(Box::new(KeyGroupPartitioner::new(partitioning.fresh(), cx.max_parallelism)))
+        });
+        routed.operator(id, Some(id), at, move |cx| {
+            let task = cx.subtask;
+            let (groups, max) = (task.key_groups, task.max_parallelism);
+            KeyedOperator::new(cx.id.clone(), groups, max, selector.fresh(), function.fresh(), cx.sides)
+                .emit_per_call_max(task.limits.emit_per_call_max)
+        })
+    }
+
+    fn check_state_names(&self, id: &str, names: &[std::sync::Arc<str>], at: &'static Location<'static>) {
+        for (index, name) in names.iter().enumerate() {
+            if names[..index].contains(name) {
+                let (operator, state) = (id.into(), name.to_string());
+                self.stream.graph.borrow_mut().errors.push(GraphError::DuplicateState { operator, state, at });
+            }
+        }
+    }
+}
+
+impl<T, S> fmt::Debug for KeyedStream<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyedStream").field(&self.stream).finish()
+    }
+}
