@@ -1,0 +1,69 @@
+//! What the benchmarks share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millstream::prelude::*;
+use millstream::sink::{Batch, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
+
+/// The mixing function of splitmix64 (Steele, Lea and Flood 2014).
+pub(crate) fn splitmix64(i: u64) -> u64 {
+    let mut z = i.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Adds up what `weigh` makes of the records: shows that a job computed the same as a loop.
+pub(crate) struct SumSink<T> {
+    weigh: fn(&T) -> u64,
+    sum: Arc<AtomicU64>,
+}
+
+impl<T> SumSink<T> {
+    pub(crate) fn new(weigh: fn(&T) -> u64) -> Self {
+        Self { weigh, sum: Arc::default() }
+    }
+
+    pub(crate) fn sum(&self) -> Arc<AtomicU64> {
+        self.sum.clone()
+    }
+}
+
+struct SumWriter<T> {
+    weigh: fn(&T) -> u64,
+    sum: Arc<AtomicU64>,
+}
+
+impl<T: Send + 'static> Sink for SumSink<T> {
+    type Item = T;
+
+    fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = T>>, SinkError> {
+        Ok(Box::new(SumWriter { weigh: self.weigh, sum: self.sum.clone() }))
+    }
+}
+
+impl<T: Send + 'static> SinkWriter for SumWriter<T> {
+    type Item = T;
+
+    fn write(&mut self, batch: &mut Batch<T>) -> Result<(), SinkError> {
+        let sum = batch.records.iter().fold(0u64, |sum, record| sum.wrapping_add((self.weigh)(record)));
+        self.sum.fetch_add(sum, Ordering::Relaxed);
+        batch.clear();
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: millstream::CheckpointId) -> Result<Vec<millstream::sink::PendingCommit>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: millstream::CheckpointId) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Runs the job that `build` writes to its end.
+pub(crate) fn run(build: impl FnOnce() -> StreamEnvironment) -> JobOutcome {
+    let outcome = actix_rt::System::new().block_on(async { build().start().expect("a valid job").await });
+    outcome.expect("a job that ends")
+}

@@ -1,0 +1,99 @@
+//! The keyed exchange: two sources, exchanged by key, running count and sum per key, against a plain loop.
+//!
+//! `cargo bench --bench keyed`
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use hashbrown::HashMap;
+use millstream::prelude::*;
+
+mod common;
+use common::{SumSink, run, splitmix64};
+
+const N: u64 = 20_000_000;
+const KEYS: [u64; 2] = [100_000, 10_000_000];
+
+fn main() {
+    for keys in KEYS {
+        for parallelism in [1, 2] {
+            assert_eq!(keyed(keys, parallelism, false), plain(keys), "the job computes what the loop computes");
+        }
+    }
+    divan::main();
+}
+
+fn key(i: u64, keys: u64) -> u64 {
+    splitmix64(i) % keys
+}
+
+/// The same for all records of a key, so that running sums do not depend on the order between the two sources.
+fn value(key: u64) -> u64 {
+    key ^ 0x55
+}
+
+fn weigh(&(count, sum): &(u64, u64)) -> u64 {
+    count.wrapping_add(sum.wrapping_mul(31))
+}
+
+fn plain(keys: u64) -> u64 {
+    let mut table: HashMap<u64, (u64, u64)> = HashMap::new();
+    let mut checksum = 0u64;
+    for i in 0..divan::black_box(N) {
+        let key = key(i, keys);
+        let entry = table.entry(key).or_default();
+        *entry = (entry.0 + 1, entry.1.wrapping_add(value(key)));
+        checksum = checksum.wrapping_add(weigh(entry));
+    }
+    checksum
+}
+
+fn keyed(keys: u64, parallelism: u32, checkpoints: bool) -> u64 {
+    let sink = SumSink::new(weigh);
+    let sum = sink.sum();
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    run(|| {
+        let mut env = StreamEnvironment::new("keyed").parallelism(parallelism);
+        env = if checkpoints {
+            env.checkpointing(Checkpointing::every(Duration::from_secs(1)))
+                .snapshot_store(RedbStore::open(scratch.path().join("keyed.redb")).expect("a fresh store"))
+        } else {
+            env.checkpointing(Checkpointing::disabled())
+        };
+        let low = env.source("low", SequenceSource::new(0..N / 2)).parallelism(1);
+        let high = env.source("high", SequenceSource::new(N / 2..N)).parallelism(1);
+        low.union(high)
+            .key_by(move |i| key(*i, keys))
+            .fold_map(
+                "totals",
+                (0u64, 0u64),
+                move |total, i| *total = (total.0 + 1, total.1.wrapping_add(value(key(i, keys)))),
+                |_, total| *total,
+            )
+            .sink("sum", sink);
+        env
+    });
+    sum.load(Ordering::Relaxed)
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1, args = KEYS)]
+fn plain_loop(bencher: Bencher<'_, '_>, keys: u64) {
+    bencher.counter(ItemsCount::new(N)).bench(|| plain(keys));
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1, args = KEYS)]
+fn parallelism_1(bencher: Bencher<'_, '_>, keys: u64) {
+    bencher.counter(ItemsCount::new(N)).bench(|| keyed(keys, 1, false));
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1, args = KEYS)]
+fn parallelism_2(bencher: Bencher<'_, '_>, keys: u64) {
+    bencher.counter(ItemsCount::new(N)).bench(|| keyed(keys, 2, false));
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1, args = KEYS)]
+fn parallelism_2_checkpoint_each_second(bencher: Bencher<'_, '_>, keys: u64) {
+    bencher.counter(ItemsCount::new(N)).bench(|| keyed(keys, 2, true));
+}
