@@ -294,7 +294,7 @@ impl CheckpointCoordinator {
         let written = manifest.chunks.iter().filter(|chunk| chunk.address.checkpoint == checkpoint);
         self.each_subtask(|subtask| subtask.complete.do_send(CheckpointComplete { checkpoint }));
         for region in &self.seed.regions {
-            region.completed.do_send(CheckpointCompleted { checkpoint, triggered_at });
+            region.completed.do_send(CheckpointCompleted { checkpoint });
         }
         self.seed.job.emit(JobEventKind::CheckpointCompleted {
             checkpoint,

@@ -48,7 +48,16 @@ pub enum JobEventKind {
     /// A region will be restarted.
     RegionRestarting { region: RegionId, delay: Duration, failure: u32, of: u32, since: Option<CheckpointId> },
     /// A region's state is loaded.
-    Restored { region: RegionId, attempt: Attempt, checkpoint: CheckpointId, age: Duration, bytes: u64, took: Duration },
+    Restored {
+        region: RegionId,
+        attempt: Attempt,
+        checkpoint: CheckpointId,
+        age: Duration,
+        bytes: u64,
+        took: Duration,
+        /// Records that the sources read again, of those read by this process.
+        rewinds: u64,
+    },
     /// All subtasks of a region run; `downtime` since the failure, if there was one.
     RegionRunning { region: RegionId, attempt: Attempt, downtime: Option<Duration> },
     /// A subtask has held its arbiter without a sign of life.
@@ -128,9 +137,9 @@ impl fmt::Display for JobEventKind {
                     None => f.write_str("the start)"),
                 }
             }
-            Self::Restored { region, attempt, checkpoint, age, bytes, took } => write!(
+            Self::Restored { region, attempt, checkpoint, age, bytes, took, rewinds } => write!(
                 f,
-                "region={region} attempt={attempt} restored checkpoint {checkpoint} ({} old, {}) in {}",
+                "region={region} attempt={attempt} restored checkpoint {checkpoint} ({} old, {}) in {}; sources rewind {rewinds} records",
                 Shown(*age),
                 Bytes(*bytes),
                 Shown(*took)

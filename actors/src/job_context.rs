@@ -11,8 +11,8 @@ use crate::contract::{Clock, Fence, Manifest, Probe, SnapshotStore, Step};
 use crate::event::{EventLog, JobEventKind};
 use crate::outcome::FailureRecord;
 use crate::protocol::{
-    ActorName, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, Limits, RegionId, RestartPolicy,
-    SubtaskId, TaskId,
+    ActorName, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, Limits, ReadProgress, RegionId,
+    RestartPolicy, SubtaskId, TaskId,
 };
 use crate::protocol::{SourceState, TaskKind};
 use crate::task::{JobSpec, StopSubtask, SubtaskAddress, TaskSpec};
@@ -62,6 +62,7 @@ pub(crate) struct RegionMemory {
     pub(crate) attempt: Attempt,
     pub(crate) children: BTreeMap<(Attempt, SubtaskId), Child>,
     pub(crate) policy: RestartPolicy,
+    pub(crate) progress: ReadProgress,
     pub(crate) failures: VecDeque<FailureRecord>,
     pub(crate) failed_at: Option<Duration>,
     pub(crate) stopping_for_good: bool,

@@ -18,7 +18,7 @@ use crate::job_handle::{HandlePorts, JobHandle};
 use crate::job_supervisor::{ControlActorLost, JobSupervisor, Publisher, Subordinates};
 use crate::outcome::{FailureRecord, JobError};
 use crate::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, Checkpointing, Limits, PanicReport, RegionId, RestartPolicy,
+    ActorName, Attempt, Cause, CheckpointId, Checkpointing, Limits, PanicReport, ReadProgress, RegionId, RestartPolicy,
     RestartStrategy,
 };
 use crate::region_supervisor::{RegionSeed, RegionSupervisor, TaskPorts};
@@ -96,6 +96,7 @@ fn job_context(spec: JobSpec, config: JobConfig, pool: Arc<ArbiterPool>, events:
             attempt: Attempt(0),
             children: BTreeMap::new(),
             policy: RestartPolicy::new(restart.clone(), seed.wrapping_add(u64::from(region))),
+            progress: ReadProgress::default(),
             failures: VecDeque::new(),
             failed_at: None,
             stopping_for_good: false,

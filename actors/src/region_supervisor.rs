@@ -76,12 +76,25 @@ pub(crate) struct RestoreChosen {
     pub(crate) decision: RestoreDecision,
 }
 
-/// A checkpoint is complete whose barriers left at `triggered_at`.
+/// A source emitted a barrier. Sent before it acknowledges the checkpoint.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct BarrierPassed {
+    /// Who, in time.
+    pub execution: Execution,
+    /// Who.
+    pub subtask: SubtaskId,
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// Records it had read before, in this attempt.
+    pub records_in: u64,
+}
+
+/// A checkpoint is complete.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct CheckpointCompleted {
     pub(crate) checkpoint: CheckpointId,
-    pub(crate) triggered_at: Duration,
 }
 
 /// Tell the sources how the job is asked to end.
@@ -127,9 +140,8 @@ pub(crate) struct RegionSupervisor {
     subtasks: Arc<[SubtaskAddress]>,
     ready: BTreeSet<SubtaskId>,
     figures: RestoreFigures,
-    /// Where the time that a failure would cost starts: at the first record, or at the newest trigger since.
-    progress_at: Duration,
-    running_since: Duration,
+    /// Records that this attempt reads again.
+    rewinds: u64,
     newest: Option<CheckpointId>,
     delay: Duration,
     damaged: Option<(CheckpointId, Arc<SnapshotError>)>,
@@ -162,8 +174,7 @@ impl RegionSupervisor {
             subtasks: Arc::new([]),
             ready: BTreeSet::new(),
             figures: RestoreFigures::default(),
-            progress_at: Duration::ZERO,
-            running_since: Duration::ZERO,
+            rewinds: 0,
             newest,
             delay: Duration::ZERO,
             damaged: None,
@@ -211,15 +222,13 @@ impl RegionSupervisor {
         self.reached(Step::RegionReady);
         let job = self.seed.job.clone();
         let now = job.clock.now();
-        self.running_since = now;
-        self.progress_at = now;
         self.damaged = None;
         let (region, attempt) = (self.seed.region, self.execution.attempt);
         if let Some(manifest) = &self.restored {
             let age = Duration::from_millis(job.clock.unix_ms().saturating_sub(manifest.triggered_unix_ms));
             let RestoreFigures { bytes, took } = self.figures;
             let checkpoint = manifest.checkpoint;
-            job.emit(JobEventKind::Restored { region, attempt, checkpoint, age, bytes, took });
+            job.emit(JobEventKind::Restored { region, attempt, checkpoint, age, bytes, took, rewinds: self.rewinds });
         }
         let failed_at = lock(self.memory()).failed_at.take();
         let downtime = failed_at.map(|at| now.saturating_sub(at));
@@ -291,21 +300,19 @@ impl RegionSupervisor {
     /// The attempt is over: decides what follows it, and stops what is left.
     fn fail(&mut self, ctx: &mut Context<Self>) {
         let was_stopping = self.state.is_stopping();
-        let was_running = self.state == RegionState::Running;
         if !self.go(RegionEvent::Failed) || was_stopping {
             return;
         }
-        let now = self.seed.job.clock.now();
-        let lost = if was_running { now.saturating_sub(self.progress_at) } else { Duration::ZERO };
-        self.ask_policy(now, lost);
+        self.ask_policy();
         self.stop_subtasks(ctx);
     }
 
-    fn ask_policy(&mut self, now: Duration, lost: Duration) {
+    fn ask_policy(&mut self) {
+        let now = self.seed.job.clock.now();
         let region = self.seed.region;
         let mut memory = lock(self.memory());
         memory.failed_at.get_or_insert(now);
-        let decision = memory.policy.failed(now, lost);
+        let decision = memory.policy.failed(now);
         let history = memory.failures.iter().cloned().collect();
         drop(memory);
         match decision {
@@ -378,8 +385,7 @@ impl RegionSupervisor {
             child.fence.raise();
         }
         if self.state == RegionState::StoppingToRestart {
-            let now = self.seed.job.clock.now();
-            self.ask_policy(now, Duration::ZERO);
+            self.ask_policy();
         }
         self.stop_subtasks(ctx);
     }

@@ -21,7 +21,7 @@ use crate::edge::ReturnCredit;
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::pacing::{Paced, Pacing, when_drained, yield_then_run};
 use crate::protocol::{Barrier, CheckpointId, OperatorId, SourceState, TaskError, Timestamp};
-use crate::region_supervisor::SubtaskReady;
+use crate::region_supervisor::{BarrierPassed, SubtaskReady};
 use crate::source_reading::{self, Positions, ReaderEvent, ReaderReports, Reading};
 use crate::task::{
     BeginReading, CheckpointAborted, CheckpointComplete, FinishInput, InputWiring, OutputWiring, RequestBarrier,
@@ -321,6 +321,9 @@ impl<S: Source> SourceTask<S> {
             reader.report_positions(&mut moved);
             self.positions.update(moved);
         }
+        let (execution, subtask, records_in) = (self.cx.execution, self.cx.subtask, self.records_in);
+        let checkpoint = barrier.checkpoint;
+        self.cx.reports.passed.do_send(BarrierPassed { execution, subtask, checkpoint, records_in });
         snapshot(&self.cx, barrier, Some(state), Duration::ZERO, |writer| {
             write_list(writer, &self.operators[0], POSITIONS, &self.positions.to_list())?;
             self.pipeline.snapshot(writer)

@@ -11,6 +11,7 @@ mod inlet;
 mod key_groups;
 mod limits;
 mod pending_checkpoint;
+mod read_progress;
 mod region_lifecycle;
 mod restart_policy;
 mod roles;
@@ -28,6 +29,7 @@ pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, RegionI
 pub use inlet::{Inlet, Input};
 pub use key_groups::{KeyGroupRange, subtask_of_group};
 pub use limits::{CheckpointMode, Checkpointing, Limits};
+pub(crate) use read_progress::ReadProgress;
 pub(crate) use region_lifecycle::{RegionEvent, RegionState};
 pub use restart_policy::RestartStrategy;
 pub(crate) use restart_policy::{RestartDecision, RestartPolicy};

@@ -1,8 +1,7 @@
 //! When a failed region is started again, and when no more.
 //!
 //! The measure of a restart's success is progress, not time: delay and count start over once a checkpoint completes
-//! beyond the failure. What "beyond" means is known without counting records: a checkpoint whose barriers left later
-//! in the new attempt than the failure came in the old one, each measured from where it had restored.
+//! beyond the failure: one that covers every record which any failed attempt had read (`ReadProgress`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -102,19 +101,16 @@ pub(crate) struct RestartPolicy {
     random: u64,
     failures: u32,
     recent: VecDeque<Duration>,
-    lost: Duration,
 }
 
 impl RestartPolicy {
     pub(crate) fn new(strategy: RestartStrategy, seed: u64) -> Self {
-        Self { strategy, random: seed, failures: 0, recent: VecDeque::new(), lost: Duration::ZERO }
+        Self { strategy, random: seed, failures: 0, recent: VecDeque::new() }
     }
 
-    /// A failure at `now`, which cost `lost`: the time that the attempt had run since the position to which it falls
-    /// back.
-    pub(crate) fn failed(&mut self, now: Duration, lost: Duration) -> RestartDecision {
+    /// A failure at `now`.
+    pub(crate) fn failed(&mut self, now: Duration) -> RestartDecision {
         self.failures = self.failures.saturating_add(1);
-        self.lost = self.lost.max(lost);
         let failures = self.failures;
         let bounded = |attempts: u32, delay: Duration| {
             if failures > attempts {
@@ -149,15 +145,9 @@ impl RestartPolicy {
         }
     }
 
-    /// A checkpoint completed whose barriers left when the attempt had `run` for that long. Whether the counting
-    /// starts over.
-    pub(crate) fn checkpoint_completed(&mut self, run: Duration) -> bool {
-        let beyond = self.failures > 0 && run >= self.lost;
-        if beyond {
-            self.failures = 0;
-            self.lost = Duration::ZERO;
-        }
-        beyond
+    /// A checkpoint completed beyond all failures: the counting starts over.
+    pub(crate) fn overcome(&mut self) {
+        self.failures = 0;
     }
 
     /// splitmix64, mapped to [0, 1).
@@ -176,7 +166,7 @@ mod tests {
 
     fn delays(policy: &mut RestartPolicy, count: u32) -> Vec<Duration> {
         (0..count)
-            .map(|_| match policy.failed(Duration::ZERO, Duration::ZERO) {
+            .map(|_| match policy.failed(Duration::ZERO) {
                 RestartDecision::Restart { delay, .. } => delay,
                 RestartDecision::GiveUp { failures } => panic!("gave up at {failures}"),
             })
@@ -196,11 +186,7 @@ mod tests {
         let millis: Vec<_> = delays.iter().map(Duration::as_millis).collect();
         assert_eq!(millis[..9], [0, 10, 20, 40, 80, 160, 320, 640, 1000]);
         assert!(millis[9..].iter().all(|delay| *delay == 1000));
-        assert_eq!(
-            policy.failed(Duration::ZERO, Duration::ZERO),
-            RestartDecision::GiveUp { failures: 17 },
-            "the seventeenth"
-        );
+        assert_eq!(policy.failed(Duration::ZERO), RestartDecision::GiveUp { failures: 17 }, "the seventeenth");
     }
 
     #[test]
@@ -213,15 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn count_starts_over_only_beyond_the_failure() {
+    fn count_starts_over_once_failures_are_overcome() {
         let mut policy = RestartPolicy::new(RestartStrategy::exponential_delay(), 1);
-        policy.failed(Duration::ZERO, Duration::from_secs(3));
-        assert!(!policy.checkpoint_completed(Duration::from_secs(2)), "before the point of failure");
-        let second = policy.failed(Duration::ZERO, Duration::from_secs(1));
-        assert!(matches!(second, RestartDecision::Restart { failure: 2, .. }));
-        assert!(!policy.checkpoint_completed(Duration::from_secs(2)), "the farthest failure counts");
-        assert!(policy.checkpoint_completed(Duration::from_secs(3)));
-        let first = policy.failed(Duration::ZERO, Duration::ZERO);
+        policy.failed(Duration::ZERO);
+        assert!(matches!(policy.failed(Duration::ZERO), RestartDecision::Restart { failure: 2, .. }));
+        policy.overcome();
+        let first = policy.failed(Duration::ZERO);
         assert!(matches!(first, RestartDecision::Restart { failure: 1, delay: Duration::ZERO, .. }));
     }
 
@@ -230,18 +213,18 @@ mod tests {
         let second = Duration::from_secs(1);
         let mut policy = RestartPolicy::new(RestartStrategy::failure_rate(2, 10 * second, second), 1);
         for at in [0, 6, 12, 18, 24] {
-            assert!(matches!(policy.failed(at * second, second), RestartDecision::Restart { .. }), "at {at}");
+            assert!(matches!(policy.failed(at * second), RestartDecision::Restart { .. }), "at {at}");
         }
-        policy.failed(25 * second, second);
-        assert!(matches!(policy.failed(26 * second, second), RestartDecision::GiveUp { .. }));
+        policy.failed(25 * second);
+        assert!(matches!(policy.failed(26 * second), RestartDecision::GiveUp { .. }));
     }
 
     #[test]
     fn none_gives_up_at_once_and_fixed_after_its_attempts() {
         let mut none = RestartPolicy::new(RestartStrategy::None, 1);
-        assert_eq!(none.failed(Duration::ZERO, Duration::ZERO), RestartDecision::GiveUp { failures: 1 });
+        assert_eq!(none.failed(Duration::ZERO), RestartDecision::GiveUp { failures: 1 });
         let mut fixed = RestartPolicy::new(RestartStrategy::fixed_delay(2, Duration::from_secs(1)), 1);
         assert_eq!(delays(&mut fixed, 2), [Duration::from_secs(1); 2]);
-        assert_eq!(fixed.failed(Duration::ZERO, Duration::ZERO), RestartDecision::GiveUp { failures: 3 });
+        assert_eq!(fixed.failed(Duration::ZERO), RestartDecision::GiveUp { failures: 3 });
     }
 }

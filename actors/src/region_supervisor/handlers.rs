@@ -1,6 +1,7 @@
 //! The region supervisor's handlers.
 
 use super::*;
+use crate::protocol::TaskKind;
 
 impl Handler<SubtaskReady> for RegionSupervisor {
     type Result = ();
@@ -26,9 +27,15 @@ impl Handler<ChildExit> for RegionSupervisor {
     fn handle(&mut self, exit: ChildExit, ctx: &mut Self::Context) {
         let ChildExit { execution, subtask, name, cause, records_in } = exit;
         let attempt = execution.attempt;
-        if lock(self.memory()).children.remove(&(attempt, subtask)).is_none() {
+        let mut memory = lock(self.memory());
+        if memory.children.remove(&(attempt, subtask)).is_none() {
             return;
         }
+        let is_source = self.seed.job.task(subtask.task).kind == TaskKind::Source;
+        if is_source && attempt == self.execution.attempt {
+            memory.progress.ended(subtask, records_in);
+        }
+        drop(memory);
         let expected = match &cause {
             Cause::Stopped | Cause::Abandoned => self.state.is_stopping(),
             Cause::Failed(TaskError::Sink(error)) if matches!(**error, SinkError::Fenced) => self.state.is_stopping(),
@@ -74,11 +81,21 @@ impl Handler<CheckpointCompleted> for RegionSupervisor {
         if self.state != RegionState::Running {
             return;
         }
-        self.progress_at = completed.triggered_at.max(self.progress_at);
-        let run = completed.triggered_at.saturating_sub(self.running_since);
         let mut memory = lock(self.memory());
-        if completed.triggered_at >= self.running_since && memory.policy.checkpoint_completed(run) {
+        if memory.progress.covers_failures(completed.checkpoint) {
+            memory.policy.overcome();
             memory.failures.clear();
+        }
+    }
+}
+
+impl Handler<BarrierPassed> for RegionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, passed: BarrierPassed, _: &mut Self::Context) {
+        let BarrierPassed { execution, subtask, checkpoint, records_in } = passed;
+        if execution == self.execution {
+            lock(self.memory()).progress.barrier(checkpoint, subtask, records_in);
         }
     }
 }

@@ -26,6 +26,9 @@ impl RegionSupervisor {
         self.fence = Fence::default();
         self.ready.clear();
         let restore = manifest.clone().map(|manifest| RestorePlan { manifest, store: job.store.clone() });
+        let checkpoint = manifest.as_ref().map(|manifest| manifest.checkpoint);
+        let rewinds = lock(self.memory()).progress.restored(checkpoint);
+        self.rewinds = rewinds;
         self.restored = manifest;
         let most = job.tasks_of(self.seed.region).map(|task| task.parallelism).max().unwrap_or(0);
         let berths: Vec<_> = (0..most).map(|index| job.pool.berth(index)).collect();
@@ -65,6 +68,7 @@ impl RegionSupervisor {
             committed: ports.committed.clone(),
             chunks: ports.chunks.clone(),
             ready: ctx.address().recipient(),
+            passed: ctx.address().recipient(),
             exit: ctx.address().recipient(),
         }
     }

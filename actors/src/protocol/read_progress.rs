@@ -1,0 +1,106 @@
+//! How far the sources of a region have read, over restarts: what a failure costs, and when it is overcome.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{CheckpointId, SubtaskId};
+
+/// Checkpoints whose counts are kept. A job that falls back further is taken to have read nothing there, so that the
+/// failure counts as overcome later than it is.
+const CHECKPOINTS_KEPT: usize = 64;
+
+type Counts = BTreeMap<SubtaskId, u64>;
+
+/// Records read by each source subtask, counted from where the process started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReadProgress {
+    /// At the checkpoint from which the running attempt started.
+    origin: Counts,
+    /// At barriers, by checkpoint.
+    at_barrier: VecDeque<(CheckpointId, Counts)>,
+    /// The farthest that any failed attempt had read.
+    failed_at: Counts,
+}
+
+impl ReadProgress {
+    /// A new attempt starts from this checkpoint. Gives the number of records that will be read again.
+    pub(crate) fn restored(&mut self, checkpoint: Option<CheckpointId>) -> u64 {
+        let known = self.at_barrier.iter().find(|(id, _)| Some(*id) == checkpoint);
+        self.origin = known.map(|(_, counts)| counts.clone()).unwrap_or_default();
+        let rewound = self.failed_at.iter().map(|(subtask, read)| read.saturating_sub(self.at_origin(*subtask)));
+        rewound.sum()
+    }
+
+    /// A source emitted the barrier after it had read this many records in the running attempt.
+    pub(crate) fn barrier(&mut self, checkpoint: CheckpointId, subtask: SubtaskId, records_in: u64) {
+        let read = self.at_origin(subtask) + records_in;
+        match self.at_barrier.iter_mut().find(|(id, _)| *id == checkpoint) {
+            Some((_, counts)) => {
+                counts.insert(subtask, read);
+            }
+            None => {
+                if self.at_barrier.len() == CHECKPOINTS_KEPT {
+                    self.at_barrier.pop_front();
+                }
+                self.at_barrier.push_back((checkpoint, Counts::from([(subtask, read)])));
+            }
+        }
+    }
+
+    /// A source ended with its attempt, after it had read this many records in it.
+    pub(crate) fn ended(&mut self, subtask: SubtaskId, records_in: u64) {
+        let read = self.at_origin(subtask) + records_in;
+        let farthest = self.failed_at.entry(subtask).or_default();
+        *farthest = read.max(*farthest);
+    }
+
+    /// Whether this completed checkpoint covers all that any failed attempt had read.
+    pub(crate) fn covers_failures(&self, checkpoint: CheckpointId) -> bool {
+        let counts = self.at_barrier.iter().find(|(id, _)| *id == checkpoint).map(|(_, counts)| counts);
+        self.failed_at.iter().all(|(subtask, failed)| {
+            let read = counts.and_then(|counts| counts.get(subtask)).copied().unwrap_or_default();
+            read >= *failed
+        })
+    }
+
+    fn at_origin(&self, subtask: SubtaskId) -> u64 {
+        self.origin.get(&subtask).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::TaskId;
+
+    const SOURCE: SubtaskId = SubtaskId { task: TaskId(0), index: 0 };
+    const OTHER: SubtaskId = SubtaskId { task: TaskId(0), index: 1 };
+
+    #[test]
+    fn failure_is_overcome_by_a_checkpoint_that_covers_what_was_read() {
+        let mut progress = ReadProgress::default();
+        progress.barrier(CheckpointId(1), SOURCE, 100);
+        progress.barrier(CheckpointId(1), OTHER, 50);
+        assert!(progress.covers_failures(CheckpointId(1)), "nothing failed");
+        progress.ended(SOURCE, 180);
+        progress.ended(OTHER, 50);
+        assert_eq!(progress.restored(Some(CheckpointId(1))), 80, "of the first source only");
+        progress.barrier(CheckpointId(2), SOURCE, 79);
+        progress.barrier(CheckpointId(2), OTHER, 10);
+        assert!(!progress.covers_failures(CheckpointId(2)), "one record short");
+        progress.barrier(CheckpointId(3), SOURCE, 80);
+        progress.barrier(CheckpointId(3), OTHER, 0);
+        assert!(progress.covers_failures(CheckpointId(3)));
+    }
+
+    #[test]
+    fn counts_go_on_over_several_restarts() {
+        let mut progress = ReadProgress::default();
+        progress.barrier(CheckpointId(1), SOURCE, 100);
+        progress.restored(Some(CheckpointId(1)));
+        progress.barrier(CheckpointId(2), SOURCE, 100);
+        progress.ended(SOURCE, 150);
+        assert_eq!(progress.restored(Some(CheckpointId(2))), 50);
+        progress.ended(SOURCE, 10);
+        assert_eq!(progress.restored(None), 250, "from the beginning");
+    }
+}
