@@ -338,7 +338,7 @@ impl<T> Pipeline<T> {
         self.on_outlets(|outlet| outlet.flush());
     }
 
-    /// No records for now.
+    /// No records at present.
     pub fn idle(&mut self) {
         self.on_outlets(|outlet| outlet.idle());
     }

@@ -244,7 +244,7 @@ pub trait AnyOutlet {
     /// Event time has come to `at`; behind all records so far, on every channel.
     fn watermark(&mut self, at: Timestamp);
 
-    /// No records for now.
+    /// No records at present.
     fn idle(&mut self);
 
     /// Closes a checkpoint on every channel in one step, behind all records so far.

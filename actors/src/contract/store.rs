@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::{CheckpointId, Fault, Incarnation, OperatorId};
 
-/// Largest chunk in bytes. redb rounds a value up to a power of two, so a value of exactly 2^18 bytes would take 2^19.
+/// Largest chunk in bytes. A store that rounds values up to a power of two, headers included, would take 2^19 for 2^18.
 pub const CHUNK_BYTES_MAX: usize = (1 << 18) - 64;
 
 /// Which part of an operator's state a chunk holds.

@@ -23,7 +23,7 @@ pub enum Element<B> {
         /// Whether it cost a credit, which the receiver gives back.
         paid: bool,
     },
-    /// No records for now: the channel does not hold event time back.
+    /// No records at present: the channel does not hold event time back.
     Idle,
     /// A checkpoint's boundary. Never costs a credit.
     Barrier(Barrier),

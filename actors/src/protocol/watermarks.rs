@@ -60,7 +60,7 @@ impl WatermarkMerge {
         }
     }
 
-    /// The input has nothing for now.
+    /// The input has nothing at present.
     pub fn idle(&mut self, input: usize) -> EventTime {
         self.inputs[input].idle = true;
         self.inputs[input].counts = false;

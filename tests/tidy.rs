@@ -1,0 +1,207 @@
+//! Style, checked by a test: what a reader relies on without looking.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest source file, in lines.
+const LINES_MAX: usize = 600;
+
+/// A file of the workspace.
+struct File {
+    /// From the workspace's root, with `/`.
+    path: String,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Files with this extension under these folders (or these files), sorted. A folder that does not exist holds none.
+fn files(places: &[&str], extension: &str) -> Vec<File> {
+    let mut left: Vec<PathBuf> = places.iter().map(|place| root().join(place)).collect();
+    let mut found = Vec::new();
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let entries = entries.map(|entry| entry.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+            left.extend(entries.map(|entry| entry.path()).filter(|path| !path.ends_with("target")));
+        } else if path.is_file() && path.extension().is_some_and(|found| found == extension) {
+            let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let path = path.strip_prefix(root()).expect("all places are under the root");
+            found.push(File { path: path.to_string_lossy().replace('\\', "/"), text });
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// Every source file but this one, which names what it forbids.
+fn sources() -> Vec<File> {
+    let mut files = files(&["src", "actors", "tests", "examples", "benches"], "rs");
+    files.retain(|file| file.path != "tests/tidy.rs");
+    assert!(files.len() > 20, "only {} source files found", files.len());
+    files
+}
+
+/// The lines of these files that contain one of the words, as `path:line: word`.
+fn lines_with<'a>(files: impl IntoIterator<Item = &'a File>, words: &[&str]) -> String {
+    let mut found = String::new();
+    for file in files {
+        for (number, line) in (1..).zip(file.text.lines()) {
+            for word in words.iter().filter(|word| has_word(line, word)) {
+                writeln!(found, "{}:{number}: {word}", file.path).expect("a string takes all");
+            }
+        }
+    }
+    found
+}
+
+/// Whether the text contains the word, not as a part of a longer one.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |part: Option<char>| part.is_some_and(|part| part.is_alphanumeric() || part == '_');
+    text.match_indices(word).any(|(at, _)| {
+        let (before, after) = (text[..at].chars().next_back(), text[at + word.len()..].chars().next());
+        !(is_part(before) && is_part(word.chars().next()) || is_part(after) && is_part(word.chars().next_back()))
+    })
+}
+
+#[test]
+fn words_are_found_whole() {
+    assert!(has_word("use redb::Database;", "redb"));
+    assert!(!has_word("the scattered boxes", "redb") && !has_word("a redbrick", "redb"));
+    assert!(has_word("std::thread::sleep(x)", "thread::sleep"));
+    assert!(has_word("todo!()", "todo!"));
+}
+
+#[test]
+fn engine_knows_nothing_of_stores_and_formats() {
+    let mut engine = files(&["actors"], "rs");
+    engine.extend(files(&["actors"], "toml"));
+    let found = lines_with(&engine, &["redb", "csv", "serde_json", "glob"]);
+    assert!(found.is_empty(), "the arrow points from `src` to `actors`:\n{found}");
+}
+
+#[test]
+fn protocol_knows_no_actor_thread_or_clock() {
+    let protocol = files(&["actors/src/protocol"], "rs");
+    assert!(protocol.len() > 5, "only {} files of the protocol found", protocol.len());
+    let found = lines_with(&protocol, &["actix", "actix_rt", "tokio", "std::thread", "Instant", "SystemTime"]);
+    assert!(found.is_empty(), "the protocol is pure:\n{found}");
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<_> = sources().into_iter().filter(|file| file.text.lines().count() > LINES_MAX).collect();
+    let names: Vec<_> = long.iter().map(|file| &file.path).collect();
+    assert!(names.is_empty(), "more than {LINES_MAX} lines, split: {names:?}");
+}
+
+#[test]
+fn nothing_is_unfinished() {
+    let found = lines_with(&sources(), &["todo!", "unimplemented!", "dbg!", "for now", "For now", "FIXME", "XXX"]);
+    assert!(found.is_empty(), "unfinished:\n{found}");
+}
+
+#[test]
+fn nothing_waits_by_sleeping() {
+    let mut found = lines_with(&sources(), &["thread::sleep", "time::sleep"]);
+    // The clocks' own tests sleep by the clock under test.
+    let others: Vec<File> = sources().into_iter().filter(|file| !file.path.starts_with("src/time/")).collect();
+    found += &lines_with(&others, &["sleep(Duration", "sleep(std::time::Duration"]);
+    assert!(found.is_empty(), "use the injected clock, or wait for a message:\n{found}");
+}
+
+#[test]
+fn exceptions_give_their_reason() {
+    let mut found = String::new();
+    for file in sources() {
+        for attribute in ["[allow(", "[expect(", "[ignore"] {
+            for (at, _) in file.text.match_indices(attribute).filter(|&(at, _)| is_attribute(&file.text, at)) {
+                let end = end_of_attribute(&file.text[at..]);
+                let attribute = &file.text[at..at + end];
+                if !attribute.contains("reason = \"") && !attribute.starts_with("[ignore = \"") {
+                    let line = file.text[..at].lines().count();
+                    writeln!(found, "{}:{line}: {attribute}", file.path).expect("a string takes all");
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "say why:\n{found}");
+}
+
+/// Whether the bracket at `at` follows `#` or `#!`.
+fn is_attribute(text: &str, at: usize) -> bool {
+    text[..at].ends_with('#') || text[..at].ends_with("#!")
+}
+
+/// Up to the bracket that closes the first one; brackets in strings do not count.
+fn end_of_attribute(text: &str) -> usize {
+    let (mut depth, mut in_string) = (0_usize, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            '"' => in_string = !in_string,
+            '[' if !in_string => depth += 1,
+            ']' if !in_string => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[test]
+fn attributes_are_read_to_their_end() {
+    assert_eq!(end_of_attribute("[ignore = \"see [1]\"] fn"), 20);
+    assert!(is_attribute("#[allow(x)]", 1) && !is_attribute("a[allow(x)]", 1));
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    let documents = files(&["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs"], "md");
+    let mut dead = String::new();
+    for document in &documents {
+        let folder = root().join(&document.path).parent().expect("a file is in a folder").to_path_buf();
+        for target in links(&document.text) {
+            let path = target.split('#').next().unwrap_or_default();
+            let is_elsewhere = target.contains("://") || target.starts_with("mailto:") || path.is_empty();
+            if !is_elsewhere && !folder.join(path).exists() {
+                writeln!(dead, "{}: {target}", document.path).expect("a string takes all");
+            }
+        }
+    }
+    assert!(dead.is_empty(), "dead links:\n{dead}");
+}
+
+/// The targets of `[text](target)` outside fenced code, and of `[label]: target`.
+fn links(text: &str) -> Vec<&str> {
+    let mut targets = Vec::new();
+    let mut in_code = false;
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        }
+        if in_code {
+            continue;
+        }
+        targets.extend(line.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next()));
+        if let Some((label, target)) = line.split_once("]: ")
+            && label.starts_with('[')
+            && !label.starts_with("[^")
+        {
+            targets.extend(target.split_whitespace().next());
+        }
+    }
+    targets
+}
+
+#[test]
+fn links_are_found() {
+    let text = "See [a](docs/a.md#x) and [b](b.md \"title\").\n```\n[no](no.md)\n```\n[c]: c.md\n[^1]: a note";
+    assert_eq!(links(text), ["docs/a.md#x", "b.md", "c.md"]);
+}
