@@ -1,0 +1,424 @@
+//! One task, built from the engine's own state machines: what `source_task.rs`, `operator_task.rs` and `edge.rs` do
+//! with them, without the actors.
+
+use millstream_actors::protocol::{
+    Barrier, CheckpointId, CheckpointMode, Element, Inlet, Input, ReceiveWindow, SendWindow, Timestamp,
+};
+
+use crate::graph::{Emit, Graph, Tally, TaskSpec};
+
+/// Rules of the engine, each of which can be broken to see that the checker notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// None.
+    Nothing,
+    /// Barriers cost credit, do not stop a task from taking input, and outputs are served one by one.
+    BarriersCostCredit,
+    /// Channels that delivered a barrier are not blocked.
+    Unblocking,
+    /// A barrier does not wait for the channel's unsent batch.
+    BarrierOrder,
+    /// Credit is returned when a batch arrives, also on a blocked channel.
+    CreditOnArrival,
+    /// Aborts free no channel.
+    Abort,
+    /// A source whose input has ended answers no barrier.
+    AnswerAfterEnd,
+    /// A task snapshots before it has finished the step that was suspended.
+    SuspendedStep,
+}
+
+/// What a task sends, by the number of the peer's end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Message {
+    /// `Deliver`.
+    Deliver { input: usize, element: Element<Batch> },
+    /// `ReturnCredit`.
+    Credit { line: usize, credits: u32 },
+    /// `RequestBarrier`.
+    Request(Barrier),
+    /// `CheckpointAborted`.
+    Aborted(CheckpointId),
+}
+
+/// Records under way, with their place in the channel's order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Batch {
+    sequence: u32,
+    records: Vec<u8>,
+    /// Only where barriers cost credit.
+    barrier: Option<Barrier>,
+}
+
+/// What came of a step, besides the new state.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// Messages in the order of sending: the channel, whether to its receiver, and the message.
+    pub(crate) sent: Vec<(usize, bool, Message)>,
+    /// Snapshots taken: what each input had delivered, or a source's position.
+    pub(crate) snapshots: Vec<(CheckpointId, Vec<Tally>, usize)>,
+    /// The first rule that was found broken.
+    pub(crate) violation: Option<String>,
+}
+
+impl Effects {
+    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds && self.violation.is_none() {
+            self.violation = Some(what());
+        }
+    }
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stepped {
+    On,
+    Waiting,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Line {
+    window: SendWindow<Batch>,
+    open: Vec<u8>,
+    pushed: u32,
+    sent: u32,
+    /// Credits that the receiver has still to give back.
+    owed: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct OpenStep {
+    /// `None` in a source.
+    input: Option<usize>,
+    batch: Batch,
+    pieces_left: u8,
+}
+
+/// A source or operator task.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Task {
+    inlet: Inlet<Batch>,
+    ends: Vec<ReceiveWindow>,
+    seen: Vec<Tally>,
+    worked_off: Vec<u32>,
+    /// Of each input, the batches and paid watermarks taken, less the credits given back for them.
+    unreturned: Vec<u32>,
+    lines: Vec<Line>,
+    step: Option<OpenStep>,
+    watermark: Timestamp,
+    /// Of a source: how far its script is.
+    position: usize,
+    ended: bool,
+    requested: Option<Barrier>,
+    last_barrier: CheckpointId,
+}
+
+/// What a task is and the rules it follows.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) spec: &'a TaskSpec,
+    pub(crate) broken: Broken,
+    /// Whether the receivers shrink and grow their windows by turns.
+    pub(crate) uneven_rate: bool,
+}
+
+impl Task {
+    pub(crate) fn new(setting: Setting<'_>, mode: CheckpointMode) -> Self {
+        let Setting { graph, spec, broken, .. } = setting;
+        let mode = if broken == Broken::Unblocking { CheckpointMode::AtLeastOnce } else { mode };
+        let inputs = spec.inputs.len();
+        let line = Line { window: SendWindow::new(graph.window), open: Vec::new(), pushed: 0, sent: 0, owed: 0 };
+        Self {
+            inlet: Inlet::new(inputs, mode),
+            ends: vec![ReceiveWindow::new(graph.window); inputs],
+            seen: vec![Tally::default(); inputs],
+            worked_off: vec![0; inputs],
+            unreturned: vec![0; inputs],
+            lines: vec![line; spec.outputs.len()],
+            step: None,
+            watermark: Timestamp::MIN,
+            position: 0,
+            ended: false,
+            requested: None,
+            last_barrier: CheckpointId::NONE,
+        }
+    }
+
+    /// Batches sent on a line and not yet taken from it.
+    pub(crate) fn sent(&self, line: usize) -> u32 {
+        self.lines[line].sent
+    }
+
+    /// Batches of an input that were worked off.
+    pub(crate) fn worked_off(&self, input: usize) -> u32 {
+        self.worked_off[input]
+    }
+
+    /// Batches that wait for credit on a line.
+    pub(crate) fn unsent(&self, line: usize) -> u32 {
+        self.lines[line].pushed - self.lines[line].sent
+    }
+
+    /// Whether the receiver of a line has credits to give back.
+    pub(crate) fn awaits_credit(&self, line: usize) -> bool {
+        self.lines[line].owed > 0
+    }
+
+    /// Whether all input is taken and all output sent.
+    pub(crate) fn is_finished(&self, spec: &TaskSpec, all_sources_end: bool) -> bool {
+        spec.script.as_ref().is_none_or(|script| self.position == script.len())
+            && self.ended == if spec.script.is_some() { spec.ends } else { all_sources_end }
+            && self.inlet.is_empty()
+            && self.step.is_none()
+            && self.requested.is_none()
+            && self.lines.iter().all(|line| line.open.is_empty() && line.window.is_empty())
+    }
+
+    /// A message arrived.
+    pub(crate) fn arrive(&mut self, setting: Setting<'_>, message: Message, effects: &mut Effects) {
+        match message {
+            Message::Deliver { input, element: Element::Batch(Batch { barrier: Some(barrier), .. }) } => {
+                self.inlet.arrive(input, Element::Barrier(barrier));
+                self.unreturned[input] += 1;
+                self.give_back(setting, input, effects);
+            }
+            Message::Deliver { input, element } => {
+                if setting.broken == Broken::CreditOnArrival && matches!(element, Element::Batch(_)) {
+                    self.give_back(setting, input, effects);
+                }
+                self.inlet.arrive(input, element);
+            }
+            Message::Credit { line, credits } => {
+                self.lines[line].window.grant(credits);
+                self.lines[line].owed -= credits;
+                if setting.broken == Broken::BarriersCostCredit {
+                    self.send_one_by_one(setting, effects);
+                } else {
+                    self.send(setting, line, effects);
+                }
+            }
+            Message::Request(barrier) => self.requested = Some(barrier),
+            Message::Aborted(checkpoint) if setting.spec.script.is_some() => {
+                self.last_barrier = self.last_barrier.max(checkpoint);
+                self.requested = self.requested.filter(|barrier| barrier.checkpoint > checkpoint);
+            }
+            Message::Aborted(_) if setting.broken == Broken::Abort => {}
+            Message::Aborted(checkpoint) => self.inlet.abort(checkpoint),
+        }
+    }
+
+    /// Takes steps until there is nothing to do, as an actor does on each message.
+    pub(crate) fn run(&mut self, setting: Setting<'_>, effects: &mut Effects) {
+        while self.take_step(setting, effects) == Stepped::On {}
+    }
+
+    /// Takes one step; what an actor does that yields after it.
+    pub(crate) fn step(&mut self, setting: Setting<'_>, effects: &mut Effects) {
+        self.take_step(setting, effects);
+    }
+
+    fn take_step(&mut self, setting: Setting<'_>, effects: &mut Effects) -> Stepped {
+        if setting.broken == Broken::SuspendedStep
+            && let Some(barrier) = self.requested.take()
+        {
+            return self.answer(setting, barrier, effects);
+        }
+        if let Some(step) = self.step.take() {
+            return self.push(setting, step, effects);
+        }
+        if let Some(barrier) = self.requested.take() {
+            return self.answer(setting, barrier, effects);
+        }
+        if setting.spec.script.is_some() || self.is_blocked(setting) {
+            return Stepped::Waiting;
+        }
+        match self.inlet.take() {
+            Some(Input::Batch { channel, batch }) => {
+                let expected = self.worked_off[channel];
+                effects.check(batch.sequence == expected, || {
+                    format!("input {channel} took batch {} where {expected} is due", batch.sequence)
+                });
+                let step = OpenStep { input: Some(channel), batch, pieces_left: setting.spec.burst };
+                return self.push(setting, step, effects);
+            }
+            Some(Input::Credit { channel }) => {
+                self.unreturned[channel] += 1;
+                self.give_back(setting, channel, effects);
+            }
+            Some(Input::Watermark(at)) => self.emit_watermark(setting, at, effects),
+            Some(Input::Idle) => self.emit(setting, || Element::Idle, effects),
+            Some(Input::AlignmentStarted(_)) => {}
+            Some(Input::Barrier(barrier)) => self.checkpoint(setting, barrier, effects),
+            Some(Input::End) => {
+                self.ended = true;
+                self.emit(setting, || Element::End, effects);
+            }
+            None => return Stepped::Waiting,
+        }
+        Stepped::On
+    }
+
+    /// Whether a source has something to read and may.
+    pub(crate) fn can_read(&self, setting: Setting<'_>) -> bool {
+        let Some(script) = &setting.spec.script else { return false };
+        let has_input = self.position < script.len() || setting.spec.ends && !self.ended;
+        has_input && self.step.is_none() && self.requested.is_none() && !self.is_blocked(setting)
+    }
+
+    /// A source reads.
+    pub(crate) fn read(&mut self, setting: Setting<'_>, effects: &mut Effects) {
+        let script = setting.spec.script.as_deref().expect("only sources read");
+        let next = script.get(self.position).copied();
+        self.position += usize::from(next.is_some());
+        match next {
+            Some(Emit::Record(record)) => {
+                let batch = Batch { sequence: 0, records: vec![record], barrier: None };
+                self.push(setting, OpenStep { input: None, batch, pieces_left: setting.spec.burst }, effects);
+            }
+            Some(Emit::Watermark(at)) => self.emit_watermark(setting, at, effects),
+            Some(Emit::Idle) => self.emit(setting, || Element::Idle, effects),
+            None => {
+                self.ended = true;
+                self.emit_watermark(setting, Timestamp::MAX, effects);
+                self.emit(setting, || Element::End, effects);
+            }
+        }
+    }
+
+    /// Whether records wait for a batch to fill.
+    pub(crate) fn can_flush(&self) -> bool {
+        self.step.is_none() && self.lines.iter().any(|line| !line.open.is_empty())
+    }
+
+    /// No more input is at hand.
+    pub(crate) fn flush(&mut self, setting: Setting<'_>, effects: &mut Effects) {
+        (0..self.lines.len()).for_each(|line| self.close(setting, line, effects));
+    }
+
+    /// A source's answer to a request.
+    fn answer(&mut self, setting: Setting<'_>, barrier: Barrier, effects: &mut Effects) -> Stepped {
+        let leaves = setting.broken == Broken::AnswerAfterEnd && self.ended;
+        if barrier.checkpoint > self.last_barrier && !leaves {
+            self.last_barrier = barrier.checkpoint;
+            self.checkpoint(setting, barrier, effects);
+        }
+        Stepped::On
+    }
+
+    fn checkpoint(&mut self, setting: Setting<'_>, barrier: Barrier, effects: &mut Effects) {
+        match setting.broken {
+            Broken::BarriersCostCredit => {
+                for line in 0..self.lines.len() {
+                    self.close(setting, line, effects);
+                    let batch = Batch { sequence: u32::MAX, records: Vec::new(), barrier: Some(barrier) };
+                    self.lines[line].window.push(Element::Batch(batch));
+                }
+                self.send_one_by_one(setting, effects);
+            }
+            Broken::BarrierOrder => {
+                for &channel in &setting.spec.outputs {
+                    let input = setting.graph.channels[channel].input;
+                    let element = Element::Barrier(barrier);
+                    effects.sent.push((channel, true, Message::Deliver { input, element }));
+                }
+            }
+            _ => self.emit(setting, || Element::Barrier(barrier), effects),
+        }
+        effects.snapshots.push((barrier.checkpoint, self.seen.clone(), self.position));
+    }
+
+    /// Emits what is left of a step; stops where an output is blocked.
+    fn push(&mut self, setting: Setting<'_>, mut step: OpenStep, effects: &mut Effects) -> Stepped {
+        while step.pieces_left > 0 {
+            if self.is_blocked(setting) {
+                self.step = Some(step);
+                return Stepped::Waiting;
+            }
+            step.pieces_left -= 1;
+            for line in 0..self.lines.len() {
+                for &record in step.batch.records.iter().filter(|&&record| setting.spec.takes_line(record, line)) {
+                    self.lines[line].open.push(record);
+                }
+                if self.lines[line].open.len() >= setting.graph.batch_records {
+                    self.close(setting, line, effects);
+                }
+            }
+        }
+        if let Some(input) = step.input {
+            step.batch.records.iter().for_each(|&record| self.seen[input].add(record, 1));
+            self.worked_off[input] += 1;
+            self.unreturned[input] += 1;
+            if setting.broken != Broken::CreditOnArrival {
+                self.give_back(setting, input, effects);
+            }
+        }
+        Stepped::On
+    }
+
+    fn emit_watermark(&mut self, setting: Setting<'_>, at: Timestamp, effects: &mut Effects) {
+        let before = std::mem::replace(&mut self.watermark, at);
+        effects.check(at > before, || format!("watermark {at} follows watermark {before}"));
+        self.emit(setting, || Element::Watermark { at, paid: false }, effects);
+    }
+
+    fn emit(&mut self, setting: Setting<'_>, element: impl Fn() -> Element<Batch>, effects: &mut Effects) {
+        for line in 0..self.lines.len() {
+            self.close(setting, line, effects);
+            self.lines[line].window.push(element());
+            self.send(setting, line, effects);
+        }
+    }
+
+    fn close(&mut self, setting: Setting<'_>, line: usize, effects: &mut Effects) {
+        let Line { window, open, pushed, .. } = &mut self.lines[line];
+        if !open.is_empty() {
+            let batch = Batch { sequence: *pushed, records: std::mem::take(open), barrier: None };
+            *pushed += 1;
+            window.push(Element::Batch(batch));
+            self.send(setting, line, effects);
+        }
+    }
+
+    fn send(&mut self, setting: Setting<'_>, line: usize, effects: &mut Effects) {
+        let channel = setting.spec.outputs[line];
+        let input = setting.graph.channels[channel].input;
+        let Line { window, sent, owed, .. } = &mut self.lines[line];
+        while let Some(element) = window.pop() {
+            *sent += u32::from(matches!(&element, Element::Batch(batch) if batch.barrier.is_none()));
+            *owed += u32::from(matches!(element, Element::Batch(_) | Element::Watermark { paid: true, .. }));
+            effects.sent.push((channel, true, Message::Deliver { input, element }));
+        }
+    }
+
+    /// Serves a line only once all before it are served.
+    fn send_one_by_one(&mut self, setting: Setting<'_>, effects: &mut Effects) {
+        for line in 0..self.lines.len() {
+            self.send(setting, line, effects);
+            if !self.lines[line].window.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn is_blocked(&self, setting: Setting<'_>) -> bool {
+        if setting.broken == Broken::BarriersCostCredit {
+            return (0..self.lines.len()).any(|line| self.unsent(line) > 0);
+        }
+        self.lines.iter().any(|line| line.window.is_blocked())
+    }
+
+    fn give_back(&mut self, setting: Setting<'_>, input: usize, effects: &mut Effects) {
+        let target = if setting.uneven_rate && self.worked_off[input].is_multiple_of(2) { 1 } else { u32::MAX };
+        let credits = self.ends[input].give_back(target);
+        if credits > 0 {
+            let channel = setting.spec.inputs[input];
+            let line = setting.graph.channels[channel].line;
+            effects.check(credits <= self.unreturned[input], || {
+                format!("input {input} gives {credits} credits back for {}", self.unreturned[input])
+            });
+            self.unreturned[input] = self.unreturned[input].saturating_sub(credits);
+            effects.sent.push((channel, false, Message::Credit { line, credits }));
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! All tasks of a graph, the messages under way between them, and the coordinator that asks for checkpoints.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+
+use millstream_actors::protocol::{Barrier, CheckpointId, CheckpointMode};
+
+use crate::graph::{Graph, Tally};
+use crate::task::{Broken, Effects, Message, Setting, Task};
+
+/// How the coordinator gives a checkpoint up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GiveUp {
+    /// It tells every task.
+    Announced,
+    /// It tells nobody, as one that was restarted; the next barrier has to do.
+    Silent,
+}
+
+/// When a task that has more to do lets messages in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Never: it works off what each message allows.
+    Runs,
+    /// After any step.
+    Yields,
+}
+
+/// Which orders are explored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Orders {
+    /// All.
+    All,
+    /// One of those that no task can tell apart: see [`World::essential`].
+    OnePerTrace,
+}
+
+/// A graph, and what happens to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) graph: Graph,
+    pub(crate) mode: CheckpointMode,
+    /// Checkpoints that are asked for, at any moment each.
+    pub(crate) checkpoints: u64,
+    /// How many of them may be given up at any moment, and how.
+    pub(crate) give_ups: u8,
+    pub(crate) give_up: GiveUp,
+    pub(crate) pace: Pace,
+    pub(crate) orders: Orders,
+    pub(crate) uneven_rate: bool,
+    pub(crate) broken: Broken,
+}
+
+impl Scenario {
+    pub(crate) fn new(graph: Graph, checkpoints: u64) -> Self {
+        Self {
+            graph,
+            mode: CheckpointMode::ExactlyOnce,
+            checkpoints,
+            give_ups: 0,
+            give_up: GiveUp::Announced,
+            pace: Pace::Runs,
+            orders: Orders::OnePerTrace,
+            uneven_rate: false,
+            broken: Broken::Nothing,
+        }
+    }
+
+    fn setting(&self, task: usize) -> Setting<'_> {
+        let Self { graph, broken, uneven_rate, .. } = self;
+        Setting { graph, spec: &graph.tasks[task], broken: *broken, uneven_rate: *uneven_rate }
+    }
+}
+
+/// The messages from one actor to another, which keep their order; those of different senders do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// `None`: the coordinator.
+    from: Option<usize>,
+    to: usize,
+}
+
+/// The links of a graph.
+#[derive(Debug)]
+pub(crate) struct Links {
+    links: Vec<Link>,
+    /// Of each channel, the link that carries its elements and the one that carries its credits.
+    of_channel: Vec<(usize, usize)>,
+}
+
+impl Links {
+    pub(crate) fn of(graph: &Graph) -> Self {
+        let mut links: Vec<Link> = (0..graph.tasks.len()).map(|to| Link { from: None, to }).collect();
+        let mut index_of = |link: Link| {
+            links.iter().position(|&other| other == link).unwrap_or_else(|| {
+                links.push(link);
+                links.len() - 1
+            })
+        };
+        let mut of_channel = Vec::new();
+        for channel in &graph.channels {
+            let ahead = index_of(Link { from: Some(channel.from), to: channel.to });
+            of_channel.push((ahead, index_of(Link { from: Some(channel.to), to: channel.from })));
+        }
+        Self { links, of_channel }
+    }
+}
+
+/// A part of the state that most moves leave as it is: shared, and hashed once.
+#[derive(Clone, Debug)]
+struct Part<T> {
+    value: Rc<T>,
+    hash: u64,
+}
+
+impl<T: Clone + Hash> Part<T> {
+    fn new(value: T) -> Self {
+        let hash = hash_of(&value);
+        Self { value: Rc::new(value), hash }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut T)) {
+        change(Rc::make_mut(&mut self.value));
+        self.hash = hash_of(&*self.value);
+    }
+}
+
+fn hash_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[derive(Clone, Debug, Hash)]
+struct Coordinator {
+    asked: u64,
+    pending: Option<CheckpointId>,
+    completed: CheckpointId,
+    /// A bit for each task that has acknowledged what is pending.
+    acknowledged: u32,
+    give_ups_left: u8,
+    /// Of each checkpoint, where each source's barrier was.
+    cuts: Vec<Vec<Option<usize>>>,
+}
+
+/// What can happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Move {
+    /// The first message of a link arrives.
+    Arrive(Link, usize),
+    /// A task takes a step.
+    Step(usize),
+    /// A source reads.
+    Read(usize),
+    /// A task notices that no more input is at hand.
+    Flush(usize),
+    /// All have acknowledged.
+    Complete,
+    /// A checkpoint is asked for.
+    Trigger,
+    /// The pending checkpoint is given up.
+    GiveUp,
+}
+
+impl Move {
+    /// The task that makes it.
+    fn task(self) -> Option<usize> {
+        match self {
+            Self::Arrive(Link { to: task, .. }, _) | Self::Step(task) | Self::Read(task) | Self::Flush(task) => {
+                Some(task)
+            }
+            Self::Complete | Self::Trigger | Self::GiveUp => None,
+        }
+    }
+
+    /// Whether it must not be needed for the others to come to an end.
+    fn is_optional(self) -> bool {
+        matches!(self, Self::Trigger | Self::GiveUp)
+    }
+}
+
+/// Which promise did not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// Nothing can happen although there is something left to do.
+    Progress,
+    /// A snapshot holds exactly, or at least, what came before the barrier.
+    Consistency,
+    /// Windows, order on a channel, watermarks.
+    Channel,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    pub(crate) promise: Promise,
+    pub(crate) what: String,
+}
+
+/// A state of the whole graph.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    tasks: Vec<Part<Task>>,
+    under_way: Vec<Part<VecDeque<Message>>>,
+    coordinator: Coordinator,
+}
+
+impl World {
+    pub(crate) fn new(scenario: &Scenario, links: &Links) -> Self {
+        let graph = &scenario.graph;
+        let tasks = (0..graph.tasks.len()).map(|task| Task::new(scenario.setting(task), scenario.mode));
+        Self {
+            tasks: tasks.map(Part::new).collect(),
+            under_way: links.links.iter().map(|_| Part::new(VecDeque::new())).collect(),
+            coordinator: Coordinator {
+                asked: 0,
+                pending: None,
+                completed: CheckpointId::NONE,
+                acknowledged: 0,
+                give_ups_left: scenario.give_ups,
+                cuts: Vec::new(),
+            },
+        }
+    }
+
+    /// Two states with the same hash are taken for one: with a million states of 64 bits, one in 37 million chances to
+    /// miss any.
+    pub(crate) fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.tasks.iter().for_each(|part| part.hash.hash(&mut hasher));
+        self.under_way.iter().for_each(|part| part.hash.hash(&mut hasher));
+        self.coordinator.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Checkpoints that were completed.
+    pub(crate) fn completed(&self) -> u64 {
+        self.coordinator.completed.0
+    }
+
+    /// All that can happen here.
+    pub(crate) fn moves(&self, scenario: &Scenario, links: &Links) -> Vec<Move> {
+        let mut moves = Vec::new();
+        for (index, &link) in links.links.iter().enumerate() {
+            if !self.under_way[index].value.is_empty() {
+                moves.push(Move::Arrive(link, index));
+            }
+        }
+        for (index, task) in self.tasks.iter().enumerate() {
+            let setting = scenario.setting(index);
+            if scenario.pace == Pace::Yields && self.changes_by_a_step(setting, index) {
+                moves.push(Move::Step(index));
+            }
+            if task.value.can_read(setting) {
+                moves.push(Move::Read(index));
+            }
+            if task.value.can_flush() {
+                moves.push(Move::Flush(index));
+            }
+        }
+        let Coordinator { asked, pending, acknowledged, give_ups_left, .. } = self.coordinator;
+        match pending {
+            Some(_) if acknowledged.count_ones() as usize == self.tasks.len() => moves.push(Move::Complete),
+            None if asked < scenario.checkpoints => moves.push(Move::Trigger),
+            _ => {}
+        }
+        if pending.is_some() && give_ups_left > 0 {
+            moves.push(Move::GiveUp);
+        }
+        moves
+    }
+
+    /// Of these moves, enough to reach every end and every state of every single task (persistent sets: Godefroid,
+    /// Partial-Order Methods for the Verification of Concurrent Systems, 1996, chapter 4; nothing here runs in circles).
+    ///
+    /// A task whose every incoming link holds a message, or stays empty until the task itself moves, cannot be
+    /// influenced: the moves of all others commute with its own, which may therefore come first.
+    pub(crate) fn essential(&self, scenario: &Scenario, links: &Links, moves: Vec<Move>) -> Vec<Move> {
+        if scenario.orders == Orders::All {
+            return moves;
+        }
+        let cannot_be_influenced = |task: usize| {
+            links.links.iter().zip(&self.under_way).all(|(link, under_way)| {
+                link.to != task || !under_way.value.is_empty() || self.stays_empty(scenario, *link)
+            })
+        };
+        let moves_of = |task| moves.iter().filter(move |next| next.task() == Some(task));
+        let candidates = (0..self.tasks.len()).filter(|&task| moves_of(task).next().is_some());
+        let chosen = candidates.filter(|&task| cannot_be_influenced(task)).min_by_key(|&task| moves_of(task).count());
+        match chosen {
+            Some(task) => moves_of(task).copied().collect(),
+            None => moves,
+        }
+    }
+
+    /// Whether nothing will be sent on an empty link before its receiver moves.
+    fn stays_empty(&self, scenario: &Scenario, link: Link) -> bool {
+        let graph = &scenario.graph;
+        let Link { from: Some(from), to } = link else {
+            let asks = graph.tasks[link.to].script.is_some() && self.coordinator.asked < scenario.checkpoints;
+            let Coordinator { pending, give_ups_left, .. } = self.coordinator;
+            let may_give_up = pending.is_some() || self.coordinator.asked < scenario.checkpoints;
+            let tells = may_give_up && give_ups_left > 0 && scenario.give_up == GiveUp::Announced;
+            return !asks && !tells;
+        };
+        let is_for_credits = from > to;
+        is_for_credits
+            && graph.channels.iter().all(|channel| {
+                (channel.from, channel.to) != (to, from) || !self.tasks[to].value.awaits_credit(channel.line)
+            })
+    }
+
+    fn changes_by_a_step(&self, setting: Setting<'_>, index: usize) -> bool {
+        let mut task = Task::clone(&self.tasks[index].value);
+        task.step(setting, &mut Effects::default());
+        task != *self.tasks[index].value
+    }
+
+    /// Lets it happen.
+    pub(crate) fn make(&mut self, scenario: &Scenario, links: &Links, next: Move) -> Result<(), Violation> {
+        match next {
+            Move::Arrive(link, index) => {
+                let mut message = None;
+                self.under_way[index].change(|queue| message = queue.pop_front());
+                let message = message.expect("an arrival is a move only where a message is under way");
+                self.act(scenario, links, link.to, |task, setting, effects| {
+                    task.arrive(setting, message, effects);
+                    if scenario.pace == Pace::Runs {
+                        task.run(setting, effects);
+                    }
+                })
+            }
+            Move::Step(task) => self.act(scenario, links, task, Task::step),
+            Move::Read(task) => self.act(scenario, links, task, Task::read),
+            Move::Flush(task) => self.act(scenario, links, task, Task::flush),
+            Move::Complete => {
+                self.coordinator.completed = self.coordinator.pending.take().expect("a checkpoint is pending");
+                Ok(())
+            }
+            Move::Trigger => {
+                self.trigger(scenario);
+                Ok(())
+            }
+            Move::GiveUp => {
+                self.give_up(scenario);
+                Ok(())
+            }
+        }
+    }
+
+    fn trigger(&mut self, scenario: &Scenario) {
+        let coordinator = &mut self.coordinator;
+        coordinator.asked += 1;
+        coordinator.acknowledged = 0;
+        coordinator.cuts.push(vec![None; self.tasks.len()]);
+        let barrier = Barrier { checkpoint: CheckpointId(coordinator.asked), base: coordinator.completed };
+        coordinator.pending = Some(barrier.checkpoint);
+        for (source, _) in scenario.graph.sources() {
+            self.under_way[source].change(|queue| queue.push_back(Message::Request(barrier)));
+        }
+    }
+
+    fn give_up(&mut self, scenario: &Scenario) {
+        let checkpoint = self.coordinator.pending.take().expect("a checkpoint is pending");
+        self.coordinator.give_ups_left -= 1;
+        self.coordinator.acknowledged = 0;
+        if scenario.give_up == GiveUp::Announced {
+            for task in 0..self.tasks.len() {
+                self.under_way[task].change(|queue| queue.push_back(Message::Aborted(checkpoint)));
+            }
+        }
+    }
+
+    fn act(
+        &mut self,
+        scenario: &Scenario,
+        links: &Links,
+        index: usize,
+        act: impl FnOnce(&mut Task, Setting<'_>, &mut Effects),
+    ) -> Result<(), Violation> {
+        let mut effects = Effects::default();
+        self.tasks[index].change(|task| act(task, scenario.setting(index), &mut effects));
+        for (channel, ahead, message) in effects.sent {
+            let (elements, credits) = links.of_channel[channel];
+            let link = if ahead { elements } else { credits };
+            self.under_way[link].change(|queue| queue.push_back(message));
+        }
+        if let Some(what) = effects.violation {
+            return Err(Violation { promise: Promise::Channel, what: format!("task {index}: {what}") });
+        }
+        for (checkpoint, seen, position) in effects.snapshots {
+            self.snapshot(scenario, index, checkpoint, &seen, position)?;
+        }
+        self.check_channels(scenario)
+    }
+
+    fn snapshot(
+        &mut self,
+        scenario: &Scenario,
+        index: usize,
+        checkpoint: CheckpointId,
+        seen: &[Tally],
+        position: usize,
+    ) -> Result<(), Violation> {
+        let coordinator = &mut self.coordinator;
+        if coordinator.pending == Some(checkpoint) {
+            coordinator.acknowledged |= 1 << index;
+        }
+        let cut = &mut coordinator.cuts[checkpoint.0 as usize - 1];
+        let spec = &scenario.graph.tasks[index];
+        if spec.script.is_some() {
+            cut[index] = Some(position);
+            return Ok(());
+        }
+        let carried = scenario.graph.carried(cut);
+        for (&channel, &seen) in spec.inputs.iter().zip(seen) {
+            let before = carried[channel];
+            let holds = before.is_some_and(|before| match scenario.mode {
+                CheckpointMode::ExactlyOnce => seen == before,
+                CheckpointMode::AtLeastOnce => seen.covers(before),
+            });
+            if !holds {
+                let from = scenario.graph.channels[channel].from;
+                let what =
+                    format!("task {index} has {seen:x?} of task {from} in snapshot {checkpoint}, not {before:x?}");
+                return Err(Violation { promise: Promise::Consistency, what });
+            }
+        }
+        Ok(())
+    }
+
+    /// What is under way on a channel, on the wire and at the receiver, fits its window; a task holds one unsent batch
+    /// for each, and one more where it gathers.
+    fn check_channels(&self, scenario: &Scenario) -> Result<(), Violation> {
+        let graph = &scenario.graph;
+        let unsent_max = if graph.batch_records > 1 { 2 } else { 1 };
+        for channel in &graph.channels {
+            let (from, to) = (&self.tasks[channel.from].value, &self.tasks[channel.to].value);
+            let under_way = from.sent(channel.line) - to.worked_off(channel.input);
+            if under_way > graph.window || from.unsent(channel.line) > unsent_max {
+                let unsent = from.unsent(channel.line);
+                let what = format!("{channel:?}: {under_way} batches under way, {unsent} unsent");
+                return Err(Violation { promise: Promise::Channel, what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing need happen any more, unless someone wishes to: is all work done?
+    pub(crate) fn check_at_rest(&self, scenario: &Scenario, moves: &[Move]) -> Result<(), Violation> {
+        if !moves.iter().all(|next| next.is_optional()) {
+            return Ok(());
+        }
+        let progress = |what| Err(Violation { promise: Promise::Progress, what });
+        let graph = &scenario.graph;
+        if let Some(checkpoint) = self.coordinator.pending {
+            let who = self.coordinator.acknowledged;
+            return progress(format!("checkpoint {checkpoint} waits for ever; acknowledged by {who:b}"));
+        }
+        let all_end = graph.tasks.iter().all(|spec| spec.ends);
+        for (index, task) in self.tasks.iter().enumerate() {
+            if !task.value.is_finished(&graph.tasks[index], all_end) {
+                return progress(format!("task {index} waits for ever: {:?}", task.value));
+            }
+        }
+        for channel in &graph.channels {
+            let (from, to) = (&self.tasks[channel.from].value, &self.tasks[channel.to].value);
+            if from.sent(channel.line) != to.worked_off(channel.input) {
+                return progress(format!("a batch of {channel:?} was never worked off"));
+            }
+        }
+        Ok(())
+    }
+}
