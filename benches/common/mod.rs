@@ -1,5 +1,6 @@
 //! What the benchmarks share.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,14 +16,15 @@ pub(crate) fn splitmix64(i: u64) -> u64 {
 }
 
 /// Adds up what `weigh` makes of the records: shows that a job computed the same as a loop.
-pub(crate) struct SumSink<T> {
-    weigh: fn(&T) -> u64,
+pub(crate) struct SumSink<T, F> {
+    weigh: F,
     sum: Arc<AtomicU64>,
+    of: PhantomData<fn(T)>,
 }
 
-impl<T> SumSink<T> {
-    pub(crate) fn new(weigh: fn(&T) -> u64) -> Self {
-        Self { weigh, sum: Arc::default() }
+impl<T, F: Fn(&T) -> u64> SumSink<T, F> {
+    pub(crate) fn new(weigh: F) -> Self {
+        Self { weigh, sum: Arc::default(), of: PhantomData }
     }
 
     pub(crate) fn sum(&self) -> Arc<AtomicU64> {
@@ -30,20 +32,25 @@ impl<T> SumSink<T> {
     }
 }
 
-struct SumWriter<T> {
-    weigh: fn(&T) -> u64,
+struct SumWriter<T, F> {
+    weigh: F,
     sum: Arc<AtomicU64>,
+    of: PhantomData<fn(T)>,
 }
 
-impl<T: Send + 'static> Sink for SumSink<T> {
+impl<T, F> Sink for SumSink<T, F>
+where
+    T: Send + 'static,
+    F: Fn(&T) -> u64 + Copy + Send + Sync + 'static,
+{
     type Item = T;
 
     fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = T>>, SinkError> {
-        Ok(Box::new(SumWriter { weigh: self.weigh, sum: self.sum.clone() }))
+        Ok(Box::new(SumWriter { weigh: self.weigh, sum: self.sum.clone(), of: PhantomData }))
     }
 }
 
-impl<T: Send + 'static> SinkWriter for SumWriter<T> {
+impl<T: Send + 'static, F: Fn(&T) -> u64 + Send + 'static> SinkWriter for SumWriter<T, F> {
     type Item = T;
 
     fn write(&mut self, batch: &mut Batch<T>) -> Result<(), SinkError> {

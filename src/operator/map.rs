@@ -17,10 +17,22 @@ pub struct Map<T, U, F> {
 }
 
 impl<T, U, F: Fn(T) -> U> Map<T, U, F> {
+    /// Whether records can be mapped where they lie.
+    const SAME_LAYOUT: bool = size_of::<T>() == size_of::<U>() && align_of::<T>() == align_of::<U>();
+
     /// An operator that applies `function`.
     pub fn new(function: F) -> Self {
         Self { function, slices: Slices::new(), of: PhantomData }
     }
+}
+
+/// Maps all of `input` into `out`, which is empty, and exchanges their allocations: collecting a vector's own iterator
+/// reuses its allocation where the layouts are the same. A chain then works in one buffer, which stays in the
+/// processor's first cache.
+fn map_in_place<T, U>(input: &mut Vec<T>, out: &mut Vec<U>, function: impl Fn(T) -> U) {
+    let spare = std::mem::take(out);
+    *out = std::mem::take(input).into_iter().map(function).collect();
+    *input = spare.into_iter().filter_map(|_| None).collect();
 }
 
 impl<T: Send + 'static, U: Send + 'static, F: Fn(T) -> U + 'static> BatchOperator for Map<T, U, F> {
@@ -40,7 +52,11 @@ impl<T: Send + 'static, U: Send + 'static, F: Fn(T) -> U + 'static> BatchOperato
             }
             let records = self.slices.next(input.len().min(room(out)));
             let bytes = take_bytes(input, records);
-            out.open_batch().records.extend(input.records.drain(..records).map(&self.function));
+            if Self::SAME_LAYOUT && records == input.len() && out.open_batch().is_empty() {
+                map_in_place(&mut input.records, &mut out.open_batch().records, &self.function);
+            } else {
+                out.open_batch().records.extend(input.records.drain(..records).map(&self.function));
+            }
             count_filled(out, bytes);
             if !self.slices.has_time_after(records, budget) && !input.is_empty() {
                 return Ok(Progress::Suspended);
