@@ -322,8 +322,9 @@ impl<T: Send + 'static> Handler<CheckpointAborted> for OperatorTask<T> {
 
     fn handle(&mut self, message: CheckpointAborted, ctx: &mut Context<Self>) {
         self.cx.reached(Step::AbortReceived);
-        self.inlet.abort(message.checkpoint);
-        self.alignment_started = None;
+        if self.inlet.abort(message.checkpoint) {
+            self.alignment_started = None;
+        }
         self.run(ctx);
     }
 }

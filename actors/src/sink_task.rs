@@ -414,8 +414,9 @@ impl<S: Sink> Handler<CheckpointAborted> for SinkTask<S> {
 
     fn handle(&mut self, message: CheckpointAborted, ctx: &mut Context<Self>) {
         self.cx.reached(Step::AbortReceived);
-        self.inlet.abort(message.checkpoint);
-        self.alignment_started = None;
+        if self.inlet.abort(message.checkpoint) {
+            self.alignment_started = None;
+        }
         self.run(ctx);
     }
 }

@@ -1,8 +1,9 @@
 //! Credits: how much may be under way on one channel, on both of its ends.
 //!
-//! A mailbox bounds nothing, so each channel counts. Batches cost a credit; barriers, idle marks and ends never do; a
-//! watermark right after a batch is free, and so is one that something free follows; any other costs a credit and
-//! waits for one, and a later one takes its place.
+//! A mailbox bounds nothing, so each channel counts. Batches cost a credit; barriers and ends never do; a watermark
+//! right after a batch is free, and so is one that a barrier or the end follows; any other costs a credit and waits for
+//! one, and a later one takes its place. An idle mark is free, but is sent once until the stream is active again, and
+//! waits behind a watermark that waits: a stream that goes to and fro between both floods nobody.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,23 +17,38 @@ pub struct SendWindow<B> {
     waiting: VecDeque<Element<B>>,
     batches_waiting: u32,
     after_batch: bool,
+    /// The last mark of a stream's activity that was queued said idle.
+    is_idle: bool,
 }
 
 impl<B> SendWindow<B> {
     /// A window of this many batches.
     pub fn new(credits: u32) -> Self {
-        Self { credits, waiting: VecDeque::new(), batches_waiting: 0, after_batch: false }
+        Self { credits, waiting: VecDeque::new(), batches_waiting: 0, after_batch: false, is_idle: false }
     }
 
     /// Queues an element behind all before it.
     pub fn push(&mut self, element: Element<B>) {
-        match (&element, self.waiting.back_mut()) {
-            (Element::Batch(_), _) => self.batches_waiting += 1,
-            (Element::Watermark { at, .. }, Some(Element::Watermark { at: waiting, .. })) => {
-                *waiting = (*waiting).max(*at);
-                return;
+        match &element {
+            Element::Batch(_) => self.batches_waiting += 1,
+            Element::Watermark { at, .. } => {
+                // What waits for credit is overtaken by what is newer: a later time, and being active again.
+                if let [.., Element::Watermark { .. }, Element::Idle] = self.waiting.make_contiguous() {
+                    self.waiting.pop_back();
+                }
+                if let Some(Element::Watermark { at: waiting, .. }) = self.waiting.back_mut() {
+                    *waiting = (*waiting).max(*at);
+                    self.is_idle = false;
+                    return;
+                }
             }
-            _ => {}
+            Element::Idle if self.is_idle => return,
+            Element::Idle | Element::Barrier(_) | Element::End => {}
+        }
+        match element {
+            Element::Batch(_) | Element::Watermark { .. } => self.is_idle = false,
+            Element::Idle => self.is_idle = true,
+            Element::Barrier(_) | Element::End => {}
         }
         self.waiting.push_back(element);
     }
@@ -41,7 +57,7 @@ impl<B> SendWindow<B> {
     pub fn pop(&mut self) -> Option<Element<B>> {
         let free = match self.waiting.front()? {
             Element::Batch(_) => false,
-            Element::Watermark { .. } => self.after_batch || self.waiting.len() > 1 && !self.batch_is_second(),
+            Element::Watermark { .. } => self.after_batch || self.must_go_ahead(),
             Element::Idle | Element::Barrier(_) | Element::End => true,
         };
         if !free {
@@ -72,8 +88,10 @@ impl<B> SendWindow<B> {
         self.waiting.is_empty()
     }
 
-    fn batch_is_second(&self) -> bool {
-        matches!(self.waiting.get(1), Some(Element::Batch(_)))
+    /// Whether a barrier or the end waits behind the watermark in front, with at most an idle mark between them.
+    fn must_go_ahead(&self) -> bool {
+        let mut behind = self.waiting.iter().skip(1).filter(|element| !matches!(element, Element::Idle));
+        matches!(behind.next(), Some(Element::Barrier(_) | Element::End))
     }
 }
 
@@ -190,6 +208,24 @@ mod tests {
         assert!(!window.is_blocked(), "only batches block a task");
         window.push(barrier(1));
         assert_eq!(drain(&mut window), [watermark(3, false), barrier(1)]);
+    }
+
+    #[test]
+    fn stream_that_goes_idle_again_and_again_adds_nothing_without_credit() {
+        let mut window = SendWindow::new(1);
+        window.push(watermark(1, false));
+        window.push(Element::Idle);
+        assert_eq!(drain(&mut window), [watermark(1, true), Element::Idle]);
+        for at in 2..100 {
+            window.push(watermark(at, false));
+            window.push(Element::Idle);
+            window.push(Element::Idle);
+        }
+        assert_eq!(drain(&mut window), [], "no credit");
+        window.push(barrier(1));
+        assert_eq!(drain(&mut window), [watermark(99, false), Element::Idle, barrier(1)]);
+        window.push(Element::Idle);
+        assert_eq!(drain(&mut window), [], "idle is said once");
     }
 
     #[test]

@@ -103,11 +103,13 @@ impl<B> Inlet<B> {
         None
     }
 
-    /// The checkpoint, and every older one that is pending, was aborted.
-    pub fn abort(&mut self, checkpoint: CheckpointId) {
-        if self.aligner.abort(checkpoint) {
+    /// The checkpoint, and every older one that is pending, was aborted. True if an alignment ended by that.
+    pub fn abort(&mut self, checkpoint: CheckpointId) -> bool {
+        let aligned_for_it = self.aligner.abort(checkpoint);
+        if aligned_for_it {
             self.follow_aligner();
         }
+        aligned_for_it
     }
 
     /// Whether no element waits, blocked ones included.

@@ -204,7 +204,9 @@ impl Task {
                 self.requested = self.requested.filter(|barrier| barrier.checkpoint > checkpoint);
             }
             Message::Aborted(_) if setting.broken == Broken::Abort => {}
-            Message::Aborted(checkpoint) => self.inlet.abort(checkpoint),
+            Message::Aborted(checkpoint) => {
+                self.inlet.abort(checkpoint);
+            }
         }
     }
 
