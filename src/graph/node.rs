@@ -27,7 +27,9 @@ pub(crate) type AnyChain = Box<dyn Any>;
 pub(crate) type AnyRouting = Arc<dyn Any + Send + Sync>;
 
 /// Makes the routing of one edge of one subtask.
-pub(crate) struct Routes<T>(pub(crate) Box<dyn Fn(&RouteContext) -> Routing<T> + Send + Sync>);
+pub(crate) struct Routes<T>(pub(crate) Box<RouteFn<T>>);
+
+type RouteFn<T> = dyn Fn(&RouteContext) -> Routing<T> + Send + Sync;
 
 /// What a routing may need to know.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +113,7 @@ pub(crate) struct Port<T> {
 }
 
 impl<T: Send + 'static> Port<T> {
-    pub(crate) fn new() -> Box<dyn AnyPort> {
+    pub(crate) fn boxed() -> Box<dyn AnyPort> {
         Box::new(Self { copy: None })
     }
 

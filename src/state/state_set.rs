@@ -20,9 +20,9 @@ impl<K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static> StateKey for 
 /// One kind of keyed state, as declared: [`ValueState`](super::ValueState).
 pub trait State: Send + 'static {
     /// What is stored for a key.
-    type Value: Serialize + DeserializeOwned + 'static;
+    type Value: Serialize + DeserializeOwned + Send + 'static;
     /// A key's place for it, clear by default.
-    type Slot: Default + 'static;
+    type Slot: Default + Send + 'static;
     /// Access to one key's slot.
     type Handle<'a>;
 
@@ -42,7 +42,7 @@ pub trait State: Send + 'static {
 /// The states of one function: a single [`State`], or a tuple of up to eight.
 pub trait StateSet: Send + 'static {
     /// The slots of one key, clear by default.
-    type Row: Default + 'static;
+    type Row: Default + Send + 'static;
     /// The handles of one key's slots, in the order of declaration. Disjoint: all can be held at once.
     type Handles<'a>;
 

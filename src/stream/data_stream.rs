@@ -60,7 +60,7 @@ impl<T: Send + 'static> DataStream<T> {
     #[track_caller]
     pub(crate) fn from_source<S: Source<Item = T>>(graph: &GraphHandle, id: &str, source: S) -> Self {
         let kind = NodeKind::Source(Arc::new(SourceNode(Arc::new(source))));
-        let node = graph.borrow_mut().add(id, Some(id), Location::caller(), Vec::new(), Some(Port::<T>::new()), kind);
+        let node = graph.borrow_mut().add(id, Some(id), Location::caller(), Vec::new(), Some(Port::<T>::boxed()), kind);
         Self::of(graph, node, PortRef::Main)
     }
 
@@ -184,7 +184,7 @@ impl<T: Send + 'static> DataStream<T> {
         let mut graph = self.graph.borrow_mut();
         let node = self.node();
         match node {
-            Some(node) => graph.add_side(node, tag.name(), Port::<S>::new(), Location::caller()),
+            Some(node) => graph.add_side(node, tag.name(), Port::<S>::boxed(), Location::caller()),
             None => {
                 let setting = "side_output(..)";
                 graph.errors.push(GraphError::NothingToSet { setting, at: Location::caller() });
@@ -284,7 +284,7 @@ impl<T: Send + 'static> DataStream<T> {
         };
         let kind = NodeKind::Operator(Arc::new(OperatorNode::<T, Op::Out> { link: Box::new(link) }));
         let inputs = self.edges();
-        let node = self.graph.borrow_mut().add(name, id, at, inputs, Some(Port::<Op::Out>::new()), kind);
+        let node = self.graph.borrow_mut().add(name, id, at, inputs, Some(Port::<Op::Out>::boxed()), kind);
         DataStream::of(&self.graph, node, PortRef::Main)
     }
 }
