@@ -212,7 +212,8 @@ impl<S: Source> SourceTask<S> {
         self.records_in += batch.len() as u64;
         self.exit.records_in(self.records_in);
         match status {
-            ReadStatus::More => {}
+            // The thread may have found records after it had said that there were none.
+            ReadStatus::More => self.read_nothing = false,
             ReadStatus::Idle { retry_after } => self.idle(retry_after, ctx),
             ReadStatus::End => self.ending = true,
         }
@@ -230,6 +231,7 @@ impl<S: Source> SourceTask<S> {
             Some(Reading::Inline { spare, .. }) => *spare = batch,
             Some(Reading::Ahead(ahead)) if self.phase == Phase::Reading && !self.ending && !self.read_nothing => {
                 ahead.give(batch);
+                ahead.refill(self.cx.limits.read_ahead.max(1));
             }
             _ => {}
         }
