@@ -1,4 +1,84 @@
 //! Millstream: fault-tolerant stream processing as a library for actix services.
+//!
+//! A job is a typed graph of streams: sources, operators, sinks. It runs as actors inside the actix `System` that the
+//! program already has, and it survives panics and the death of its process: state and output are as if nothing had
+//! happened. The model is Apache Flink's, in one process: checkpoints by asynchronous barriers (Carbone et al.,
+//! "Lightweight Asynchronous Snapshots for Distributed Dataflows", 2015), key groups, regions, two-phase commit of
+//! sinks; terms are Flink's too.
+//!
+//! # A job that panics and does not show it
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::sync::atomic::{AtomicBool, Ordering};
+//! use std::time::Duration;
+//!
+//! use millstream::prelude::*;
+//!
+//! # actix_rt::System::new().block_on(async {
+//! let sink = CollectSink::new();
+//! let collected = sink.handle();
+//! let panicked = Arc::new(AtomicBool::new(false));
+//!
+//! let env = StreamEnvironment::new("parity")              // also the job's identity in its store
+//!     .snapshot_store(MemoryStore::new())                  // RedbStore::open("parity.redb")? outlives the process
+//!     .checkpointing(Checkpointing::every(Duration::from_millis(10)));
+//!
+//! env.source("numbers", SequenceSource::new(0..1000))
+//!     .inspect(move |n| {
+//!         if *n == 700 && !panicked.swap(true, Ordering::Relaxed) {
+//!             panic!("once");
+//!         }
+//!     })
+//!     .key_by(|n| n % 2)
+//!     .fold("count", 0u64, |count, _| *count += 1)
+//!     .sink("counts", sink);
+//!
+//! let job = env.start()?;                                  // Clone + Send; any thread may await it
+//! let outcome = job.await?;
+//!
+//! assert_eq!(outcome.kind, OutcomeKind::Finished);
+//! assert_eq!(outcome.restarts, 1);
+//! let counts = collected.snapshot();
+//! assert_eq!(counts.len(), 1000, "one result for each record, in spite of the restart");
+//! assert_eq!(counts.iter().filter(|(key, _)| *key == 1).map(|(_, count)| *count).max(), Some(500));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # Where to read on
+//!
+//! | to | see |
+//! |---|---|
+//! | write a job | [`StreamEnvironment`], [`DataStream`](stream::DataStream), [`KeyedStream`](stream::KeyedStream) |
+//! | keep state per key | [`KeyedProcessFunction`](operator::KeyedProcessFunction), [`ValueState`](state::ValueState) |
+//! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
+//! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
+//! | write a connector | [`Source`](source::Source), [`Sink`](sink::Sink) |
+//! | write a stage or a store | [`BatchOperator`](operator::BatchOperator), [`SnapshotStore`](snapshot::SnapshotStore) |
+//! | test a function or a job | [`testing`], [`ManualClock`](time::ManualClock) |
+//!
+//! What is promised, and under which conditions, is numbered in `docs/semantics.md`.
+//!
+//! # Rules for user code
+//!
+//! - Functions are deterministic, and their results do not depend on the order between different inputs; otherwise a
+//!   replay may differ from what was there before.
+//! - State lives in declared states. What a closure hides is lost with each restart.
+//! - Ids name state: an operator that keeps its id keeps its state when the program changes.
+//! - Functions return soon. One that blocks holds up all tasks of its arbiter; connectors that block say so
+//!   ([`Threading::Blocking`](source::Threading)).
+//!
+//! # Panics
+//!
+//! A panic in user code fails a region of the job, never the host. That needs unwinding: with `panic = "abort"` this
+//! crate does not compile, unless the feature `allow-panic-abort` accepts that every panic ends the process.
+
+#[cfg(all(panic = "abort", not(feature = "allow-panic-abort")))]
+compile_error!(
+    "millstream turns panics into restarts, which panic = \"abort\" rules out; remove it from the profile, or accept \
+     that every panic ends the process with the feature `allow-panic-abort`"
+);
 
 mod environment;
 mod graph;
@@ -17,8 +97,8 @@ pub use environment::{StartError, StreamEnvironment};
 pub use graph::{Explanation, GraphError, GraphErrors};
 pub use millstream_actors::contract::{Clock, Probe, Step};
 pub use millstream_actors::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Execution, Incarnation, Limits, OperatorId,
-    PanicReport, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Execution, Fault, Incarnation,
+    Limits, NoRestore, OperatorId, PanicReport, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId, TriggerReason,
 };
 pub use millstream_actors::{
     CheckpointError, FailureRecord, JobError, JobEvent, JobEventKind, JobHandle, JobOutcome, JobState, JobStatus,
