@@ -95,8 +95,11 @@ impl<T: Send + 'static> DataStream<T> {
         self.operator("filter_map", None, Location::caller(), move |_| FilterMap::new(function.fresh()))
     }
 
-    /// Gives all that `function` emits for each record, to the stream and to [side outputs](Emitter::emit_to). What one call emits is held in memory until it returns, and is
-    /// limited by [`Limits::emit_per_call_max`](crate::Limits).
+    /// Gives all that `function` emits for each record, in order, to the stream and to
+    /// [side outputs](Emitter::emit_to).
+    ///
+    /// What one call emits is held in memory until it returns; more than
+    /// [`Limits::emit_per_call_max`](crate::Limits::emit_per_call_max) records fail the job.
     #[track_caller]
     pub fn flat_map<U: Send + 'static>(
         self,
