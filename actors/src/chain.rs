@@ -232,6 +232,9 @@ impl<'a> PipelineBuilder<'a> {
     }
 
     /// Sends the source's side records called `tag` to a side output with these consumers.
+    ///
+    /// # Panics
+    /// The pipeline does, when the source hands over a record of another type under this tag.
     pub fn source_side<S: Send + 'static>(
         &mut self,
         tag: Arc<str>,

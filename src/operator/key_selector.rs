@@ -1,6 +1,7 @@
 //! How a keyed operator gets at a record's key.
 
 use std::borrow::Borrow;
+use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
@@ -40,6 +41,12 @@ impl<F> ByValue<F> {
     }
 }
 
+impl<F> fmt::Debug for ByValue<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ByValue")
+    }
+}
+
 impl<F: Clone> Clone for ByValue<F> {
     fn clone(&self) -> Self {
         Self { function: self.function.clone() }
@@ -75,6 +82,12 @@ where
 pub struct ByRef<F, Q: ?Sized> {
     function: F,
     of: PhantomData<fn() -> Box<Q>>,
+}
+
+impl<F, Q: ?Sized> fmt::Debug for ByRef<F, Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ByRef")
+    }
 }
 
 impl<F, Q: ?Sized> ByRef<F, Q> {

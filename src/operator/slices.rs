@@ -58,7 +58,7 @@ mod tests {
     fn run(slices: &mut Slices, per_record: Duration) -> usize {
         NOW.set(Duration::ZERO);
         let mut budget = RunBudget::start(|| NOW.get());
-        slices.start(&mut budget);
+        slices.start(&budget);
         loop {
             let records = slices.next(BATCH_RECORDS_MAX);
             NOW.set(NOW.get() + per_record * records as u32);

@@ -4,6 +4,7 @@
 //! subtask, so there is no separate committer.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -62,6 +63,13 @@ pub struct SinkContext {
     /// True once the engine has given this attempt up. Checked by the engine before every call; a sink that does
     /// several outside effects in one call checks it before each.
     pub fenced: Fence,
+}
+
+impl fmt::Debug for SinkContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (index, of) = (self.subtask_index, self.parallelism);
+        write!(f, "SinkContext({}/{}, subtask {index} of {of}, {:?})", self.job, self.operator, self.execution)
+    }
 }
 
 /// A flag that an attempt reads before any outside effect; raised when the attempt has been replaced.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,13 @@ pub struct SourceContext {
     pub waker: SourceWaker,
 }
 
+impl fmt::Debug for SourceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (index, of) = (self.subtask_index, self.parallelism);
+        write!(f, "SourceContext({}/{}, subtask {index} of {of})", self.job, self.operator)
+    }
+}
+
 impl SourceContext {
     /// Whether this subtask reads the split: xxh3 of its id modulo the parallelism. Every split has exactly one owner,
     /// at every parallelism.
@@ -67,6 +75,12 @@ impl SourceContext {
 /// Prompts a source task to read again. Clones are one waker; waking an ended task does nothing.
 #[derive(Clone)]
 pub struct SourceWaker(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for SourceWaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SourceWaker")
+    }
+}
 
 impl SourceWaker {
     /// A waker that calls `wake`.
@@ -202,6 +216,12 @@ pub struct SideRecord {
     pub tag: Arc<str>,
     /// The record, of the tag's type.
     pub record: Box<dyn Any + Send>,
+}
+
+impl fmt::Debug for SideRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SideRecord({})", self.tag)
+    }
 }
 
 /// Why a source failed.

@@ -43,6 +43,10 @@ pub struct ChannelOrder {
 
 impl ChannelOrder {
     /// The next element of the channel is this.
+    ///
+    /// # Panics
+    /// If it may not follow what came before: a barrier that is not above the last, or anything but a barrier after
+    /// the end. That is a bug of the sender.
     pub fn check<B>(&mut self, element: &Element<B>) {
         match element {
             Element::Barrier(barrier) => {
