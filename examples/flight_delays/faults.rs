@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// A file and the number of a record in it.
+type At = (Arc<str>, u64);
+
 /// Met by every record, by its position in its file.
 #[derive(Clone, Default)]
 pub(crate) struct Faults {
     pub(crate) panic_every: Option<u64>,
     pub(crate) kill_after_records: Option<u64>,
     /// Records at which this process has panicked already.
-    fired: Arc<Mutex<HashSet<(Arc<str>, u64)>>>,
+    fired: Arc<Mutex<HashSet<At>>>,
     /// Records read by this process.
     read: Arc<AtomicU64>,
 }
