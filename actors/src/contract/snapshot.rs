@@ -160,7 +160,7 @@ impl RestoredState {
 #[non_exhaustive]
 pub enum StateError {
     /// A value's serializer gave up.
-    #[error("operator '{operator}', state '{state}', {scope:?}: cannot encode: {reason}")]
+    #[error("operator '{operator}', state '{state}', {scope}: cannot encode: {reason}")]
     Encode {
         /// The operator.
         operator: OperatorId,
@@ -173,7 +173,7 @@ pub enum StateError {
     },
     /// Stored bytes are not what the type expects: it has changed shape since, or its deserializer is wrong.
     #[error(
-        "operator '{operator}', state '{state}' (version {version}), {scope:?}: cannot decode: {reason}; the stored bytes are undamaged, so the type or its deserializer has changed: give new fields a serde default, or start without this checkpoint"
+        "operator '{operator}', state '{state}' (version {version}), {scope}: cannot decode: {reason}; the stored bytes are undamaged, so the type or its deserializer has changed: give new fields a serde default, or start without this checkpoint"
     )]
     Decode {
         /// The operator.

@@ -5,6 +5,7 @@
 //! manifest names is garbage. `docs/snapshot-format.md` has the layout of the stores shipped here.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,15 @@ pub enum StateScope {
     KeyGroup(u32),
     /// State of one subtask of the writing job: restored by all, each taking what it owns.
     Subtask(u32),
+}
+
+impl fmt::Display for StateScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyGroup(group) => write!(f, "key group {group}"),
+            Self::Subtask(index) => write!(f, "subtask {}", index + 1),
+        }
+    }
 }
 
 /// Where a chunk lives. Unique in the life of a store, because checkpoint ids are.

@@ -208,7 +208,7 @@ fn a_value_that_cannot_be_written_names_state_and_group() {
     let result = write_table::<u64, ValueState<Broken>>(&"op".into(), &names, &table, &mut section, &mut writer);
     let error = result.unwrap_err().to_string();
     assert!(
-        error.contains("'pen'") && error.contains(&format!("KeyGroup({group})")) && error.contains("ink"),
+        error.contains("'pen'") && error.contains(&format!("key group {group}:")) && error.contains("ink"),
         "{error}"
     );
 }
