@@ -103,6 +103,8 @@ struct SourceTask<S: Source> {
     ending: bool,
     /// The last read found nothing, and the connector's thread was not told to look again.
     read_nothing: bool,
+    /// Woken while the connector's thread was reading: it may have looked before there was something to find.
+    woken_meanwhile: bool,
     restored: RestoreFigures,
     requested: Option<Barrier>,
     last_barrier: CheckpointId,
@@ -164,6 +166,7 @@ impl<S: Source> SourceTask<S> {
             step: None,
             ending: false,
             read_nothing: false,
+            woken_meanwhile: false,
             restored: RestoreFigures::default(),
             requested: None,
             last_barrier: CheckpointId::NONE,
@@ -274,6 +277,10 @@ impl<S: Source> SourceTask<S> {
             self.read_nothing = true;
             return;
         }
+        if std::mem::take(&mut self.woken_meanwhile) {
+            self.read_nothing = false;
+            return self.fill_read_ahead();
+        }
         self.phase = Phase::Idle { until_woken: retry_after.is_none() };
         if let Some(delay) = retry_after {
             let sleep = self.cx.clock.sleep(delay);
@@ -293,6 +300,7 @@ impl<S: Source> SourceTask<S> {
             self.phase = Phase::Reading;
         }
         self.read_nothing = false;
+        self.woken_meanwhile = matches!(&self.reading, Some(Reading::Ahead(ahead)) if !ahead.is_at_rest());
         self.fill_read_ahead();
         self.run(ctx);
     }

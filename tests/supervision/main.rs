@@ -12,3 +12,4 @@ mod sinks;
 mod states;
 mod strategies;
 mod stuck;
+mod wakes;
