@@ -20,8 +20,9 @@ pub(crate) fn drain_on_signal(job: &JobHandle) {
     });
 }
 
+/// Resolves on ctrl-c or SIGTERM.
 #[cfg(unix)]
-async fn terminated() {
+pub(crate) async fn terminated() {
     use signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return wait_for_ctrl_c().await };
     let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return wait_for_ctrl_c().await };
@@ -31,8 +32,9 @@ async fn terminated() {
     .await;
 }
 
+/// Resolves on ctrl-c.
 #[cfg(not(unix))]
-async fn terminated() {
+pub(crate) async fn terminated() {
     wait_for_ctrl_c().await;
 }
 

@@ -1,0 +1,56 @@
+//! The job: figures of the weather at each airport, exactly once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use millstream::StartError;
+use millstream::prelude::*;
+use millstream::sink::Collected;
+
+use crate::weather::{ByAirport, Figures, OBSERVATIONS, Observation};
+
+/// The job, as the service sees it. Clones are one job.
+#[derive(Clone)]
+pub(crate) struct WeatherJob {
+    pub(crate) job: JobHandle,
+    figures: Collected<(String, Figures)>,
+    panics_next: Arc<AtomicBool>,
+}
+
+impl WeatherJob {
+    /// The newest committed figures of each airport.
+    pub(crate) fn figures(&self) -> ByAirport {
+        self.figures.snapshot().into_iter().collect()
+    }
+
+    /// Has the job panic at its next record.
+    pub(crate) fn panic_next(&self) {
+        self.panics_next.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Starts the job in the actix `System` of this thread; it runs on threads of the engine.
+pub(crate) fn start(records_per_second: u64) -> Result<WeatherJob, StartError> {
+    let panics_next = Arc::new(AtomicBool::new(false));
+    let panics = panics_next.clone();
+    let sink = CollectSink::new();
+    let figures = sink.handle();
+
+    let env = StreamEnvironment::new("weather")
+        .snapshot_store(MemoryStore::new())
+        .checkpointing(Checkpointing::every(Duration::from_millis(100)));
+
+    let input = FileSource::csv::<Observation>(OBSERVATIONS);
+    env.source("observations", Throttled::new(input, records_per_second))
+        .inspect(move |_| {
+            if panics.swap(false, Ordering::Relaxed) {
+                panic!("injected by a request");
+            }
+        })
+        .key_by(|observation| observation.origin.clone())
+        .fold("weather", Figures::default(), |figures, observation| figures.add(&observation))
+        .sink("figures", sink);
+
+    Ok(WeatherJob { job: env.start()?, figures, panics_next })
+}
