@@ -9,7 +9,6 @@ use std::sync::Arc;
 use millstream_actors::contract::{
     Batch, BatchOperator, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
 };
-use millstream_actors::guard::catch_panic;
 use millstream_actors::protocol::{KeyGroupRange, Limits, OperatorId, TaskError};
 
 use super::batches::put_back;
@@ -22,9 +21,6 @@ const CACHED_BYTES_MAX: usize = 4 << 20;
 
 /// Records to a block: what the passes keep of them stays in the innermost cache.
 const BLOCK_RECORDS: usize = 128;
-
-/// Tables of more keys are freed on a thread of their own.
-const KEYS_DROPPED_IN_PLACE_MAX: usize = 10_000;
 
 type States<S, F, In> = <F as KeyedProcessFunction<<S as KeySelector<In>>::Key, In>>::State;
 type Rows<S, F, In> = KeyedTable<<S as KeySelector<In>>::Key, <States<S, F, In> as StateSet>::Row>;
@@ -125,6 +121,16 @@ where
     }
 }
 
+impl<In, S, F> Drop for KeyedOperator<In, S, F>
+where
+    S: KeySelector<In>,
+    F: KeyedProcessFunction<S::Key, In>,
+{
+    fn drop(&mut self) {
+        self.table.drop_rows();
+    }
+}
+
 /// What is known of the records of a block before the function is called.
 struct Ahead<H> {
     held: Vec<H>,
@@ -155,27 +161,6 @@ impl<H> Ahead<H> {
             self.hints.extend(hints);
         }
         Ok(())
-    }
-}
-
-/// Freeing a large table takes as long as restoring one: it must not stand between a failure and the restart.
-impl<In, S, F> Drop for KeyedOperator<In, S, F>
-where
-    S: KeySelector<In>,
-    F: KeyedProcessFunction<S::Key, In>,
-{
-    fn drop(&mut self) {
-        if self.table.len() > KEYS_DROPPED_IN_PLACE_MAX {
-            let none = KeyedTable::new(KeyGroupRange { start: 0, end: 0 }, 1);
-            let table = std::mem::replace(&mut self.table, none);
-            let free = move || {
-                if let Err(report) = catch_panic(|| drop(table)) {
-                    log::warn!(target: "millstream::state", "dropping a state panicked: {report}");
-                }
-            };
-            // Without a thread to be had, the table was dropped here, with the closure.
-            let _ = std::thread::Builder::new().name("millstream-reaper".to_owned()).spawn(free);
-        }
     }
 }
 

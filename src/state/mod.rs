@@ -1,6 +1,7 @@
 //! Keyed state.
 
 mod codec;
+mod groups;
 mod key_group;
 mod snapshot;
 mod stable_hash;

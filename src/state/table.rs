@@ -11,6 +11,7 @@ use hashbrown::hash_table::{Entry as TableEntry, OccupiedEntry};
 
 use millstream_actors::protocol::KeyGroupRange;
 
+use super::groups::Groups;
 use super::{group_of_hash, stable_hash};
 
 /// A key and its row.
@@ -23,7 +24,7 @@ pub(crate) struct Entry<K, Row> {
 /// The rows of one subtask's keys.
 #[derive(Debug)]
 pub struct KeyedTable<K, Row> {
-    groups: Vec<HashTable<Entry<K, Row>>>,
+    groups: Groups<Entry<K, Row>>,
     range: KeyGroupRange,
     max_parallelism: u32,
     len: usize,
@@ -40,9 +41,7 @@ fn bucket_hash(hash: u64) -> u64 {
 impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
     /// An empty table for the keys of these groups.
     pub fn new(range: KeyGroupRange, max_parallelism: u32) -> Self {
-        let mut groups = Vec::new();
-        groups.resize_with(range.len(), HashTable::new);
-        Self { groups, range, max_parallelism, len: 0 }
+        Self { groups: Groups::new(range.len()), range, max_parallelism, len: 0 }
     }
 
     /// The key groups it holds.
@@ -85,7 +84,7 @@ impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        self.groups[self.index_of(hash)].find_bucket_index(bucket_hash(hash), |entry| entry.key.borrow() == query)
+        self.groups.0[self.index_of(hash)].find_bucket_index(bucket_hash(hash), |entry| entry.key.borrow() == query)
     }
 
     /// The row of a key of this table's groups, new if need be; `own` makes the key of a new one. A `hint` that has
@@ -103,7 +102,7 @@ impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
         Q: Eq + ?Sized,
     {
         let index = self.index_of(hash);
-        let table = &mut self.groups[index];
+        let table = &mut self.groups.0[index];
         let is_query = |entry: &Entry<K, Row>| entry.key.borrow() == query;
         let found = match hint.filter(|bucket| table.get_bucket(*bucket).is_some_and(is_query)) {
             None => Self::find_or_insert(table, hash, is_query, own, &mut self.len),
@@ -145,7 +144,7 @@ impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
 
     fn entry_owned(&mut self, hash: u64, key: K) -> OccupiedEntry<'_, Entry<K, Row>> {
         let index = self.index_of(hash);
-        let table = self.groups[index].entry(
+        let table = self.groups.0[index].entry(
             bucket_hash(hash),
             |entry| entry.key == key,
             |entry| bucket_hash(stable_hash(&entry.key)),
@@ -164,7 +163,7 @@ impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
     pub(crate) fn reserve(&mut self, group: u32, keys: usize, bytes: usize) {
         if self.range.contains(group) {
             let keys = keys.min(4 * bytes / size_of::<Entry<K, Row>>().max(1));
-            let table = &mut self.groups[(group - self.range.start) as usize];
+            let table = &mut self.groups.0[(group - self.range.start) as usize];
             let missing = keys.saturating_sub(table.len());
             table.reserve(missing, |entry| bucket_hash(stable_hash(&entry.key)));
         }
@@ -175,8 +174,15 @@ impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
     /// # Panics
     /// If the group is not one of this table's.
     pub fn group(&self, group: u32) -> impl Iterator<Item = (&K, &Row)> {
-        let rows = &self.groups[(group - self.range.start) as usize];
+        let rows = &self.groups.0[(group - self.range.start) as usize];
         rows.iter().map(|entry| (&entry.key, &entry.row))
+    }
+}
+
+impl<K: Send + 'static, Row: Send + 'static> KeyedTable<K, Row> {
+    /// Drops all rows, off the path of whoever waits for this task's end. The table cannot be used afterwards.
+    pub(crate) fn drop_rows(&mut self) {
+        std::mem::replace(&mut self.groups, Groups::new(0)).drop_elsewhere();
     }
 }
 
@@ -257,7 +263,7 @@ mod tests {
     fn reserving_stays_in_proportion_to_the_input() {
         let mut table = table();
         table.reserve(3, usize::MAX, 1000);
-        assert!(table.groups[3].capacity() < 1000);
+        assert!(table.groups.0[3].capacity() < 1000);
         table.reserve(99, 10, 1000);
     }
 }
