@@ -1,6 +1,10 @@
 //! Values whose `Drop` panics once, outside unwinding.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex};
+
 use millstream::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::rig::{Fault, environment, in_system};
 
@@ -74,4 +78,74 @@ fn panic_in_the_drop_of_what_a_failed_operator_captured_is_survived() {
     let capture = Fault::default();
     assert_eq!(run(&armed(), &Fault::default(), &capture, &capture), 1);
     assert!(capture.is_spent());
+}
+
+/// State whose `Drop` calls a function, once the state has been in use.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Dropped<const TEST: usize>(u64);
+
+/// How many drops of state of the first test are to panic.
+static PANICS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether drops of state of the second test wait.
+static WAITING: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+/// Whether one has waited.
+static HAS_WAITED: AtomicBool = AtomicBool::new(false);
+
+impl<const TEST: usize> Drop for Dropped<TEST> {
+    fn drop(&mut self) {
+        if TEST == 1 && PANICS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            panic!("injected: drop of state");
+        }
+        // The initial value, 0, is no state: the engine drops its copies as it likes.
+        if TEST == 2 && self.0 > 0 {
+            let mut waits = WAITING.0.lock().expect("nothing panics under it");
+            while *waits {
+                HAS_WAITED.store(true, Ordering::SeqCst);
+                waits = WAITING.1.wait(waits).expect("nothing panics under it");
+            }
+        }
+    }
+}
+
+/// Runs a job with `keys` keys whose operator fails once, at its last record, after it has called `before_failure`.
+fn fail_with_state<const TEST: usize>(keys: u64, before_failure: fn()) {
+    in_system(async {
+        let sink = CollectSink::new();
+        let collected = sink.handle();
+        let operator = armed();
+        let env = environment("state").parallelism(1);
+        env.source("numbers", SequenceSource::new(0..2 * keys))
+            .inspect(move |x| {
+                if *x == 2 * keys - 1 && operator.strikes() {
+                    before_failure();
+                    panic!("injected: operator");
+                }
+            })
+            .key_by(move |x| x % keys)
+            .fold_map("sums", Dropped::<TEST>::default(), |sum, x| sum.0 += x, |_, sum| sum.0)
+            .sink("all", sink);
+        let outcome = env.start().expect("the job starts").await.expect("the job survives");
+        assert_eq!(outcome.restarts, 1);
+        let expected = (0..2 * keys).map(|x| if x < keys { x } else { 2 * x - keys });
+        assert!(collected.snapshot().into_iter().eq(expected));
+    });
+}
+
+#[test]
+fn any_number_of_panics_in_drops_of_old_state_is_survived() {
+    fail_with_state::<1>(100, || PANICS.store(5, Ordering::SeqCst));
+    assert_eq!(PANICS.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn recovery_does_not_wait_for_old_state_to_be_dropped() {
+    let set = |waits| {
+        *WAITING.0.lock().expect("nothing panics under it") = waits;
+        WAITING.1.notify_all();
+    };
+    // From the failure on whatever drops state waits, until the job has ended.
+    fail_with_state::<2>(20_000, || *WAITING.0.lock().expect("nothing panics under it") = true);
+    set(false);
+    assert!(HAS_WAITED.load(Ordering::SeqCst));
 }
