@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::client::request;
-use crate::weather::{ByAirport, reference};
+use crate::departures::{ByAirport, reference};
 
 const PANICS: u64 = 3;
 /// How long the job may take to come to what is waited for, looked at each [`LOOK_EVERY`].
@@ -41,9 +41,9 @@ pub(crate) fn drive(address: SocketAddr) -> Result<String, Box<dyn Error + Send 
     if figures != expected {
         return Err(format!("the figures are {figures:?}, a plain loop has {expected:?}").into());
     }
-    let hours: u64 = expected.values().map(|airport| airport.hours).sum();
+    let planned: u64 = expected.values().map(|airport| airport.planned).sum();
     Ok(format!(
-        "OK: {hours} observations as in a plain loop, {restarts} restarts, {checkpoints} checkpoints, \
+        "OK: {planned} departures as in a plain loop, {restarts} restarts, {checkpoints} checkpoints, \
          {answers} times asked how the job is"
     ))
 }

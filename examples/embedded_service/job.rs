@@ -1,4 +1,4 @@
-//! The job: figures of the weather at each airport, exactly once.
+//! The job: figures of the departures from each airport, exactly once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,17 +8,17 @@ use millstream::StartError;
 use millstream::prelude::*;
 use millstream::sink::Collected;
 
-use crate::weather::{ByAirport, Figures, OBSERVATIONS, Observation};
+use crate::departures::{ByAirport, DEPARTURES, Departure, Figures};
 
 /// The job, as the service sees it. Clones are one job.
 #[derive(Clone)]
-pub(crate) struct WeatherJob {
+pub(crate) struct DeparturesJob {
     pub(crate) job: JobHandle,
     figures: Collected<(String, Figures)>,
     panics_next: Arc<AtomicBool>,
 }
 
-impl WeatherJob {
+impl DeparturesJob {
     /// The newest committed figures of each airport.
     pub(crate) fn figures(&self) -> ByAirport {
         self.figures.snapshot().into_iter().collect()
@@ -31,26 +31,26 @@ impl WeatherJob {
 }
 
 /// Starts the job in the actix `System` of this thread; it runs on threads of the engine.
-pub(crate) fn start(records_per_second: u64) -> Result<WeatherJob, StartError> {
+pub(crate) fn start(records_per_second: u64) -> Result<DeparturesJob, StartError> {
     let panics_next = Arc::new(AtomicBool::new(false));
     let panics = panics_next.clone();
     let sink = CollectSink::new();
     let figures = sink.handle();
 
-    let env = StreamEnvironment::new("weather")
+    let env = StreamEnvironment::new("departures")
         .snapshot_store(MemoryStore::new())
         .checkpointing(Checkpointing::every(Duration::from_millis(100)));
 
-    let input = FileSource::csv::<Observation>(OBSERVATIONS);
-    env.source("observations", Throttled::new(input, records_per_second))
+    let input = FileSource::csv::<Departure>(DEPARTURES);
+    env.source("flights", Throttled::new(input, records_per_second))
         .inspect(move |_| {
             if panics.swap(false, Ordering::Relaxed) {
                 panic!("injected by a request");
             }
         })
-        .key_by(|observation| observation.origin.clone())
-        .fold("weather", Figures::default(), |figures, observation| figures.add(&observation))
+        .key_by(|departure| departure.origin.clone())
+        .fold("departures", Figures::default(), |figures, departure| figures.add(&departure))
         .sink("figures", sink);
 
-    Ok(WeatherJob { job: env.start()?, figures, panics_next })
+    Ok(DeparturesJob { job: env.start()?, figures, panics_next })
 }

@@ -13,10 +13,10 @@
 
 mod check;
 mod client;
+mod departures;
 mod job;
 mod options;
 mod service;
-mod weather;
 
 #[path = "../common/mod.rs"]
 mod common;

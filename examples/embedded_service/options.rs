@@ -6,7 +6,7 @@ pub(crate) const HELP: &str = "\
 A web service with a stream job inside.
 
   --port N                  port on 127.0.0.1; any free one if not given
-  --records-per-second N    how fast the job reads; default 200
+  --records-per-second N    how fast the job reads; default 1000
   --check                   drive the service by requests, compare its result with a plain loop, and end
   --help                    this text";
 
@@ -18,7 +18,7 @@ pub(crate) struct Options {
 
 /// The options; `None` if help was asked for.
 pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
-    let mut options = Options { port: 0, records_per_second: 200, check: false };
+    let mut options = Options { port: 0, records_per_second: 1_000, check: false };
     let mut rate = None;
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
@@ -30,8 +30,8 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
             _ => return Err(arg.unexpected()),
         }
     }
-    // All of the input in about two seconds.
-    let default = if options.check { 1_000 } else { options.records_per_second };
+    // All of the input in less than three seconds.
+    let default = if options.check { 10_000 } else { options.records_per_second };
     options.records_per_second = rate.unwrap_or(default);
     Ok(Some(options))
 }

@@ -8,13 +8,13 @@ use actix_web::web::{self, Data, Json};
 use actix_web::{App, HttpServer, Responder, Result, error, get, post};
 use serde_json::json;
 
-use crate::job::WeatherJob;
+use crate::job::DeparturesJob;
 
 #[get("/status")]
-async fn status(weather: Data<WeatherJob>) -> impl Responder {
-    let status = weather.job.status();
+async fn status(departures: Data<DeparturesJob>) -> impl Responder {
+    let status = departures.job.status();
     Json(json!({
-        "job": weather.job.name(),
+        "job": departures.job.name(),
         "state": format!("{:?}", status.state),
         "restarts": status.restarts,
         "checkpoints": status.checkpoints,
@@ -24,30 +24,30 @@ async fn status(weather: Data<WeatherJob>) -> impl Responder {
 }
 
 #[get("/figures")]
-async fn figures(weather: Data<WeatherJob>) -> impl Responder {
-    Json(weather.figures())
+async fn figures(departures: Data<DeparturesJob>) -> impl Responder {
+    Json(departures.figures())
 }
 
 #[post("/checkpoint")]
-async fn checkpoint(weather: Data<WeatherJob>) -> Result<impl Responder> {
-    let id = weather.job.checkpoint().await.map_err(error::ErrorServiceUnavailable)?;
+async fn checkpoint(departures: Data<DeparturesJob>) -> Result<impl Responder> {
+    let id = departures.job.checkpoint().await.map_err(error::ErrorServiceUnavailable)?;
     Ok(Json(json!({ "checkpoint": id.0 })))
 }
 
 #[post("/panic")]
-async fn panic_next(weather: Data<WeatherJob>) -> impl Responder {
-    weather.panic_next();
+async fn panic_next(departures: Data<DeparturesJob>) -> impl Responder {
+    departures.panic_next();
     Json(json!({ "panics": "at the next record" }))
 }
 
 /// A server on the loopback interface, and where it listens. It leaves signals to `main`.
-pub(crate) fn bind(weather: WeatherJob, port: u16) -> io::Result<(Server, SocketAddr)> {
-    let weather = Data::new(weather);
+pub(crate) fn bind(departures: DeparturesJob, port: u16) -> io::Result<(Server, SocketAddr)> {
+    let departures = Data::new(departures);
     let app = move || {
         let handlers = |config: &mut web::ServiceConfig| {
             config.service(status).service(figures).service(checkpoint).service(panic_next);
         };
-        App::new().app_data(weather.clone()).configure(handlers)
+        App::new().app_data(departures.clone()).configure(handlers)
     };
     let server = HttpServer::new(app).workers(1).disable_signals().bind((Ipv4Addr::LOCALHOST, port))?;
     let address = server.addrs()[0];
