@@ -95,10 +95,12 @@ impl Gate {
 
 /// Passes calls on to another store, but for those that its script lets fail.
 ///
-/// Like redb, it refuses further writes after a failed one until it is reopened, and it goes on answering reads.
+/// Like redb, it refuses further writes after a failed one until it is reopened, and it goes on answering reads. Clones
+/// are the same store: a job gets one, and the test keeps one.
+#[derive(Clone)]
 pub struct FaultyStore {
     inner: Arc<dyn SnapshotStore>,
-    script: Mutex<Script>,
+    script: Arc<Mutex<Script>>,
 }
 
 #[derive(Debug, Default)]
@@ -119,7 +121,7 @@ enum Plan {
 impl FaultyStore {
     /// Wraps `inner`; without a script, nothing fails.
     pub fn new(inner: Arc<dyn SnapshotStore>) -> Self {
-        Self { inner, script: Mutex::default() }
+        Self { inner, script: Arc::default() }
     }
 
     /// Lets the `nth` call of this kind (counted from 1 in the life of this store) meet `fault`.

@@ -25,7 +25,7 @@ fn abort_at_each(steps: &[&str], nth: u64) {
         let restarted = Orders::new(dir.path(), shape);
         let status = restarted.spawn().wait();
         assert!(status.success(), "after an abort at {step}, time {nth}: {status}");
-        published::assert_complete(&restarted.out(), shape);
+        crate::assert_complete(&restarted.out(), shape);
     }
 }
 
@@ -87,6 +87,6 @@ fn process_that_aborts_while_the_job_ends_leaves_the_rest_to_the_next_start() {
         assert_eq!(status.signal(), Some(SIGABRT), "{step} is not reached: {status}");
         let status = Orders { ended_before: Some(index >= committed), ..orders.clone() }.spawn().wait();
         assert!(status.success(), "after an abort at {step}: {status}");
-        published::assert_complete(&orders.out(), shape);
+        crate::assert_complete(&orders.out(), shape);
     }
 }

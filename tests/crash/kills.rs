@@ -63,7 +63,7 @@ fn process_killed_at_fifty_random_moments_resumes_with_identical_output() {
             }
             orders.shape.parallelism = [1, 2, 4][random.below(3) as usize];
         }
-        published::assert_complete(&orders.out(), shape);
+        crate::assert_complete(&orders.out(), shape);
         let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["out", "store.redb"]);

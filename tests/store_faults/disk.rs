@@ -1,0 +1,89 @@
+//! redb on a disk that fails.
+
+use std::time::Duration;
+
+use millstream::prelude::*;
+use millstream::testing::{DiskFault, FaultyDisk};
+use millstream::{AbortReason, JobEventKind};
+
+use crate::crash_common::{job, published};
+use crate::run::{ENDLESS, Events, Trap, block_on, start_with};
+
+fn store_on(disk: &FaultyDisk) -> RedbStore {
+    let disk = disk.clone();
+    RedbStore::open_on("faulty disk", move || Ok(disk.handle())).unwrap()
+}
+
+/// Runs the job; after two checkpoints the `nth` operation from then meets `fault`, and a record panics.
+fn run_with(nth: u64, fault: DiskFault) {
+    let what = format!("operation {nth} meets {fault:?}");
+    let disk = FaultyDisk::new();
+    let out = tempfile::tempdir().unwrap();
+    block_on(&what, async {
+        let trap = Trap::default();
+        let job = start_with(ENDLESS.environment(), ENDLESS, store_on(&disk), &trap, job::files(out.path())).unwrap();
+        let mut events = Events::of(&job);
+        events.checkpoints(2).await;
+        let due = disk.operations() + nth;
+        disk.inject(due, fault);
+        events.checkpoints(1).await;
+        trap.set();
+        events.until(|kind| matches!(kind, JobEventKind::Restored { .. })).await;
+        while disk.operations() < due {
+            events.checkpoints(1).await;
+        }
+        job.finish().await.unwrap_or_else(|error| panic!("{what}: {error}"))
+    });
+    published::assert_ended(out.path(), ENDLESS);
+}
+
+#[test]
+fn write_or_sync_that_fails_or_tears_changes_nothing_in_the_output() {
+    for nth in 1..=24 {
+        for fault in [DiskFault::Fail, DiskFault::Torn(100)] {
+            run_with(nth, fault);
+        }
+    }
+}
+
+#[test]
+fn file_that_cannot_grow_stops_checkpoints_until_it_can() {
+    const KEYS: u64 = 64;
+    const BYTES: usize = 8 << 10;
+    let disk = FaultyDisk::new();
+    let sink = CollectSink::new();
+    let collected = sink.handle();
+    let outcome = block_on("a disk that is full", async {
+        let env = StreamEnvironment::new("growing")
+            .checkpointing(Checkpointing::every(Duration::from_millis(4)))
+            .snapshot_store(store_on(&disk));
+        env.source("numbers", SequenceSource::unbounded().rate_per_second(4_000))
+            .key_by(|number| number % KEYS)
+            .fold_map(
+                "sizes",
+                Vec::new(),
+                |bytes: &mut Vec<u8>, _| bytes.resize(BYTES.min(bytes.len() + 256), 7),
+                |key, bytes| (*key, bytes.len()),
+            )
+            .sink("collected", sink);
+        let job = env.start().unwrap();
+        let mut events = Events::of(&job);
+        events.checkpoints(2).await;
+        disk.limit(Some(0));
+        for _ in 0..3 {
+            let aborted = events.until(|kind| matches!(kind, JobEventKind::CheckpointAborted { .. })).await.kind;
+            let full = matches!(&aborted, JobEventKind::CheckpointAborted { reason: AbortReason::Store(_), .. });
+            assert!(full, "{aborted:?}");
+        }
+        disk.limit(None);
+        events.checkpoints(2).await;
+        job.finish().await.unwrap()
+    });
+    assert_eq!(outcome.restarts, 0);
+    let mut collected: Vec<(u64, usize)> = collected.snapshot();
+    let len = collected.len() as u64;
+    let mut expected: Vec<_> = (0..len).map(|n| (n % KEYS, BYTES.min((n / KEYS + 1) as usize * 256))).collect();
+    collected.sort_unstable();
+    expected.sort_unstable();
+    assert!(collected == expected, "{len} records differ");
+}

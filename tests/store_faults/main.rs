@@ -1,0 +1,14 @@
+//! A snapshot store that fails never makes wrong output, and never a job that hangs: what can be survived is, and what
+//! cannot is a typed error with a remedy.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../crash_common/mod.rs"]
+mod crash_common;
+
+mod changed;
+mod damage;
+mod disk;
+mod files;
+mod run;
+mod writes;
