@@ -68,6 +68,13 @@ impl Ledger {
         dropped
     }
 
+    /// The newest retained checkpoint, if `later`, a later state of this ledger, has forgotten it without a newer one.
+    pub(super) fn lost_in(&self, later: &Self) -> Option<CheckpointId> {
+        let newest = self.retained.last()?.checkpoint;
+        let is_kept = later.retained.last().is_some_and(|entry| entry.checkpoint >= newest);
+        (!is_kept && !later.abandoned.contains(&newest)).then_some(newest)
+    }
+
     /// The ids of the retained checkpoints.
     pub(super) fn retained_ids(&self) -> Vec<CheckpointId> {
         self.retained.iter().map(|entry| entry.checkpoint).collect()
@@ -95,6 +102,23 @@ mod tests {
 
     fn ids(ids: &[u64]) -> Vec<CheckpointId> {
         ids.iter().copied().map(CheckpointId).collect()
+    }
+
+    #[test]
+    fn checkpoint_that_is_neither_retained_nor_abandoned_nor_superseded_is_lost() {
+        let mut before = Ledger::default();
+        before.complete(CheckpointId(3), 0, 3);
+        let mut known = before.clone();
+        known.complete(CheckpointId(4), 0, 3);
+        assert_eq!(known.lost_in(&before), Some(CheckpointId(4)));
+        assert_eq!(known.lost_in(&Ledger::default()), Some(CheckpointId(4)));
+        assert_eq!(before.lost_in(&known), None);
+        let mut later = known.clone();
+        later.abandon_above(CheckpointId(3));
+        assert_eq!(known.lost_in(&later), None);
+        known.complete(CheckpointId(5), 0, 1);
+        assert_eq!(later.lost_in(&known), None);
+        assert_eq!(Ledger::default().lost_in(&later), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use millstream_actors::contract::{Chunk, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StoreOpening};
@@ -27,6 +28,8 @@ pub struct RedbStore {
     /// Readers hold it shared while they read; to close, one waits until they have let go. Locked after `writer`.
     slot: RwLock<Slot>,
     writer: Mutex<Writer>,
+    /// Whether a write has met damage: the file is checked, and mended where it can be, when it is opened next.
+    is_suspect: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -85,7 +88,8 @@ impl RedbStore {
     }
 
     fn open_origin(origin: Origin) -> Result<Self, SnapshotError> {
-        let store = Self { slot: RwLock::new(Slot::Closed), writer: Mutex::default(), origin };
+        let is_suspect = AtomicBool::new(false);
+        let store = Self { slot: RwLock::new(Slot::Closed), writer: Mutex::default(), origin, is_suspect };
         store.open_slot()?;
         store.read("read the ledger", &[], |transaction| load_ledger(&store.describe(), transaction))?;
         Ok(store)
@@ -95,7 +99,7 @@ impl RedbStore {
     fn open_slot(&self) -> Result<(), SnapshotError> {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         slot.let_go();
-        match self.origin.open() {
+        match self.origin.open().and_then(|database| self.mended(database)) {
             Ok(database) => {
                 *slot = Slot::Open(database);
                 Ok(())
@@ -103,6 +107,29 @@ impl RedbStore {
             Err(error) => {
                 *slot = Slot::Broken;
                 Err(error)
+            }
+        }
+    }
+
+    /// What redb notes of free pages is trusted when a file is opened. If it was damaged, writes fail every time, until
+    /// redb works it out anew from the tables.
+    fn mended(&self, mut database: Database) -> Result<Database, SnapshotError> {
+        if !self.is_suspect.swap(false, Ordering::Relaxed) {
+            return Ok(database);
+        }
+        match guarded(|| database.check_integrity().map_err(redb::Error::from)) {
+            Ok(was_whole) => {
+                log::warn!(
+                    target: "millstream::checkpoint",
+                    "snapshot store {} was opened again after damage and checked: {}",
+                    self.describe(),
+                    if was_whole { "it is whole now" } else { "it has been mended" }
+                );
+                Ok(database)
+            }
+            Err(trouble) => {
+                Slot::Open(database).let_go();
+                Err(trouble.into_error(&self.describe(), "check the file", &[]))
             }
         }
     }
@@ -165,6 +192,11 @@ impl RedbStore {
             transaction.commit()?;
             Ok(())
         })
+        .inspect_err(|error| {
+            if error.is_damage() {
+                self.is_suspect.store(true, Ordering::Relaxed);
+            }
+        })
     }
 
     /// The ledger and the retained manifests, as they are in the file.
@@ -212,6 +244,13 @@ impl RedbStore {
             }
             Ok(Ok(()))
         })
+    }
+}
+
+impl Drop for RedbStore {
+    /// redb panics where it finds a page damaged, also while it closes the file; whoever drops the store is not to.
+    fn drop(&mut self) {
+        self.close_slot();
     }
 }
 
@@ -396,6 +435,16 @@ impl SnapshotStore for RedbStore {
             self.close_slot();
             writer.claimed = false;
             return Err(SnapshotError::Locked { store: self.describe() });
+        }
+        // A file that is mended may go back to an older commit, and with it to before what sinks have published.
+        if let Some(lost) = writer.ledger.lost_in(&ledger) {
+            self.close_slot();
+            return Err(SnapshotError::Damaged {
+                store: self.describe(),
+                what: format!("checkpoint {lost}"),
+                reason: "it had been completed, and is gone".to_owned(),
+                checkpoints: vec![lost],
+            });
         }
         let before = std::mem::take(&mut writer.manifests);
         writer.add_unnamed(&named_chunks(before.values().map(Arc::as_ref)));

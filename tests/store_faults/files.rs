@@ -104,7 +104,7 @@ fn copy_all(from: &Path, to: &Path) {
 }
 
 #[test]
-fn file_zeroed_or_flipped_anywhere_is_noticed_or_harmless() {
+fn file_zeroed_from_anywhere_is_noticed_or_harmless() {
     let (_dir, path, out) = used_store();
     let whole = fs::read(&path).unwrap();
     let mut met = BTreeMap::new();
@@ -113,14 +113,6 @@ fn file_zeroed_or_flipped_anywhere_is_noticed_or_harmless() {
         bytes[start..].fill(0);
         *met.entry(meet(&format!("zeroes from byte {start}"), &bytes, &out)).or_insert(0) += 1;
     }
-    // Most bytes of the file are unused zeroes.
-    let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
-    for at in used.iter().copied().step_by(used.len() / 48) {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 0x55;
-        *met.entry(meet(&format!("byte {at} flipped"), &bytes, &out)).or_insert(0) += 1;
-    }
-    println!("{met:?}");
     assert!(met.contains_key("refused") && met.contains_key("finished"), "{met:?}");
 }
 
