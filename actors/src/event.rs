@@ -64,7 +64,8 @@ pub enum JobEventKind {
     SubtaskStuck { actor: ActorName, held_for: Duration },
     /// The arbiter of tasks that did not stop was given up.
     ArbiterCondemned { region: RegionId, subtasks: usize },
-    /// A region falls back behind completed checkpoints, whose output sinks withdraw.
+    /// A region falls back behind completed checkpoints, whose output sinks withdraw. `withdrawn` lists all that were
+    /// abandoned since the last checkpoint completed, also by earlier falls.
     FellBack { region: RegionId, to: CheckpointId, withdrawn: Vec<CheckpointId> },
     /// The job has ended.
     Ended { result: Result<JobOutcome, JobError> },

@@ -224,8 +224,14 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    /// Whether doing the same again may succeed.
+    /// Whether doing the same again may succeed. Not if something stands in the way that a retry does not move.
     pub fn is_retryable(&self) -> bool {
+        use std::io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        if let Self::Io { source, .. } = self
+            && matches!(source.kind(), IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem)
+        {
+            return false;
+        }
         matches!(self, Self::Io { .. } | Self::Sync { .. } | Self::Other(_))
     }
 

@@ -412,7 +412,12 @@ impl CheckpointSchedule {
         // The final checkpoint is tried again at once, and then ever later: a broken store must not keep a core busy.
         let delay = if self.failures > 1 { retry_delay(self.failures - 1) } else { Duration::ZERO };
         self.urgent_at = now.at + delay;
-        if self.failures > self.settings.checkpointing.tolerated_failures {
+        // What no retry cures is not tolerated for ever: a job whose input has ended would never end.
+        let tolerated = match &reason {
+            AbortReason::Store(error) if !error.is_retryable() => STORE_RETRIES_MAX,
+            _ => u32::MAX,
+        };
+        if self.failures > self.settings.checkpointing.tolerated_failures.min(tolerated) {
             self.phase = Phase::Over;
             out.push(Command::GiveUp { failures: self.failures, last: reason });
         }

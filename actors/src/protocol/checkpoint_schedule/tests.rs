@@ -373,6 +373,28 @@ fn writer_restart_settles_whatever_was_outstanding() {
 }
 
 #[test]
+fn damaged_store_ends_a_job_that_tolerates_all_failures() {
+    let mut harness = Harness::running(every(100));
+    let mut failures = 0u64;
+    loop {
+        let at = harness.schedule.next_wake().expect("tries again").as_millis() as u64;
+        harness.at(at);
+        let checkpoint = CheckpointId(failures + 1);
+        harness.acknowledge(1, checkpoint.0, SourceState::Reading);
+        let (store, what, reason) = ("store".to_owned(), "free pages".to_owned(), "no".to_owned());
+        let error = Arc::new(SnapshotError::Damaged { store, what, reason, checkpoints: Vec::new() });
+        failures += 1;
+        let retained = Some(Vec::new());
+        let out = harness.apply(ScheduleEvent::FinaliseFailed { checkpoint, error, retained });
+        if out.iter().any(|command| matches!(command, ScheduleCommand::GiveUp { .. })) {
+            break;
+        }
+        assert!(failures < 20, "bounded");
+    }
+    assert_eq!(failures, 9, "eight in a row are tolerated");
+}
+
+#[test]
 fn failed_reservation_refuses_who_waits_and_is_retried_at_the_next_interval() {
     let mut harness = Harness::running(every(100));
     harness.apply(ScheduleEvent::CheckpointRequested { waiter: 3 });
