@@ -1,0 +1,55 @@
+//! A subscription to a job's events, as a stream that a test awaits.
+
+use actix::{Actor, Context, Handler};
+use millstream::{JobEvent, JobEventKind, JobHandle};
+use tokio::sync::mpsc;
+
+struct Listener(mpsc::UnboundedSender<JobEvent>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<JobEvent> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, event: JobEvent, _: &mut Self::Context) {
+        // The test may have seen enough.
+        let _ = self.0.send(event);
+    }
+}
+
+/// The events of one job.
+pub(crate) struct Events {
+    received: mpsc::UnboundedReceiver<JobEvent>,
+}
+
+/// Subscribes to a job. Events of before are not among them.
+pub(crate) fn events_of(job: &JobHandle) -> Events {
+    let (sender, received) = mpsc::unbounded_channel();
+    job.subscribe(Listener(sender).start().recipient());
+    Events { received }
+}
+
+impl Events {
+    /// Waits for the next event that fits.
+    ///
+    /// # Panics
+    /// If the job ends before.
+    pub(crate) async fn until(&mut self, fits: impl Fn(&JobEventKind) -> bool) -> JobEventKind {
+        loop {
+            let kind = self.received.recv().await.expect("events until the end").kind;
+            if fits(&kind) {
+                return kind;
+            }
+            assert!(!matches!(kind, JobEventKind::Ended { .. }), "ended first: {kind}");
+        }
+    }
+
+    /// Waits until `count` checkpoints have completed.
+    pub(crate) async fn checkpoints(&mut self, count: usize) {
+        for _ in 0..count {
+            self.until(|kind| matches!(kind, JobEventKind::CheckpointCompleted { .. })).await;
+        }
+    }
+}

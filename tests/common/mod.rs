@@ -1,0 +1,18 @@
+//! What the tests of whole jobs share.
+
+#![allow(dead_code, reason = "each test crate uses its part")]
+#![allow(unused_imports, reason = "each test crate uses its part")]
+
+mod fault_probe;
+mod figures_job;
+mod listener;
+mod output;
+mod run;
+mod stepped_source;
+
+pub(crate) use fault_probe::{At, Fault, FaultProbe, Point};
+pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
+pub(crate) use listener::{Events, events_of};
+pub(crate) use output::{committed_lines, left_over};
+pub(crate) use run::{run, run_to_end, watched};
+pub(crate) use stepped_source::{InputEnd, SteppedSource};

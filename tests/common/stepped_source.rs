@@ -1,0 +1,146 @@
+//! A source that hands records out in step with checkpoints.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use millstream::source::{
+    Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,
+};
+
+/// Splits of a [`SteppedSource`], whatever its parallelism.
+const SPLITS: u64 = 4;
+/// Records handed out by one read.
+const READ_RECORDS: u64 = 8;
+
+/// Where all [`SteppedSource`]s of a job are. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InputEnd(Arc<Mutex<BTreeMap<String, (u64, u64)>>>);
+
+impl InputEnd {
+    /// Whether everything has been read, as far as the running attempts are.
+    pub(crate) fn is_over(&self) -> bool {
+        let splits = self.lock();
+        !splits.is_empty() && splits.values().all(|(next, end)| next >= end)
+    }
+
+    /// Records read, as far as the running attempts are.
+    pub(crate) fn records_read(&self) -> u64 {
+        self.lock().values().map(|(next, _)| next).sum()
+    }
+
+    fn set(&self, split: &str, next: u64, end: u64) {
+        self.lock().insert(split.to_owned(), (next, end));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (u64, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hands out `(name, id)` for `id` in `0..records`: at most `step` records of each subtask between two barriers, so
+/// that a run takes many checkpoints on a machine of any speed.
+///
+/// Ids that are equal modulo 4 are in one split, and in order.
+pub(crate) struct SteppedSource {
+    pub(crate) name: &'static str,
+    pub(crate) records: u64,
+    pub(crate) step: u64,
+    pub(crate) end: InputEnd,
+}
+
+impl SteppedSource {
+    pub(crate) fn new(name: &'static str, records: u64, step: u64, end: &InputEnd) -> Self {
+        assert!(records.is_multiple_of(SPLITS), "splits of one length");
+        for split in 0..SPLITS {
+            end.set(&split_id(name, split), 0, records / SPLITS);
+        }
+        Self { name, records, step, end: end.clone() }
+    }
+}
+
+fn split_id(name: &str, split: u64) -> String {
+    format!("{name}-{split}")
+}
+
+struct Split {
+    index: u64,
+    id: String,
+    next: u64,
+}
+
+struct Reader {
+    name: &'static str,
+    splits: Vec<Split>,
+    split_records: u64,
+    step: u64,
+    /// Records that may be handed out before the next barrier.
+    allowed: u64,
+    turn: usize,
+    end: InputEnd,
+    waker: SourceWaker,
+}
+
+impl Source for SteppedSource {
+    type Item = (&'static str, u64);
+
+    fn open(
+        &self,
+        cx: &SourceContext,
+        restored: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = Self::Item>>, SourceError> {
+        let restored = restored.unwrap_or_default();
+        let split_records = self.records / SPLITS;
+        let mut splits = Vec::new();
+        for index in 0..SPLITS {
+            let id = split_id(self.name, index);
+            if !cx.owns(&id) {
+                continue;
+            }
+            let stored = restored.iter().find(|position| position.split == id);
+            let next = stored.map_or(Ok(0), |stored| {
+                stored.position.clone().try_into().map(u64::from_le_bytes).map_err(|bytes| SourceError::Position {
+                    split: id.clone(),
+                    reason: format!("{bytes:?}"),
+                })
+            })?;
+            self.end.set(&id, next, split_records);
+            splits.push(Split { index, id, next });
+        }
+        let (name, step, end) = (self.name, self.step, self.end.clone());
+        Ok(Box::new(Reader { name, splits, split_records, step, allowed: step, turn: 0, end, waker: cx.waker.clone() }))
+    }
+}
+
+impl SourceReader for Reader {
+    type Item = (&'static str, u64);
+
+    fn read(&mut self, batch: &mut Batch<Self::Item>) -> Result<ReadStatus, SourceError> {
+        let open: Vec<usize> = (0..self.splits.len()).filter(|&s| self.splits[s].next < self.split_records).collect();
+        if open.is_empty() {
+            return Ok(ReadStatus::End);
+        }
+        if self.allowed == 0 {
+            return Ok(ReadStatus::Idle { retry_after: None });
+        }
+        self.turn += 1;
+        let split = &mut self.splits[open[self.turn % open.len()]];
+        let take = READ_RECORDS.min(self.allowed).min(self.split_records - split.next);
+        for next in split.next..split.next + take {
+            batch.push((self.name, next * SPLITS + split.index), 16);
+        }
+        split.next += take;
+        self.allowed -= take;
+        self.end.set(&split.id, split.next, self.split_records);
+        Ok(ReadStatus::More)
+    }
+
+    /// A barrier: the next step may be read.
+    fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
+        moved.extend(self.splits.iter().map(|split| SplitPosition {
+            split: split.id.clone(),
+            position: split.next.to_le_bytes().into(),
+        }));
+        self.allowed = self.step;
+        self.waker.wake();
+    }
+}
