@@ -260,11 +260,13 @@ fn root_lost(
     let result = Err(JobError::Internal { actor: ActorName::JobSupervisor, report });
     let limit = job.clock.sleep(job.limits.stop_timeout);
     let (in_time, late) = ((publisher.clone(), result.clone()), (publisher, result));
+    // The arbiter on which this waits ends with the pool, and the others may let go of it before the outcome is known.
+    let pool = job.pool.clone();
     actix_rt::spawn(async move {
         // A writer that is gone has let go as well.
         let _ = closed.await;
         in_time.0.publish(in_time.1);
-        drop(writer_arbiter);
+        drop((writer_arbiter, pool));
     });
     actix_rt::spawn(async move {
         limit.await;

@@ -98,10 +98,12 @@ impl Source for SteppedSource {
             }
             let stored = restored.iter().find(|position| position.split == id);
             let next = stored.map_or(Ok(0), |stored| {
-                stored.position.clone().try_into().map(u64::from_le_bytes).map_err(|bytes| SourceError::Position {
-                    split: id.clone(),
-                    reason: format!("{bytes:?}"),
-                })
+                stored
+                    .position
+                    .clone()
+                    .try_into()
+                    .map(u64::from_le_bytes)
+                    .map_err(|bytes| SourceError::Position { split: id.clone(), reason: format!("{bytes:?}") })
             })?;
             self.end.set(&id, next, split_records);
             splits.push(Split { index, id, next });
@@ -136,10 +138,11 @@ impl SourceReader for Reader {
 
     /// A barrier: the next step may be read.
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        moved.extend(self.splits.iter().map(|split| SplitPosition {
-            split: split.id.clone(),
-            position: split.next.to_le_bytes().into(),
-        }));
+        moved.extend(
+            self.splits
+                .iter()
+                .map(|split| SplitPosition { split: split.id.clone(), position: split.next.to_le_bytes().into() }),
+        );
         self.allowed = self.step;
         self.waker.wake();
     }
