@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
 use millstream::prelude::*;
-use millstream::{ActorName, JobError, Step};
+use millstream::{ActorName, Attempt, JobError, Step, SubtaskId, TaskId};
 
-use common::{At, Fault, FaultProbe, FiguresJob, Point, left_over};
+use common::{At, Fault, FaultProbe, FiguresJob, InputEnd, Point, SteppedSource, events_of, left_over, run, watched};
 
 mod common;
 
@@ -44,55 +45,69 @@ fn faults_of(reached: &[(Point, u64)]) -> Vec<Fault> {
     faults
 }
 
-/// What one disturbed run came to.
-struct Survived {
-    fired: Vec<Fault>,
+/// Shows that a job's output is that of an undisturbed run.
+fn exactly_once(job: &FiguresJob, what: &str) {
+    // Guarantee G1, guarantee G2, guarantee G3.
+    assert!(job.lines() == job.expected(), "{what}: other output\n{:?}\n{:?}", job.lines(), job.expected());
+    assert_eq!(left_over(&job.out), Vec::<String>::new(), "{what}");
 }
 
-/// Runs the job with these panics, and again on the same store if they end it. Checks its output.
-fn survive(plan: &[Fault]) -> Survived {
-    let what = format!("a job with a panic at {plan:?}");
+/// Shows that each record of a job arrived, and was counted at least once.
+fn at_least_once(job: &FiguresJob, what: &str) {
+    // Guarantee G8.
+    let lines = job.lines();
+    for (key, expected) in job.expected() {
+        let got = lines.get(&key).unwrap_or_else(|| panic!("{what}: no line of {key:?}"));
+        for want in expected {
+            let counts = got.iter().filter(|line| line.id == want.id).map(|line| line.count);
+            let most = counts.max().unwrap_or_else(|| panic!("{what}: record {} of {key:?} is missing", want.id));
+            assert!(most >= want.count, "{what}: record {} of {key:?} is number {most}", want.id);
+        }
+    }
+    assert_eq!(left_over(&job.out), Vec::<String>::new(), "{what}");
+}
+
+type Check = fn(&FiguresJob, &str);
+
+/// Runs the job with these panics, and again on the same store if they end it. Checks its output, and returns the
+/// panics that came about.
+fn survive(plan: &[Fault], mode: fn(Checkpointing) -> Checkpointing, check: Check) -> Vec<Fault> {
+    let what = format!("a job with panics at {plan:?}");
     let out = tempfile::tempdir().expect("a temporary directory");
-    let job = FiguresJob::new(out.path());
+    let mut job = FiguresJob::new(out.path());
+    job.checkpointing = mode(job.checkpointing);
     let (mut outcome, probe) = job.run(&what, plan.to_vec());
-    let first = format!("{outcome:?}");
     let fired = probe.fired();
-    let root_died = fired.iter().any(|fault| fault.point.1 == ActorName::JobSupervisor);
-    if root_died {
+    if fired.iter().any(|fault| fault.point.1 == ActorName::JobSupervisor) {
         let error = outcome.expect_err("the root is gone");
         assert!(matches!(&error, JobError::Internal { actor: ActorName::JobSupervisor, .. }), "{what}: {error}");
         outcome = job.run(&what, Vec::new()).0;
     }
-    let outcome = outcome.unwrap_or_else(|error| panic!("{what}: {error}; {fired:?}; {first}"));
+    let outcome = outcome.unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(outcome.kind, OutcomeKind::Finished, "{what}");
-    // Guarantee G1, guarantee G2, guarantee G3.
-    assert!(job.lines() == job.expected(), "{what}: other output\n{:?}\n{:?}", job.lines(), job.expected());
-    assert_eq!(left_over(out.path()), Vec::<String>::new(), "{what}");
+    check(&job, &what);
     let of_control = |fault: &Fault| matches!(fault.point.1, ActorName::Coordinator | ActorName::Writer);
     if fired.iter().all(of_control) {
         assert_eq!(outcome.restarts, 0, "{what}: tasks restarted");
     }
-    Survived { fired }
+    fired
 }
 
-/// Runs the job once for each plan; the plans that did not come about are left out.
-fn survive_all(plans: Vec<Vec<Fault>>) -> Vec<Vec<Fault>> {
+/// Runs the job once for each plan. Returns the plans that came about.
+fn survive_all(plans: Vec<Vec<Fault>>, mode: fn(Checkpointing) -> Checkpointing, check: Check) -> Vec<Vec<Fault>> {
     let (plans, fired) = (Mutex::new(plans), Mutex::new(Vec::new()));
+    let next = || plans.lock().expect("no panic under it").pop();
+    let work = || {
+        while let Some(plan) = next() {
+            if survive(&plan, mode, check) == plan {
+                fired.lock().expect("no panic under it").push(plan);
+            } else {
+                println!("did not come about: {plan:?}");
+            }
+        }
+    };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS)
-            .map(|_| {
-                scope.spawn(|| {
-                    while let Some(plan) = plans.lock().map(|mut plans| plans.pop()).unwrap_or(None) {
-                        let survived = survive(&plan);
-                        if survived.fired.len() == plan.len() {
-                            fired.lock().expect("no panic under it").push(plan);
-                        } else {
-                            println!("did not come about: {plan:?}");
-                        }
-                    }
-                })
-            })
-            .collect();
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
         for worker in workers {
             if let Err(panic) = worker.join() {
                 std::panic::resume_unwind(panic);
@@ -102,12 +117,174 @@ fn survive_all(plans: Vec<Vec<Fault>>) -> Vec<Vec<Fault>> {
     fired.into_inner().expect("no panic under it")
 }
 
+fn fault(step: Step, actor: &ActorName, occurrence: u64) -> Fault {
+    Fault { point: (step, actor.clone()), at: At::Occurrence(occurrence) }
+}
+
+/// The actors that come to a step.
+fn actors_at(reached: &[(Point, u64)], step: Step) -> Vec<ActorName> {
+    reached.iter().filter(|((at, _), _)| *at == step).map(|((_, actor), _)| actor.clone()).collect()
+}
+
 #[test]
 fn panic_at_any_point_leaves_the_output_of_an_undisturbed_run() {
     let probe = record("an undisturbed job", Vec::new());
     let faults = faults_of(&probe.reached());
     let count = faults.len();
-    let fired = survive_all(faults.into_iter().map(|fault| vec![fault]).collect());
+    let fired = survive_all(faults.into_iter().map(|fault| vec![fault]).collect(), |mode| mode, exactly_once);
     println!("panicked at {} of {count} points", fired.len());
     assert!(fired.len() >= POINTS_MIN, "only {} points", fired.len());
+}
+
+#[test]
+fn panic_while_recovering_from_another_leaves_the_output_of_an_undisturbed_run() {
+    let undisturbed = record("an undisturbed job", Vec::new()).reached();
+    let source = actors_at(&undisturbed, Step::BarrierReached).remove(0);
+    // Two checkpoints have completed then.
+    let first = fault(Step::BarrierReached, &source, 3);
+    let reached = record("a job with one panic", vec![first.clone()]).reached();
+    let of_restart = [
+        Step::Starting,
+        Step::Restoring,
+        Step::Restored,
+        Step::RegionStopping,
+        Step::RegionRestoring,
+        Step::RegionStarting,
+        Step::RegionReady,
+    ];
+    let mut plans = Vec::new();
+    for step in of_restart {
+        let actors = actors_at(&reached, step);
+        assert!(!actors.is_empty(), "{step:?}");
+        for actor in &actors {
+            plans.push(vec![first.clone(), fault(step, actor, 1)]);
+        }
+        // Each attempt to recover comes a little less far.
+        plans.push(vec![first.clone(), fault(step, &actors[0], 1), fault(step, &actors[0], 1)]);
+    }
+    let count = plans.len();
+    let fired = survive_all(plans, |mode| mode, exactly_once);
+    assert_eq!(fired.len(), count);
+}
+
+#[test]
+fn panics_in_at_least_once_mode_lose_no_record() {
+    let reached = record("an undisturbed job", Vec::new()).reached();
+    let steps = [
+        Step::Batch,
+        Step::BarrierForwarded,
+        Step::SnapshotTaken,
+        Step::SinkPrepared,
+        Step::SinkCommitting,
+        Step::SinkCommitted,
+        Step::ManifestCommitted,
+        Step::CompletionSent,
+    ];
+    let actors = steps.iter().flat_map(|step| actors_at(&reached, *step).into_iter().map(|actor| (*step, actor)));
+    let plans: Vec<_> = actors.map(|(step, actor)| vec![fault(step, &actor, 3)]).collect();
+    let count = plans.len();
+    let fired = survive_all(plans, Checkpointing::at_least_once, at_least_once);
+    assert_eq!(fired.len(), count);
+}
+
+#[test]
+fn root_that_dies_while_the_job_ends_is_named_and_a_new_start_finds_the_job_complete() {
+    for _ in 0..10 {
+        survive(&[fault(Step::JobSupervising, &ActorName::JobSupervisor, 2)], |mode| mode, exactly_once);
+    }
+}
+
+/// A job of which each life reads a part.
+fn long_job(out: &std::path::Path) -> FiguresJob {
+    FiguresJob { records: 800, step: 16, ..FiguresJob::new(out) }
+}
+
+#[test]
+fn job_cancelled_and_started_at_other_parallelisms_gives_the_output_of_one_run() {
+    for (chaining, on_disk) in [(true, false), (false, true)] {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let mut job = long_job(&scratch.path().join("out"));
+        job.chaining = chaining;
+        job.store_file = on_disk.then(|| scratch.path().join("store.redb"));
+        for parallelism in [3, 1, 2, 4] {
+            (job.parallelism, job.source_parallelism) = (parallelism, parallelism);
+            let this = job.clone();
+            let outcome = run("a job to be cancelled", move |handles| async move {
+                let running = this.start(Vec::new());
+                watched(&handles, &running.job);
+                events_of(&running.job).checkpoints(2).await;
+                running.job.cancel().await
+            });
+            assert_eq!(outcome.expect("cancelled").kind, OutcomeKind::Cancelled);
+        }
+        (job.parallelism, job.source_parallelism) = (2, 2);
+        let outcome = job.run("the last life", Vec::new()).0.expect("finished");
+        assert!(outcome.kind == OutcomeKind::Finished && !outcome.already_complete, "{outcome:?}");
+        exactly_once(&job, "a rescaled job");
+    }
+}
+
+#[test]
+fn pending_commits_of_a_dead_job_are_settled_at_any_parallelism() {
+    for step in [Step::SinkPrepared, Step::Acknowledged, Step::SinkCommitting, Step::SinkCommitted] {
+        let out = tempfile::tempdir().expect("a temporary directory");
+        let mut job = FiguresJob { restart: RestartStrategy::none(), ..long_job(out.path()) };
+        for parallelism in [3, 1, 2, 4] {
+            (job.parallelism, job.source_parallelism) = (parallelism, parallelism);
+            let reached = {
+                let scratch = tempfile::tempdir().expect("a temporary directory");
+                let job = FiguresJob { records: 80, parallelism, ..FiguresJob::new(scratch.path()) };
+                job.run("a job that names its actors", Vec::new()).1.reached()
+            };
+            let sink = actors_at(&reached, Step::SinkPrepared).pop().expect("a sink");
+            let (outcome, _) = job.run("a job that dies", vec![fault(step, &sink, 2)]);
+            let error = outcome.expect_err("no restart");
+            assert!(matches!(error, JobError::GaveUp { .. }), "{error}");
+        }
+        job.run("the last life", Vec::new()).0.expect("finished");
+        exactly_once(&job, &format!("a job that died at {step:?}"));
+    }
+}
+
+#[test]
+fn panic_in_one_region_restarts_that_region_alone() {
+    let fault = Fault {
+        point: (
+            Step::BarrierReached,
+            ActorName::Subtask {
+                subtask: SubtaskId { task: TaskId(0), index: 0 },
+                task: "left".into(),
+                parallelism: 1,
+            },
+        ),
+        at: At::Occurrence(3),
+    };
+    let (status, outcome, collected, fired) = run("a job of two regions", move |handles| async move {
+        let input = InputEnd::default();
+        let probe = FaultProbe::new(&input, [fault]);
+        let env = StreamEnvironment::new("regions")
+            .snapshot_store(MemoryStore::new())
+            .checkpointing(Checkpointing::every(Duration::from_millis(1)))
+            .probe(probe.clone());
+        let collected = ["left", "right"].map(|name| {
+            let sink = CollectSink::new();
+            let collected = sink.handle();
+            let source = env.source(name, SteppedSource::new(name, 240, 40, &input));
+            source.sink(&format!("{name}-sink"), sink);
+            collected
+        });
+        let job = env.start().expect("starts");
+        watched(&handles, &job);
+        let outcome = job.clone().await;
+        (job.status(), outcome, collected.map(|collected| collected.snapshot()), probe.fired())
+    });
+    assert_eq!(fired.len(), 1);
+    assert_eq!(outcome.expect("finished").restarts, 1);
+    // Guarantee G5.
+    let attempts: Vec<_> = status.attempts.into_values().collect();
+    assert_eq!(attempts, [Attempt(2), Attempt(1)]);
+    for (name, mut records) in ["left", "right"].into_iter().zip(collected) {
+        records.sort_unstable();
+        assert!(records.into_iter().eq((0..240).map(|id| (name, id))), "{name}");
+    }
 }

@@ -40,6 +40,8 @@ pub(crate) type Lines = BTreeMap<(u64, String), Vec<Line>>;
 #[derive(Clone)]
 pub(crate) struct FiguresJob {
     pub(crate) store: MemoryStore,
+    /// A file, to be used instead of `store`.
+    pub(crate) store_file: Option<PathBuf>,
     pub(crate) out: PathBuf,
     /// Of each source.
     pub(crate) records: u64,
@@ -49,6 +51,7 @@ pub(crate) struct FiguresJob {
     pub(crate) parallelism: u32,
     pub(crate) chaining: bool,
     pub(crate) checkpointing: Checkpointing,
+    pub(crate) restart: RestartStrategy,
 }
 
 /// A job that runs.
@@ -62,6 +65,7 @@ impl FiguresJob {
     pub(crate) fn new(out: &Path) -> Self {
         Self {
             store: MemoryStore::new(),
+            store_file: None,
             out: out.to_owned(),
             records: 240,
             step: 40,
@@ -69,6 +73,7 @@ impl FiguresJob {
             parallelism: 3,
             chaining: true,
             checkpointing: Checkpointing::every(Duration::from_millis(1)),
+            restart: RestartStrategy::fixed_delay(1000, Duration::ZERO),
         }
     }
 
@@ -79,10 +84,13 @@ impl FiguresJob {
         let env = StreamEnvironment::new("figures")
             .parallelism(self.parallelism)
             .chaining(self.chaining)
-            .snapshot_store(self.store.clone())
             .checkpointing(self.checkpointing.clone())
-            .restart_strategy(RestartStrategy::fixed_delay(1000, Duration::ZERO))
+            .restart_strategy(self.restart.clone())
             .probe(probe.clone());
+        let env = match &self.store_file {
+            Some(path) => env.snapshot_store(RedbStore::open(path).expect("the store opens")),
+            None => env.snapshot_store(self.store.clone()),
+        };
         let [left, right] = SOURCES.map(|name| {
             env.source(name, SteppedSource::new(name, self.records, self.step, &input))
                 .parallelism(self.source_parallelism)
