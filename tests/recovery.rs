@@ -206,8 +206,9 @@ fn job_cancelled_and_started_at_other_parallelisms_gives_the_output_of_one_run()
         let mut job = long_job(&scratch.path().join("out"));
         job.chaining = chaining;
         job.store_file = on_disk.then(|| scratch.path().join("store.redb"));
-        for parallelism in [3, 1, 2, 4] {
+        for (life, parallelism) in (1..).zip([3, 1, 2, 4]) {
             (job.parallelism, job.source_parallelism) = (parallelism, parallelism);
+            job.hold_at = 40 * life;
             let this = job.clone();
             let outcome = run("a job to be cancelled", move |handles| async move {
                 let running = this.start(Vec::new());
@@ -217,7 +218,7 @@ fn job_cancelled_and_started_at_other_parallelisms_gives_the_output_of_one_run()
             });
             assert_eq!(outcome.expect("cancelled").kind, OutcomeKind::Cancelled);
         }
-        (job.parallelism, job.source_parallelism) = (2, 2);
+        (job.parallelism, job.source_parallelism, job.hold_at) = (2, 2, u64::MAX);
         let outcome = job.run("the last life", Vec::new()).0.expect("finished");
         assert!(outcome.kind == OutcomeKind::Finished && !outcome.already_complete, "{outcome:?}");
         exactly_once(&job, "a rescaled job");

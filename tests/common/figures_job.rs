@@ -47,6 +47,8 @@ pub(crate) struct FiguresJob {
     pub(crate) records: u64,
     /// Records of a source between two barriers.
     pub(crate) step: u64,
+    /// See [`SteppedSource::hold_at`].
+    pub(crate) hold_at: u64,
     pub(crate) source_parallelism: u32,
     pub(crate) parallelism: u32,
     pub(crate) chaining: bool,
@@ -69,6 +71,7 @@ impl FiguresJob {
             out: out.to_owned(),
             records: 240,
             step: 40,
+            hold_at: u64::MAX,
             source_parallelism: 1,
             parallelism: 3,
             chaining: true,
@@ -92,7 +95,7 @@ impl FiguresJob {
             None => env.snapshot_store(self.store.clone()),
         };
         let [left, right] = SOURCES.map(|name| {
-            env.source(name, SteppedSource::new(name, self.records, self.step, &input))
+            env.source(name, SteppedSource::new(name, self.records, self.step, &input).hold_at(self.hold_at))
                 .parallelism(self.source_parallelism)
                 .map(|(source, id)| (source.to_owned(), id))
                 .parallelism(self.source_parallelism)

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test crate uses its part")]
 #![allow(unused_imports, reason = "each test crate uses its part")]
 
+mod connectors;
 mod fault_probe;
 mod figures_job;
 mod listener;
@@ -10,6 +11,7 @@ mod output;
 mod run;
 mod stepped_source;
 
+pub(crate) use connectors::{QueueSource, Tagged, TaggedSink};
 pub(crate) use fault_probe::{At, Fault, FaultProbe, Point};
 pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
 pub(crate) use listener::{Events, events_of};

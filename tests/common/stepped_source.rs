@@ -45,6 +45,8 @@ pub(crate) struct SteppedSource {
     pub(crate) name: &'static str,
     pub(crate) records: u64,
     pub(crate) step: u64,
+    /// Nothing is handed out from here on of any split, as if the rest of the input were still to come.
+    pub(crate) hold_at: u64,
     pub(crate) end: InputEnd,
 }
 
@@ -54,7 +56,13 @@ impl SteppedSource {
         for split in 0..SPLITS {
             end.set(&split_id(name, split), 0, records / SPLITS);
         }
-        Self { name, records, step, end: end.clone() }
+        Self { name, records, step, hold_at: u64::MAX, end: end.clone() }
+    }
+
+    /// Holds each split back from `position` on.
+    pub(crate) fn hold_at(mut self, position: u64) -> Self {
+        self.hold_at = position;
+        self
     }
 }
 
@@ -72,6 +80,7 @@ struct Reader {
     name: &'static str,
     splits: Vec<Split>,
     split_records: u64,
+    hold_at: u64,
     step: u64,
     /// Records that may be handed out before the next barrier.
     allowed: u64,
@@ -108,8 +117,9 @@ impl Source for SteppedSource {
             self.end.set(&id, next, split_records);
             splits.push(Split { index, id, next });
         }
-        let (name, step, end) = (self.name, self.step, self.end.clone());
-        Ok(Box::new(Reader { name, splits, split_records, step, allowed: step, turn: 0, end, waker: cx.waker.clone() }))
+        let (name, step, hold_at, end) = (self.name, self.step, self.hold_at, self.end.clone());
+        let (allowed, waker) = (step, cx.waker.clone());
+        Ok(Box::new(Reader { name, splits, split_records, hold_at, step, allowed, turn: 0, end, waker }))
     }
 }
 
@@ -117,16 +127,17 @@ impl SourceReader for Reader {
     type Item = (&'static str, u64);
 
     fn read(&mut self, batch: &mut Batch<Self::Item>) -> Result<ReadStatus, SourceError> {
-        let open: Vec<usize> = (0..self.splits.len()).filter(|&s| self.splits[s].next < self.split_records).collect();
-        if open.is_empty() {
+        if self.splits.iter().all(|split| split.next == self.split_records) {
             return Ok(ReadStatus::End);
         }
-        if self.allowed == 0 {
+        let end = self.split_records.min(self.hold_at);
+        let open: Vec<usize> = (0..self.splits.len()).filter(|&s| self.splits[s].next < end).collect();
+        if self.allowed == 0 || open.is_empty() {
             return Ok(ReadStatus::Idle { retry_after: None });
         }
         self.turn += 1;
         let split = &mut self.splits[open[self.turn % open.len()]];
-        let take = READ_RECORDS.min(self.allowed).min(self.split_records - split.next);
+        let take = READ_RECORDS.min(self.allowed).min(end - split.next);
         for next in split.next..split.next + take {
             batch.push((self.name, next * SPLITS + split.index), 16);
         }

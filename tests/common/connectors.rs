@@ -1,0 +1,93 @@
+//! A source and a sink as a user would write them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use millstream::CheckpointId;
+use millstream::sink::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
+use millstream::source::{
+    Boundedness, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,
+};
+
+/// A queue that others fill while the job runs. Not replayable: for jobs that do not fail.
+#[derive(Clone, Default)]
+pub(crate) struct QueueSource(Arc<Mutex<(VecDeque<u64>, Option<SourceWaker>)>>);
+
+impl QueueSource {
+    pub(crate) fn push(&self, records: impl IntoIterator<Item = u64>) {
+        let mut queue = self.0.lock().expect("no panic under it");
+        queue.0.extend(records);
+        if let Some(waker) = &queue.1 {
+            waker.wake();
+        }
+    }
+}
+
+impl Source for QueueSource {
+    type Item = u64;
+
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::Unbounded
+    }
+
+    fn open(
+        &self,
+        cx: &SourceContext,
+        _: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
+        self.0.lock().expect("no panic under it").1 = Some(cx.waker.clone());
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl SourceReader for QueueSource {
+    type Item = u64;
+
+    fn read(&mut self, batch: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
+        let mut queue = self.0.lock().expect("no panic under it");
+        while let Some(record) = if batch.is_full() { None } else { queue.0.pop_front() } {
+            batch.push(record, 8);
+        }
+        Ok(if queue.0.is_empty() { ReadStatus::Idle { retry_after: None } } else { ReadStatus::More })
+    }
+
+    fn report_positions(&mut self, _: &mut Vec<SplitPosition>) {}
+}
+
+/// What each subtask of a [`TaggedSink`] was given, in order.
+pub(crate) type Tagged<T> = Arc<Mutex<Vec<Vec<T>>>>;
+
+/// Keeps what each of its subtasks is given. At least once.
+pub(crate) struct TaggedSink<T>(pub(crate) Tagged<T>);
+
+struct TaggedWriter<T> {
+    subtask: usize,
+    records: Tagged<T>,
+}
+
+impl<T: Send + 'static> Sink for TaggedSink<T> {
+    type Item = T;
+
+    fn open(&self, cx: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = T>>, SinkError> {
+        self.0.lock().expect("no panic under it").resize_with(cx.parallelism as usize, Vec::new);
+        Ok(Box::new(TaggedWriter { subtask: cx.subtask_index as usize, records: self.0.clone() }))
+    }
+}
+
+impl<T: Send + 'static> SinkWriter for TaggedWriter<T> {
+    type Item = T;
+
+    fn write(&mut self, batch: &mut Batch<T>) -> Result<(), SinkError> {
+        self.records.lock().expect("no panic under it")[self.subtask].append(&mut batch.records);
+        batch.clear();
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: CheckpointId) -> Result<(), SinkError> {
+        Ok(())
+    }
+}

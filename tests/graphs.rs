@@ -1,0 +1,103 @@
+//! Graphs before they run: what they look like, and what is wrong with them.
+
+use millstream::operator::Output;
+use millstream::prelude::*;
+use millstream::{GraphError, StartError};
+
+fn flights() -> StreamEnvironment {
+    let env = StreamEnvironment::new("flights").parallelism(2);
+    let odd = OutputTag::<u64>::new("odd");
+    let tag = odd.clone();
+    let numbers = env.source("numbers", SequenceSource::new(0..10)).parallelism(1);
+    let others = env.source("others", SequenceSource::new(0..10)).map(|n| n + 1);
+    let split =
+        numbers.union(others).flat_map(move |n, out| if n % 2 == 1 { out.emit_to(&tag, n) } else { out.emit(n) });
+    split.side_output(&odd).sink("odd", CollectSink::new());
+    split.key_by(|n| n % 3).fold("count", 0_u64, |count, _| *count += 1).sink("counts", CollectSink::new());
+    env
+}
+
+#[test]
+fn graph_is_explained_before_and_after_chaining() {
+    let explanation = flights().explain().unwrap();
+    assert_eq!(explanation.to_string(), include_str!("graphs/flights.txt"));
+    assert_eq!(explanation.graphviz(), include_str!("graphs/flights.dot"));
+}
+
+#[test]
+fn explained_graph_without_chaining_has_a_task_for_each_operator() {
+    let chained = flights().explain().unwrap().to_string();
+    let single = flights().chaining(false).explain().unwrap().to_string();
+    let tasks = |text: &str| text.lines().skip_while(|line| *line != "tasks:").count() - 1;
+    assert_eq!((tasks(&chained), tasks(&single)), (6, 7), "{chained}\n{single}");
+}
+
+/// Declares one state twice.
+#[derive(Clone)]
+struct Twice;
+
+impl KeyedProcessFunction<u64, u64> for Twice {
+    type Out = u64;
+    type State = (ValueState<u64>, ValueState<u64>);
+
+    fn state(&self) -> Self::State {
+        (ValueState::new("same"), ValueState::new("same"))
+    }
+
+    fn process(&mut self, _: u64, _: Row<'_, Self, u64, u64>, _: &mut KeyedContext<'_, u64>, _: &mut Output<u64>) {}
+}
+
+#[test]
+fn all_mistakes_come_back_together_each_with_file_and_line() {
+    let (errors, first_line) = actix_rt::System::new().block_on(async {
+        let first_line = line!();
+        let env = StreamEnvironment::new("").max_parallelism(4).checkpointing(Checkpointing::disabled());
+        let tag = OutputTag::<u64>::new("tag");
+        let numbers = env.source("same", SequenceSource::unbounded());
+        let again = env.source("same", SequenceSource::new(0..10)).parallelism(0);
+        numbers.side_output(&tag).sink("side", CollectSink::new());
+        numbers.side_output(&tag).sink("again", CollectSink::new());
+        let united = numbers.union(again).parallelism(2);
+        united.map(|n| n).parallelism(5).key_by(|n| *n).process("", Twice).sink("last", CollectSink::new());
+        let StartError::Graph(errors) = env.start().expect_err("mistakes") else { panic!("graph errors") };
+        (errors, first_line)
+    });
+    let text = errors.to_string();
+    type IsError = fn(&GraphError) -> bool;
+    let expected: [(&str, u32, IsError); 9] = [
+        ("no name", 1, |error| matches!(error, GraphError::EmptyJobName { .. })),
+        ("duplicate id", 4, |error| matches!(error, GraphError::DuplicateId { .. })),
+        ("parallelism 0", 4, |error| matches!(error, GraphError::ZeroParallelism { .. })),
+        ("tag twice", 6, |error| matches!(error, GraphError::TagUsedTwice { .. })),
+        ("nothing to set", 7, |error| matches!(error, GraphError::NothingToSet { .. })),
+        ("parallelism above max", 8, |error| {
+            matches!(error, GraphError::ParallelismAboveMax { parallelism: 5, max: 4, .. })
+        }),
+        ("state twice", 8, |error| matches!(error, GraphError::DuplicateState { .. })),
+        ("empty id", 8, |error| matches!(error, GraphError::EmptyId { .. })),
+        ("never commits", 8, |error| matches!(error, GraphError::NeverCommits { .. })),
+    ];
+    for (what, line, is_error) in expected {
+        let mut found = errors.0.iter().filter(|error| is_error(error));
+        let place = format!("graphs.rs:{}:", first_line + line);
+        assert!(found.any(|error| error.to_string().contains(&place)), "{what} at {place} in\n{text}");
+    }
+}
+
+#[test]
+fn stream_of_another_environment_and_a_job_without_source_are_mistakes() {
+    let (env, other) = (StreamEnvironment::new("a"), StreamEnvironment::new("b"));
+    let foreign = other.source("numbers", SequenceSource::new(0..1));
+    env.source("numbers", SequenceSource::new(0..1)).union(foreign).sink("sink", CollectSink::new());
+    let errors = env.explain().unwrap_err().0;
+    assert!(matches!(errors[..], [GraphError::ForeignStream { .. }]), "{errors:?}");
+    let errors = StreamEnvironment::new("empty").explain().unwrap_err().0;
+    assert!(matches!(&errors[..], [GraphError::NoSource { job }] if job == "empty"), "{errors:?}");
+}
+
+#[test]
+fn job_outside_an_actix_system_is_refused() {
+    let env = StreamEnvironment::new("a");
+    env.source("numbers", SequenceSource::new(0..1)).sink("sink", CollectSink::new());
+    assert!(matches!(env.start(), Err(StartError::NoSystem)));
+}
