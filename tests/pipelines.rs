@@ -9,7 +9,7 @@ use millstream::prelude::*;
 use millstream::sink::Collected;
 use millstream::{ActorName, JobHandle, JobState};
 
-use common::{InputEnd, QueueSource, SteppedSource, Tagged, TaggedSink, events_of, run, watched};
+use common::{HesitantSource, InputEnd, QueueSource, SteppedSource, Tagged, TaggedSink, events_of, run, watched};
 
 mod common;
 
@@ -378,6 +378,14 @@ fn source_that_sleeps_wakes_and_a_finished_job_has_all_it_was_given() {
         let records = tagged.lock().expect("no panic under it").concat();
         assert!(records.into_iter().eq((0..50).map(|n| n * 2)));
     });
+}
+
+/// A read that found nothing, followed by one, ordered before, that did: the task ordered no read after it, and the job
+/// stood still.
+#[test]
+fn blocking_source_that_finds_something_after_nothing_is_read_to_its_end() {
+    let got = collect("a hesitant source", |env| env.source("hesitant", HesitantSource(100)), |env| env);
+    assert!(got.into_iter().eq(0..100));
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use millstream::CheckpointId;
 use millstream::sink::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
 use millstream::source::{
-    Boundedness, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,
+    Boundedness, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition, Threading,
 };
 
 /// A queue that others fill while the job runs. Not replayable: for jobs that do not fail.
@@ -49,6 +50,47 @@ impl SourceReader for QueueSource {
             batch.push(record, 8);
         }
         Ok(if queue.0.is_empty() { ReadStatus::Idle { retry_after: None } } else { ReadStatus::More })
+    }
+
+    fn report_positions(&mut self, _: &mut Vec<SplitPosition>) {}
+}
+
+/// Reads on a thread of its own, and finds something every other time only.
+pub(crate) struct HesitantSource(pub(crate) u64);
+
+struct HesitantReader {
+    reads: u64,
+    next: u64,
+    end: u64,
+}
+
+impl Source for HesitantSource {
+    type Item = u64;
+
+    fn threading(&self) -> Threading {
+        Threading::Blocking
+    }
+
+    fn open(
+        &self,
+        _: &SourceContext,
+        _: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
+        Ok(Box::new(HesitantReader { reads: 0, next: 0, end: self.0 }))
+    }
+}
+
+impl SourceReader for HesitantReader {
+    type Item = u64;
+
+    fn read(&mut self, batch: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
+        self.reads += 1;
+        if self.reads % 2 == 1 {
+            return Ok(ReadStatus::Idle { retry_after: Some(Duration::from_millis(1)) });
+        }
+        batch.push(self.next, 8);
+        self.next += 1;
+        Ok(if self.next < self.end { ReadStatus::More } else { ReadStatus::End })
     }
 
     fn report_positions(&mut self, _: &mut Vec<SplitPosition>) {}

@@ -11,7 +11,7 @@ mod output;
 mod run;
 mod stepped_source;
 
-pub(crate) use connectors::{QueueSource, Tagged, TaggedSink};
+pub(crate) use connectors::{HesitantSource, QueueSource, Tagged, TaggedSink};
 pub(crate) use fault_probe::{At, Fault, FaultProbe, Point};
 pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
 pub(crate) use listener::{Events, events_of};

@@ -38,7 +38,8 @@ pub(crate) fn left_over(dir: &Path) -> Vec<String> {
         for hidden in fs::read_dir(entry.path()).expect("the sink's folder").map(|entry| entry.expect("an entry")) {
             let hidden = hidden.file_name().into_string().expect("text");
             // Who owns the folder, and what was published last.
-            if hidden != "owner" && !(hidden.starts_with("committed-") && !hidden.ends_with(".new")) {
+            let record = hidden.starts_with("committed-") && !hidden.ends_with(".new");
+            if hidden != "owner" && !record {
                 left.push(format!("{name}/{hidden}"));
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use millstream::{JobError, JobHandle, JobOutcome, StreamEnvironment};
 
 /// No job of these tests takes nearly as long.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_secs(40);
 
 /// Where a test leaves the handle of the job it waits for.
 pub(crate) type Watched = Arc<Mutex<Vec<JobHandle>>>;
