@@ -11,12 +11,17 @@ use millstream::{ActorName, Attempt, JobError, Step, SubtaskId, TaskId};
 use common::{At, Fault, FaultProbe, FiguresJob, InputEnd, Point, SteppedSource, events_of, left_over, run, watched};
 
 mod common;
+#[path = "recovery/flights.rs"]
+mod flights;
 
 /// Jobs run at a time: they wait for fsync more than they compute.
 const WORKERS: usize = 4;
 
 /// Points that the sweep must panic at, at the least.
 const POINTS_MIN: usize = 200;
+
+/// Runs with several panics at random points.
+const RANDOM_PLANS: usize = 50;
 
 /// Runs the job undisturbed and shows that it gives what a plain loop gives.
 fn record(what: &str, plan: Vec<Fault>) -> FaultProbe {
@@ -93,17 +98,17 @@ fn survive(plan: &[Fault], mode: fn(Checkpointing) -> Checkpointing, check: Chec
     fired
 }
 
-/// Runs the job once for each plan. Returns the plans that came about.
-fn survive_all(plans: Vec<Vec<Fault>>, mode: fn(Checkpointing) -> Checkpointing, check: Check) -> Vec<Vec<Fault>> {
-    let (plans, fired) = (Mutex::new(plans), Mutex::new(Vec::new()));
+/// Runs the job once for each plan. Returns the panics that came about; which did not is printed.
+fn survive_all(plans: Vec<Vec<Fault>>, mode: fn(Checkpointing) -> Checkpointing, check: Check) -> Vec<Fault> {
+    let (plans, all_fired) = (Mutex::new(plans), Mutex::new(Vec::new()));
     let next = || plans.lock().expect("no panic under it").pop();
     let work = || {
         while let Some(plan) = next() {
-            if survive(&plan, mode, check) == plan {
-                fired.lock().expect("no panic under it").push(plan);
-            } else {
-                println!("did not come about: {plan:?}");
+            let fired = survive(&plan, mode, check);
+            if fired != plan {
+                println!("the job ended before all of {plan:?}");
             }
+            all_fired.lock().expect("no panic under it").extend(fired);
         }
     };
     thread::scope(|scope| {
@@ -114,7 +119,20 @@ fn survive_all(plans: Vec<Vec<Fault>>, mode: fn(Checkpointing) -> Checkpointing,
             }
         }
     });
-    fired.into_inner().expect("no panic under it")
+    all_fired.into_inner().expect("no panic under it")
+}
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
 }
 
 fn fault(step: Step, actor: &ActorName, occurrence: u64) -> Fault {
@@ -162,9 +180,35 @@ fn panic_while_recovering_from_another_leaves_the_output_of_an_undisturbed_run()
         // Each attempt to recover comes a little less far.
         plans.push(vec![first.clone(), fault(step, &actors[0], 1), fault(step, &actors[0], 1)]);
     }
-    let count = plans.len();
+    let count: usize = plans.iter().map(Vec::len).sum();
     let fired = survive_all(plans, |mode| mode, exactly_once);
     assert_eq!(fired.len(), count);
+}
+
+/// Up to six panics at random points, one after the other. `MILLSTREAM_TEST_SEED` repeats a run.
+#[test]
+fn panics_at_random_points_one_after_the_other_leave_the_output_of_an_undisturbed_run() {
+    let seed = std::env::var("MILLSTREAM_TEST_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    println!("MILLSTREAM_TEST_SEED={seed}");
+    let mut random = Random(seed);
+    let undisturbed = record("an undisturbed job", Vec::new()).reached();
+    let source = actors_at(&undisturbed, Step::BarrierReached).remove(0);
+    let mut points: Vec<Point> = undisturbed.into_iter().map(|(point, _)| point).collect();
+    points.extend(record("a job", vec![fault(Step::BarrierReached, &source, 3)]).reached().into_iter().map(|it| it.0));
+    points.retain(|point| point.1 != ActorName::JobSupervisor);
+    let plans: Vec<Vec<Fault>> = (0..RANDOM_PLANS)
+        .map(|_| {
+            let count = 2 + random.below(5);
+            let faults = (0..count).map(|_| {
+                let point = points[random.below(points.len() as u64) as usize].clone();
+                Fault { point, at: At::Occurrence(1 + random.below(3)) }
+            });
+            faults.collect()
+        })
+        .collect();
+    let fired = survive_all(plans, |mode| mode, exactly_once);
+    println!("{} panics in {RANDOM_PLANS} runs", fired.len());
+    assert!(fired.len() > RANDOM_PLANS, "only {}", fired.len());
 }
 
 #[test]
