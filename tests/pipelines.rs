@@ -56,7 +56,7 @@ fn stateless_operators_give_what_iterators_give_chained_or_not() {
     let want: Vec<u64> = (0..N)
         .map(|n| n * 3)
         .filter(|n| n % 2 == 0)
-        .filter_map(|n| (n % 5 != 0).then(|| n / 2))
+        .filter_map(|n| (n % 5 != 0).then_some(n / 2))
         .flat_map(|n| (0..n % 4).map(move |i| n * 10 + i))
         .collect();
     for parallelism in PARALLELISMS {
@@ -70,7 +70,7 @@ fn stateless_operators_give_what_iterators_give_chained_or_not() {
                         .map(|n| n * 3)
                         .filter(|n| n % 2 == 0)
                         .start_new_chain()
-                        .filter_map(|n| (n % 5 != 0).then(|| n / 2))
+                        .filter_map(|n| (n % 5 != 0).then_some(n / 2))
                         .flat_map(|n, out| (0..n % 4).for_each(|i| out.emit(n * 10 + i)))
                         .inspect(move |_| {
                             count.fetch_add(1, Ordering::Relaxed);

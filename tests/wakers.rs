@@ -1,0 +1,138 @@
+//! Sources that wait to be woken.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use millstream::prelude::*;
+use millstream::sink::{PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
+use millstream::source::{
+    Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition, Threading,
+};
+use millstream::{CheckpointId, Limits};
+use tokio::sync::mpsc as async_mpsc;
+
+use common::{run, watched};
+
+mod common;
+
+/// Batches that fill a channel with two credits, and the one behind it.
+const BATCHES: u64 = 3;
+
+/// Finds [`BATCHES`] records at once, and the last one only when it has come.
+#[derive(Clone)]
+struct LateSource {
+    has_come: Arc<AtomicBool>,
+    waker: Arc<Mutex<Option<SourceWaker>>>,
+    looked_in_vain: async_mpsc::UnboundedSender<()>,
+}
+
+struct LateReader(LateSource, u64);
+
+impl Source for LateSource {
+    type Item = u64;
+
+    fn threading(&self) -> Threading {
+        Threading::Blocking
+    }
+
+    fn open(
+        &self,
+        cx: &SourceContext,
+        _: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
+        *self.waker.lock().expect("no panic under it") = Some(cx.waker.clone());
+        Ok(Box::new(LateReader(self.clone(), 0)))
+    }
+}
+
+impl SourceReader for LateReader {
+    type Item = u64;
+
+    fn read(&mut self, batch: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
+        let Self(source, next) = self;
+        let is_last = *next == BATCHES;
+        if is_last && !source.has_come.load(Ordering::SeqCst) {
+            source.looked_in_vain.send(()).expect("the test listens");
+            return Ok(ReadStatus::Idle { retry_after: None });
+        }
+        // A batch of its own.
+        batch.push(*next, 1 << 20);
+        *next += 1;
+        Ok(if is_last { ReadStatus::End } else { ReadStatus::More })
+    }
+
+    fn report_positions(&mut self, _: &mut Vec<SplitPosition>) {}
+}
+
+/// Writes nothing before it is released.
+struct HeldSink {
+    released: Arc<Mutex<mpsc::Receiver<()>>>,
+    written: Arc<Mutex<Vec<u64>>>,
+}
+
+struct HeldWriter {
+    released: Arc<Mutex<mpsc::Receiver<()>>>,
+    written: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Sink for HeldSink {
+    type Item = u64;
+
+    fn threading(&self) -> Threading {
+        Threading::Blocking
+    }
+
+    fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = u64>>, SinkError> {
+        Ok(Box::new(HeldWriter { released: self.released.clone(), written: self.written.clone() }))
+    }
+}
+
+impl SinkWriter for HeldWriter {
+    type Item = u64;
+
+    fn write(&mut self, batch: &mut Batch<u64>) -> Result<(), SinkError> {
+        // Fails at once when the test has dropped its end.
+        let _ = self.released.lock().expect("no panic under it").recv();
+        self.written.lock().expect("no panic under it").append(&mut batch.records);
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: CheckpointId) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// The task had not seen that its four reads found nothing when it was woken, since it waited for credit. It took the
+/// wake-up for granted, found nothing in the four, and waited to be woken for ever.
+#[test]
+fn wake_up_of_a_blocked_task_whose_reads_have_all_looked_in_vain_is_not_lost() {
+    run("a late source", |handles| async move {
+        let (looked_in_vain, mut looked) = async_mpsc::unbounded_channel();
+        let (has_come, waker) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let source = LateSource { has_come: has_come.clone(), waker: Arc::clone(&waker), looked_in_vain };
+        let (release, released) = mpsc::channel::<()>();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink = HeldSink { released: Arc::new(Mutex::new(released)), written: written.clone() };
+        let mut limits = Limits::default();
+        (limits.credits_same_arbiter, limits.read_ahead) = (2, 4);
+        let env = StreamEnvironment::new("late")
+            .snapshot_store(MemoryStore::new())
+            .checkpointing(Checkpointing::disabled())
+            .limits(limits);
+        env.source("late", source).sink("held", sink);
+        let job = env.start().expect("starts");
+        watched(&handles, &job);
+        for _ in 0..4 {
+            looked.recv().await.expect("the source looks");
+        }
+        has_come.store(true, Ordering::SeqCst);
+        waker.lock().expect("no panic under it").as_ref().expect("open").wake();
+        drop(release);
+        assert_eq!(job.await.expect("finished").kind, OutcomeKind::Finished);
+        assert_eq!(*written.lock().expect("no panic under it"), (0..=BATCHES).collect::<Vec<_>>());
+    });
+}
