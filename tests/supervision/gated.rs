@@ -41,7 +41,7 @@ impl Gate {
         }
     }
 
-    /// Resolves once the source has come to the gate.
+    /// Resolves once the source has come to the gate, since it was opened last.
     pub(crate) async fn reached(&self) {
         self.is_reached.subscribe().wait_for(|reached| *reached).await.expect("the sender is here");
     }
@@ -69,6 +69,7 @@ impl Source for GatedSource {
     ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
         self.faults.source_open.meet("source open");
         *self.gate.waker.lock().expect("no panic under the lock") = Some(cx.waker.clone());
+        self.gate.is_reached.send_replace(false);
         let restored = restored.into_iter().flatten().next();
         let next = restored.map_or(0, |split| u64::from_le_bytes(split.position.try_into().expect("eight bytes")));
         let (gate, faults, pauses) = (self.gate.clone(), self.faults.clone(), self.pauses);
