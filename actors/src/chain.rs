@@ -147,6 +147,9 @@ type SideBuffer<S> = Rc<RefCell<Batch<S>>>;
 trait SideEdge {
     /// Hands on what was gathered. Side records never hold a step up: what one step emits waits at the outlet.
     fn drain(&mut self) -> Result<(), TaskError>;
+
+    /// Event time has come to `at`.
+    fn watermark(&mut self, at: Timestamp);
 }
 
 struct TypedSide<S: Send + 'static> {
@@ -168,6 +171,10 @@ impl<S: Send + 'static> SideEdge for TypedSide<S> {
             outlet.borrow_mut().accept(&mut copied)?;
         }
         last.borrow_mut().accept(&mut gathered)
+    }
+
+    fn watermark(&mut self, at: Timestamp) {
+        self.outlets.iter().for_each(|outlet| outlet.borrow_mut().watermark(at));
     }
 }
 
@@ -311,6 +318,9 @@ impl<T> Pipeline<T> {
     pub fn advance_watermark(&mut self, at: Timestamp, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         let progress = self.head.advance_watermark(at, budget)?;
         self.drain_sides()?;
+        if progress == Progress::Done {
+            self.sides.iter_mut().for_each(|side| side.watermark(at));
+        }
         Ok(progress)
     }
 

@@ -149,7 +149,8 @@ impl<T: Send + 'static> Outlet<T> {
     /// open one per channel if [`is_blocked`](AnyOutlet::is_blocked) is respected between batches.
     ///
     /// # Errors
-    /// [`TaskError::ChannelOutOfRange`] if a partitioner chooses a channel that does not exist.
+    /// [`TaskError::ChannelOutOfRange`] if a partitioner chooses a channel that does not exist,
+    /// [`TaskError::TargetsMissing`] if it does not choose one for each record.
     pub fn accept(&mut self, batch: &mut Batch<T>) -> Result<(), TaskError> {
         match &mut self.routing {
             Routing::Single => self.lines[0].accept(batch),
@@ -167,6 +168,10 @@ impl<T: Send + 'static> Outlet<T> {
             Routing::Partitioned(partitioner) => {
                 self.targets.clear();
                 partitioner.assign(batch, self.lines.len() as u32, &mut self.targets);
+                let (records, targets) = (batch.len(), self.targets.len());
+                if records != targets {
+                    return Err(TaskError::TargetsMissing { records, targets });
+                }
                 scatter(batch, &self.targets, &mut self.lines)?;
             }
         }

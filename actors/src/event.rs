@@ -1,6 +1,6 @@
 //! Every step of a job, as data: one log line, one message to each subscriber, one entry in a bounded history.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -237,7 +237,8 @@ struct Log {
     history: VecDeque<JobEvent>,
     subscribers: Vec<Recipient<JobEvent>>,
     status: JobStatus,
-    down: u64,
+    /// Regions that do not run.
+    down: BTreeSet<RegionId>,
 }
 
 impl Log {
@@ -254,15 +255,15 @@ impl Log {
             JobEventKind::ActorRestarted { actor, report } => {
                 status.last_error = Some(format!("{actor} panicked: {report}"));
             }
-            JobEventKind::RegionRestarting { .. } => {
+            JobEventKind::RegionRestarting { region, .. } => {
                 status.restarts += 1;
                 status.state = JobState::Restarting;
-                self.down += 1;
+                self.down.insert(*region);
             }
             JobEventKind::RegionRunning { region, attempt, .. } => {
                 status.attempts.insert(*region, *attempt);
-                self.down = self.down.saturating_sub(1);
-                if self.down == 0 {
+                self.down.remove(region);
+                if self.down.is_empty() {
                     status.state = JobState::Running;
                 }
             }
@@ -292,7 +293,7 @@ impl EventLog {
             history: VecDeque::new(),
             subscribers: Vec::new(),
             status: JobStatus::default(),
-            down: u64::from(regions),
+            down: (0..regions).map(RegionId).collect(),
         };
         Self { job, clock, history_len, log: Mutex::new(log) }
     }

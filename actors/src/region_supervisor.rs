@@ -244,10 +244,13 @@ impl RegionSupervisor {
 
     fn end_input(&self) {
         let Some(ending) = *lock(&self.seed.job.ending) else { return };
-        for source in self.subtasks.iter().filter_map(|subtask| subtask.source.as_ref()) {
+        for (subtask, source) in self.subtasks.iter().filter_map(|task| Some((task.subtask, task.source.as_ref()?))) {
             match ending {
                 Ending::Drain => source.stop_reading.do_send(StopReading),
-                Ending::Finish => source.finish.do_send(FinishInput),
+                Ending::Finish => {
+                    let after_records = lock(self.memory()).progress.rewound(subtask);
+                    source.finish.do_send(FinishInput { after_records });
+                }
             }
         }
     }

@@ -95,7 +95,8 @@ struct SinkTask<S: Sink> {
     last_written: Duration,
     records_in: u64,
     alignment_started: Option<Duration>,
-    prepare_started: Duration,
+    /// How long the newest checkpoint took to align.
+    alignment: Duration,
     commit_failures: u32,
     retry_commit: bool,
     has_unflushed: bool,
@@ -121,7 +122,7 @@ impl<S: Sink> SinkTask<S> {
             last_written: Duration::ZERO,
             records_in: 0,
             alignment_started: None,
-            prepare_started: Duration::ZERO,
+            alignment: Duration::ZERO,
             commit_failures: 0,
             retry_commit: false,
             has_unflushed: false,
@@ -150,7 +151,8 @@ impl<S: Sink> SinkTask<S> {
             Some(Input::AlignmentStarted(_)) => self.alignment_started = Some(monotonic()),
             Some(Input::Barrier(barrier)) => {
                 self.cx.reached(Step::BarrierReached);
-                self.prepare_started = monotonic();
+                let started = self.alignment_started.take();
+                self.alignment = started.map_or(Duration::ZERO, |started| monotonic() - started);
                 self.order(Order::Prepare(barrier))?;
             }
             Some(Input::Watermark(_) | Input::Idle | Input::End) => {}
@@ -196,9 +198,7 @@ impl<S: Sink> SinkTask<S> {
     fn prepared(&mut self, barrier: Barrier, result: Result<Vec<PendingCommit>, SinkError>) -> Result<(), TaskError> {
         match result {
             Ok(pending) => {
-                let alignment = self.alignment_started.take();
-                let alignment = alignment.map_or(Duration::ZERO, |started| self.prepare_started - started);
-                snapshot(&self.cx, barrier, None, alignment, |writer| {
+                snapshot(&self.cx, barrier, None, self.alignment, |writer| {
                     write_list(writer, &self.operator, PENDING, &pending)
                 });
                 Ok(())

@@ -101,6 +101,8 @@ struct SourceTask<S: Source> {
     step: Option<Box<Batch<S::Item>>>,
     /// The final watermark's step was suspended.
     ending: bool,
+    /// Told to act as if the input ended once this many records are read.
+    finish_after: Option<u64>,
     /// The last read found nothing, and the connector's thread was not told to look again.
     read_nothing: bool,
     /// Woken while the connector's thread was reading: it may have looked before there was something to find.
@@ -165,6 +167,7 @@ impl<S: Source> SourceTask<S> {
             pacing: Pacing::new(),
             step: None,
             ending: false,
+            finish_after: None,
             read_nothing: false,
             woken_meanwhile: false,
             restored: RestoreFigures::default(),
@@ -220,6 +223,7 @@ impl<S: Source> SourceTask<S> {
             ReadStatus::Idle { retry_after } => self.idle(retry_after, ctx),
             ReadStatus::End => self.ending = true,
         }
+        self.end_if_finished();
         self.pipeline.push_side_records(side)?;
         self.push(batch)
     }
@@ -245,6 +249,14 @@ impl<S: Source> SourceTask<S> {
             }
         }
         Ok(Stepped::On)
+    }
+
+    /// Ends the input if that was asked for, and what failed attempts had read is read again, or cannot be.
+    fn end_if_finished(&mut self) {
+        let reads_on = matches!(self.phase, Phase::Opening | Phase::Reading);
+        if self.finish_after.is_some_and(|records| self.records_in >= records || !reads_on) {
+            self.ending = true;
+        }
     }
 
     /// The end of the input: the final watermark, and then no more records.
@@ -475,9 +487,10 @@ impl<S: Source> Handler<StopReading> for SourceTask<S> {
 impl<S: Source> Handler<FinishInput> for SourceTask<S> {
     type Result = ();
 
-    fn handle(&mut self, _: FinishInput, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: FinishInput, ctx: &mut Context<Self>) {
         if self.phase != Phase::Ended {
-            self.ending = true;
+            self.finish_after = Some(message.after_records);
+            self.end_if_finished();
             self.run(ctx);
         }
     }

@@ -55,7 +55,10 @@ pub struct StopReading;
 /// To a source: act as if the input had ended here (finish).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct FinishInput;
+pub struct FinishInput {
+    /// Records to be read first in this attempt: failed attempts had read them.
+    pub after_records: u64,
+}
 
 /// To every task: end now, without a further effect.
 #[derive(Clone, Copy, Debug, Message)]

@@ -140,7 +140,12 @@ pub(crate) fn read_lists<T: DeserializeOwned>(
     sections: Vec<RestoredSection>,
 ) -> Result<Vec<T>, StateError> {
     let mut items = Vec::new();
-    for section in sections.iter().filter(|section| &*section.state == state) {
+    if let Some(other) = sections.iter().find(|section| &*section.state != state) {
+        let reason =
+            format!("the checkpoint holds its state '{}', not '{state}': the id was another kind's", other.state);
+        return Err(StateError::Mismatch { operator: operator.clone(), reason });
+    }
+    for section in &sections {
         let decoded: Result<(u8, Vec<T>), _> = rmp_serde::from_slice(&section.bytes);
         match decoded {
             Ok((SECTION_VERSION, more)) => items.extend(more),

@@ -32,11 +32,16 @@ impl<U> Emitter<'_, U> {
         self.out.emit(record);
     }
 
-    /// Emits a record to a side output. Dropped if nobody consumes the tag.
+    /// Emits a record to a side output. Dropped if nobody consumes the tag. Counts as [`emit`](Self::emit) does.
     ///
     /// # Panics
     /// If the tag's name is in use with another type.
     pub fn emit_to<S: 'static>(&mut self, tag: &OutputTag<S>, record: S) {
+        if self.left == 0 {
+            self.exceeded = true;
+            return;
+        }
+        self.left -= 1;
         self.side_outputs.emit(tag, record);
     }
 }

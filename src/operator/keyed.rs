@@ -106,11 +106,12 @@ where
                     entry.remove();
                 }
                 called += 1;
+                let emitted = if out.is_full() { out.len() } else { out.open_batch().len() } - before;
+                if emitted > *emit_per_call_max {
+                    let (operator, limit) = (self.operator.clone(), *emit_per_call_max);
+                    return Err(TaskError::EmitLimit { operator, limit });
+                }
                 if out.is_full() {
-                    if out.len() - before > *emit_per_call_max {
-                        let (operator, limit) = (self.operator.clone(), *emit_per_call_max);
-                        return Err(TaskError::EmitLimit { operator, limit });
-                    }
                     break;
                 }
             }

@@ -30,7 +30,12 @@ impl Handler<SourceHalted> for CheckpointCoordinator {
 
     fn handle(&mut self, halted: SourceHalted, ctx: &mut Self::Context) {
         let SourceHalted { execution, subtask, state } = halted;
-        lock(&self.seed.job.memory).halted.insert(subtask, (execution, state));
+        let mut memory = lock(&self.seed.job.memory);
+        // A task that was given up with its arbiter may speak after its successor.
+        if memory.halted.get(&subtask).is_none_or(|(known, _)| *known <= execution) {
+            memory.halted.insert(subtask, (execution, state));
+        }
+        drop(memory);
         self.apply(Event::SourceHalted { execution, subtask, state }, ctx);
     }
 }

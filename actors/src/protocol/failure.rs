@@ -109,6 +109,14 @@ pub enum TaskError {
         /// How many there are.
         channels: u32,
     },
+    /// A partitioner did not name one channel for each record.
+    #[error("a partitioner named {targets} channels for {records} records")]
+    TargetsMissing {
+        /// Records it was given.
+        records: usize,
+        /// Channels it named.
+        targets: usize,
+    },
     /// A user function returned an error.
     #[error("operator '{operator}': {source}")]
     User {
@@ -130,7 +138,7 @@ impl TaskError {
             Self::Sink(error) => error.is_retryable(),
             Self::State(error) => error.is_retryable(),
             Self::Restore(error) => error.is_retryable(),
-            Self::EmitLimit { .. } | Self::ChannelOutOfRange { .. } => false,
+            Self::EmitLimit { .. } | Self::ChannelOutOfRange { .. } | Self::TargetsMissing { .. } => false,
             Self::User { .. } | Self::Thread(_) => true,
         }
     }
@@ -142,7 +150,10 @@ impl TaskError {
             Self::Sink(error) => error.fault(),
             Self::State(error) => error.fault(),
             Self::Restore(error) => error.fault(),
-            Self::EmitLimit { .. } | Self::ChannelOutOfRange { .. } | Self::User { .. } => Fault::User,
+            Self::EmitLimit { .. }
+            | Self::ChannelOutOfRange { .. }
+            | Self::TargetsMissing { .. }
+            | Self::User { .. } => Fault::User,
             Self::Thread(_) => Fault::External,
         }
     }

@@ -134,9 +134,9 @@ impl Checkpointing {
         self
     }
 
-    /// How many completed checkpoints the store keeps, at least 1.
+    /// How many completed checkpoints the store keeps, 1 to 64: as far back as sinks remember what they published.
     pub fn retain(mut self, checkpoints: usize) -> Self {
-        self.retained = checkpoints.max(1);
+        self.retained = checkpoints.clamp(1, 64);
         self
     }
 

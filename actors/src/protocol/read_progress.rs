@@ -26,8 +26,13 @@ impl ReadProgress {
     pub(crate) fn restored(&mut self, checkpoint: Option<CheckpointId>) -> u64 {
         let known = self.at_barrier.iter().find(|(id, _)| Some(*id) == checkpoint);
         self.origin = known.map(|(_, counts)| counts.clone()).unwrap_or_default();
-        let rewound = self.failed_at.iter().map(|(subtask, read)| read.saturating_sub(self.at_origin(*subtask)));
-        rewound.sum()
+        self.failed_at.keys().map(|subtask| self.rewound(*subtask)).sum()
+    }
+
+    /// How many records of this source the running attempt reads again.
+    pub(crate) fn rewound(&self, subtask: SubtaskId) -> u64 {
+        let failed = self.failed_at.get(&subtask).copied().unwrap_or_default();
+        failed.saturating_sub(self.at_origin(subtask))
     }
 
     /// A source emitted the barrier after it had read this many records in the running attempt.
@@ -84,6 +89,7 @@ mod tests {
         progress.ended(SOURCE, 180);
         progress.ended(OTHER, 50);
         assert_eq!(progress.restored(Some(CheckpointId(1))), 80, "of the first source only");
+        assert_eq!((progress.rewound(SOURCE), progress.rewound(OTHER)), (80, 0));
         progress.barrier(CheckpointId(2), SOURCE, 79);
         progress.barrier(CheckpointId(2), OTHER, 10);
         assert!(!progress.covers_failures(CheckpointId(2)), "one record short");

@@ -30,7 +30,9 @@ impl RegionSupervisor {
         let rewinds = lock(self.memory()).progress.restored(checkpoint);
         self.rewinds = rewinds;
         self.restored = manifest;
-        let most = job.tasks_of(self.seed.region).map(|task| task.parallelism).max().unwrap_or(0);
+        // Of all its tasks: channels are wired by where both ends would sit, also where only sinks are started.
+        let tasks = job.spec.tasks.iter().filter(|task| task.region == self.seed.region);
+        let most = tasks.map(|task| task.parallelism).max().unwrap_or(0);
         let berths: Vec<_> = (0..most).map(|index| job.pool.berth(index)).collect();
         let arbiter_of = |index: u32| berths[index as usize].id;
         let wiring = Wiring { spec: &job.spec, limits: &job.limits, arbiter_of: &arbiter_of };

@@ -190,6 +190,7 @@ impl CheckpointSchedule {
             Event::Abandoned { above, completed } => {
                 self.abandoned.extend(completed);
                 self.retained.retain(|manifest| manifest.checkpoint <= above);
+                self.drained = self.drained.filter(|drained| *drained <= above);
                 if matches!(self.phase, Phase::Abandoning { above: asked, .. } if asked == above) {
                     self.phase = Phase::Idle;
                 }
@@ -384,7 +385,7 @@ impl CheckpointSchedule {
         self.abandoned.clear();
         self.failures = 0;
         self.urgent_at = now.at;
-        self.pause_until = now.at + self.settings.checkpointing.min_pause;
+        self.pause_until = now.at.saturating_add(self.settings.checkpointing.min_pause);
         let result = Ok(checkpoint);
         out.push(Command::Complete { manifest: done.manifest, triggered_at: done.triggered_at });
         out.extend(self.attached.drain(..).map(|waiter| Command::AnswerWaiter { waiter, result: result.clone() }));
@@ -531,7 +532,7 @@ impl CheckpointSchedule {
             return Some((self.urgent_at, TriggerReason::Drain));
         }
         let interval = self.settings.checkpointing.interval?;
-        Some(((self.period_starts + interval).max(self.pause_until), TriggerReason::Periodic))
+        Some((self.period_starts.saturating_add(interval).max(self.pause_until), TriggerReason::Periodic))
     }
 
     fn trigger(&mut self, now: Now, reason: TriggerReason, out: &mut Vec<Command>) {
@@ -549,7 +550,7 @@ impl CheckpointSchedule {
             self.running.get(&participant.region).map(|execution| (participant.subtask, *execution))
         });
         let pending = PendingCheckpoint::new(barrier, now.at, now.unix_ms, expected.collect());
-        self.phase = Phase::InFlight { pending, deadline: now.at + self.settings.checkpointing.timeout };
+        self.phase = Phase::InFlight { pending, deadline: now.at.saturating_add(self.settings.checkpointing.timeout) };
         out.push(Command::Trigger { barrier, reason });
     }
 }

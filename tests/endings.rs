@@ -1,0 +1,148 @@
+//! Ends of jobs that meet a failure, or a second start.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use actix_rt::System;
+use millstream::CheckpointId;
+use millstream::prelude::*;
+use millstream::sink::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
+use millstream::source::{ReadStatus, Source};
+use tokio::sync::watch;
+
+/// Publishes at commit; panics in its first `prepare`.
+#[derive(Clone)]
+struct FailsOnce {
+    seen: Arc<watch::Sender<usize>>,
+    failed: Arc<AtomicBool>,
+    published: Arc<Mutex<Vec<u64>>>,
+}
+
+struct FailsOnceWriter(FailsOnce, Vec<u64>);
+
+impl Sink for FailsOnce {
+    type Item = u64;
+
+    fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = u64>>, SinkError> {
+        Ok(Box::new(FailsOnceWriter(self.clone(), Vec::new())))
+    }
+}
+
+impl SinkWriter for FailsOnceWriter {
+    type Item = u64;
+
+    fn write(&mut self, batch: &mut Batch<u64>) -> Result<(), SinkError> {
+        self.1.append(&mut batch.records);
+        self.0.seen.send_if_modified(|seen| std::mem::replace(seen, self.1.len().max(*seen)) < self.1.len());
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
+        assert!(self.0.failed.swap(true, Ordering::Relaxed), "injected");
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: CheckpointId) -> Result<(), SinkError> {
+        self.0.published.lock().expect("no panic under the lock").append(&mut self.1);
+        Ok(())
+    }
+}
+
+/// Cause: a failure after `finish()` had the next attempt end its input where it restored, so that what had been read
+/// since was dropped. Repair: it first reads again what failed attempts had read. Guarantee G1.
+#[test]
+fn finish_that_meets_a_failure_drops_nothing_that_was_read() {
+    System::new().block_on(async {
+        let seen = Arc::new(watch::Sender::new(0));
+        let sink = FailsOnce { seen: seen.clone(), failed: Arc::default(), published: Arc::default() };
+        let published = sink.published.clone();
+        let env = StreamEnvironment::new("finish").checkpointing(Checkpointing::disabled());
+        env.source("numbers", SequenceSource::unbounded()).sink("out", sink);
+        let job = env.start().expect("a valid job");
+        seen.subscribe().wait_for(|seen| *seen > 50_000).await.expect("the sender is here");
+        let outcome = job.finish().await.expect("the job survives");
+        assert_eq!((outcome.kind, outcome.restarts), (OutcomeKind::Finished, 1));
+        let published = published.lock().expect("no panic under the lock");
+        assert!(published.len() >= 50_000, "{} records are left", published.len());
+        assert!(published.iter().copied().eq(0..published.len() as u64), "each number once, in order");
+    });
+}
+
+/// Cause: the second start wires sinks alone, but by where the tasks before them would sit.
+#[test]
+fn finished_job_whose_sink_has_fewer_subtasks_than_its_input_is_already_complete() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let store = MemoryStore::new();
+    for already_complete in [false, true] {
+        let outcome = System::new().block_on(async {
+            let env = StreamEnvironment::new("narrow").parallelism(3).snapshot_store(store.clone());
+            env.source("numbers", SequenceSource::new(0..1000))
+                .sink("out", FileSink::lines(scratch.path().join("out")))
+                .parallelism(1);
+            env.start().expect("a valid job").await.expect("the job ends")
+        });
+        assert_eq!((outcome.kind, outcome.already_complete), (OutcomeKind::Finished, already_complete));
+    }
+}
+
+/// Cause: an attempt that failed before its region ran was counted as down twice.
+#[test]
+fn job_that_fails_while_it_starts_is_running_once_it_runs() {
+    struct OpensOnTheThirdTry(Arc<Mutex<u32>>);
+
+    impl Source for OpensOnTheThirdTry {
+        type Item = u64;
+
+        fn open(
+            &self,
+            cx: &millstream::source::SourceContext,
+            restored: Option<Vec<millstream::source::SplitPosition>>,
+        ) -> Result<Box<dyn millstream::source::SourceReader<Item = u64>>, millstream::source::SourceError> {
+            let mut tries = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            *tries += 1;
+            assert!(*tries >= 3, "injected");
+            VecSource::new(vec![1u64]).open(cx, restored).map(|_| Box::new(Waits) as Box<_>)
+        }
+    }
+
+    struct Waits;
+
+    impl millstream::source::SourceReader for Waits {
+        type Item = u64;
+
+        fn read(&mut self, _: &mut Batch<u64>) -> Result<ReadStatus, millstream::source::SourceError> {
+            Ok(ReadStatus::Idle { retry_after: None })
+        }
+
+        fn report_positions(&mut self, _: &mut Vec<millstream::source::SplitPosition>) {}
+    }
+
+    System::new().block_on(async {
+        let env = StreamEnvironment::new("starts-late");
+        env.source("late", OpensOnTheThirdTry(Arc::default())).sink("out", CollectSink::new());
+        let job = env.start().expect("a valid job");
+        job.checkpoint().await.expect("the job runs");
+        assert_eq!((job.status().state, job.status().restarts), (millstream::JobState::Running, 2));
+        job.cancel().await.expect("cancelled");
+    });
+}
+
+/// Cause: records for which a partitioner named no channel were dropped without a word.
+#[test]
+fn partitioner_that_names_too_few_channels_ends_the_job() {
+    struct NamesOne;
+
+    impl millstream::operator::Partitioner<u64> for NamesOne {
+        fn assign(&mut self, _: &Batch<u64>, _: u32, targets: &mut Vec<u32>) {
+            targets.push(0);
+        }
+    }
+
+    System::new().block_on(async {
+        let env = StreamEnvironment::new("short").parallelism(2);
+        let numbers = env.source("numbers", SequenceSource::new(0..1000));
+        numbers.partition_with(|| NamesOne).map(|n| n).sink("out", CollectSink::new());
+        let error = env.start().expect("a valid job").await.expect_err("records would be lost");
+        assert!(error.to_string().contains("a partitioner named 1 channels for"), "{error}");
+    });
+}
