@@ -9,11 +9,13 @@ use std::sync::Arc;
 use actix::Recipient;
 
 use crate::contract::{
-    Batch, BatchOperator, Output, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter, StateError,
+    Batch, BatchOperator, GroupLoader, LoadedGroup, Output, Progress, RestoredState, RunBudget, SideRecord,
+    SnapshotWriter, StateError,
 };
 use crate::edge::{AnyOutlet, Outlet, ReturnCredit, Routing};
-use crate::protocol::{Barrier, OperatorId, TaskError, Timestamp};
+use crate::protocol::{Barrier, CheckpointId, OperatorId, TaskError, Timestamp};
 use crate::task::{OutputWiring, SubtaskContext};
+use crate::time::monotonic;
 
 /// A link of a chain, seen from the one before it: takes batches of `T`.
 pub trait Chain<T> {
@@ -29,17 +31,45 @@ pub trait Chain<T> {
     /// Any error fails the task.
     fn advance_watermark(&mut self, at: Timestamp, budget: &mut RunBudget) -> Result<Progress, TaskError>;
 
-    /// Writes the state of this link and of all that follow.
+    /// Writes the state of this link and of all that follow, or begins to.
     ///
     /// # Errors
     /// The first error of an operator.
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<(), StateError>;
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError>;
 
-    /// Loads the state of this link and of all that follow.
+    /// Goes on with it, until all links are done.
     ///
     /// # Errors
     /// The first error of an operator.
-    fn restore(&mut self, state: &mut RestoredState) -> Result<(), StateError>;
+    fn continue_snapshot(
+        &mut self,
+        writer: &mut SnapshotWriter,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, StateError>;
+
+    /// Gives up what was begun.
+    fn abandon_snapshot(&mut self);
+
+    /// Adds the loaders of this link and of all that follow, by operator.
+    fn group_loaders(&self, loaders: &mut GroupLoaders);
+
+    /// Gives loaded key groups and all other state to this link and to all that follow.
+    ///
+    /// # Errors
+    /// The first error of an operator.
+    fn restore(&mut self, state: &mut LoadedState) -> Result<(), StateError>;
+}
+
+/// Loaders of keyed state, by operator.
+pub(crate) type GroupLoaders = BTreeMap<OperatorId, Box<dyn GroupLoader>>;
+
+/// The state of a checkpoint, as far as one subtask restores it.
+#[derive(Debug, Default)]
+pub struct LoadedState {
+    pub(crate) checkpoint: CheckpointId,
+    /// What no loader has taken.
+    pub(crate) sections: RestoredState,
+    pub(crate) groups: BTreeMap<OperatorId, Vec<LoadedGroup>>,
 }
 
 /// An operator in a chain.
@@ -48,6 +78,8 @@ struct Link<Op: BatchOperator> {
     operator: Op,
     out: Output<Op::Out>,
     next: Box<dyn Chain<Op::Out>>,
+    /// Its snapshot has been begun and is not all written.
+    captures: bool,
 }
 
 impl<Op: BatchOperator> Link<Op> {
@@ -87,18 +119,52 @@ impl<Op: BatchOperator> Chain<Op::In> for Link<Op> {
         }
     }
 
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<(), StateError> {
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
         assert!(self.out.is_empty(), "operator '{}' holds records at a barrier", self.id);
         writer.set_operator(&self.id);
-        self.operator.snapshot(writer)?;
-        self.next.snapshot(writer)
+        self.captures = self.operator.snapshot(writer)? == Progress::Suspended;
+        let next = self.next.snapshot(writer)?;
+        Ok(if self.captures { Progress::Suspended } else { next })
     }
 
-    fn restore(&mut self, state: &mut RestoredState) -> Result<(), StateError> {
-        let sections = state.take(&self.id);
+    fn continue_snapshot(
+        &mut self,
+        writer: &mut SnapshotWriter,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, StateError> {
+        if self.captures {
+            writer.set_operator(&self.id);
+            self.captures = self.operator.continue_snapshot(writer, budget)? == Progress::Suspended;
+            if self.captures {
+                return Ok(Progress::Suspended);
+            }
+        }
+        self.next.continue_snapshot(writer, budget)
+    }
+
+    fn abandon_snapshot(&mut self) {
+        if std::mem::take(&mut self.captures) {
+            self.operator.abandon_snapshot();
+        }
+        self.next.abandon_snapshot();
+    }
+
+    fn group_loaders(&self, loaders: &mut GroupLoaders) {
+        if let Some(loader) = self.operator.group_loader() {
+            loaders.insert(self.id.clone(), loader);
+        }
+        self.next.group_loaders(loaders);
+    }
+
+    fn restore(&mut self, state: &mut LoadedState) -> Result<(), StateError> {
+        for group in state.groups.remove(&self.id).unwrap_or_default() {
+            self.operator.restore_group(group)?;
+        }
+        let sections = state.sections.take(&self.id);
         if !sections.is_empty() {
             self.operator.restore(sections)?;
         }
+        self.operator.restored(state.checkpoint);
         self.next.restore(state)
     }
 }
@@ -132,11 +198,19 @@ impl<T: Send + 'static> Chain<T> for Terminal<T> {
         Ok(Progress::Done)
     }
 
-    fn snapshot(&mut self, _: &mut SnapshotWriter) -> Result<(), StateError> {
-        Ok(())
+    fn snapshot(&mut self, _: &mut SnapshotWriter) -> Result<Progress, StateError> {
+        Ok(Progress::Done)
     }
 
-    fn restore(&mut self, _: &mut RestoredState) -> Result<(), StateError> {
+    fn continue_snapshot(&mut self, _: &mut SnapshotWriter, _: &mut RunBudget) -> Result<Progress, StateError> {
+        Ok(Progress::Done)
+    }
+
+    fn abandon_snapshot(&mut self) {}
+
+    fn group_loaders(&self, _: &mut GroupLoaders) {}
+
+    fn restore(&mut self, _: &mut LoadedState) -> Result<(), StateError> {
         Ok(())
     }
 }
@@ -223,7 +297,7 @@ impl<'a> PipelineBuilder<'a> {
         operator: Op,
         next: Box<dyn Chain<Op::Out>>,
     ) -> Box<dyn Chain<Op::In>> {
-        Box::new(Link { id, operator, out: Output::new(), next })
+        Box::new(Link { id, operator, out: Output::new(), next, captures: false })
     }
 
     /// A side output with these consumers: call the result for each record.
@@ -371,19 +445,58 @@ impl<T> Pipeline<T> {
         self.outlets[message.output as usize].borrow_mut().credit(message.line, message.credits, message.batch);
     }
 
-    /// Writes the state of all operators.
+    /// Writes the state of all operators, or begins to.
     ///
     /// # Errors
     /// The first error of an operator.
-    pub fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<(), StateError> {
+    pub fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
         self.head.snapshot(writer)
     }
 
-    /// Loads the state of all operators.
+    /// Writes the state of all operators to the end.
     ///
     /// # Errors
     /// The first error of an operator.
-    pub fn restore(&mut self, state: &mut RestoredState) -> Result<(), StateError> {
+    pub(crate) fn whole_snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<(), StateError> {
+        let mut written = self.snapshot(writer);
+        while let Ok(Progress::Suspended) = written {
+            written = self.continue_snapshot(writer, &mut RunBudget::start(monotonic));
+        }
+        if written.is_err() {
+            self.abandon_snapshot();
+        }
+        written.map(|_| ())
+    }
+
+    /// Goes on with it.
+    ///
+    /// # Errors
+    /// The first error of an operator.
+    pub fn continue_snapshot(
+        &mut self,
+        writer: &mut SnapshotWriter,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, StateError> {
+        self.head.continue_snapshot(writer, budget)
+    }
+
+    /// Gives up what was begun.
+    pub fn abandon_snapshot(&mut self) {
+        self.head.abandon_snapshot();
+    }
+
+    /// A set of loaders, for one thread.
+    pub(crate) fn group_loaders(&self) -> GroupLoaders {
+        let mut loaders = GroupLoaders::new();
+        self.head.group_loaders(&mut loaders);
+        loaders
+    }
+
+    /// Gives all operators their state.
+    ///
+    /// # Errors
+    /// The first error of an operator.
+    pub fn restore(&mut self, state: &mut LoadedState) -> Result<(), StateError> {
         self.head.restore(state)
     }
 

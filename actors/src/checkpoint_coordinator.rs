@@ -18,7 +18,7 @@ use actix::{
 };
 use tokio::sync::oneshot;
 
-use crate::contract::{ChunkRef, Manifest, Step};
+use crate::contract::{Contribution, Manifest, Step};
 use crate::event::JobEventKind;
 use crate::guard;
 use crate::job_context::{Ending, JobContext, RunningRegion, lock};
@@ -43,13 +43,13 @@ pub struct AcknowledgeCheckpoint {
     pub subtask: SubtaskId,
     /// The checkpoint.
     pub checkpoint: CheckpointId,
-    /// The chunks of the snapshot.
-    pub chunks: Vec<ChunkRef>,
+    /// What the snapshot consists of.
+    pub written: Contribution,
     /// How far the source was at its barrier; `None` from other tasks.
     pub source: Option<SourceState>,
     /// From the first barrier to the last.
     pub alignment: Duration,
-    /// How long taking the snapshot held up records.
+    /// How long taking the snapshot held up records, in all.
     pub snapshot: Duration,
 }
 

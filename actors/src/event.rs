@@ -54,6 +54,8 @@ pub enum JobEventKind {
         checkpoint: CheckpointId,
         age: Duration,
         bytes: u64,
+        /// Keys with state.
+        entries: u64,
         took: Duration,
         /// Records that the sources read again, of those read by this process.
         rewinds: u64,
@@ -138,9 +140,9 @@ impl fmt::Display for JobEventKind {
                     None => f.write_str("the start)"),
                 }
             }
-            Self::Restored { region, attempt, checkpoint, age, bytes, took, rewinds } => write!(
+            Self::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds } => write!(
                 f,
-                "region={region} attempt={attempt} restored checkpoint {checkpoint} ({} old, {}) in {}; sources rewind {rewinds} records",
+                "region={region} attempt={attempt} restored checkpoint {checkpoint} ({} old, {}, {entries} keys) in {}; sources rewind {rewinds} records",
                 Shown(*age),
                 Bytes(*bytes),
                 Shown(*took)

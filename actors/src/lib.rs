@@ -27,6 +27,7 @@ mod outcome;
 mod pacing;
 pub mod protocol;
 pub mod region_supervisor;
+mod restore;
 pub mod sink_task;
 mod sink_writing;
 pub mod snapshot_writer;

@@ -11,18 +11,20 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use actix_rt::ArbiterHandle;
 
-use crate::chain::{Pipeline, PipelineBuilder, PipelineFactory};
-use crate::contract::{Batch, Progress, Step};
+use crate::chain::{GroupLoaders, Pipeline, PipelineBuilder, PipelineFactory};
+use crate::contract::{Batch, CHUNK_BYTES_MAX, Progress, RunBudget, Step};
 use crate::edge::{ChannelEnd, ConnectChannel, Deliver, InputPort, ReturnCredit};
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::pacing::{Paced, Pacing, when_drained, yield_then_run};
 use crate::protocol::{Barrier, Inlet, Input, OperatorId, TaskError, Timestamp, WorkRate};
 use crate::region_supervisor::SubtaskReady;
+use crate::restore::{Loaded, Loading, start_loading};
+use crate::snapshot_writer::ChunksStored;
 use crate::task::{
     CheckpointAborted, CheckpointComplete, InputWiring, OutputWiring, RestoreFigures, StartedSubtask, StopSubtask,
     SubtaskAddress, SubtaskContext, TaskFactory,
 };
-use crate::task_state::{Loaded, Loading, snapshot, start_loading};
+use crate::task_state::{AckFacts, Capture, CaptureStep};
 use crate::time::monotonic;
 
 /// Starts operator tasks that take records of type `T`.
@@ -83,6 +85,10 @@ struct OperatorTask<T: Send + 'static> {
     is_ready: bool,
     records_in: u64,
     alignment_started: Option<Duration>,
+    /// The snapshot that is being taken between batches.
+    capture: Option<Capture>,
+    /// Buffers of earlier snapshots.
+    spare_buffers: Vec<Vec<u8>>,
 }
 
 /// A step that was suspended and is finished before the next element is taken.
@@ -128,10 +134,12 @@ impl<T: Send + 'static> OperatorTask<T> {
             is_ready: false,
             records_in: 0,
             alignment_started: None,
+            capture: None,
+            spare_buffers: Vec::new(),
         }
     }
 
-    fn step(&mut self) -> Result<Stepped, TaskError> {
+    fn step(&mut self, ctx: &mut Context<Self>) -> Result<Stepped, TaskError> {
         match std::mem::replace(&mut self.step, OpenStep::None) {
             OpenStep::Batch { channel, batch, started } => return self.take_batch(channel, batch, started),
             OpenStep::Watermark(at) => return self.advance_watermark(at),
@@ -151,7 +159,7 @@ impl<T: Send + 'static> OperatorTask<T> {
             Some(Input::Watermark(at)) => return self.advance_watermark(at),
             Some(Input::Idle) => self.pipeline.idle(),
             Some(Input::AlignmentStarted(_)) => self.alignment_started = Some(monotonic()),
-            Some(Input::Barrier(barrier)) => self.checkpoint(barrier),
+            Some(Input::Barrier(barrier)) => self.checkpoint(barrier, ctx),
             Some(Input::End) => self.pipeline.end(),
             None => return Ok(Stepped::Starved),
         }
@@ -198,12 +206,52 @@ impl<T: Send + 'static> OperatorTask<T> {
     }
 
     /// The barrier goes on before the snapshot is taken, so that tasks further down align meanwhile.
-    fn checkpoint(&mut self, barrier: Barrier) {
+    fn checkpoint(&mut self, barrier: Barrier, ctx: &mut Context<Self>) {
         let alignment = self.alignment_started.take().map_or(Duration::ZERO, |started| monotonic() - started);
         self.cx.reached(Step::BarrierReached);
         self.pipeline.barrier(barrier);
         self.cx.reached(Step::BarrierForwarded);
-        snapshot(&self.cx, barrier, None, alignment, |writer| self.pipeline.snapshot(writer));
+        self.abandon_capture();
+        let facts = AckFacts { source: None, alignment };
+        let mut capture = Capture::new(&self.cx, barrier, facts, Some(ctx.address().recipient()));
+        capture.recycle(std::mem::take(&mut self.spare_buffers));
+        let step = capture.advance(&self.cx, |writer| self.pipeline.snapshot(writer));
+        self.captured(step);
+    }
+
+    /// One slice of the running capture, if there is one that can go on. Whether there is still.
+    fn capture_slice(&mut self) -> bool {
+        if self.capture.as_ref().is_some_and(Capture::has_room) {
+            let capture = self.capture.take().expect("there is one");
+            let mut slice = RunBudget::start(monotonic);
+            let step = capture.advance(&self.cx, |writer| self.pipeline.continue_snapshot(writer, &mut slice));
+            self.captured(step);
+        }
+        self.capture.as_ref().is_some_and(Capture::has_room)
+    }
+
+    fn captured(&mut self, step: CaptureStep) {
+        match step {
+            CaptureStep::More(capture) => self.capture = Some(capture),
+            CaptureStep::Acknowledged(spare) => self.keep_buffers(spare),
+            CaptureStep::Declined(capture) => {
+                self.keep_buffers(capture.into_buffers());
+                self.pipeline.abandon_snapshot();
+            }
+        }
+    }
+
+    fn abandon_capture(&mut self) {
+        if let Some(capture) = self.capture.take() {
+            self.keep_buffers(capture.into_buffers());
+            self.pipeline.abandon_snapshot();
+        }
+    }
+
+    fn keep_buffers(&mut self, buffers: Vec<Vec<u8>>) {
+        let most = self.cx.limits.capture_bytes_in_flight / CHUNK_BYTES_MAX;
+        self.spare_buffers.extend(buffers);
+        self.spare_buffers.truncate(most);
     }
 
     fn restored(&mut self, loaded: Loaded) -> Result<(), TaskError> {
@@ -235,13 +283,18 @@ impl<T: Send + 'static> Actor for OperatorTask<T> {
         let Some(plan) = self.cx.restore.clone() else {
             return self.ready(RestoreFigures::default());
         };
-        start_loading(self, plan, self.operators.clone(), ctx);
+        let operators = self.operators.clone();
+        start_loading(self, plan, &operators, ctx);
     }
 }
 
 impl<T: Send + 'static> Loading for OperatorTask<T> {
     fn context(&self) -> &SubtaskContext {
         &self.cx
+    }
+
+    fn group_loaders(&self) -> GroupLoaders {
+        self.pipeline.group_loaders()
     }
 
     fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
@@ -262,13 +315,23 @@ impl<T: Send + 'static> Paced for OperatorTask<T> {
             return;
         }
         loop {
-            match self.step() {
-                Ok(Stepped::On) if self.pacing.budget.check() => return yield_then_run(self, ctx),
-                Ok(Stepped::On) => {}
-                Ok(Stepped::OutOfTime) => return yield_then_run(self, ctx),
-                Ok(Stepped::Blocked) => return,
-                Ok(Stepped::Starved) => return when_drained(self, ctx),
+            let stepped = match self.step(ctx) {
+                Ok(stepped) => stepped,
                 Err(error) => return self.fail(error, ctx),
+            };
+            // Between batches, and by itself when there are none or the outputs are blocked.
+            let captures = self.capture_slice();
+            match stepped {
+                Stepped::On if self.pacing.budget.check() => return yield_then_run(self, ctx),
+                Stepped::On => {}
+                Stepped::OutOfTime => return yield_then_run(self, ctx),
+                Stepped::Blocked if captures => return yield_then_run(self, ctx),
+                Stepped::Starved if captures => {
+                    self.drained(ctx);
+                    return yield_then_run(self, ctx);
+                }
+                Stepped::Blocked => return,
+                Stepped::Starved => return when_drained(self, ctx),
             }
         }
     }
@@ -324,6 +387,21 @@ impl<T: Send + 'static> Handler<CheckpointAborted> for OperatorTask<T> {
         self.cx.reached(Step::AbortReceived);
         if self.inlet.abort(message.checkpoint) {
             self.alignment_started = None;
+        }
+        if self.capture.as_ref().is_some_and(|capture| capture.checkpoint() <= message.checkpoint) {
+            self.abandon_capture();
+        }
+        self.run(ctx);
+    }
+}
+
+impl<T: Send + 'static> Handler<ChunksStored> for OperatorTask<T> {
+    type Result = ();
+
+    fn handle(&mut self, message: ChunksStored, ctx: &mut Context<Self>) {
+        match &mut self.capture {
+            Some(capture) => capture.stored(&self.cx, message),
+            None => return self.keep_buffers(message.buffers),
         }
         self.run(ctx);
     }

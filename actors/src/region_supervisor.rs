@@ -226,9 +226,10 @@ impl RegionSupervisor {
         let (region, attempt) = (self.seed.region, self.execution.attempt);
         if let Some(manifest) = &self.restored {
             let age = Duration::from_millis(job.clock.unix_ms().saturating_sub(manifest.triggered_unix_ms));
-            let RestoreFigures { bytes, took } = self.figures;
+            let RestoreFigures { bytes, entries, took } = self.figures;
             let checkpoint = manifest.checkpoint;
-            job.emit(JobEventKind::Restored { region, attempt, checkpoint, age, bytes, took, rewinds: self.rewinds });
+            let rewinds = self.rewinds;
+            job.emit(JobEventKind::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds });
         }
         let failed_at = lock(self.memory()).failed_at.take();
         let downtime = failed_at.map(|at| now.saturating_sub(at));

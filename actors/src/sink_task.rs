@@ -19,12 +19,13 @@ use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::pacing::{Paced, Pacing, when_drained, yield_then_run};
 use crate::protocol::{Barrier, CheckpointId, Inlet, Input, OperatorId, TaskError, WorkRate};
 use crate::region_supervisor::SubtaskReady;
+use crate::restore::{Loaded, Loading, start_loading};
 use crate::sink_writing::{self, Effects, Order, WriterEvent, WriterReports, Writing};
 use crate::task::{
     CheckpointAborted, CheckpointComplete, InputWiring, OutputWiring, RestoreFigures, StartedSubtask, StopSubtask,
     SubtaskAddress, SubtaskContext, TaskFactory,
 };
-use crate::task_state::{Loaded, Loading, decline, read_lists, snapshot, start_loading, write_list};
+use crate::task_state::{AckFacts, decline, read_lists, snapshot, write_list};
 use crate::time::monotonic;
 
 /// The state under which a sink's pending commits are stored.
@@ -198,9 +199,8 @@ impl<S: Sink> SinkTask<S> {
     fn prepared(&mut self, barrier: Barrier, result: Result<Vec<PendingCommit>, SinkError>) -> Result<(), TaskError> {
         match result {
             Ok(pending) => {
-                snapshot(&self.cx, barrier, None, self.alignment, |writer| {
-                    write_list(writer, &self.operator, PENDING, &pending)
-                });
+                let facts = AckFacts { source: None, alignment: self.alignment };
+                snapshot(&self.cx, barrier, facts, |writer| write_list(writer, &self.operator, PENDING, &pending));
                 Ok(())
             }
             Err(error) if error.declines_checkpoint() => {
@@ -243,7 +243,7 @@ impl<S: Sink> SinkTask<S> {
         if let Some(loaded) = loaded {
             let (mut state, figures) = loaded?;
             self.restored = figures;
-            let pending = read_lists::<PendingCommit>(&self.operator, PENDING, state.take(&self.operator))?;
+            let pending = read_lists::<PendingCommit>(&self.operator, PENDING, state.sections.take(&self.operator))?;
             restore.checkpoint = self.cx.restore.as_ref().map(|plan| plan.manifest.checkpoint);
             for (index, commit) in (0u32..).zip(pending) {
                 if index % self.cx.parallelism == self.cx.subtask.index {
@@ -318,7 +318,8 @@ impl<S: Sink> Actor for SinkTask<S> {
             }
             return;
         };
-        start_loading(self, plan, vec![self.operator.clone()], ctx);
+        let operators = [self.operator.clone()];
+        start_loading(self, plan, &operators, ctx);
     }
 }
 

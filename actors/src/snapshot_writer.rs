@@ -25,6 +25,35 @@ pub struct StoreChunks {
     pub checkpoint: CheckpointId,
     /// The chunks.
     pub chunks: Vec<Chunk>,
+    /// Who wants to know when they are stored, and have their buffers back.
+    pub stored: Option<Recipient<ChunksStored>>,
+}
+
+/// To a task whose snapshot takes several messages: the writer is done with one, whatever came of it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ChunksStored {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// Bytes of the chunks.
+    pub bytes: usize,
+    /// Their buffers, emptied.
+    pub buffers: Vec<Vec<u8>>,
+}
+
+impl ChunksStored {
+    /// Smaller buffers are not worth keeping.
+    const BUFFER_BYTES_MIN: usize = 1 << 14;
+
+    fn of(checkpoint: CheckpointId, chunks: Vec<Chunk>) -> Self {
+        let bytes = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        let buffers = chunks.into_iter().map(|chunk| chunk.bytes).filter(|b| b.capacity() >= Self::BUFFER_BYTES_MIN);
+        let emptied = buffers.map(|mut buffer| {
+            buffer.clear();
+            buffer
+        });
+        Self { checkpoint, bytes, buffers: emptied.collect() }
+    }
 }
 
 /// What the coordinator wants of the store.
@@ -152,6 +181,19 @@ impl SnapshotWriter {
         }
     }
 
+    fn store(&mut self, checkpoint: CheckpointId, chunks: &[Chunk]) {
+        let failed_before = self.failed.as_ref().is_some_and(|(failed, _)| *failed == checkpoint);
+        if chunks.is_empty() || failed_before || checkpoint <= self.settled {
+            return;
+        }
+        self.reached(Step::StoringChunks);
+        if let Err(error) = self.put(chunks) {
+            let (error, retained) = (Arc::new(error), self.reopen());
+            self.failed = Some((checkpoint, error.clone()));
+            self.answer(StoreReply::ChunksFailed { checkpoint, error, retained });
+        }
+    }
+
     fn put(&self, chunks: &[Chunk]) -> Result<(), SnapshotError> {
         let most = self.seed.job.limits.store_transaction_bytes;
         let (mut start, mut bytes) = (0, 0);
@@ -187,16 +229,10 @@ impl Handler<StoreChunks> for SnapshotWriter {
     type Result = ();
 
     fn handle(&mut self, message: StoreChunks, _: &mut Self::Context) {
-        let StoreChunks { checkpoint, chunks, .. } = message;
-        let failed_before = self.failed.as_ref().is_some_and(|(failed, _)| *failed == checkpoint);
-        if chunks.is_empty() || failed_before || checkpoint <= self.settled {
-            return;
-        }
-        self.reached(Step::StoringChunks);
-        if let Err(error) = self.put(&chunks) {
-            let (error, retained) = (Arc::new(error), self.reopen());
-            self.failed = Some((checkpoint, error.clone()));
-            self.answer(StoreReply::ChunksFailed { checkpoint, error, retained });
+        let StoreChunks { checkpoint, chunks, stored, .. } = message;
+        self.store(checkpoint, &chunks);
+        if let Some(stored) = stored {
+            stored.do_send(ChunksStored::of(checkpoint, chunks));
         }
     }
 }

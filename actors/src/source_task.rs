@@ -22,13 +22,14 @@ use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::pacing::{Paced, Pacing, when_drained, yield_then_run};
 use crate::protocol::{Barrier, CheckpointId, OperatorId, SourceState, TaskError, Timestamp};
 use crate::region_supervisor::{BarrierPassed, SubtaskReady};
+use crate::restore::{Loaded, Loading, start_loading};
 use crate::source_reading::{self, Positions, ReaderEvent, ReaderReports, Reading};
 use crate::task::{
     BeginReading, CheckpointAborted, CheckpointComplete, FinishInput, InputWiring, OutputWiring, RequestBarrier,
     RestoreFigures, SourceAddress, StartedSubtask, StopReading, StopSubtask, SubtaskAddress, SubtaskContext,
     TaskFactory,
 };
-use crate::task_state::{Loaded, Loading, read_lists, snapshot, start_loading, write_list};
+use crate::task_state::{AckFacts, read_lists, snapshot, write_list};
 use crate::time::monotonic;
 
 /// The state under which a source's positions are stored.
@@ -346,9 +347,10 @@ impl<S: Source> SourceTask<S> {
         let (execution, subtask, records_in) = (self.cx.execution, self.cx.subtask, self.records_in);
         let checkpoint = barrier.checkpoint;
         self.cx.reports.passed.do_send(BarrierPassed { execution, subtask, checkpoint, records_in });
-        snapshot(&self.cx, barrier, Some(state), Duration::ZERO, |writer| {
+        let facts = AckFacts { source: Some(state), alignment: Duration::ZERO };
+        snapshot(&self.cx, barrier, facts, |writer| {
             write_list(writer, &self.operators[0], POSITIONS, &self.positions.to_list())?;
-            self.pipeline.snapshot(writer)
+            self.pipeline.whole_snapshot(writer)
         });
     }
 
@@ -361,7 +363,7 @@ impl<S: Source> SourceTask<S> {
             let (mut state, figures) = loaded?;
             restored = figures;
             let source = &self.operators[0];
-            let sections = state.take(source);
+            let sections = state.sections.take(source);
             // A source that the checkpoint does not know starts from the beginning.
             if !sections.is_empty() {
                 positions = Some(read_lists::<SplitPosition>(source, POSITIONS, sections)?);
@@ -411,7 +413,8 @@ impl<S: Source> Actor for SourceTask<S> {
             }
             return;
         };
-        start_loading(self, plan, self.operators.clone(), ctx);
+        let operators = self.operators.clone();
+        start_loading(self, plan, &operators, ctx);
     }
 }
 

@@ -287,6 +287,8 @@ pub struct JobSpec {
 pub struct RestoreFigures {
     /// Bytes of state read.
     pub bytes: u64,
+    /// Keys loaded.
+    pub entries: u64,
     /// Time from the start of loading to ready.
     pub took: Duration,
 }

@@ -1,51 +1,20 @@
-//! Between a task and its snapshots: taking one at a barrier, loading one at a start.
+//! How a task takes a snapshot at a barrier; `restore.rs` is the way back.
 
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::Recipient;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::checkpoint_coordinator::{AcknowledgeCheckpoint, DeclineCheckpoint};
-use crate::contract::{
-    ChunkRef, RestoredSection, RestoredState, SnapshotError, SnapshotWriter, StateError, StateScope, Step,
-};
-use crate::protocol::SourceState;
-use crate::protocol::{Barrier, CheckpointId, OperatorId, TaskError};
-use crate::snapshot_writer::StoreChunks;
-use crate::task::{RestoreFigures, RestorePlan, SubtaskContext};
+use crate::contract::{Progress, RestoredSection, SnapshotWriter, StateError, StateScope, Step};
+use crate::protocol::{Barrier, CheckpointId, OperatorId, SourceState, TaskError};
+use crate::snapshot_writer::{ChunksStored, StoreChunks};
+use crate::task::SubtaskContext;
 use crate::time::monotonic;
 
 /// Version of the engine's own sections (positions, pending commits): MessagePack arrays `[version, items]`.
 const SECTION_VERSION: u8 = 1;
-
-/// Sends the snapshot to the writer and then says so to the coordinator: in this order, so that the chunks are there
-/// when the manifest is written.
-pub(crate) fn acknowledge(
-    cx: &SubtaskContext,
-    writer: SnapshotWriter,
-    source: Option<SourceState>,
-    alignment: Duration,
-    snapshot: Duration,
-) {
-    let checkpoint = writer.checkpoint();
-    let chunks = writer.finish();
-    let references: Vec<ChunkRef> = chunks.iter().map(|chunk| chunk.reference.clone()).collect();
-    if !chunks.is_empty() {
-        cx.reports.chunks.do_send(StoreChunks { execution: cx.execution, checkpoint, chunks });
-    }
-    cx.reached(Step::SnapshotTaken);
-    cx.reports.acknowledge.do_send(AcknowledgeCheckpoint {
-        execution: cx.execution,
-        subtask: cx.subtask,
-        checkpoint,
-        chunks: references,
-        source,
-        alignment,
-        snapshot,
-    });
-    cx.reached(Step::Acknowledged);
-}
 
 /// Tells the coordinator that this subtask has no snapshot for the checkpoint.
 pub(crate) fn decline(cx: &SubtaskContext, checkpoint: CheckpointId, reason: TaskError) {
@@ -53,67 +22,152 @@ pub(crate) fn decline(cx: &SubtaskContext, checkpoint: CheckpointId, reason: Tas
     cx.reports.decline.do_send(DeclineCheckpoint { execution, subtask, checkpoint, reason });
 }
 
-/// Writes the state that `write` puts into a snapshot of `barrier` and acknowledges it, or declines.
+/// What an acknowledgement says beside what was written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AckFacts {
+    /// How far a source was at its barrier.
+    pub(crate) source: Option<SourceState>,
+    /// From the first barrier to the last.
+    pub(crate) alignment: Duration,
+}
+
+/// A snapshot that is being taken: written at once, or in slices between batches.
+///
+/// Its chunks go to the writer as they are complete; once all are sent it is acknowledged. In this order, so that the
+/// chunks are there when the manifest is written.
+pub(crate) struct Capture {
+    writer: SnapshotWriter,
+    facts: AckFacts,
+    /// Time that writing it has held up records.
+    held_up: Duration,
+    /// Bytes sent to the writer and not stored.
+    in_flight: usize,
+    stored: Option<Recipient<ChunksStored>>,
+}
+
+impl Capture {
+    /// How many bytes of chunks are worth a message before the snapshot is complete.
+    const SEND_BYTES_MIN: usize = 1 << 20;
+
+    /// Begins one for `barrier`. `stored` is told when chunks are stored, if the snapshot takes several messages.
+    pub(crate) fn new(
+        cx: &SubtaskContext,
+        barrier: Barrier,
+        facts: AckFacts,
+        stored: Option<Recipient<ChunksStored>>,
+    ) -> Self {
+        let mut writer = SnapshotWriter::new(barrier.checkpoint, barrier.base, cx.subtask.index);
+        if stored.is_some() {
+            writer.set_room(cx.limits.capture_bytes_in_flight);
+        }
+        Self { writer, facts, held_up: Duration::ZERO, in_flight: 0, stored }
+    }
+
+    /// The checkpoint.
+    pub(crate) fn checkpoint(&self) -> CheckpointId {
+        self.writer.checkpoint()
+    }
+
+    /// Keeps emptied buffers for what is written next.
+    pub(crate) fn recycle(&mut self, buffers: Vec<Vec<u8>>) {
+        self.writer.recycle(buffers);
+    }
+
+    /// The buffers, for the next capture.
+    pub(crate) fn into_buffers(mut self) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.writer.buffer()).collect()
+    }
+
+    /// Some of its chunks are stored.
+    pub(crate) fn stored(&mut self, cx: &SubtaskContext, message: ChunksStored) {
+        self.writer.recycle(message.buffers);
+        if message.checkpoint == self.checkpoint() {
+            self.in_flight = self.in_flight.saturating_sub(message.bytes);
+            let taken = self.in_flight + self.writer.pending_bytes();
+            self.writer.set_room(cx.limits.capture_bytes_in_flight.saturating_sub(taken));
+        }
+    }
+
+    /// Whether it can go on before the store has written something.
+    pub(crate) fn has_room(&self) -> bool {
+        self.writer.room() > 0
+    }
+
+    /// Writes some of it by `write`. When all is written it is acknowledged, and declined if it cannot be written.
+    /// Gives itself back if there is more to do.
+    pub(crate) fn advance(
+        mut self,
+        cx: &SubtaskContext,
+        write: impl FnOnce(&mut SnapshotWriter) -> Result<Progress, StateError>,
+    ) -> CaptureStep {
+        let started = monotonic();
+        let written = write(&mut self.writer);
+        self.held_up += monotonic() - started;
+        match written {
+            Err(error) => {
+                decline(cx, self.checkpoint(), error.into());
+                CaptureStep::Declined(self)
+            }
+            Ok(Progress::Suspended) => {
+                if self.writer.pending_bytes() >= Self::SEND_BYTES_MIN || !self.has_room() {
+                    self.send(cx);
+                }
+                CaptureStep::More(self)
+            }
+            Ok(Progress::Done) => CaptureStep::Acknowledged(self.acknowledge(cx)),
+        }
+    }
+
+    fn send(&mut self, cx: &SubtaskContext) {
+        let (execution, checkpoint, stored) = (cx.execution, self.checkpoint(), self.stored.clone());
+        self.in_flight += self.writer.pending_bytes();
+        let chunks = self.writer.take_chunks();
+        if !chunks.is_empty() {
+            cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks, stored });
+        }
+    }
+
+    fn acknowledge(mut self, cx: &SubtaskContext) -> Vec<Vec<u8>> {
+        let buffers = std::iter::from_fn(|| self.writer.buffer()).collect();
+        let (execution, subtask, checkpoint) = (cx.execution, cx.subtask, self.checkpoint());
+        let (chunks, written) = self.writer.finish();
+        if !chunks.is_empty() {
+            cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks, stored: self.stored });
+        }
+        cx.reached(Step::SnapshotTaken);
+        let AckFacts { source, alignment } = self.facts;
+        cx.reports.acknowledge.do_send(AcknowledgeCheckpoint {
+            execution,
+            subtask,
+            checkpoint,
+            written,
+            source,
+            alignment,
+            snapshot: self.held_up,
+        });
+        cx.reached(Step::Acknowledged);
+        buffers
+    }
+}
+
+/// What has become of a capture.
+pub(crate) enum CaptureStep {
+    /// There is more to write.
+    More(Capture),
+    /// All is written; these are spare buffers.
+    Acknowledged(Vec<Vec<u8>>),
+    /// It cannot be written.
+    Declined(Capture),
+}
+
+/// Takes a snapshot of `barrier` that `write` writes at once.
 pub(crate) fn snapshot(
     cx: &SubtaskContext,
     barrier: Barrier,
-    source: Option<SourceState>,
-    alignment: Duration,
+    facts: AckFacts,
     write: impl FnOnce(&mut SnapshotWriter) -> Result<(), StateError>,
 ) {
-    let started = monotonic();
-    let mut writer = SnapshotWriter::new(barrier.checkpoint, barrier.base, cx.subtask.index);
-    match write(&mut writer) {
-        Ok(()) => acknowledge(cx, writer, source, alignment, monotonic() - started),
-        Err(error) => decline(cx, barrier.checkpoint, error.into()),
-    }
-}
-
-/// What loading gave.
-pub(crate) type Loaded = Result<(RestoredState, RestoreFigures), SnapshotError>;
-
-/// A task that loads its state before it begins.
-pub(crate) trait Loading: Actor<Context = Context<Self>> {
-    /// What it knows of its job.
-    fn context(&self) -> &SubtaskContext;
-
-    /// Its state is loaded, or is not.
-    fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>);
-}
-
-/// Loads the state of these operators on a blocking thread.
-pub(crate) fn start_loading<A: Loading>(
-    task: &mut A,
-    plan: RestorePlan,
-    operators: Vec<OperatorId>,
-    ctx: &mut Context<A>,
-) {
-    let cx = task.context().clone();
-    cx.reached(Step::Restoring);
-    let loading = actix_rt::task::spawn_blocking(move || load(&plan, &cx, &operators));
-    ctx.spawn(loading.into_actor(task).map(|loaded, task, ctx| {
-        // A panic on the blocking thread goes on here, under the task's guard.
-        task.loaded(loaded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())), ctx);
-    }));
-}
-
-/// Reads what a subtask restores: its key groups' sections, and every subtask's sections of its operators. Blocks.
-fn load(plan: &RestorePlan, cx: &SubtaskContext, operators: &[OperatorId]) -> Loaded {
-    let started = monotonic();
-    let mut chunks = Vec::new();
-    let mut bytes = 0;
-    for reference in plan.manifest.chunks.iter().filter(|chunk| operators.contains(&chunk.address.operator)) {
-        let mine = match reference.address.scope {
-            StateScope::KeyGroup(group) => cx.key_groups.contains(group),
-            StateScope::Subtask(_) => true,
-        };
-        if mine {
-            bytes += u64::from(reference.len);
-            chunks.push((reference.address.clone(), plan.store.read_chunk(reference)?));
-        }
-    }
-    let figures = RestoreFigures { bytes, took: monotonic() - started };
-    Ok((RestoredState::from_chunks(chunks), figures))
+    Capture::new(cx, barrier, facts, None).advance(cx, |writer| write(writer).map(|()| Progress::Done));
 }
 
 /// Writes a list of the engine's own as one section of this subtask.

@@ -7,14 +7,15 @@
 use std::sync::Arc;
 
 use millstream_actors::contract::{
-    Batch, BatchOperator, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
+    Batch, BatchOperator, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget, SnapshotWriter,
+    StateError,
 };
-use millstream_actors::protocol::{KeyGroupRange, Limits, OperatorId, TaskError};
+use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, OperatorId, TaskError, Timestamp};
 
 use super::batches::put_back;
 use super::slices::Slices;
 use super::{KeySelector, KeyedContext, KeyedProcessFunction, SideOutputs};
-use crate::state::{KeyedTable, SectionEncoder, StateSet, load_table, stable_hash, write_table};
+use crate::state::{Access, KeyedTable, StateSet, TableLoader, stable_hash};
 
 /// Tables above this size are looked up in advance.
 const CACHED_BYTES_MAX: usize = 4 << 20;
@@ -23,7 +24,7 @@ const CACHED_BYTES_MAX: usize = 4 << 20;
 const BLOCK_RECORDS: usize = 128;
 
 type States<S, F, In> = <F as KeyedProcessFunction<<S as KeySelector<In>>::Key, In>>::State;
-type Rows<S, F, In> = KeyedTable<<S as KeySelector<In>>::Key, <States<S, F, In> as StateSet>::Row>;
+type Rows<S, F, In> = KeyedTable<<S as KeySelector<In>>::Key, States<S, F, In>>;
 
 /// A [`KeyedProcessFunction`] `F` on records of type `In`, whose keys `S` selects.
 pub struct KeyedOperator<In, S, F>
@@ -36,11 +37,12 @@ where
     function: F,
     side_outputs: SideOutputs,
     emit_per_call_max: usize,
+    capture_bytes_max: usize,
     names: Vec<Arc<str>>,
     table: Rows<S, F, In>,
     slices: Slices,
     ahead: Ahead<S::Held>,
-    section: SectionEncoder,
+    watermark: Timestamp,
 }
 
 impl<In, S, F> KeyedOperator<In, S, F>
@@ -57,18 +59,20 @@ where
         function: F,
         side_outputs: SideOutputs,
     ) -> Self {
-        let names = function.state().names();
+        let states = function.state();
+        let names = states.names();
         Self {
             operator,
             selector,
             function,
             side_outputs,
             emit_per_call_max: Limits::default().emit_per_call_max,
+            capture_bytes_max: Limits::default().capture_bytes_max,
             names,
-            table: KeyedTable::new(key_groups, max_parallelism),
+            table: KeyedTable::new(states, key_groups, max_parallelism),
             slices: Slices::new(),
             ahead: Ahead { held: Vec::new(), hashes: Vec::new(), hints: Vec::new() },
-            section: SectionEncoder::default(),
+            watermark: Timestamp::MIN,
         }
     }
 
@@ -78,13 +82,20 @@ where
         self
     }
 
+    /// Sets how many bytes of a snapshot may wait to be written, by default that of [`Limits`].
+    pub fn capture_bytes_max(mut self, bytes: usize) -> Self {
+        self.capture_bytes_max = bytes;
+        self
+    }
+
     /// Number of keys that have state.
     pub fn keys(&self) -> usize {
-        self.table.len()
+        self.table.live()
     }
 
     /// Calls the function with the `first` records, or as many until the output becomes full; gives their number.
     fn call(&mut self, records: &mut Vec<In>, first: usize, out: &mut Output<F::Out>) -> Result<usize, TaskError> {
+        let access = Access { stamp: self.table.stamp(), processing_time: 0, watermark: self.watermark };
         let Self { selector, function, side_outputs, table, ahead, emit_per_call_max, .. } = self;
         let mut drain = records.drain(..first);
         let mut called = 0;
@@ -98,13 +109,11 @@ where
                 let query = selector.query(&record, &ahead.held[index]);
                 let own = || selector.own(query);
                 let mut entry = table.entry(ahead.hashes[index], ahead.hints.get(index).copied(), query, own);
-                let found = entry.get_mut();
-                let mut ctx = KeyedContext { key: &found.key, side_outputs };
+                let (key, states) = entry.lend(access);
+                let mut ctx = KeyedContext { key, side_outputs };
                 let before = out.open_batch().len();
-                function.process(record, States::<S, F, In>::handles(&mut found.row), &mut ctx, out);
-                if States::<S, F, In>::is_clear(&found.row) {
-                    entry.remove();
-                }
+                function.process(record, states, &mut ctx, out);
+                entry.settle();
                 called += 1;
                 let emitted = if out.is_full() { out.len() } else { out.open_batch().len() } - before;
                 if emitted > *emit_per_call_max {
@@ -142,10 +151,10 @@ struct Ahead<H> {
 
 impl<H> Ahead<H> {
     /// First and second pass. The error is the group of a key that is not one of the table's.
-    fn prepare<In, S, Row>(&mut self, selector: &S, table: &KeyedTable<S::Key, Row>, records: &[In]) -> Result<(), u32>
+    fn prepare<In, S, St>(&mut self, selector: &S, table: &KeyedTable<S::Key, St>, records: &[In]) -> Result<(), u32>
     where
         S: KeySelector<In, Held = H>,
-        Row: Default,
+        St: StateSet,
     {
         self.held.clear();
         self.hashes.clear();
@@ -201,12 +210,52 @@ where
         Ok(Progress::Done)
     }
 
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<(), StateError> {
-        write_table::<S::Key, States<S, F, In>>(&self.operator, &self.names, &self.table, &mut self.section, writer)
+    fn advance_watermark(
+        &mut self,
+        watermark: Timestamp,
+        _: &mut Output<F::Out>,
+        _: &mut RunBudget,
+    ) -> Result<Progress, TaskError> {
+        self.watermark = watermark.max(self.watermark);
+        Ok(Progress::Done)
+    }
+
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+        self.table.begin_snapshot(&self.names, writer);
+        Ok(Progress::Suspended)
+    }
+
+    fn continue_snapshot(
+        &mut self,
+        writer: &mut SnapshotWriter,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, StateError> {
+        self.table.sweep(&self.operator, &self.names, self.capture_bytes_max, writer, budget)
+    }
+
+    fn abandon_snapshot(&mut self) {
+        self.table.abandon_snapshot(None);
+    }
+
+    fn group_loader(&self) -> Option<Box<dyn GroupLoader>> {
+        let states = self.function.state();
+        let (range, max_parallelism) = (self.table.range(), self.table.max_parallelism());
+        Some(Box::new(TableLoader::<S::Key, _>::new(self.operator.clone(), states, range, max_parallelism)))
+    }
+
+    fn restore_group(&mut self, group: LoadedGroup) -> Result<(), StateError> {
+        self.table.restore_group(group);
+        Ok(())
     }
 
     fn restore(&mut self, sections: Vec<RestoredSection>) -> Result<(), StateError> {
-        load_table::<S::Key, States<S, F, In>>(&self.operator, &self.names, &mut self.table, &sections)
+        let Some(section) = sections.first() else { return Ok(()) };
+        let reason = format!("state '{}' is keyed now, it was stored as {:?}", section.state, section.scope);
+        Err(StateError::Mismatch { operator: self.operator.clone(), reason })
+    }
+
+    fn restored(&mut self, checkpoint: CheckpointId) {
+        self.table.restored(checkpoint);
     }
 }
 

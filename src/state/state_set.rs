@@ -9,19 +9,20 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::KeyedTable;
-use super::codec::{SectionEncoder, SectionError, SectionReader};
+use super::codec::{Captured, PieceBuffer, StateFormat};
+use super::{Access, Span, Stamp};
 
 /// What a key must be: hashed, compared and stored. Implemented for every type that is.
 pub trait StateKey: Hash + Eq + Serialize + DeserializeOwned + Send + 'static {}
 
 impl<K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static> StateKey for K {}
 
-/// One kind of keyed state, as declared: [`ValueState`](super::ValueState).
+/// One kind of keyed state, as declared: [`ValueState`](super::ValueState) and its like.
+///
+/// Every change of a slot sets its stamp to that of the [`Access`] under which it is made: this is how a snapshot finds
+/// what has changed. A slot that was set and is clear again keeps its stamp: it then is the mark of its own removal.
 pub trait State: Send + 'static {
-    /// What is stored for a key.
-    type Value: Serialize + DeserializeOwned + Send + 'static;
-    /// A key's place for it, clear by default.
+    /// A key's place for it: never set by default.
     type Slot: Default + Send + 'static;
     /// Access to one key's slot.
     type Handle<'a>;
@@ -29,19 +30,57 @@ pub trait State: Send + 'static {
     /// The name, under which the state is found again in a snapshot.
     fn name(&self) -> &Arc<str>;
 
+    /// How its values are stored.
+    fn format(&self) -> StateFormat;
+
     /// Lends a slot.
-    fn handle(slot: &mut Self::Slot) -> Self::Handle<'_>;
+    fn handle<'a>(&'a self, slot: &'a mut Self::Slot, access: Access) -> Self::Handle<'a>;
 
-    /// What a slot holds; `None` if it is clear.
-    fn value(slot: &Self::Slot) -> Option<&Self::Value>;
+    /// The stamp of the slot's last change; 0 if it was never set.
+    fn stamp(slot: &Self::Slot) -> Stamp;
 
-    /// A slot that holds a value.
-    fn slot(value: Self::Value) -> Self::Slot;
+    /// Sets the stamp of the slot as if it had been changed, though it was not.
+    fn touch(slot: &mut Self::Slot, stamp: Stamp);
+
+    /// Whether there is nothing in it.
+    fn is_clear(slot: &Self::Slot) -> bool;
+
+    /// Appends what is to be stored of the slot for this span, and says what it was. The slot was not changed after the
+    /// span.
+    ///
+    /// # Errors
+    /// What a serializer says.
+    fn capture(&self, slot: &mut Self::Slot, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String>;
+
+    /// Takes what [`capture`](Self::capture) wrote off the front of `bytes` into the slot, whose stamp becomes `stamp`.
+    /// A delta changes what the slot holds; otherwise it holds nothing yet.
+    ///
+    /// # Errors
+    /// If the bytes are no such value.
+    fn load(
+        &self,
+        slot: &mut Self::Slot,
+        stamp: Stamp,
+        stored: StateFormat,
+        is_delta: bool,
+        bytes: &mut &[u8],
+    ) -> Result<(), String>;
+
+    /// Whether its values expire.
+    fn expires(&self) -> bool {
+        false
+    }
+
+    /// Clears what has expired, which is a change.
+    fn expire(&self, slot: &mut Self::Slot, access: Access) {
+        let _ = (slot, access);
+    }
 }
 
-/// The states of one function: a single [`State`], or a tuple of up to eight.
+/// The states of one function: a single [`State`], or a tuple of up to eight. Methods with an `index` speak of the
+/// state at that place in the order of declaration.
 pub trait StateSet: Send + 'static {
-    /// The slots of one key, clear by default.
+    /// The slots of one key, never set by default.
     type Row: Default + Send + 'static;
     /// The handles of one key's slots, in the order of declaration. Disjoint: all can be held at once.
     type Handles<'a>;
@@ -49,68 +88,92 @@ pub trait StateSet: Send + 'static {
     /// The names in the order of declaration. The graph refuses a function that uses one twice.
     fn names(&self) -> Vec<Arc<str>>;
 
-    /// Lends a row.
-    fn handles(row: &mut Self::Row) -> Self::Handles<'_>;
+    /// How the values of each are stored.
+    fn formats(&self) -> Vec<StateFormat>;
 
-    /// Whether every state of the row is clear; the table then forgets the key.
+    /// Lends a row.
+    fn handles<'a>(&'a self, row: &'a mut Self::Row, access: Access) -> Self::Handles<'a>;
+
+    /// The stamp of the row's last change; 0 if nothing was ever set.
+    fn stamp(row: &Self::Row) -> Stamp;
+
+    /// Whether every state of the row is clear.
     fn is_clear(row: &Self::Row) -> bool;
 
-    /// Writes the section of the state at `index`: the rows in which it is not clear.
+    /// Sets the stamp of every slot whose last change lies in the span.
+    fn touch(row: &mut Self::Row, span: Span, stamp: Stamp);
+
+    /// Writes what is to be stored of the row for this span, each state into its piece.
     ///
     /// # Errors
-    /// What a serializer says.
-    fn encode_column<'r, K: StateKey>(
+    /// What a serializer says, and of which state.
+    fn capture<K: StateKey>(
+        &self,
+        key: &K,
+        row: &mut Self::Row,
+        span: Span,
+        pieces: &mut [PieceBuffer],
+    ) -> Result<(), (usize, String)>;
+
+    /// [`State::load`] of one state.
+    ///
+    /// # Errors
+    /// If the bytes are no such value, or the slot has this stamp already: its key is stored twice.
+    fn load(
+        &self,
         index: usize,
-        rows: impl Iterator<Item = (&'r K, &'r Self::Row)>,
-        section: &mut SectionEncoder,
+        row: &mut Self::Row,
+        stamp: Stamp,
+        stored: StateFormat,
+        is_delta: bool,
+        bytes: &mut &[u8],
     ) -> Result<(), String>;
 
-    /// Loads the section of the state at `index` into `table`, and gives the number of entries that moved to another
-    /// key group since they were written.
-    ///
-    /// # Errors
-    /// If the bytes are no such section, name a key twice, or a key of a group that the table does not have.
-    fn decode_column<K: StateKey>(
-        index: usize,
-        bytes: &[u8],
-        group: u32,
-        table: &mut KeyedTable<K, Self::Row>,
-    ) -> Result<u64, SectionError>;
+    /// Makes the slot of one state as it is by default.
+    fn unload(index: usize, row: &mut Self::Row);
+
+    /// Whether values of any of them expire.
+    fn expires(&self) -> bool;
+
+    /// Clears what has expired in the row, which is a change.
+    fn expire(&self, row: &mut Self::Row, access: Access);
 }
 
-fn encode_state<'r, S: State, K: StateKey>(
-    slots: impl Iterator<Item = (&'r K, &'r S::Slot)>,
-    section: &mut SectionEncoder,
-) -> Result<(), String> {
-    section.encode(slots.filter_map(|(key, slot)| S::value(slot).map(|value| (key, value))))
-}
-
-fn decode_state<S: State, K: StateKey, Row: Default>(
-    bytes: &[u8],
-    group: u32,
-    table: &mut KeyedTable<K, Row>,
-    slot_of: impl Fn(&mut Row) -> &mut S::Slot,
-) -> Result<u64, SectionError> {
-    let mut section = SectionReader::<K, S::Value>::open(bytes)?;
-    let version = section.version();
-    table.reserve(group, section.remaining(), bytes.len());
-    let mut moved = 0;
-    while let Some((key, value)) = section.next()? {
-        let (actual, row) = table.row_of(key);
-        let Some(row) = row else {
-            let reason = format!(
-                "a key now hashes to group {actual}, which another subtask owns: its Hash has changed; restore once at parallelism 1, whose next checkpoint has every key in its group"
-            );
-            return Err(SectionError { version, reason });
-        };
-        let slot = slot_of(row);
-        if S::value(slot).is_some() {
-            return Err(SectionError { version, reason: "one key is stored twice".to_owned() });
-        }
-        *slot = S::slot(value);
-        moved += u64::from(actual != group);
+#[inline]
+fn capture_slot<S: State, K: StateKey>(
+    state: &S,
+    index: usize,
+    key: &K,
+    slot: &mut S::Slot,
+    span: Span,
+    pieces: &mut [PieceBuffer],
+) -> Result<(), (usize, String)> {
+    if !span.contains(S::stamp(slot)) {
+        return Ok(());
     }
-    Ok(moved)
+    pieces[index].entry(key, |bytes| state.capture(slot, span, bytes)).map_err(|reason| (index, reason))
+}
+
+#[inline]
+fn load_slot<S: State>(
+    state: &S,
+    slot: &mut S::Slot,
+    stamp: Stamp,
+    stored: StateFormat,
+    is_delta: bool,
+    bytes: &mut &[u8],
+) -> Result<(), String> {
+    if S::stamp(slot) == stamp {
+        return Err("one key is stored twice".to_owned());
+    }
+    state.load(slot, stamp, stored, is_delta, bytes)
+}
+
+#[inline]
+fn touch_slot<S: State>(slot: &mut S::Slot, span: Span, stamp: Stamp) {
+    if span.contains(S::stamp(slot)) {
+        S::touch(slot, stamp);
+    }
 }
 
 impl<S: State> StateSet for S {
@@ -121,31 +184,65 @@ impl<S: State> StateSet for S {
         vec![self.name().clone()]
     }
 
+    fn formats(&self) -> Vec<StateFormat> {
+        vec![self.format()]
+    }
+
     #[inline]
-    fn handles(row: &mut Self::Row) -> Self::Handles<'_> {
-        S::handle(row)
+    fn handles<'a>(&'a self, row: &'a mut Self::Row, access: Access) -> Self::Handles<'a> {
+        self.handle(row, access)
+    }
+
+    #[inline]
+    fn stamp(row: &Self::Row) -> Stamp {
+        <S as State>::stamp(row)
     }
 
     #[inline]
     fn is_clear(row: &Self::Row) -> bool {
-        S::value(row).is_none()
+        <S as State>::is_clear(row)
     }
 
-    fn encode_column<'r, K: StateKey>(
+    #[inline]
+    fn touch(row: &mut Self::Row, span: Span, stamp: Stamp) {
+        touch_slot::<S>(row, span, stamp);
+    }
+
+    #[inline]
+    fn capture<K: StateKey>(
+        &self,
+        key: &K,
+        row: &mut Self::Row,
+        span: Span,
+        pieces: &mut [PieceBuffer],
+    ) -> Result<(), (usize, String)> {
+        capture_slot(self, 0, key, row, span, pieces)
+    }
+
+    #[inline]
+    fn load(
+        &self,
         _: usize,
-        rows: impl Iterator<Item = (&'r K, &'r Self::Row)>,
-        section: &mut SectionEncoder,
+        row: &mut Self::Row,
+        stamp: Stamp,
+        stored: StateFormat,
+        is_delta: bool,
+        bytes: &mut &[u8],
     ) -> Result<(), String> {
-        encode_state::<S, K>(rows, section)
+        load_slot(self, row, stamp, stored, is_delta, bytes)
     }
 
-    fn decode_column<K: StateKey>(
-        _: usize,
-        bytes: &[u8],
-        group: u32,
-        table: &mut KeyedTable<K, Self::Row>,
-    ) -> Result<u64, SectionError> {
-        decode_state::<S, K, _>(bytes, group, table, |row| row)
+    fn unload(_: usize, row: &mut Self::Row) {
+        *row = S::Slot::default();
+    }
+
+    fn expires(&self) -> bool {
+        <S as State>::expires(self)
+    }
+
+    #[inline]
+    fn expire(&self, row: &mut Self::Row, access: Access) {
+        <S as State>::expire(self, row, access);
     }
 }
 
@@ -159,37 +256,72 @@ macro_rules! state_tuples {
                 vec![$(self.$index.name().clone()),+]
             }
 
+            fn formats(&self) -> Vec<StateFormat> {
+                vec![$(self.$index.format()),+]
+            }
+
             #[inline]
-            fn handles(row: &mut Self::Row) -> Self::Handles<'_> {
-                ($($state::handle(&mut row.$index),)+)
+            fn handles<'a>(&'a self, row: &'a mut Self::Row, access: Access) -> Self::Handles<'a> {
+                ($(self.$index.handle(&mut row.$index, access),)+)
+            }
+
+            #[inline]
+            fn stamp(row: &Self::Row) -> Stamp {
+                0$(.max($state::stamp(&row.$index)))+
             }
 
             #[inline]
             fn is_clear(row: &Self::Row) -> bool {
-                $($state::value(&row.$index).is_none())&&+
+                $($state::is_clear(&row.$index))&&+
             }
 
-            fn encode_column<'r, K: StateKey>(
+            #[inline]
+            fn touch(row: &mut Self::Row, span: Span, stamp: Stamp) {
+                $(touch_slot::<$state>(&mut row.$index, span, stamp);)+
+            }
+
+            #[inline]
+            fn capture<K: StateKey>(
+                &self,
+                key: &K,
+                row: &mut Self::Row,
+                span: Span,
+                pieces: &mut [PieceBuffer],
+            ) -> Result<(), (usize, String)> {
+                $(capture_slot(&self.$index, $index, key, &mut row.$index, span, pieces)?;)+
+                Ok(())
+            }
+
+            #[inline]
+            fn load(
+                &self,
                 index: usize,
-                rows: impl Iterator<Item = (&'r K, &'r Self::Row)>,
-                section: &mut SectionEncoder,
+                row: &mut Self::Row,
+                stamp: Stamp,
+                stored: StateFormat,
+                is_delta: bool,
+                bytes: &mut &[u8],
             ) -> Result<(), String> {
                 match index {
-                    $($index => encode_state::<$state, K>(rows.map(|(key, row)| (key, &row.$index)), section),)+
+                    $($index => load_slot(&self.$index, &mut row.$index, stamp, stored, is_delta, bytes),)+
                     _ => panic!("state {index} of a set that has fewer"),
                 }
             }
 
-            fn decode_column<K: StateKey>(
-                index: usize,
-                bytes: &[u8],
-                group: u32,
-                table: &mut KeyedTable<K, Self::Row>,
-            ) -> Result<u64, SectionError> {
+            fn unload(index: usize, row: &mut Self::Row) {
                 match index {
-                    $($index => decode_state::<$state, K, _>(bytes, group, table, |row| &mut row.$index),)+
+                    $($index => row.$index = $state::Slot::default(),)+
                     _ => panic!("state {index} of a set that has fewer"),
                 }
+            }
+
+            fn expires(&self) -> bool {
+                $(self.$index.expires())||+
+            }
+
+            #[inline]
+            fn expire(&self, row: &mut Self::Row, access: Access) {
+                $(self.$index.expire(&mut row.$index, access);)+
             }
         }
     )*};

@@ -1,6 +1,6 @@
 //! The rows of the keys that one subtask owns: one hash table per key group, allocated with its first key.
 //!
-//! Small tables grow without a pause that one large table would make (260 ms at 10 M keys), and a key group is written
+//! `snapshots.rs` has how a table is written at a barrier while it changes. Small tables grow without a pause that one large table would make (260 ms at 10 M keys), and a key group is written
 //! and loaded by itself.
 
 use std::borrow::Borrow;
@@ -11,8 +11,12 @@ use hashbrown::hash_table::{Entry as TableEntry, OccupiedEntry};
 
 use millstream_actors::protocol::KeyGroupRange;
 
+use super::capture::Capture;
+use super::changes::Changes;
+use super::epochs::Epochs;
 use super::groups::Groups;
-use super::{group_of_hash, stable_hash};
+use super::loading::Arrived;
+use super::{Access, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
 
 /// A key and its row.
 #[derive(Debug)]
@@ -21,27 +25,57 @@ pub(crate) struct Entry<K, Row> {
     pub(crate) row: Row,
 }
 
-/// The rows of one subtask's keys.
+/// The rows of one subtask's keys, and what has changed in them since which barrier.
 #[derive(Debug)]
-pub struct KeyedTable<K, Row> {
-    groups: Groups<Entry<K, Row>>,
-    range: KeyGroupRange,
-    max_parallelism: u32,
-    len: usize,
+pub struct KeyedTable<K, S: StateSet> {
+    pub(super) states: S,
+    pub(super) groups: Groups<Entry<K, S::Row>>,
+    pub(super) changes: Vec<Changes>,
+    pub(super) range: KeyGroupRange,
+    pub(super) max_parallelism: u32,
+    pub(super) len: usize,
+    /// The stamp of what changes now.
+    pub(super) current: Stamp,
+    pub(super) epochs: Epochs,
+    pub(super) capture: Option<Box<Capture>>,
+    pub(super) arrived: Arrived<K, S::Row>,
 }
 
 /// Hash tables choose the bucket by the low bits and a tag by the top seven. All keys of a group share the top bits of
 /// their hash, so the halves change places: group bits end up in the middle, above those that choose the bucket of any
 /// table that fits in memory.
 #[inline]
-fn bucket_hash(hash: u64) -> u64 {
+pub(super) fn bucket_hash(hash: u64) -> u64 {
     hash.rotate_left(32)
 }
 
-impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
-    /// An empty table for the keys of these groups.
-    pub fn new(range: KeyGroupRange, max_parallelism: u32) -> Self {
-        Self { groups: Groups::new(range.len()), range, max_parallelism, len: 0 }
+/// Where an entry of a group's table belongs.
+#[inline]
+pub(super) fn rehash<K: Hash, Row>(entry: &Entry<K, Row>) -> u64 {
+    bucket_hash(stable_hash(&entry.key))
+}
+
+impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
+    /// An empty table of these states for the keys of these groups.
+    pub fn new(states: S, range: KeyGroupRange, max_parallelism: u32) -> Self {
+        let groups = range.len();
+        Self {
+            states,
+            groups: Groups::new(groups),
+            changes: (0..groups).map(|_| Changes::new()).collect(),
+            range,
+            max_parallelism,
+            len: 0,
+            current: 1,
+            epochs: Epochs::default(),
+            capture: None,
+            arrived: Arrived::default(),
+        }
+    }
+
+    /// The declared states.
+    pub fn states(&self) -> &S {
+        &self.states
     }
 
     /// The key groups it holds.
@@ -49,7 +83,12 @@ impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
         self.range
     }
 
-    /// Number of keys.
+    /// The number of key groups of the job.
+    pub fn max_parallelism(&self) -> u32 {
+        self.max_parallelism
+    }
+
+    /// Number of keys, with those that were removed and whose removal no checkpoint has yet.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -59,9 +98,25 @@ impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
         self.len == 0
     }
 
+    /// Number of keys that have state.
+    pub fn live(&self) -> usize {
+        self.len - self.changes.iter().map(|changes| changes.tombstones).sum::<usize>()
+    }
+
+    /// Memory of the tables, in bytes, without what rows point to.
+    pub fn allocated_bytes(&self) -> usize {
+        self.groups.0.iter().map(HashTable::allocation_size).sum()
+    }
+
     /// Memory of all rows, in bytes, without what they point to.
     pub(crate) fn row_bytes(&self) -> usize {
-        self.len * size_of::<Entry<K, Row>>()
+        self.len * size_of::<Entry<K, S::Row>>()
+    }
+
+    /// The stamp that a change leaves now.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.current
     }
 
     /// The group of a hash, or as an error if it is not one of this table's.
@@ -72,7 +127,7 @@ impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
     }
 
     #[inline]
-    fn index_of(&self, hash: u64) -> usize {
+    pub(super) fn index_of(&self, hash: u64) -> usize {
         (group_of_hash(hash, self.max_parallelism) - self.range.start) as usize
     }
 
@@ -88,7 +143,7 @@ impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
     }
 
     /// The row of a key of this table's groups, new if need be; `own` makes the key of a new one. A `hint` that has
-    /// become wrong does no harm.
+    /// become wrong does no harm. If a snapshot is being taken, the row has been written before it is given out.
     #[inline]
     pub(crate) fn entry<Q>(
         &mut self,
@@ -96,113 +151,185 @@ impl<K: Hash + Eq, Row: Default> KeyedTable<K, Row> {
         hint: Option<usize>,
         query: &Q,
         own: impl FnOnce() -> K,
-    ) -> RowEntry<'_, K, Row>
+    ) -> RowEntry<'_, K, S>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
         let index = self.index_of(hash);
+        if self.groups.0[index].len() == self.groups.0[index].capacity() {
+            self.grow(index);
+        }
         let table = &mut self.groups.0[index];
-        let is_query = |entry: &Entry<K, Row>| entry.key.borrow() == query;
-        let found = match hint.filter(|bucket| table.get_bucket(*bucket).is_some_and(is_query)) {
+        let keys = table.len();
+        let is_query = |entry: &Entry<K, S::Row>| entry.key.borrow() == query;
+        let mut found = match hint.filter(|bucket| table.get_bucket(*bucket).is_some_and(is_query)) {
             None => Self::find_or_insert(table, hash, is_query, own, &mut self.len),
             Some(bucket) => match table.get_bucket_entry(bucket) {
                 Ok(found) => found,
                 Err(absent) => Self::find_or_insert(absent.into_table(), hash, is_query, own, &mut self.len),
             },
         };
-        RowEntry { found, len: &mut self.len }
+        if let Some(capture) = &mut self.capture
+            && capture.is_ahead(index, found.bucket_index())
+        {
+            // From here on the row counts as changed: the sweep passes it over.
+            let span = capture.span(index);
+            let Entry { key, row } = found.get_mut();
+            capture.write(&self.states, index, key, row);
+            let (before, bucket) = (S::stamp(row), found.bucket_index());
+            S::touch(&mut found.get_mut().row, span, self.current);
+            if before < self.current && S::stamp(&found.get().row) == self.current {
+                self.changes[index].record(bucket, keys);
+            }
+        }
+        let row = &found.get().row;
+        let before = Before { stamp: S::stamp(row), is_clear: S::is_clear(row) };
+        RowEntry {
+            found,
+            len: &mut self.len,
+            keys,
+            states: &self.states,
+            changes: &mut self.changes[index],
+            current: self.current,
+            forgets: self.epochs.is_empty(),
+            captured: self.capture.is_none(),
+            before,
+        }
     }
 
     #[inline]
     fn find_or_insert<'t>(
-        table: &'t mut HashTable<Entry<K, Row>>,
+        table: &'t mut HashTable<Entry<K, S::Row>>,
         hash: u64,
-        is_key: impl FnMut(&Entry<K, Row>) -> bool,
+        is_key: impl FnMut(&Entry<K, S::Row>) -> bool,
         own: impl FnOnce() -> K,
         len: &mut usize,
-    ) -> OccupiedEntry<'t, Entry<K, Row>> {
-        match table.entry(bucket_hash(hash), is_key, |entry| bucket_hash(stable_hash(&entry.key))) {
+    ) -> OccupiedEntry<'t, Entry<K, S::Row>> {
+        match table.entry(bucket_hash(hash), is_key, rehash) {
             TableEntry::Occupied(found) => found,
             TableEntry::Vacant(vacant) => {
                 *len += 1;
-                vacant.insert(Entry { key: own(), row: Row::default() })
+                vacant.insert(Entry { key: own(), row: S::Row::default() })
             }
         }
     }
 
-    /// The group of a key, and its row, new if need be; `None` if the group is not one of this table's.
-    pub(crate) fn row_of(&mut self, key: K) -> (u32, Option<&mut Row>) {
-        let hash = stable_hash(&key);
-        let group = group_of_hash(hash, self.max_parallelism);
-        if !self.range.contains(group) {
-            return (group, None);
-        }
-        let entry = self.entry_owned(hash, key);
-        (group, Some(&mut entry.into_mut().row))
-    }
-
-    fn entry_owned(&mut self, hash: u64, key: K) -> OccupiedEntry<'_, Entry<K, Row>> {
-        let index = self.index_of(hash);
-        let table = self.groups.0[index].entry(
-            bucket_hash(hash),
-            |entry| entry.key == key,
-            |entry| bucket_hash(stable_hash(&entry.key)),
-        );
-        match table {
-            TableEntry::Occupied(found) => found,
-            TableEntry::Vacant(vacant) => {
-                self.len += 1;
-                vacant.insert(Entry { key, row: Row::default() })
-            }
-        }
-    }
-
-    /// Makes room for `keys` more keys in a group, as far as that stays in proportion to `bytes`, the size of what
-    /// they are read from.
-    pub(crate) fn reserve(&mut self, group: u32, keys: usize, bytes: usize) {
-        if self.range.contains(group) {
-            let keys = keys.min(4 * bytes / size_of::<Entry<K, Row>>().max(1));
-            let table = &mut self.groups.0[(group - self.range.start) as usize];
-            let missing = keys.saturating_sub(table.len());
-            table.reserve(missing, |entry| bucket_hash(stable_hash(&entry.key)));
-        }
+    /// Makes room for another key in a full table: its entries move.
+    #[cold]
+    fn grow(&mut self, index: usize) {
+        self.finish_sweep_of(index);
+        self.changes[index].moved();
+        self.groups.0[index].reserve(1, rehash);
     }
 
     /// The rows of one of its groups, in an order that stays as it is while the table is not changed.
     ///
     /// # Panics
     /// If the group is not one of this table's.
-    pub fn group(&self, group: u32) -> impl Iterator<Item = (&K, &Row)> {
+    pub fn group(&self, group: u32) -> impl Iterator<Item = (&K, &S::Row)> {
         let rows = &self.groups.0[(group - self.range.start) as usize];
         rows.iter().map(|entry| (&entry.key, &entry.row))
     }
 }
 
-impl<K: Send + 'static, Row: Send + 'static> KeyedTable<K, Row> {
+impl<K, S: StateSet> KeyedTable<K, S>
+where
+    K: Send + 'static,
+{
     /// Drops all rows, off the path of whoever waits for this task's end. The table cannot be used afterwards.
     pub(crate) fn drop_rows(&mut self) {
         std::mem::replace(&mut self.groups, Groups::new(0)).drop_elsewhere();
     }
 }
 
-/// One key's row, for as long as one record is worked on.
-pub(crate) struct RowEntry<'a, K, Row> {
-    found: OccupiedEntry<'a, Entry<K, Row>>,
-    len: &'a mut usize,
+/// Fewer marks of removed keys do no harm.
+const TOMBSTONES_MIN: usize = 64;
+
+/// Gives memory back after most keys of a group have gone.
+pub(super) fn shrink<K: Hash, Row>(table: &mut HashTable<Entry<K, Row>>, changes: &mut Changes, may_move: bool) {
+    const BUCKETS_MIN: usize = 64;
+    if may_move && table.capacity() > BUCKETS_MIN && table.len() < table.capacity() / 8 {
+        table.shrink_to(2 * table.len(), rehash);
+        changes.moved();
+    }
 }
 
-impl<K, Row> RowEntry<'_, K, Row> {
-    /// Key and row.
+/// What a row was before a record was worked on.
+#[derive(Clone, Copy)]
+struct Before {
+    stamp: Stamp,
+    is_clear: bool,
+}
+
+/// One key's row, for as long as one record is worked on.
+pub(crate) struct RowEntry<'a, K, S: StateSet> {
+    found: OccupiedEntry<'a, Entry<K, S::Row>>,
+    len: &'a mut usize,
+    /// Keys of its group.
+    keys: usize,
+    states: &'a S,
+    changes: &'a mut Changes,
+    current: Stamp,
+    /// No checkpoint can have this key's state, so a removed one leaves no mark.
+    forgets: bool,
+    /// No capture runs.
+    captured: bool,
+    before: Before,
+}
+
+impl<K: StateKey, S: StateSet> RowEntry<'_, K, S> {
+    /// The key, and handles of its states.
     #[inline]
-    pub(crate) fn get_mut(&mut self) -> &mut Entry<K, Row> {
-        self.found.get_mut()
+    pub(crate) fn lend(&mut self, access: Access) -> (&K, S::Handles<'_>) {
+        let Entry { key, row } = self.found.get_mut();
+        if self.states.expires() {
+            self.states.expire(row, access);
+        }
+        (key, self.states.handles(row, access))
     }
 
-    /// Forgets the key.
-    pub(crate) fn remove(self) {
-        *self.len -= 1;
-        self.found.remove();
+    /// The record has been worked on: keeps account of what was changed, and forgets the key if nothing is left of it.
+    #[inline]
+    pub(crate) fn settle(self) {
+        let row = &self.found.get().row;
+        let stamp = S::stamp(row);
+        if stamp != self.before.stamp {
+            self.changes.record(self.found.bucket_index(), self.keys);
+        }
+        if S::is_clear(row) {
+            return self.settle_clear(stamp);
+        }
+        if self.before.is_clear && self.before.stamp > 0 {
+            self.changes.tombstones -= 1;
+        }
+    }
+
+    #[cold]
+    fn settle_clear(self, stamp: Stamp) {
+        let was_tombstone = self.before.is_clear && self.before.stamp > 0;
+        if stamp == 0 || self.forgets || self.changes.full_floor == self.current {
+            self.changes.tombstones -= usize::from(was_tombstone);
+            *self.len -= 1;
+            let (_, vacant) = self.found.remove();
+            let table = vacant.into_table();
+            shrink(table, self.changes, self.captured);
+            return;
+        }
+        if !was_tombstone {
+            self.changes.tombstones += 1;
+        }
+        let table = self.found.into_table();
+        let live = table.len() - self.changes.tombstones;
+        if self.captured && self.changes.tombstones > live.max(TOMBSTONES_MIN) {
+            // The group is written in full next time, so it needs no marks until then.
+            let before = table.len();
+            table.retain(|entry| !S::is_clear(&entry.row));
+            *self.len -= before - table.len();
+            self.changes.tombstones = 0;
+            self.changes.full_floor = self.current;
+            shrink(table, self.changes, true);
+        }
     }
 }
 

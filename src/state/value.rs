@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::State;
+use super::codec::{Captured, StateFormat, check_encoding, encoding_of, put, take};
+use super::{Access, Span, Stamp, State};
 
 /// Declares one value per key. Follows Flink's `ValueState`.
 pub struct ValueState<V> {
@@ -34,77 +35,185 @@ impl<V> fmt::Debug for ValueState<V> {
     }
 }
 
+/// A key's place for a value. The stamp is that of the last change.
+///
+/// Value and mark of removal share the place that an `Option` would need, so the stamp costs no memory where the value
+/// is aligned to eight bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueSlot<V> {
+    /// No value.
+    Clear(Stamp),
+    /// A value.
+    Set(Stamp, V),
+}
+
+impl<V> Default for ValueSlot<V> {
+    fn default() -> Self {
+        Self::Clear(0)
+    }
+}
+
+impl<V> ValueSlot<V> {
+    /// The stamp of the last change.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
+        match self {
+            Self::Clear(stamp) | Self::Set(stamp, _) => *stamp,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn touch(&mut self, now: Stamp) {
+        match self {
+            Self::Clear(stamp) | Self::Set(stamp, _) => *stamp = now,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> Option<&V> {
+        match self {
+            Self::Clear(_) => None,
+            Self::Set(_, value) => Some(value),
+        }
+    }
+
+    /// The value, marked as changed.
+    #[inline]
+    pub(crate) fn value_mut(&mut self, now: Stamp) -> Option<&mut V> {
+        match self {
+            Self::Clear(_) => None,
+            Self::Set(stamp, value) => {
+                *stamp = now;
+                Some(value)
+            }
+        }
+    }
+
+    /// Clears it. What was never set stays so.
+    #[inline]
+    pub(crate) fn take(&mut self, now: Stamp) -> Option<V> {
+        match self {
+            Self::Clear(_) => None,
+            Self::Set(..) => match std::mem::replace(self, Self::Clear(now)) {
+                Self::Clear(_) => None,
+                Self::Set(_, value) => Some(value),
+            },
+        }
+    }
+}
+
 impl<V: Serialize + DeserializeOwned + Send + 'static> State for ValueState<V> {
-    type Value = V;
-    type Slot = Option<V>;
+    type Slot = ValueSlot<V>;
     type Handle<'a> = ValueHandle<'a, V>;
 
     fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    #[inline]
-    fn handle(slot: &mut Option<V>) -> ValueHandle<'_, V> {
-        ValueHandle { slot }
+    fn format(&self) -> StateFormat {
+        StateFormat { values: encoding_of::<V>(), version: 1 }
     }
 
     #[inline]
-    fn value(slot: &Option<V>) -> Option<&V> {
-        slot.as_ref()
+    fn handle<'a>(&'a self, slot: &'a mut ValueSlot<V>, access: Access) -> ValueHandle<'a, V> {
+        ValueHandle { slot, now: access.stamp }
     }
 
-    fn slot(value: V) -> Option<V> {
-        Some(value)
+    #[inline]
+    fn stamp(slot: &ValueSlot<V>) -> Stamp {
+        slot.stamp()
+    }
+
+    #[inline]
+    fn touch(slot: &mut ValueSlot<V>, stamp: Stamp) {
+        slot.touch(stamp);
+    }
+
+    #[inline]
+    fn is_clear(slot: &ValueSlot<V>) -> bool {
+        matches!(slot, ValueSlot::Clear(_))
+    }
+
+    #[inline]
+    fn capture(&self, slot: &mut ValueSlot<V>, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
+        match slot {
+            ValueSlot::Set(_, value) => put(value, bytes).map(|()| Captured::Live),
+            ValueSlot::Clear(_) if span.is_full() => Ok(Captured::Nothing),
+            ValueSlot::Clear(_) => Ok(Captured::Dead),
+        }
+    }
+
+    #[inline]
+    fn load(
+        &self,
+        slot: &mut ValueSlot<V>,
+        stamp: Stamp,
+        stored: StateFormat,
+        _: bool,
+        bytes: &mut &[u8],
+    ) -> Result<(), String> {
+        check_encoding::<V>(stored.values)?;
+        *slot = ValueSlot::Set(stamp, take(bytes)?);
+        Ok(())
     }
 }
 
 /// The value of the current key, in place.
 #[derive(Debug)]
 pub struct ValueHandle<'a, V> {
-    slot: &'a mut Option<V>,
+    slot: &'a mut ValueSlot<V>,
+    now: Stamp,
 }
 
 impl<V> ValueHandle<'_, V> {
     /// The value, if one is set.
     #[inline]
     pub fn get(&self) -> Option<&V> {
-        self.slot.as_ref()
+        self.slot.value()
     }
 
-    /// The value, to be changed in place, if one is set.
+    /// The value, to be changed in place, if one is set. Counts as a change.
     #[inline]
     pub fn get_mut(&mut self) -> Option<&mut V> {
-        self.slot.as_mut()
+        self.slot.value_mut(self.now)
     }
 
-    /// The value, to be changed in place; set to what `initial` gives if there is none.
+    /// The value, to be changed in place; set to what `initial` gives if there is none. Counts as a change.
     #[inline]
     pub fn get_or_insert_with(&mut self, initial: impl FnOnce() -> V) -> &mut V {
-        self.slot.get_or_insert_with(initial)
+        if let ValueSlot::Clear(_) = self.slot {
+            *self.slot = ValueSlot::Set(self.now, initial());
+        }
+        match self.slot.value_mut(self.now) {
+            Some(value) => value,
+            None => unreachable!("it was set above"),
+        }
     }
 
     /// Sets the value.
     #[inline]
     pub fn set(&mut self, value: V) {
-        *self.slot = Some(value);
+        *self.slot = ValueSlot::Set(self.now, value);
     }
 
     /// Replaces the value by what `update` makes of it; `None` clears it.
     #[inline]
     pub fn update(&mut self, update: impl FnOnce(Option<V>) -> Option<V>) {
-        *self.slot = update(self.slot.take());
+        if let Some(value) = update(self.take()) {
+            self.set(value);
+        }
     }
 
     /// Clears the value and gives it back.
     #[inline]
     pub fn take(&mut self) -> Option<V> {
-        self.slot.take()
+        self.slot.take(self.now)
     }
 
-    /// Clears the value. A key whose states are all clear takes no memory.
+    /// Clears the value. A key whose states are all clear takes no memory once a checkpoint has seen it so.
     #[inline]
     pub fn clear(&mut self) {
-        *self.slot = None;
+        self.slot.take(self.now);
     }
 }
 
@@ -113,20 +222,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handle_changes_its_slot_in_place() {
-        let mut slot = None;
-        let mut handle = ValueState::<u32>::handle(&mut slot);
+    fn a_handle_changes_its_slot_in_place_and_marks_it() {
+        let state = ValueState::<u32>::new("v");
+        let mut slot = ValueSlot::default();
+        let at = |stamp| Access { stamp, processing_time: 0, watermark: 0 };
+        let mut handle = state.handle(&mut slot, at(1));
         assert_eq!(handle.get(), None);
         assert_eq!(handle.take(), None);
+        handle.clear();
+        assert_eq!(slot, ValueSlot::Clear(0), "what was never set needs no mark");
+        let mut handle = state.handle(&mut slot, at(1));
         *handle.get_or_insert_with(|| 5) += 1;
-        assert_eq!(*handle.get_or_insert_with(|| 0), 6);
+        assert_eq!(slot, ValueSlot::Set(1, 6));
+        let mut handle = state.handle(&mut slot, at(2));
+        assert_eq!(handle.get(), Some(&6));
+        assert_eq!(slot.stamp(), 1, "reading is no change");
+        let mut handle = state.handle(&mut slot, at(3));
         *handle.get_mut().unwrap() += 1;
+        assert_eq!(*handle.get_or_insert_with(|| 0), 7);
         handle.update(|old| old.map(|old| old * 2));
-        assert_eq!(handle.get(), Some(&14));
+        assert_eq!(slot, ValueSlot::Set(3, 14));
+        let mut handle = state.handle(&mut slot, at(4));
         handle.set(1);
         assert_eq!(handle.take(), Some(1));
         handle.set(2);
         handle.clear();
-        assert_eq!(slot, None);
+        assert_eq!(slot, ValueSlot::Clear(4));
+    }
+
+    #[test]
+    fn the_stamp_costs_no_memory() {
+        assert_eq!(size_of::<ValueSlot<(u64, u64)>>(), size_of::<Option<(u64, u64)>>());
+        assert_eq!(size_of::<ValueSlot<u64>>(), size_of::<Option<u64>>());
     }
 }

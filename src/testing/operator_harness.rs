@@ -7,8 +7,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    BATCH_RECORDS_MAX, Batch, BatchOperator, Chunk, Output, Progress, RestoredState, RunBudget, SnapshotWriter,
-    StateScope,
+    BATCH_RECORDS_MAX, Batch, BatchOperator, Chunk, Output, Progress, RestoredSection, RestoredState, RunBudget,
+    SnapshotWriter, StateScope,
 };
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, subtask_of_group};
 
@@ -191,8 +191,8 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
             });
             let owned = owned.map(|chunk| (chunk.reference.address.clone(), chunk.bytes.clone()));
             let sections = RestoredState::from_chunks(owned).take(&OperatorId::from("harness"));
-            if !chunks.is_empty() {
-                operator.restore(sections).expect("what an operator wrote it must read");
+            if let Some(chunk) = chunks.first() {
+                load(&mut *operator, sections, chunk.reference.address.checkpoint);
             }
             operator
         };
@@ -209,6 +209,32 @@ fn assert_same<Out: Debug + PartialEq>(run: Run, outputs: &[Out], expected: &[Ou
     assert_eq!(outputs.len(), expected.len(), "{run:?}: number of outputs");
 }
 
+/// Restores as the engine does: key groups by the operator's loader, then the rest.
+fn load<In: Send + 'static, Out: Send + 'static>(
+    operator: &mut dyn BatchOperator<In = In, Out = Out>,
+    sections: Vec<RestoredSection>,
+    checkpoint: CheckpointId,
+) {
+    let mut groups: BTreeMap<u32, Vec<RestoredSection>> = BTreeMap::new();
+    let mut others = Vec::new();
+    for section in sections {
+        match section.scope {
+            StateScope::KeyGroup(group) => groups.entry(group).or_default().push(section),
+            StateScope::Subtask(_) => others.push(section),
+        }
+    }
+    if let Some(mut loader) = operator.group_loader() {
+        for (group, sections) in groups {
+            let loaded = loader.load(group, &sections).expect("what an operator wrote it must read");
+            operator.restore_group(loaded).expect("what its loader read");
+        }
+    }
+    if !others.is_empty() {
+        operator.restore(others).expect("what an operator wrote it must read");
+    }
+    operator.restored(checkpoint);
+}
+
 fn save<In: Send + 'static, Out: Send + 'static>(
     subtasks: &mut [BoxedOperator<In, Out>],
     checkpoint: CheckpointId,
@@ -217,8 +243,12 @@ fn save<In: Send + 'static, Out: Send + 'static>(
     for (index, subtask) in subtasks.iter_mut().enumerate() {
         let mut writer = SnapshotWriter::new(checkpoint, CheckpointId::NONE, index as u32);
         writer.set_operator(&OperatorId::from("harness"));
-        subtask.snapshot(&mut writer).expect("its state must be written");
-        chunks.extend(writer.finish());
+        let mut progress = subtask.snapshot(&mut writer).expect("its state must be written");
+        while progress == Progress::Suspended {
+            let mut budget = RunBudget::start(standing_clock);
+            progress = subtask.continue_snapshot(&mut writer, &mut budget).expect("its state must be written");
+        }
+        chunks.extend(writer.finish().0);
     }
     chunks.sort_by(|a, b| a.reference.address.cmp(&b.reference.address));
     chunks

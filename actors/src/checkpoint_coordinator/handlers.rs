@@ -7,8 +7,8 @@ impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
 
     fn handle(&mut self, ack: AcknowledgeCheckpoint, ctx: &mut Self::Context) {
         self.reached(Step::AcknowledgementReceived);
-        let AcknowledgeCheckpoint { execution, subtask, checkpoint, chunks, source, .. } = ack;
-        self.apply(Event::Acknowledged { execution, subtask, checkpoint, chunks, source }, ctx);
+        let AcknowledgeCheckpoint { execution, subtask, checkpoint, written, source, .. } = ack;
+        self.apply(Event::Acknowledged { execution, subtask, checkpoint, written, source }, ctx);
     }
 }
 

@@ -13,11 +13,11 @@ pub mod store_suite;
 
 pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch};
 pub use clock::{Clock, Sleep};
-pub use operator::{BatchOperator, Output, Progress, RunBudget};
+pub use operator::{BatchOperator, GroupLoader, LoadedGroup, Output, Progress, RunBudget};
 pub use partitioner::Partitioner;
 pub use probe::{Probe, Step};
 pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter};
-pub use snapshot::{RestoredSection, RestoredState, SnapshotWriter, StateError};
+pub use snapshot::{CarriedState, Contribution, RestoredSection, RestoredState, SnapshotWriter, StateError};
 pub use source::{
     Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,
     Threading,

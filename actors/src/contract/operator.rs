@@ -1,10 +1,12 @@
 //! The contract of an operator: batches in, batches out, suspendable.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use super::{BATCH_RECORDS_MAX, Batch, RestoredSection, SnapshotWriter, StateError};
-use crate::protocol::{TaskError, Timestamp};
+use crate::protocol::{CheckpointId, TaskError, Timestamp};
 
 /// How far a step got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +165,32 @@ impl<T> Default for Output<T> {
     }
 }
 
+/// Loads key groups away from the task's thread.
+pub trait GroupLoader: Send {
+    /// Puts the sections of one key group together: of each state the whole section and then its changes, in the order
+    /// of their checkpoints.
+    ///
+    /// # Errors
+    /// Fails the task; finally, unless [`StateError::is_retryable`].
+    fn load(&mut self, group: u32, sections: &[RestoredSection]) -> Result<LoadedGroup, StateError>;
+}
+
+/// A key group as its operator keeps it.
+pub struct LoadedGroup {
+    /// The key group.
+    pub group: u32,
+    /// Number of keys.
+    pub entries: u64,
+    /// What the operator made of it.
+    pub state: Box<dyn Any + Send>,
+}
+
+impl fmt::Debug for LoadedGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoadedGroup({}: {} entries)", self.group, self.entries)
+    }
+}
+
 /// One operator of a chain. The engine calls it from one thread at a time, never concurrently, and never again after
 /// it panicked or failed.
 ///
@@ -203,13 +231,54 @@ pub trait BatchOperator: 'static {
         Ok(Progress::Done)
     }
 
-    /// Writes the state as of the barrier.
+    /// The barrier. What is written belongs to the state as of now. [`Progress::Done`] means that all of it is;
+    /// [`Progress::Suspended`], that [`continue_snapshot`](Self::continue_snapshot) writes the rest: the operator then
+    /// captures what changes before it is written.
     ///
     /// # Errors
     /// Declines the checkpoint; the task goes on.
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<(), StateError> {
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
         let _ = writer;
+        Ok(Progress::Done)
+    }
+
+    /// Writes more of the state as of the last barrier, until `budget` is exhausted or `writer` has no room. Called
+    /// between batches, and also when there are none, until it is done or the checkpoint is given up. In the task of a
+    /// source it is called until it is done without a pause.
+    ///
+    /// # Errors
+    /// Declines the checkpoint; the task goes on.
+    fn continue_snapshot(
+        &mut self,
+        writer: &mut SnapshotWriter,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, StateError> {
+        let _ = (writer, budget);
+        Ok(Progress::Done)
+    }
+
+    /// The snapshot that was begun last is not wanted any more: the checkpoint was aborted, or declined by another
+    /// operator.
+    fn abandon_snapshot(&mut self) {}
+
+    /// What loads this operator's keyed state on other threads; `None` if it has none. Called for each thread.
+    fn group_loader(&self) -> Option<Box<dyn GroupLoader>> {
+        None
+    }
+
+    /// Takes a key group that the loader has loaded. Called before [`restore`](Self::restore), which gets what is not
+    /// keyed.
+    ///
+    /// # Errors
+    /// Fails the task.
+    fn restore_group(&mut self, group: LoadedGroup) -> Result<(), StateError> {
+        let _ = group;
         Ok(())
+    }
+
+    /// All state is loaded, as of `checkpoint`.
+    fn restored(&mut self, checkpoint: CheckpointId) {
+        let _ = checkpoint;
     }
 
     /// Loads state, before the first record, into a fresh instance. Not called when there is nothing to restore.

@@ -1,12 +1,32 @@
 //! How operators write their state at a barrier, and read it back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
-use super::{CHUNK_BYTES_MAX, Chunk, ChunkAddress, StateScope};
+use super::{CHUNK_BYTES_MAX, Chunk, ChunkAddress, ChunkRef, StateScope};
 use crate::protocol::{CheckpointId, Fault, OperatorId};
+
+/// Sections of one state that go on from the base checkpoint: what this one writes of them is a delta, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CarriedState {
+    /// The operator.
+    pub operator: OperatorId,
+    /// The state.
+    pub state: Arc<str>,
+    /// Its key groups, ascending.
+    pub groups: Vec<u32>,
+}
+
+/// What a subtask contributes to a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contribution {
+    /// The chunks that it wrote.
+    pub chunks: Vec<ChunkRef>,
+    /// What goes on from the base: the checkpoint consists of the base's chunks of these, too.
+    pub carried: Vec<CarriedState>,
+}
 
 /// Takes the state of one subtask for one checkpoint, section by section, and cuts it into chunks.
 #[derive(Debug)]
@@ -17,7 +37,12 @@ pub struct SnapshotWriter {
     operator: OperatorId,
     section: Option<ChunkAddress>,
     open: Vec<u8>,
+    /// How many chunks a section has that is written in several parts.
+    seqs: HashMap<(OperatorId, Arc<str>, u32), u32>,
     chunks: Vec<Chunk>,
+    written: Contribution,
+    spare: Vec<Vec<u8>>,
+    room: usize,
 }
 
 impl SnapshotWriter {
@@ -30,7 +55,11 @@ impl SnapshotWriter {
             operator: OperatorId::from(""),
             section: None,
             open: Vec::new(),
+            seqs: HashMap::new(),
             chunks: Vec::new(),
+            written: Contribution::default(),
+            spare: Vec::new(),
+            room: usize::MAX,
         }
     }
 
@@ -39,9 +68,30 @@ impl SnapshotWriter {
         self.checkpoint
     }
 
-    /// The newest completed checkpoint when the barrier was sent.
+    /// The newest completed checkpoint when the barrier was sent; a delta is over exactly this one.
     pub fn base(&self) -> CheckpointId {
         self.base
+    }
+
+    /// Bytes that may be written now without taking up more memory than a capture may. An operator that goes on with a
+    /// capture returns [`Progress::Suspended`](super::Progress::Suspended) where there is none, and is called again.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Sets the bytes that may be written. The engine does, whenever the store has taken some.
+    pub fn set_room(&mut self, bytes: usize) {
+        self.room = bytes;
+    }
+
+    /// An empty buffer for [`append`](Self::append), one that has been used before if there is any.
+    pub fn buffer(&mut self) -> Option<Vec<u8>> {
+        self.spare.pop()
+    }
+
+    /// Gives emptied buffers back.
+    pub fn recycle(&mut self, buffers: impl IntoIterator<Item = Vec<u8>>) {
+        self.spare.extend(buffers);
     }
 
     /// Sets whose state the following sections are. The engine calls this before each operator.
@@ -58,6 +108,15 @@ impl SnapshotWriter {
     /// Starts a section with the state called `state` of this subtask.
     pub fn subtask(&mut self, state: &Arc<str>) -> &mut Self {
         self.start_section(state.clone(), StateScope::Subtask(self.subtask_index))
+    }
+
+    /// Says that the section of `state` in these key groups (ascending) goes on from the base: the checkpoint has the
+    /// base's chunks of it, and after them what is written now.
+    pub fn carry(&mut self, state: &Arc<str>, groups: Vec<u32>) {
+        if !groups.is_empty() {
+            let (operator, state) = (self.operator.clone(), state.clone());
+            self.written.carried.push(CarriedState { operator, state, groups });
+        }
     }
 
     /// Appends bytes to the current section.
@@ -77,10 +136,42 @@ impl SnapshotWriter {
         }
     }
 
-    /// The chunks of all sections.
-    pub fn finish(mut self) -> Vec<Chunk> {
+    /// Appends `bytes` as a chunk of its own (as several, if they are more than fit) to the section of `state` in
+    /// `group`, whichever section is open. For sections that are written in parts, in any order between them.
+    pub fn append(&mut self, state: &Arc<str>, group: u32, bytes: Vec<u8>) {
+        let key = (self.operator.clone(), state.clone(), group);
+        let seq = self.seqs.entry(key).or_default();
+        let mut seal = |bytes: Vec<u8>| {
+            let (operator, state, scope) = (self.operator.clone(), state.clone(), StateScope::KeyGroup(group));
+            let address = ChunkAddress { checkpoint: self.checkpoint, operator, state, scope, seq: *seq };
+            *seq += 1;
+            self.room = self.room.saturating_sub(bytes.len());
+            self.chunks.push(Chunk::seal(address, bytes));
+        };
+        if bytes.len() <= CHUNK_BYTES_MAX {
+            seal(bytes);
+        } else {
+            bytes.chunks(CHUNK_BYTES_MAX).for_each(|part| seal(part.to_vec()));
+            self.spare.push(bytes);
+        }
+    }
+
+    /// The chunks that are complete and were not taken before.
+    pub fn take_chunks(&mut self) -> Vec<Chunk> {
+        self.written.chunks.extend(self.chunks.iter().map(|chunk| chunk.reference.clone()));
+        std::mem::take(&mut self.chunks)
+    }
+
+    /// Bytes of the chunks that are complete and were not taken.
+    pub fn pending_bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
+    /// The remaining chunks, and all that was written.
+    pub fn finish(mut self) -> (Vec<Chunk>, Contribution) {
         self.close_section();
-        self.chunks
+        let chunks = self.take_chunks();
+        (chunks, self.written)
     }
 
     fn start_section(&mut self, state: Arc<str>, scope: StateScope) -> &mut Self {
@@ -123,8 +214,17 @@ pub struct RestoredSection {
     pub state: Arc<str>,
     /// Key group, or the subtask that wrote it.
     pub scope: StateScope,
+    /// The checkpoint that wrote it. An incremental checkpoint has several sections of one state and key group: the
+    /// whole one, and then the changes since, in the order of their checkpoints.
+    pub checkpoint: CheckpointId,
     /// All bytes of the section.
     pub bytes: Vec<u8>,
+}
+
+impl RestoredSection {
+    fn is_of(&self, address: &ChunkAddress) -> bool {
+        self.checkpoint == address.checkpoint && self.state == address.state && self.scope == address.scope
+    }
 }
 
 /// What a subtask gets back at restore: the sections of its key groups, and every subtask's sections of its operators.
@@ -138,15 +238,21 @@ impl RestoredState {
     pub fn from_chunks(chunks: impl IntoIterator<Item = (ChunkAddress, Vec<u8>)>) -> Self {
         let mut sections: BTreeMap<OperatorId, Vec<RestoredSection>> = BTreeMap::new();
         for (address, bytes) in chunks {
-            let of_operator = sections.entry(address.operator).or_default();
+            let of_operator = sections.entry(address.operator.clone()).or_default();
             match of_operator.last_mut() {
-                Some(last) if address.seq > 0 && last.state == address.state && last.scope == address.scope => {
-                    last.bytes.extend_from_slice(&bytes);
+                Some(last) if address.seq > 0 && last.is_of(&address) => last.bytes.extend_from_slice(&bytes),
+                _ => {
+                    let ChunkAddress { checkpoint, state, scope, .. } = address;
+                    of_operator.push(RestoredSection { state, scope, checkpoint, bytes });
                 }
-                _ => of_operator.push(RestoredSection { state: address.state, scope: address.scope, bytes }),
             }
         }
         Self { sections }
+    }
+
+    /// Whether there is no section.
+    pub fn is_empty(&self) -> bool {
+        self.sections.is_empty()
     }
 
     /// The sections of one operator, which are then no longer here.
@@ -209,6 +315,18 @@ pub enum StateError {
         /// One past its last.
         end: u32,
     },
+    /// What changes while a checkpoint is taken takes up more memory than it may before the store has written it.
+    #[error(
+        "operator '{operator}': {bytes} bytes of a snapshot wait to be stored, {limit} may (Limits::capture_bytes_max); the store is slower than the state changes"
+    )]
+    CaptureFull {
+        /// The operator.
+        operator: OperatorId,
+        /// How many wait.
+        bytes: usize,
+        /// How many may.
+        limit: usize,
+    },
     /// Something else, from an operator outside this crate.
     #[error(transparent)]
     Other(Box<dyn StdError + Send + Sync>),
@@ -217,11 +335,14 @@ pub enum StateError {
 impl StateError {
     /// Whether doing the same again may succeed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Encode { .. } | Self::Other(_))
+        matches!(self, Self::Encode { .. } | Self::CaptureFull { .. } | Self::Other(_))
     }
 
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
-        Fault::User
+        match self {
+            Self::CaptureFull { .. } => Fault::External,
+            _ => Fault::User,
+        }
     }
 }

@@ -116,13 +116,13 @@ impl StubTask {
         let scope = StateScope::Subtask(self.cx.subtask.index);
         let address = ChunkAddress { checkpoint, operator, state: "stub".into(), scope, seq: 0 };
         let chunk = Chunk::seal(address, vec![1]);
-        let chunks = vec![chunk.reference.clone()];
-        self.cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks: vec![chunk] });
+        let written = Contribution { chunks: vec![chunk.reference.clone()], carried: Vec::new() };
+        self.cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks: vec![chunk], stored: None });
         self.cx.reports.acknowledge.do_send(AcknowledgeCheckpoint {
             execution,
             subtask: self.cx.subtask,
             checkpoint,
-            chunks,
+            written,
             source: (self.kind == TaskKind::Source).then_some(self.state),
             alignment: Duration::ZERO,
             snapshot: Duration::ZERO,

@@ -38,6 +38,13 @@ pub struct Limits {
     pub read_ahead: usize,
     /// Chunk bytes written in one transaction of the store. 16 MiB.
     pub store_transaction_bytes: usize,
+    /// Bytes of a task's snapshot that may be on their way to the store before its sweep pauses. 32 MiB: the writer
+    /// always has work, and what records change meanwhile has room.
+    pub capture_bytes_in_flight: usize,
+    /// Bytes of a task's snapshot that may be held in all, above which the task declines the checkpoint. 512 MiB.
+    pub capture_bytes_max: usize,
+    /// Threads of each task that load keyed state at a restart. 2.
+    pub restore_threads: usize,
 }
 
 impl Default for Limits {
@@ -58,6 +65,9 @@ impl Default for Limits {
             checkpoint_ids_per_block: 1_000,
             read_ahead: 4,
             store_transaction_bytes: 16 << 20,
+            capture_bytes_in_flight: 32 << 20,
+            capture_bytes_max: 512 << 20,
+            restore_threads: 2,
         }
     }
 }

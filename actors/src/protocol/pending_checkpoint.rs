@@ -1,10 +1,11 @@
 //! A checkpoint that has been triggered and is not complete. Follows Flink's `PendingCheckpoint`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CheckpointId, Execution, Incarnation, SubtaskId};
-use crate::contract::{ChunkRef, Manifest};
+use super::{CheckpointId, Execution, Incarnation, OperatorId, SubtaskId};
+use crate::contract::{CarriedState, ChunkRef, Contribution, Manifest, StateScope};
 use crate::protocol::{Barrier, SourceState};
 
 /// What an acknowledgement means. All of these are expected.
@@ -33,6 +34,9 @@ pub(crate) struct PendingCheckpoint {
     missing: BTreeMap<SubtaskId, Execution>,
     acknowledged: BTreeMap<SubtaskId, Option<SourceState>>,
     chunks: Vec<ChunkRef>,
+    carried: Vec<CarriedState>,
+    /// The checkpoint that the barrier calls its base.
+    base: Option<Arc<Manifest>>,
 }
 
 /// What all acknowledgements together amount to.
@@ -47,13 +51,16 @@ pub(crate) struct CompletedAcks {
 }
 
 impl PendingCheckpoint {
-    /// A checkpoint in which `expected` take part.
+    /// A checkpoint in which `expected` take part. `base` is the manifest of the barrier's base.
     pub(crate) fn new(
         barrier: Barrier,
         triggered_at: Duration,
         triggered_unix_ms: u64,
         expected: BTreeMap<SubtaskId, Execution>,
+        base: Option<Arc<Manifest>>,
     ) -> Self {
+        let base_id = base.as_ref().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
+        assert_eq!(base_id, barrier.base, "the manifest of checkpoint {}'s base", barrier.checkpoint);
         Self {
             barrier,
             triggered_at,
@@ -61,6 +68,8 @@ impl PendingCheckpoint {
             missing: expected,
             acknowledged: BTreeMap::new(),
             chunks: Vec::new(),
+            carried: Vec::new(),
+            base,
         }
     }
 
@@ -89,7 +98,7 @@ impl PendingCheckpoint {
         execution: Execution,
         subtask: SubtaskId,
         checkpoint: CheckpointId,
-        chunks: Vec<ChunkRef>,
+        written: Contribution,
         source: Option<SourceState>,
     ) -> AckVerdict {
         let verdict = self.judge(execution, subtask, checkpoint);
@@ -98,7 +107,8 @@ impl PendingCheckpoint {
         }
         self.missing.remove(&subtask);
         self.acknowledged.insert(subtask, source);
-        self.chunks.extend(chunks);
+        self.chunks.extend(written.chunks);
+        self.carried.extend(written.carried);
         if self.missing.is_empty() { AckVerdict::Complete } else { AckVerdict::First }
     }
 
@@ -107,12 +117,31 @@ impl PendingCheckpoint {
         self.missing.len()
     }
 
+    /// Adds the base's chunks of all sections that go on from it.
+    fn carry(&mut self) {
+        let Some(base) = &self.base else {
+            assert!(self.carried.is_empty(), "a delta over no checkpoint in {}", self.id());
+            return;
+        };
+        let mut carried: HashMap<(&OperatorId, &str), HashSet<u32>> = HashMap::new();
+        for CarriedState { operator, state, groups } in &self.carried {
+            carried.entry((operator, state)).or_default().extend(groups);
+        }
+        let goes_on = |chunk: &&ChunkRef| {
+            let StateScope::KeyGroup(group) = chunk.address.scope else { return false };
+            let of_state = carried.get(&(&chunk.address.operator, &*chunk.address.state));
+            of_state.is_some_and(|groups| groups.contains(&group))
+        };
+        self.chunks.extend(base.chunks.iter().filter(goes_on).cloned());
+    }
+
     /// The manifest.
     ///
     /// # Panics
     /// If an acknowledgement is missing: a bug of the caller.
     pub(crate) fn finalise(mut self, job: &str, incarnation: Incarnation, max_parallelism: u32) -> CompletedAcks {
         assert!(self.missing.is_empty(), "checkpoint {} lacks {:?}", self.id(), self.missing);
+        self.carry();
         self.chunks.sort_by(|a, b| a.address.cmp(&b.address));
         let mut sources = self.acknowledged.values().flatten();
         let is_final = sources.clone().all(|state| *state == SourceState::Ended);

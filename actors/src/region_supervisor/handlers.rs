@@ -15,6 +15,7 @@ impl Handler<SubtaskReady> for RegionSupervisor {
         }
         if self.ready.insert(ready.subtask) {
             self.figures.bytes += ready.restored.bytes;
+            self.figures.entries += ready.restored.entries;
             self.figures.took = self.figures.took.max(ready.restored.took);
         }
         self.check_ready();

@@ -104,6 +104,16 @@ macro_rules! fixed_codes {
             }
         }
 
+        /// The width of values of type `T`; `None` if they have no fixed one.
+        #[inline]
+        pub(crate) fn width_of<T: 'static>() -> Option<usize> {
+            let none: &dyn Any = &None::<T>;
+            $(if none.is::<Option<$fixed>>() {
+                return Some(<$fixed>::WIDTH);
+            })*
+            None
+        }
+
         /// Appends a fixed-width value. False, and nothing is done, if `T` is no fixed-width type.
         #[inline]
         pub(crate) fn put<T: 'static>(value: &T, bytes: &mut Vec<u8>) -> bool {

@@ -1,10 +1,10 @@
 //! How keyed state is written into snapshots, and read back.
 
 mod fixed;
-mod section;
+mod piece;
+mod upgrade;
 
-pub(crate) use section::SectionReader;
-pub use section::{SECTION_VERSION, SectionEncoder, SectionError};
-
-#[cfg(test)]
-mod tests;
+pub(crate) use fixed::encoding_of;
+pub use piece::{Captured, PieceBuffer, SECTION_VERSION, SectionError, StateFormat};
+pub(crate) use piece::{PieceHeader, check_encoding, put, take};
+pub(crate) use upgrade::upgraded;

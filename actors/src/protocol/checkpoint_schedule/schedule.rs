@@ -140,9 +140,9 @@ impl CheckpointSchedule {
                     self.halted.insert(subtask, (execution, state));
                 }
             }
-            Event::Acknowledged { execution, subtask, checkpoint, chunks, source } => {
+            Event::Acknowledged { execution, subtask, checkpoint, written, source } => {
                 if let Phase::InFlight { pending, .. } = &mut self.phase
-                    && pending.acknowledge(execution, subtask, checkpoint, chunks, source) == AckVerdict::Complete
+                    && pending.acknowledge(execution, subtask, checkpoint, written, source) == AckVerdict::Complete
                 {
                     self.finalise(out);
                 }
@@ -549,7 +549,8 @@ impl CheckpointSchedule {
         let expected = self.settings.participants.iter().filter_map(|participant| {
             self.running.get(&participant.region).map(|execution| (participant.subtask, *execution))
         });
-        let pending = PendingCheckpoint::new(barrier, now.at, now.unix_ms, expected.collect());
+        let pending =
+            PendingCheckpoint::new(barrier, now.at, now.unix_ms, expected.collect(), self.retained.last().cloned());
         self.phase = Phase::InFlight { pending, deadline: now.at.saturating_add(self.settings.checkpointing.timeout) };
         out.push(Command::Trigger { barrier, reason });
     }

@@ -110,8 +110,8 @@ impl Harness {
         let mut out = Vec::new();
         for (subtask, source) in [(SINK, None), (SOURCE, Some(state))] {
             let (execution, checkpoint) = (execution(attempt), CheckpointId(id));
-            let chunks = Vec::new();
-            out = self.apply(ScheduleEvent::Acknowledged { execution, subtask, checkpoint, chunks, source });
+            let written = Contribution::default();
+            out = self.apply(ScheduleEvent::Acknowledged { execution, subtask, checkpoint, written, source });
         }
         out
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::contract::{ChunkRef, Manifest, SnapshotError};
+use crate::contract::{Contribution, Manifest, SnapshotError};
 use crate::protocol::{Barrier, SourceState, TaskKind};
 use crate::protocol::{CheckpointId, Execution, RegionId, SubtaskId, TaskError};
 
@@ -96,7 +96,7 @@ pub(crate) enum ScheduleEvent {
         execution: Execution,
         subtask: SubtaskId,
         checkpoint: CheckpointId,
-        chunks: Vec<ChunkRef>,
+        written: Contribution,
         source: Option<SourceState>,
     },
     /// A snapshot was not taken.

@@ -1,0 +1,186 @@
+//! The state of a task as of a barrier, while it is being written and records change it.
+//!
+//! A capture has its key groups written by a sweep, a slice at a time. An entry that the sweep has not reached is
+//! written before a record is given its row, so each entry is written once, as it was at the barrier.
+
+use std::sync::Arc;
+
+use millstream_actors::contract::{SnapshotWriter, StateError, StateScope};
+use millstream_actors::protocol::{CheckpointId, OperatorId};
+
+use super::codec::{PieceBuffer, StateFormat};
+use super::{Span, Stamp, StateKey, StateSet};
+
+/// How far the sweep is in a group.
+#[derive(Debug)]
+pub(super) enum Reach {
+    /// It goes through all buckets; this is the next.
+    Scan(usize),
+    /// It goes through these, ascending; the number is the place of the next.
+    List(Vec<u32>, usize),
+    /// It has not come to the group yet, and how it will go through it is open.
+    Ahead,
+    /// It is done with the group.
+    Done,
+}
+
+impl Reach {
+    /// Whether what is in this bucket is still to be written.
+    #[inline]
+    pub(super) fn is_ahead(&self, bucket: usize) -> bool {
+        match self {
+            Self::Ahead => true,
+            Self::Scan(next) => bucket >= *next,
+            Self::List(buckets, next) => buckets.get(*next).is_some_and(|first| bucket >= *first as usize),
+            Self::Done => false,
+        }
+    }
+}
+
+/// A running capture.
+#[derive(Debug)]
+pub(super) struct Capture {
+    base: CheckpointId,
+    up_to: Stamp,
+    /// For each group, the stamp that its base closed; 0 if it is written in full.
+    after: Vec<Stamp>,
+    pub(super) reach: Vec<Reach>,
+    /// The group at which the sweep is.
+    pub(super) at: usize,
+    formats: Vec<StateFormat>,
+    /// For each group, one piece a state.
+    pieces: Vec<PieceBuffer>,
+    /// Closed pieces: state, group by its place in the table, bytes.
+    closed: Vec<(usize, usize, Vec<u8>)>,
+    spare: Vec<Vec<u8>>,
+    /// Bytes in pieces and closed ones.
+    held: usize,
+    /// The state and group place where a serializer gave up.
+    failed: Option<(usize, usize, String)>,
+}
+
+impl Capture {
+    /// A capture of the stamps up to `up_to` over `base`. `after` says for each group which stamp the base closed.
+    pub(super) fn new(base: CheckpointId, up_to: Stamp, after: Vec<Stamp>, formats: Vec<StateFormat>) -> Self {
+        let groups = after.len();
+        let mut pieces = Vec::new();
+        pieces.resize_with(groups * formats.len(), PieceBuffer::default);
+        Self {
+            base,
+            up_to,
+            after,
+            reach: (0..groups).map(|_| Reach::Ahead).collect(),
+            at: 0,
+            formats,
+            pieces,
+            closed: Vec::new(),
+            spare: Vec::new(),
+            held: 0,
+            failed: None,
+        }
+    }
+
+    /// What of this group is to be written.
+    #[inline]
+    pub(super) fn span(&self, group: usize) -> Span {
+        Span { after: self.after[group], up_to: self.up_to }
+    }
+
+    /// Whether the row in this bucket must be written before it is worked on.
+    #[inline]
+    pub(super) fn is_ahead(&self, group: usize, bucket: usize) -> bool {
+        self.reach[group].is_ahead(bucket)
+    }
+
+    /// Writes a row. After a serializer has given up nothing more is written.
+    #[inline]
+    pub(super) fn write<K: StateKey, S: StateSet>(&mut self, states: &S, group: usize, key: &K, row: &mut S::Row) {
+        if self.failed.is_some() {
+            return;
+        }
+        let span = self.span(group);
+        if S::stamp(row) <= span.after {
+            return;
+        }
+        let width = self.formats.len();
+        let pieces = &mut self.pieces[group * width..(group + 1) * width];
+        for piece in pieces.iter_mut() {
+            if piece.wants_buffer()
+                && let Some(buffer) = self.spare.pop()
+            {
+                piece.give_buffer(buffer);
+            }
+        }
+        let before: usize = pieces.iter().map(PieceBuffer::len).sum();
+        if let Err((state, reason)) = states.capture(key, row, span, pieces) {
+            self.failed = Some((state, group, reason));
+            return;
+        }
+        let after: usize = pieces.iter().map(PieceBuffer::len).sum();
+        self.held += after - before;
+        for state in 0..width {
+            if self.pieces[group * width + state].is_full() {
+                self.close_piece::<K>(group, state);
+            }
+        }
+    }
+
+    fn close_piece<K: 'static>(&mut self, group: usize, state: usize) {
+        let base = (self.after[group] > 0).then_some(self.base);
+        let piece = &mut self.pieces[group * self.formats.len() + state];
+        let bytes = piece.close::<K>(self.formats[state], base);
+        self.closed.push((state, group, bytes));
+    }
+
+    /// Nothing more of this group comes.
+    pub(super) fn finish_group<K: 'static>(&mut self, group: usize) {
+        self.reach[group] = Reach::Done;
+        for state in 0..self.formats.len() {
+            if !self.pieces[group * self.formats.len() + state].is_empty() {
+                self.close_piece::<K>(group, state);
+            }
+        }
+    }
+
+    /// Whether every group is done.
+    pub(super) fn is_done(&self) -> bool {
+        self.at == self.reach.len()
+    }
+
+    /// Hands closed pieces to the writer, and takes buffers from it.
+    ///
+    /// # Errors
+    /// [`StateError::Encode`], [`StateError::CaptureFull`]: the snapshot cannot be taken.
+    pub(super) fn hand_over(
+        &mut self,
+        operator: &OperatorId,
+        names: &[Arc<str>],
+        first_group: u32,
+        held_max: usize,
+        writer: &mut SnapshotWriter,
+    ) -> Result<(), StateError> {
+        let operator = || operator.clone();
+        if let Some((state, group, reason)) = self.failed.take() {
+            let scope = StateScope::KeyGroup(first_group + group as u32);
+            return Err(StateError::Encode { operator: operator(), state: names[state].clone(), scope, reason });
+        }
+        for (state, group, bytes) in self.closed.drain(..) {
+            self.held = self.held.saturating_sub(bytes.len());
+            writer.append(&names[state], first_group + group as u32, bytes);
+        }
+        if self.held > held_max {
+            return Err(StateError::CaptureFull { operator: operator(), bytes: self.held, limit: held_max });
+        }
+        while self.spare.len() < self.pieces.len()
+            && let Some(buffer) = writer.buffer()
+        {
+            self.spare.push(buffer);
+        }
+        Ok(())
+    }
+
+    /// The buffers that it has not used, back to the writer.
+    pub(super) fn give_back(self, writer: &mut SnapshotWriter) {
+        writer.recycle(self.spare);
+    }
+}

@@ -1,0 +1,242 @@
+//! The bytes of keyed state in a snapshot: pieces, each with entries of one state of one key group, readable by itself.
+//!
+//! A section (one state of one key group in one checkpoint) is a sequence of pieces. `docs/snapshot-format.md` has the
+//! layout.
+
+use rmp_serde::Deserializer;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use millstream_actors::contract::CHUNK_BYTES_MAX;
+use millstream_actors::protocol::CheckpointId;
+
+use super::fixed::{self, Encoding};
+
+/// The version of the layout that this release writes.
+pub const SECTION_VERSION: u8 = 2;
+
+/// Bytes of a piece's header.
+pub(crate) const HEADER_BYTES: usize = 24;
+
+/// Above this a piece is closed, so that it fits into one chunk unless its last entry is larger than the difference.
+const PIECE_BYTES: usize = CHUNK_BYTES_MAX - 1024;
+
+/// How the values of a state are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateFormat {
+    /// The values' encoding.
+    pub(crate) values: Encoding,
+    /// The version of the values' type, as the user counts it; from 1.
+    pub(crate) version: u32,
+}
+
+/// What the header of a piece says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PieceHeader {
+    /// The checkpoint over which this is a delta; none in a whole section.
+    pub(crate) base: Option<CheckpointId>,
+    pub(crate) keys: Encoding,
+    pub(crate) format: StateFormat,
+    pub(crate) live: u32,
+    pub(crate) dead: u32,
+}
+
+impl PieceHeader {
+    fn write(&self, to: &mut [u8]) {
+        to[0] = SECTION_VERSION;
+        to[1] = u8::from(self.base.is_some());
+        to[2] = self.keys.0;
+        to[3] = self.format.values.0;
+        to[4..8].copy_from_slice(&self.format.version.to_le_bytes());
+        to[8..16].copy_from_slice(&self.base.unwrap_or(CheckpointId::NONE).0.to_le_bytes());
+        to[16..20].copy_from_slice(&self.live.to_le_bytes());
+        to[20..24].copy_from_slice(&self.dead.to_le_bytes());
+    }
+
+    /// Takes the header at the front of `bytes`.
+    pub(crate) fn read(bytes: &mut &[u8]) -> Result<Self, String> {
+        let (head, rest) = bytes.split_at_checked(HEADER_BYTES).ok_or("a piece's header is cut short")?;
+        if head[0] != SECTION_VERSION {
+            return Err(format!("section version {} is unknown, this release reads up to {SECTION_VERSION}", head[0]));
+        }
+        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
+        let base = CheckpointId(u64::from_le_bytes(head[8..16].try_into().expect("eight bytes")));
+        let base = match (head[1], base) {
+            (0, CheckpointId::NONE) => None,
+            (1, base) if base != CheckpointId::NONE => Some(base),
+            (kind, base) => return Err(format!("a piece of kind {kind} over checkpoint {base}")),
+        };
+        let format = StateFormat { values: Encoding(head[3]), version: word(4) };
+        let header = Self { base, keys: Encoding(head[2]), format, live: word(16), dead: word(20) };
+        let entries = u64::from(header.live) + u64::from(header.dead);
+        // A key that takes no byte (`()`) is one entry at most.
+        if entries > rest.len() as u64 + 1 {
+            return Err(format!("{entries} entries cannot be in {} bytes", rest.len()));
+        }
+        if header.base.is_none() && header.dead > 0 {
+            return Err(format!("{} removed keys in a whole section", header.dead));
+        }
+        *bytes = rest;
+        Ok(header)
+    }
+}
+
+/// What of a value was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Captured {
+    /// The value, or what has changed in it.
+    Live,
+    /// That there is none any more.
+    Dead,
+    /// Nothing: it did not change, or it never was.
+    Nothing,
+}
+
+/// A piece that is being written.
+#[derive(Debug, Default)]
+pub struct PieceBuffer {
+    /// The header's place, and the entries: key, value, key, value, ...
+    bytes: Vec<u8>,
+    live: u32,
+    /// Keys that are gone.
+    dead_keys: Vec<u8>,
+    dead: u32,
+}
+
+impl PieceBuffer {
+    /// Whether it has no entry.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.live == 0 && self.dead == 0
+    }
+
+    /// Bytes written.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.dead_keys.len()
+    }
+
+    /// Whether it is to be closed before more is written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= PIECE_BYTES
+    }
+
+    /// Whether it has no memory of its own yet.
+    pub(crate) fn wants_buffer(&self) -> bool {
+        self.bytes.capacity() == 0
+    }
+
+    /// Gives it an empty buffer to write into.
+    pub(crate) fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.bytes = buffer;
+    }
+
+    /// Writes an entry: the key, and what `value` makes of its value.
+    ///
+    /// # Errors
+    /// What a serializer says. Nothing is written then.
+    #[inline]
+    pub fn entry<K: Serialize + 'static>(
+        &mut self,
+        key: &K,
+        value: impl FnOnce(&mut Vec<u8>) -> Result<Captured, String>,
+    ) -> Result<(), String> {
+        let start = self.start_entry();
+        let written = put(key, &mut self.bytes).and_then(|()| {
+            let key_end = self.bytes.len();
+            value(&mut self.bytes).map(|captured| (captured, key_end))
+        });
+        match written {
+            Ok((captured, key_end)) => self.end_entry(start, key_end, captured),
+            Err(reason) => {
+                self.bytes.truncate(start);
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`entry`](Self::entry), of a key that is encoded already.
+    pub(crate) fn raw_entry(&mut self, key: &[u8], value: impl FnOnce(&mut Vec<u8>) -> Captured) {
+        let start = self.start_entry();
+        self.bytes.extend_from_slice(key);
+        let captured = value(&mut self.bytes);
+        self.end_entry(start, start + key.len(), captured);
+    }
+
+    #[inline]
+    fn start_entry(&mut self) -> usize {
+        if self.bytes.is_empty() {
+            self.bytes.resize(HEADER_BYTES, 0);
+        }
+        self.bytes.len()
+    }
+
+    #[inline]
+    fn end_entry(&mut self, start: usize, key_end: usize, captured: Captured) {
+        match captured {
+            Captured::Live => self.live += 1,
+            Captured::Dead => {
+                self.dead_keys.extend_from_slice(&self.bytes[start..key_end]);
+                self.dead += 1;
+                self.bytes.truncate(start);
+            }
+            Captured::Nothing => self.bytes.truncate(start),
+        }
+    }
+
+    /// Closes the piece and gives its bytes; what is written next begins a new one. `base` as in the section.
+    pub(crate) fn close<K: 'static>(&mut self, format: StateFormat, base: Option<CheckpointId>) -> Vec<u8> {
+        self.close_as(fixed::encoding_of::<K>(), format, base)
+    }
+
+    /// As [`close`](Self::close), with keys of this encoding.
+    pub(crate) fn close_as(&mut self, keys: Encoding, format: StateFormat, base: Option<CheckpointId>) -> Vec<u8> {
+        let header = PieceHeader { base, keys, format, live: self.live, dead: self.dead };
+        if self.bytes.is_empty() {
+            self.bytes.resize(HEADER_BYTES, 0);
+        }
+        header.write(&mut self.bytes[..HEADER_BYTES]);
+        self.bytes.append(&mut self.dead_keys);
+        (self.live, self.dead) = (0, 0);
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+/// Appends a key or value: fixed-width types as they are, others as MessagePack with named fields.
+#[inline]
+pub(crate) fn put<T: Serialize + 'static>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
+    if fixed::put(value, bytes) {
+        return Ok(());
+    }
+    rmp_serde::encode::write_named(bytes, value).map_err(|error| error.to_string())
+}
+
+/// Takes a value that [`put`] wrote off the front of `bytes`.
+#[inline]
+pub(crate) fn take<T: DeserializeOwned + 'static>(bytes: &mut &[u8]) -> Result<T, String> {
+    if let Some(width) = fixed::width_of::<T>() {
+        let (value, rest) = bytes.split_at_checked(width).ok_or("a value is cut short")?;
+        *bytes = rest;
+        let name = std::any::type_name::<T>();
+        return fixed::get(value).ok_or_else(|| format!("{width} bytes that are no {name}"));
+    }
+    T::deserialize(&mut Deserializer::new(bytes)).map_err(|error| error.to_string())
+}
+
+/// Whether values that were stored in this encoding can be read as `T`.
+pub(crate) fn check_encoding<T: 'static>(stored: Encoding) -> Result<(), String> {
+    let now = fixed::encoding_of::<T>();
+    if stored == now {
+        return Ok(());
+    }
+    let name = std::any::type_name::<T>();
+    Err(format!("encoding {} was stored, {name} has encoding {}", stored.0, now.0))
+}
+
+/// Why a section could not be read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SectionError {
+    /// The version of the values' type that it says it has; 0 if that is not known.
+    pub version: u32,
+    /// What is wrong.
+    pub reason: String,
+}

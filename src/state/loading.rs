@@ -1,0 +1,249 @@
+//! Key groups, put together from the sections of a checkpoint on any thread, and handed to their table.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as TableEntry;
+use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, StateError, StateScope};
+use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
+
+use super::codec::{PieceHeader, SectionError, StateFormat, check_encoding, take, upgraded};
+use super::epochs::{Epochs, GroupChain};
+use super::table::{Entry, bucket_hash, rehash};
+use super::{KeyedTable, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
+
+/// Loads the key groups of a table of states `S`.
+pub struct TableLoader<K, S: StateSet> {
+    operator: OperatorId,
+    states: S,
+    names: Vec<Arc<str>>,
+    range: KeyGroupRange,
+    max_parallelism: u32,
+    of: std::marker::PhantomData<fn() -> K>,
+}
+
+/// A group as the loader hands it over.
+struct LoadedRows<K, Row> {
+    table: HashTable<Entry<K, Row>>,
+    /// Entries whose key belongs to another group now.
+    moved: Vec<(u64, Entry<K, Row>)>,
+    chain: GroupChain,
+    /// The highest stamp of its entries.
+    top: Stamp,
+}
+
+impl<K: StateKey, S: StateSet> TableLoader<K, S> {
+    /// A loader for the states of `operator` in these key groups.
+    pub fn new(operator: OperatorId, states: S, range: KeyGroupRange, max_parallelism: u32) -> Self {
+        let names = states.names();
+        Self { operator, states, names, range, max_parallelism, of: std::marker::PhantomData }
+    }
+
+    fn load_rows(&self, group: u32, sections: &[RestoredSection]) -> Result<LoadedRows<K, S::Row>, StateError> {
+        let mut rows = LoadedRows { table: HashTable::new(), moved: Vec::new(), chain: GroupChain::default(), top: 0 };
+        let mut newest: Vec<Option<CheckpointId>> = vec![None; self.names.len()];
+        for section in sections {
+            let mismatch = |reason| StateError::Mismatch { operator: self.operator.clone(), reason };
+            let state = &section.state;
+            let Some(index) = self.names.iter().position(|name| name == state) else {
+                let reason = format!("the snapshot has a state '{state}', which the function does not declare");
+                return Err(mismatch(reason));
+            };
+            let loaded = self.load_section(&mut rows, index, newest[index], section);
+            loaded.map_err(|error| StateError::Decode {
+                operator: self.operator.clone(),
+                state: state.clone(),
+                scope: StateScope::KeyGroup(group),
+                version: error.version,
+                reason: error.reason,
+            })?;
+            newest[index] = Some(section.checkpoint);
+        }
+        rows.table.retain(|entry| !S::is_clear(&entry.row));
+        self.take_moved(&mut rows, group)?;
+        Ok(rows)
+    }
+
+    /// One section: the whole of a state, or changes to what was loaded before. Each section has a stamp of its own,
+    /// by which a key that is in it twice is noticed.
+    fn load_section(
+        &self,
+        rows: &mut LoadedRows<K, S::Row>,
+        index: usize,
+        newest: Option<CheckpointId>,
+        section: &RestoredSection,
+    ) -> Result<(), SectionError> {
+        let mut version = 0;
+        let result = (|| {
+            let bytes = upgraded(&section.bytes)?;
+            let mut bytes = &*bytes;
+            rows.top += 1;
+            let (mut entries, mut is_delta) = (0, false);
+            while !bytes.is_empty() {
+                let header = PieceHeader::read(&mut bytes)?;
+                version = header.format.version;
+                check_encoding::<K>(header.keys).map_err(|reason| format!("keys: {reason}"))?;
+                is_delta = check_chain(&header, section.checkpoint, newest)?;
+                entries += (header.live + header.dead) as usize;
+                self.reserve(&mut rows.table, &header, bytes.len());
+                self.load_piece(rows, index, header.format, is_delta, (header.live, header.dead), &mut bytes)?;
+            }
+            let chain = &mut rows.chain;
+            match is_delta {
+                true => *chain = chain.with_delta(entries),
+                false => chain.whole = chain.whole.max(entries),
+            }
+            Ok(())
+        })();
+        result.map_err(|reason| SectionError { version, reason })
+    }
+
+    /// Room for the entries of a piece, in proportion to the bytes they are read from.
+    fn reserve(&self, table: &mut HashTable<Entry<K, S::Row>>, header: &PieceHeader, bytes: usize) {
+        if header.base.is_none() {
+            let most = 4 * bytes / size_of::<Entry<K, S::Row>>().max(1);
+            table.reserve((header.live as usize).min(most), rehash);
+        }
+    }
+
+    fn load_piece(
+        &self,
+        rows: &mut LoadedRows<K, S::Row>,
+        index: usize,
+        stored: StateFormat,
+        is_delta: bool,
+        (live, dead): (u32, u32),
+        bytes: &mut &[u8],
+    ) -> Result<(), String> {
+        for _ in 0..live {
+            let key: K = take(bytes)?;
+            let row = row_of(&mut rows.table, key);
+            self.states.load(index, row, rows.top, stored, is_delta, bytes)?;
+        }
+        for _ in 0..dead {
+            let key: K = take(bytes)?;
+            let hash = bucket_hash(stable_hash(&key));
+            if let Some(entry) = rows.table.find_mut(hash, |entry| entry.key == key) {
+                S::unload(index, &mut entry.row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sorts out the entries whose key belongs to another group than the one they are stored under.
+    fn take_moved(&self, rows: &mut LoadedRows<K, S::Row>, group: u32) -> Result<(), StateError> {
+        let of = |entry: &Entry<K, S::Row>| group_of_hash(stable_hash(&entry.key), self.max_parallelism);
+        let moved: Vec<_> = rows.table.extract_if(|entry| of(entry) != group).collect();
+        for entry in moved {
+            let actual = of(&entry);
+            if !self.range.contains(actual) {
+                return Err(StateError::Decode {
+                    operator: self.operator.clone(),
+                    state: self.names.join(", ").into(),
+                    scope: StateScope::KeyGroup(group),
+                    version: 0,
+                    reason: format!(
+                        "a key now hashes to group {actual}, which another subtask owns: its Hash has changed; restore once at parallelism 1, whose next checkpoint has every key in its group"
+                    ),
+                });
+            }
+            rows.moved.push((stable_hash(&entry.key), entry));
+        }
+        if !rows.moved.is_empty() {
+            log::warn!(
+                target: "millstream::state",
+                "operator={} group={group}: {} keys belong to other groups now and were moved: the key's Hash has changed",
+                self.operator,
+                rows.moved.len()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn row_of<K: StateKey, Row: Default>(table: &mut HashTable<Entry<K, Row>>, key: K) -> &mut Row {
+    match table.entry(bucket_hash(stable_hash(&key)), |entry| entry.key == key, rehash) {
+        TableEntry::Occupied(found) => &mut found.into_mut().row,
+        TableEntry::Vacant(vacant) => &mut vacant.insert(Entry { key, row: Row::default() }).into_mut().row,
+    }
+}
+
+/// Whether the piece is a delta, which must follow what it builds on.
+fn check_chain(header: &PieceHeader, checkpoint: CheckpointId, newest: Option<CheckpointId>) -> Result<bool, String> {
+    match (header.base, newest) {
+        (None, None) => Ok(false),
+        (Some(base), Some(newest)) if newest <= base && base < checkpoint => Ok(true),
+        (base, newest) => {
+            let shown = |id: Option<CheckpointId>| id.map_or("nothing".to_owned(), |id| format!("checkpoint {id}"));
+            Err(format!("checkpoint {checkpoint} has changes over {}, read was {}", shown(base), shown(newest)))
+        }
+    }
+}
+
+impl<K: StateKey, S: StateSet> GroupLoader for TableLoader<K, S> {
+    fn load(&mut self, group: u32, sections: &[RestoredSection]) -> Result<LoadedGroup, StateError> {
+        let rows = self.load_rows(group, sections)?;
+        let entries = (rows.table.len() + rows.moved.len()) as u64;
+        Ok(LoadedGroup { group, entries, state: Box::new(rows) })
+    }
+}
+
+impl<K, S: StateSet> fmt::Debug for TableLoader<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TableLoader({}, {:?})", self.operator, self.range)
+    }
+}
+
+/// Groups that are loaded, until all are there.
+#[derive(Debug)]
+pub(super) struct Arrived<K, Row> {
+    moved: Vec<(u64, Entry<K, Row>)>,
+    chains: Vec<GroupChain>,
+    top: Stamp,
+}
+
+impl<K, Row> Default for Arrived<K, Row> {
+    fn default() -> Self {
+        Self { moved: Vec::new(), chains: Vec::new(), top: 0 }
+    }
+}
+
+impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
+    /// Takes a group that a [`TableLoader`] of this table's types has loaded.
+    ///
+    /// # Panics
+    /// If the loader was one of other types, or the group is not one of this table's.
+    pub fn restore_group(&mut self, loaded: LoadedGroup) {
+        let rows = *loaded.state.downcast::<LoadedRows<K, S::Row>>().expect("the operator's own loader made it");
+        let index = (loaded.group - self.range.start) as usize;
+        self.arrived.chains.resize(self.range.len(), GroupChain::default());
+        self.arrived.chains[index] = rows.chain;
+        self.arrived.top = self.arrived.top.max(rows.top);
+        if !rows.moved.is_empty() {
+            // What is stored under this group still has these keys.
+            self.arrived.chains[index] = GroupChain::default();
+            self.arrived.moved.extend(rows.moved);
+        }
+        self.len += rows.table.len();
+        self.groups.0[index] = rows.table;
+    }
+
+    /// All groups are there, as of `checkpoint`: a delta may build on it.
+    pub fn restored(&mut self, checkpoint: CheckpointId) {
+        let Arrived { moved, mut chains, top } = std::mem::take(&mut self.arrived);
+        chains.resize(self.range.len(), GroupChain::default());
+        let closed = top.max(1);
+        self.epochs = Epochs::default();
+        for (hash, Entry { key, row }) in moved {
+            let index = self.index_of(hash);
+            let table = &mut self.groups.0[index];
+            let keys = table.len();
+            *row_of(table, key) = row;
+            self.len += table.len() - keys;
+            chains[index] = GroupChain::default();
+        }
+        self.epochs.push(checkpoint, closed, chains);
+        self.current = closed + 1;
+    }
+}

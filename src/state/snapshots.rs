@@ -1,0 +1,191 @@
+//! How a table is written at barriers while it goes on changing. `docs/architecture.md` has the invariants.
+//!
+//! A barrier closes a stamp; what changes later has a higher one. The capture then writes what the barrier has closed:
+//! all of it, or what has changed since the base. [`sweep`](KeyedTable::sweep) does so in slices; an entry that is
+//! worked on before the sweep has come to it is written first.
+
+use std::sync::Arc;
+
+use millstream_actors::contract::{Progress, RunBudget, SnapshotWriter, StateError};
+use millstream_actors::protocol::OperatorId;
+
+use super::capture::{Capture, Reach};
+use super::changes::Changes;
+use super::epochs::{GroupChain, Plan};
+use super::table::{Entry, shrink};
+use super::{KeyedTable, Stamp, StateKey, StateSet};
+
+/// Entries between two looks at the clock: some 5 us.
+const ENTRIES_PER_LOOK: usize = 512;
+
+/// At most one of so many groups is compacted at a barrier.
+const COMPACTED_SHARE: usize = 8;
+
+impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
+    /// The barrier: what changes from now on belongs to the next checkpoint. A capture that still runs is given up.
+    pub(crate) fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {
+        self.abandon_snapshot(Some(writer));
+        let closed = self.current;
+        self.current = closed.checked_add(1).expect("2^32 barriers in one attempt");
+        let base = self.epochs.base(writer.base());
+        let base_stamp = base.map_or(0, |(stamp, _)| stamp);
+        let chains = base.map(|(_, chains)| chains.to_vec()).unwrap_or_default();
+        let mut compactable = (self.groups.0.len() / COMPACTED_SHARE).max(1);
+        // Begins at another group each time, so that all have their turn.
+        let groups = self.groups.0.len();
+        let first = closed as usize * compactable % groups.max(1);
+        let (mut after, mut chains_after) = (vec![0; groups], vec![GroupChain::default(); groups]);
+        for place in 0..groups {
+            let index = (first + place) % groups;
+            let changes = &mut self.changes[index];
+            changes.close(closed, base_stamp);
+            let (keys, count) = (self.groups.0[index].len(), changes.count());
+            let chain = chains.get(index).copied().unwrap_or_default();
+            let plan = match base_stamp {
+                0 => Plan::Full,
+                stamp if stamp < changes.full_floor => Plan::Full,
+                stamp => chain.plan(stamp, keys, count),
+            };
+            let plan = match plan {
+                Plan::Compactable(_) if compactable > 0 => {
+                    compactable -= 1;
+                    Plan::Full
+                }
+                plan => plan,
+            };
+            match plan {
+                Plan::Full => chains_after[index].whole = keys - changes.tombstones,
+                Plan::Delta(stamp) | Plan::Compactable(stamp) => {
+                    after[index] = stamp;
+                    chains_after[index] = chain.with_delta(count);
+                }
+            }
+        }
+        let carried: Vec<u32> = (0..).zip(&after).filter(|(_, after)| **after > 0).map(|(index, _)| index).collect();
+        let carried: Vec<u32> = carried.into_iter().map(|index| self.range.start + index).collect();
+        names.iter().for_each(|name| writer.carry(name, carried.clone()));
+        self.epochs.push(writer.checkpoint(), closed, chains_after);
+        self.capture = Some(Box::new(Capture::new(writer.base(), closed, after, self.states.formats())));
+    }
+
+    /// Writes more of the barrier's state, until the budget is exhausted or the writer has no room.
+    ///
+    /// # Errors
+    /// [`StateError::Encode`], [`StateError::CaptureFull`]. The capture is over then.
+    pub(crate) fn sweep(
+        &mut self,
+        operator: &OperatorId,
+        names: &[Arc<str>],
+        held_max: usize,
+        writer: &mut SnapshotWriter,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, StateError> {
+        let first_group = self.range.start;
+        loop {
+            let Some(capture) = &mut self.capture else { return Ok(Progress::Done) };
+            let handed = capture.hand_over(operator, names, first_group, held_max, writer);
+            if handed.is_err() || capture.is_done() {
+                self.abandon_snapshot(Some(writer));
+                return handed.map(|()| Progress::Done);
+            }
+            if writer.room() == 0 || budget.check() {
+                return Ok(Progress::Suspended);
+            }
+            let group = capture.at;
+            if self.sweep_group(group, ENTRIES_PER_LOOK) {
+                let capture = self.capture.as_mut().expect("it runs");
+                capture.finish_group::<K>(group);
+                capture.at += 1;
+            }
+        }
+    }
+
+    /// Ends the capture, whether it is complete or not wanted any more. Stamps stay as they are.
+    pub(crate) fn abandon_snapshot(&mut self, writer: Option<&mut SnapshotWriter>) {
+        if let (Some(capture), Some(writer)) = (self.capture.take(), writer) {
+            capture.give_back(writer);
+        }
+    }
+
+    /// Sweeps the rest of a group at once, since its entries are about to move.
+    pub(super) fn finish_sweep_of(&mut self, group: usize) {
+        if self.capture.as_ref().is_none_or(|capture| matches!(capture.reach[group], Reach::Done)) {
+            return;
+        }
+        while !self.sweep_group(group, usize::MAX) {}
+        let capture = self.capture.as_mut().expect("looked at above");
+        capture.finish_group::<K>(group);
+    }
+
+    /// Looks at up to `most` entries of a group; true when it is through.
+    fn sweep_group(&mut self, group: usize, most: usize) -> bool {
+        let Self { states, groups, changes, capture, len, .. } = self;
+        let (table, changes) = (&mut groups.0[group], &mut changes[group]);
+        let capture = capture.as_mut().expect("a sweep needs a capture");
+        let after = capture.span(group).after;
+        match std::mem::replace(&mut capture.reach[group], Reach::Done) {
+            Reach::Done => true,
+            Reach::Ahead => {
+                forget_settled::<K, S>(table, changes, len, after);
+                let listed = if after == 0 { None } else { changes.list() };
+                capture.reach[group] = match listed {
+                    Some(buckets) => Reach::List(buckets, 0),
+                    None => Reach::Scan(0),
+                };
+                false
+            }
+            Reach::Scan(from) => {
+                let to = table.num_buckets().min(from.saturating_add(most));
+                for bucket in from..to {
+                    let Some(Entry { key, row }) = table.get_bucket_mut(bucket) else { continue };
+                    capture.write(states, group, key, row);
+                    if S::is_clear(row) && S::stamp(row) <= after {
+                        remove(table, changes, len, bucket);
+                    }
+                }
+                if to < table.num_buckets() {
+                    capture.reach[group] = Reach::Scan(to);
+                    return false;
+                }
+                shrink(table, changes, true);
+                true
+            }
+            Reach::List(buckets, from) => {
+                let to = buckets.len().min(from.saturating_add(most));
+                for bucket in &buckets[from..to] {
+                    if let Some(Entry { key, row }) = table.get_bucket_mut(*bucket as usize) {
+                        capture.write(states, group, key, row);
+                    }
+                }
+                let is_through = to == buckets.len();
+                if !is_through {
+                    capture.reach[group] = Reach::List(buckets, to);
+                }
+                is_through
+            }
+        }
+    }
+}
+
+/// Forgets removed keys that every base to come knows of.
+fn forget_settled<K: StateKey, S: StateSet>(
+    table: &mut hashbrown::HashTable<Entry<K, S::Row>>,
+    changes: &mut Changes,
+    len: &mut usize,
+    base: Stamp,
+) {
+    for bucket in changes.take_settled() {
+        let row = table.get_bucket(bucket as usize).map(|entry| &entry.row);
+        if row.is_some_and(|row| S::is_clear(row) && S::stamp(row) <= base) {
+            remove(table, changes, len, bucket as usize);
+        }
+    }
+}
+
+fn remove<E>(table: &mut hashbrown::HashTable<E>, changes: &mut Changes, len: &mut usize, bucket: usize) {
+    if let Ok(entry) = table.get_bucket_entry(bucket) {
+        entry.remove();
+        changes.tombstones -= 1;
+        *len -= 1;
+    }
+}
