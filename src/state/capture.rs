@@ -135,8 +135,13 @@ impl Capture {
     /// Nothing more of this group comes.
     pub(super) fn finish_group<K: 'static>(&mut self, group: usize) {
         self.reach[group] = Reach::Done;
-        for state in 0..self.formats.len() {
-            if !self.pieces[group * self.formats.len() + state].is_empty() {
+        let width = self.formats.len();
+        let of_group = group * width..(group + 1) * width;
+        let is_whole = self.after[group] == 0 && self.pieces[of_group].iter().any(PieceBuffer::was_used);
+        for state in 0..width {
+            let piece = &self.pieces[group * width + state];
+            // Where one state has a whole section all have: what follows may be changes of any of them.
+            if !piece.is_empty() || is_whole && !piece.was_used() {
                 self.close_piece::<K>(group, state);
             }
         }

@@ -14,6 +14,11 @@ mod state_set;
 mod table;
 mod value;
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+pub(crate) mod test_kit;
+
 pub use access::{Access, Span, Stamp};
 pub use codec::{Captured, PieceBuffer, SECTION_VERSION, SectionError, StateFormat};
 pub use key_group::{group_of_hash, group_of_key};

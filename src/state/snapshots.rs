@@ -15,8 +15,8 @@ use super::epochs::{GroupChain, Plan};
 use super::table::{Entry, shrink};
 use super::{KeyedTable, Stamp, StateKey, StateSet};
 
-/// Entries between two looks at the clock: some 5 us.
-const ENTRIES_PER_LOOK: usize = 512;
+/// Entries between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
+const ENTRIES_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
 
 /// At most one of so many groups is compacted at a barrier.
 const COMPACTED_SHARE: usize = 8;
@@ -81,6 +81,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
         let first_group = self.range.start;
+        let mut out_of_time = false;
         loop {
             let Some(capture) = &mut self.capture else { return Ok(Progress::Done) };
             let handed = capture.hand_over(operator, names, first_group, held_max, writer);
@@ -88,7 +89,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
                 self.abandon_snapshot(Some(writer));
                 return handed.map(|()| Progress::Done);
             }
-            if writer.room() == 0 || budget.check() {
+            if writer.room() == 0 || std::mem::replace(&mut out_of_time, false) {
                 return Ok(Progress::Suspended);
             }
             let group = capture.at;
@@ -97,6 +98,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
                 capture.finish_group::<K>(group);
                 capture.at += 1;
             }
+            out_of_time = budget.check();
         }
     }
 

@@ -336,61 +336,63 @@ impl<K: StateKey, S: StateSet> RowEntry<'_, K, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::ValueState;
+    use crate::state::test_kit::change;
 
-    fn table() -> KeyedTable<u64, Option<u64>> {
-        KeyedTable::new(KeyGroupRange { start: 0, end: 8 }, 8)
+    fn table() -> KeyedTable<u64, ValueState<u64>> {
+        KeyedTable::new(ValueState::new("v"), KeyGroupRange { start: 0, end: 8 }, 8)
     }
 
-    fn set(table: &mut KeyedTable<u64, Option<u64>>, key: u64, hint: Option<usize>) -> u64 {
+    fn count(table: &mut KeyedTable<u64, ValueState<u64>>, key: u64, hint: Option<usize>) -> u64 {
+        let access = Access { stamp: table.stamp(), processing_time: 0, watermark: 0 };
         let mut entry = table.entry(stable_hash(&key), hint, &key, || key);
-        let value = entry.get_mut().row.get_or_insert(0);
-        *value += 1;
-        *value
+        let (_, mut value) = entry.lend(access);
+        let count = value.get_or_insert_with(|| 0);
+        *count += 1;
+        let count = *count;
+        entry.settle();
+        count
     }
 
     #[test]
     fn wrong_and_stale_hints_find_the_right_row() {
         let mut table = table();
         for key in 0..1000 {
-            assert_eq!(set(&mut table, key, Some(key as usize % 7)), 1);
+            assert_eq!(count(&mut table, key, Some(key as usize % 7)), 1);
         }
         let hints: Vec<_> = (0..1000u64).map(|key| table.locate(stable_hash(&key), &key)).collect();
         assert!(hints.iter().all(Option::is_some));
         for key in 1000..9000 {
-            set(&mut table, key, None);
+            count(&mut table, key, None);
         }
         for key in 0..1000 {
-            assert_eq!(set(&mut table, key, hints[key as usize]), 2);
+            assert_eq!(count(&mut table, key, hints[key as usize]), 2);
         }
         assert_eq!(table.len(), 9000);
         assert_eq!(table.locate(stable_hash(&9000u64), &9000), None);
     }
 
     #[test]
-    fn a_removed_key_is_gone_and_counted() {
+    fn without_checkpoints_a_removed_key_is_gone_at_once_and_memory_comes_back() {
         let mut table = table();
-        set(&mut table, 1, None);
-        set(&mut table, 2, None);
-        table.entry(stable_hash(&1u64), None, &1, || 1).remove();
-        assert_eq!((table.len(), table.is_empty()), (1, false));
-        let left: Vec<_> = (0..8).flat_map(|group| table.group(group)).collect();
-        assert_eq!(left, [(&2, &Some(1))]);
+        for key in 0..100_000 {
+            count(&mut table, key, None);
+        }
+        let most = table.allocated_bytes();
+        for key in 2..100_000u64 {
+            change(&mut table, &key, |mut value| value.clear());
+        }
+        assert_eq!((table.len(), table.live(), table.is_empty()), (2, 2, false));
+        assert!(table.allocated_bytes() < most / 100, "{} of {most}", table.allocated_bytes());
+        change(&mut table, &7, |value| assert_eq!(value.get(), None));
+        assert_eq!(table.len(), 2, "a key that is only looked at is not kept");
     }
 
     #[test]
-    fn a_key_of_another_subtask_has_no_row() {
-        let mut table: KeyedTable<u64, Option<u64>> = KeyedTable::new(KeyGroupRange { start: 4, end: 8 }, 8);
+    fn a_key_of_another_subtask_is_known_by_its_group() {
+        let table: KeyedTable<u64, ValueState<u64>> =
+            KeyedTable::new(ValueState::new("v"), KeyGroupRange { start: 4, end: 8 }, 8);
         let key = (0..).find(|key| group_of_hash(stable_hash(key), 8) == 3).unwrap();
         assert_eq!(table.check_group(stable_hash(&key)), Err(3));
-        assert_eq!(table.row_of(key), (3, None));
-        assert!(table.is_empty());
-    }
-
-    #[test]
-    fn reserving_stays_in_proportion_to_the_input() {
-        let mut table = table();
-        table.reserve(3, usize::MAX, 1000);
-        assert!(table.groups.0[3].capacity() < 1000);
-        table.reserve(99, 10, 1000);
     }
 }

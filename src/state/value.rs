@@ -234,7 +234,7 @@ mod tests {
         let mut handle = state.handle(&mut slot, at(1));
         *handle.get_or_insert_with(|| 5) += 1;
         assert_eq!(slot, ValueSlot::Set(1, 6));
-        let mut handle = state.handle(&mut slot, at(2));
+        let handle = state.handle(&mut slot, at(2));
         assert_eq!(handle.get(), Some(&6));
         assert_eq!(slot.stamp(), 1, "reading is no change");
         let mut handle = state.handle(&mut slot, at(3));

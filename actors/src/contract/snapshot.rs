@@ -1,11 +1,11 @@
 //! How operators write their state at a barrier, and read it back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
-use super::{CHUNK_BYTES_MAX, Chunk, ChunkAddress, ChunkRef, StateScope};
+use super::{CHUNK_BYTES_MAX, Chunk, ChunkAddress, ChunkRef, Manifest, StateScope};
 use crate::protocol::{CheckpointId, Fault, OperatorId};
 
 /// Sections of one state that go on from the base checkpoint: what this one writes of them is a delta, or nothing.
@@ -26,6 +26,30 @@ pub struct Contribution {
     pub chunks: Vec<ChunkRef>,
     /// What goes on from the base: the checkpoint consists of the base's chunks of these, too.
     pub carried: Vec<CarriedState>,
+}
+
+impl Contribution {
+    /// The chunks of a checkpoint with these contributions over `base`, sorted by address.
+    ///
+    /// # Panics
+    /// If something goes on from a base and there is none: a bug of an operator.
+    pub fn compose(written: Vec<Self>, base: Option<&Manifest>) -> Vec<ChunkRef> {
+        let mut carried: HashMap<(&OperatorId, &str), HashSet<u32>> = HashMap::new();
+        for CarriedState { operator, state, groups } in written.iter().flat_map(|written| &written.carried) {
+            carried.entry((operator, state)).or_default().extend(groups);
+        }
+        assert!(carried.is_empty() || base.is_some(), "a delta over no checkpoint: {carried:?}");
+        let goes_on = |chunk: &&ChunkRef| {
+            let StateScope::KeyGroup(group) = chunk.address.scope else { return false };
+            let of_state = carried.get(&(&chunk.address.operator, &*chunk.address.state));
+            of_state.is_some_and(|groups| groups.contains(&group))
+        };
+        let from_base = base.iter().flat_map(|base| &base.chunks).filter(goes_on);
+        let own = written.iter().flat_map(|written| &written.chunks);
+        let mut chunks: Vec<ChunkRef> = from_base.chain(own).cloned().collect();
+        chunks.sort_by(|a, b| a.address.cmp(&b.address));
+        chunks
+    }
 }
 
 /// Takes the state of one subtask for one checkpoint, section by section, and cuts it into chunks.

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use crate::checkpoint_coordinator::{AcknowledgeCheckpoint, SinkCommitted, SourceHalted};
 use crate::contract::{
-    Chunk, ChunkAddress, ChunkRef, Clock, Finalised, Manifest, Probe, Sleep, SnapshotError, SnapshotStore, StateScope,
-    StoreOpening,
+    Chunk, ChunkAddress, ChunkRef, Clock, Contribution, Finalised, Manifest, Probe, Sleep, SnapshotError,
+    SnapshotStore, StateScope, StoreOpening,
 };
 use crate::event::{JobEvent, JobEventKind};
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};

@@ -1,11 +1,11 @@
 //! A checkpoint that has been triggered and is not complete. Follows Flink's `PendingCheckpoint`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CheckpointId, Execution, Incarnation, OperatorId, SubtaskId};
-use crate::contract::{CarriedState, ChunkRef, Contribution, Manifest, StateScope};
+use super::{CheckpointId, Execution, Incarnation, SubtaskId};
+use crate::contract::{Contribution, Manifest};
 use crate::protocol::{Barrier, SourceState};
 
 /// What an acknowledgement means. All of these are expected.
@@ -33,8 +33,7 @@ pub(crate) struct PendingCheckpoint {
     triggered_unix_ms: u64,
     missing: BTreeMap<SubtaskId, Execution>,
     acknowledged: BTreeMap<SubtaskId, Option<SourceState>>,
-    chunks: Vec<ChunkRef>,
-    carried: Vec<CarriedState>,
+    written: Vec<Contribution>,
     /// The checkpoint that the barrier calls its base.
     base: Option<Arc<Manifest>>,
 }
@@ -67,8 +66,7 @@ impl PendingCheckpoint {
             triggered_unix_ms,
             missing: expected,
             acknowledged: BTreeMap::new(),
-            chunks: Vec::new(),
-            carried: Vec::new(),
+            written: Vec::new(),
             base,
         }
     }
@@ -107,8 +105,7 @@ impl PendingCheckpoint {
         }
         self.missing.remove(&subtask);
         self.acknowledged.insert(subtask, source);
-        self.chunks.extend(written.chunks);
-        self.carried.extend(written.carried);
+        self.written.push(written);
         if self.missing.is_empty() { AckVerdict::Complete } else { AckVerdict::First }
     }
 
@@ -117,32 +114,13 @@ impl PendingCheckpoint {
         self.missing.len()
     }
 
-    /// Adds the base's chunks of all sections that go on from it.
-    fn carry(&mut self) {
-        let Some(base) = &self.base else {
-            assert!(self.carried.is_empty(), "a delta over no checkpoint in {}", self.id());
-            return;
-        };
-        let mut carried: HashMap<(&OperatorId, &str), HashSet<u32>> = HashMap::new();
-        for CarriedState { operator, state, groups } in &self.carried {
-            carried.entry((operator, state)).or_default().extend(groups);
-        }
-        let goes_on = |chunk: &&ChunkRef| {
-            let StateScope::KeyGroup(group) = chunk.address.scope else { return false };
-            let of_state = carried.get(&(&chunk.address.operator, &*chunk.address.state));
-            of_state.is_some_and(|groups| groups.contains(&group))
-        };
-        self.chunks.extend(base.chunks.iter().filter(goes_on).cloned());
-    }
-
     /// The manifest.
     ///
     /// # Panics
     /// If an acknowledgement is missing: a bug of the caller.
     pub(crate) fn finalise(mut self, job: &str, incarnation: Incarnation, max_parallelism: u32) -> CompletedAcks {
         assert!(self.missing.is_empty(), "checkpoint {} lacks {:?}", self.id(), self.missing);
-        self.carry();
-        self.chunks.sort_by(|a, b| a.address.cmp(&b.address));
+        let chunks = Contribution::compose(std::mem::take(&mut self.written), self.base.as_deref());
         let mut sources = self.acknowledged.values().flatten();
         let is_final = sources.clone().all(|state| *state == SourceState::Ended);
         let all_halted = sources.all(|state| *state != SourceState::Reading);
@@ -154,7 +132,7 @@ impl PendingCheckpoint {
                 triggered_unix_ms: self.triggered_unix_ms,
                 max_parallelism,
                 is_final,
-                chunks: self.chunks,
+                chunks,
             },
             all_halted,
             triggered_at: self.triggered_at,
@@ -165,6 +143,7 @@ impl PendingCheckpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::{CarriedState, ChunkAddress, ChunkRef, StateScope};
     use crate::protocol::{Attempt, RegionId, TaskId};
 
     fn execution(attempt: u32) -> Execution {
@@ -175,17 +154,68 @@ mod tests {
         SubtaskId { task: TaskId(0), index }
     }
 
+    /// Checkpoint 4: two states of two key groups and one of a subtask.
+    fn base() -> Arc<Manifest> {
+        let chunk = |state: &str, scope| ChunkRef {
+            address: ChunkAddress {
+                checkpoint: CheckpointId(4),
+                operator: "op".into(),
+                state: state.into(),
+                scope,
+                seq: 0,
+            },
+            len: 1,
+            checksum: 1,
+        };
+        let scopes = [StateScope::KeyGroup(0), StateScope::KeyGroup(1), StateScope::Subtask(0)];
+        Arc::new(Manifest {
+            checkpoint: CheckpointId(4),
+            job: "job".to_owned(),
+            incarnation: Incarnation(1),
+            triggered_unix_ms: 0,
+            max_parallelism: 128,
+            is_final: false,
+            chunks: ["a", "b"].iter().flat_map(|state| scopes.map(|scope| chunk(state, scope))).collect(),
+        })
+    }
+
+    #[test]
+    fn what_is_carried_has_the_chunks_of_the_base_and_nothing_else_has() {
+        let mut pending = pending(1);
+        let own = ChunkRef {
+            address: ChunkAddress { checkpoint: CheckpointId(5), ..base().chunks[0].address.clone() },
+            len: 2,
+            checksum: 2,
+        };
+        let carried = vec![
+            CarriedState { operator: "op".into(), state: "a".into(), groups: vec![0] },
+            CarriedState { operator: "op".into(), state: "b".into(), groups: vec![1, 7] },
+            CarriedState { operator: "other".into(), state: "a".into(), groups: vec![1] },
+        ];
+        let written = Contribution { chunks: vec![own.clone()], carried };
+        assert_eq!(pending.acknowledge(execution(2), subtask(0), CheckpointId(5), written, None), AckVerdict::Complete);
+        let chunks = pending.finalise("job", Incarnation(1), 128).manifest.chunks;
+        assert_eq!(chunks, [base().chunks[0].clone(), base().chunks[4].clone(), own]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a delta over no checkpoint")]
+    fn a_delta_without_a_base_panics() {
+        let carried = vec![CarriedState { operator: "op".into(), state: "a".into(), groups: vec![0] }];
+        Contribution::compose(vec![Contribution { chunks: Vec::new(), carried }], None);
+    }
+
     fn pending(subtasks: u32) -> PendingCheckpoint {
         let barrier = Barrier { checkpoint: CheckpointId(5), base: CheckpointId(4) };
         let expected = (0..subtasks).map(|index| (subtask(index), execution(2))).collect();
-        PendingCheckpoint::new(barrier, Duration::ZERO, 7, expected)
+        PendingCheckpoint::new(barrier, Duration::ZERO, 7, expected, Some(base()))
     }
 
     #[test]
     fn odd_acknowledgements_are_told_apart_and_change_nothing() {
         let mut pending = pending(2);
         let mut ack = |attempt, index, id| {
-            pending.acknowledge(execution(attempt), subtask(index), CheckpointId(id), Vec::new(), None)
+            pending.acknowledge(execution(attempt), subtask(index), CheckpointId(id), Contribution::default(), None)
         };
         assert_eq!(ack(2, 0, 4), AckVerdict::Late);
         assert_eq!(ack(1, 0, 5), AckVerdict::Stale);
@@ -206,7 +236,7 @@ mod tests {
         ] {
             let mut pending = pending(3);
             for (index, state) in (0..).zip([Some(states[0]), Some(states[1]), None]) {
-                pending.acknowledge(execution(2), subtask(index), CheckpointId(5), Vec::new(), state);
+                pending.acknowledge(execution(2), subtask(index), CheckpointId(5), Contribution::default(), state);
             }
             let done = pending.finalise("job", Incarnation(1), 128);
             assert_eq!((done.manifest.is_final, done.all_halted), (is_final, all_halted), "{states:?}");

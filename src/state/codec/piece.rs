@@ -101,9 +101,16 @@ pub struct PieceBuffer {
     /// Keys that are gone.
     dead_keys: Vec<u8>,
     dead: u32,
+    /// An earlier piece was closed.
+    has_closed: bool,
 }
 
 impl PieceBuffer {
+    /// Whether something was ever written into it.
+    pub(crate) fn was_used(&self) -> bool {
+        self.has_closed || !self.is_empty()
+    }
+
     /// Whether it has no entry.
     pub(crate) fn is_empty(&self) -> bool {
         self.live == 0 && self.dead == 0
@@ -196,7 +203,7 @@ impl PieceBuffer {
         }
         header.write(&mut self.bytes[..HEADER_BYTES]);
         self.bytes.append(&mut self.dead_keys);
-        (self.live, self.dead) = (0, 0);
+        (self.live, self.dead, self.has_closed) = (0, 0, true);
         std::mem::take(&mut self.bytes)
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::contract::{Manifest, SnapshotError, SourceError};
+use crate::contract::{Contribution, Manifest, SnapshotError, SourceError};
 use crate::protocol::{
     Attempt, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SubtaskId, TaskError, TaskId,
 };

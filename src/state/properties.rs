@@ -1,0 +1,328 @@
+//! Random schedules of everything that can happen to keyed state, against a plain map that is cloned at each barrier:
+//! changes, barriers, slices, aborts, completions, checkpoints of unknown outcome, kills, restores at other
+//! parallelisms. Every retained checkpoint restores to the map as it was at its barrier, and nothing that no retained
+//! checkpoint names stays in the store (guarantees G1, G3).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use millstream_actors::contract::{ChunkAddress, Contribution, Manifest, SnapshotStore};
+use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, subtask_of_group};
+
+use super::test_kit::{Random, Subtask, change, manifest, no_time};
+use super::{ValueState, group_of_key};
+use crate::snapshot::MemoryStore;
+
+const GROUPS: u32 = 8;
+const RETAINED: usize = 3;
+
+type States = (ValueState<u64>, ValueState<String>);
+type Model = BTreeMap<u64, (Option<u64>, Option<String>)>;
+
+fn states() -> States {
+    (ValueState::new("count"), ValueState::new("text"))
+}
+
+/// A checkpoint that has been triggered.
+struct Pending {
+    id: u64,
+    base: Option<Arc<Manifest>>,
+    model: Model,
+    written: Vec<Option<Contribution>>,
+}
+
+struct Schedule {
+    random: Random,
+    keys: u64,
+    store: MemoryStore,
+    subtasks: Vec<Subtask<u64, States>>,
+    model: Model,
+    pending: Option<Pending>,
+    /// What the coordinator believes, oldest first.
+    retained: VecDeque<(Arc<Manifest>, Model)>,
+    next_id: u64,
+    figures: Figures,
+}
+
+/// What a run has met, so that a run that meets nothing is noticed.
+#[derive(Debug, Default)]
+struct Figures {
+    completed: u64,
+    aborted: u64,
+    restores: u64,
+    deltas: u64,
+    removed: u64,
+}
+
+impl Schedule {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        // Some with few keys, so that groups are empty and refilled; some in which tables grow.
+        let keys = [3, 40, 400, 3000][random.below(4) as usize];
+        let store = MemoryStore::new();
+        store.open_job("job", Incarnation(1)).expect("a new store");
+        let mut schedule = Self {
+            random,
+            keys,
+            store,
+            subtasks: Vec::new(),
+            model: Model::new(),
+            pending: None,
+            retained: VecDeque::new(),
+            next_id: 1,
+            figures: Figures::default(),
+        };
+        schedule.subtasks = schedule.fresh(1);
+        schedule
+    }
+
+    fn fresh(&self, parallelism: u32) -> Vec<Subtask<u64, States>> {
+        let range = |index| KeyGroupRange::of_subtask(index, parallelism, GROUPS);
+        (0..parallelism).map(|index| Subtask::new(states(), range(index), GROUPS)).collect()
+    }
+
+    fn step(&mut self) {
+        match self.random.below(100) {
+            0..60 => self.change(),
+            60..86 => self.slices(),
+            86..94 => self.barrier(),
+            94 => self.abort(),
+            95..97 => self.grow_or_shrink(),
+            97..99 => self.kill(),
+            _ => self.rewind(),
+        }
+    }
+
+    /// One record: changes, clears or reads a key's states.
+    fn change(&mut self) {
+        let key = self.random.below(self.keys);
+        let action = self.random.below(10);
+        self.apply(key, action);
+    }
+
+    fn apply(&mut self, key: u64, action: u64) {
+        let (number, text) = (self.random.next(), self.random.text());
+        let subtask = subtask_of_group(group_of_key(&key, GROUPS), self.subtasks.len() as u32, GROUPS);
+        let table = &mut self.subtasks[subtask as usize].table;
+        let expected = self.model.entry(key).or_default();
+        let seen = change(table, &key, |(mut count, mut name)| {
+            let seen = (count.get().copied(), name.get().cloned());
+            match action {
+                0..3 => count.set(number),
+                3 => count.update(|count| count.map(|count| count + 1)),
+                4 => *name.get_or_insert_with(String::new) += &text,
+                5 => {
+                    count.clear();
+                    name.clear();
+                }
+                6 => {
+                    name.take();
+                }
+                7 => {
+                    count.set(number);
+                    name.set(text.clone());
+                    name.clear();
+                }
+                _ => {}
+            }
+            seen
+        });
+        assert_eq!(seen, *expected, "key {key}");
+        match action {
+            0..3 => expected.0 = Some(number),
+            3 => expected.0 = expected.0.map(|count| count + 1),
+            4 => *expected.1.get_or_insert_with(String::new) += &text,
+            5 => *expected = (None, None),
+            6 => expected.1 = None,
+            7 => *expected = (Some(number), None),
+            _ => {}
+        }
+        if *expected == (None, None) {
+            self.model.remove(&key);
+            self.figures.removed += 1;
+        }
+    }
+
+    /// Many keys at once: so that tables grow and shrink in the middle of a sweep.
+    fn grow_or_shrink(&mut self) {
+        let (first, action) = (self.random.below(self.keys), self.random.below(2) * 5);
+        for key in first..(first + self.keys / 3).min(self.keys) {
+            self.apply(key, action);
+        }
+    }
+
+    fn barrier(&mut self) {
+        if self.pending.is_some() {
+            // As a rule one ends before the next begins.
+            if self.random.below(4) > 0 {
+                return;
+            }
+            self.abort();
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let base = self.retained.back().map(|(manifest, _)| manifest.clone());
+        let base_id = base.as_ref().map_or(0, |manifest| manifest.checkpoint.0);
+        self.subtasks.iter_mut().for_each(|subtask| subtask.barrier(id, base_id));
+        let written = self.subtasks.iter().map(|_| None).collect();
+        self.pending = Some(Pending { id, base, model: self.model.clone(), written });
+    }
+
+    fn slices(&mut self) {
+        for _ in 0..=self.random.below(self.keys / 6 + 16) {
+            self.slice();
+        }
+    }
+
+    fn slice(&mut self) {
+        let Some(pending) = &mut self.pending else { return };
+        let index = self.random.below(self.subtasks.len() as u64) as usize;
+        let written = self.subtasks[index].slice(&self.store, no_time()).expect("every value can be written");
+        if let Some(written) = written {
+            pending.written[index] = Some(written);
+        }
+        if pending.written.iter().all(Option::is_some) {
+            self.complete();
+        }
+    }
+
+    fn complete(&mut self) {
+        let Pending { id, base, model, written } = self.pending.take().expect("looked at by the caller");
+        let written: Vec<Contribution> = written.into_iter().flatten().collect();
+        self.figures.deltas += u64::from(written.iter().any(|written| !written.carried.is_empty()));
+        let manifest = Arc::new(manifest(id, written, base.as_deref()));
+        // The commit may fail before it is durable; or it is durable and nobody hears of it before the next trigger,
+        // which is the same to the tasks as a lost notification.
+        if self.random.below(8) == 0 {
+            self.store.discard(CheckpointId(id)).expect("a store in memory");
+            self.figures.aborted += 1;
+            return;
+        }
+        self.store.finalise(&manifest, RETAINED).expect("every chunk was stored");
+        self.retained.push_back((manifest, model));
+        if self.retained.len() > RETAINED {
+            self.retained.pop_front();
+        }
+        self.figures.completed += 1;
+        self.check_store();
+        self.check_restores();
+    }
+
+    fn abort(&mut self) {
+        let Some(pending) = self.pending.take() else { return };
+        // A task may hear of it, or only see the next barrier.
+        for subtask in &mut self.subtasks {
+            if self.random.below(2) == 0 {
+                subtask.abort();
+            }
+        }
+        self.store.discard(CheckpointId(pending.id)).expect("a store in memory");
+        self.figures.aborted += 1;
+    }
+
+    /// The process ends and starts again at another parallelism, from the newest checkpoint.
+    fn kill(&mut self) {
+        self.pending = None;
+        let parallelism = [1, 3, 2, 4, 8][self.random.below(5) as usize];
+        let opened = self.store.clone();
+        opened.open_job("job", Incarnation(1)).expect("a store in memory");
+        self.store = opened;
+        let mut subtasks = self.fresh(parallelism);
+        self.model = match self.retained.back() {
+            None => Model::new(),
+            Some((manifest, model)) => {
+                for subtask in &mut subtasks {
+                    subtask.restore(&self.store, manifest, states()).expect("what was written is read");
+                }
+                model.clone()
+            }
+        };
+        self.subtasks = subtasks;
+        self.figures.restores += 1;
+        self.check_store();
+    }
+
+    /// The newest checkpoint is given up for an older one.
+    fn rewind(&mut self) {
+        if self.retained.len() > 1 {
+            self.retained.pop_back();
+            let newest = self.retained.back().expect("more than one").0.checkpoint;
+            self.store.abandon_above(newest).expect("a store in memory");
+            self.kill();
+        }
+    }
+
+    /// Nothing is in the store but what retained checkpoints name.
+    fn check_store(&self) {
+        let named: BTreeSet<(&ChunkAddress, u32)> = self
+            .retained
+            .iter()
+            .flat_map(|(manifest, _)| &manifest.chunks)
+            .map(|chunk| (&chunk.address, chunk.len))
+            .collect();
+        let bytes: u64 = named.iter().map(|(_, len)| u64::from(*len)).sum();
+        assert_eq!(self.store.chunk_bytes(), bytes, "bytes in the store, and bytes that a checkpoint names");
+    }
+
+    fn check_restores(&mut self) {
+        for (manifest, model) in &self.retained {
+            let parallelism = 1 + self.random.below(4) as u32;
+            let mut restored = Model::new();
+            for mut subtask in self.fresh(parallelism) {
+                subtask.restore(&self.store, manifest, states()).expect("what was written is read");
+                let range = subtask.table.range();
+                for (key, (count, text)) in range.iter().flat_map(|group| subtask.table.group(group)) {
+                    restored.insert(*key, (count.value().copied(), text.value().cloned()));
+                }
+            }
+            assert_eq!(restored, *model, "checkpoint {} at parallelism {parallelism}", manifest.checkpoint);
+        }
+    }
+}
+
+/// Runs one schedule; a panic names its seed.
+fn run(seed: u64, steps: u64) -> Figures {
+    let mut schedule = Schedule::new(seed);
+    for _ in 0..steps {
+        schedule.step();
+    }
+    for subtask in &schedule.subtasks {
+        let live: usize = subtask
+            .table
+            .range()
+            .iter()
+            .map(|group| {
+                subtask
+                    .table
+                    .group(group)
+                    .filter(|(_, (count, text))| count.value().is_some() || text.value().is_some())
+                    .count()
+            })
+            .sum();
+        assert_eq!(subtask.table.live(), live, "keys counted and keys there");
+    }
+    let live: usize = schedule.subtasks.iter().map(|subtask| subtask.table.live()).sum();
+    assert_eq!(live, schedule.model.len());
+    schedule.figures
+}
+
+#[test]
+fn every_retained_checkpoint_restores_to_the_state_at_its_barrier() {
+    let first: u64 = std::env::var("MILLSTREAM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
+    let schedules: u64 = std::env::var("MILLSTREAM_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
+    let mut total = Figures::default();
+    for seed in first..first + schedules {
+        let run = std::panic::catch_unwind(|| run(seed, 300));
+        let figures = run.unwrap_or_else(|_| panic!("MILLSTREAM_SEED={seed} MILLSTREAM_SCHEDULES=1 fails"));
+        total.completed += figures.completed;
+        total.aborted += figures.aborted;
+        total.restores += figures.restores;
+        total.deltas += figures.deltas;
+        total.removed += figures.removed;
+    }
+    println!("seeds from {first}: {total:?}");
+    if schedules >= 2_000 {
+        assert!(total.completed > 5_000 && total.aborted > 5_000 && total.restores > 5_000, "{total:?}");
+        assert!(total.deltas > 2_000 && total.removed > 50_000, "{total:?}");
+    }
+}
