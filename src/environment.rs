@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_actors::contract::{Clock, Probe, SnapshotError, SnapshotStore, Source, StoreOpening};
 use millstream_actors::protocol::{CheckpointId, Checkpointing, Incarnation, Limits, OperatorId, RestartStrategy};
@@ -20,6 +21,9 @@ use crate::time::SystemClock;
 
 /// Most key groups a job may have.
 const MAX_PARALLELISM_MAX: u32 = 1 << 15;
+
+/// Longest recovery objective and checkpoint interval: longer ones are a slip of the unit.
+const INTERVAL_LIMIT: Duration = Duration::from_secs(365 * 86_400);
 
 /// Where a job is written and started from.
 ///
@@ -200,14 +204,32 @@ impl StreamEnvironment {
         if self.name.is_empty() {
             errors.push(GraphError::EmptyJobName { at: self.at });
         }
-        if self.checkpointing.interval().is_some_and(|interval| interval.is_zero()) {
-            errors.push(GraphError::ZeroInterval { at: self.at });
-        }
+        errors.extend(self.check_checkpointing());
         if !(1..=MAX_PARALLELISM_MAX).contains(&self.max_parallelism) {
             errors.push(GraphError::MaxParallelism { max: self.max_parallelism, at: self.at });
         }
         errors.extend(graph.check(&settings));
         if errors.is_empty() { Ok(settings) } else { Err(GraphErrors(errors)) }
+    }
+
+    fn check_checkpointing(&self) -> Vec<GraphError> {
+        let (at, interval, (min, max)) = (self.at, self.checkpointing.interval(), self.checkpointing.interval_bounds());
+        let mut errors = Vec::new();
+        if interval.is_some_and(|interval| interval.is_zero()) {
+            errors.push(GraphError::ZeroInterval { at });
+        }
+        if let Some(objective) = self.checkpointing.recovery_objective() {
+            if objective.is_zero() || objective > INTERVAL_LIMIT {
+                errors.push(GraphError::RecoveryObjective { objective, at });
+            }
+            if interval.is_none() {
+                errors.push(GraphError::ObjectiveWithoutCheckpoints { objective, at });
+            }
+        }
+        if min.is_zero() || min > max || max > INTERVAL_LIMIT {
+            errors.push(GraphError::IntervalBounds { min, max, at });
+        }
+        errors
     }
 }
 

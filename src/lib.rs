@@ -98,9 +98,10 @@ pub use graph::{Explanation, GraphError, GraphErrors};
 pub use millstream_actors::contract::{Clock, Probe, Step};
 pub use millstream_actors::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Execution, Fault, Incarnation,
-    Limits, NoRestore, OperatorId, PanicReport, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId, TriggerReason,
+    IntervalAdvice, Limits, NoRestore, OperatorId, PanicReport, RecoveryEstimate, RecoveryPart, RegionId,
+    RestartStrategy, SubtaskId, TaskError, TaskId, TriggerReason,
 };
 pub use millstream_actors::{
-    CheckpointError, FailureRecord, JobError, JobEvent, JobEventKind, JobHandle, JobOutcome, JobState, JobStatus,
-    OutcomeKind,
+    CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobHandle, JobOutcome,
+    JobState, JobStatus, LastRestore, OutcomeKind,
 };

@@ -288,7 +288,21 @@ impl CheckpointCoordinator {
         });
     }
 
-    fn complete(&self, now: Now, manifest: &Manifest, triggered_at: Duration) {
+    /// Has the schedule, and whoever looks at the job, follow what was measured so far.
+    fn follow_advice(&mut self) {
+        let job = &self.seed.job;
+        let plan = lock(&job.memory).advisor.plan(job.clock.now(), &job.checkpointing);
+        self.schedule.keep_interval(plan.interval);
+        job.events.planned(&plan);
+        if let Some(advice) = plan.advice.filter(|_| plan.tells_advice) {
+            job.emit(JobEventKind::IntervalAdvised { advice, interval: plan.interval });
+        }
+        if let (Some(objective), Some(expected)) = (plan.tells_missed, plan.recovery) {
+            job.emit(JobEventKind::RecoveryObjectiveMissed { objective, expected, interval: plan.interval });
+        }
+    }
+
+    fn complete(&mut self, now: Now, manifest: &Manifest, triggered_at: Duration) {
         self.reached(Step::Completed);
         let checkpoint = manifest.checkpoint;
         let written = manifest.chunks.iter().filter(|chunk| chunk.address.checkpoint == checkpoint);
@@ -296,17 +310,16 @@ impl CheckpointCoordinator {
         for region in &self.seed.regions {
             region.completed.do_send(CheckpointCompleted { checkpoint });
         }
-        self.seed.job.emit(JobEventKind::CheckpointCompleted {
-            checkpoint,
-            took: now.at.saturating_sub(triggered_at),
-            written_bytes: written.map(|chunk| u64::from(chunk.len)).sum(),
-            state_bytes: manifest.state_bytes(),
-        });
+        let (took, state_bytes) = (now.at.saturating_sub(triggered_at), manifest.state_bytes());
+        let written_bytes = written.map(|chunk| u64::from(chunk.len)).sum();
+        self.seed.job.emit(JobEventKind::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes });
         let mut memory = lock(&self.seed.job.memory);
         memory.announced = checkpoint;
         memory.in_flight = None;
         memory.abandoned.clear();
+        memory.advisor.completed(checkpoint, took, state_bytes);
         drop(memory);
+        self.follow_advice();
         self.reached(Step::CompletionSent);
     }
 
@@ -333,6 +346,7 @@ impl Actor for CheckpointCoordinator {
         for command in std::mem::take(&mut self.first_commands) {
             self.carry_out(now, command);
         }
+        self.follow_advice();
         let memory = lock(&self.seed.job.memory);
         let mut facts = Vec::new();
         facts.extend(memory.running.values().map(|region| {

@@ -9,9 +9,11 @@ use actix::{Message, Recipient};
 use log::Level;
 
 use crate::contract::Clock;
+use crate::figures::{CompletedCheckpoint, LastRestore};
 use crate::outcome::{JobError, JobOutcome, OutcomeKind};
 use crate::protocol::{
-    AbortReason, ActorName, Attempt, Cause, CheckpointId, PanicReport, RegionId, TaskError, TriggerReason,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, IntervalAdvice, IntervalPlan, PanicReport, RecoveryEstimate,
+    RegionId, TaskError, TriggerReason,
 };
 
 /// Something happened in a job. Subscribers get events in the order in which they were recorded.
@@ -69,6 +71,10 @@ pub enum JobEventKind {
     /// A region falls back behind completed checkpoints, whose output sinks withdraw. `withdrawn` lists all that were
     /// abandoned since the last checkpoint completed, also by earlier falls.
     FellBack { region: RegionId, to: CheckpointId, withdrawn: Vec<CheckpointId> },
+    /// What was measured advises another interval than before, by more than a quarter. `interval` is the one in use.
+    IntervalAdvised { advice: IntervalAdvice, interval: Option<Duration> },
+    /// Even with the shortest interval a recovery is expected to take longer than the objective.
+    RecoveryObjectiveMissed { objective: Duration, expected: RecoveryEstimate, interval: Option<Duration> },
     /// The job has ended.
     Ended { result: Result<JobOutcome, JobError> },
 }
@@ -82,7 +88,9 @@ impl fmt::Display for Shown {
         match ms {
             ms if ms < 10.0 => write!(f, "{ms:.1} ms"),
             ms if ms < 10_000.0 => write!(f, "{ms:.0} ms"),
-            ms => write!(f, "{:.1} s", ms / 1_000.0),
+            ms if ms < 600_000.0 => write!(f, "{:.1} s", ms / 1_000.0),
+            ms if ms < 7_200_000.0 => write!(f, "{:.0} min", ms / 60_000.0),
+            ms => write!(f, "{:.1} h", ms / 3_600_000.0),
         }
     }
 }
@@ -163,6 +171,33 @@ impl fmt::Display for JobEventKind {
                 let withdrawn: Vec<_> = withdrawn.iter().map(|id| id.0).collect();
                 write!(f, "region={region} falls back to checkpoint {to}; sinks withdraw the output of {withdrawn:?}")
             }
+            Self::IntervalAdvised { advice, interval } => {
+                let IntervalAdvice { cost, failure_spacing, failures, young, .. } = advice;
+                write!(
+                    f,
+                    "advised interval {} (Daly; Young {}): a checkpoint costs {}, a failure each {} ({failures} seen{}); ",
+                    Shown(advice.interval),
+                    Shown(*young),
+                    Shown(*cost),
+                    Shown(*failure_spacing),
+                    if *failures == 0 { ", so assumed" } else { "" }
+                )?;
+                write_interval(f, *interval)
+            }
+            Self::RecoveryObjectiveMissed { objective, expected, interval } => {
+                write!(
+                    f,
+                    "recovery within {} cannot be met: {} expected, most of it for {} (restart {}, restore {}, \
+                     reprocessing {}); ",
+                    Shown(*objective),
+                    Shown(expected.total()),
+                    expected.longest(),
+                    Shown(expected.restart),
+                    Shown(expected.restore),
+                    Shown(expected.reprocessing)
+                )?;
+                write_interval(f, *interval)
+            }
             Self::Ended { result: Ok(outcome) } => {
                 match outcome.kind {
                     OutcomeKind::Finished if outcome.already_complete => f.write_str("was already complete")?,
@@ -177,6 +212,13 @@ impl fmt::Display for JobEventKind {
     }
 }
 
+fn write_interval(f: &mut fmt::Formatter<'_>, interval: Option<Duration>) -> fmt::Result {
+    match interval {
+        Some(interval) => write!(f, "interval in use {}", Shown(interval)),
+        None => f.write_str("no periodic checkpoints"),
+    }
+}
+
 impl JobEventKind {
     fn level(&self) -> Level {
         match self {
@@ -185,6 +227,7 @@ impl JobEventKind {
             | Self::CheckpointCompleted { .. }
             | Self::Restored { .. }
             | Self::RegionRunning { .. }
+            | Self::IntervalAdvised { .. }
             | Self::Ended { result: Ok(_) } => Level::Info,
             Self::SubtaskFailed { .. } | Self::ActorRestarted { .. } | Self::Ended { result: Err(_) } => Level::Error,
             _ => Level::Warn,
@@ -196,7 +239,9 @@ impl JobEventKind {
             Self::CheckpointTriggered { .. }
             | Self::CheckpointCompleted { .. }
             | Self::CheckpointAborted { .. }
-            | Self::CheckpointDeclined { .. } => "millstream::checkpoint",
+            | Self::CheckpointDeclined { .. }
+            | Self::IntervalAdvised { .. }
+            | Self::RecoveryObjectiveMissed { .. } => "millstream::checkpoint",
             _ => "millstream::supervisor",
         }
     }
@@ -233,6 +278,17 @@ pub struct JobStatus {
     pub checkpoints: u64,
     /// The newest failure, in words.
     pub last_error: Option<String>,
+    /// Figures of the newest checkpoint completed by this run; `None` after a fall behind it.
+    pub checkpoint: Option<CompletedCheckpoint>,
+    /// The newest restore by this run.
+    pub restore: Option<LastRestore>,
+    /// The interval in use; `None` without periodic checkpoints, and before the job's coordinator has started.
+    pub interval: Option<Duration>,
+    /// The interval that measurements advise; `None` before the first checkpoint.
+    pub advice: Option<IntervalAdvice>,
+    /// How long a recovery is expected to take with the interval in use; `None` before the first checkpoint, or without
+    /// an interval.
+    pub recovery: Option<RecoveryEstimate>,
 }
 
 struct Log {
@@ -244,15 +300,31 @@ struct Log {
 }
 
 impl Log {
-    fn count(&mut self, kind: &JobEventKind) {
+    fn count(&mut self, JobEvent { unix_ms, kind, .. }: &JobEvent) {
         let status = &mut self.status;
         match kind {
             JobEventKind::Started { restores, .. } => status.newest_checkpoint = *restores,
-            JobEventKind::CheckpointCompleted { checkpoint, .. } => {
+            JobEventKind::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes } => {
                 status.newest_checkpoint = Some(*checkpoint);
                 status.checkpoints += 1;
+                status.checkpoint = Some(CompletedCheckpoint {
+                    checkpoint: *checkpoint,
+                    took: *took,
+                    written_bytes: *written_bytes,
+                    state_bytes: *state_bytes,
+                    completed_unix_ms: *unix_ms,
+                    age: Duration::ZERO,
+                });
             }
-            JobEventKind::FellBack { to, .. } => status.newest_checkpoint = Some(*to),
+            JobEventKind::FellBack { to, .. } => {
+                status.newest_checkpoint = Some(*to);
+                status.checkpoint.take_if(|newest| newest.checkpoint > *to);
+            }
+            JobEventKind::Restored { region, attempt, checkpoint, bytes, took, rewinds, .. } => {
+                let (region, attempt, checkpoint) = (*region, *attempt, *checkpoint);
+                let (bytes, took, rewinds, downtime) = (*bytes, *took, *rewinds, None);
+                status.restore = Some(LastRestore { region, attempt, checkpoint, bytes, took, rewinds, downtime });
+            }
             JobEventKind::SubtaskFailed { actor, cause, .. } => status.last_error = Some(format!("{actor} {cause}")),
             JobEventKind::ActorRestarted { actor, report } => {
                 status.last_error = Some(format!("{actor} panicked: {report}"));
@@ -262,8 +334,13 @@ impl Log {
                 status.state = JobState::Restarting;
                 self.down.insert(*region);
             }
-            JobEventKind::RegionRunning { region, attempt, .. } => {
+            JobEventKind::RegionRunning { region, attempt, downtime } => {
                 status.attempts.insert(*region, *attempt);
+                if let Some(restore) =
+                    status.restore.as_mut().filter(|last| (last.region, last.attempt) == (*region, *attempt))
+                {
+                    restore.downtime = *downtime;
+                }
                 self.down.remove(region);
                 if self.down.is_empty() {
                     status.state = JobState::Running;
@@ -305,7 +382,7 @@ impl EventLog {
         log::log!(target: kind.target(), kind.level(), "job={} {kind}", self.job);
         let event = JobEvent { unix_ms: self.clock.unix_ms(), job: self.job.clone(), kind };
         let mut log = self.lock();
-        log.count(&event.kind);
+        log.count(&event);
         log.subscribers.retain(Recipient::connected);
         for subscriber in &log.subscribers {
             subscriber.do_send(event.clone());
@@ -325,7 +402,19 @@ impl EventLog {
     }
 
     pub(crate) fn status(&self) -> JobStatus {
-        self.lock().status.clone()
+        let mut status = self.lock().status.clone();
+        if let Some(newest) = &mut status.checkpoint {
+            newest.age = Duration::from_millis(self.clock.unix_ms().saturating_sub(newest.completed_unix_ms));
+        }
+        status
+    }
+
+    /// Keeps what the coordinator goes by now.
+    pub(crate) fn planned(&self, plan: &IntervalPlan) {
+        let status = &mut self.lock().status;
+        status.interval = plan.interval;
+        status.advice = plan.advice;
+        status.recovery = plan.recovery;
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
@@ -361,6 +450,13 @@ mod tests {
             state_bytes: 51 << 10,
         };
         assert_eq!(completed.to_string(), "checkpoint=12 completed in 4.1 ms: 38 KiB written, 51 KiB in all");
+        let advice = IntervalAdvice::new(Duration::from_millis(50), Duration::from_secs(86_400), 0);
+        let advised = JobEventKind::IntervalAdvised { advice, interval: Some(Duration::from_secs(10)) };
+        assert_eq!(
+            advised.to_string(),
+            "advised interval 93.0 s (Daly; Young 93.0 s): a checkpoint costs 50 ms, a failure each 24.0 h (0 seen, so \
+             assumed); interval in use 10.0 s"
+        );
         let restarting = JobEventKind::RegionRestarting {
             region: RegionId(0),
             delay: Duration::ZERO,

@@ -11,8 +11,8 @@ use crate::contract::{Clock, Fence, Manifest, Probe, SnapshotStore, Step};
 use crate::event::{EventLog, JobEventKind};
 use crate::outcome::FailureRecord;
 use crate::protocol::{
-    ActorName, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, Limits, ReadProgress, RegionId,
-    RestartPolicy, SubtaskId, TaskId,
+    ActorName, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, IntervalAdvisor, Limits, ReadProgress,
+    RegionId, RestartPolicy, SubtaskId, TaskId,
 };
 use crate::protocol::{SourceState, TaskKind};
 use crate::task::{JobSpec, StopSubtask, SubtaskAddress, TaskSpec};
@@ -45,6 +45,8 @@ pub(crate) struct CoordinatorMemory {
     pub(crate) halted: BTreeMap<SubtaskId, (Execution, SourceState)>,
     pub(crate) committed: BTreeMap<SubtaskId, CheckpointId>,
     pub(crate) abandoned: BTreeSet<CheckpointId>,
+    /// Fed by the coordinator and by region supervisors.
+    pub(crate) advisor: IntervalAdvisor,
 }
 
 /// A subtask that was started and has not reported its end.

@@ -38,7 +38,7 @@ impl JobHandle {
         &self.name
     }
 
-    /// What the job is doing now.
+    /// What the job is doing now, and its figures: checkpoints, interval, restores. After its end, what it was last.
     pub fn status(&self) -> JobStatus {
         self.events.status()
     }

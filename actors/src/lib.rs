@@ -15,6 +15,7 @@ mod connector_thread;
 pub mod contract;
 pub mod edge;
 mod event;
+mod figures;
 pub mod guard;
 mod job_context;
 mod job_handle;
@@ -38,6 +39,7 @@ mod task_state;
 pub mod time;
 
 pub use event::{JobEvent, JobEventKind, JobState, JobStatus};
+pub use figures::{CompletedCheckpoint, LastRestore};
 pub use job_handle::JobHandle;
 pub use launch::{JobConfig, launch};
 pub use outcome::{CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind};

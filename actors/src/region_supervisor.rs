@@ -30,8 +30,8 @@ use crate::job_context::{Ending, JobContext, RegionMemory, lock};
 use crate::job_supervisor::RegionEnded;
 use crate::outcome::{FailureRecord, JobError};
 use crate::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, Execution, NoRestore, RegionEvent, RegionId, RegionState, RestartDecision,
-    RestoreDecision, SubtaskId, TaskError,
+    ActorName, Attempt, Cause, CheckpointId, Execution, NoRestore, Recovered, RegionEvent, RegionId, RegionState,
+    RestartDecision, RestoreDecision, SubtaskId, TaskError,
 };
 use crate::snapshot_writer::StoreChunks;
 use crate::task::{BeginReading, FinishInput, RestoreFigures, StopReading, StopSubtask, SubtaskAddress};
@@ -224,15 +224,21 @@ impl RegionSupervisor {
         let now = job.clock.now();
         self.damaged = None;
         let (region, attempt) = (self.seed.region, self.execution.attempt);
+        let mut restored_age = None;
         if let Some(manifest) = &self.restored {
             let age = Duration::from_millis(job.clock.unix_ms().saturating_sub(manifest.triggered_unix_ms));
             let RestoreFigures { bytes, entries, took } = self.figures;
             let checkpoint = manifest.checkpoint;
+            restored_age = Some(age);
+            lock(&job.memory).advisor.restored(region, manifest.state_bytes(), took);
             let rewinds = self.rewinds;
             job.emit(JobEventKind::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds });
         }
         let failed_at = lock(self.memory()).failed_at.take();
         let downtime = failed_at.map(|at| now.saturating_sub(at));
+        let (rewinds, age) = (self.rewinds, restored_age);
+        let recovered = downtime.map(|downtime| Recovered { downtime, rewinds, age });
+        lock(&job.memory).advisor.running(now, region, recovered);
         for source in self.subtasks.iter().filter_map(|subtask| subtask.source.as_ref()) {
             source.begin.do_send(BeginReading);
         }
@@ -319,6 +325,7 @@ impl RegionSupervisor {
         let decision = memory.policy.failed(now);
         let history = memory.failures.iter().cloned().collect();
         drop(memory);
+        lock(&self.seed.job.memory).advisor.failed(now, region);
         match decision {
             // An error that a restart does not cure.
             _ if self.error.is_some() => {}

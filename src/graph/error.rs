@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::time::Duration;
 
 use millstream_actors::protocol::OperatorId;
 
@@ -110,6 +111,38 @@ pub enum GraphError {
     /// A checkpoint interval of zero.
     #[error("{at}: a checkpoint interval of zero; use a positive one, or Checkpointing::disabled()")]
     ZeroInterval {
+        /// Where.
+        at: At,
+    },
+    /// A recovery is to be over within no time, or within more than 365 days.
+    #[error("{at}: recovery within {objective:?}: the objective must be above zero and at most 365 days")]
+    RecoveryObjective {
+        /// The objective.
+        objective: Duration,
+        /// Where.
+        at: At,
+    },
+    /// A recovery objective in a job without periodic checkpoints.
+    #[error(
+        "{at}: recovery within {objective:?} needs periodic checkpoints, and checkpointing is disabled; use \
+         Checkpointing::every(..)"
+    )]
+    ObjectiveWithoutCheckpoints {
+        /// The objective.
+        objective: Duration,
+        /// Where.
+        at: At,
+    },
+    /// Bounds of the checkpoint interval that leave none to choose.
+    #[error(
+        "{at}: checkpoint intervals from {min:?} to {max:?}: the shortest must be above zero, the longest no shorter \
+         and at most 365 days"
+    )]
+    IntervalBounds {
+        /// The shortest.
+        min: Duration,
+        /// The longest.
+        max: Duration,
         /// Where.
         at: At,
     },

@@ -1,13 +1,20 @@
 //! The coordinator's handlers: each keeps the fact, and has the schedule decide.
 
 use super::*;
+use crate::protocol::CheckpointMode;
 
 impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
     type Result = ();
 
     fn handle(&mut self, ack: AcknowledgeCheckpoint, ctx: &mut Self::Context) {
         self.reached(Step::AcknowledgementReceived);
-        let AcknowledgeCheckpoint { execution, subtask, checkpoint, written, source, .. } = ack;
+        let AcknowledgeCheckpoint { execution, subtask, checkpoint, written, source, alignment, snapshot } = ack;
+        let held_up = match self.seed.job.checkpointing.mode {
+            CheckpointMode::ExactlyOnce => alignment.saturating_add(snapshot),
+            // Nothing waits for the barriers.
+            CheckpointMode::AtLeastOnce => snapshot,
+        };
+        lock(&self.seed.job.memory).advisor.acknowledged(checkpoint, held_up);
         self.apply(Event::Acknowledged { execution, subtask, checkpoint, written, source }, ctx);
     }
 }
@@ -61,6 +68,7 @@ impl Handler<RegionRunning> for CheckpointCoordinator {
         let RegionRunning { execution, restored, subtasks } = region;
         let running = RunningRegion { execution, restored, subtasks };
         lock(&self.seed.job.memory).running.insert(execution.region, running);
+        self.follow_advice();
         self.apply(Event::RegionRunning { execution, restored }, ctx);
     }
 }

@@ -81,6 +81,11 @@ pub enum CheckpointMode {
     AtLeastOnce,
 }
 
+/// Default of the shortest interval: above what a commit costs on an ordinary disk, 5 to 20 ms.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Default of the longest interval: output of transactional sinks shows only with checkpoints.
+const INTERVAL_MAX: Duration = Duration::from_secs(600);
+
 /// When checkpoints are taken and what becomes of those that fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpointing {
@@ -91,6 +96,9 @@ pub struct Checkpointing {
     pub(crate) tolerated_failures: u32,
     pub(crate) retained: usize,
     pub(crate) accept_repeats: bool,
+    pub(crate) recover_within: Option<Duration>,
+    pub(crate) interval_min: Duration,
+    pub(crate) interval_max: Duration,
 }
 
 impl Default for Checkpointing {
@@ -111,6 +119,9 @@ impl Checkpointing {
             tolerated_failures: u32::MAX,
             retained: 3,
             accept_repeats: false,
+            recover_within: None,
+            interval_min: INTERVAL_MIN,
+            interval_max: INTERVAL_MAX,
         }
     }
 
@@ -155,6 +166,44 @@ impl Checkpointing {
     pub fn accept_repeats(mut self, accept: bool) -> Self {
         self.accept_repeats = accept;
         self
+    }
+
+    /// Has the interval follow the job, so that a recovery is over within `objective`: the smaller of what measurements
+    /// advise ([`IntervalAdvice::interval`](super::IntervalAdvice::interval), by Young and Daly) and the longest that
+    /// meets the objective ([`RecoveryEstimate`](super::RecoveryEstimate) says what is counted), within
+    /// [`interval_min`](Self::interval_min) and [`interval_max`](Self::interval_max). It is chosen anew after each
+    /// checkpoint and each restart, for the next trigger; until the first checkpoint is complete, the interval given to
+    /// [`every`](Self::every) takes the place of the advice. [`min_pause`](Self::min_pause) holds all the same.
+    ///
+    /// If the shortest interval does not meet the objective either, that is an event and a warning, once, which names
+    /// the longest part of the recovery. Above zero and at most 365 days; without periodic checkpoints it is a mistake.
+    /// `start()` reports both.
+    pub fn recover_within(mut self, objective: Duration) -> Self {
+        self.recover_within = Some(objective);
+        self
+    }
+
+    /// The shortest interval that [`recover_within`](Self::recover_within) may choose, above zero; 100 ms by default.
+    pub fn interval_min(mut self, interval: Duration) -> Self {
+        self.interval_min = interval;
+        self
+    }
+
+    /// The longest interval that [`recover_within`](Self::recover_within) may choose, at least the shortest and at most
+    /// 365 days; 10 min by default.
+    pub fn interval_max(mut self, interval: Duration) -> Self {
+        self.interval_max = interval;
+        self
+    }
+
+    /// Within which time a recovery is to be over, if that was asked for.
+    pub fn recovery_objective(&self) -> Option<Duration> {
+        self.recover_within
+    }
+
+    /// The shortest and the longest interval that may be chosen.
+    pub fn interval_bounds(&self) -> (Duration, Duration) {
+        (self.interval_min, self.interval_max)
     }
 
     /// The interval; `None` when there are no periodic checkpoints.

@@ -97,6 +97,9 @@ impl Handler<BarrierPassed> for RegionSupervisor {
         let BarrierPassed { execution, subtask, checkpoint, records_in } = passed;
         if execution == self.execution {
             lock(self.memory()).progress.barrier(checkpoint, subtask, records_in);
+            let job = &self.seed.job;
+            let (now, region) = (job.clock.now(), execution.region);
+            lock(&job.memory).advisor.barrier(now, region, checkpoint, subtask, records_in);
         }
     }
 }

@@ -65,6 +65,8 @@ enum Phase {
 pub(crate) struct CheckpointSchedule {
     settings: ScheduleSettings,
     phase: Phase,
+    /// Between triggers; `None` if none are periodic.
+    interval: Option<Duration>,
     retained: Vec<Arc<Manifest>>,
     abandoned: BTreeSet<CheckpointId>,
     next_id: CheckpointId,
@@ -100,6 +102,7 @@ impl CheckpointSchedule {
     ) -> Self {
         out.push(Command::AskWriter);
         Self {
+            interval: settings.checkpointing.interval,
             settings,
             phase: Phase::Asking { unsettled: None, ask_at: None, failures: 0 },
             retained: Vec::new(),
@@ -198,6 +201,11 @@ impl CheckpointSchedule {
             Event::AbandonFailed { error } => self.abandon_failed(now, error, out),
         }
         self.advance(now, out);
+    }
+
+    /// The interval from the last trigger to the next, and so on.
+    pub(crate) fn keep_interval(&mut self, interval: Option<Duration>) {
+        self.interval = interval;
     }
 
     /// When [`Event::Tick`] is due next.
@@ -531,7 +539,7 @@ impl CheckpointSchedule {
         if self.draining && self.sources_are_all(|state| state != SourceState::Reading) {
             return Some((self.urgent_at, TriggerReason::Drain));
         }
-        let interval = self.settings.checkpointing.interval?;
+        let interval = self.interval?;
         Some((self.period_starts.saturating_add(interval).max(self.pause_until), TriggerReason::Periodic))
     }
 
