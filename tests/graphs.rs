@@ -1,5 +1,7 @@
 //! Graphs before they run: what they look like, and what is wrong with them.
 
+use std::time::Duration;
+
 use millstream::operator::Output;
 use millstream::prelude::*;
 use millstream::{GraphError, StartError};
@@ -100,4 +102,26 @@ fn job_outside_an_actix_system_is_refused() {
     let env = StreamEnvironment::new("a");
     env.source("numbers", SequenceSource::new(0..1)).sink("sink", CollectSink::new());
     assert!(matches!(env.start(), Err(StartError::NoSystem)));
+}
+
+#[test]
+fn recovery_objectives_and_bounds_that_make_no_sense_are_mistakes() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let every = || Checkpointing::every(Duration::from_secs(1));
+    let mistakes = |checkpointing: Checkpointing| {
+        let env = StreamEnvironment::new("objective").checkpointing(checkpointing);
+        env.source("numbers", SequenceSource::new(0..1)).sink("sink", CollectSink::new());
+        env.explain().err().map_or(Vec::new(), |errors| errors.0)
+    };
+    for objective in [Duration::ZERO, 366 * DAY, Duration::MAX] {
+        let errors = mistakes(every().recover_within(objective));
+        assert!(matches!(errors[..], [GraphError::RecoveryObjective { objective: told, .. }] if told == objective));
+    }
+    let errors = mistakes(Checkpointing::disabled().recover_within(DAY));
+    assert!(matches!(errors[..], [GraphError::ObjectiveWithoutCheckpoints { objective: DAY, .. }]), "{errors:?}");
+    for (min, max) in [(Duration::ZERO, DAY), (2 * DAY, DAY), (DAY, 366 * DAY)] {
+        let errors = mistakes(every().recover_within(DAY).interval_min(min).interval_max(max));
+        assert!(matches!(errors[..], [GraphError::IntervalBounds { .. }]), "{errors:?}");
+    }
+    assert_eq!(mistakes(every().recover_within(365 * DAY).interval_min(DAY).interval_max(DAY)), []);
 }

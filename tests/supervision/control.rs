@@ -8,9 +8,9 @@ use millstream::{ActorName, Attempt, Probe, Step};
 use crate::rig::{Fault, Rig, environment, in_system};
 
 /// Panics at a step of a control actor.
-struct PanicAt {
-    step: Step,
-    fault: Fault,
+pub(crate) struct PanicAt {
+    pub(crate) step: Step,
+    pub(crate) fault: Fault,
 }
 
 impl Probe for PanicAt {

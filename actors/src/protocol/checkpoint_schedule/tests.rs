@@ -166,6 +166,24 @@ fn periodic_checkpoints_come_each_interval_with_ids_reserved_before_use() {
 }
 
 #[test]
+fn interval_that_is_changed_counts_from_the_last_trigger() {
+    let mut harness = Harness::running(every(100));
+    harness.at(100);
+    harness.complete(1, 1, SourceState::Reading);
+    harness.schedule.keep_interval(Some(Duration::from_millis(250)));
+    assert!(harness.at(349).is_empty());
+    assert_eq!(harness.schedule.next_wake(), Some(Duration::from_millis(350)));
+    assert_eq!(triggered(&harness.at(350)), Some((2, 1, TriggerReason::Periodic)));
+    harness.schedule.keep_interval(Some(Duration::from_millis(10)));
+    assert!(harness.at(400).is_empty(), "one is in flight");
+    let out = harness.complete(1, 2, SourceState::Reading);
+    assert_eq!(triggered(&out), Some((3, 2, TriggerReason::Periodic)), "overdue by now");
+    harness.complete(1, 3, SourceState::Reading);
+    harness.schedule.keep_interval(None);
+    assert_eq!(harness.schedule.next_wake(), None);
+}
+
+#[test]
 fn minimal_pause_defers_periodic_but_neither_demanded_nor_final_checkpoints() {
     let mut harness = Harness::running(every(100).min_pause(Duration::from_millis(500)));
     harness.at(100);

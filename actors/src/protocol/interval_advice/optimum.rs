@@ -95,7 +95,7 @@ mod tests {
     fn checkpoints_dearer_than_two_spacings_are_a_spacing_apart() {
         assert_eq!(daly(2 * MINUTE, MINUTE), MINUTE);
         assert_eq!(daly(9 * MINUTE, MINUTE), MINUTE);
-        // The formula meets that value: 2 (1 + 1/3 + 1/9) - 2 is 8/9 of the spacing.
+        // Below, the formula holds: 2 (1 + 1/3 + 1/9) - 2 is 8/9 of the spacing. The step is in the paper.
         let just_below = daly(2 * MINUTE - Duration::from_nanos(1), MINUTE);
         assert!((minutes(just_below) - 8.0 / 9.0).abs() < 1e-6, "{just_below:?}");
     }
