@@ -11,6 +11,7 @@ use millstream::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::control::PanicAt;
+use crate::handed::{Hand, HandedSource};
 use crate::rig::{Fault, Rig, Running, environment, in_system, listen};
 
 /// Unlike any other delay: of a checkpoint in flight.
@@ -199,5 +200,46 @@ fn objective_out_of_reach_is_told_once_also_by_a_coordinator_that_was_restarted(
         let status = job.status();
         assert_eq!((status.interval, status.advice.map(|advice| advice.failures)), (Some(shortest), Some(0)));
         at_gate.running.finish_exactly().await;
+    });
+}
+
+/// 1,000 records of 10 s are lost, and read again in 2 s.
+#[test]
+fn speed_at_which_lost_work_is_done_again_is_measured() {
+    in_system(async {
+        let (clock, hand, fault) = (ManualClock::new(), Hand::default(), Fault::default());
+        let env = environment("again").parallelism(1).clock(clock.clone());
+        let env = env.checkpointing(Checkpointing::every(HOUR).recover_within(Duration::from_secs(60)));
+        let of_map = fault.clone();
+        let numbers = env.source("numbers", HandedSource(hand.clone()));
+        numbers.inspect(move |_| of_map.meet("inspect")).sink("sink", CollectSink::new());
+        let job = env.start().expect("the job starts");
+        hand.allow(100);
+        hand.read(100).await;
+        job.checkpoint().await.expect("nothing fails");
+        let interval = job.status().interval.expect("checkpoints are periodic");
+
+        hand.allow(1_099);
+        hand.read(1_099).await;
+        clock.advance(Duration::from_secs(10));
+        let mut events = listen(&job);
+        fault.arm(1);
+        hand.allow(1_100);
+        let is_back = |kind| matches!(kind, JobEventKind::RegionRunning { attempt: Attempt(2), .. });
+        while !is_back(events.recv().await.expect("the job runs").kind) {}
+        assert_eq!(job.status().recovery.expect("is known").catch_up_percent, 100, "not measured yet");
+        hand.read(1_100).await;
+        clock.advance(Duration::from_secs(2));
+        job.checkpoint().await.expect("nothing fails");
+
+        let status = job.status();
+        // The source may fall before it has counted the record that was the undoing of another task.
+        let rewinds = status.restore.expect("there was a restart").rewinds;
+        assert!((999..=1_000).contains(&rewinds), "{rewinds}");
+        assert_eq!(status.recovery.expect("is known").catch_up_percent, 500);
+        let advised = status.advice.expect("is known").interval;
+        assert_eq!(status.interval, Some(advised.max(Duration::from_millis(100))), "a minute is plenty");
+        assert_ne!(status.interval, Some(interval), "a failure after 10 s instead of none in a day");
+        job.cancel().await.expect("it ends");
     });
 }

@@ -7,6 +7,7 @@ mod control;
 mod drops;
 mod events;
 mod gated;
+mod handed;
 mod panics;
 mod rig;
 mod sinks;
