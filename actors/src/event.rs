@@ -71,7 +71,8 @@ pub enum JobEventKind {
     /// A region falls back behind completed checkpoints, whose output sinks withdraw. `withdrawn` lists all that were
     /// abandoned since the last checkpoint completed, also by earlier falls.
     FellBack { region: RegionId, to: CheckpointId, withdrawn: Vec<CheckpointId> },
-    /// What was measured advises another interval than before, by more than a quarter. `interval` is the one in use.
+    /// What was measured advises another interval than was told before, by more than a quarter; or the one in use,
+    /// `interval`, differs from that told before as much.
     IntervalAdvised { advice: IntervalAdvice, interval: Option<Duration> },
     /// Even with the shortest interval a recovery is expected to take longer than the objective.
     RecoveryObjectiveMissed { objective: Duration, expected: RecoveryEstimate, interval: Option<Duration> },
@@ -86,6 +87,7 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_secs_f64() * 1_000.0;
         match ms {
+            ms if ms > 0.0 && ms < 0.1 => write!(f, "{:.0} us", ms * 1_000.0),
             ms if ms < 10.0 => write!(f, "{ms:.1} ms"),
             ms if ms < 10_000.0 => write!(f, "{ms:.0} ms"),
             ms if ms < 600_000.0 => write!(f, "{:.1} s", ms / 1_000.0),

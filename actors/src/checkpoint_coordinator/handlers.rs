@@ -1,7 +1,6 @@
 //! The coordinator's handlers: each keeps the fact, and has the schedule decide.
 
 use super::*;
-use crate::protocol::CheckpointMode;
 
 impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
     type Result = ();
@@ -9,12 +8,8 @@ impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
     fn handle(&mut self, ack: AcknowledgeCheckpoint, ctx: &mut Self::Context) {
         self.reached(Step::AcknowledgementReceived);
         let AcknowledgeCheckpoint { execution, subtask, checkpoint, written, source, alignment, snapshot } = ack;
-        let held_up = match self.seed.job.checkpointing.mode {
-            CheckpointMode::ExactlyOnce => alignment.saturating_add(snapshot),
-            // Nothing waits for the barriers.
-            CheckpointMode::AtLeastOnce => snapshot,
-        };
-        lock(&self.seed.job.memory).advisor.acknowledged(checkpoint, held_up);
+        let mode = self.seed.job.checkpointing.mode;
+        lock(&self.seed.job.memory).advisor.acknowledged(checkpoint, mode, alignment, snapshot);
         self.apply(Event::Acknowledged { execution, subtask, checkpoint, written, source }, ctx);
     }
 }

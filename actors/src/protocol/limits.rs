@@ -170,7 +170,7 @@ impl Checkpointing {
 
     /// Has the interval follow the job, so that a recovery is over within `objective`: the smaller of what measurements
     /// advise ([`IntervalAdvice::interval`](super::IntervalAdvice::interval), by Young and Daly) and the longest that
-    /// meets the objective ([`RecoveryEstimate`](super::RecoveryEstimate) says what is counted), within
+    /// meets the objective ([`RecoveryEstimate`](super::RecoveryEstimate) says what is counted, and is in the job's status), within
     /// [`interval_min`](Self::interval_min) and [`interval_max`](Self::interval_max). It is chosen anew after each
     /// checkpoint and each restart, for the next trigger; until the first checkpoint is complete, the interval given to
     /// [`every`](Self::every) takes the place of the advice. [`min_pause`](Self::min_pause) holds all the same.

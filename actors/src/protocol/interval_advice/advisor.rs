@@ -8,7 +8,7 @@ use super::failure_spacing::FailureSpacing;
 use super::recent::Recent;
 use super::recovery::{MeasuredRestore, Outlook};
 use super::{IntervalAdvice, RecoveryEstimate};
-use crate::protocol::{CheckpointId, Checkpointing, RegionId, SubtaskId};
+use crate::protocol::{CheckpointId, CheckpointMode, Checkpointing, RegionId, SubtaskId};
 
 /// A region that runs again.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct IntervalPlan {
     pub(crate) advice: Option<IntervalAdvice>,
     /// The recovery to expect with that interval; `None` before the first checkpoint, or without an interval.
     pub(crate) recovery: Option<RecoveryEstimate>,
-    /// The advice has changed by more than a quarter since that was told last.
+    /// The advice, or the interval to keep, has changed by more than a quarter since they were told last.
     pub(crate) tells_advice: bool,
     /// The objective, if it cannot be met since it was last met.
     pub(crate) tells_missed: Option<Duration>,
@@ -49,13 +49,25 @@ pub(crate) struct IntervalAdvisor {
     state_bytes: u64,
     spacing: FailureSpacing,
     catch_up: CatchUp,
-    told: Option<Duration>,
+    /// The advice and the interval to keep, as told last.
+    told: Option<(Duration, Option<Duration>)>,
     is_missed: bool,
 }
 
 impl IntervalAdvisor {
-    /// A task acknowledged a checkpoint, which had held it up for this long.
-    pub(crate) fn acknowledged(&mut self, checkpoint: CheckpointId, held_up: Duration) {
+    /// A task acknowledged a checkpoint: that long from its first barrier to the last, that long for its snapshot.
+    pub(crate) fn acknowledged(
+        &mut self,
+        checkpoint: CheckpointId,
+        mode: CheckpointMode,
+        alignment: Duration,
+        snapshot: Duration,
+    ) {
+        let held_up = match mode {
+            CheckpointMode::ExactlyOnce => alignment.saturating_add(snapshot),
+            // Nothing waits for the barriers.
+            CheckpointMode::AtLeastOnce => snapshot,
+        };
         let (newest, longest) = &mut self.held_up;
         if checkpoint > *newest {
             (*newest, *longest) = (checkpoint, held_up);
@@ -124,9 +136,16 @@ impl IntervalAdvisor {
         });
         let is_measured = self.latencies.worst().is_some();
         let recovery = interval.filter(|_| is_measured).map(|interval| outlook.with_interval(interval));
-        let tells_advice = advice.is_some_and(|advice| self.told.is_none_or(|told| differ(told, advice.interval)));
+        let now_told = advice.map(|advice| (advice.interval, interval));
+        let tells_advice = match (self.told, now_told) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some((advised, kept)), Some((advice, keep))) => {
+                differ(advised, advice) || kept.zip(keep).is_some_and(|(kept, keep)| differ(kept, keep))
+            }
+        };
         if tells_advice {
-            self.told = advice.map(|advice| advice.interval);
+            self.told = now_told;
         }
         let tells_missed = recovery.and_then(|_| self.judge(checkpointing, &outlook));
         IntervalPlan { interval, advice, recovery, tells_advice, tells_missed }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::{CheckpointId, Checkpointing, RegionId, SubtaskId, TaskId};
+use crate::protocol::{CheckpointId, CheckpointMode, Checkpointing, RegionId, SubtaskId, TaskId};
 
 const REGION: RegionId = RegionId(0);
 const SOURCE: SubtaskId = SubtaskId { task: TaskId(0), index: 0 };
@@ -31,7 +31,9 @@ impl Measured {
     fn checkpoint(&mut self, costs: &[u64], latency: Duration, state_bytes: u64) {
         let checkpoint = CheckpointId(self.next);
         self.next += 1;
-        costs.iter().for_each(|cost| self.advisor.acknowledged(checkpoint, ms(*cost)));
+        for cost in costs {
+            self.advisor.acknowledged(checkpoint, CheckpointMode::ExactlyOnce, ms(cost / 2), ms(cost - cost / 2));
+        }
         self.advisor.completed(checkpoint, latency, state_bytes);
     }
 
@@ -76,11 +78,34 @@ fn cost_is_the_mean_of_the_longest_hold_ups_of_each_checkpoint() {
     measured.checkpoint(&[10, 2], ms(1), 0);
     measured.checkpoint(&[3, 30], ms(1), 0);
     // Of one that is over.
-    measured.advisor.acknowledged(CheckpointId(1), at(100));
+    measured.advisor.acknowledged(CheckpointId(1), CheckpointMode::ExactlyOnce, at(100), at(100));
     // Completed by a predecessor of the coordinator: nobody knows what it cost.
     measured.advisor.completed(CheckpointId(9), ms(1), 0);
     let advice = measured.plan(at(1), &Checkpointing::default()).advice.unwrap();
     assert_eq!(advice.cost, ms(20));
+}
+
+#[test]
+fn at_least_once_waits_for_no_alignment() {
+    let mut measured = Measured::new();
+    measured.advisor.acknowledged(CheckpointId(1), CheckpointMode::AtLeastOnce, at(9), ms(7));
+    measured.advisor.completed(CheckpointId(1), ms(1), 0);
+    assert_eq!(measured.plan(at(1), &Checkpointing::default()).advice.unwrap().cost, ms(7));
+}
+
+#[test]
+fn interval_that_the_objective_changes_is_told_as_well() {
+    let objective = Checkpointing::every(at(10)).recover_within(at(5));
+    let mut measured = Measured::new();
+    let mut tells = |state_mib: u64| {
+        measured.checkpoint(&[50], ms(0), state_mib << 20);
+        let plan = measured.plan(at(1), &objective);
+        (plan.interval, plan.tells_advice)
+    };
+    assert_eq!(tells(0), (Some(ms(4_900)), true));
+    assert_eq!(tells(32), (Some(ms(4_400)), false));
+    assert_eq!(tells(64), (Some(ms(3_900)), true), "4.9 s is more than a quarter longer");
+    assert_eq!(tells(64), (Some(ms(3_900)), false));
 }
 
 #[test]
