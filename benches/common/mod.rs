@@ -1,5 +1,9 @@
 //! What the benchmarks share.
 
+#![allow(dead_code, reason = "no benchmark uses all of it")]
+
+pub(crate) mod updates;
+
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

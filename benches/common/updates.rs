@@ -1,0 +1,175 @@
+//! A keyed job that only updates its state: `u64 -> (u64, u64)`, filled first, then updated at full rate.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use millstream::operator::Output;
+use millstream::prelude::*;
+use millstream::state::{ValueHandle, ValueState};
+
+use super::{SumSink, splitmix64};
+
+/// Records between two looks at the clock, per subtask.
+const LOOK_EVERY: u64 = 64;
+
+/// What a run shows of itself.
+#[derive(Default)]
+pub(crate) struct Meter {
+    taken: AtomicU64,
+    filled: AtomicU64,
+    /// Nanoseconds since `start` at which the table was full, and at which the last record was taken.
+    filled_at: AtomicU64,
+    last_at: AtomicU64,
+    /// Gaps between two looks after the table was full, by subtask life: counts per power of two of microseconds.
+    gaps: [AtomicU64; 24],
+    longest_gap: AtomicU64,
+    /// When a panic was injected, and the first record after it.
+    pub(crate) panicked_at: Mutex<Option<Instant>>,
+    pub(crate) first_after: Mutex<Option<Duration>>,
+}
+
+impl Meter {
+    /// Records a second after the table was full.
+    pub(crate) fn rate(&self) -> f64 {
+        let (filled, last) = (self.filled_at.load(Ordering::Relaxed), self.last_at.load(Ordering::Relaxed));
+        let records = self.taken.load(Ordering::Relaxed) - self.filled.load(Ordering::Relaxed);
+        records as f64 / Duration::from_nanos(last - filled).as_secs_f64()
+    }
+
+    /// The longest time that a subtask took no record.
+    pub(crate) fn longest_gap(&self) -> Duration {
+        Duration::from_nanos(self.longest_gap.load(Ordering::Relaxed))
+    }
+
+    /// How often a subtask took no record for at least 1, 4 and 8 ms.
+    pub(crate) fn gaps_of_ms(&self) -> [u64; 3] {
+        [10, 12, 13].map(|from| self.gaps[from..].iter().map(|count| count.load(Ordering::Relaxed)).sum())
+    }
+}
+
+/// Counts records and adds up values per key; emits nothing.
+pub(crate) struct Update {
+    meter: Arc<Meter>,
+    start: Instant,
+    fill: u64,
+    taken: u64,
+    looked_at: Option<Instant>,
+    panic_at: Option<u64>,
+}
+
+impl Clone for Update {
+    fn clone(&self) -> Self {
+        let meter = self.meter.clone();
+        Self { meter, start: self.start, fill: self.fill, taken: 0, looked_at: None, panic_at: self.panic_at }
+    }
+}
+
+impl Update {
+    #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+    fn look(&mut self) {
+        let now = Instant::now();
+        let meter = &self.meter;
+        let total = meter.taken.fetch_add(LOOK_EVERY, Ordering::Relaxed) + LOOK_EVERY;
+        let at = (now - self.start).as_nanos() as u64;
+        meter.last_at.fetch_max(at, Ordering::Relaxed);
+        if total < self.fill {
+            return;
+        }
+        if meter.filled.compare_exchange(0, total, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            meter.filled_at.store(at, Ordering::Relaxed);
+        }
+        if let Some(before) = self.looked_at.replace(now) {
+            let gap = now - before;
+            let bucket = (gap.as_micros() as u64).checked_ilog2().unwrap_or(0) as usize;
+            meter.gaps[bucket.min(23)].fetch_add(1, Ordering::Relaxed);
+            meter.longest_gap.fetch_max(gap.as_nanos() as u64, Ordering::Relaxed);
+        }
+        if self.panic_at.is_some_and(|at| total >= at) {
+            let mut panicked = meter.panicked_at.lock().expect("no panic under the lock");
+            if panicked.is_none() {
+                *panicked = Some(now);
+                drop(panicked);
+                panic!("injected");
+            }
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+    fn first_record(&self) {
+        let panicked = *self.meter.panicked_at.lock().expect("no panic under the lock");
+        if let Some(panicked) = panicked {
+            self.meter.first_after.lock().expect("no panic under the lock").get_or_insert(Instant::now() - panicked);
+        }
+    }
+}
+
+impl KeyedProcessFunction<u64, u64> for Update {
+    type Out = u64;
+    type State = ValueState<(u64, u64)>;
+
+    fn state(&self) -> Self::State {
+        ValueState::new("totals")
+    }
+
+    #[inline]
+    fn process(
+        &mut self,
+        key: u64,
+        mut totals: ValueHandle<'_, (u64, u64)>,
+        _: &mut KeyedContext<'_, u64>,
+        _: &mut Output<u64>,
+    ) {
+        let totals = totals.get_or_insert_with(|| (0, 0));
+        *totals = (totals.0 + 1, totals.1.wrapping_add(key ^ 0x55));
+        if self.taken == 0 && self.panic_at.is_some() {
+            self.first_record();
+        }
+        self.taken += 1;
+        if self.taken % LOOK_EVERY == 0 {
+            self.look();
+        }
+    }
+}
+
+/// What is updated, how often, and where a panic is injected.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) keys: u64,
+    /// Of so many keys one is updated; all are filled.
+    pub(crate) one_in: u64,
+    /// Updates after the table is full.
+    pub(crate) updates: u64,
+    pub(crate) panic_after: Option<u64>,
+}
+
+/// Writes the job into `env`.
+#[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+pub(crate) fn updates(env: &StreamEnvironment, plan: Plan) -> Arc<Meter> {
+    let meter = Arc::new(Meter::default());
+    let Plan { keys, one_in, updates, panic_after } = plan;
+    let update = Update {
+        meter: meter.clone(),
+        start: Instant::now(),
+        fill: keys,
+        taken: 0,
+        looked_at: None,
+        panic_at: panic_after.map(|after| keys + after),
+    };
+    let total = keys + updates;
+    let numbers = |id: &str, first: u64| {
+        // Even and odd numbers, so that both sources end the filling together.
+        let numbers = env.source(id, SequenceSource::new(0..total / 2)).parallelism(1);
+        let key = move |n: u64| {
+            let n = 2 * n + first;
+            if n < keys { n } else { splitmix64(n) % (keys / one_in) * one_in }
+        };
+        numbers.map(key).parallelism(1)
+    };
+    numbers("even", 0)
+        .union(numbers("odd", 1))
+        .key_by(|key| *key)
+        .process("totals", update)
+        .sink("nothing", SumSink::new(|n: &u64| *n));
+    meter
+}
