@@ -8,7 +8,7 @@ use hashbrown::hash_table::Entry as TableEntry;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
 
-use super::codec::{PieceHeader, SectionError, StateFormat, check_encoding, take, upgraded};
+use super::codec::{PieceHeader, SectionError, check_encoding, take, upgraded};
 use super::epochs::{Epochs, GroupChain};
 use super::table::{Entry, bucket_hash, rehash};
 use super::{KeyedTable, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
@@ -31,6 +31,10 @@ struct LoadedRows<K, Row> {
     chain: GroupChain,
     /// The highest stamp of its entries.
     top: Stamp,
+    /// A key belongs to another group.
+    has_foreign: bool,
+    /// Changes were applied, which may have left rows with nothing in them.
+    has_changes: bool,
 }
 
 impl<K: StateKey, S: StateSet> TableLoader<K, S> {
@@ -41,7 +45,14 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     }
 
     fn load_rows(&self, group: u32, sections: &[RestoredSection]) -> Result<LoadedRows<K, S::Row>, StateError> {
-        let mut rows = LoadedRows { table: HashTable::new(), moved: Vec::new(), chain: GroupChain::default(), top: 0 };
+        let mut rows = LoadedRows {
+            table: HashTable::new(),
+            moved: Vec::new(),
+            chain: GroupChain::default(),
+            top: 0,
+            has_foreign: false,
+            has_changes: false,
+        };
         let mut newest: Vec<Option<CheckpointId>> = vec![None; self.names.len()];
         for section in sections {
             let mismatch = |reason| StateError::Mismatch { operator: self.operator.clone(), reason };
@@ -50,7 +61,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
                 let reason = format!("the snapshot has a state '{state}', which the function does not declare");
                 return Err(mismatch(reason));
             };
-            let loaded = self.load_section(&mut rows, index, newest[index], section);
+            let loaded = self.load_section(&mut rows, index, group, newest[index], section);
             loaded.map_err(|error| StateError::Decode {
                 operator: self.operator.clone(),
                 state: state.clone(),
@@ -60,8 +71,12 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             })?;
             newest[index] = Some(section.checkpoint);
         }
-        rows.table.retain(|entry| !S::is_clear(&entry.row));
-        self.take_moved(&mut rows, group)?;
+        if rows.has_changes {
+            rows.table.retain(|entry| !S::is_clear(&entry.row));
+        }
+        if rows.has_foreign {
+            self.take_moved(&mut rows, group)?;
+        }
         Ok(rows)
     }
 
@@ -71,6 +86,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         &self,
         rows: &mut LoadedRows<K, S::Row>,
         index: usize,
+        group: u32,
         newest: Option<CheckpointId>,
         section: &RestoredSection,
     ) -> Result<(), SectionError> {
@@ -87,7 +103,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
                 is_delta = check_chain(&header, section.checkpoint, newest)?;
                 entries += (header.live + header.dead) as usize;
                 self.reserve(&mut rows.table, &header, bytes.len());
-                self.load_piece(rows, index, header.format, is_delta, (header.live, header.dead), &mut bytes)?;
+                self.load_piece(rows, index, group, &header, &mut bytes)?;
             }
             let chain = &mut rows.chain;
             match is_delta {
@@ -111,17 +127,20 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         &self,
         rows: &mut LoadedRows<K, S::Row>,
         index: usize,
-        stored: StateFormat,
-        is_delta: bool,
-        (live, dead): (u32, u32),
+        group: u32,
+        header: &PieceHeader,
         bytes: &mut &[u8],
     ) -> Result<(), String> {
-        for _ in 0..live {
+        let is_delta = header.base.is_some();
+        for _ in 0..header.live {
             let key: K = take(bytes)?;
-            let row = row_of(&mut rows.table, key);
-            self.states.load(index, row, rows.top, stored, is_delta, bytes)?;
+            let hash = stable_hash(&key);
+            rows.has_foreign |= group_of_hash(hash, self.max_parallelism) != group;
+            let row = row_of(&mut rows.table, hash, key);
+            self.states.load(index, row, rows.top, header.format, is_delta, bytes)?;
         }
-        for _ in 0..dead {
+        rows.has_changes |= is_delta;
+        for _ in 0..header.dead {
             let key: K = take(bytes)?;
             let hash = bucket_hash(stable_hash(&key));
             if let Some(entry) = rows.table.find_mut(hash, |entry| entry.key == key) {
@@ -162,8 +181,8 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     }
 }
 
-fn row_of<K: StateKey, Row: Default>(table: &mut HashTable<Entry<K, Row>>, key: K) -> &mut Row {
-    match table.entry(bucket_hash(stable_hash(&key)), |entry| entry.key == key, rehash) {
+fn row_of<K: StateKey, Row: Default>(table: &mut HashTable<Entry<K, Row>>, hash: u64, key: K) -> &mut Row {
+    match table.entry(bucket_hash(hash), |entry| entry.key == key, rehash) {
         TableEntry::Occupied(found) => &mut found.into_mut().row,
         TableEntry::Vacant(vacant) => &mut vacant.insert(Entry { key, row: Row::default() }).into_mut().row,
     }
@@ -239,7 +258,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             let index = self.index_of(hash);
             let table = &mut self.groups.0[index];
             let keys = table.len();
-            *row_of(table, key) = row;
+            *row_of(table, hash, key) = row;
             self.len += table.len() - keys;
             chains[index] = GroupChain::default();
         }
