@@ -3,22 +3,25 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::Location;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_actors::contract::{Clock, Probe, SnapshotError, SnapshotStore, Source, StoreOpening};
-use millstream_actors::protocol::{CheckpointId, Checkpointing, Incarnation, Limits, OperatorId, RestartStrategy};
-use millstream_actors::task::JobSpec;
+use millstream_actors::contract::{Clock, Probe, SavepointFileError, SnapshotError, SnapshotStore, Source};
+use millstream_actors::protocol::{CheckpointId, Checkpointing, Incarnation, Limits, RestartStrategy};
 use millstream_actors::{JobConfig, JobHandle, launch};
 
 use crate::graph::{
     Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, NodeSettings, chain, compile, explain,
 };
-use crate::snapshot::MemoryStore;
+use crate::restore::{RestoreSettings, RestoreWish, UnmatchedOperator};
+use crate::snapshot::{MemoryStore, SavepointFile};
 use crate::stream::DataStream;
 use crate::time::SystemClock;
 
+/// Key groups of a job that does not say how many it has.
+const MAX_PARALLELISM: u32 = 128;
 /// Most key groups a job may have.
 const MAX_PARALLELISM_MAX: u32 = 1 << 15;
 
@@ -51,12 +54,13 @@ pub struct StreamEnvironment {
     at: &'static Location<'static>,
     graph: GraphHandle,
     parallelism: u32,
-    max_parallelism: u32,
+    max_parallelism: Option<u32>,
     chaining: bool,
     checkpointing: Checkpointing,
     restart: RestartStrategy,
     limits: Limits,
     store: Option<Arc<dyn SnapshotStore>>,
+    restore: RestoreWish,
     clock: Arc<dyn Clock>,
     probe: Option<Arc<dyn Probe>>,
 }
@@ -71,12 +75,13 @@ impl StreamEnvironment {
             at: Location::caller(),
             graph: Rc::new(RefCell::new(GraphBuilder::default())),
             parallelism: 1,
-            max_parallelism: 128,
+            max_parallelism: None,
             chaining: true,
             checkpointing: Checkpointing::default(),
             restart: RestartStrategy::exponential_delay(),
             limits: Limits::default(),
             store: None,
+            restore: RestoreWish::default(),
             clock: Arc::new(SystemClock::new()),
             probe: None,
         }
@@ -88,9 +93,10 @@ impl StreamEnvironment {
         self
     }
 
-    /// Number of key groups: the highest parallelism the job can ever have, 1 to 32,768. Fixed at its first checkpoint.
+    /// Number of key groups: the highest parallelism the job can ever have, 1 to 32,768. Fixed at its first checkpoint;
+    /// a job that starts from a savepoint has that of the savepoint, and need not say so.
     pub fn max_parallelism(mut self, max_parallelism: u32) -> Self {
-        self.max_parallelism = max_parallelism;
+        self.max_parallelism = Some(max_parallelism);
         self
     }
 
@@ -122,6 +128,24 @@ impl StreamEnvironment {
     /// process.
     pub fn snapshot_store(mut self, store: impl SnapshotStore) -> Self {
         self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Starts the job with the state of the savepoint at `path`: positions of sources and state of operators, at any
+    /// parallelism. The savepoint may be another job's, which is thereby forked. The store is to be a fresh one, or one
+    /// that the job has worked on since it started from this savepoint: it then goes on from the store, so that the same
+    /// program can be started again after a crash. What sinks have published since the savepoint stays published: give the
+    /// job another place for its output if it is to repeat the work.
+    pub fn restore_from(mut self, path: impl AsRef<Path>) -> Self {
+        self.restore.savepoint = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// With `true`, state in the checkpoint or savepoint of operators that the job does not have is dropped, with a line in
+    /// the log for each operator, where otherwise the job does not start. Of a sink that is gone, output that it has
+    /// prepared and not yet published is dropped, too.
+    pub fn allow_unmatched_state(mut self, allow: bool) -> Self {
+        self.restore.allow_unmatched_state = allow;
         self
     }
 
@@ -159,9 +183,13 @@ impl StreamEnvironment {
     ///
     /// # Errors
     /// [`StartError`]. Nothing has been started then.
-    pub fn start(self) -> Result<JobHandle, StartError> {
+    pub fn start(mut self) -> Result<JobHandle, StartError> {
         if actix_rt::System::try_current().is_none() {
             return Err(StartError::NoSystem);
+        }
+        let savepoint = self.restore.savepoint.as_ref().map(SavepointFile::open).transpose()?;
+        if let Some(savepoint) = &savepoint {
+            self.max_parallelism.get_or_insert(savepoint.manifest().max_parallelism);
         }
         let graph = self.graph.take();
         let settings = self.checked(&graph)?;
@@ -175,11 +203,13 @@ impl StreamEnvironment {
             );
             Arc::new(MemoryStore::new())
         });
-        let opening = store.open_job(&self.name, Incarnation(self.clock.unix_ms()))?;
-        if let Err(error) = check_restore(&spec, &opening, &*store) {
-            store.close();
-            return Err(error);
-        }
+        // Sinks name files by incarnation: those of the savepoint's job may be in the same folder.
+        let taken_by = savepoint.as_ref().map_or(0, |savepoint| savepoint.manifest().incarnation.0);
+        let floor = self.clock.unix_ms().max(taken_by.saturating_add(1));
+        let mut opening = store.open_job(&self.name, Incarnation(floor))?;
+        let allow_unmatched_state = self.restore.allow_unmatched_state;
+        let settings = RestoreSettings { spec: &spec, store: &store, savepoint, allow_unmatched_state };
+        let savepoints = settings.decide(&mut opening).inspect_err(|_| store.close())?;
         let config = JobConfig {
             store,
             opening,
@@ -189,6 +219,7 @@ impl StreamEnvironment {
             seed: self.clock.unix_ms(),
             clock: self.clock,
             probe: self.probe,
+            savepoints,
         };
         Ok(launch(spec, config))
     }
@@ -197,7 +228,7 @@ impl StreamEnvironment {
         let settings = NodeSettings {
             job: self.name.clone(),
             parallelism: self.parallelism,
-            max_parallelism: self.max_parallelism,
+            max_parallelism: self.max_parallelism.unwrap_or(MAX_PARALLELISM),
             takes_checkpoints: self.checkpointing.interval().is_some(),
         };
         let mut errors = Vec::new();
@@ -205,8 +236,8 @@ impl StreamEnvironment {
             errors.push(GraphError::EmptyJobName { at: self.at });
         }
         errors.extend(self.check_checkpointing());
-        if !(1..=MAX_PARALLELISM_MAX).contains(&self.max_parallelism) {
-            errors.push(GraphError::MaxParallelism { max: self.max_parallelism, at: self.at });
+        if !(1..=MAX_PARALLELISM_MAX).contains(&settings.max_parallelism) {
+            errors.push(GraphError::MaxParallelism { max: settings.max_parallelism, at: self.at });
         }
         errors.extend(graph.check(&settings));
         if errors.is_empty() { Ok(settings) } else { Err(GraphErrors(errors)) }
@@ -239,25 +270,6 @@ impl fmt::Debug for StreamEnvironment {
     }
 }
 
-/// Whether the newest checkpoint fits the job.
-fn check_restore(spec: &JobSpec, opening: &StoreOpening, store: &dyn SnapshotStore) -> Result<(), StartError> {
-    let Some(newest) = opening.retained.last() else { return Ok(()) };
-    let checkpoint = newest.checkpoint;
-    if newest.max_parallelism != spec.max_parallelism {
-        let (stored, configured) = (newest.max_parallelism, spec.max_parallelism);
-        return Err(StartError::MaxParallelismChanged { store: store.describe(), checkpoint, stored, configured });
-    }
-    let known: Vec<&OperatorId> = spec.tasks.iter().flat_map(|task| &task.operators).map(|info| &info.id).collect();
-    let mut unmatched: Vec<OperatorId> = newest.chunks.iter().map(|chunk| chunk.address.operator.clone()).collect();
-    unmatched.sort();
-    unmatched.dedup();
-    unmatched.retain(|operator| !known.contains(&operator));
-    if unmatched.is_empty() {
-        return Ok(());
-    }
-    Err(StartError::UnmatchedState { store: store.describe(), checkpoint, operators: unmatched })
-}
-
 /// Why a job did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -271,16 +283,33 @@ pub enum StartError {
     /// The checkpoint holds state of operators that the job does not have.
     #[error(
         "checkpoint {checkpoint} in {store} holds state of operators that the job does not have: {}; give the \
-         operators their former ids back, or start on another store",
+         operators their former ids back, drop the state with allow_unmatched_state(true), or start on another store",
         list(operators)
     )]
     UnmatchedState {
-        /// The store.
+        /// The store, or the savepoint.
         store: String,
         /// The checkpoint.
         checkpoint: CheckpointId,
-        /// The operators.
-        operators: Vec<OperatorId>,
+        /// All of them, sorted.
+        operators: Vec<UnmatchedOperator>,
+    },
+    /// The savepoint cannot be read.
+    #[error(transparent)]
+    Savepoint(#[from] SavepointFileError),
+    /// A savepoint was given, and the store holds checkpoints that do not go back to it.
+    #[error(
+        "{store} holds checkpoint {checkpoint}, which does not go back to savepoint {}; give the job a fresh store to \
+         start from the savepoint, or start without restore_from to go on from the store",
+        savepoint.display()
+    )]
+    StoreNotEmpty {
+        /// The store.
+        store: String,
+        /// Its newest checkpoint.
+        checkpoint: CheckpointId,
+        /// The savepoint.
+        savepoint: PathBuf,
     },
     /// The number of key groups is fixed at the first checkpoint.
     #[error(
@@ -304,6 +333,6 @@ pub enum StartError {
     NoSystem,
 }
 
-fn list(operators: &[OperatorId]) -> String {
-    operators.iter().map(|operator| format!("'{operator}'")).collect::<Vec<_>>().join(", ")
+fn list(operators: &[UnmatchedOperator]) -> String {
+    operators.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -85,6 +85,7 @@ mod graph;
 pub mod operator;
 mod packed;
 pub mod prelude;
+mod restore;
 pub mod sink;
 pub mod snapshot;
 pub mod source;
@@ -103,5 +104,6 @@ pub use millstream_actors::protocol::{
 };
 pub use millstream_actors::{
     CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobHandle, JobOutcome,
-    JobState, JobStatus, LastRestore, OutcomeKind,
+    JobState, JobStatus, LastRestore, OutcomeKind, SavepointError,
 };
+pub use restore::UnmatchedOperator;

@@ -14,6 +14,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use millstream::prelude::*;
+use millstream::snapshot::SavepointFile;
 use millstream::{CheckpointId, JobEventKind};
 use serde::{Deserialize, Serialize};
 
@@ -168,6 +169,35 @@ fn store_of_format_1_is_resumed_where_it_ended() {
     assert_eq!((outcome.kind, outcome.already_complete, outcome.restarts), (OutcomeKind::Finished, false, 0));
     assert!(restored > Some(CheckpointId::NONE), "{restored:?}");
     assert!(published(&dir.path().join("out")) == expected(), "the output differs");
+}
+
+/// The container only: what is in the chunks is told apart by their own versions.
+#[test]
+fn savepoint_of_format_1_is_read() {
+    let file = SavepointFile::open("tests/format/v1/job.savepoint").unwrap();
+    let header = file.header();
+    assert_eq!((header.job.as_str(), header.max_parallelism, header.is_final), ("format", 128, false));
+    assert_eq!(header.written_by, "0.1.0");
+    assert_eq!(header.checkpoint, file.manifest().checkpoint);
+    let states: Vec<_> = header.states.iter().map(|state| (state.operator.as_str(), &*state.state)).collect();
+    assert_eq!(
+        states,
+        [("lines", "positions"), ("running", "extremes"), ("running", "sum"), ("sequence", "positions")]
+    );
+    assert!(header.states.iter().all(|state| state.bytes > 0), "{header:?}");
+    assert_eq!(file.verify().unwrap(), header.states.iter().map(|state| state.bytes).sum::<u64>());
+}
+
+#[test]
+#[ignore = "writes what is then kept for ever, once per format"]
+fn write_a_savepoint_of_this_version() {
+    let (target, dir) = (Path::new("tests/format/next"), tempfile::tempdir().unwrap());
+    fs::create_dir_all(target).unwrap();
+    block_on("a job that stops with a savepoint", async {
+        let job = start(dir.path(), 10_000);
+        job.checkpoint().await.unwrap();
+        job.stop_with_savepoint(target.join("job.savepoint")).await.unwrap();
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! the job's memory (`CoordinatorMemory`).
 
 mod handlers;
+mod savepoints;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,16 +23,18 @@ use crate::contract::{Contribution, Manifest, Step};
 use crate::event::JobEventKind;
 use crate::guard;
 use crate::job_context::{Ending, JobContext, RunningRegion, lock};
-use crate::job_supervisor::JobDecided;
+use crate::job_supervisor::{EndJob, JobDecided, ResumeReading};
 use crate::outcome::{CheckpointError, JobError, OutcomeKind};
 use crate::protocol::{
     ActorName, CheckpointId, CheckpointSchedule, Execution, Now, Participant, RestoreDecision,
     ScheduleCommand as Command, ScheduleEvent as Event, ScheduleSettings, SubtaskId, TaskError, TriggerReason,
 };
-use crate::protocol::{Barrier, SourceState};
+use crate::protocol::{Barrier, SavepointCommand, Savepoints, SourceState};
 use crate::region_supervisor::{CheckpointCompleted, RestoreChosen};
-use crate::snapshot_writer::{StoreReply, StoreRequest};
+use crate::snapshot_writer::{ExportRequest, StoreReply, StoreRequest};
 use crate::task::{CheckpointAborted, CheckpointComplete, RequestBarrier, SubtaskAddress};
+pub(crate) use savepoints::RequestSavepoint;
+use savepoints::SavepointRequest;
 
 /// A task took its snapshot; its chunks were sent to the writer before.
 #[derive(Clone, Debug, Message)]
@@ -140,6 +143,9 @@ pub(crate) struct CoordinatorSeed {
     /// By region.
     pub(crate) regions: Vec<RegionPorts>,
     pub(crate) root: Recipient<JobDecided>,
+    pub(crate) end: Recipient<EndJob>,
+    pub(crate) resume: Recipient<ResumeReading>,
+    pub(crate) export: Recipient<ExportRequest>,
 }
 
 /// Where a region supervisor takes a coordinator's messages.
@@ -158,6 +164,9 @@ pub(crate) struct CheckpointCoordinator {
     writer_life: u64,
     waiters: BTreeMap<u64, oneshot::Sender<Result<CheckpointId, CheckpointError>>>,
     next_waiter: u64,
+    savepoints: Savepoints,
+    savepoint_requests: BTreeMap<u64, SavepointRequest>,
+    savepoint_commands: Vec<SavepointCommand>,
     wake: Option<(Duration, SpawnHandle)>,
 }
 
@@ -179,6 +188,7 @@ impl CheckpointCoordinator {
             ids_per_block: job.limits.checkpoint_ids_per_block,
             may_fall_back: job.spec.sinks_can_withdraw || job.checkpointing.accept_repeats,
             participants: participants.collect(),
+            origin: job.origin.as_ref().map(|origin| origin.manifest.clone()),
         };
         let mut first_commands = Vec::new();
         let memory = lock(&job.memory);
@@ -191,8 +201,18 @@ impl CheckpointCoordinator {
             &mut first_commands,
         );
         drop(memory);
-        let waiters = BTreeMap::new();
-        Self { seed, schedule, first_commands, writer_life: 0, waiters, next_waiter: 0, wake: None }
+        Self {
+            seed,
+            schedule,
+            first_commands,
+            writer_life: 0,
+            waiters: BTreeMap::new(),
+            next_waiter: 0,
+            savepoints: Savepoints::default(),
+            savepoint_requests: BTreeMap::new(),
+            savepoint_commands: Vec::new(),
+            wake: None,
+        }
     }
 
     fn reached(&self, step: Step) {
@@ -207,6 +227,7 @@ impl CheckpointCoordinator {
         for command in commands {
             self.carry_out(now, command);
         }
+        self.advance_savepoints(ctx);
         self.arm(now, ctx);
     }
 
@@ -256,10 +277,11 @@ impl CheckpointCoordinator {
                 if let Some(reply) = self.waiters.remove(&waiter) {
                     // Whoever asked may have lost interest.
                     let _ = reply.send(result.map_err(CheckpointError::Aborted));
+                } else {
+                    self.savepoints.checkpoint_taken(waiter, result, &mut self.savepoint_commands);
                 }
             }
-            Command::Settled { is_final: true } => self.decide(Ok(OutcomeKind::Finished)),
-            Command::Settled { is_final: false } => self.decide(Ok(OutcomeKind::Drained)),
+            Command::Settled { checkpoint, is_final } => self.savepoints.settled(checkpoint, is_final),
             Command::GiveUp { failures, last } => self.decide(Err(JobError::CheckpointFailures { failures, last })),
             Command::StoreLost => {
                 let store = self.seed.job.store.describe();
@@ -366,8 +388,12 @@ impl Actor for CheckpointCoordinator {
             Event::RestoreRequested { execution, damaged }
         }));
         drop(memory);
-        if *lock(&self.seed.job.ending) == Some(Ending::Drain) {
-            facts.push(Event::DrainRequested);
+        let ending = *lock(&self.seed.job.ending);
+        match ending {
+            Some(Ending::Drain) => facts.push(Event::DrainRequested),
+            // Who asked for the savepoint was told that it is lost.
+            Some(Ending::DrainForSavepoint) => self.seed.resume.do_send(ResumeReading),
+            Some(Ending::Finish) | None => {}
         }
         for fact in facts {
             self.apply(fact, ctx);

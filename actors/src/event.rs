@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use log::Level;
 
 use crate::contract::Clock;
 use crate::figures::{CompletedCheckpoint, LastRestore};
-use crate::outcome::{JobError, JobOutcome, OutcomeKind};
+use crate::outcome::{JobError, JobOutcome, OutcomeKind, SavepointError};
 use crate::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, IntervalAdvice, IntervalPlan, PanicReport, RecoveryEstimate,
     RegionId, TaskError, TriggerReason,
@@ -71,6 +72,10 @@ pub enum JobEventKind {
     /// A region falls back behind completed checkpoints, whose output sinks withdraw. `withdrawn` lists all that were
     /// abandoned since the last checkpoint completed, also by earlier falls.
     FellBack { region: RegionId, to: CheckpointId, withdrawn: Vec<CheckpointId> },
+    /// A savepoint is durable. `took` counts from when it was asked for.
+    SavepointWritten { path: PathBuf, checkpoint: CheckpointId, bytes: u64, took: Duration },
+    /// A savepoint was not written.
+    SavepointFailed { path: PathBuf, error: SavepointError },
     /// What was measured advises another interval than was told before, by more than a quarter; or the one in use,
     /// `interval`, differs from that told before as much.
     IntervalAdvised { advice: IntervalAdvice, interval: Option<Duration> },
@@ -173,6 +178,14 @@ impl fmt::Display for JobEventKind {
                 let withdrawn: Vec<_> = withdrawn.iter().map(|id| id.0).collect();
                 write!(f, "region={region} falls back to checkpoint {to}; sinks withdraw the output of {withdrawn:?}")
             }
+            Self::SavepointWritten { path, checkpoint, bytes, took } => write!(
+                f,
+                "savepoint of checkpoint={checkpoint} written to {} in {}: {}",
+                path.display(),
+                Shown(*took),
+                Bytes(*bytes)
+            ),
+            Self::SavepointFailed { path, error } => write!(f, "nothing written to {}: {error}", path.display()),
             Self::IntervalAdvised { advice, interval } => {
                 let IntervalAdvice { cost, failure_spacing, failures, young, .. } = advice;
                 write!(
@@ -227,6 +240,7 @@ impl JobEventKind {
             Self::CheckpointTriggered { .. } => Level::Debug,
             Self::Started { .. }
             | Self::CheckpointCompleted { .. }
+            | Self::SavepointWritten { .. }
             | Self::Restored { .. }
             | Self::RegionRunning { .. }
             | Self::IntervalAdvised { .. }
@@ -242,6 +256,8 @@ impl JobEventKind {
             | Self::CheckpointCompleted { .. }
             | Self::CheckpointAborted { .. }
             | Self::CheckpointDeclined { .. }
+            | Self::SavepointWritten { .. }
+            | Self::SavepointFailed { .. }
             | Self::IntervalAdvised { .. }
             | Self::RecoveryObjectiveMissed { .. } => "millstream::checkpoint",
             _ => "millstream::supervisor",

@@ -7,9 +7,10 @@ use std::time::Duration;
 use actix::Recipient;
 
 use crate::arbiters::{ArbiterPool, Berth};
-use crate::contract::{Clock, Fence, Manifest, Probe, SnapshotStore, Step};
+use crate::contract::{ChunkSource, Clock, Fence, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, Step};
 use crate::event::{EventLog, JobEventKind};
 use crate::outcome::FailureRecord;
+use crate::pins::Pins;
 use crate::protocol::{
     ActorName, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, IntervalAdvisor, Limits, ReadProgress,
     RegionId, RestartPolicy, SubtaskId, TaskId,
@@ -22,6 +23,8 @@ use crate::task::{JobSpec, StopSubtask, SubtaskAddress, TaskSpec};
 pub(crate) enum Ending {
     /// Read no more; the next start continues.
     Drain,
+    /// As `Drain`, unless the savepoint for which it is done cannot be written.
+    DrainForSavepoint,
     /// As if the input had ended.
     Finish,
 }
@@ -71,6 +74,13 @@ pub(crate) struct RegionMemory {
     pub(crate) ended: bool,
 }
 
+/// A savepoint from which a job begins.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) chunks: Arc<dyn ChunkSource>,
+}
+
 /// One job, as its control actors see it.
 pub(crate) struct JobContext {
     pub(crate) spec: JobSpec,
@@ -82,7 +92,15 @@ pub(crate) struct JobContext {
     pub(crate) probe: Option<Arc<dyn Probe>>,
     pub(crate) events: Arc<EventLog>,
     pub(crate) pool: Arc<ArbiterPool>,
-    /// The newest checkpoint of the store when the job started.
+    /// How savepoints are written.
+    pub(crate) savepoints: Arc<dyn SavepointFormat>,
+    /// The savepoint that the job begins with while it has no checkpoint of its own.
+    pub(crate) origin: Option<Origin>,
+    /// The savepoint that the store's checkpoints go back to.
+    pub(crate) descends_from: Option<SavepointId>,
+    /// Checkpoints that must not expire.
+    pub(crate) pins: Arc<Pins>,
+    /// The newest checkpoint when the job started, or the savepoint it began with.
     pub(crate) restores: Option<Arc<Manifest>>,
     pub(crate) ending: Mutex<Option<Ending>>,
     pub(crate) memory: Mutex<CoordinatorMemory>,
@@ -103,6 +121,14 @@ impl JobContext {
 
     pub(crate) fn emit(&self, kind: JobEventKind) {
         self.events.emit(kind);
+    }
+
+    /// Where the chunks of a checkpoint are.
+    pub(crate) fn chunks_of(&self, manifest: &Manifest) -> Arc<dyn ChunkSource> {
+        match &self.origin {
+            Some(origin) if origin.manifest.checkpoint == manifest.checkpoint => origin.chunks.clone(),
+            _ => Arc::new(self.store.clone()),
+        }
     }
 
     /// Whether the job had ended in an earlier run: only its sinks are started, to settle what is pending.

@@ -2,17 +2,22 @@
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use actix::Recipient;
 use tokio::sync::{oneshot, watch};
 
-use crate::checkpoint_coordinator::RequestCheckpoint;
+use crate::checkpoint_coordinator::{RequestCheckpoint, RequestSavepoint};
+use crate::contract::Savepoint;
 use crate::event::{EventLog, JobEvent, JobStatus};
 use crate::job_supervisor::{EndJob, Published};
-use crate::outcome::{CheckpointError, JobError, JobOutcome};
+use crate::outcome::{CheckpointError, JobError, JobOutcome, SavepointError};
 use crate::protocol::CheckpointId;
+
+/// A future of a handle.
+type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A running job. Clones are one job; survives restarts of everything below it; any thread may use it, and await it on
 /// any runtime. Dropping every handle detaches the job: it runs on.
@@ -30,6 +35,7 @@ pub struct JobHandle {
 pub(crate) struct HandlePorts {
     pub(crate) end: Recipient<EndJob>,
     pub(crate) checkpoint: Recipient<RequestCheckpoint>,
+    pub(crate) savepoint: Recipient<RequestSavepoint>,
 }
 
 impl JobHandle {
@@ -93,6 +99,52 @@ impl JobHandle {
         self.end(EndJob::Finish)
     }
 
+    /// Writes a savepoint: takes a checkpoint as [`checkpoint`](Self::checkpoint) does, waits until every sink has
+    /// committed it, and exports exactly that one into a new file at `path`, beside which nothing else is needed to
+    /// start a job from it. Checkpoints go on meanwhile. A checkpoint that fails is tried again, 3 times, and 16 if
+    /// restarts abort it; each counts as any failed checkpoint does. Ordered at once, whether or not the future is awaited; after the input has ended it is of the
+    /// final checkpoint, and the job ends once it is written.
+    ///
+    /// # Errors
+    /// [`SavepointError`]. Nothing is left at `path`, what was there is as it was, and the job goes on.
+    pub fn savepoint(&self, path: impl AsRef<Path>) -> BoxedFuture<Result<Savepoint, SavepointError>> {
+        Box::pin(self.request_savepoint(path.as_ref().to_owned(), false))
+    }
+
+    /// Stops reading, takes a last checkpoint, commits, writes it as a savepoint to `path` and ends the job, as
+    /// [`drain`](Self::drain) does. The next start on the store goes on where this one ended, and so does a start from
+    /// the savepoint on an empty one. Ordered at once; outlives restarts.
+    ///
+    /// # Errors
+    /// [`SavepointError`]. Nothing is left at `path`, and the job goes on reading from where it had stopped, unless it
+    /// was asked to end in another way, too.
+    pub fn stop_with_savepoint(
+        &self,
+        path: impl AsRef<Path>,
+    ) -> BoxedFuture<Result<(JobOutcome, Savepoint), SavepointError>> {
+        let written = self.request_savepoint(path.as_ref().to_owned(), true);
+        let job = self.clone();
+        Box::pin(async move {
+            let savepoint = written.await?;
+            match job.await {
+                Ok(outcome) => Ok((outcome, savepoint)),
+                Err(error) => Err(SavepointError::JobFailed { savepoint, error: Box::new(error) }),
+            }
+        })
+    }
+
+    fn request_savepoint(
+        &self,
+        path: PathBuf,
+        then_stop: bool,
+    ) -> impl Future<Output = Result<Savepoint, SavepointError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(ports) = &self.ports {
+            ports.savepoint.do_send(RequestSavepoint { path, then_stop, reply });
+        }
+        async { answer.await.unwrap_or(Err(SavepointError::Interrupted)) }
+    }
+
     fn end(&self, how: EndJob) -> impl Future<Output = Result<JobOutcome, JobError>> + Send + use<> {
         if let Some(ports) = &self.ports {
             ports.end.do_send(how);
@@ -103,7 +155,7 @@ impl JobHandle {
 
 impl IntoFuture for JobHandle {
     type Output = Result<JobOutcome, JobError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    type IntoFuture = BoxedFuture<Self::Output>;
 
     /// Resolves when the job has ended and let go of its store.
     fn into_future(mut self) -> Self::IntoFuture {

@@ -16,7 +16,7 @@ use crate::event::{EventLog, JobEventKind};
 use crate::job_context::{Ending, JobContext, lock};
 use crate::outcome::{JobError, JobOutcome, OutcomeKind};
 use crate::protocol::{ActorName, PanicReport, RegionId};
-use crate::region_supervisor::{EndInput, StopRegion};
+use crate::region_supervisor::{EndInput, ReadOn, StopRegion};
 use crate::snapshot_writer::StoreRequest;
 use crate::task::StopSubtask;
 
@@ -53,7 +53,14 @@ pub(crate) enum EndJob {
     Drain,
     /// As if the input had ended.
     Finish,
+    /// As `Drain`, unless the savepoint for which it is done cannot be written.
+    StopForSavepoint,
 }
+
+/// No savepoint came of the stop that was made for one: go on.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ResumeReading;
 
 /// The result of a job; `None` until there is one.
 pub(crate) type Published = Option<Result<JobOutcome, JobError>>;
@@ -87,6 +94,7 @@ impl Publisher {
 pub(crate) struct Subordinates {
     pub(crate) stop_regions: Vec<Recipient<StopRegion>>,
     pub(crate) end_input: Vec<Recipient<EndInput>>,
+    pub(crate) read_on: Vec<Recipient<ReadOn>>,
     pub(crate) drain: Recipient<RequestDrain>,
     pub(crate) stop_coordinator: Recipient<StopCoordinator>,
     pub(crate) writer: Recipient<StoreRequest>,
@@ -162,15 +170,20 @@ impl JobSupervisor {
 
     fn request(&self, ending: Ending) {
         let mut requested = lock(&self.job.ending);
-        // Finishing includes stopping to read; it cannot be taken back.
-        if *requested != Some(Ending::Finish) {
+        // Finishing includes stopping to read; neither can be taken back, but for a savepoint that fails.
+        let is_more = match *requested {
+            None | Some(Ending::DrainForSavepoint) => true,
+            Some(Ending::Drain) => ending == Ending::Finish,
+            Some(Ending::Finish) => false,
+        };
+        if is_more {
             *requested = Some(ending);
         }
         drop(requested);
         for region in &self.below.end_input {
             region.do_send(EndInput);
         }
-        if ending == Ending::Drain {
+        if ending != Ending::Finish {
             self.below.drain.do_send(RequestDrain);
         }
     }
@@ -233,6 +246,22 @@ impl Handler<EndJob> for JobSupervisor {
             EndJob::Cancel => self.decide(Ok(OutcomeKind::Cancelled), ctx),
             EndJob::Drain => self.request(Ending::Drain),
             EndJob::Finish => self.request(Ending::Finish),
+            EndJob::StopForSavepoint => self.request(Ending::DrainForSavepoint),
+        }
+    }
+}
+
+impl Handler<ResumeReading> for JobSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: ResumeReading, _: &mut Self::Context) {
+        let mut requested = lock(&self.job.ending);
+        if *requested == Some(Ending::DrainForSavepoint) {
+            *requested = None;
+            drop(requested);
+            for region in &self.below.read_on {
+                region.do_send(ReadOn);
+            }
         }
     }
 }

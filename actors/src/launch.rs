@@ -10,10 +10,10 @@ use tokio::sync::watch;
 
 use crate::arbiters::{ArbiterPool, stop_and_join};
 use crate::checkpoint_coordinator::{CheckpointCoordinator, CoordinatorSeed, RegionPorts};
-use crate::contract::{Clock, Manifest, Probe, SnapshotStore, StoreOpening};
+use crate::contract::{ChunkSource, Clock, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, StoreOpening};
 use crate::event::{EventLog, JobEventKind};
 use crate::guard::{self, End, Place};
-use crate::job_context::{CoordinatorMemory, JobContext, RegionMemory, lock};
+use crate::job_context::{CoordinatorMemory, JobContext, Origin, RegionMemory, lock};
 use crate::job_handle::{HandlePorts, JobHandle};
 use crate::job_supervisor::{ControlActorLost, JobSupervisor, Publisher, Subordinates};
 use crate::outcome::{FailureRecord, JobError};
@@ -43,6 +43,19 @@ pub struct JobConfig {
     pub probe: Option<Arc<dyn Probe>>,
     /// Of the jitter of restart delays.
     pub seed: u64,
+    /// Savepoints, those to be written and the one to begin with.
+    pub savepoints: SavepointConfig,
+}
+
+/// What a job has to do with savepoints.
+pub struct SavepointConfig {
+    /// How they are written.
+    pub format: Arc<dyn SavepointFormat>,
+    /// The one that the job begins with: its checkpoint and where its chunks are. It counts as older than any checkpoint
+    /// of the store, which has none but those of this job, above its id.
+    pub origin: Option<(Arc<Manifest>, Arc<dyn ChunkSource>)>,
+    /// The one that the store's checkpoints go back to, noted in each.
+    pub descends_from: Option<SavepointId>,
 }
 
 /// The writer's arbiter, stopped and joined off-thread with the job.
@@ -83,11 +96,13 @@ pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
 }
 
 fn job_context(spec: JobSpec, config: JobConfig, pool: Arc<ArbiterPool>, events: Arc<EventLog>) -> JobContext {
-    let JobConfig { store, opening, checkpointing, restart, limits, clock, probe, seed } = config;
-    let restores = opening.retained.last().cloned();
+    let JobConfig { store, opening, checkpointing, restart, limits, clock, probe, seed, savepoints } = config;
+    let SavepointConfig { format, origin, descends_from } = savepoints;
+    let origin = origin.map(|(manifest, chunks)| Origin { manifest, chunks });
+    let restores = opening.retained.last().or(origin.as_ref().map(|origin| &origin.manifest)).cloned();
     let memory = CoordinatorMemory {
         reserved_up_to: opening.reserved_up_to,
-        announced: restores.as_ref().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint),
+        announced: opening.retained.last().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint),
         abandoned: BTreeSet::from_iter(opening.abandoned),
         ..CoordinatorMemory::default()
     };
@@ -115,6 +130,10 @@ fn job_context(spec: JobSpec, config: JobConfig, pool: Arc<ArbiterPool>, events:
         events,
         pool,
         restores,
+        savepoints: format,
+        origin,
+        descends_from,
+        pins: Arc::default(),
         ending: Mutex::new(None),
         memory: Mutex::new(memory),
     }
@@ -130,10 +149,15 @@ fn start(
     let coordinator = Place::<CheckpointCoordinator>::new();
     let root = Place::<JobSupervisor>::new();
     let regions: Vec<_> = (0..job.spec.regions).map(|_| Place::<RegionSupervisor>::new()).collect();
-    let ports = HandlePorts { end: to(&root.address), checkpoint: to(&coordinator.address) };
+    let ports = HandlePorts {
+        end: to(&root.address),
+        checkpoint: to(&coordinator.address),
+        savepoint: to(&coordinator.address),
+    };
     let below = Subordinates {
         stop_regions: regions.iter().map(|region| to(&region.address)).collect(),
         end_input: regions.iter().map(|region| to(&region.address)).collect(),
+        read_on: regions.iter().map(|region| to(&region.address)).collect(),
         drain: to(&coordinator.address),
         stop_coordinator: to(&coordinator.address),
         writer: to(&writer.address),
@@ -146,6 +170,9 @@ fn start(
         writer: to(&writer.address),
         regions: region_ports.collect(),
         root: to(&root.address),
+        end: to(&root.address),
+        resume: to(&root.address),
+        export: to(&writer.address),
     };
     let task_ports = TaskPorts {
         acknowledge: to(&coordinator.address),
@@ -166,7 +193,13 @@ fn start(
     let writing = writer_arbiter.handle();
     start_root(&job, root, below, publisher, OwnArbiter(Some(writer_arbiter)));
     let lives = Arc::new(AtomicU64::new(0));
-    let writer_seed = WriterSeed { job: job.clone(), coordinator: to(&coordinator_address), lives, opened_with };
+    let writer_seed = WriterSeed {
+        job: job.clone(),
+        coordinator: to(&coordinator_address),
+        exported: to(&coordinator_address),
+        lives,
+        opened_with,
+    };
     let writer_place = (writer, ActorName::Writer);
     start_control(&job, &writing, writer_place, &lost, move || SnapshotWriter::new(writer_seed));
     let coordinator_place = (coordinator, ActorName::Coordinator);

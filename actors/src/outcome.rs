@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::contract::SnapshotError;
+use crate::contract::{Savepoint, SavepointFileError, SnapshotError};
 use crate::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, Fault, NoRestore, PanicReport, RegionId, TaskError,
 };
@@ -161,4 +161,66 @@ pub enum CheckpointError {
     /// The job ended, or its coordinator was restarted, before it was complete.
     #[error("the job ended, or its coordinator was restarted, before the checkpoint was complete")]
     Interrupted,
+}
+
+/// Why a savepoint did not come about. The job is as it was.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SavepointError {
+    /// Its file could not be written.
+    #[error("savepoint: {0}")]
+    File(#[from] SavepointFileError),
+    /// No checkpoint completed for it.
+    #[error("savepoint: {tries} checkpoints in a row were aborted, the last: {last}; ask again once that is mended")]
+    Checkpoint {
+        /// How many.
+        tries: u32,
+        /// Why the last one was.
+        #[source]
+        last: AbortReason,
+    },
+    /// The job fell back behind its checkpoint meanwhile.
+    #[error("savepoint: checkpoint {checkpoint} was given up before it was exported; ask again")]
+    Gone {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+    },
+    /// Too many are under way.
+    #[error("savepoint: {limit} are under way already; wait for one of them")]
+    TooMany {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The job ended, or its coordinator or snapshot writer was restarted, before it was written.
+    #[error("savepoint: the job ended, or its coordinator or writer was restarted, before it was written")]
+    Interrupted,
+    /// The code that writes it panicked.
+    #[error("savepoint: writing it panicked: '{message}'; this is a bug in the engine")]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+    /// It was written, but the job that was to stop with it failed at its end.
+    #[error("the job failed after its savepoint {} was written: {error}", savepoint.path.display())]
+    JobFailed {
+        /// The savepoint, which is whole.
+        savepoint: Savepoint,
+        /// Why the job failed.
+        #[source]
+        error: Box<JobError>,
+    },
+}
+
+impl SavepointError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::File(error) => error.fault(),
+            Self::Checkpoint { last: AbortReason::Declined { reason, .. }, .. } => reason.fault(),
+            Self::TooMany { .. } => Fault::User,
+            Self::Panicked { .. } => Fault::Internal,
+            Self::JobFailed { error, .. } => error.fault(),
+            Self::Checkpoint { .. } | Self::Gone { .. } | Self::Interrupted => Fault::External,
+        }
+    }
 }

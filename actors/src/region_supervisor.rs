@@ -102,6 +102,11 @@ pub(crate) struct CheckpointCompleted {
 #[rtype(result = "()")]
 pub(crate) struct EndInput;
 
+/// Read on after all: start all subtasks again, from the newest checkpoint.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ReadOn;
+
 /// Stop all subtasks, for good.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -253,7 +258,7 @@ impl RegionSupervisor {
         let Some(ending) = *lock(&self.seed.job.ending) else { return };
         for (subtask, source) in self.subtasks.iter().filter_map(|task| Some((task.subtask, task.source.as_ref()?))) {
             match ending {
-                Ending::Drain => source.stop_reading.do_send(StopReading),
+                Ending::Drain | Ending::DrainForSavepoint => source.stop_reading.do_send(StopReading),
                 Ending::Finish => {
                     let after_records = lock(self.memory()).progress.rewound(subtask);
                     source.finish.do_send(FinishInput { after_records });

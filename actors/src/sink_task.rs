@@ -29,7 +29,7 @@ use crate::task_state::{AckFacts, decline, read_lists, snapshot, write_list};
 use crate::time::monotonic;
 
 /// The state under which a sink's pending commits are stored.
-const PENDING: &str = "pending";
+pub(crate) const PENDING: &str = "pending";
 
 /// Batches that a sink's thread may have at a time: one is written while the next waits.
 const WRITES_UNDER_WAY_MAX: usize = 2;

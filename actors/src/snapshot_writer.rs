@@ -4,16 +4,20 @@
 //! coordinator. A restart loses the message at work: the coordinator is told what the store holds, and everything that
 //! it had asked for before counts as not done unless that list shows it.
 
+mod export;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Recipient, Supervised};
 use tokio::sync::oneshot;
 
-use crate::contract::{Chunk, Manifest, SnapshotError, Step};
+use crate::contract::{Chunk, Manifest, SnapshotError, Step, is_mark};
 use crate::guard;
 use crate::job_context::JobContext;
 use crate::protocol::{ActorName, CheckpointId, Execution};
+use export::Exports;
+pub(crate) use export::{ExportReply, ExportRequest};
 
 /// Chunks of one subtask's snapshot. Sent before the subtask acknowledges.
 #[derive(Clone, Debug, Message)]
@@ -93,6 +97,7 @@ pub(crate) enum StoreReply {
 pub(crate) struct WriterSeed {
     pub(crate) job: Arc<JobContext>,
     pub(crate) coordinator: Recipient<StoreReply>,
+    pub(crate) exported: Recipient<ExportReply>,
     pub(crate) lives: Arc<AtomicU64>,
     /// What was retained when the store was opened.
     pub(crate) opened_with: Vec<Arc<Manifest>>,
@@ -108,13 +113,14 @@ pub(crate) struct SnapshotWriter {
     failed: Option<(CheckpointId, Arc<SnapshotError>)>,
     /// Chunks up to this checkpoint come too late.
     settled: CheckpointId,
+    exports: Exports,
 }
 
 impl SnapshotWriter {
     pub(crate) fn new(seed: WriterSeed) -> Self {
         let life = seed.lives.fetch_add(1, Ordering::Relaxed) + 1;
         let retained = (life == 1).then(|| seed.opened_with.clone());
-        Self { seed, life, retained, failed: None, settled: CheckpointId::NONE }
+        Self { seed, life, retained, failed: None, settled: CheckpointId::NONE, exports: Exports::default() }
     }
 
     fn reached(&self, step: Step) {
@@ -147,9 +153,10 @@ impl SnapshotWriter {
             let (error, retained) = (error.clone(), self.retained.clone());
             return self.answer(StoreReply::FinaliseFailed { checkpoint, error, retained });
         }
-        let retain = self.seed.job.checkpointing.retained;
-        match self.seed.job.store.finalise(&manifest, retain) {
-            Ok(_) => {
+        let retain = self.seed.job.pins.retain(self.seed.job.checkpointing.retained, self.retained.as_deref());
+        let marked = self.marked(manifest);
+        match marked.and_then(|manifest| self.seed.job.store.finalise(&manifest, retain).map(|_| manifest)) {
+            Ok(manifest) => {
                 self.reached(Step::ManifestCommitted);
                 self.settled = checkpoint.max(self.settled);
                 if let Some(retained) = &mut self.retained {
@@ -164,6 +171,18 @@ impl SnapshotWriter {
                 self.answer(StoreReply::FinaliseFailed { checkpoint, error, retained });
             }
         }
+    }
+
+    /// The manifest with a note of the savepoint that the job began with, if it did; the note is stored.
+    fn marked(&self, manifest: Arc<Manifest>) -> Result<Arc<Manifest>, SnapshotError> {
+        let Some(origin) = &self.seed.job.descends_from else { return Ok(manifest) };
+        let mark = origin.mark(manifest.checkpoint);
+        let mut marked = Manifest::clone(&manifest);
+        marked.chunks.retain(|chunk| !is_mark(&chunk.address));
+        let place = marked.chunks.partition_point(|chunk| chunk.address < mark.reference.address);
+        marked.chunks.insert(place, mark.reference.clone());
+        self.seed.job.store.put_chunks(&[mark])?;
+        Ok(Arc::new(marked))
     }
 
     fn abandon_above(&mut self, above: CheckpointId) {
@@ -264,12 +283,7 @@ impl Handler<StoreRequest> for SnapshotWriter {
                 }
             }
             StoreRequest::AbandonAbove { checkpoint } => self.abandon_above(checkpoint),
-            StoreRequest::Close { done } => {
-                store.close();
-                // Nobody waits for it if the root has gone.
-                let _ = done.send(());
-                ctx.stop();
-            }
+            StoreRequest::Close { done } => self.close(done, ctx),
         }
     }
 }

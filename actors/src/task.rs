@@ -10,7 +10,7 @@ use actix::{Message, Recipient};
 use actix_rt::ArbiterHandle;
 
 use crate::checkpoint_coordinator::{AcknowledgeCheckpoint, DeclineCheckpoint, SinkCommitted, SourceHalted};
-use crate::contract::{Clock, Fence, Manifest, Probe, SnapshotStore, Step};
+use crate::contract::{ChunkSource, Clock, Fence, Manifest, Probe, Step};
 use crate::protocol::{
     ActorName, Barrier, CheckpointId, CheckpointMode, Execution, KeyGroupRange, Limits, OperatorId, RegionId,
     SubtaskId, TaskId, TaskKind,
@@ -101,7 +101,7 @@ pub struct RestorePlan {
     /// The checkpoint.
     pub manifest: Arc<Manifest>,
     /// Where its chunks are.
-    pub store: Arc<dyn SnapshotStore>,
+    pub store: Arc<dyn ChunkSource>,
 }
 
 /// Where a task sends its facts.

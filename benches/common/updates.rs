@@ -126,7 +126,7 @@ impl KeyedProcessFunction<u64, u64> for Update {
             self.first_record();
         }
         self.taken += 1;
-        if self.taken % LOOK_EVERY == 0 {
+        if self.taken.is_multiple_of(LOOK_EVERY) {
             self.look();
         }
     }

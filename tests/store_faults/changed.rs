@@ -31,8 +31,8 @@ fn renamed_or_removed_operator_is_refused_by_name() {
     });
     let StartError::UnmatchedState { store, operators, .. } = &error else { panic!("{error}") };
     assert_eq!(*store, path.display().to_string());
-    assert_eq!(operators.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["figures", "right"]);
-    assert!(error.to_string().contains("'figures', 'right'"), "{error}");
+    assert_eq!(operators.iter().map(|operator| operator.id.as_str()).collect::<Vec<_>>(), ["figures", "right"]);
+    assert!(error.to_string().contains("'figures' ('") && error.to_string().contains("), 'right' ('"), "{error}");
     finish(RedbStore::open(&path).unwrap(), &out);
 }
 

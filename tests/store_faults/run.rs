@@ -58,7 +58,7 @@ impl Trap {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn pass(&self) {
+    pub(crate) fn pass(&self) {
         if self.0.swap(false, Ordering::Relaxed) {
             panic!("injected panic");
         }

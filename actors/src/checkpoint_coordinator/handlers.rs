@@ -96,6 +96,9 @@ impl Handler<StoreReply> for CheckpointCoordinator {
     fn handle(&mut self, reply: StoreReply, ctx: &mut Self::Context) {
         let event = match reply {
             StoreReply::Report { life, retained } => {
+                if self.writer_life != life && self.writer_life != 0 {
+                    self.fail_lost_savepoints();
+                }
                 self.writer_life = life;
                 Event::WriterReported { retained }
             }
@@ -114,6 +117,7 @@ impl Handler<StoreReply> for CheckpointCoordinator {
             }
             StoreReply::Abandoned { above, completed } => {
                 lock(&self.seed.job.memory).abandoned.extend(&completed);
+                self.savepoints.abandoned_above(above, &mut self.savepoint_commands);
                 Event::Abandoned { above, completed }
             }
             StoreReply::AbandonFailed { error } => Event::AbandonFailed { error },

@@ -5,6 +5,7 @@ mod clock;
 mod operator;
 mod partitioner;
 mod probe;
+mod savepoint;
 mod sink;
 mod snapshot;
 mod source;
@@ -16,6 +17,9 @@ pub use clock::{Clock, Sleep};
 pub use operator::{BatchOperator, GroupLoader, LoadedGroup, Output, Progress, RunBudget};
 pub use partitioner::Partitioner;
 pub use probe::{Probe, Step};
+pub use savepoint::{
+    ChunkSource, Savepoint, SavepointExport, SavepointFileError, SavepointFormat, SavepointId, is_mark,
+};
 pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter};
 pub use snapshot::{CarriedState, Contribution, RestoredSection, RestoredState, SnapshotWriter, StateError};
 pub use source::{

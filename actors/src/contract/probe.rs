@@ -46,6 +46,12 @@ pub enum Step {
     CompletionSent,
     /// The coordinator takes a sink's word that it has committed.
     CommittedReceived,
+    /// Coordinator: a savepoint's checkpoint is committed by all sinks, and its export is about to be ordered.
+    Exporting,
+    /// Writer: about to export.
+    ExportStarting,
+    /// Coordinator: an export has ended.
+    Exported,
     /// The writer is about to store chunks.
     StoringChunks,
     /// The writer is about to commit the manifest.

@@ -2,4 +2,5 @@
 
 mod ends;
 mod failures;
+mod no_savepoints;
 mod stub;

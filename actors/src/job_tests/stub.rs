@@ -9,6 +9,7 @@ use actix::{Actor, ActorContext, Context, Handler, Message, Recipient};
 use actix_rt::ArbiterHandle;
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
+use super::no_savepoints;
 use crate::checkpoint_coordinator::{AcknowledgeCheckpoint, SinkCommitted, SourceHalted};
 use crate::contract::{
     Chunk, ChunkAddress, ChunkRef, Clock, Contribution, Finalised, Manifest, Probe, Sleep, SnapshotError,
@@ -486,6 +487,7 @@ impl Setup {
             clock: clock.clone(),
             probe: self.probe,
             seed: 1,
+            savepoints: no_savepoints::config(),
         };
         let handle = launch(spec, config);
         let (sender, events) = async_mpsc::unbounded_channel();

@@ -16,6 +16,7 @@ mod read_progress;
 mod region_lifecycle;
 mod restart_policy;
 mod roles;
+mod savepoints;
 mod watermarks;
 
 pub use alignment::{Alignment, BarrierAligner};
@@ -37,6 +38,7 @@ pub(crate) use region_lifecycle::{RegionEvent, RegionState};
 pub use restart_policy::RestartStrategy;
 pub(crate) use restart_policy::{RestartDecision, RestartPolicy};
 pub use roles::{SourceState, TaskKind};
+pub(crate) use savepoints::{SAVEPOINTS_MAX, SavepointCommand, Savepoints};
 pub use watermarks::{EventTime, WatermarkMerge};
 
 /// Event time: milliseconds since the Unix epoch.

@@ -114,6 +114,18 @@ impl Handler<EndInput> for RegionSupervisor {
     }
 }
 
+impl Handler<ReadOn> for RegionSupervisor {
+    type Result = ();
+
+    /// Sources that have stopped do not begin again; those of an attempt that is yet to run do not stop.
+    fn handle(&mut self, _: ReadOn, ctx: &mut Self::Context) {
+        if self.state == RegionState::Running && self.go(RegionEvent::Failed) {
+            self.delay = Duration::ZERO;
+            self.stop_subtasks(ctx);
+        }
+    }
+}
+
 impl Handler<StopRegion> for RegionSupervisor {
     type Result = ();
 

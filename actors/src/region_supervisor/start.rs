@@ -25,7 +25,7 @@ impl RegionSupervisor {
         let job = self.seed.job.clone();
         self.fence = Fence::default();
         self.ready.clear();
-        let restore = manifest.clone().map(|manifest| RestorePlan { manifest, store: job.store.clone() });
+        let restore = manifest.clone().map(|manifest| RestorePlan { store: job.chunks_of(&manifest), manifest });
         let checkpoint = manifest.as_ref().map(|manifest| manifest.checkpoint);
         let rewinds = lock(self.memory()).progress.restored(checkpoint);
         self.rewinds = rewinds;

@@ -32,6 +32,8 @@ pub(crate) struct ScheduleSettings {
     /// Whether falling back to an older checkpoint keeps the output right, or repeats are accepted.
     pub(crate) may_fall_back: bool,
     pub(crate) participants: Vec<Participant>,
+    /// The savepoint that the job begins with while it has no checkpoint of its own.
+    pub(crate) origin: Option<Arc<Manifest>>,
 }
 
 /// A manifest that the writer was asked to make durable.
@@ -163,6 +165,7 @@ impl CheckpointSchedule {
             }
             Event::CheckpointRequested { waiter } => self.waiting.push(waiter),
             Event::DrainRequested => self.draining = true,
+            Event::DrainCancelled => self.resume(),
             Event::IdsReserved { up_to } => {
                 self.reserved_up_to = up_to.max(self.reserved_up_to);
                 if matches!(self.phase, Phase::Reserving) {
@@ -459,7 +462,7 @@ impl CheckpointSchedule {
             } else if let Some((checkpoint, is_final)) = self.last_checkpoint() {
                 if self.sinks_have_committed(checkpoint) {
                     self.phase = Phase::Over;
-                    out.push(Command::Settled { is_final });
+                    out.push(Command::Settled { checkpoint, is_final });
                 }
                 out.extend(
                     self.waiting.drain(..).map(|waiter| Command::AnswerWaiter { waiter, result: Ok(checkpoint) }),
@@ -478,7 +481,8 @@ impl CheckpointSchedule {
     fn choose_restore(&mut self, region: RegionId, out: &mut Vec<Command>) {
         let Some((execution, damaged)) = self.restores.get(&region).copied() else { return };
         let older = |manifest: &&Arc<Manifest>| damaged.is_none_or(|damaged| manifest.checkpoint < damaged);
-        let chosen = self.retained.iter().rev().find(older).cloned();
+        let own = self.retained.iter().rev().find(older);
+        let chosen = own.or_else(|| self.settings.origin.iter().find(older)).cloned();
         let falls_back = damaged.is_some() && self.retained.last().is_some_and(|newest| !older(&newest));
         let decision = match chosen {
             None if damaged.is_some() => RestoreDecision::Refused(NoRestore::NoOlder),
@@ -505,15 +509,24 @@ impl CheckpointSchedule {
 
     /// The checkpoint that ends the job, once complete, and whether the input had ended.
     fn last_checkpoint(&self) -> Option<(CheckpointId, bool)> {
-        match self.retained.last() {
+        match self.retained.last().or(self.settings.origin.as_ref()) {
             Some(newest) if newest.is_final => Some((newest.checkpoint, true)),
             _ => self.drained.map(|checkpoint| (checkpoint, false)),
         }
     }
 
-    fn sinks_have_committed(&self, checkpoint: CheckpointId) -> bool {
+    /// Whether every sink has answered for this checkpoint, or a later one.
+    pub(crate) fn sinks_have_committed(&self, checkpoint: CheckpointId) -> bool {
         let mut sinks = self.settings.participants.iter().filter(|p| p.kind == TaskKind::Sink);
         sinks.all(|sink| self.committed.get(&sink.subtask).is_some_and(|committed| *committed >= checkpoint))
+    }
+
+    /// The job goes on after the last checkpoint of a drain.
+    fn resume(&mut self) {
+        (self.draining, self.drained) = (false, None);
+        if matches!(self.phase, Phase::Over) && self.last_checkpoint().is_none() {
+            self.phase = Phase::Idle;
+        }
     }
 
     fn sources_are_all(&self, fits: impl Fn(SourceState) -> bool) -> bool {

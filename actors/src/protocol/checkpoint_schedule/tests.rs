@@ -40,6 +40,16 @@ struct Harness {
 
 impl Harness {
     fn asking(checkpointing: Checkpointing, may_fall_back: bool, orphan: Option<u64>) -> Self {
+        Self::from_savepoint(checkpointing, may_fall_back, orphan, None)
+    }
+
+    fn from_savepoint(
+        checkpointing: Checkpointing,
+        may_fall_back: bool,
+        orphan: Option<u64>,
+        origin: Option<Arc<Manifest>>,
+    ) -> Self {
+        let reserved_up_to = origin.as_ref().map_or(CheckpointId::NONE, |origin| origin.checkpoint);
         let participants = [(SOURCE, TaskKind::Source), (SINK, TaskKind::Sink)].map(|(subtask, kind)| Participant {
             subtask,
             region: RegionId(0),
@@ -53,11 +63,12 @@ impl Harness {
             ids_per_block: 10,
             may_fall_back,
             participants: participants.into(),
+            origin,
         };
         let mut out = Vec::new();
         let schedule = CheckpointSchedule::new(
             settings,
-            CheckpointId(0),
+            reserved_up_to,
             CheckpointId::NONE,
             orphan.map(CheckpointId),
             BTreeSet::new(),
@@ -310,7 +321,7 @@ fn job_is_settled_only_when_every_sink_has_committed_the_final_checkpoint() {
     assert!(matches!(&out[..], [ScheduleCommand::Complete { manifest, .. }] if manifest.is_final), "{out:?}");
     assert!(harness.at(9_000).is_empty(), "no further checkpoint");
     let out = harness.commit(1);
-    assert!(matches!(out[..], [ScheduleCommand::Settled { is_final: true }]), "{out:?}");
+    assert!(matches!(out[..], [ScheduleCommand::Settled { is_final: true, .. }]), "{out:?}");
 }
 
 #[test]
@@ -323,7 +334,7 @@ fn region_that_fails_between_the_final_checkpoint_and_its_commit_settles_by_rest
     let out = harness.restore(2, None);
     assert!(matches!(answer(&out), RestoreDecision::From { manifest: Some(m), .. } if m.is_final));
     let out = harness.run(2, 1);
-    assert!(matches!(out[..], [ScheduleCommand::Settled { is_final: true }]), "{out:?}");
+    assert!(matches!(out[..], [ScheduleCommand::Settled { is_final: true, .. }]), "{out:?}");
 }
 
 #[test]
@@ -338,7 +349,7 @@ fn drain_takes_one_checkpoint_after_all_sources_have_stopped_and_outlives_a_rest
     harness.apply(ScheduleEvent::IdsReserved { up_to: CheckpointId(10) });
     harness.complete(2, 1, SourceState::Stopped);
     let out = harness.commit(1);
-    assert!(matches!(out[..], [ScheduleCommand::Settled { is_final: false }]), "{out:?}");
+    assert!(matches!(out[..], [ScheduleCommand::Settled { is_final: false, .. }]), "{out:?}");
 }
 
 #[test]
@@ -419,4 +430,75 @@ fn failed_reservation_refuses_who_waits_and_is_retried_at_the_next_interval() {
     let out = harness.apply(ScheduleEvent::ReserveFailed { error: store_error(), retained: Some(Vec::new()) });
     assert!(matches!(out[..], [ScheduleCommand::AnswerWaiter { waiter: 3, result: Err(_) }]), "{out:?}");
     assert_eq!(triggered(&harness.at(100)), Some((1, 0, TriggerReason::Periodic)));
+}
+
+fn from_savepoint(may_fall_back: bool, is_final: bool) -> Harness {
+    let origin = Some(manifest(5, is_final));
+    let mut harness = Harness::from_savepoint(every(100), may_fall_back, None, origin);
+    harness.apply(ScheduleEvent::WriterReported { retained: Some(Vec::new()) });
+    let out = harness.restore(1, None);
+    let begins = matches!(answer(&out), RestoreDecision::From { manifest: Some(m), .. } if m.checkpoint.0 == 5);
+    assert!(begins, "{out:?}");
+    harness
+}
+
+#[test]
+fn job_from_a_savepoint_begins_with_it_until_a_full_checkpoint_of_its_own() {
+    let mut harness = from_savepoint(true, false);
+    harness.run(1, 5);
+    let out = harness.restore(2, None);
+    assert!(matches!(answer(&out), RestoreDecision::From { manifest: Some(m), .. } if m.checkpoint.0 == 5), "{out:?}");
+    harness.run(2, 5);
+    assert_eq!(triggered(&harness.at(100)), Some((6, 0, TriggerReason::Periodic)), "over no base");
+    harness.complete(2, 6, SourceState::Reading);
+    let out = harness.restore(3, None);
+    assert!(matches!(answer(&out), RestoreDecision::From { manifest: Some(m), .. } if m.checkpoint.0 == 6), "{out:?}");
+}
+
+#[test]
+fn job_from_a_savepoint_falls_back_to_it_where_it_may() {
+    for may_fall_back in [true, false] {
+        let mut harness = from_savepoint(may_fall_back, false);
+        harness.run(1, 5);
+        harness.at(100);
+        harness.complete(1, 6, SourceState::Reading);
+        let out = harness.restore(2, Some(6));
+        if !may_fall_back {
+            let refused = matches!(answer(&out), RestoreDecision::Refused(NoRestore::WouldRepeat { .. }));
+            assert!(refused, "{out:?}");
+            continue;
+        }
+        let [ScheduleCommand::AbandonAbove { checkpoint, completed }] = &out[..] else { panic!("{out:?}") };
+        assert_eq!((checkpoint.0, &completed[..]), (5, &[CheckpointId(6)][..]));
+        let (above, completed) = (*checkpoint, completed.clone());
+        let out = harness.apply(ScheduleEvent::Abandoned { above, completed });
+        let RestoreDecision::From { manifest: Some(chosen), withdraw } = answer(&out) else { panic!("{out:?}") };
+        assert_eq!((chosen.checkpoint.0, &withdraw[..]), (5, &[CheckpointId(6)][..]));
+        let out = harness.restore(3, Some(5));
+        assert!(matches!(answer(&out), RestoreDecision::Refused(NoRestore::NoOlder)), "{out:?}");
+    }
+}
+
+#[test]
+fn job_from_the_savepoint_of_a_finished_one_is_settled_at_once() {
+    let mut harness = from_savepoint(true, true);
+    let out = harness.run(1, 5);
+    assert!(matches!(out[..], [ScheduleCommand::Settled { is_final: true, .. }]), "{out:?}");
+}
+
+#[test]
+fn drain_that_is_cancelled_is_no_end_and_checkpoints_go_on() {
+    let mut harness = Harness::running(every(100));
+    harness.apply(ScheduleEvent::DrainRequested);
+    harness.halt(1, SourceState::Stopped);
+    harness.apply(ScheduleEvent::IdsReserved { up_to: CheckpointId(10) });
+    harness.complete(1, 1, SourceState::Stopped);
+    assert!(matches!(harness.commit(1)[..], [ScheduleCommand::Settled { is_final: false, .. }]));
+    assert!(harness.apply(ScheduleEvent::DrainCancelled).is_empty());
+    let out = harness.restore(2, None);
+    assert!(matches!(answer(&out), RestoreDecision::From { manifest: Some(m), .. } if m.checkpoint.0 == 1), "{out:?}");
+    harness.run(2, 1);
+    assert_eq!(triggered(&harness.at(500)), Some((2, 1, TriggerReason::Periodic)));
+    harness.complete(2, 2, SourceState::Reading);
+    assert!(harness.commit(2).is_empty(), "nothing is settled");
 }

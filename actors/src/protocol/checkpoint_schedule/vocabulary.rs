@@ -107,6 +107,8 @@ pub(crate) enum ScheduleEvent {
     CheckpointRequested { waiter: u64 },
     /// Stop after a last checkpoint.
     DrainRequested,
+    /// Go on reading after all.
+    DrainCancelled,
     /// Ids are reserved.
     IdsReserved { up_to: CheckpointId },
     /// Ids could not be reserved.
@@ -182,7 +184,7 @@ pub(crate) enum ScheduleCommand {
     /// Answer somebody who wanted a checkpoint.
     AnswerWaiter { waiter: u64, result: Result<CheckpointId, AbortReason> },
     /// The last checkpoint is complete and all sinks have committed it.
-    Settled { is_final: bool },
+    Settled { checkpoint: CheckpointId, is_final: bool },
     /// Too many checkpoints failed in a row.
     GiveUp { failures: u32, last: AbortReason },
     /// The store stays out of reach.

@@ -1,0 +1,9 @@
+//! Savepoints: one portable file with a completed checkpoint. `docs/snapshot-format.md` has the layout.
+
+mod export;
+mod file;
+mod layout;
+
+pub(crate) use export::SavepointFiles;
+pub use file::SavepointFile;
+pub use layout::{SavepointHeader, SavepointState};

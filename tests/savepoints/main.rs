@@ -1,0 +1,16 @@
+//! Savepoints: written while jobs run and fail, restored at other parallelisms, refused with a reason. Proves S1 to S6 of
+//! `docs/semantics.md`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../crash_common/mod.rs"]
+mod crash_common;
+#[path = "../store_faults/run.rs"]
+#[allow(dead_code, reason = "this crate uses its part")]
+mod run;
+
+mod faults;
+mod lineage;
+mod refused;
+mod rig;
+mod roundtrip;
