@@ -148,7 +148,15 @@ fn copy_all(from: &Path, to: &Path) {
 
 #[test]
 fn store_of_format_1_is_resumed_where_it_ended() {
-    let kept = Path::new("tests/format/v1");
+    resume(Path::new("tests/format/v1"));
+}
+
+#[test]
+fn store_of_format_2_is_resumed_where_it_ended() {
+    resume(Path::new("tests/format/v2"));
+}
+
+fn resume(kept: &Path) {
     let dir = tempfile::tempdir().unwrap();
     copy_all(&kept.join("out"), &dir.path().join("out"));
     let mut store = GzDecoder::new(File::open(kept.join("store.redb.gz")).unwrap());

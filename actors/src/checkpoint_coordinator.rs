@@ -25,11 +25,11 @@ use crate::guard;
 use crate::job_context::{Ending, JobContext, RunningRegion, lock};
 use crate::job_supervisor::{EndJob, JobDecided, ResumeReading};
 use crate::outcome::{CheckpointError, JobError, OutcomeKind};
+use crate::protocol::{AckFacts, Barrier, SavepointCommand, Savepoints, SourceState};
 use crate::protocol::{
     ActorName, CheckpointId, CheckpointSchedule, Execution, Now, Participant, RestoreDecision,
     ScheduleCommand as Command, ScheduleEvent as Event, ScheduleSettings, SubtaskId, TaskError, TriggerReason,
 };
-use crate::protocol::{Barrier, SavepointCommand, Savepoints, SourceState};
 use crate::region_supervisor::{CheckpointCompleted, RestoreChosen};
 use crate::snapshot_writer::{ExportRequest, StoreReply, StoreRequest};
 use crate::task::{CheckpointAborted, CheckpointComplete, RequestBarrier, SubtaskAddress};
@@ -48,10 +48,8 @@ pub struct AcknowledgeCheckpoint {
     pub checkpoint: CheckpointId,
     /// What the snapshot consists of.
     pub written: Contribution,
-    /// How far the source was at its barrier; `None` from other tasks.
-    pub source: Option<SourceState>,
-    /// From the first barrier to the last.
-    pub alignment: Duration,
+    /// What else it says.
+    pub facts: AckFacts,
     /// How long taking the snapshot held up records, in all.
     pub snapshot: Duration,
 }

@@ -16,7 +16,7 @@ use crate::contract::{Batch, CHUNK_BYTES_MAX, Progress, RunBudget, Step};
 use crate::edge::{ChannelEnd, ConnectChannel, Deliver, InputPort, ReturnCredit};
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::pacing::{Paced, Pacing, when_drained, yield_then_run};
-use crate::protocol::{Barrier, Inlet, Input, OperatorId, TaskError, Timestamp, WorkRate};
+use crate::protocol::{AckFacts, Barrier, Inlet, Input, OperatorId, TaskError, Timestamp, WorkRate};
 use crate::region_supervisor::SubtaskReady;
 use crate::restore::{Loaded, Loading, start_loading};
 use crate::snapshot_writer::ChunksStored;
@@ -24,7 +24,7 @@ use crate::task::{
     CheckpointAborted, CheckpointComplete, InputWiring, OutputWiring, RestoreFigures, StartedSubtask, StopSubtask,
     SubtaskAddress, SubtaskContext, TaskFactory,
 };
-use crate::task_state::{AckFacts, Capture, CaptureStep};
+use crate::task_state::{Capture, CaptureStep};
 use crate::time::monotonic;
 
 /// Starts operator tasks that take records of type `T`.
@@ -212,7 +212,7 @@ impl<T: Send + 'static> OperatorTask<T> {
         self.pipeline.barrier(barrier);
         self.cx.reached(Step::BarrierForwarded);
         self.abandon_capture();
-        let facts = AckFacts { source: None, alignment };
+        let facts = AckFacts { alignment, ..AckFacts::default() };
         let mut capture = Capture::new(&self.cx, barrier, facts, Some(ctx.address().recipient()));
         capture.recycle(std::mem::take(&mut self.spare_buffers));
         let step = capture.advance(&self.cx, |writer| self.pipeline.snapshot(writer));

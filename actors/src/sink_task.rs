@@ -17,7 +17,7 @@ use crate::contract::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRe
 use crate::edge::{ChannelEnd, ConnectChannel, Deliver, InputPort};
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::pacing::{Paced, Pacing, when_drained, yield_then_run};
-use crate::protocol::{Barrier, CheckpointId, Inlet, Input, OperatorId, TaskError, WorkRate};
+use crate::protocol::{AckFacts, Barrier, CheckpointId, Inlet, Input, OperatorId, TaskError, WorkRate};
 use crate::region_supervisor::SubtaskReady;
 use crate::restore::{Loaded, Loading, start_loading};
 use crate::sink_writing::{self, Effects, Order, WriterEvent, WriterReports, Writing};
@@ -25,7 +25,7 @@ use crate::task::{
     CheckpointAborted, CheckpointComplete, InputWiring, OutputWiring, RestoreFigures, StartedSubtask, StopSubtask,
     SubtaskAddress, SubtaskContext, TaskFactory,
 };
-use crate::task_state::{AckFacts, decline, read_lists, snapshot, write_list};
+use crate::task_state::{decline, read_lists, snapshot, write_list};
 use crate::time::monotonic;
 
 /// The state under which a sink's pending commits are stored.
@@ -199,7 +199,7 @@ impl<S: Sink> SinkTask<S> {
     fn prepared(&mut self, barrier: Barrier, result: Result<Vec<PendingCommit>, SinkError>) -> Result<(), TaskError> {
         match result {
             Ok(pending) => {
-                let facts = AckFacts { source: None, alignment: self.alignment };
+                let facts = AckFacts { alignment: self.alignment, ..AckFacts::default() };
                 snapshot(&self.cx, barrier, facts, |writer| write_list(writer, &self.operator, PENDING, &pending));
                 Ok(())
             }

@@ -20,7 +20,7 @@ use crate::contract::{Batch, Progress, ReadStatus, Source, SourceContext, Source
 use crate::edge::ReturnCredit;
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::pacing::{Paced, Pacing, when_drained, yield_then_run};
-use crate::protocol::{Barrier, CheckpointId, OperatorId, SourceState, TaskError, Timestamp};
+use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SourceState, TaskError, Timestamp};
 use crate::region_supervisor::{BarrierPassed, SubtaskReady};
 use crate::restore::{Loaded, Loading, start_loading};
 use crate::source_reading::{self, Positions, ReaderEvent, ReaderReports, Reading};
@@ -29,7 +29,7 @@ use crate::task::{
     RestoreFigures, SourceAddress, StartedSubtask, StopReading, StopSubtask, SubtaskAddress, SubtaskContext,
     TaskFactory,
 };
-use crate::task_state::{AckFacts, read_lists, snapshot, write_list};
+use crate::task_state::{read_lists, snapshot, write_list};
 use crate::time::monotonic;
 
 /// The state under which a source's positions are stored.
@@ -347,7 +347,7 @@ impl<S: Source> SourceTask<S> {
         let (execution, subtask, records_in) = (self.cx.execution, self.cx.subtask, self.records_in);
         let checkpoint = barrier.checkpoint;
         self.cx.reports.passed.do_send(BarrierPassed { execution, subtask, checkpoint, records_in });
-        let facts = AckFacts { source: Some(state), alignment: Duration::ZERO };
+        let facts = AckFacts { source: Some(state), ..AckFacts::default() };
         snapshot(&self.cx, barrier, facts, |writer| {
             write_list(writer, &self.operators[0], POSITIONS, &self.positions.to_list())?;
             self.pipeline.whole_snapshot(writer)

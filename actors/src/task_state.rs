@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::checkpoint_coordinator::{AcknowledgeCheckpoint, DeclineCheckpoint};
 use crate::contract::{Progress, RestoredSection, SnapshotWriter, StateError, StateScope, Step};
-use crate::protocol::{Barrier, CheckpointId, OperatorId, SourceState, TaskError};
+use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, TaskError};
 use crate::snapshot_writer::{ChunksStored, StoreChunks};
 use crate::task::SubtaskContext;
 use crate::time::monotonic;
@@ -22,15 +22,6 @@ pub(crate) fn decline(cx: &SubtaskContext, checkpoint: CheckpointId, reason: Tas
     cx.reports.decline.do_send(DeclineCheckpoint { execution, subtask, checkpoint, reason });
 }
 
-/// What an acknowledgement says beside what was written.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct AckFacts {
-    /// How far a source was at its barrier.
-    pub(crate) source: Option<SourceState>,
-    /// From the first barrier to the last.
-    pub(crate) alignment: Duration,
-}
-
 /// A snapshot that is being taken: written at once, or in slices between batches.
 ///
 /// Its chunks go to the writer as they are complete; once all are sent it is acknowledged. In this order, so that the
@@ -38,6 +29,7 @@ pub(crate) struct AckFacts {
 pub(crate) struct Capture {
     writer: SnapshotWriter,
     facts: AckFacts,
+    started: Duration,
     /// Time that writing it has held up records.
     held_up: Duration,
     /// Bytes sent to the writer and not stored.
@@ -60,7 +52,7 @@ impl Capture {
         if stored.is_some() {
             writer.set_room(cx.limits.capture_bytes_in_flight);
         }
-        Self { writer, facts, held_up: Duration::ZERO, in_flight: 0, stored }
+        Self { writer, facts, started: monotonic(), held_up: Duration::ZERO, in_flight: 0, stored }
     }
 
     /// The checkpoint.
@@ -135,14 +127,13 @@ impl Capture {
             cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks, stored: self.stored });
         }
         cx.reached(Step::SnapshotTaken);
-        let AckFacts { source, alignment } = self.facts;
+        let capture = monotonic() - self.started;
         cx.reports.acknowledge.do_send(AcknowledgeCheckpoint {
             execution,
             subtask,
             checkpoint,
             written,
-            source,
-            alignment,
+            facts: AckFacts { capture, ..self.facts },
             snapshot: self.held_up,
         });
         cx.reached(Step::Acknowledged);

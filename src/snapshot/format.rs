@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{ChunkAddress, ChunkRef, Manifest, StateScope, checksum};
+use millstream_actors::contract::{CheckpointDurations, ChunkAddress, ChunkRef, Manifest, StateScope, checksum};
 use millstream_actors::protocol::{CheckpointId, Incarnation, OperatorId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::ledger::{Ledger, Retained};
 
 /// The format written by this version, and the newest it reads.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 const LEDGER_KIND: [u8; 4] = *b"MSLG";
 const MANIFEST_KIND: [u8; 4] = *b"MSMF";
@@ -51,11 +51,21 @@ pub(super) enum FormatError {
 /// `[job | nil, incarnation, reserved, [[checkpoint, checksum]...], [abandoned...]]`
 type LedgerPayload = (Option<String>, u64, u64, Vec<(u64, u64)>, Vec<u64>);
 
+/// `[checkpoint, job, incarnation, triggered, max parallelism, is final, [took, alignment, capture], [operator...]]`
+type ManifestPayload = (u64, String, u64, u64, u32, bool, (u32, u32, u32), Vec<OperatorPayload>);
+
+/// `[operator, [[state, [[scope tag, scope index, [chunk...]]...]]...]]`
+type OperatorPayload = (String, Vec<(String, Vec<ScopePayload>)>);
+type ScopePayload = (u8, u32, Vec<ChunkPayload>);
+
+/// `[age, seq, len, checksum]`, where age is how far the chunk's checkpoint is below the manifest's.
+type ChunkPayload = (u64, u32, u32, u64);
+
 /// `[checkpoint, job, incarnation, triggered, max parallelism, is final, [section...]]`
-type ManifestPayload = (u64, String, u64, u64, u32, bool, Vec<StatePayload>);
+type ManifestPayloadV1 = (u64, String, u64, u64, u32, bool, Vec<StatePayloadV1>);
 
 /// Consecutive chunks of one state: `[checkpoint, operator, state, [[scope tag, scope index, seq, len, checksum]...]]`
-type StatePayload = (u64, String, String, Vec<(u8, u32, u32, u32, u64)>);
+type StatePayloadV1 = (u64, String, String, Vec<(u8, u32, u32, u32, u64)>);
 
 /// The ledger's bytes.
 pub(super) fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
@@ -71,7 +81,9 @@ pub(super) fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
 
 /// The ledger in `bytes`.
 pub(super) fn decode_ledger(bytes: &[u8]) -> Result<Ledger, FormatError> {
-    let (job, incarnation, reserved, retained, abandoned): LedgerPayload = unseal(LEDGER_KIND, bytes)?;
+    // Format 2 changed manifests only.
+    let (job, incarnation, reserved, retained, abandoned): LedgerPayload =
+        decode(unseal(LEDGER_KIND, FORMAT, bytes)?.1)?;
     Ok(Ledger {
         job,
         incarnation: Incarnation(incarnation),
@@ -89,24 +101,12 @@ pub(super) fn decode_ledger(bytes: &[u8]) -> Result<Ledger, FormatError> {
 /// # Panics
 /// If the chunks are not in ascending order of their addresses.
 pub(super) fn encode_manifest(manifest: &Manifest) -> (Vec<u8>, u64) {
-    let mut states: Vec<StatePayload> = Vec::new();
-    let mut last: Option<&ChunkAddress> = None;
-    for chunk in &manifest.chunks {
-        let address = &chunk.address;
-        assert!(
-            last.is_none_or(|last| last < address),
-            "chunks of a manifest out of order: {last:?}, then {address:?}"
-        );
-        let continues = last.is_some_and(|last| (last.checkpoint, &last.operator, &last.state) == state_of(address));
-        if !continues {
-            let (checkpoint, operator, state) = state_of(address);
-            states.push((checkpoint.0, operator.as_str().to_owned(), state.as_ref().to_owned(), Vec::new()));
-        }
-        let (tag, index) = scope_parts(address.scope);
-        let (_, _, _, chunks) = states.last_mut().expect("pushed above for the first chunk");
-        chunks.push((tag, index, address.seq, chunk.len, chunk.checksum));
-        last = Some(address);
+    for pair in manifest.chunks.windows(2) {
+        let [before, after] = pair else { unreachable!("windows of two") };
+        let (before, after) = (&before.address, &after.address);
+        assert!(before < after, "chunks of a manifest out of order: {before:?}, then {after:?}");
     }
+    let durations = manifest.durations;
     let payload: ManifestPayload = (
         manifest.checkpoint.0,
         manifest.job.clone(),
@@ -114,17 +114,96 @@ pub(super) fn encode_manifest(manifest: &Manifest) -> (Vec<u8>, u64) {
         manifest.triggered_unix_ms,
         manifest.max_parallelism,
         manifest.is_final,
-        states,
+        (durations.took_ms, durations.alignment_ms, durations.capture_ms),
+        nested(manifest),
     );
     let bytes = seal(MANIFEST_KIND, FORMAT, &payload);
     let sum = checksum(&bytes);
     (bytes, sum)
 }
 
+/// The chunks by operator, state and scope, each chain from its oldest chunk on.
+fn nested(manifest: &Manifest) -> Vec<OperatorPayload> {
+    let section = |chunk: &ChunkRef| chunk.address.scope;
+    let mut chunks: Vec<&ChunkRef> = manifest.chunks.iter().collect();
+    chunks.sort_by(|a, b| {
+        let (a, b) = (&a.address, &b.address);
+        (&a.operator, &a.state, a.scope).cmp(&(&b.operator, &b.state, b.scope))
+    });
+    let by_operator = chunks.chunk_by(|a, b| a.address.operator == b.address.operator);
+    by_operator
+        .map(|of_operator| {
+            let by_state = of_operator.chunk_by(|a, b| a.address.state == b.address.state);
+            let states = by_state.map(|of_state| {
+                let by_scope = of_state.chunk_by(|a, b| section(a) == section(b));
+                let scopes = by_scope.map(|chain| {
+                    let (tag, index) = scope_parts(section(chain[0]));
+                    (tag, index, chain.iter().map(|chunk| chunk_payload(manifest.checkpoint, chunk)).collect())
+                });
+                (of_state[0].address.state.as_ref().to_owned(), scopes.collect())
+            });
+            (of_operator[0].address.operator.as_str().to_owned(), states.collect())
+        })
+        .collect()
+}
+
+/// # Panics
+/// If the chunk is of a later checkpoint than the manifest.
+fn chunk_payload(manifest: CheckpointId, chunk: &ChunkRef) -> ChunkPayload {
+    let address = &chunk.address;
+    let age = manifest.0.checked_sub(address.checkpoint.0);
+    let age = age.unwrap_or_else(|| panic!("manifest of checkpoint {manifest} names {address:?}"));
+    (age, address.seq, chunk.len, chunk.checksum)
+}
+
 /// The manifest in `bytes`.
 pub(super) fn decode_manifest(bytes: &[u8]) -> Result<Manifest, FormatError> {
-    let (checkpoint, job, incarnation, triggered_unix_ms, max_parallelism, is_final, states): ManifestPayload =
-        unseal(MANIFEST_KIND, bytes)?;
+    match unseal(MANIFEST_KIND, FORMAT, bytes)? {
+        (1, payload) => decode_manifest_v1(payload),
+        (_, payload) => decode_manifest_v2(payload),
+    }
+}
+
+fn decode_manifest_v2(payload: &[u8]) -> Result<Manifest, FormatError> {
+    let (checkpoint, job, incarnation, triggered_unix_ms, max_parallelism, is_final, durations, operators) =
+        decode::<ManifestPayload>(payload)?;
+    let (took_ms, alignment_ms, capture_ms) = durations;
+    let mut chunks = Vec::new();
+    for (operator, states) in operators {
+        let operator = OperatorId::new(operator);
+        for (state, scopes) in states {
+            let state: Arc<str> = state.into();
+            for (tag, index, chain) in scopes {
+                let scope = scope_from_parts(tag, index)?;
+                for (age, seq, len, checksum) in chain {
+                    let of = checkpoint.checked_sub(age);
+                    let of = of.ok_or_else(|| FormatError::Payload(format!("age {age} in checkpoint {checkpoint}")))?;
+                    let (operator, state) = (operator.clone(), state.clone());
+                    let address = ChunkAddress { checkpoint: CheckpointId(of), operator, state, scope, seq };
+                    chunks.push(ChunkRef { address, len, checksum });
+                }
+            }
+        }
+    }
+    chunks.sort_by(|a, b| a.address.cmp(&b.address));
+    if let Some(pair) = chunks.windows(2).find(|pair| pair[0].address == pair[1].address) {
+        return Err(FormatError::Payload(format!("{:?} twice", pair[0].address)));
+    }
+    Ok(Manifest {
+        checkpoint: CheckpointId(checkpoint),
+        job,
+        incarnation: Incarnation(incarnation),
+        triggered_unix_ms,
+        max_parallelism,
+        is_final,
+        durations: CheckpointDurations { took_ms, alignment_ms, capture_ms },
+        chunks,
+    })
+}
+
+fn decode_manifest_v1(payload: &[u8]) -> Result<Manifest, FormatError> {
+    let (checkpoint, job, incarnation, triggered_unix_ms, max_parallelism, is_final, states) =
+        decode::<ManifestPayloadV1>(payload)?;
     let mut chunks = Vec::with_capacity(states.iter().map(|(_, _, _, chunks)| chunks.len()).sum());
     for (checkpoint, operator, state, of_state) in states {
         let operator = OperatorId::new(operator);
@@ -147,6 +226,7 @@ pub(super) fn decode_manifest(bytes: &[u8]) -> Result<Manifest, FormatError> {
         triggered_unix_ms,
         max_parallelism,
         is_final,
+        durations: CheckpointDurations::default(),
         chunks,
     })
 }
@@ -186,10 +266,6 @@ pub(super) fn chunk_key_bounds(checkpoint: CheckpointId) -> (ChunkKey, ChunkKey)
     (first, last)
 }
 
-fn state_of(address: &ChunkAddress) -> (CheckpointId, &OperatorId, &Arc<str>) {
-    (address.checkpoint, &address.operator, &address.state)
-}
-
 fn scope_parts(scope: StateScope) -> (u8, u32) {
     match scope {
         StateScope::KeyGroup(group) => (0, group),
@@ -205,7 +281,7 @@ fn scope_from_parts(tag: u8, index: u32) -> Result<StateScope, FormatError> {
     }
 }
 
-fn seal(kind: [u8; 4], format: u32, payload: &impl Serialize) -> Vec<u8> {
+pub(super) fn seal(kind: [u8; 4], format: u32, payload: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(&kind);
     bytes.extend_from_slice(&format.to_le_bytes());
@@ -215,7 +291,8 @@ fn seal(kind: [u8; 4], format: u32, payload: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-fn unseal<T: DeserializeOwned>(kind: [u8; 4], bytes: &[u8]) -> Result<T, FormatError> {
+/// The format, up to `newest`, and the payload of a record that is whole.
+pub(super) fn unseal(kind: [u8; 4], newest: u32, bytes: &[u8]) -> Result<(u32, &[u8]), FormatError> {
     if bytes.len() < PREFIX_BYTES + CHECKSUM_BYTES {
         return Err(FormatError::Short(bytes.len()));
     }
@@ -230,9 +307,14 @@ fn unseal<T: DeserializeOwned>(kind: [u8; 4], bytes: &[u8]) -> Result<T, FormatE
         return Err(FormatError::Kind(prefix[..4].try_into().expect("4 bytes")));
     }
     let format = u32::from_le_bytes(prefix[4..].try_into().expect("4 bytes"));
-    if format > FORMAT {
-        return Err(FormatError::Newer(format));
+    match format {
+        0 => Err(FormatError::Payload("format 0".to_owned())),
+        newer if newer > newest => Err(FormatError::Newer(newer)),
+        _ => Ok((format, payload)),
     }
+}
+
+pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FormatError> {
     rmp_serde::from_slice(payload).map_err(|error| FormatError::Payload(error.to_string()))
 }
 
@@ -278,6 +360,7 @@ mod tests {
             triggered_unix_ms: 1_700_000_000_123,
             max_parallelism: 128,
             is_final: true,
+            durations: CheckpointDurations { took_ms: 70_000, alignment_ms: 3, capture_ms: 0 },
             chunks,
         }
     }
@@ -287,6 +370,74 @@ mod tests {
         let (bytes, sum) = encode_manifest(&manifest());
         assert_eq!(sum, checksum(&bytes));
         assert_eq!(decode_manifest(&bytes).unwrap(), manifest());
+    }
+
+    #[test]
+    fn manifest_of_format_1_is_read() {
+        let chunk = |seq: u32| (1, 7, seq, 10 + seq, u64::MAX - u64::from(seq));
+        let states: Vec<StatePayloadV1> = vec![
+            (6, "count".to_owned(), "totals".to_owned(), vec![chunk(0)]),
+            (7, "count".to_owned(), "totals".to_owned(), vec![chunk(0), chunk(1)]),
+        ];
+        let payload: ManifestPayloadV1 = (7, "flights".to_owned(), 5, 9, 128, true, states);
+        let decoded = decode_manifest(&seal(MANIFEST_KIND, 1, &payload)).unwrap();
+        let named: Vec<_> = decoded
+            .chunks
+            .iter()
+            .map(|chunk| (chunk.address.checkpoint.0, chunk.address.scope, chunk.address.seq, chunk.len))
+            .collect();
+        let scope = StateScope::Subtask(7);
+        assert_eq!(named, [(6, scope, 0, 10), (7, scope, 0, 10), (7, scope, 1, 11)]);
+        assert_eq!(decoded, Manifest { chunks: decoded.chunks.clone(), ..decoded_head() });
+    }
+
+    fn decoded_head() -> Manifest {
+        Manifest {
+            checkpoint: CheckpointId(7),
+            job: "flights".to_owned(),
+            incarnation: Incarnation(5),
+            triggered_unix_ms: 9,
+            max_parallelism: 128,
+            is_final: true,
+            durations: CheckpointDurations::default(),
+            chunks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn chains_of_deltas_take_less_than_25_bytes_a_chunk() {
+        let mut chunks = Vec::new();
+        for age in (0..60).rev() {
+            for group in 0..128 {
+                for state in ["totals", "timers"] {
+                    let address = address(1_000_000 - age, "flights by carrier", state, StateScope::KeyGroup(group), 0);
+                    let hash = checksum(&(age * 128 + u64::from(group)).to_le_bytes());
+                    chunks.push(ChunkRef { address, len: 200_000 + group, checksum: hash });
+                }
+            }
+        }
+        chunks.sort_by(|a, b| a.address.cmp(&b.address));
+        let count = chunks.len();
+        let manifest = Manifest { checkpoint: CheckpointId(1_000_000), chunks, ..decoded_head() };
+        let (bytes, _) = encode_manifest(&manifest);
+        assert_eq!(count, 15_360);
+        assert!(bytes.len() < 25 * count, "{} bytes for {count} chunks", bytes.len());
+        assert_eq!(decode_manifest(&bytes).unwrap(), manifest);
+    }
+
+    #[test]
+    fn manifest_that_contradicts_itself_is_refused() {
+        let with = |chain: Vec<ChunkPayload>| {
+            let operators: Vec<OperatorPayload> =
+                vec![("count".to_owned(), vec![("totals".to_owned(), vec![(0, 0, chain)])])];
+            let payload: ManifestPayload = (7, "flights".to_owned(), 5, 9, 128, true, (0, 0, 0), operators);
+            decode_manifest(&seal(MANIFEST_KIND, FORMAT, &payload))
+        };
+        assert_eq!(with(vec![(7, 0, 1, 1), (0, 0, 1, 1)]).unwrap().chunks.len(), 2);
+        for (chain, expected) in [(vec![(8, 0, 1, 1)], "age 8"), (vec![(1, 0, 1, 1), (1, 0, 1, 1)], "twice")] {
+            let refused = with(chain);
+            assert!(matches!(&refused, Err(FormatError::Payload(text)) if text.contains(expected)), "{refused:?}");
+        }
     }
 
     #[test]

@@ -1,13 +1,10 @@
 //! What a store remembers beside chunks and manifests, and how each call changes it. Pure: the stores make a changed
 //! copy durable before they go on with it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use millstream_actors::contract::{Manifest, StoreOpening};
 use millstream_actors::protocol::{CheckpointId, Incarnation};
-
-use super::format::{ChunkKey, chunk_key};
 
 /// A retained checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +56,21 @@ impl Ledger {
         self.retained.drain(..surplus).map(|entry| entry.checkpoint).collect()
     }
 
+    /// Retains `checkpoint`, which was copied from a store whose ids go up to `lost_up_to`.
+    ///
+    /// # Panics
+    /// If one is retained, or `lost_up_to` is below `checkpoint`.
+    pub(super) fn import(&mut self, checkpoint: CheckpointId, checksum: u64, lost_up_to: CheckpointId) {
+        assert!(self.retained.is_empty(), "checkpoint {checkpoint} imported beside {:?}", self.retained);
+        assert!(checkpoint <= lost_up_to, "checkpoint {checkpoint} imported, ids up to {lost_up_to} lost");
+        self.retained.push(Retained { checkpoint, checksum });
+        self.reserved_up_to = self.reserved_up_to.max(lost_up_to);
+        if lost_up_to > checkpoint && !self.abandoned.contains(&lost_up_to) {
+            self.abandoned.push(lost_up_to);
+            self.abandoned.sort_unstable();
+        }
+    }
+
     /// Moves the retained checkpoints above `checkpoint` to the abandoned ones and answers them, ascending.
     pub(super) fn abandon_above(&mut self, checkpoint: CheckpointId) -> Vec<CheckpointId> {
         let kept = self.retained.partition_point(|entry| entry.checkpoint <= checkpoint);
@@ -89,11 +101,6 @@ impl Ledger {
             abandoned: self.abandoned.clone(),
         }
     }
-}
-
-/// The keys of all chunks that `manifests` name.
-pub(super) fn named_chunks<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> HashSet<ChunkKey> {
-    manifests.into_iter().flat_map(|manifest| &manifest.chunks).map(|chunk| chunk_key(&chunk.address)).collect()
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use millstream_actors::contract::{
-    Chunk, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StoreOpening, checksum,
-};
+use millstream_actors::contract::{Chunk, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StoreOpening};
 use millstream_actors::protocol::{CheckpointId, Incarnation};
 
-use super::format::{ChunkKey, checkpoint_of, chunk_key, encode_manifest};
-use super::ledger::{Ledger, named_chunks};
+use super::format::{ChunkKey, chunk_key, encode_manifest};
+use super::ledger::Ledger;
+use super::references::{
+    Keys, Manifests, Taken, Unnamed, garbage, is_named, kept, missing, no_longer_named, pin, unverified, users_of,
+    verify_put,
+};
 
 const NAME: &str = "memory";
 const UNCLAIMED: u64 = 0;
@@ -30,8 +32,11 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Content {
     ledger: Ledger,
-    manifests: BTreeMap<CheckpointId, Arc<Manifest>>,
+    manifests: Manifests,
+    pinned: Manifests,
     chunks: BTreeMap<ChunkKey, Vec<u8>>,
+    /// With the named ones, these are all the chunks there are.
+    unnamed: Unnamed,
     /// Who works on the store now; [`UNCLAIMED`] if nobody does.
     claimed_by: u64,
     /// The newest claim given out.
@@ -82,29 +87,21 @@ impl Content {
     }
 
     fn read(&self, reference: &ChunkRef) -> Result<&[u8], SnapshotError> {
-        let bytes = self.chunks.get(&chunk_key(&reference.address)).ok_or_else(|| SnapshotError::ChunkMissing {
-            store: NAME.to_owned(),
-            address: Box::new(reference.address.clone()),
+        let found = self.chunks.get(&chunk_key(&reference.address));
+        let bytes = found.ok_or_else(|| missing(NAME, &reference.address))?;
+        Taken::of(bytes).verify(NAME, reference).map_err(|mut error| {
+            if let SnapshotError::Damaged { checkpoints, .. } = &mut error {
+                *checkpoints = users_of(reference, &self.manifests);
+            }
+            error
         })?;
-        if bytes.len() != reference.len as usize || checksum(bytes) != reference.checksum {
-            return Err(SnapshotError::Damaged {
-                store: NAME.to_owned(),
-                what: format!("chunk {:?}", reference.address),
-                reason: format!("{} bytes with another length or checksum than recorded", bytes.len()),
-                checkpoints: self.users_of(reference),
-            });
-        }
         Ok(bytes)
     }
 
-    fn users_of(&self, reference: &ChunkRef) -> Vec<CheckpointId> {
-        let uses = |manifest: &&Arc<Manifest>| manifest.chunks.iter().any(|chunk| chunk.address == reference.address);
-        self.manifests.values().filter(uses).map(|manifest| manifest.checkpoint).collect()
-    }
-
-    fn remove_garbage(&mut self, up_to: CheckpointId) {
-        let named = named_chunks(self.manifests.values().map(Arc::as_ref));
-        self.chunks.retain(|key, _| checkpoint_of(key) > up_to || named.contains(key));
+    fn remove_chunks(&mut self, garbage: &Keys) {
+        for key in garbage.values().flatten() {
+            self.chunks.remove(key);
+        }
     }
 }
 
@@ -122,7 +119,11 @@ impl SnapshotStore for MemoryStore {
         content.claims += 1;
         content.claimed_by = content.claims;
         self.claim.store(content.claims, Ordering::Relaxed);
-        content.remove_garbage(CheckpointId(u64::MAX));
+        let Content { manifests, pinned, unnamed, .. } = &mut *content;
+        pin(&[], manifests, pinned, unnamed);
+        let garbage = garbage(CheckpointId(u64::MAX), unnamed, [], manifests);
+        content.remove_chunks(&garbage);
+        content.unnamed = Unnamed::default();
         Ok(content.ledger.opening(content.retained()))
     }
 
@@ -134,39 +135,71 @@ impl SnapshotStore for MemoryStore {
 
     fn put_chunks(&self, chunks: &[Chunk]) -> Result<(), SnapshotError> {
         let mut content = self.claimed()?;
-        for chunk in chunks {
-            content.chunks.insert(chunk_key(&chunk.reference.address), chunk.bytes.clone());
+        let content = &mut *content;
+        let kept = kept(&content.manifests, &content.pinned);
+        for chunk in chunks.iter().filter(|chunk| !is_named(chunk, &kept)) {
+            let key = chunk_key(&chunk.reference.address);
+            content.unnamed.insert(key, Some(Taken::of(&chunk.bytes)));
+            content.chunks.insert(key, chunk.bytes.clone());
         }
         Ok(())
     }
 
     fn finalise(&self, manifest: &Manifest, retain: usize) -> Result<Finalised, SnapshotError> {
         let mut content = self.claimed()?;
+        let content = &mut *content;
         let (_, sum) = encode_manifest(manifest);
-        for reference in &manifest.chunks {
+        for reference in unverified(NAME, manifest, &content.unnamed, &content.manifests)? {
             content.read(reference)?;
         }
         let expired = content.ledger.complete(manifest.checkpoint, sum, retain);
         content.manifests.insert(manifest.checkpoint, Arc::new(manifest.clone()));
-        for checkpoint in &expired {
-            content.manifests.remove(checkpoint);
-        }
-        content.remove_garbage(manifest.checkpoint);
+        let dropped: Vec<Arc<Manifest>> = expired.iter().filter_map(|id| content.manifests.remove(id)).collect();
+        let kept = kept(&content.manifests, &content.pinned);
+        let garbage = garbage(manifest.checkpoint, &content.unnamed, &dropped, &kept);
+        content.remove_chunks(&garbage);
+        content.unnamed.remove_up_to(manifest.checkpoint);
         Ok(Finalised { expired })
+    }
+
+    fn pin(&self, checkpoints: &[CheckpointId]) {
+        if let Ok(mut content) = self.claimed() {
+            let Content { manifests, pinned, unnamed, .. } = &mut *content;
+            pin(checkpoints, manifests, pinned, unnamed);
+        }
+    }
+
+    fn import(&self, manifest: &Manifest, lost_up_to: CheckpointId) -> Result<(), SnapshotError> {
+        let mut content = self.claimed()?;
+        let content = &mut *content;
+        let (_, sum) = encode_manifest(manifest);
+        for reference in verify_put(NAME, &manifest.chunks, &content.unnamed)? {
+            content.read(reference)?;
+        }
+        content.ledger.import(manifest.checkpoint, sum, lost_up_to);
+        content.manifests.insert(manifest.checkpoint, Arc::new(manifest.clone()));
+        let garbage = garbage(manifest.checkpoint, &content.unnamed, [], &content.manifests);
+        content.remove_chunks(&garbage);
+        content.unnamed.remove_up_to(manifest.checkpoint);
+        Ok(())
     }
 
     fn discard(&self, checkpoint: CheckpointId) -> Result<(), SnapshotError> {
         let mut content = self.claimed()?;
-        let named = named_chunks(content.manifests.values().map(Arc::as_ref));
-        content.chunks.retain(|key, _| checkpoint_of(key) != checkpoint || named.contains(key));
+        let garbage = content.unnamed.of(checkpoint);
+        content.remove_chunks(&garbage);
+        content.unnamed.remove(checkpoint);
         Ok(())
     }
 
     fn abandon_above(&self, checkpoint: CheckpointId) -> Result<Vec<CheckpointId>, SnapshotError> {
         let mut content = self.claimed()?;
+        let content = &mut *content;
         let abandoned = content.ledger.abandon_above(checkpoint);
-        for dropped in &abandoned {
-            content.manifests.remove(dropped);
+        let dropped: Vec<Arc<Manifest>> = abandoned.iter().filter_map(|id| content.manifests.remove(id)).collect();
+        let kept = kept(&content.manifests, &content.pinned);
+        for manifest in dropped.iter().filter(|manifest| !kept.contains_key(&manifest.checkpoint)) {
+            content.unnamed.insert_all(no_longer_named(manifest, &kept));
         }
         Ok(abandoned)
     }
@@ -198,13 +231,14 @@ impl SnapshotStore for MemoryStore {
 
 #[cfg(test)]
 mod tests {
-    use millstream_actors::contract::store_suite::check_store;
+    use millstream_actors::contract::store_suite::{check_copyable_store, check_store};
 
     use super::*;
 
     #[test]
     fn fulfils_the_contract() {
         check_store(|| Arc::new(MemoryStore::new()));
+        check_copyable_store(|| Arc::new(MemoryStore::new()));
     }
 
     #[test]

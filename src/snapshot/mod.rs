@@ -4,18 +4,26 @@
 mod format;
 mod ledger;
 mod memory;
+#[cfg(feature = "object-store")]
+mod object_copy;
 mod redb;
 mod redb_file;
 mod redb_load;
+mod references;
 mod savepoint;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "object-store")]
+pub use object_copy::{CopiedStore, CopyOptions, CopyProgress};
+/// What a [`CopiedStore`] copies to.
+#[cfg(feature = "object-store")]
+pub use object_store;
 pub use redb::RedbStore;
 pub(crate) use savepoint::SavepointFiles;
 pub use savepoint::{SavepointFile, SavepointHeader, SavepointState};
 
 pub use millstream_actors::contract::store_suite;
 pub use millstream_actors::contract::{
-    CHUNK_BYTES_MAX, Chunk, ChunkAddress, ChunkRef, ChunkSource, Finalised, Manifest, Savepoint, SavepointFileError,
-    SavepointId, SnapshotError, SnapshotStore, StateScope, StoreOpening, checksum,
+    CHUNK_BYTES_MAX, CheckpointDurations, Chunk, ChunkAddress, ChunkRef, ChunkSource, Finalised, Manifest, Savepoint,
+    SavepointFileError, SavepointId, SnapshotError, SnapshotStore, StateScope, StoreOpening, checksum,
 };

@@ -1,6 +1,5 @@
 //! A store in one file, kept by redb.
 
-use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +9,14 @@ use millstream_actors::contract::{Chunk, ChunkRef, Finalised, Manifest, Snapshot
 use millstream_actors::protocol::{CheckpointId, Incarnation};
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, StorageBackend, Table, WriteTransaction};
 
-use super::format::{CHUNK_KEY_BYTES, ChunkKey, checkpoint_of, chunk_key, chunk_key_bounds, encode_manifest};
-use super::ledger::{Ledger, named_chunks};
+use super::format::{CHUNK_KEY_BYTES, ChunkKey, chunk_key, chunk_key_bounds, encode_manifest};
+use super::ledger::Ledger;
 use super::redb_file::{CHUNKS, MANIFESTS, Origin, guarded, io_error, put_ledger};
 use super::redb_load::{load_ledger, load_manifests, unnamed_chunks, verify};
+use super::references::{
+    Keys, Manifests, Taken, Unnamed, garbage, is_in_use, is_named, kept, named_chunks, no_longer_named, pin,
+    unverified, users_of, verify_put,
+};
 
 /// Chunks are written in transactions of at most so many bytes (and at least one chunk).
 const TRANSACTION_BYTES_MAX: usize = 16 << 20;
@@ -46,10 +49,17 @@ enum Slot {
 struct Writer {
     claimed: bool,
     ledger: Ledger,
-    manifests: BTreeMap<CheckpointId, Arc<Manifest>>,
-    /// Chunks that may be stored and that no retained manifest names. With the garbage removed at the opening, no
-    /// others are in the table, so that none has to be searched for there.
-    unnamed: BTreeMap<CheckpointId, HashSet<ChunkKey>>,
+    manifests: Manifests,
+    pinned: Manifests,
+    /// With the garbage removed at the opening, no other unnamed chunks are in the table than these, so that none has
+    /// to be searched for there.
+    unnamed: Unnamed,
+}
+
+impl Writer {
+    fn kept(&self) -> Manifests {
+        kept(&self.manifests, &self.pinned)
+    }
 }
 
 impl Slot {
@@ -200,7 +210,7 @@ impl RedbStore {
     }
 
     /// The ledger and the retained manifests, as they are in the file.
-    fn load(&self) -> Result<(Ledger, BTreeMap<CheckpointId, Arc<Manifest>>), SnapshotError> {
+    fn load(&self) -> Result<(Ledger, Manifests), SnapshotError> {
         let store = self.describe();
         self.read("read the manifests", &[], |transaction| {
             let ledger = match load_ledger(&store, transaction)? {
@@ -223,15 +233,18 @@ impl RedbStore {
         let garbage =
             self.read("look for garbage", &retained, |transaction| unnamed_chunks(transaction, &named).map(Ok))?;
         self.write("claim the file", &retained, Durability::Immediate, |transaction| {
-            remove_chunks(transaction, &garbage, &named)?;
+            remove_chunks(transaction, &garbage, &manifests)?;
             put_ledger(transaction, &ledger)
         })?;
         let opening = ledger.opening(manifests.values().cloned().collect());
-        *writer = Writer { claimed: true, ledger, manifests, unnamed: BTreeMap::new() };
+        *writer = Writer { claimed: true, ledger, manifests, ..Writer::default() };
         Ok(opening)
     }
 
-    fn verify_all(&self, writer: &Writer, references: &[ChunkRef]) -> Result<(), SnapshotError> {
+    fn read_back(&self, writer: &Writer, references: &[&ChunkRef]) -> Result<(), SnapshotError> {
+        if references.is_empty() {
+            return Ok(());
+        }
         let store = self.describe();
         self.read("verify chunks", &writer.ledger.retained_ids(), |transaction| {
             let table = transaction.open_table(CHUNKS)?;
@@ -254,33 +267,15 @@ impl Drop for RedbStore {
     }
 }
 
-impl Writer {
-    /// The retained checkpoints that need the chunk.
-    fn users_of(&self, reference: &ChunkRef) -> Vec<CheckpointId> {
-        let uses =
-            |manifest: &&Arc<Manifest>| manifest.chunks.binary_search_by(|c| c.address.cmp(&reference.address)).is_ok();
-        self.manifests.values().filter(uses).map(|manifest| manifest.checkpoint).collect()
+/// Removes `garbage`, by range where none of `manifests` names a chunk of the same checkpoint.
+fn remove_chunks(transaction: &WriteTransaction, garbage: &Keys, manifests: &Manifests) -> Result<(), redb::Error> {
+    if garbage.is_empty() {
+        return Ok(());
     }
-
-    /// Notes that the chunks of these manifests are named by them no more.
-    fn add_unnamed<'a>(&mut self, keys: impl IntoIterator<Item = &'a ChunkKey>) {
-        for key in keys {
-            self.unnamed.entry(checkpoint_of(key)).or_default().insert(*key);
-        }
-    }
-}
-
-/// Removes `garbage`, by range where no named chunk is of the same checkpoint: that does not touch the values.
-fn remove_chunks(
-    transaction: &WriteTransaction,
-    garbage: &BTreeMap<CheckpointId, HashSet<ChunkKey>>,
-    named: &HashSet<ChunkKey>,
-) -> Result<(), redb::Error> {
-    let in_use: HashSet<CheckpointId> = named.iter().map(checkpoint_of).collect();
     let mut table: Table<'_, &[u8; CHUNK_KEY_BYTES], &[u8]> = transaction.open_table(CHUNKS)?;
     for (checkpoint, keys) in garbage {
-        if in_use.contains(checkpoint) {
-            for key in keys.iter().filter(|key| !named.contains(*key)) {
+        if is_in_use(*checkpoint, manifests) {
+            for key in keys {
                 table.remove(key)?;
             }
         } else {
@@ -323,70 +318,103 @@ impl SnapshotStore for RedbStore {
 
     fn put_chunks(&self, chunks: &[Chunk]) -> Result<(), SnapshotError> {
         let mut writer = self.claimed()?;
-        let keys: Vec<ChunkKey> = chunks.iter().map(|chunk| chunk_key(&chunk.reference.address)).collect();
-        writer.add_unnamed(&keys);
-        let retained = writer.ledger.retained_ids();
-        let mut rest = chunks.iter().zip(&keys).peekable();
-        while rest.peek().is_some() {
-            self.write("store chunks", &retained, Durability::None, |transaction| {
+        let kept = writer.kept();
+        let Writer { ledger, unnamed, .. } = &mut *writer;
+        let retained = ledger.retained_ids();
+        let mut rest = chunks.iter().filter(|chunk| !is_named(chunk, &kept)).peekable();
+        let mut taken: Vec<(ChunkKey, Taken)> = Vec::new();
+        let mut stored = Ok(());
+        while stored.is_ok() && rest.peek().is_some() {
+            let known = taken.len();
+            stored = self.write("store chunks", &retained, Durability::None, |transaction| {
                 let mut table = transaction.open_table(CHUNKS)?;
                 let mut bytes = 0;
-                while let Some((chunk, key)) =
-                    rest.next_if(|(chunk, _)| bytes == 0 || bytes + chunk.bytes.len() <= TRANSACTION_BYTES_MAX)
+                while let Some(chunk) =
+                    rest.next_if(|chunk| bytes == 0 || bytes + chunk.bytes.len() <= TRANSACTION_BYTES_MAX)
                 {
-                    table.insert(key, chunk.bytes.as_slice())?;
+                    let key = chunk_key(&chunk.reference.address);
+                    taken.push((key, Taken::of(&chunk.bytes)));
+                    table.insert(&key, chunk.bytes.as_slice())?;
                     bytes += chunk.bytes.len();
                 }
                 Ok(())
-            })?;
+            });
+            if stored.is_err() {
+                unnamed.insert_all(taken.drain(known..).map(|(key, _)| key));
+            }
         }
-        Ok(())
+        for (key, taken) in taken {
+            unnamed.insert(key, Some(taken));
+        }
+        stored
     }
 
     fn finalise(&self, manifest: &Manifest, retain: usize) -> Result<Finalised, SnapshotError> {
         let mut writer = self.claimed()?;
         let (bytes, sum) = encode_manifest(manifest);
-        self.verify_all(&writer, &manifest.chunks)?;
+        let unverified = unverified(&self.describe(), manifest, &writer.unnamed, &writer.manifests)?;
+        self.read_back(&writer, &unverified)?;
 
         let mut ledger = writer.ledger.clone();
         let expired = ledger.complete(manifest.checkpoint, sum, retain);
         let mut manifests = writer.manifests.clone();
         manifests.insert(manifest.checkpoint, Arc::new(manifest.clone()));
-        let dropped: Vec<Arc<Manifest>> =
-            expired.iter().filter_map(|checkpoint| manifests.remove(checkpoint)).collect();
-        let named = named_chunks(manifests.values().map(Arc::as_ref));
-        // If the commit fails these are still named; finalising or discarding looks at what is named before it removes.
-        writer.add_unnamed(&named_chunks(dropped.iter().map(Arc::as_ref)));
-        let later = CheckpointId(manifest.checkpoint.0.saturating_add(1));
-        let kept_unnamed = writer.unnamed.split_off(&later);
-
-        let result = self.write("complete a checkpoint", &writer.ledger.retained_ids(), Durability::Immediate, |txn| {
-            let mut table = txn.open_table(MANIFESTS)?;
+        let dropped: Vec<Arc<Manifest>> = expired.iter().filter_map(|id| manifests.remove(id)).collect();
+        let kept = kept(&manifests, &writer.pinned);
+        let garbage = garbage(manifest.checkpoint, &writer.unnamed, &dropped, &kept);
+        self.write("complete a checkpoint", &writer.ledger.retained_ids(), Durability::Immediate, |transaction| {
+            let mut table = transaction.open_table(MANIFESTS)?;
             table.insert(manifest.checkpoint.0, bytes.as_slice())?;
             for checkpoint in &expired {
                 table.remove(checkpoint.0)?;
             }
-            remove_chunks(txn, &writer.unnamed, &named)?;
-            put_ledger(txn, &ledger)
-        });
-        if result.is_ok() {
-            writer.unnamed.clear();
-            writer.ledger = ledger;
-            writer.manifests = manifests;
+            remove_chunks(transaction, &garbage, &kept)?;
+            put_ledger(transaction, &ledger)
+        })?;
+        writer.ledger = ledger;
+        writer.manifests = manifests;
+        writer.unnamed.remove_up_to(manifest.checkpoint);
+        Ok(Finalised { expired })
+    }
+
+    fn pin(&self, checkpoints: &[CheckpointId]) {
+        if let Ok(mut writer) = self.claimed() {
+            let Writer { manifests, pinned, unnamed, .. } = &mut *writer;
+            pin(checkpoints, manifests, pinned, unnamed);
         }
-        writer.unnamed.extend(kept_unnamed);
-        result.map(|()| Finalised { expired })
+    }
+
+    fn import(&self, manifest: &Manifest, lost_up_to: CheckpointId) -> Result<(), SnapshotError> {
+        let mut writer = self.claimed()?;
+        let (bytes, sum) = encode_manifest(manifest);
+        let unverified = verify_put(&self.describe(), &manifest.chunks, &writer.unnamed)?;
+        self.read_back(&writer, &unverified)?;
+
+        let mut ledger = writer.ledger.clone();
+        ledger.import(manifest.checkpoint, sum, lost_up_to);
+        let manifests = Manifests::from([(manifest.checkpoint, Arc::new(manifest.clone()))]);
+        let garbage = garbage(manifest.checkpoint, &writer.unnamed, [], &manifests);
+        self.write("import a checkpoint", &[], Durability::Immediate, |transaction| {
+            transaction.open_table(MANIFESTS)?.insert(manifest.checkpoint.0, bytes.as_slice())?;
+            remove_chunks(transaction, &garbage, &manifests)?;
+            put_ledger(transaction, &ledger)
+        })?;
+        writer.ledger = ledger;
+        writer.manifests = manifests;
+        writer.unnamed.remove_up_to(manifest.checkpoint);
+        Ok(())
     }
 
     fn discard(&self, checkpoint: CheckpointId) -> Result<(), SnapshotError> {
         let mut writer = self.claimed()?;
-        let Some(keys) = writer.unnamed.get(&checkpoint) else { return Ok(()) };
-        let garbage = BTreeMap::from([(checkpoint, keys.clone())]);
-        let named = named_chunks(writer.manifests.values().map(Arc::as_ref));
+        let garbage = writer.unnamed.of(checkpoint);
+        if garbage.is_empty() {
+            return Ok(());
+        }
         self.write("discard a checkpoint", &writer.ledger.retained_ids(), Durability::None, |transaction| {
-            remove_chunks(transaction, &garbage, &named)
+            remove_chunks(transaction, &garbage, &writer.kept())
         })?;
-        writer.unnamed.remove(&checkpoint);
+        writer.unnamed.remove(checkpoint);
         Ok(())
     }
 
@@ -404,9 +432,13 @@ impl SnapshotStore for RedbStore {
             }
             put_ledger(transaction, &ledger)
         })?;
+        let writer = &mut *writer;
         writer.ledger = ledger;
         let dropped: Vec<Arc<Manifest>> = abandoned.iter().filter_map(|id| writer.manifests.remove(id)).collect();
-        writer.add_unnamed(&named_chunks(dropped.iter().map(Arc::as_ref)));
+        let kept = writer.kept();
+        for manifest in dropped.iter().filter(|manifest| !kept.contains_key(&manifest.checkpoint)) {
+            writer.unnamed.insert_all(no_longer_named(manifest, &kept));
+        }
         Ok(abandoned)
     }
 
@@ -420,7 +452,7 @@ impl SnapshotStore for RedbStore {
         });
         read.map_err(|mut error| {
             if let SnapshotError::Damaged { checkpoints, .. } = &mut error {
-                *checkpoints = self.writer().users_of(reference);
+                *checkpoints = users_of(reference, &self.writer().manifests);
             }
             error
         })
@@ -446,10 +478,11 @@ impl SnapshotStore for RedbStore {
                 checkpoints: vec![lost],
             });
         }
-        let before = std::mem::take(&mut writer.manifests);
-        writer.add_unnamed(&named_chunks(before.values().map(Arc::as_ref)));
+        let before = std::mem::replace(&mut writer.manifests, manifests);
+        let writer = &mut *writer;
+        writer.unnamed.insert_all(named_chunks(before.values().map(Arc::as_ref)));
+        writer.unnamed.settle(&writer.kept());
         writer.ledger = ledger;
-        writer.manifests = manifests;
         Ok(writer.manifests.values().cloned().collect())
     }
 

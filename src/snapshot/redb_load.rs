@@ -1,6 +1,6 @@
 //! What is read from a redb store, and how each damage is noticed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use millstream_actors::contract::{ChunkRef, Manifest, SnapshotError, checksum};
@@ -10,6 +10,7 @@ use redb::{ReadTransaction, ReadableTableMetadata, TableError, TableHandle};
 use super::format::{ChunkKey, FORMAT, FormatError, checkpoint_of, chunk_key_bounds, decode_ledger, decode_manifest};
 use super::ledger::{Ledger, Retained};
 use super::redb_file::{CHUNKS, LEDGER, MANIFESTS};
+use super::references::{Keys, Manifests, Taken, missing};
 
 /// Errors of redb outside, of what it holds inside.
 type Loaded<T> = Result<Result<T, SnapshotError>, redb::Error>;
@@ -50,13 +51,9 @@ fn ledger_is_missing(store: &str, transaction: &ReadTransaction) -> Result<Snaps
 }
 
 /// Reads the manifests that the ledger names; each must be there, and be the one that was finalised.
-pub(super) fn load_manifests(
-    store: &str,
-    transaction: &ReadTransaction,
-    ledger: &Ledger,
-) -> Loaded<BTreeMap<CheckpointId, Arc<Manifest>>> {
+pub(super) fn load_manifests(store: &str, transaction: &ReadTransaction, ledger: &Ledger) -> Loaded<Manifests> {
     let table = transaction.open_table(MANIFESTS)?;
-    let mut manifests = BTreeMap::new();
+    let mut manifests = Manifests::new();
     for entry in &ledger.retained {
         let row = table.get(entry.checkpoint.0)?;
         match decode_retained(entry, row.as_ref().map(|row| row.value())) {
@@ -101,39 +98,20 @@ pub(super) fn verify<'a>(
     reference: &ChunkRef,
     found: Option<&'a [u8]>,
 ) -> Result<&'a [u8], SnapshotError> {
-    let address = &reference.address;
-    let Some(bytes) = found else {
-        return Err(SnapshotError::ChunkMissing { store: store.to_owned(), address: Box::new(address.clone()) });
-    };
-    let computed = checksum(bytes);
-    if bytes.len() as u64 == u64::from(reference.len) && computed == reference.checksum {
-        return Ok(bytes);
-    }
-    Err(SnapshotError::Damaged {
-        store: store.to_owned(),
-        what: format!("chunk {address:?}"),
-        reason: format!(
-            "{} bytes with checksum {:016x} recorded, {} bytes with {computed:016x} found",
-            reference.len,
-            reference.checksum,
-            bytes.len()
-        ),
-        checkpoints: vec![address.checkpoint],
-    })
+    let bytes = found.ok_or_else(|| missing(store, &reference.address))?;
+    Taken::of(bytes).verify(store, reference)?;
+    Ok(bytes)
 }
 
 /// The chunks in the table that are not in `named`, by checkpoint. Looks at one key of each checkpoint; only if the
 /// number of chunks then still differs does it look at all keys.
-pub(super) fn unnamed_chunks(
-    transaction: &ReadTransaction,
-    named: &HashSet<ChunkKey>,
-) -> Result<BTreeMap<CheckpointId, HashSet<ChunkKey>>, redb::Error> {
+pub(super) fn unnamed_chunks(transaction: &ReadTransaction, named: &HashSet<ChunkKey>) -> Result<Keys, redb::Error> {
     let mut named_of: HashMap<CheckpointId, u64> = HashMap::new();
     for key in named {
         *named_of.entry(checkpoint_of(key)).or_default() += 1;
     }
     let table = transaction.open_table(CHUNKS)?;
-    let mut garbage: BTreeMap<CheckpointId, HashSet<ChunkKey>> = BTreeMap::new();
+    let mut garbage = Keys::new();
     let mut from = Some(CheckpointId::NONE);
     while let Some(checkpoint) = from {
         let (first, _) = chunk_key_bounds(checkpoint);

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use millstream_actors::contract::store_suite::check_store;
-use millstream_actors::contract::{CHUNK_BYTES_MAX, ChunkAddress, StateScope};
+use millstream_actors::contract::store_suite::{check_copyable_store, check_store};
+use millstream_actors::contract::{CHUNK_BYTES_MAX, CheckpointDurations, ChunkAddress, StateScope};
 use redb::{Builder, ReadableTableMetadata, TableDefinition};
 use tempfile::TempDir;
 
@@ -41,6 +41,7 @@ fn manifest(checkpoint: u64, chunks: &[Chunk]) -> Manifest {
         triggered_unix_ms: 0,
         max_parallelism: 128,
         is_final: false,
+        durations: CheckpointDurations::default(),
         chunks: chunks.iter().map(|chunk| chunk.reference.clone()).collect(),
     }
 }
@@ -109,6 +110,7 @@ fn fulfils_the_contract() {
 #[test]
 fn fulfils_the_contract_on_a_disk_in_memory() {
     check_store(|| Arc::new(on_disk(&FaultyDisk::new()).unwrap()));
+    check_copyable_store(|| Arc::new(on_disk(&FaultyDisk::new()).unwrap()));
 }
 
 #[test]
@@ -188,7 +190,7 @@ fn file_of_a_newer_format_is_told_so() {
         transaction.open_table(LEDGER).unwrap().insert((), encode_newer_ledger().as_slice()).unwrap();
     });
     let error = RedbStore::open(&path).unwrap_err();
-    assert!(matches!(error, SnapshotError::NewerFormat { found: 2, supported: 1, .. }), "{error:?}");
+    assert!(matches!(error, SnapshotError::NewerFormat { found: 3, supported: 2, .. }), "{error:?}");
 }
 
 fn with_table_row(path: &Path, change: impl FnOnce(&WriteTransaction)) {

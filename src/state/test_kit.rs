@@ -166,6 +166,7 @@ pub(crate) fn manifest(checkpoint: u64, written: Vec<Contribution>, base: Option
         triggered_unix_ms: 0,
         max_parallelism: 0,
         is_final: false,
+        durations: millstream_actors::contract::CheckpointDurations::default(),
         chunks: Contribution::compose(written, base),
     }
 }

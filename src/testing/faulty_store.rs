@@ -227,6 +227,14 @@ impl SnapshotStore for FaultyStore {
         self.run(StoreCall::Finalise, || self.inner.finalise(manifest, retain))
     }
 
+    fn pin(&self, checkpoints: &[CheckpointId]) {
+        self.inner.pin(checkpoints);
+    }
+
+    fn import(&self, manifest: &Manifest, lost_up_to: CheckpointId) -> Result<(), SnapshotError> {
+        self.run(StoreCall::Finalise, || self.inner.import(manifest, lost_up_to))
+    }
+
     fn discard(&self, checkpoint: CheckpointId) -> Result<(), SnapshotError> {
         self.run(StoreCall::Discard, || self.inner.discard(checkpoint))
     }
@@ -267,7 +275,7 @@ mod tests {
     use std::thread;
 
     use millstream_actors::contract::store_suite::check_store;
-    use millstream_actors::contract::{ChunkAddress, StateScope};
+    use millstream_actors::contract::{CheckpointDurations, ChunkAddress, StateScope};
 
     use super::*;
     use crate::snapshot::MemoryStore;
@@ -291,6 +299,7 @@ mod tests {
             triggered_unix_ms: 0,
             max_parallelism: 8,
             is_final: false,
+            durations: CheckpointDurations::default(),
             chunks: chunks.iter().map(|chunk| chunk.reference.clone()).collect(),
         }
     }

@@ -106,6 +106,7 @@ fn complete_one(store: &RedbStore, mut checkpoint: CheckpointId) -> Result<u32, 
             triggered_unix_ms: 0,
             max_parallelism: 128,
             is_final: false,
+            durations: Default::default(),
             chunks: vec![chunk.reference.clone()],
         };
         if store.put_chunks(&[chunk]).and_then(|()| store.finalise(&manifest, 3)).is_ok() {

@@ -7,10 +7,10 @@ impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
 
     fn handle(&mut self, ack: AcknowledgeCheckpoint, ctx: &mut Self::Context) {
         self.reached(Step::AcknowledgementReceived);
-        let AcknowledgeCheckpoint { execution, subtask, checkpoint, written, source, alignment, snapshot } = ack;
+        let AcknowledgeCheckpoint { execution, subtask, checkpoint, written, facts, snapshot } = ack;
         let mode = self.seed.job.checkpointing.mode;
-        lock(&self.seed.job.memory).advisor.acknowledged(checkpoint, mode, alignment, snapshot);
-        self.apply(Event::Acknowledged { execution, subtask, checkpoint, written, source }, ctx);
+        lock(&self.seed.job.memory).advisor.acknowledged(checkpoint, mode, facts.alignment, snapshot);
+        self.apply(Event::Acknowledged { execution, subtask, checkpoint, written, facts }, ctx);
     }
 }
 

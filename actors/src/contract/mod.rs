@@ -27,6 +27,6 @@ pub use source::{
     Threading,
 };
 pub use store::{
-    CHUNK_BYTES_MAX, Chunk, ChunkAddress, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StateScope,
-    StoreOpening, checksum,
+    CHUNK_BYTES_MAX, CheckpointDurations, Chunk, ChunkAddress, ChunkRef, Finalised, Manifest, SnapshotError,
+    SnapshotStore, StateScope, StoreOpening, checksum,
 };

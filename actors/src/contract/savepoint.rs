@@ -225,6 +225,7 @@ mod tests {
             triggered_unix_ms: 0,
             max_parallelism: 8,
             is_final: false,
+            durations: crate::contract::CheckpointDurations::default(),
             chunks,
         }
     }

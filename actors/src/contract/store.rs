@@ -85,6 +85,17 @@ pub fn checksum(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
 }
 
+/// How long the parts of a checkpoint took, in milliseconds; 0 where it was not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointDurations {
+    /// From the trigger until all had acknowledged: all but the commit of the manifest, of which this is part.
+    pub took_ms: u32,
+    /// The longest time for which a subtask waited for barriers after its first.
+    pub alignment_ms: u32,
+    /// The longest time a subtask took to write its snapshot.
+    pub capture_ms: u32,
+}
+
 /// What a completed checkpoint consists of. Its durable commit *is* the completion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -100,6 +111,8 @@ pub struct Manifest {
     pub max_parallelism: u32,
     /// Whether every source had ended: the job is complete but for its sinks' commits.
     pub is_final: bool,
+    /// How long its parts took.
+    pub durations: CheckpointDurations,
     /// Every chunk, sorted by address.
     pub chunks: Vec<ChunkRef>,
 }
@@ -108,6 +121,29 @@ impl Manifest {
     /// Bytes of state in all.
     pub fn state_bytes(&self) -> u64 {
         self.chunks.iter().map(|chunk| u64::from(chunk.len)).sum()
+    }
+
+    /// Bytes that were written for this checkpoint; the others it shares with older ones.
+    pub fn written_bytes(&self) -> u64 {
+        self.own_chunks().iter().map(|chunk| u64::from(chunk.len)).sum()
+    }
+
+    /// The chunks that were written for this checkpoint.
+    pub fn own_chunks(&self) -> &[ChunkRef] {
+        self.chunks_of(self.checkpoint)
+    }
+
+    /// The chunks that were written for `checkpoint`.
+    pub fn chunks_of(&self, checkpoint: CheckpointId) -> &[ChunkRef] {
+        let start = self.chunks.partition_point(|chunk| chunk.address.checkpoint < checkpoint);
+        let end = self.chunks.partition_point(|chunk| chunk.address.checkpoint <= checkpoint);
+        &self.chunks[start..end]
+    }
+
+    /// The chunk at `address`, if it is named.
+    pub fn chunk_at(&self, address: &ChunkAddress) -> Option<&ChunkRef> {
+        let at = self.chunks.binary_search_by(|chunk| chunk.address.cmp(address)).ok()?;
+        Some(&self.chunks[at])
     }
 }
 
@@ -153,23 +189,51 @@ pub trait SnapshotStore: Send + Sync + 'static {
     fn reserve_ids(&self, up_to: CheckpointId) -> Result<(), SnapshotError>;
 
     /// Stores chunks. They need not be durable before [`finalise`](Self::finalise) returns. Storing a chunk again
-    /// under its address replaces it.
+    /// under its address replaces it, unless a retained checkpoint names it: then it stays as it is.
     ///
     /// # Errors
     /// [`SnapshotError::Io`]: any part of the chunks may be stored.
     fn put_chunks(&self, chunks: &[Chunk]) -> Result<(), SnapshotError>;
 
-    /// Completes a checkpoint in one durable commit: verifies that each chunk the manifest names is there with its
-    /// length and checksum, stores the manifest, drops all but the newest `retain` (at least one) manifests and every
-    /// chunk of this and earlier checkpoints that no retained manifest names. Chunks of later checkpoints stay.
+    /// Completes a checkpoint in one durable commit: verifies every chunk the manifest names, stores the manifest,
+    /// drops all but the newest `retain` (at least one) manifests and every chunk of this and earlier checkpoints that
+    /// no retained manifest names. Chunks of later checkpoints stay.
+    ///
+    /// A chunk of this checkpoint must be there, with its length and checksum. A chunk of an earlier one must be named,
+    /// with the same length and checksum, by a checkpoint that was retained so far: it was verified when that completed.
     ///
     /// # Errors
-    /// [`SnapshotError::ChunkMissing`], [`SnapshotError::Damaged`]: the checkpoint is not complete.
+    /// [`SnapshotError::ChunkMissing`], [`SnapshotError::Damaged`]: the checkpoint is not complete, and nothing changed.
     /// [`SnapshotError::Io`]: whether it is complete is unknown until [`reopen`](Self::reopen).
     ///
     /// # Panics
-    /// If the manifest's chunks are not sorted by address, or its checkpoint is not above all that completed before.
+    /// If the manifest's chunks are not sorted by address or are of later checkpoints, or its checkpoint is not above
+    /// all that completed before.
     fn finalise(&self, manifest: &Manifest, retain: usize) -> Result<Finalised, SnapshotError>;
+
+    /// Keeps the chunks of these checkpoints, each retained or pinned before, although they expire, until the next call
+    /// names others. For whoever copies a checkpoint while newer ones complete. Pins are not durable: after
+    /// [`open_job`](Self::open_job) there are none. A store that does not implement it keeps nothing longer.
+    fn pin(&self, checkpoints: &[CheckpointId]) {
+        let _ = checkpoints;
+    }
+
+    /// Completes a checkpoint that was copied from elsewhere, in one durable commit, in a store that retains none. All
+    /// chunks it names, of whatever checkpoint, have been stored with [`put_chunks`](Self::put_chunks) and are verified.
+    /// Ids up to `lost_up_to` are reserved, and those above the checkpoint may have completed where it came from, so
+    /// `lost_up_to` is reported as [`StoreOpening::abandoned`] until a checkpoint completes.
+    ///
+    /// # Errors
+    /// [`SnapshotError::ChunkMissing`], [`SnapshotError::Damaged`], [`SnapshotError::Io`] (also where the store does not
+    /// implement it): nothing is completed.
+    ///
+    /// # Panics
+    /// If the store retains a checkpoint, or `lost_up_to` is below this one.
+    fn import(&self, manifest: &Manifest, lost_up_to: CheckpointId) -> Result<(), SnapshotError> {
+        let _ = (manifest, lost_up_to);
+        let (store, action) = (self.describe(), "import a checkpoint");
+        Err(SnapshotError::Io { store, action, source: "this store does not do that".into() })
+    }
 
     /// Removes the chunks of a checkpoint that was not completed.
     ///
@@ -271,6 +335,20 @@ pub enum SnapshotError {
         /// The retained checkpoints that need it.
         checkpoints: Vec<CheckpointId>,
     },
+    /// The job has gone on elsewhere since this store was last used.
+    #[error(
+        "snapshot store {store} ends at checkpoint {newest}, but its copy in {copy} at checkpoint {found} of a later run on another store; move this store away to continue from the copy, or the copy to continue from here"
+    )]
+    Superseded {
+        /// The store.
+        store: String,
+        /// Where the copy is.
+        copy: String,
+        /// The newest checkpoint here.
+        newest: CheckpointId,
+        /// The newest checkpoint there.
+        found: CheckpointId,
+    },
     /// A manifest names a chunk that is not there.
     #[error("snapshot store {store}: {address:?} is named by a manifest but missing")]
     ChunkMissing {
@@ -296,9 +374,11 @@ impl SnapshotError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::OtherJob { .. } | Self::NewerFormat { .. } | Self::Foreign { .. } | Self::Locked { .. } => {
-                Fault::User
-            }
+            Self::OtherJob { .. }
+            | Self::NewerFormat { .. }
+            | Self::Foreign { .. }
+            | Self::Locked { .. }
+            | Self::Superseded { .. } => Fault::User,
             Self::Io { .. } | Self::Damaged { .. } | Self::ChunkMissing { .. } => Fault::External,
             Self::Closed { .. } => Fault::Internal,
         }

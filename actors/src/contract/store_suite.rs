@@ -16,7 +16,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use super::{CHUNK_BYTES_MAX, Chunk, ChunkAddress, Manifest, SnapshotError, SnapshotStore, StateScope, StoreOpening};
+use super::{
+    CHUNK_BYTES_MAX, CheckpointDurations, Chunk, ChunkAddress, Manifest, SnapshotError, SnapshotStore, StateScope,
+    StoreOpening,
+};
 use crate::protocol::{CheckpointId, Incarnation};
 
 const JOB: &str = "suite";
@@ -30,7 +33,7 @@ type Check = (&'static str, fn(&Store));
 /// # Panics
 /// At the first violation, naming the check.
 pub fn check_store(fresh: impl Fn() -> Arc<dyn SnapshotStore>) {
-    let checks: [Check; 16] = [
+    let checks: [Check; 20] = [
         ("an empty store opens with nothing in it", check_empty),
         ("incarnations rise", check_incarnations),
         ("another job is refused", check_other_job),
@@ -41,12 +44,31 @@ pub fn check_store(fresh: impl Fn() -> Arc<dyn SnapshotStore>) {
         ("chunks of older checkpoints live while they are named", check_shared_chunks),
         ("a missing chunk prevents completion", check_missing_chunk),
         ("a wrong chunk prevents completion", check_wrong_chunk),
+        ("a chunk of an earlier checkpoint that no retained one names is missing", check_unnamed_older_chunk),
+        ("a chunk of an earlier checkpoint with other bytes is damaged", check_wrong_older_chunk),
+        ("a chunk that is named stays as it is", check_named_chunk_stays),
+        ("of chains of deltas only what is named stays", check_chains),
         ("a chunk stored again is replaced", check_replaced_chunk),
         ("garbage goes, pending chunks stay", check_garbage),
         ("abandoned checkpoints are reported until one completes", check_abandoned),
         ("reopening answers what is retained", check_reopen),
         ("a closed store refuses work", check_closed),
         ("several threads read at once", check_parallel_reads),
+    ];
+    for (name, check) in checks {
+        run_check(name, || check(&fresh()));
+    }
+}
+
+/// Checks of a store from which checkpoints are to be copied, and to which copies are brought back.
+///
+/// # Panics
+/// At the first violation, naming the check.
+pub fn check_copyable_store(fresh: impl Fn() -> Arc<dyn SnapshotStore>) {
+    let checks: [Check; 3] = [
+        ("pinned checkpoints stay readable", check_pins),
+        ("an imported checkpoint is retained, and what was lost is reported", check_import),
+        ("an import is verified", check_wrong_import),
     ];
     for (name, check) in checks {
         run_check(name, || check(&fresh()));
@@ -194,6 +216,163 @@ fn check_wrong_chunk(store: &Store) {
         let read = store.read_chunk(&good.reference);
         assert!(matches!(read, Err(SnapshotError::Damaged { .. })), "read_chunk: Damaged expected, found {read:?}");
     }
+    assert_retained(&next_life(store), &[]);
+}
+
+fn check_unnamed_older_chunk(store: &Store) {
+    open(store);
+    complete(store, 1, &["a", "kept"], 1);
+    ok("put_chunks", store.put_chunks(&[chunk_of(2, "aborted")]));
+    for unnamed in [chunk_of(1, "never"), chunk_of(2, "aborted")] {
+        let own = chunk_of(3, "a");
+        ok("put_chunks", store.put_chunks(std::slice::from_ref(&own)));
+        match store.finalise(&manifest(3, &[chunk_of(1, "kept"), unnamed.clone(), own]), 2) {
+            Err(SnapshotError::ChunkMissing { address, .. }) => assert_eq!(*address, unnamed.reference.address),
+            other => panic!("finalise: ChunkMissing expected, found {other:?}"),
+        }
+        assert_reads(store, &chunk_of(1, "kept"));
+        assert_reads(store, &chunk_of(1, "a"));
+    }
+    complete(store, 4, &["a"], 1);
+    let gone = store.finalise(&manifest(5, &[chunk_of(1, "kept")]), 1);
+    assert!(matches!(gone, Err(SnapshotError::ChunkMissing { .. })), "finalise with a dropped chunk: {gone:?}");
+    assert_retained(&next_life(store), &[4]);
+}
+
+fn check_wrong_older_chunk(store: &Store) {
+    open(store);
+    complete(store, 1, &["a"], 2);
+    let other = chunk(1, "a", 0, pattern(99, 1_000));
+    let shorter = chunk(1, "a", 0, pattern(99, 999));
+    for wrong in [other, shorter] {
+        let refused = store.finalise(&manifest(2, &[wrong]), 2);
+        assert!(matches!(refused, Err(SnapshotError::Damaged { .. })), "finalise: Damaged expected, found {refused:?}");
+    }
+    assert_reads(store, &chunk_of(1, "a"));
+    assert_retained(&next_life(store), &[1]);
+}
+
+fn check_named_chunk_stays(store: &Store) {
+    open(store);
+    complete(store, 1, &["a"], 2);
+    ok("put_chunks", store.put_chunks(&[chunk(1, "a", 0, pattern(99, 500))]));
+    assert_reads(store, &chunk_of(1, "a"));
+    ok("discard", store.discard(CheckpointId(1)));
+    assert_reads(store, &chunk_of(1, "a"));
+    ok("finalise", store.finalise(&manifest(2, &[chunk_of(1, "a")]), 2));
+    ok("abandon_above", store.abandon_above(CheckpointId(1)));
+    complete(store, 3, &["a"], 2);
+    assert_reads(store, &chunk_of(1, "a"));
+    assert_retained(&next_life(store), &[1, 3]);
+}
+
+/// Groups whose chains grow by a delta or start anew; aborted checkpoints, lives and reopenings in between.
+fn check_chains(store: &Store) {
+    open(store);
+    let groups = ["g0", "g1", "g2", "g3", "g4"];
+    let mut chains: Vec<Vec<Chunk>> = vec![Vec::new(); groups.len()];
+    let mut written: Vec<Chunk> = Vec::new();
+    let mut named: Vec<Vec<Chunk>> = Vec::new();
+    let mut random = pattern(42, 4_096).into_iter();
+    let mut draw = |below: u8| random.next().is_some_and(|byte| byte % below == 0);
+    for checkpoint in 1..=60 {
+        let base = chains.clone();
+        let mut own = Vec::new();
+        for (group, chain) in groups.iter().zip(&mut chains) {
+            if chain.is_empty() || draw(5) {
+                chain.clear();
+            } else if draw(2) {
+                continue;
+            }
+            chain.push(chunk_of(checkpoint, group));
+            own.push(chunk_of(checkpoint, group));
+        }
+        ok("put_chunks", store.put_chunks(&own));
+        written.append(&mut own);
+        let chunks: Vec<Chunk> = chains.iter().flatten().cloned().collect();
+        if draw(4) {
+            chains = base;
+            if draw(2) {
+                ok("discard", store.discard(CheckpointId(checkpoint)));
+            }
+            continue;
+        }
+        ok("finalise", store.finalise(&manifest(checkpoint, &chunks), 2));
+        named.push(chunks);
+        named.drain(..named.len().saturating_sub(2));
+        match checkpoint % 8 {
+            0 => drop(next_life(store)),
+            4 => drop(ok("reopen", store.reopen())),
+            _ => {}
+        }
+        for chunk in &written {
+            if named.iter().flatten().any(|named| named == chunk) {
+                assert_reads(store, chunk);
+            } else {
+                assert_missing(store, chunk);
+            }
+        }
+    }
+}
+
+fn check_pins(store: &Store) {
+    open(store);
+    complete(store, 1, &["a"], 1);
+    store.pin(&[CheckpointId(1)]);
+    for checkpoint in 2..5 {
+        complete(store, checkpoint, &["a", "b"], 1);
+        assert_reads(store, &chunk_of(1, "a"));
+    }
+    ok("discard", store.discard(CheckpointId(1)));
+    ok("reopen", store.reopen());
+    complete(store, 5, &["a"], 1);
+    assert_reads(store, &chunk_of(1, "a"));
+    assert_missing(store, &chunk_of(4, "a"));
+    store.pin(&[CheckpointId(1), CheckpointId(5), CheckpointId(4)]);
+    complete(store, 6, &["a"], 1);
+    assert_reads(store, &chunk_of(1, "a"));
+    assert_reads(store, &chunk_of(5, "a"));
+    store.pin(&[CheckpointId(5)]);
+    complete(store, 7, &["a"], 1);
+    assert_missing(store, &chunk_of(1, "a"));
+    assert_reads(store, &chunk_of(5, "a"));
+    assert_retained(&next_life(store), &[7]);
+    assert_missing(store, &chunk_of(5, "a"));
+}
+
+fn check_import(store: &Store) {
+    open(store);
+    ok("put_chunks", store.put_chunks(&[chunk_of(3, "old"), chunk_of(9, "own"), chunk_of(9, "unnamed")]));
+    let copied = manifest(9, &[chunk_of(3, "old"), chunk_of(9, "own")]);
+    ok("import", store.import(&copied, CheckpointId(50)));
+    for _ in 0..2 {
+        let opening = next_life(store);
+        assert_retained(&opening, &[9]);
+        assert_eq!(*opening.retained[0], copied, "the imported manifest");
+        assert_eq!(opening.abandoned, ids(&[50]), "what may have been lost");
+        assert_eq!(opening.reserved_up_to, CheckpointId(50), "reserved ids");
+        assert_reads(store, &chunk_of(3, "old"));
+        assert_reads(store, &chunk_of(9, "own"));
+        assert_missing(store, &chunk_of(9, "unnamed"));
+    }
+    complete(store, 51, &["a"], 1);
+    assert_missing(store, &chunk_of(3, "old"));
+    let opening = next_life(store);
+    assert_retained(&opening, &[51]);
+    assert_eq!(opening.abandoned, [], "abandoned checkpoints after a completed one");
+}
+
+fn check_wrong_import(store: &Store) {
+    open(store);
+    let missing = manifest(9, &[chunk_of(3, "old"), chunk_of(9, "own")]);
+    ok("put_chunks", store.put_chunks(&[chunk_of(9, "own")]));
+    let refused = store.import(&missing, CheckpointId(9));
+    assert!(matches!(refused, Err(SnapshotError::ChunkMissing { .. })), "import without a chunk: {refused:?}");
+    let mut wrong = chunk_of(3, "old");
+    wrong.bytes[0] ^= 1;
+    ok("put_chunks", store.put_chunks(&[wrong]));
+    let refused = store.import(&missing, CheckpointId(9));
+    assert!(matches!(refused, Err(SnapshotError::Damaged { .. })), "import of a wrong chunk: {refused:?}");
     assert_retained(&next_life(store), &[]);
 }
 
@@ -350,6 +529,7 @@ fn manifest(checkpoint: u64, chunks: &[Chunk]) -> Manifest {
         triggered_unix_ms: checkpoint,
         max_parallelism: 128,
         is_final: false,
+        durations: CheckpointDurations::default(),
         chunks,
     }
 }

@@ -21,8 +21,8 @@ use crate::job_handle::JobHandle;
 use crate::launch::{JobConfig, launch};
 use crate::outcome::{JobError, JobOutcome};
 use crate::protocol::{
-    Barrier, CheckpointId, Checkpointing, Incarnation, Limits, OperatorId, RegionId, RestartStrategy, SourceState,
-    SubtaskId, TaskError, TaskId, TaskKind,
+    AckFacts, Barrier, CheckpointId, Checkpointing, Incarnation, Limits, OperatorId, RegionId, RestartStrategy,
+    SourceState, SubtaskId, TaskError, TaskId, TaskKind,
 };
 use crate::region_supervisor::SubtaskReady;
 use crate::snapshot_writer::StoreChunks;
@@ -124,8 +124,7 @@ impl StubTask {
             subtask: self.cx.subtask,
             checkpoint,
             written,
-            source: (self.kind == TaskKind::Source).then_some(self.state),
-            alignment: Duration::ZERO,
+            facts: AckFacts { source: (self.kind == TaskKind::Source).then_some(self.state), ..AckFacts::default() },
             snapshot: Duration::ZERO,
         });
     }
@@ -294,6 +293,7 @@ pub(super) fn manifest(id: u64, is_final: bool) -> Arc<Manifest> {
         triggered_unix_ms: 0,
         max_parallelism: 8,
         is_final,
+        durations: Default::default(),
         chunks: Vec::new(),
     })
 }

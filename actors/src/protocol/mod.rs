@@ -33,6 +33,7 @@ pub use interval_advice::{IntervalAdvice, RecoveryEstimate, RecoveryPart};
 pub(crate) use interval_advice::{IntervalAdvisor, IntervalPlan, Recovered};
 pub use key_groups::{KeyGroupRange, subtask_of_group};
 pub use limits::{CheckpointMode, Checkpointing, Limits};
+pub use pending_checkpoint::AckFacts;
 pub(crate) use read_progress::ReadProgress;
 pub(crate) use region_lifecycle::{RegionEvent, RegionState};
 pub use restart_policy::RestartStrategy;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{CheckpointId, Execution, Incarnation, SubtaskId};
-use crate::contract::{Contribution, Manifest};
+use crate::contract::{CheckpointDurations, Contribution, Manifest};
 use crate::protocol::{Barrier, SourceState};
 
 /// What an acknowledgement means. All of these are expected.
@@ -25,6 +25,21 @@ pub(crate) enum AckVerdict {
     Late,
 }
 
+/// What an acknowledgement says beside what was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AckFacts {
+    /// How far a source was at its barrier; `None` from other tasks.
+    pub source: Option<SourceState>,
+    /// From the first barrier to the last.
+    pub alignment: Duration,
+    /// From the last barrier until the snapshot was written and sent.
+    pub capture: Duration,
+}
+
+fn ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
 /// Acknowledgements of one checkpoint. At most one exists at a time.
 #[derive(Debug)]
 pub(crate) struct PendingCheckpoint {
@@ -34,6 +49,7 @@ pub(crate) struct PendingCheckpoint {
     missing: BTreeMap<SubtaskId, Execution>,
     acknowledged: BTreeMap<SubtaskId, Option<SourceState>>,
     written: Vec<Contribution>,
+    durations: CheckpointDurations,
     /// The checkpoint that the barrier calls its base.
     base: Option<Arc<Manifest>>,
 }
@@ -67,6 +83,7 @@ impl PendingCheckpoint {
             missing: expected,
             acknowledged: BTreeMap::new(),
             written: Vec::new(),
+            durations: CheckpointDurations::default(),
             base,
         }
     }
@@ -97,14 +114,17 @@ impl PendingCheckpoint {
         subtask: SubtaskId,
         checkpoint: CheckpointId,
         written: Contribution,
-        source: Option<SourceState>,
+        facts: AckFacts,
     ) -> AckVerdict {
         let verdict = self.judge(execution, subtask, checkpoint);
         if verdict != AckVerdict::First {
             return verdict;
         }
         self.missing.remove(&subtask);
-        self.acknowledged.insert(subtask, source);
+        self.acknowledged.insert(subtask, facts.source);
+        let CheckpointDurations { alignment_ms, capture_ms, .. } = &mut self.durations;
+        *alignment_ms = ms(facts.alignment).max(*alignment_ms);
+        *capture_ms = ms(facts.capture).max(*capture_ms);
         self.written.push(written);
         if self.missing.is_empty() { AckVerdict::Complete } else { AckVerdict::First }
     }
@@ -118,7 +138,14 @@ impl PendingCheckpoint {
     ///
     /// # Panics
     /// If an acknowledgement is missing: a bug of the caller.
-    pub(crate) fn finalise(mut self, job: &str, incarnation: Incarnation, max_parallelism: u32) -> CompletedAcks {
+    pub(crate) fn finalise(
+        mut self,
+        now: Duration,
+        job: &str,
+        incarnation: Incarnation,
+        max_parallelism: u32,
+    ) -> CompletedAcks {
+        self.durations.took_ms = ms(now.saturating_sub(self.triggered_at));
         assert!(self.missing.is_empty(), "checkpoint {} lacks {:?}", self.id(), self.missing);
         let chunks = Contribution::compose(std::mem::take(&mut self.written), self.base.as_deref());
         let mut sources = self.acknowledged.values().flatten();
@@ -132,6 +159,7 @@ impl PendingCheckpoint {
                 triggered_unix_ms: self.triggered_unix_ms,
                 max_parallelism,
                 is_final,
+                durations: self.durations,
                 chunks,
             },
             all_halted,
@@ -175,6 +203,7 @@ mod tests {
             triggered_unix_ms: 0,
             max_parallelism: 128,
             is_final: false,
+            durations: CheckpointDurations::default(),
             chunks: ["a", "b"].iter().flat_map(|state| scopes.map(|scope| chunk(state, scope))).collect(),
         })
     }
@@ -193,8 +222,11 @@ mod tests {
             CarriedState { operator: "other".into(), state: "a".into(), groups: vec![1] },
         ];
         let written = Contribution { chunks: vec![own.clone()], carried };
-        assert_eq!(pending.acknowledge(execution(2), subtask(0), CheckpointId(5), written, None), AckVerdict::Complete);
-        let chunks = pending.finalise("job", Incarnation(1), 128).manifest.chunks;
+        assert_eq!(
+            pending.acknowledge(execution(2), subtask(0), CheckpointId(5), written, AckFacts::default()),
+            AckVerdict::Complete
+        );
+        let chunks = pending.finalise(Duration::from_millis(30), "job", Incarnation(1), 128).manifest.chunks;
         assert_eq!(chunks, [base().chunks[0].clone(), base().chunks[4].clone(), own]);
     }
 
@@ -215,7 +247,13 @@ mod tests {
     fn odd_acknowledgements_are_told_apart_and_change_nothing() {
         let mut pending = pending(2);
         let mut ack = |attempt, index, id| {
-            pending.acknowledge(execution(attempt), subtask(index), CheckpointId(id), Contribution::default(), None)
+            pending.acknowledge(
+                execution(attempt),
+                subtask(index),
+                CheckpointId(id),
+                Contribution::default(),
+                AckFacts::default(),
+            )
         };
         assert_eq!(ack(2, 0, 4), AckVerdict::Late);
         assert_eq!(ack(1, 0, 5), AckVerdict::Stale);
@@ -236,17 +274,21 @@ mod tests {
         ] {
             let mut pending = pending(3);
             for (index, state) in (0..).zip([Some(states[0]), Some(states[1]), None]) {
-                pending.acknowledge(execution(2), subtask(index), CheckpointId(5), Contribution::default(), state);
+                let (alignment, capture) = (Duration::from_millis(index.into()), Duration::from_micros(1500));
+                let facts = AckFacts { source: state, alignment, capture };
+                pending.acknowledge(execution(2), subtask(index), CheckpointId(5), Contribution::default(), facts);
             }
-            let done = pending.finalise("job", Incarnation(1), 128);
+            let done = pending.finalise(Duration::from_millis(30), "job", Incarnation(1), 128);
             assert_eq!((done.manifest.is_final, done.all_halted), (is_final, all_halted), "{states:?}");
             assert_eq!(done.manifest.triggered_unix_ms, 7);
+            let durations = CheckpointDurations { took_ms: 30, alignment_ms: 2, capture_ms: 1 };
+            assert_eq!(done.manifest.durations, durations);
         }
     }
 
     #[test]
     #[should_panic(expected = "checkpoint 5 lacks")]
     fn finalising_without_an_acknowledgement_panics() {
-        pending(1).finalise("job", Incarnation(1), 128);
+        pending(1).finalise(Duration::ZERO, "job", Incarnation(1), 128);
     }
 }

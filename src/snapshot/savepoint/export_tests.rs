@@ -58,6 +58,7 @@ fn checkpoint() -> (Manifest, One) {
         triggered_unix_ms: 0,
         max_parallelism: 8,
         is_final: false,
+        durations: millstream_actors::contract::CheckpointDurations::default(),
         chunks: vec![chunk.reference.clone()],
     };
     (manifest, One(chunk))

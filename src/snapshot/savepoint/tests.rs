@@ -37,6 +37,7 @@ fn checkpoint() -> (Manifest, Chunks) {
         triggered_unix_ms: 1_700_000_000_123,
         max_parallelism: 128,
         is_final: false,
+        durations: millstream_actors::contract::CheckpointDurations::default(),
         chunks: chunks.iter().map(|chunk| chunk.reference.clone()).collect(),
     };
     (manifest, Chunks(chunks))

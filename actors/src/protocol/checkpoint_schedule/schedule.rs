@@ -145,11 +145,11 @@ impl CheckpointSchedule {
                     self.halted.insert(subtask, (execution, state));
                 }
             }
-            Event::Acknowledged { execution, subtask, checkpoint, written, source } => {
+            Event::Acknowledged { execution, subtask, checkpoint, written, facts } => {
                 if let Phase::InFlight { pending, .. } = &mut self.phase
-                    && pending.acknowledge(execution, subtask, checkpoint, written, source) == AckVerdict::Complete
+                    && pending.acknowledge(execution, subtask, checkpoint, written, facts) == AckVerdict::Complete
                 {
-                    self.finalise(out);
+                    self.finalise(now, out);
                 }
             }
             Event::Declined { execution, subtask, checkpoint, reason } => {
@@ -341,10 +341,10 @@ impl CheckpointSchedule {
         self.phase = Phase::Asking { unsettled, ask_at, failures };
     }
 
-    fn finalise(&mut self, out: &mut Vec<Command>) {
+    fn finalise(&mut self, now: Now, out: &mut Vec<Command>) {
         let Phase::InFlight { pending, .. } = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         let settings = &self.settings;
-        let done = pending.finalise(&settings.job, settings.incarnation, settings.max_parallelism);
+        let done = pending.finalise(now.at, &settings.job, settings.incarnation, settings.max_parallelism);
         let manifest = Arc::new(done.manifest);
         out.push(Command::Finalise { manifest: manifest.clone() });
         self.phase =

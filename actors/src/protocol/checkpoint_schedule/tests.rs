@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::contract::{Contribution, Manifest, SnapshotError, SourceError};
+use crate::protocol::{AckFacts, SourceState, TaskKind};
 use crate::protocol::{
     Attempt, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SubtaskId, TaskError, TaskId,
 };
-use crate::protocol::{SourceState, TaskKind};
 
 const SOURCE: SubtaskId = SubtaskId { task: TaskId(0), index: 0 };
 const SINK: SubtaskId = SubtaskId { task: TaskId(1), index: 0 };
@@ -24,6 +24,7 @@ fn manifest(id: u64, is_final: bool) -> Arc<Manifest> {
         triggered_unix_ms: 0,
         max_parallelism: 128,
         is_final,
+        durations: Default::default(),
         chunks: Vec::new(),
     })
 }
@@ -122,7 +123,13 @@ impl Harness {
         for (subtask, source) in [(SINK, None), (SOURCE, Some(state))] {
             let (execution, checkpoint) = (execution(attempt), CheckpointId(id));
             let written = Contribution::default();
-            out = self.apply(ScheduleEvent::Acknowledged { execution, subtask, checkpoint, written, source });
+            out = self.apply(ScheduleEvent::Acknowledged {
+                execution,
+                subtask,
+                checkpoint,
+                written,
+                facts: AckFacts { source, ..AckFacts::default() },
+            });
         }
         out
     }

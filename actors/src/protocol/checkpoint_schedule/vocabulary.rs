@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::{Contribution, Manifest, SnapshotError};
-use crate::protocol::{Barrier, SourceState, TaskKind};
+use crate::protocol::{AckFacts, Barrier, SourceState, TaskKind};
 use crate::protocol::{CheckpointId, Execution, RegionId, SubtaskId, TaskError};
 
 /// Why a checkpoint was triggered.
@@ -97,7 +97,7 @@ pub(crate) enum ScheduleEvent {
         subtask: SubtaskId,
         checkpoint: CheckpointId,
         written: Contribution,
-        source: Option<SourceState>,
+        facts: AckFacts,
     },
     /// A snapshot was not taken.
     Declined { execution: Execution, subtask: SubtaskId, checkpoint: CheckpointId, reason: TaskError },

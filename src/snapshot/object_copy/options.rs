@@ -1,0 +1,102 @@
+//! How a store is copied.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use millstream_actors::contract::Clock;
+
+use crate::time::SystemClock;
+
+/// Where copies go and how hard it is tried.
+#[derive(Clone)]
+pub struct CopyOptions {
+    pub(super) prefix: String,
+    pub(super) pack_bytes: usize,
+    pub(super) request_timeout: Duration,
+    pub(super) open_timeout: Duration,
+    pub(super) flush_timeout: Duration,
+    pub(super) retry_first: Duration,
+    pub(super) retry_max: Duration,
+    pub(super) accept_older: bool,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl CopyOptions {
+    /// Copies to `<prefix>/<job>/`. An empty prefix is the root of the object store.
+    pub fn new(prefix: impl Into<String>) -> Self {
+        Self {
+            prefix: prefix.into(),
+            pack_bytes: 32 << 20,
+            request_timeout: Duration::from_secs(60),
+            open_timeout: Duration::from_secs(5),
+            flush_timeout: Duration::from_secs(5),
+            retry_first: Duration::from_millis(100),
+            retry_max: Duration::from_secs(30),
+            accept_older: false,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// Chunks are packed into objects of about so many bytes; one is held in memory. 32 MiB by default.
+    pub fn pack_bytes(mut self, bytes: usize) -> Self {
+        self.pack_bytes = bytes.max(1);
+        self
+    }
+
+    /// How long one request may take before it counts as failed. 60 s by default.
+    pub fn request_timeout(mut self, limit: Duration) -> Self {
+        self.request_timeout = limit;
+        self
+    }
+
+    /// How long a start with a local checkpoint waits to learn whether the job has since run elsewhere, before it starts
+    /// without knowing. 5 s by default.
+    pub fn open_timeout(mut self, limit: Duration) -> Self {
+        self.open_timeout = limit;
+        self
+    }
+
+    /// How long closing waits for the newest checkpoint to be copied. 5 s by default; the engine waits for a store to
+    /// close for as long as for a task to stop.
+    pub fn flush_timeout(mut self, limit: Duration) -> Self {
+        self.flush_timeout = limit;
+        self
+    }
+
+    /// The delay before the first retry, and the longest: it doubles in between. 100 ms and 30 s by default.
+    pub fn retry(mut self, first: Duration, max: Duration) -> Self {
+        (self.retry_first, self.retry_max) = (first, max.max(first));
+        self
+    }
+
+    /// Whether a job whose newest copy is damaged may start from an older one. Not by default: what sinks published
+    /// since, and cannot withdraw, is published again.
+    pub fn accept_older(mut self, accept: bool) -> Self {
+        self.accept_older = accept;
+        self
+    }
+
+    /// The clock by which requests time out and are repeated; by default the system's. What waits for the copier, to
+    /// close or to abandon checkpoints, goes by the system's always.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// What `future` answers, if it does so within `limit`.
+    pub(super) async fn within<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+        match select(pin!(future), self.clock.sleep(limit)).await {
+            Either::Left((value, _)) => Some(value),
+            Either::Right(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for CopyOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CopyOptions({:?}, accept_older: {})", self.prefix, self.accept_older)
+    }
+}
