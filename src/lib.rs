@@ -51,7 +51,7 @@
 //! | to | see |
 //! |---|---|
 //! | write a job | [`StreamEnvironment`], [`DataStream`](stream::DataStream), [`KeyedStream`](stream::KeyedStream) |
-//! | keep state per key | [`KeyedProcessFunction`](operator::KeyedProcessFunction), [`ValueState`](state::ValueState) |
+//! | keep state per key | [`KeyedProcessFunction`](operator::KeyedProcessFunction), the kinds in [`state`], [`state_set!`] |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
 //! | write a connector | [`Source`](source::Source), [`Sink`](sink::Sink) |

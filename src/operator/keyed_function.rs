@@ -15,7 +15,7 @@ use millstream_actors::contract::Output;
 pub trait KeyedProcessFunction<K, In>: Clone + Send + 'static {
     /// What it emits.
     type Out: Send + 'static;
-    /// Its states: one, or a tuple of up to eight.
+    /// Its states: one, a tuple of up to eight, or a struct by [`state_set!`](crate::state_set).
     type State: StateSet;
 
     /// Declares the states; the same ones every time.

@@ -31,9 +31,16 @@ impl GroupChain {
     const DELTAS_MAX: u32 = 64;
 
     /// How a group of `keys` with this chain and `changes` since is written; `base` is the stamp that the base closed.
-    pub(super) fn plan(self, base: Stamp, keys: usize, changes: usize) -> Plan {
-        if self.whole == 0 || changes >= keys / 4 * 3 {
-            return if changes == 0 && self.whole > 0 { Plan::Delta(base) } else { Plan::Full };
+    /// `in_parts`: of a value that has changed only a part may be written.
+    pub(super) fn plan(self, base: Stamp, keys: usize, changes: usize, in_parts: bool) -> Plan {
+        if self.whole == 0 {
+            return Plan::Full;
+        }
+        if changes == 0 {
+            return Plan::Delta(base);
+        }
+        if changes >= keys / 4 * 3 && !in_parts {
+            return Plan::Full;
         }
         if self.changed + changes > self.whole || self.deltas >= Self::DELTAS_MAX {
             return Plan::Compactable(base);

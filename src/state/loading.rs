@@ -71,6 +71,10 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             })?;
             newest[index] = Some(section.checkpoint);
         }
+        if newest.iter().any(Option::is_none) {
+            // Changes of a state that has no whole section could not be read: the group is written in full first.
+            rows.chain = GroupChain::default();
+        }
         if rows.has_changes {
             rows.table.retain(|entry| !S::is_clear(&entry.row));
         }

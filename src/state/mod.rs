@@ -1,28 +1,50 @@
 //! Keyed state.
+//!
+//! | kind | holds for each key | a snapshot of changes has |
+//! |---|---|---|
+//! | [`ValueState`] | a value | the values that changed |
+//! | [`ListState`] | values in the order in which they were pushed | what was pushed; the list, if it was changed otherwise |
+//! | [`MapState`] | an ordered map | the entries that changed |
+//! | [`ReducingState`] | what all values added are reduced to | the reductions that changed |
+//! | [`AggregatingState`] | an accumulator of all values added | the accumulators that changed |
+//!
+//! A function has one of them, a tuple of up to eight, or a struct of any number by [`state_set!`](crate::state_set). All
+//! of a key's states cost one look-up.
 
 mod access;
+mod aggregating;
 mod capture;
 mod changes;
 mod codec;
 mod epochs;
 mod groups;
 mod key_group;
+mod list;
 mod loading;
+mod map;
+mod reducing;
 mod snapshots;
 mod stable_hash;
 mod state_set;
+mod state_struct;
 mod table;
 mod value;
 
+#[cfg(test)]
+mod kinds_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 pub(crate) mod test_kit;
 
 pub use access::{Access, Span, Stamp};
+pub use aggregating::{AggregateFunction, AggregatingHandle, AggregatingState};
 pub use codec::{Captured, PieceBuffer, SECTION_VERSION, SectionError, StateFormat};
 pub use key_group::{group_of_hash, group_of_key};
+pub use list::{ListHandle, ListSlot, ListState};
 pub use loading::TableLoader;
+pub use map::{MapHandle, MapSlot, MapState};
+pub use reducing::{ReducingHandle, ReducingState};
 pub use stable_hash::{StableHasher, stable_hash};
 pub use state_set::{State, StateKey, StateSet};
 pub use table::KeyedTable;

@@ -34,6 +34,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         // Begins at another group each time, so that all have their turn.
         let groups = self.groups.0.len();
         let first = closed as usize * compactable % groups.max(1);
+        let in_parts = self.states.writes_parts();
         let (mut after, mut chains_after) = (vec![0; groups], vec![GroupChain::default(); groups]);
         for place in 0..groups {
             let index = (first + place) % groups;
@@ -44,7 +45,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             let plan = match base_stamp {
                 0 => Plan::Full,
                 stamp if stamp < changes.full_floor => Plan::Full,
-                stamp => chain.plan(stamp, keys, count),
+                stamp => chain.plan(stamp, keys, count, in_parts),
             };
             let plan = match plan {
                 Plan::Compactable(_) if compactable > 0 => {

@@ -66,6 +66,12 @@ pub trait State: Send + 'static {
         bytes: &mut &[u8],
     ) -> Result<(), String>;
 
+    /// Whether of a value that has changed only a part may be written. Changes are then worth writing as such even where
+    /// nearly all keys have them.
+    fn writes_parts(&self) -> bool {
+        false
+    }
+
     /// Whether its values expire.
     fn expires(&self) -> bool {
         false
@@ -77,8 +83,8 @@ pub trait State: Send + 'static {
     }
 }
 
-/// The states of one function: a single [`State`], or a tuple of up to eight. Methods with an `index` speak of the
-/// state at that place in the order of declaration.
+/// The states of one function: a single [`State`], a tuple of up to eight, or a struct by
+/// [`state_set!`](crate::state_set). Methods with an `index` speak of the state at that place in the order of declaration.
 pub trait StateSet: Send + 'static {
     /// The slots of one key, never set by default.
     type Row: Default + Send + 'static;
@@ -131,6 +137,9 @@ pub trait StateSet: Send + 'static {
 
     /// Makes the slot of one state as it is by default.
     fn unload(index: usize, row: &mut Self::Row);
+
+    /// Whether of values of any of them only parts may be written.
+    fn writes_parts(&self) -> bool;
 
     /// Whether values of any of them expire.
     fn expires(&self) -> bool;
@@ -236,6 +245,10 @@ impl<S: State> StateSet for S {
         *row = S::Slot::default();
     }
 
+    fn writes_parts(&self) -> bool {
+        <S as State>::writes_parts(self)
+    }
+
     fn expires(&self) -> bool {
         <S as State>::expires(self)
     }
@@ -313,6 +326,10 @@ macro_rules! state_tuples {
                     $($index => row.$index = $state::Slot::default(),)+
                     _ => panic!("state {index} of a set that has fewer"),
                 }
+            }
+
+            fn writes_parts(&self) -> bool {
+                $(self.$index.writes_parts())||+
             }
 
             fn expires(&self) -> bool {

@@ -5,14 +5,18 @@
 
 use std::any::Any;
 
-/// How the keys or the values of a section are stored: [`Encoding::MESSAGE_PACK`], or the code of a fixed-width type.
-/// The codes are on disk and never change.
+/// How the keys or the values of a section are stored: [`Encoding::MESSAGE_PACK`], or the code of a fixed-width type, or
+/// that of a collection. The codes are on disk and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Encoding(pub(crate) u8);
 
 impl Encoding {
     /// One MessagePack value after the other, structs with named fields.
     pub(crate) const MESSAGE_PACK: Self = Self(0);
+    /// A list of values, or what was appended to it: see `list.rs`.
+    pub(crate) const LIST: Self = Self(100);
+    /// A map, or what has changed in it: see `map.rs`.
+    pub(crate) const MAP: Self = Self(101);
 }
 
 trait Fixed: Copy + 'static {
@@ -154,7 +158,10 @@ macro_rules! fixed_codes {
                     assert_eq!(bytes, zeros);
                     assert!(get::<$fixed>(&zeros[1..]).is_none(), "too short");
                 )*
-                assert!(!codes.contains(&Encoding::MESSAGE_PACK.0));
+                for other in [Encoding::MESSAGE_PACK, Encoding::LIST, Encoding::MAP] {
+                    assert!(codes.insert(other.0), "code {} is used twice", other.0);
+                    assert_eq!(width(other), None);
+                }
             }
 
             #[test]

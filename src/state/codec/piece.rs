@@ -239,6 +239,14 @@ pub(crate) fn check_encoding<T: 'static>(stored: Encoding) -> Result<(), String>
     Err(format!("encoding {} was stored, {name} has encoding {}", stored.0, now.0))
 }
 
+/// Whether values that were stored in this encoding are those of a state whose values have the encoding `now`.
+pub(crate) fn check_kind(stored: Encoding, now: Encoding) -> Result<(), String> {
+    if stored == now {
+        return Ok(());
+    }
+    Err(format!("encoding {} was stored, the state is of a kind with encoding {}", stored.0, now.0))
+}
+
 /// Why a section could not be read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SectionError {

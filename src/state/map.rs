@@ -1,0 +1,484 @@
+//! State that holds a map per key.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::codec::{Captured, Encoding, StateFormat, check_encoding, check_kind, encoding_of, put, take};
+use super::{Access, Span, Stamp, State, ValueSlot};
+
+/// Declares a map per key, from `K` to `V`. Follows Flink's `MapState`, but for the order.
+///
+/// A map is ordered by its keys (`Ord`), so what a function emits while it goes through one does not depend on what was
+/// removed or restored before. A look-up takes logarithmic time.
+///
+/// A snapshot of changes has only the entries that changed, and the keys of removed ones. To find them it looks at every
+/// entry of a map that has changed, in one go.
+///
+/// ```
+/// use millstream::operator::Output;
+/// use millstream::prelude::*;
+///
+/// /// Counts the visits to each page by user, and tells of each new page how many the user has seen.
+/// #[derive(Clone)]
+/// struct Pages;
+///
+/// impl KeyedProcessFunction<u64, (u64, String)> for Pages {
+///     type Out = (u64, usize);
+///     type State = MapState<String, u32>;
+///
+///     fn state(&self) -> MapState<String, u32> {
+///         MapState::new("visits")
+///     }
+///
+///     fn process(
+///         &mut self,
+///         (user, page): (u64, String),
+///         mut visits: Row<'_, Self, u64, (u64, String)>,
+///         _: &mut KeyedContext<'_, u64>,
+///         out: &mut Output<Self::Out>,
+///     ) {
+///         match visits.get_mut(page.as_str()) {
+///             Some(count) => *count += 1,
+///             None => {
+///                 visits.insert(page, 1);
+///                 out.emit((user, visits.len()));
+///             }
+///         }
+///     }
+/// }
+/// ```
+pub struct MapState<K, V> {
+    name: Arc<str>,
+    of: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> MapState<K, V> {
+    /// A state with this name, unique in its function.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), of: PhantomData }
+    }
+}
+
+impl<K, V> Clone for MapState<K, V> {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), of: PhantomData }
+    }
+}
+
+impl<K, V> fmt::Debug for MapState<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapState({})", self.name)
+    }
+}
+
+/// A key's place for a map. Without entries it is clear.
+#[derive(Clone, Debug)]
+pub struct MapSlot<K, V> {
+    /// With the removed ones that a base may have. There are none of these if nothing else is left.
+    entries: BTreeMap<K, ValueSlot<V>>,
+    /// Removed ones among the entries.
+    removed: u32,
+    stamp: Stamp,
+    /// The last change of an entry.
+    changed: Stamp,
+    /// When it last was empty, or lost its marks of removed entries: a base that closed an earlier stamp may have
+    /// entries that are not here, so over such a one the whole map is written.
+    replaced: Stamp,
+}
+
+impl<K, V> Default for MapSlot<K, V> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), removed: 0, stamp: 0, changed: 0, replaced: 0 }
+    }
+}
+
+/// Fewer marks of removed entries do no harm.
+const REMOVED_MIN: usize = 16;
+
+impl<K: Ord, V> MapSlot<K, V> {
+    fn live(&self) -> usize {
+        self.entries.len() - self.removed as usize
+    }
+
+    /// An entry is about to be changed or added.
+    #[inline]
+    fn change(&mut self, now: Stamp) {
+        if self.entries.is_empty() {
+            self.replaced = now;
+        }
+        (self.stamp, self.changed) = (now, now);
+    }
+
+    fn insert(&mut self, key: K, value: V, now: Stamp) -> Option<V> {
+        self.change(now);
+        match self.entries.insert(key, ValueSlot::Set(now, value)) {
+            None => None,
+            Some(ValueSlot::Set(_, old)) => Some(old),
+            Some(ValueSlot::Clear(_)) => {
+                self.removed -= 1;
+                None
+            }
+        }
+    }
+
+    fn remove<Q>(&mut self, key: &Q, now: Stamp) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let old = self.entries.get_mut(key)?.take(now)?;
+        self.removed += 1;
+        self.change(now);
+        if self.replaced == now {
+            self.entries.remove(key);
+            self.removed -= 1;
+        }
+        self.forget_too_many(now);
+        Some(old)
+    }
+
+    /// Marks of removed entries that outnumber the others are worth less than they take up.
+    fn forget_too_many(&mut self, now: Stamp) {
+        let live = self.live();
+        if live == 0 {
+            self.clear(now);
+        } else if self.removed as usize > live.max(REMOVED_MIN) {
+            self.entries.retain(|_, entry| entry.value().is_some());
+            (self.removed, self.replaced) = (0, now);
+        }
+    }
+
+    fn clear(&mut self, now: Stamp) {
+        *self = Self { stamp: now, changed: now, replaced: now, ..Self::default() };
+    }
+
+    /// Forgets the removed entries that no base from this one on has.
+    fn settle(&mut self, base: Stamp) {
+        if self.removed > 0 {
+            self.entries.retain(|_, entry| entry.value().is_some() || entry.stamp() > base);
+            self.removed = self.entries.values().filter(|entry| entry.value().is_none()).count() as u32;
+        }
+    }
+}
+
+/// What is stored of a map: all of it.
+const WHOLE: u8 = 0;
+/// What is stored of a map: the entries that changed.
+const CHANGES: u8 = 1;
+
+impl<K, V> State for MapState<K, V>
+where
+    K: Ord + Serialize + DeserializeOwned + Send + 'static,
+    V: Serialize + DeserializeOwned + Send + 'static,
+{
+    type Slot = MapSlot<K, V>;
+    type Handle<'a> = MapHandle<'a, K, V>;
+
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn format(&self) -> StateFormat {
+        StateFormat { values: Encoding::MAP, version: 1 }
+    }
+
+    fn writes_parts(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn handle<'a>(&'a self, slot: &'a mut MapSlot<K, V>, access: Access) -> MapHandle<'a, K, V> {
+        MapHandle { slot, now: access.stamp }
+    }
+
+    #[inline]
+    fn stamp(slot: &MapSlot<K, V>) -> Stamp {
+        slot.stamp
+    }
+
+    #[inline]
+    fn touch(slot: &mut MapSlot<K, V>, stamp: Stamp) {
+        slot.stamp = stamp;
+    }
+
+    #[inline]
+    fn is_clear(slot: &MapSlot<K, V>) -> bool {
+        slot.entries.is_empty()
+    }
+
+    /// The encodings of keys and values; whether it is all; how many entries and removed keys; these.
+    fn capture(&self, slot: &mut MapSlot<K, V>, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
+        if slot.changed <= span.after {
+            return Ok(Captured::Nothing);
+        }
+        if slot.entries.is_empty() {
+            return Ok(if span.is_full() { Captured::Nothing } else { Captured::Dead });
+        }
+        let is_whole = slot.replaced > span.after;
+        bytes.extend([encoding_of::<K>().0, encoding_of::<V>().0, if is_whole { WHOLE } else { CHANGES }]);
+        let counts = bytes.len();
+        bytes.extend([0; 8]);
+        let (mut live, mut dead) = (0usize, 0usize);
+        for (key, entry) in &slot.entries {
+            if let ValueSlot::Set(stamp, value) = entry
+                && (is_whole || *stamp > span.after)
+            {
+                put(key, bytes)?;
+                put(value, bytes)?;
+                live += 1;
+            }
+        }
+        if !is_whole && slot.removed > 0 {
+            for (key, entry) in &slot.entries {
+                if matches!(entry, ValueSlot::Clear(stamp) if *stamp > span.after) {
+                    put(key, bytes)?;
+                    dead += 1;
+                }
+            }
+        }
+        for (place, count) in [(counts, live), (counts + 4, dead)] {
+            let count = u32::try_from(count).map_err(|_| format!("a map with {count} entries"))?;
+            bytes[place..place + 4].copy_from_slice(&count.to_le_bytes());
+        }
+        if !span.is_full() {
+            slot.settle(span.after);
+        }
+        Ok(Captured::Live)
+    }
+
+    fn load(
+        &self,
+        slot: &mut MapSlot<K, V>,
+        stamp: Stamp,
+        stored: StateFormat,
+        is_delta: bool,
+        bytes: &mut &[u8],
+    ) -> Result<(), String> {
+        check_kind(stored.values, Encoding::MAP)?;
+        check_encoding::<K>(Encoding(take(bytes)?)).map_err(|reason| format!("a map's keys: {reason}"))?;
+        check_encoding::<V>(Encoding(take(bytes)?)).map_err(|reason| format!("a map's values: {reason}"))?;
+        let (kind, live, dead) = (take::<u8>(bytes)?, take::<u32>(bytes)? as usize, take::<u32>(bytes)? as usize);
+        if live.saturating_add(dead) > bytes.len() {
+            return Err(format!("{live} entries and {dead} removed keys cannot be in {} bytes", bytes.len()));
+        }
+        match (kind, is_delta) {
+            (WHOLE, _) if live > 0 && dead == 0 => load_whole(slot, stamp, live, bytes)?,
+            (CHANGES, true) => load_changes(slot, stamp, live, dead, bytes)?,
+            _ => {
+                return Err(format!(
+                    "a map of kind {kind} with {live} entries, {dead} removed (in changes: {is_delta})"
+                ));
+            }
+        }
+        (slot.stamp, slot.changed, slot.replaced) = (stamp, stamp, stamp);
+        Ok(())
+    }
+}
+
+fn load_whole<K, V>(slot: &mut MapSlot<K, V>, stamp: Stamp, live: usize, bytes: &mut &[u8]) -> Result<(), String>
+where
+    K: Ord + DeserializeOwned + 'static,
+    V: DeserializeOwned + 'static,
+{
+    let size = size_of::<(K, ValueSlot<V>)>().max(1);
+    let mut entries = Vec::with_capacity(live.min(bytes.len() / size));
+    for _ in 0..live {
+        entries.push((take(bytes)?, ValueSlot::Set(stamp, take(bytes)?)));
+    }
+    slot.entries = entries.into_iter().collect();
+    if slot.entries.len() < live {
+        return Err("a key of a map is stored twice".to_owned());
+    }
+    Ok(())
+}
+
+fn load_changes<K, V>(
+    slot: &mut MapSlot<K, V>,
+    stamp: Stamp,
+    live: usize,
+    dead: usize,
+    bytes: &mut &[u8],
+) -> Result<(), String>
+where
+    K: Ord + DeserializeOwned + 'static,
+    V: DeserializeOwned + 'static,
+{
+    let is_new = |old: Option<ValueSlot<V>>| old.is_none_or(|old| old.stamp() < stamp);
+    for _ in 0..live {
+        let (key, value) = (take(bytes)?, take(bytes)?);
+        if !is_new(slot.entries.insert(key, ValueSlot::Set(stamp, value))) {
+            return Err("a key of a map is stored twice".to_owned());
+        }
+    }
+    for _ in 0..dead {
+        if !is_new(slot.entries.remove(&take::<K>(bytes)?)) {
+            return Err("a key of a map is stored and removed".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The map of the current key, in place.
+#[derive(Debug)]
+pub struct MapHandle<'a, K, V> {
+    slot: &'a mut MapSlot<K, V>,
+    now: Stamp,
+}
+
+impl<K: Ord, V> MapHandle<'_, K, V> {
+    /// The value of `key`, if it has one.
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.slot.entries.get(key)?.value()
+    }
+
+    /// Whether `key` has a value.
+    #[inline]
+    pub fn contains<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.get(key).is_some()
+    }
+
+    /// The value of `key`, to be changed in place, if it has one. Counts as a change of this entry.
+    #[inline]
+    pub fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let MapSlot { entries, stamp, changed, .. } = &mut *self.slot;
+        let value = entries.get_mut(key)?.value_mut(self.now)?;
+        (*stamp, *changed) = (self.now, self.now);
+        Some(value)
+    }
+
+    /// The value of `key`, to be changed in place; set to what `initial` gives if there is none. Counts as a change of
+    /// this entry.
+    #[inline]
+    pub fn get_or_insert_with(&mut self, key: K, initial: impl FnOnce() -> V) -> &mut V {
+        self.slot.change(self.now);
+        let entry = match self.slot.entries.entry(key) {
+            Entry::Vacant(vacant) => vacant.insert(ValueSlot::Set(self.now, initial())),
+            Entry::Occupied(found) => {
+                let entry = found.into_mut();
+                if entry.value().is_none() {
+                    *entry = ValueSlot::Set(self.now, initial());
+                    self.slot.removed -= 1;
+                }
+                entry
+            }
+        };
+        match entry.value_mut(self.now) {
+            Some(value) => value,
+            None => unreachable!("it was set above"),
+        }
+    }
+
+    /// Sets the value of `key`, and gives back the one that it had.
+    #[inline]
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.slot.insert(key, value, self.now)
+    }
+
+    /// Removes `key`, and gives back its value.
+    #[inline]
+    pub fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.slot.remove(key, self.now)
+    }
+
+    /// Removes the entries for which `keep` is false.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+        let mut removed = 0;
+        let is_known = self.slot.replaced != self.now;
+        self.slot.entries.retain(|key, entry| {
+            let Some(value) = entry.value() else { return true };
+            if keep(key, value) {
+                return true;
+            }
+            removed += 1;
+            entry.take(self.now);
+            is_known
+        });
+        if removed > 0 {
+            if is_known {
+                self.slot.removed += removed;
+            }
+            (self.slot.stamp, self.slot.changed) = (self.now, self.now);
+            self.slot.forget_too_many(self.now);
+        }
+    }
+
+    /// The entries, ascending by key.
+    #[inline]
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.slot.entries.iter().filter_map(|(key, entry)| Some((key, entry.value()?)))
+    }
+
+    /// The entries with a key in this range, ascending.
+    ///
+    /// # Panics
+    /// If the range's start is above its end, as [`BTreeMap::range`] does.
+    #[inline]
+    pub fn range<Q>(&self, range: impl RangeBounds<Q>) -> impl DoubleEndedIterator<Item = (&K, &V)>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.slot.entries.range(range).filter_map(|(key, entry)| Some((key, entry.value()?)))
+    }
+
+    /// The keys, ascending.
+    #[inline]
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// The values, ascending by key.
+    #[inline]
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// Number of entries.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.slot.live()
+    }
+
+    /// Whether there is no entry.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.slot.entries.is_empty()
+    }
+
+    /// Removes all entries.
+    #[inline]
+    pub fn clear(&mut self) {
+        if !self.is_empty() {
+            self.slot.clear(self.now);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "map_tests.rs"]
+mod tests;
