@@ -8,6 +8,7 @@ mod print;
 
 pub use collect::{CollectSink, Collected};
 pub use file::FileSink;
+pub(crate) use file::decoders::decoders;
 pub use print::PrintSink;
 
 pub use millstream_actors::contract::{

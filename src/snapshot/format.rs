@@ -318,6 +318,17 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FormatErr
     rmp_serde::from_slice(payload).map_err(|error| FormatError::Payload(error.to_string()))
 }
 
+/// The payload of a sealed record.
+pub(super) fn payload_of(record: &[u8]) -> &[u8] {
+    record.get(PREFIX_BYTES..record.len().saturating_sub(CHECKSUM_BYTES)).unwrap_or_default()
+}
+
+/// Decodes bytes as what each kind of record holds behind its checksum.
+pub(super) fn decode_payloads(payload: &[u8]) -> Result<(), FormatError> {
+    let manifest = decode_manifest_v1(payload).or_else(|_| decode_manifest_v2(payload)).map(drop);
+    manifest.or_else(|_| decode::<LedgerPayload>(payload).map(drop))
+}
+
 /// A ledger as a later format would seal it.
 #[cfg(test)]
 pub(super) fn encode_newer_ledger() -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Snapshot stores: [`RedbStore`] in a file, [`MemoryStore`] in memory; and [savepoints](SavepointFile).
 //! `docs/snapshot-format.md` has the layouts.
 
+mod decoders;
 mod format;
 mod ledger;
 mod memory;
@@ -12,6 +13,7 @@ mod redb_load;
 mod references;
 mod savepoint;
 
+pub(crate) use decoders::decoders;
 pub use memory::MemoryStore;
 #[cfg(feature = "object-store")]
 pub use object_copy::{CopiedStore, CopyOptions, CopyProgress};

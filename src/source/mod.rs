@@ -8,6 +8,8 @@ mod sequence;
 mod throttled;
 mod vec;
 
+pub(crate) use position::{decode as decode_position, encode as encode_position};
+
 pub use file::{FileSource, MalformedRecord, OnMalformed, Positioned};
 pub use sequence::SequenceSource;
 pub use throttled::Throttled;

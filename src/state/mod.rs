@@ -16,6 +16,7 @@ mod aggregating;
 mod capture;
 mod changes;
 mod codec;
+mod decoders;
 mod epochs;
 mod groups;
 mod key_group;
@@ -36,6 +37,8 @@ mod kinds_tests;
 mod properties;
 #[cfg(test)]
 pub(crate) mod test_kit;
+
+pub(crate) use decoders::decoders;
 
 pub use access::{Access, Span, Stamp};
 pub use aggregating::{AggregateFunction, AggregatingHandle, AggregatingState};

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod crash_tests;
+pub(crate) mod decoders;
 mod disk;
 mod format;
 mod names;

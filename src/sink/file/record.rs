@@ -33,6 +33,13 @@ impl PendingFile {
         PendingCommit { checkpoint: self.checkpoint, data }
     }
 
+    /// One, to try decoders on.
+    pub(super) fn example() -> Self {
+        let writer = WriterId { incarnation: 1, region: 0, attempt: 2, subtask: 3 };
+        let finished = "part-1-7-3-0.jsonl".to_owned();
+        Self { checkpoint: CheckpointId(7), writer, seq: 0, finished, len: 9, checksum: 1 }
+    }
+
     /// # Errors
     /// [`SinkError::Pending`] for what [`encode`](Self::encode) did not write.
     pub(super) fn decode(pending: &PendingCommit) -> Result<Self, SinkError> {
@@ -69,6 +76,14 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(naming: Naming) -> Self {
         Self { version: VERSION, naming, committed: 0, own: Vec::new(), settled: Vec::new() }
+    }
+
+    /// One, to try decoders on.
+    pub(super) fn example() -> Self {
+        let mut record = Self::new(Naming { prefix: "part".to_owned(), suffix: ".jsonl".to_owned() });
+        record.add_own(CheckpointId(7), &[PendingFile::example()]);
+        record.add_settled(&[PendingFile::example()]);
+        record
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

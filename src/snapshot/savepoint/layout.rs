@@ -159,7 +159,7 @@ fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 
 /// Why the part before the chunks could not be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum LayoutError {
+pub(in crate::snapshot) enum LayoutError {
     /// It does not begin as a savepoint.
     Foreign(String),
     /// Sound, but of a newer format.
@@ -226,6 +226,15 @@ impl Prefix {
     }
 }
 
+/// Reads all bytes before the chunks, as [`encode_tables`] gives them.
+pub(in crate::snapshot) fn decode_tables(bytes: &[u8]) -> Result<Manifest, LayoutError> {
+    let (prefix, rest) = bytes.split_at(bytes.len().min(PREFIX_BYTES));
+    let prefix = Prefix::decode(prefix)?;
+    let tables = usize::try_from(prefix.table_bytes()).ok().and_then(|length| rest.get(..length));
+    let tables = tables.ok_or_else(|| LayoutError::Damaged("index", "it is cut short".to_owned()))?;
+    Ok(prefix.decode_tables(tables)?.1)
+}
+
 fn compare_checksum(part: &'static str, bytes: &[u8], sum: &[u8]) -> Result<(), LayoutError> {
     let found = u64::from_le_bytes(sum.try_into().expect("8 bytes were split off"));
     let computed = checksum(bytes);
@@ -239,7 +248,7 @@ fn compare_checksum(part: &'static str, bytes: &[u8], sum: &[u8]) -> Result<(), 
 ///
 /// # Panics
 /// If the manifest's chunks are not in ascending order of their addresses.
-pub(super) fn encode_tables(manifest: &Manifest) -> Option<Vec<u8>> {
+pub(in crate::snapshot) fn encode_tables(manifest: &Manifest) -> Option<Vec<u8>> {
     seal(FORMAT, &SavepointHeader::of(manifest).encode(), &encode_manifest(manifest).0)
 }
 

@@ -7,3 +7,4 @@ mod layout;
 pub(crate) use export::SavepointFiles;
 pub use file::SavepointFile;
 pub use layout::{SavepointHeader, SavepointState};
+pub(super) use layout::{decode_tables, encode_tables};
