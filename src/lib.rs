@@ -80,6 +80,8 @@ compile_error!(
      that every panic ends the process with the feature `allow-panic-abort`"
 );
 
+#[cfg(feature = "cli")]
+pub mod cli;
 mod environment;
 mod graph;
 pub mod operator;

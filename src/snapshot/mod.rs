@@ -3,6 +3,8 @@
 
 mod decoders;
 mod format;
+#[cfg(feature = "cli")]
+pub(crate) mod inspection;
 mod ledger;
 mod memory;
 #[cfg(feature = "object-store")]

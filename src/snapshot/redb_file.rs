@@ -25,7 +25,7 @@ pub(super) const MANIFESTS: TableDefinition<u64, &[u8]> = TableDefinition::new("
 pub(super) const CHUNKS: TableDefinition<&[u8; CHUNK_KEY_BYTES], &[u8]> = TableDefinition::new("millstream.chunks");
 
 /// redb's own default is 1 GiB.
-const CACHE_BYTES: usize = 32 << 20;
+pub(super) const CACHE_BYTES: usize = 32 << 20;
 
 /// What every redb file begins with.
 const REDB_MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
@@ -77,7 +77,7 @@ impl Origin {
                     }
                     opened => opened,
                 };
-                opened.map_err(|trouble| trouble_at_open(trouble, path))
+                opened.map_err(|trouble| trouble_at_open(trouble, path, &self.name()))
             }
             Self::Backend { name, open } => {
                 guarded(|| open(&builder)).map_err(|trouble| trouble.into_error(name, "open the file", &[]))
@@ -198,21 +198,22 @@ fn link(unfinished: &Path, path: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
 
 /// Directories cannot be synced here; the system orders its own metadata.
 #[cfg(not(unix))]
-fn sync_directory(_path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
 /// A file that cannot be opened is damaged if it begins as a redb file does, and not ours if it does not. It is looked
 /// at after redb gave up, never before: closing a second descriptor would release locks on some systems.
-fn trouble_at_open(trouble: Trouble, path: &Path) -> SnapshotError {
-    let store = path.display().to_string();
+/// `shown` is what it is called in messages.
+pub(super) fn trouble_at_open(trouble: Trouble, path: &Path, shown: &str) -> SnapshotError {
+    let store = shown.to_owned();
     let error = trouble.into_error(&store, "open the file", &[]);
     if matches!(error, SnapshotError::Locked { .. }) {
         return error;

@@ -79,7 +79,8 @@ pub(super) fn load_manifests(store: &str, transaction: &ReadTransaction, ledger:
     Ok(Ok(manifests))
 }
 
-fn decode_retained(entry: &Retained, row: Option<&[u8]>) -> Result<Manifest, String> {
+/// The manifest of a retained checkpoint, from its row; else how it is damaged.
+pub(super) fn decode_retained(entry: &Retained, row: Option<&[u8]>) -> Result<Manifest, String> {
     let bytes = row.ok_or("it is missing")?;
     let computed = checksum(bytes);
     if computed != entry.checksum {

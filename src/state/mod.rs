@@ -15,7 +15,7 @@ mod access;
 mod aggregating;
 mod capture;
 mod changes;
-mod codec;
+pub(crate) mod codec;
 mod decoders;
 mod epochs;
 mod groups;

@@ -1,12 +1,24 @@
 //! How keyed state is written into snapshots, and read back.
 
+#[cfg(feature = "cli")]
+mod chain;
+#[cfg(feature = "cli")]
+mod collections;
 mod fixed;
 mod piece;
+#[cfg(feature = "cli")]
+mod untyped;
 mod upgrade;
 
+#[cfg(feature = "cli")]
+pub(crate) use chain::{Entries, Unreadable, check_link, each_change, merged};
+#[cfg(feature = "cli")]
+pub(crate) use collections::Value;
 pub(crate) use fixed::{Encoding, encoding_of, width_of};
 pub use piece::{Captured, PieceBuffer, SECTION_VERSION, SectionError, StateFormat};
 pub(crate) use piece::{PieceHeader, check_encoding, check_kind, put, take};
+#[cfg(feature = "cli")]
+pub(crate) use untyped::{Untyped, encoding_name, list_items, shown};
 pub(crate) use upgrade::upgraded;
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub(crate) fn upgraded(section: &[u8]) -> Result<Cow<'_, [u8]>, String> {
 }
 
 /// Takes one key or value off the front of `bytes`.
-fn item<'a>(encoding: Encoding, bytes: &mut &'a [u8]) -> Result<&'a [u8], String> {
+pub(super) fn item<'a>(encoding: Encoding, bytes: &mut &'a [u8]) -> Result<&'a [u8], String> {
     let len = match fixed::width(encoding) {
         Some(width) => width,
         None if encoding == Encoding::MESSAGE_PACK => {

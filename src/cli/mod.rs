@@ -1,0 +1,16 @@
+//! The command line tool `millstream`: what its binary runs. `docs/cli.md` describes it for its users.
+
+mod args;
+mod chains;
+mod command;
+mod diff;
+mod error;
+mod export;
+mod fork;
+mod inspect;
+mod output;
+mod progress;
+mod table;
+mod verify;
+
+pub use command::main;
