@@ -52,6 +52,7 @@
 //! |---|---|
 //! | write a job | [`StreamEnvironment`], [`DataStream`](stream::DataStream), [`KeyedStream`](stream::KeyedStream) |
 //! | keep state per key | [`KeyedProcessFunction`](operator::KeyedProcessFunction), the kinds in [`state`], [`state_set!`] |
+//! | let values expire, change their type | [`StateTtl`](state::StateTtl), [`ValueState`](state::ValueState#when-the-type-changes) |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
 //! | write a connector | [`Source`](source::Source), [`Sink`](sink::Sink) |

@@ -4,7 +4,10 @@ pub use crate::operator::{Emitter, KeyedContext, KeyedProcessFunction, OutputTag
 pub use crate::sink::{CollectSink, FileSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{FileSource, OnMalformed, SequenceSource, Throttled, VecSource};
-pub use crate::state::{AggregateFunction, AggregatingState, ListState, MapState, ReducingState, ValueState};
+pub use crate::state::State as _;
+pub use crate::state::{
+    AggregateFunction, AggregatingState, Expiring, ListState, MapState, ReducingState, StateTtl, ValueState,
+};
 pub use crate::state_set;
 pub use crate::stream::{DataStream, KeyedStream};
 pub use crate::{

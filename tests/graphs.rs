@@ -125,3 +125,37 @@ fn recovery_objectives_and_bounds_that_make_no_sense_are_mistakes() {
     }
     assert_eq!(mistakes(every().recover_within(365 * DAY).interval_min(DAY).interval_max(DAY)), []);
 }
+
+/// Declares states that do not fit together.
+#[derive(Clone)]
+struct Unfit;
+
+impl KeyedProcessFunction<u64, u64> for Unfit {
+    type Out = u64;
+    type State = (ValueState<u64>, Expiring<ValueState<u64>>, ValueState<u64>);
+
+    fn state(&self) -> Self::State {
+        (
+            ValueState::new("gap").version(4).migrate(1, |n: u64| n).migrate(3, |n: u64| n),
+            ValueState::new("brief").with_ttl(StateTtl::event_time(Duration::ZERO)),
+            ValueState::new("fits").version(2).migrate(1, |text: String| text.len() as u64),
+        )
+    }
+
+    fn process(&mut self, _: u64, _: Row<'_, Self, u64, u64>, _: &mut KeyedContext<'_, u64>, _: &mut Output<u64>) {}
+}
+
+#[test]
+fn states_that_do_not_fit_together_are_refused_by_name() {
+    let env = StreamEnvironment::new("unfit");
+    env.source("numbers", SequenceSource::new(0..10))
+        .key_by(|n| n % 3)
+        .process("keep", Unfit)
+        .sink("out", CollectSink::new());
+    let errors = env.explain().unwrap_err().0;
+    let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    assert!(errors.iter().all(|error| matches!(error, GraphError::InvalidState { .. })), "{shown:?}");
+    assert!(shown[0].contains("graphs.rs") && shown[0].contains("'keep', state 'gap': no migration from version 2"));
+    assert!(shown[1].contains("'keep', state 'brief': a time to live of less than a millisecond"), "{shown:?}");
+}

@@ -13,7 +13,7 @@ use actix::{
 };
 use actix_rt::ArbiterHandle;
 
-use crate::chain::{Pipeline, PipelineBuilder, PipelineFactory};
+use crate::chain::{GroupLoaders, Pipeline, PipelineBuilder, PipelineFactory};
 use crate::checkpoint_coordinator::SourceHalted;
 use crate::connector_thread::ConnectorPanicked;
 use crate::contract::{Batch, Progress, ReadStatus, Source, SourceContext, SourceWaker, SplitPosition, Step};
@@ -421,6 +421,10 @@ impl<S: Source> Actor for SourceTask<S> {
 impl<S: Source> Loading for SourceTask<S> {
     fn context(&self) -> &SubtaskContext {
         &self.cx
+    }
+
+    fn group_loaders(&self) -> GroupLoaders {
+        self.pipeline.group_loaders()
     }
 
     fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {

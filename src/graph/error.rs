@@ -94,6 +94,19 @@ pub enum GraphError {
         /// Where the operator was made.
         at: At,
     },
+    /// The declaration of a state does not fit together: its migrations leave a version out or do not meet in their
+    /// types, or its time to live is none.
+    #[error("{at}: operator '{operator}', state '{state}': {reason}")]
+    InvalidState {
+        /// The operator.
+        operator: OperatorId,
+        /// The state.
+        state: String,
+        /// What does not fit.
+        reason: String,
+        /// Where the operator was made.
+        at: At,
+    },
     /// A setting was made on something that is no operator: a union, or a stream about to be redistributed.
     #[error("{at}: {setting} must directly follow the operator it is for")]
     NothingToSet {

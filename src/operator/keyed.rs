@@ -7,21 +7,28 @@
 use std::sync::Arc;
 
 use millstream_actors::contract::{
-    Batch, BatchOperator, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget, SnapshotWriter,
-    StateError,
+    Batch, BatchOperator, Clock, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget,
+    SnapshotWriter, StateError,
 };
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, OperatorId, TaskError, Timestamp};
 
 use super::batches::put_back;
 use super::slices::Slices;
 use super::{KeySelector, KeyedContext, KeyedProcessFunction, SideOutputs};
-use crate::state::{Access, KeyedTable, StateSet, TableLoader, stable_hash};
+use crate::state::{KeyedTable, StateSet, TableLoader, stable_hash};
+use crate::time::SystemClock;
 
 /// Tables above this size are looked up in advance.
 const CACHED_BYTES_MAX: usize = 4 << 20;
 
 /// Records to a block: what the passes keep of them stays in the innermost cache.
 const BLOCK_RECORDS: usize = 128;
+
+/// Buckets that are looked at for expired values after each call: fewer than a microsecond's worth.
+const CLEANED_MIN: usize = 64;
+
+/// Buckets that are looked at for expired values with each watermark: some microseconds' worth.
+const CLEANED_BY_WATERMARK: usize = 1024;
 
 type States<S, F, In> = <F as KeyedProcessFunction<<S as KeySelector<In>>::Key, In>>::State;
 type Rows<S, F, In> = KeyedTable<<S as KeySelector<In>>::Key, States<S, F, In>>;
@@ -42,7 +49,7 @@ where
     table: Rows<S, F, In>,
     slices: Slices,
     ahead: Ahead<S::Held>,
-    watermark: Timestamp,
+    clock: Arc<dyn Clock>,
 }
 
 impl<In, S, F> KeyedOperator<In, S, F>
@@ -72,8 +79,14 @@ where
             table: KeyedTable::new(states, key_groups, max_parallelism),
             slices: Slices::new(),
             ahead: Ahead { held: Vec::new(), hashes: Vec::new(), hints: Vec::new() },
-            watermark: Timestamp::MIN,
+            clock: Arc::new(SystemClock::new()),
         }
+    }
+
+    /// Sets the clock by which values expire, by default the machine's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Sets how many records one call of the function may emit, by default that of [`Limits`].
@@ -95,7 +108,8 @@ where
 
     /// Calls the function with the `first` records, or as many until the output becomes full; gives their number.
     fn call(&mut self, records: &mut Vec<In>, first: usize, out: &mut Output<F::Out>) -> Result<usize, TaskError> {
-        let access = Access { stamp: self.table.stamp(), processing_time: 0, watermark: self.watermark };
+        self.look_at_clock();
+        let access = self.table.access();
         let Self { selector, function, side_outputs, table, ahead, emit_per_call_max, .. } = self;
         let mut drain = records.drain(..first);
         let mut called = 0;
@@ -127,7 +141,16 @@ where
         }
         let rest: Vec<In> = drain.collect();
         put_back(records, rest);
+        // A record adds one key at most: while the look goes round once, half as many keys come as there are buckets.
+        self.table.clean(CLEANED_MIN + 2 * called);
         Ok(called)
+    }
+
+    fn look_at_clock(&mut self) {
+        if self.table.states().expires() {
+            let now = i64::try_from(self.clock.unix_ms()).unwrap_or(i64::MAX);
+            self.table.set_time(now, Timestamp::MIN);
+        }
     }
 }
 
@@ -216,11 +239,14 @@ where
         _: &mut Output<F::Out>,
         _: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
-        self.watermark = watermark.max(self.watermark);
+        self.look_at_clock();
+        self.table.set_time(0, watermark);
+        self.table.clean(CLEANED_BY_WATERMARK);
         Ok(Progress::Done)
     }
 
     fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+        self.look_at_clock();
         self.table.begin_snapshot(&self.names, writer);
         Ok(Progress::Suspended)
     }
@@ -262,3 +288,7 @@ where
 #[cfg(test)]
 #[path = "keyed_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "keyed_ttl_tests.rs"]
+mod ttl_tests;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::codec::{Captured, StateFormat};
+use super::schema::schema_methods;
 use super::{Access, Span, Stamp, State, ValueSlot, ValueState};
 
 /// How values are gathered in an accumulator, and what is made of it. Follows Flink's `AggregateFunction`.
@@ -101,6 +102,8 @@ impl<A: AggregateFunction> AggregatingState<A> {
     pub fn new(name: impl Into<Arc<str>>, function: A) -> Self {
         Self { values: ValueState::new(name), function }
     }
+
+    schema_methods!("accumulators", values.schema);
 }
 
 impl<A: AggregateFunction + Clone> Clone for AggregatingState<A> {
@@ -143,6 +146,11 @@ impl<A: AggregateFunction> State for AggregatingState<A> {
     }
 
     #[inline]
+    fn clear(slot: &mut Self::Slot, stamp: Stamp) {
+        <ValueState<A::Accumulator> as State>::clear(slot, stamp);
+    }
+
+    #[inline]
     fn is_clear(slot: &Self::Slot) -> bool {
         <ValueState<A::Accumulator> as State>::is_clear(slot)
     }
@@ -162,6 +170,10 @@ impl<A: AggregateFunction> State for AggregatingState<A> {
         bytes: &mut &[u8],
     ) -> Result<(), String> {
         State::load(&self.values, slot, stamp, stored, is_delta, bytes)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        State::check(&self.values)
     }
 }
 

@@ -9,7 +9,7 @@ use millstream_actors::contract::{SnapshotWriter, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, OperatorId};
 
 use super::codec::{PieceBuffer, StateFormat};
-use super::{Span, Stamp, StateKey, StateSet};
+use super::{Access, Span, Stamp, StateKey, StateSet};
 
 /// How far the sweep is in a group.
 #[derive(Debug)]
@@ -41,9 +41,14 @@ impl Reach {
 #[derive(Debug)]
 pub(super) struct Capture {
     base: CheckpointId,
-    up_to: Stamp,
+    /// The stamp that the base closed, 0 if there is none: what was removed up to it needs no mark any more.
+    pub(super) settled: Stamp,
+    /// The time of the barrier, and the last stamp before it.
+    at_barrier: Access,
     /// For each group, the stamp that its base closed; 0 if it is written in full.
     after: Vec<Stamp>,
+    /// For each group, whether deltas may follow a whole section that is written now.
+    is_base: Vec<bool>,
     pub(super) reach: Vec<Reach>,
     /// The group at which the sweep is.
     pub(super) at: usize,
@@ -60,15 +65,25 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    /// A capture of the stamps up to `up_to` over `base`. `after` says for each group which stamp the base closed.
-    pub(super) fn new(base: CheckpointId, up_to: Stamp, after: Vec<Stamp>, formats: Vec<StateFormat>) -> Self {
+    /// A capture of the stamps up to that of `at_barrier` over `base`, which closed a stamp (0 if it is not known).
+    /// `after` has that stamp for each group that is written as a delta, 0 for others; `is_base` says whether deltas may
+    /// follow a whole section.
+    pub(super) fn new(
+        (base, settled): (CheckpointId, Stamp),
+        at_barrier: Access,
+        after: Vec<Stamp>,
+        is_base: Vec<bool>,
+        formats: Vec<StateFormat>,
+    ) -> Self {
         let groups = after.len();
         let mut pieces = Vec::new();
         pieces.resize_with(groups * formats.len(), PieceBuffer::default);
         Self {
             base,
-            up_to,
+            settled,
+            at_barrier,
             after,
+            is_base,
             reach: (0..groups).map(|_| Reach::Ahead).collect(),
             at: 0,
             formats,
@@ -83,7 +98,7 @@ impl Capture {
     /// What of this group is to be written.
     #[inline]
     pub(super) fn span(&self, group: usize) -> Span {
-        Span { after: self.after[group], up_to: self.up_to }
+        Span { after: self.after[group], up_to: self.at_barrier.stamp }
     }
 
     /// Whether the row in this bucket must be written before it is worked on.
@@ -93,10 +108,17 @@ impl Capture {
     }
 
     /// Writes a row. After a serializer has given up nothing more is written.
+    ///
+    /// What has expired is cleared first, as a change before the barrier. So the mark of its removal is written, also if
+    /// the base has the value: restored from this checkpoint it cannot come back, even if the watermark begins anew.
+    /// That time goes on until the sweep comes here does not matter: what counts is the time of the barrier.
     #[inline]
     pub(super) fn write<K: StateKey, S: StateSet>(&mut self, states: &S, group: usize, key: &K, row: &mut S::Row) {
         if self.failed.is_some() {
             return;
+        }
+        if states.expires() {
+            states.expire(row, self.at_barrier);
         }
         let span = self.span(group);
         if S::stamp(row) <= span.after {
@@ -137,7 +159,9 @@ impl Capture {
         self.reach[group] = Reach::Done;
         let width = self.formats.len();
         let of_group = group * width..(group + 1) * width;
-        let is_whole = self.after[group] == 0 && self.pieces[of_group].iter().any(PieceBuffer::was_used);
+        // Of keys that were there, all may have expired: then the section is whole and empty.
+        let is_used = self.is_base[group] || self.pieces[of_group].iter().any(PieceBuffer::was_used);
+        let is_whole = self.after[group] == 0 && is_used;
         for state in 0..width {
             let piece = &self.pieces[group * width + state];
             // Where one state has a whole section all have: what follows may be changes of any of them.

@@ -1,13 +1,13 @@
 //! State that holds a list of values per key.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Captured, Encoding, StateFormat, check_encoding, check_kind, encoding_of, put, take, width_of};
+use super::codec::{Captured, Encoding, StateFormat, check_kind, put, take, width};
+use super::schema::{Schema, schema_methods};
 use super::{Access, Span, Stamp, State};
 
 /// Declares a list of values per key. Follows Flink's `ListState`.
@@ -47,19 +47,21 @@ use super::{Access, Span, Stamp, State};
 /// ```
 pub struct ListState<T> {
     name: Arc<str>,
-    of: PhantomData<fn() -> T>,
+    schema: Schema<T>,
 }
 
 impl<T> ListState<T> {
     /// A state with this name, unique in its function.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), of: PhantomData }
+        Self { name: name.into(), schema: Schema::new() }
     }
+
+    schema_methods!("values", schema);
 }
 
 impl<T> Clone for ListState<T> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), of: PhantomData }
+        Self { name: self.name.clone(), schema: self.schema.clone() }
     }
 }
 
@@ -165,7 +167,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
     }
 
     fn format(&self) -> StateFormat {
-        StateFormat { values: Encoding::LIST, version: 1 }
+        StateFormat { values: Encoding::LIST, ..self.schema.format() }
     }
 
     fn writes_parts(&self) -> bool {
@@ -185,6 +187,12 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
     #[inline]
     fn touch(slot: &mut ListSlot<T>, stamp: Stamp) {
         slot.stamp = stamp;
+    }
+
+    fn clear(slot: &mut ListSlot<T>, stamp: Stamp) {
+        if !slot.values.is_empty() {
+            *slot.replace(stamp) = Vec::new();
+        }
     }
 
     #[inline]
@@ -208,10 +216,10 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
         }
         let appended = &values[start as usize..];
         let count = u32::try_from(appended.len()).map_err(|_| format!("a list of {} values", values.len()))?;
-        put(&encoding_of::<T>().0, bytes)?;
+        put(&self.schema.format().values.0, bytes)?;
         put(&start, bytes)?;
         put(&count, bytes)?;
-        appended.iter().try_for_each(|value| put(value, bytes))?;
+        appended.iter().try_for_each(|value| self.schema.put(value, bytes))?;
         Ok(Captured::Live)
     }
 
@@ -224,7 +232,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
         bytes: &mut &[u8],
     ) -> Result<(), String> {
         check_kind(stored.values, Encoding::LIST)?;
-        check_encoding::<T>(Encoding(take(bytes)?))?;
+        let stored = StateFormat { values: Encoding(take(bytes)?), ..stored };
         let (start, count) = (take::<u32>(bytes)? as usize, take::<u32>(bytes)? as usize);
         let had = slot.values.len();
         if start > had {
@@ -233,7 +241,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
         if count == 0 {
             return Err("a list without values is stored".to_owned());
         }
-        let width = width_of::<T>().unwrap_or(1);
+        let width = width(stored.values).unwrap_or(1);
         if count > bytes.len() / width {
             return Err(format!("{count} values of {width} bytes or more cannot be in {} bytes", bytes.len()));
         }
@@ -241,9 +249,13 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
         values.truncate(start);
         values.reserve_exact(count.min(bytes.len() / size_of::<T>().max(1)));
         for _ in 0..count {
-            values.push(take(bytes)?);
+            values.push(self.schema.take(stored, bytes)?);
         }
         Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.schema.check()
     }
 }
 

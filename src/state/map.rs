@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::codec::{Captured, Encoding, StateFormat, check_encoding, check_kind, encoding_of, put, take};
+use super::schema::{Schema, schema_methods};
 use super::{Access, Span, Stamp, State, ValueSlot};
 
 /// Declares a map per key, from `K` to `V`. Follows Flink's `MapState`, but for the order.
@@ -57,19 +58,22 @@ use super::{Access, Span, Stamp, State, ValueSlot};
 /// ```
 pub struct MapState<K, V> {
     name: Arc<str>,
-    of: PhantomData<fn() -> (K, V)>,
+    schema: Schema<V>,
+    of: PhantomData<fn() -> K>,
 }
 
 impl<K, V> MapState<K, V> {
     /// A state with this name, unique in its function.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), of: PhantomData }
+        Self { name: name.into(), schema: Schema::new(), of: PhantomData }
     }
+
+    schema_methods!("values", schema);
 }
 
 impl<K, V> Clone for MapState<K, V> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), of: PhantomData }
+        Self { name: self.name.clone(), schema: self.schema.clone(), of: PhantomData }
     }
 }
 
@@ -187,7 +191,7 @@ where
     }
 
     fn format(&self) -> StateFormat {
-        StateFormat { values: Encoding::MAP, version: 1 }
+        StateFormat { values: Encoding::MAP, ..self.schema.format() }
     }
 
     fn writes_parts(&self) -> bool {
@@ -209,6 +213,12 @@ where
         slot.stamp = stamp;
     }
 
+    fn clear(slot: &mut MapSlot<K, V>, stamp: Stamp) {
+        if !slot.entries.is_empty() {
+            slot.clear(stamp);
+        }
+    }
+
     #[inline]
     fn is_clear(slot: &MapSlot<K, V>) -> bool {
         slot.entries.is_empty()
@@ -223,7 +233,7 @@ where
             return Ok(if span.is_full() { Captured::Nothing } else { Captured::Dead });
         }
         let is_whole = slot.replaced > span.after;
-        bytes.extend([encoding_of::<K>().0, encoding_of::<V>().0, if is_whole { WHOLE } else { CHANGES }]);
+        bytes.extend([encoding_of::<K>().0, self.schema.format().values.0, if is_whole { WHOLE } else { CHANGES }]);
         let counts = bytes.len();
         bytes.extend([0; 8]);
         let (mut live, mut dead) = (0usize, 0usize);
@@ -232,7 +242,7 @@ where
                 && (is_whole || *stamp > span.after)
             {
                 put(key, bytes)?;
-                put(value, bytes)?;
+                self.schema.put(value, bytes)?;
                 live += 1;
             }
         }
@@ -264,14 +274,16 @@ where
     ) -> Result<(), String> {
         check_kind(stored.values, Encoding::MAP)?;
         check_encoding::<K>(Encoding(take(bytes)?)).map_err(|reason| format!("a map's keys: {reason}"))?;
-        check_encoding::<V>(Encoding(take(bytes)?)).map_err(|reason| format!("a map's values: {reason}"))?;
+        let stored = StateFormat { values: Encoding(take(bytes)?), ..stored };
+        let take_value =
+            |bytes: &mut &[u8]| self.schema.take(stored, bytes).map_err(|reason| format!("a map's values: {reason}"));
         let (kind, live, dead) = (take::<u8>(bytes)?, take::<u32>(bytes)? as usize, take::<u32>(bytes)? as usize);
         if live.saturating_add(dead) > bytes.len() {
             return Err(format!("{live} entries and {dead} removed keys cannot be in {} bytes", bytes.len()));
         }
         match (kind, is_delta) {
-            (WHOLE, _) if live > 0 && dead == 0 => load_whole(slot, stamp, live, bytes)?,
-            (CHANGES, true) => load_changes(slot, stamp, live, dead, bytes)?,
+            (WHOLE, _) if live > 0 && dead == 0 => load_whole(slot, stamp, live, take_value, bytes)?,
+            (CHANGES, true) => load_changes(slot, stamp, (live, dead), take_value, bytes)?,
             _ => {
                 return Err(format!(
                     "a map of kind {kind} with {live} entries, {dead} removed (in changes: {is_delta})"
@@ -281,17 +293,26 @@ where
         (slot.stamp, slot.changed, slot.replaced) = (stamp, stamp, stamp);
         Ok(())
     }
+
+    fn check(&self) -> Result<(), String> {
+        self.schema.check()
+    }
 }
 
-fn load_whole<K, V>(slot: &mut MapSlot<K, V>, stamp: Stamp, live: usize, bytes: &mut &[u8]) -> Result<(), String>
+fn load_whole<K, V>(
+    slot: &mut MapSlot<K, V>,
+    stamp: Stamp,
+    live: usize,
+    take_value: impl Fn(&mut &[u8]) -> Result<V, String>,
+    bytes: &mut &[u8],
+) -> Result<(), String>
 where
     K: Ord + DeserializeOwned + 'static,
-    V: DeserializeOwned + 'static,
 {
     let size = size_of::<(K, ValueSlot<V>)>().max(1);
     let mut entries = Vec::with_capacity(live.min(bytes.len() / size));
     for _ in 0..live {
-        entries.push((take(bytes)?, ValueSlot::Set(stamp, take(bytes)?)));
+        entries.push((take(bytes)?, ValueSlot::Set(stamp, take_value(bytes)?)));
     }
     slot.entries = entries.into_iter().collect();
     if slot.entries.len() < live {
@@ -303,17 +324,16 @@ where
 fn load_changes<K, V>(
     slot: &mut MapSlot<K, V>,
     stamp: Stamp,
-    live: usize,
-    dead: usize,
+    (live, dead): (usize, usize),
+    take_value: impl Fn(&mut &[u8]) -> Result<V, String>,
     bytes: &mut &[u8],
 ) -> Result<(), String>
 where
     K: Ord + DeserializeOwned + 'static,
-    V: DeserializeOwned + 'static,
 {
     let is_new = |old: Option<ValueSlot<V>>| old.is_none_or(|old| old.stamp() < stamp);
     for _ in 0..live {
-        let (key, value) = (take(bytes)?, take(bytes)?);
+        let (key, value) = (take(bytes)?, take_value(bytes)?);
         if !is_new(slot.entries.insert(key, ValueSlot::Set(stamp, value))) {
             return Err("a key of a map is stored twice".to_owned());
         }

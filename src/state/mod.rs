@@ -24,11 +24,13 @@ mod list;
 mod loading;
 mod map;
 mod reducing;
+mod schema;
 mod snapshots;
 mod stable_hash;
 mod state_set;
 mod state_struct;
 mod table;
+mod ttl;
 mod value;
 
 #[cfg(test)]
@@ -37,6 +39,8 @@ mod kinds_tests;
 mod properties;
 #[cfg(test)]
 pub(crate) mod test_kit;
+#[cfg(test)]
+mod ttl_kinds_tests;
 
 pub(crate) use decoders::decoders;
 
@@ -48,7 +52,9 @@ pub use list::{ListHandle, ListSlot, ListState};
 pub use loading::TableLoader;
 pub use map::{MapHandle, MapSlot, MapState};
 pub use reducing::{ReducingHandle, ReducingState};
+pub use schema::Schema;
 pub use stable_hash::{StableHasher, stable_hash};
 pub use state_set::{State, StateKey, StateSet};
 pub use table::KeyedTable;
+pub use ttl::{Expiring, ExpiringHandle, ExpiringSlot, StateTtl};
 pub use value::{ValueHandle, ValueSlot, ValueState};

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::codec::{Captured, StateFormat};
+use super::schema::schema_methods;
 use super::{Access, Span, Stamp, State, ValueSlot, ValueState};
 
 /// Declares one value per key, into which all values that are added are reduced. Follows Flink's `ReducingState`.
@@ -51,6 +52,8 @@ impl<V> ReducingState<V> {
     pub fn new(name: impl Into<Arc<str>>, reduce: impl Fn(V, V) -> V + Send + Sync + 'static) -> Self {
         Self { values: ValueState::new(name), reduce: Arc::new(reduce) }
     }
+
+    schema_methods!("reductions", values.schema);
 }
 
 impl<V> Clone for ReducingState<V> {
@@ -93,6 +96,11 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ReducingState<V
     }
 
     #[inline]
+    fn clear(slot: &mut ValueSlot<V>, stamp: Stamp) {
+        <ValueState<V> as State>::clear(slot, stamp);
+    }
+
+    #[inline]
     fn is_clear(slot: &ValueSlot<V>) -> bool {
         <ValueState<V> as State>::is_clear(slot)
     }
@@ -112,6 +120,10 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ReducingState<V
         bytes: &mut &[u8],
     ) -> Result<(), String> {
         State::load(&self.values, slot, stamp, stored, is_delta, bytes)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        State::check(&self.values)
     }
 }
 

@@ -13,7 +13,7 @@ use super::capture::{Capture, Reach};
 use super::changes::Changes;
 use super::epochs::{GroupChain, Plan};
 use super::table::{Entry, shrink};
-use super::{KeyedTable, Stamp, StateKey, StateSet};
+use super::{Access, KeyedTable, Stamp, StateKey, StateSet};
 
 /// Entries between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
 const ENTRIES_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
@@ -65,8 +65,16 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         let carried: Vec<u32> = (0..).zip(&after).filter(|(_, after)| **after > 0).map(|(index, _)| index).collect();
         let carried: Vec<u32> = carried.into_iter().map(|index| self.range.start + index).collect();
         names.iter().for_each(|name| writer.carry(name, carried.clone()));
+        let is_base = chains_after.iter().map(|chain| chain.whole > 0).collect();
         self.epochs.push(writer.checkpoint(), closed, chains_after);
-        self.capture = Some(Box::new(Capture::new(writer.base(), closed, after, self.states.formats())));
+        let at_barrier = Access { stamp: closed, ..self.access() };
+        self.capture = Some(Box::new(Capture::new(
+            (writer.base(), base_stamp),
+            at_barrier,
+            after,
+            is_base,
+            self.states.formats(),
+        )));
     }
 
     /// Writes more of the barrier's state, until the budget is exhausted or the writer has no room.
@@ -125,12 +133,14 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         let Self { states, groups, changes, capture, len, .. } = self;
         let (table, changes) = (&mut groups.0[group], &mut changes[group]);
         let capture = capture.as_mut().expect("a sweep needs a capture");
-        let after = capture.span(group).after;
+        let (after, settled) = (capture.span(group).after, capture.settled);
         match std::mem::replace(&mut capture.reach[group], Reach::Done) {
             Reach::Done => true,
             Reach::Ahead => {
-                forget_settled::<K, S>(table, changes, len, after);
-                let listed = if after == 0 { None } else { changes.list() };
+                forget_settled::<K, S>(table, changes, len, settled);
+                // What has expired is on no list.
+                let scans = after == 0 || states.expires();
+                let listed = if scans { None } else { changes.list() };
                 capture.reach[group] = match listed {
                     Some(buckets) => Reach::List(buckets, 0),
                     None => Reach::Scan(0),
@@ -139,10 +149,18 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             }
             Reach::Scan(from) => {
                 let to = table.num_buckets().min(from.saturating_add(most));
+                let keys = table.len();
                 for bucket in from..to {
                     let Some(Entry { key, row }) = table.get_bucket_mut(bucket) else { continue };
+                    let (stamp, was_clear) = (S::stamp(row), S::is_clear(row));
                     capture.write(states, group, key, row);
-                    if S::is_clear(row) && S::stamp(row) <= after {
+                    if states.expires() {
+                        changes.tombstones += usize::from(!was_clear && S::is_clear(row));
+                        if S::stamp(row) != stamp {
+                            changes.record(bucket, keys);
+                        }
+                    }
+                    if S::is_clear(row) && S::stamp(row) <= settled {
                         remove(table, changes, len, bucket);
                     }
                 }

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::codec::{Captured, PieceBuffer, StateFormat};
-use super::{Access, Span, Stamp};
+use super::ttl::load_without_deadline;
+use super::{Access, Expiring, Span, Stamp, StateTtl};
 
 /// What a key must be: hashed, compared and stored. Implemented for every type that is.
 pub trait StateKey: Hash + Eq + Serialize + DeserializeOwned + Send + 'static {}
@@ -42,6 +43,9 @@ pub trait State: Send + 'static {
     /// Sets the stamp of the slot as if it had been changed, though it was not.
     fn touch(slot: &mut Self::Slot, stamp: Stamp);
 
+    /// Clears the slot, which is a change if anything was in it.
+    fn clear(slot: &mut Self::Slot, stamp: Stamp);
+
     /// Whether there is nothing in it.
     fn is_clear(slot: &Self::Slot) -> bool;
 
@@ -72,14 +76,47 @@ pub trait State: Send + 'static {
         false
     }
 
-    /// Whether its values expire.
+    /// Whether what was declared fits together. The graph refuses what does not.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// This state, whose values expire: each key's value (its whole list or map, if the state is one) when it has not
+    /// been used for as long as `ttl` says.
+    fn with_ttl(self, ttl: StateTtl) -> Expiring<Self>
+    where
+        Self: Sized,
+    {
+        Expiring::new(self, ttl)
+    }
+
+    /// Whether its values expire. The other methods on expiry are called only if they do.
+    #[inline]
     fn expires(&self) -> bool {
         false
     }
 
-    /// Clears what has expired, which is a change.
+    /// Whether [`expire`](Self::expire) has something to do.
+    #[inline]
+    fn is_due(&self, slot: &Self::Slot, access: Access) -> bool {
+        let _ = (slot, access);
+        false
+    }
+
+    /// Clears what has expired, which is a change. What was changed later than `access` (by its stamp) stays as it is.
+    #[inline]
     fn expire(&self, slot: &mut Self::Slot, access: Access) {
         let _ = (slot, access);
+    }
+
+    /// The record that was lent the slot has been worked on: a use that changed nothing but the deadline becomes a
+    /// change with this stamp.
+    #[inline]
+    fn settle(&self, slot: &mut Self::Slot, stamp: Stamp) {
+        let _ = (slot, stamp);
     }
 }
 
@@ -141,11 +178,20 @@ pub trait StateSet: Send + 'static {
     /// Whether of values of any of them only parts may be written.
     fn writes_parts(&self) -> bool;
 
+    /// What does not fit together in the declaration of which state.
+    fn check(&self) -> Vec<(Arc<str>, String)>;
+
     /// Whether values of any of them expire.
     fn expires(&self) -> bool;
 
+    /// Whether [`expire`](Self::expire) has something to do.
+    fn is_due(&self, row: &Self::Row, access: Access) -> bool;
+
     /// Clears what has expired in the row, which is a change.
     fn expire(&self, row: &mut Self::Row, access: Access);
+
+    /// [`State::settle`] of each.
+    fn settle(&self, row: &mut Self::Row, stamp: Stamp);
 }
 
 #[inline]
@@ -175,6 +221,9 @@ fn load_slot<S: State>(
     if S::stamp(slot) == stamp {
         return Err("one key is stored twice".to_owned());
     }
+    if stored.has_deadline() && !state.format().has_deadline() {
+        return load_without_deadline(state, slot, stamp, stored, is_delta, bytes);
+    }
     state.load(slot, stamp, stored, is_delta, bytes)
 }
 
@@ -183,6 +232,10 @@ fn touch_slot<S: State>(slot: &mut S::Slot, span: Span, stamp: Stamp) {
     if span.contains(S::stamp(slot)) {
         S::touch(slot, stamp);
     }
+}
+
+fn check_state<S: State>(state: &S) -> Option<(Arc<str>, String)> {
+    state.check().err().map(|reason| (state.name().clone(), reason))
 }
 
 impl<S: State> StateSet for S {
@@ -249,13 +302,28 @@ impl<S: State> StateSet for S {
         <S as State>::writes_parts(self)
     }
 
+    fn check(&self) -> Vec<(Arc<str>, String)> {
+        check_state(self).into_iter().collect()
+    }
+
+    #[inline]
     fn expires(&self) -> bool {
         <S as State>::expires(self)
     }
 
     #[inline]
+    fn is_due(&self, row: &Self::Row, access: Access) -> bool {
+        <S as State>::is_due(self, row, access)
+    }
+
+    #[inline]
     fn expire(&self, row: &mut Self::Row, access: Access) {
         <S as State>::expire(self, row, access);
+    }
+
+    #[inline]
+    fn settle(&self, row: &mut Self::Row, stamp: Stamp) {
+        <S as State>::settle(self, row, stamp);
     }
 }
 
@@ -332,13 +400,28 @@ macro_rules! state_tuples {
                 $(self.$index.writes_parts())||+
             }
 
+            fn check(&self) -> Vec<(Arc<str>, String)> {
+                [$(check_state(&self.$index)),+].into_iter().flatten().collect()
+            }
+
+            #[inline]
             fn expires(&self) -> bool {
-                $(self.$index.expires())||+
+                $(State::expires(&self.$index))||+
+            }
+
+            #[inline]
+            fn is_due(&self, row: &Self::Row, access: Access) -> bool {
+                $(State::is_due(&self.$index, &row.$index, access))||+
             }
 
             #[inline]
             fn expire(&self, row: &mut Self::Row, access: Access) {
-                $(self.$index.expire(&mut row.$index, access);)+
+                $(State::expire(&self.$index, &mut row.$index, access);)+
+            }
+
+            #[inline]
+            fn settle(&self, row: &mut Self::Row, stamp: Stamp) {
+                $(State::settle(&self.$index, &mut row.$index, stamp);)+
             }
         }
     )*};

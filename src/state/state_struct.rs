@@ -180,8 +180,25 @@ macro_rules! state_set {
                     $($crate::state::State::writes_parts(&self.$field))||+
                 }
 
+                fn check(&self) -> ::std::vec::Vec<(::std::sync::Arc<str>, ::std::string::String)> {
+                    let mut found = ::std::vec::Vec::new();
+                    $(::std::iter::Extend::extend(&mut found, $crate::state::StateSet::check(&self.$field));)+
+                    found
+                }
+
+                #[inline]
                 fn expires(&self) -> bool {
                     $($crate::state::State::expires(&self.$field))||+
+                }
+
+                #[inline]
+                fn is_due(&self, row: &StateSetRow, access: $crate::state::Access) -> bool {
+                    $($crate::state::State::is_due(&self.$field, &row.$field, access))||+
+                }
+
+                #[inline]
+                fn settle(&self, row: &mut StateSetRow, stamp: $crate::state::Stamp) {
+                    $($crate::state::State::settle(&self.$field, &mut row.$field, stamp);)+
                 }
 
                 #[inline]

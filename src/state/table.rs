@@ -9,7 +9,7 @@ use std::hash::Hash;
 use hashbrown::HashTable;
 use hashbrown::hash_table::{Entry as TableEntry, OccupiedEntry};
 
-use millstream_actors::protocol::KeyGroupRange;
+use millstream_actors::protocol::{KeyGroupRange, Timestamp};
 
 use super::capture::Capture;
 use super::changes::Changes;
@@ -39,6 +39,10 @@ pub struct KeyedTable<K, S: StateSet> {
     pub(super) epochs: Epochs,
     pub(super) capture: Option<Box<Capture>>,
     pub(super) arrived: Arrived<K, S::Row>,
+    processing_time: i64,
+    watermark: Timestamp,
+    /// The group and bucket at which the next look for expired values begins.
+    clean_from: (usize, usize),
 }
 
 /// Hash tables choose the bucket by the low bits and a tag by the top seven. All keys of a group share the top bits of
@@ -70,6 +74,9 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             epochs: Epochs::default(),
             capture: None,
             arrived: Arrived::default(),
+            processing_time: 0,
+            watermark: Timestamp::MIN,
+            clean_from: (0, 0),
         }
     }
 
@@ -119,6 +126,18 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         self.current
     }
 
+    /// What row handles are to know of the moment.
+    #[inline]
+    pub(crate) fn access(&self) -> Access {
+        Access { stamp: self.stamp(), processing_time: self.processing_time, watermark: self.watermark }
+    }
+
+    /// Time has gone on. Neither of them ever goes back: what has expired stays so.
+    pub(crate) fn set_time(&mut self, processing_time: i64, watermark: Timestamp) {
+        self.processing_time = self.processing_time.max(processing_time);
+        self.watermark = self.watermark.max(watermark);
+    }
+
     /// The group of a hash, or as an error if it is not one of this table's.
     #[inline]
     pub(crate) fn check_group(&self, hash: u64) -> Result<(), u32> {
@@ -160,41 +179,53 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         if self.groups.0[index].len() == self.groups.0[index].capacity() {
             self.grow(index);
         }
-        let table = &mut self.groups.0[index];
+        let Self { states, groups, changes, len, current, epochs, capture, .. } = self;
+        let table = &mut groups.0[index];
         let keys = table.len();
         let is_query = |entry: &Entry<K, S::Row>| entry.key.borrow() == query;
         let mut found = match hint.filter(|bucket| table.get_bucket(*bucket).is_some_and(is_query)) {
-            None => Self::find_or_insert(table, hash, is_query, own, &mut self.len),
+            None => Self::find_or_insert(table, hash, is_query, own, len),
             Some(bucket) => match table.get_bucket_entry(bucket) {
                 Ok(found) => found,
-                Err(absent) => Self::find_or_insert(absent.into_table(), hash, is_query, own, &mut self.len),
+                Err(absent) => Self::find_or_insert(absent.into_table(), hash, is_query, own, len),
             },
         };
-        if let Some(capture) = &mut self.capture
-            && capture.is_ahead(index, found.bucket_index())
-        {
-            // From here on the row counts as changed: the sweep passes it over.
-            let span = capture.span(index);
-            let Entry { key, row } = found.get_mut();
-            capture.write(&self.states, index, key, row);
-            let (before, bucket) = (S::stamp(row), found.bucket_index());
-            S::touch(&mut found.get_mut().row, span, self.current);
-            if before < self.current && S::stamp(&found.get().row) == self.current {
-                self.changes[index].record(bucket, keys);
-            }
+        let (changes, captured) = (&mut changes[index], capture.is_none());
+        if let Some(capture) = capture {
+            write_ahead(capture, states, index, &mut found, keys, changes, *current);
         }
-        let row = &found.get().row;
-        let before = Before { stamp: S::stamp(row), is_clear: S::is_clear(row) };
-        RowEntry {
-            found,
-            len: &mut self.len,
-            keys,
-            states: &self.states,
-            changes: &mut self.changes[index],
-            current: self.current,
-            forgets: self.epochs.is_empty(),
-            captured: self.capture.is_none(),
-            before,
+        RowEntry::new(found, len, keys, states, changes, (*current, epochs.is_empty(), captured))
+    }
+
+    /// Looks at up to `buckets` of them for expired values, from where the last look ended, and removes these. Nothing
+    /// if no values expire.
+    pub(crate) fn clean(&mut self, buckets: usize) {
+        if !self.states.expires() {
+            return;
+        }
+        let access = self.access();
+        let Self { states, groups, changes, len, current, epochs, capture, clean_from: (group, from), .. } = self;
+        let mut left = buckets;
+        while left > 0 && !groups.0.is_empty() {
+            let table = &mut groups.0[*group];
+            let (to, keys) = (table.num_buckets().min(*from + left), table.len());
+            let is_due = |bucket: &usize| table.get_bucket(*bucket).is_some_and(|e| states.is_due(&e.row, access));
+            let Some(due) = (*from..to).find(is_due) else {
+                left -= to.saturating_sub(*from).max(1);
+                (*group, *from) =
+                    if to < table.num_buckets() { (*group, to) } else { ((*group + 1) % groups.0.len(), 0) };
+                continue;
+            };
+            left -= due + 1 - *from;
+            *from = due + 1;
+            let Ok(mut found) = table.get_bucket_entry(due) else { continue };
+            let (changes, captured) = (&mut changes[*group], capture.is_none());
+            if let Some(capture) = capture {
+                write_ahead(capture, states, *group, &mut found, keys, changes, *current);
+            }
+            let mut entry = RowEntry::new(found, len, keys, states, changes, (*current, epochs.is_empty(), captured));
+            states.expire(entry.row_mut(), access);
+            entry.settle();
         }
     }
 
@@ -243,6 +274,35 @@ where
     }
 }
 
+/// Has a running capture write a row before it is worked on, if the sweep has not reached it.
+#[inline]
+fn write_ahead<K: StateKey, S: StateSet>(
+    capture: &mut Capture,
+    states: &S,
+    group: usize,
+    found: &mut OccupiedEntry<'_, Entry<K, S::Row>>,
+    keys: usize,
+    changes: &mut Changes,
+    current: Stamp,
+) {
+    let bucket = found.bucket_index();
+    if !capture.is_ahead(group, bucket) {
+        return;
+    }
+    // From here on the row counts as changed: the sweep passes it over.
+    let span = capture.span(group);
+    let Entry { key, row } = found.get_mut();
+    let (before, was_clear) = (S::stamp(row), S::is_clear(row));
+    capture.write(states, group, key, row);
+    if states.expires() {
+        changes.tombstones += usize::from(!was_clear && S::is_clear(row));
+    }
+    S::touch(row, span, current);
+    if before < current && S::stamp(row) == current {
+        changes.record(bucket, keys);
+    }
+}
+
 /// Fewer marks of removed keys do no harm.
 const TOMBSTONES_MIN: usize = 64;
 
@@ -278,7 +338,27 @@ pub(crate) struct RowEntry<'a, K, S: StateSet> {
     before: Before,
 }
 
-impl<K: StateKey, S: StateSet> RowEntry<'_, K, S> {
+impl<'a, K: StateKey, S: StateSet> RowEntry<'a, K, S> {
+    /// `current` stamp, whether removed keys leave no mark, whether no capture runs.
+    #[inline]
+    fn new(
+        found: OccupiedEntry<'a, Entry<K, S::Row>>,
+        len: &'a mut usize,
+        keys: usize,
+        states: &'a S,
+        changes: &'a mut Changes,
+        (current, forgets, captured): (Stamp, bool, bool),
+    ) -> Self {
+        let row = &found.get().row;
+        let before = Before { stamp: S::stamp(row), is_clear: S::is_clear(row) };
+        Self { found, len, keys, states, changes, current, forgets, captured, before }
+    }
+
+    #[inline]
+    fn row_mut(&mut self) -> &mut S::Row {
+        &mut self.found.get_mut().row
+    }
+
     /// The key, and handles of its states.
     #[inline]
     pub(crate) fn lend(&mut self, access: Access) -> (&K, S::Handles<'_>) {
@@ -291,7 +371,10 @@ impl<K: StateKey, S: StateSet> RowEntry<'_, K, S> {
 
     /// The record has been worked on: keeps account of what was changed, and forgets the key if nothing is left of it.
     #[inline]
-    pub(crate) fn settle(self) {
+    pub(crate) fn settle(mut self) {
+        if self.states.expires() {
+            self.states.settle(&mut self.found.get_mut().row, self.current);
+        }
         let row = &self.found.get().row;
         let stamp = S::stamp(row);
         if stamp != self.before.stamp {

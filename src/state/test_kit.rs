@@ -9,7 +9,7 @@ use millstream_actors::contract::{
 };
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, OperatorId};
 
-use super::{Access, KeyedTable, StateKey, StateSet, TableLoader, stable_hash};
+use super::{KeyedTable, StateKey, StateSet, TableLoader, stable_hash};
 
 /// splitmix64.
 pub(crate) struct Random(pub(crate) u64);
@@ -42,7 +42,7 @@ pub(crate) fn change<K: StateKey + Clone, S: StateSet, R>(
     key: &K,
     change: impl FnOnce(S::Handles<'_>) -> R,
 ) -> R {
-    let access = Access { stamp: table.stamp(), processing_time: 0, watermark: 0 };
+    let access = table.access();
     let mut entry = table.entry(stable_hash(key), None, key, || key.clone());
     let result = change(entry.lend(access).1);
     entry.settle();

@@ -1,31 +1,61 @@
 //! State that holds one value per key.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Captured, StateFormat, check_encoding, encoding_of, put, take};
+use super::codec::{Captured, StateFormat};
+use super::schema::{Schema, schema_methods};
 use super::{Access, Span, Stamp, State};
 
 /// Declares one value per key. Follows Flink's `ValueState`.
+///
+/// # When the type changes
+///
+/// Values are stored with named fields, so a field with a serde default may be added at any time. For other changes the
+/// state counts versions, and has one function for each step from a version to the next:
+///
+/// ```
+/// use millstream::prelude::*;
+/// use serde::{Deserialize, Serialize};
+///
+/// /// Version 1 was a plain `u64`, version 2 this.
+/// #[derive(Serialize, Deserialize)]
+/// struct Total {
+///     sum: u64,
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Mean {
+///     sum: f64,
+///     count: Option<u64>,
+/// }
+///
+/// let state = ValueState::<Mean>::new("totals")
+///     .version(3)
+///     .migrate(1, |sum: u64| Total { sum })
+///     .migrate(2, |old: Total| Mean { sum: old.sum as f64, count: None });
+/// # let _ = state;
+/// ```
 pub struct ValueState<V> {
     name: Arc<str>,
-    of: PhantomData<fn() -> V>,
+    pub(super) schema: Schema<V>,
 }
 
 impl<V> ValueState<V> {
     /// A state with this name, unique in its function.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), of: PhantomData }
+        Self { name: name.into(), schema: Schema::new() }
     }
+
+    schema_methods!("values", schema);
 }
 
 impl<V> Clone for ValueState<V> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), of: PhantomData }
+        Self { name: self.name.clone(), schema: self.schema.clone() }
     }
 }
 
@@ -111,7 +141,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ValueState<V> {
     }
 
     fn format(&self) -> StateFormat {
-        StateFormat { values: encoding_of::<V>(), version: 1 }
+        self.schema.format()
     }
 
     #[inline]
@@ -130,6 +160,11 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ValueState<V> {
     }
 
     #[inline]
+    fn clear(slot: &mut ValueSlot<V>, stamp: Stamp) {
+        slot.take(stamp);
+    }
+
+    #[inline]
     fn is_clear(slot: &ValueSlot<V>) -> bool {
         matches!(slot, ValueSlot::Clear(_))
     }
@@ -137,7 +172,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ValueState<V> {
     #[inline]
     fn capture(&self, slot: &mut ValueSlot<V>, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
         match slot {
-            ValueSlot::Set(_, value) => put(value, bytes).map(|()| Captured::Live),
+            ValueSlot::Set(_, value) => self.schema.put(value, bytes).map(|()| Captured::Live),
             ValueSlot::Clear(_) if span.is_full() => Ok(Captured::Nothing),
             ValueSlot::Clear(_) => Ok(Captured::Dead),
         }
@@ -152,9 +187,12 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ValueState<V> {
         _: bool,
         bytes: &mut &[u8],
     ) -> Result<(), String> {
-        check_encoding::<V>(stored.values)?;
-        *slot = ValueSlot::Set(stamp, take(bytes)?);
+        *slot = ValueSlot::Set(stamp, self.schema.take(stored, bytes)?);
         Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.schema.check()
     }
 }
 

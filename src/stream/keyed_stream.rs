@@ -75,7 +75,7 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     #[track_caller]
     pub fn process<F: KeyedProcessFunction<S::Key, T>>(self, id: &str, function: F) -> DataStream<F::Out> {
         let at = Location::caller();
-        self.check_state_names(id, &function.state().names(), at);
+        self.check_states(id, &function.state(), at);
         let (selector, function) = (Prototype::new(self.selector), Prototype::new(function));
         let partitioning = Prototype::new(selector.fresh());
         let routed = self.stream.routed(EdgeKind::KeyBy, move |cx| {
@@ -86,14 +86,21 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
             let (groups, max) = (task.key_groups, task.max_parallelism);
             KeyedOperator::new(cx.id.clone(), groups, max, selector.fresh(), function.fresh(), cx.sides)
                 .emit_per_call_max(task.limits.emit_per_call_max)
+                .capture_bytes_max(task.limits.capture_bytes_max)
+                .clock(task.clock.clone())
         })
     }
 
-    fn check_state_names(&self, id: &str, names: &[std::sync::Arc<str>], at: &'static Location<'static>) {
+    fn check_states(&self, id: &str, states: &impl StateSet, at: &'static Location<'static>) {
+        let errors = |error| self.stream.graph.borrow_mut().errors.push(error);
+        for (state, reason) in states.check() {
+            errors(GraphError::InvalidState { operator: id.into(), state: state.to_string(), reason, at });
+        }
+        let names = states.names();
         for (index, name) in names.iter().enumerate() {
             if names[..index].contains(name) {
                 let (operator, state) = (id.into(), name.to_string());
-                self.stream.graph.borrow_mut().errors.push(GraphError::DuplicateState { operator, state, at });
+                errors(GraphError::DuplicateState { operator, state, at });
             }
         }
     }

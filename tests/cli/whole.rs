@@ -188,6 +188,28 @@ fn store_of_format_1_is_read() {
     }
 }
 
+/// Whole sections and changes of values, lists and maps, some with a time to live, some compact.
+#[test]
+fn states_of_every_kind_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store.redb");
+    let mut kept = GzDecoder::new(File::open("tests/format/states-v2/store.redb.gz").unwrap());
+    io::copy(&mut kept, &mut File::create(&store).unwrap()).unwrap();
+    let verified = call("verify", &store, &["--json"]).fine().json();
+    assert_eq!(verified["unknown_sections"], 0, "{verified}");
+    let report = call("inspect", &store, &["--json"]).fine().json();
+    let newest = report["shown"].as_u64().unwrap();
+    let mut states = 0;
+    for state in report["states"].as_array().unwrap().iter().filter(|state| state["entries"].is_u64()) {
+        let (operator, name) = (state["operator"].as_str().unwrap(), state["state"].as_str().unwrap());
+        let entries = export(&store, newest, operator, name);
+        assert_eq!(entries.len() as u64, state["entries"].as_u64().unwrap(), "{name}");
+        assert!(entries.iter().all(|entry| !entry["value"].is_null()), "{name}: {entries:?}");
+        states += 1;
+    }
+    assert!(states >= 8, "{report}");
+}
+
 #[test]
 fn a_reader_that_leaves_early_is_no_failure() {
     let (_dir, job) = drained();

@@ -303,7 +303,7 @@ pub enum StateError {
     },
     /// Stored bytes are not what the type expects: it has changed shape since, or its deserializer is wrong.
     #[error(
-        "operator '{operator}', state '{state}' (version {version}), {scope}: cannot decode: {reason}; the stored bytes are undamaged, so the type or its deserializer has changed: give new fields a serde default, or start without this checkpoint"
+        "operator '{operator}', state '{state}' (version {version}), {scope}: cannot decode: {reason}; the stored bytes are undamaged, so the type or its deserializer has changed: give new fields a serde default and other changes a version with a migration, or start without this checkpoint"
     )]
     Decode {
         /// The operator.

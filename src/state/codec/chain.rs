@@ -54,8 +54,9 @@ pub(crate) fn each_change<'a>(
             return Err(Unreadable::Malformed("pieces over different checkpoints".to_owned()));
         }
         check_known("keys", header.keys)?;
-        if ![Encoding::LIST, Encoding::MAP].contains(&header.format.values) {
-            check_known("values", header.format.values)?;
+        let values = header.format.without_deadline().values;
+        if ![Encoding::LIST, Encoding::MAP].contains(&values) {
+            check_known("values", values)?;
         }
         for _ in 0..header.live {
             let key = upgrade::item(header.keys, &mut section).map_err(Unreadable::Malformed)?;
@@ -120,7 +121,8 @@ pub(crate) fn check_link(
 }
 
 pub(super) fn check_known(what: &str, encoding: Encoding) -> Result<(), Unreadable> {
-    if encoding == Encoding::MESSAGE_PACK || fixed::width(encoding).is_some() {
+    let is_packed = [Encoding::MESSAGE_PACK, Encoding::COMPACT].contains(&encoding);
+    if is_packed || fixed::width(encoding).is_some() {
         return Ok(());
     }
     Err(Unreadable::Unknown(format!("{what} of encoding {}", encoding.0)))

@@ -9,9 +9,14 @@ use super::piece::StateFormat;
 use super::untyped::{Untyped, encoding_name, shown};
 use super::upgrade::item;
 
+/// Little-endian: milliseconds, doubled; the lowest bit is 1 if no value follows.
+const DEADLINE_BYTES: usize = 8;
+
 /// What a section says of the value of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stored<'a> {
+    /// It is what it was; only the time at which it expires is another.
+    Kept,
     /// It is this.
     Plain(StateFormat, &'a [u8]),
     /// It is a list: so many values of the base's list, and then these.
@@ -32,6 +37,13 @@ pub(crate) enum Value<'a> {
 impl<'a> Stored<'a> {
     /// Takes what a section in this format says of a key off the front of `bytes`.
     pub(super) fn take(format: StateFormat, bytes: &mut &'a [u8]) -> Result<Self, Unreadable> {
+        if format.has_deadline() {
+            let deadline = take_bytes(DEADLINE_BYTES, bytes)?;
+            if deadline[0] & 1 == 1 {
+                return Ok(Self::Kept);
+            }
+        }
+        let format = format.without_deadline();
         match format.values {
             Encoding::LIST => {
                 let encoding = take_encoding("a list's values", bytes)?;
@@ -60,6 +72,7 @@ impl<'a> Stored<'a> {
     /// The value that comes of it. `before` is the one in the base. `None` for a map that has no entry left.
     pub(super) fn over(self, before: Option<Value<'a>>) -> Result<Option<Value<'a>>, String> {
         match self {
+            Self::Kept => Ok(before),
             Self::Plain(format, bytes) => Ok(Some(Value::Plain(format, bytes))),
             Self::List { encoding, kept: 0, items } => Ok(Some(Value::List(encoding, items))),
             Self::List { encoding, kept, items } => match before {

@@ -1,4 +1,4 @@
-//! Values of fixed width, written as little-endian columns.
+//! Values of fixed width, written little-endian.
 //!
 //! Which types count is found out by downcasting: in generic code the comparison of type ids folds away when it is
 //! compiled for one type, so it costs nothing per entry.
@@ -13,6 +13,10 @@ pub(crate) struct Encoding(pub(crate) u8);
 impl Encoding {
     /// One MessagePack value after the other, structs with named fields.
     pub(crate) const MESSAGE_PACK: Self = Self(0);
+    /// One MessagePack value after the other, structs as arrays.
+    pub(crate) const COMPACT: Self = Self(64);
+    /// This bit beside another encoding: each value has a deadline before it.
+    pub(crate) const DEADLINE: u8 = 0x80;
     /// A list of values, or what was appended to it: see `list.rs`.
     pub(crate) const LIST: Self = Self(100);
     /// A map, or what has changed in it: see `map.rs`.
@@ -158,10 +162,12 @@ macro_rules! fixed_codes {
                     assert_eq!(bytes, zeros);
                     assert!(get::<$fixed>(&zeros[1..]).is_none(), "too short");
                 )*
-                for other in [Encoding::MESSAGE_PACK, Encoding::LIST, Encoding::MAP] {
+                let others = [Encoding::MESSAGE_PACK, Encoding::COMPACT, Encoding::LIST, Encoding::MAP];
+                for other in others {
                     assert!(codes.insert(other.0), "code {} is used twice", other.0);
                     assert_eq!(width(other), None);
                 }
+                assert!(codes.iter().all(|code| code & Encoding::DEADLINE == 0));
             }
 
             #[test]

@@ -14,9 +14,9 @@ mod upgrade;
 pub(crate) use chain::{Entries, Unreadable, check_link, each_change, merged};
 #[cfg(feature = "cli")]
 pub(crate) use collections::Value;
-pub(crate) use fixed::{Encoding, encoding_of, width_of};
+pub(crate) use fixed::{Encoding, encoding_of, width};
 pub use piece::{Captured, PieceBuffer, SECTION_VERSION, SectionError, StateFormat};
-pub(crate) use piece::{PieceHeader, check_encoding, check_kind, put, take};
+pub(crate) use piece::{PieceHeader, check_encoding, check_kind, put, put_compact, take, take_as};
 #[cfg(feature = "cli")]
 pub(crate) use untyped::{Untyped, encoding_name, list_items, shown};
 pub(crate) use upgrade::upgraded;

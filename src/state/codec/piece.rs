@@ -30,6 +30,24 @@ pub struct StateFormat {
     pub(crate) version: u32,
 }
 
+impl StateFormat {
+    /// Of the same values, each with a deadline before it.
+    pub(crate) fn with_deadline(self) -> Self {
+        Self { values: Encoding(self.values.0 | Encoding::DEADLINE), ..self }
+    }
+
+    /// Of the values alone.
+    pub(crate) fn without_deadline(self) -> Self {
+        Self { values: Encoding(self.values.0 & !Encoding::DEADLINE), ..self }
+    }
+
+    /// Whether each value has a deadline before it.
+    #[inline]
+    pub(crate) fn has_deadline(self) -> bool {
+        self.values.0 & Encoding::DEADLINE != 0
+    }
+}
+
 /// What the header of a piece says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PieceHeader {
@@ -215,6 +233,25 @@ pub(crate) fn put<T: Serialize + 'static>(value: &T, bytes: &mut Vec<u8>) -> Res
         return Ok(());
     }
     rmp_serde::encode::write_named(bytes, value).map_err(|error| error.to_string())
+}
+
+/// As [`put`], but structs are written without the names of their fields.
+#[inline]
+pub(crate) fn put_compact<T: Serialize + 'static>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
+    if fixed::put(value, bytes) {
+        return Ok(());
+    }
+    rmp_serde::encode::write(bytes, value).map_err(|error| error.to_string())
+}
+
+/// Takes a value of the encoding `stored` off the front of `bytes`. Structs are read with and without names.
+#[inline]
+pub(crate) fn take_as<T: DeserializeOwned + 'static>(stored: Encoding, bytes: &mut &[u8]) -> Result<T, String> {
+    let is_compact = stored == Encoding::COMPACT && fixed::encoding_of::<T>() == Encoding::MESSAGE_PACK;
+    if !is_compact {
+        check_encoding::<T>(stored)?;
+    }
+    take(bytes)
 }
 
 /// Takes a value that [`put`] wrote off the front of `bytes`.

@@ -118,6 +118,7 @@ pub(crate) fn encoding_name(encoding: Encoding) -> String {
     let names: Vec<String> = scalars(encoding).iter().map(|scalar| scalar.name()).collect();
     match &names[..] {
         [] if encoding == Encoding::MESSAGE_PACK => "MessagePack".to_owned(),
+        [] if encoding == Encoding::COMPACT => "MessagePack, compact".to_owned(),
         [] => format!("encoding {}", encoding.0),
         [name] => name.clone(),
         names => format!("({})", names.join(", ")),
@@ -128,7 +129,7 @@ pub(crate) fn encoding_name(encoding: Encoding) -> String {
 pub(crate) fn shown(encoding: Encoding, bytes: &[u8]) -> Untyped {
     let parts = scalars(encoding);
     if parts.is_empty() {
-        let is_known = encoding == Encoding::MESSAGE_PACK;
+        let is_known = [Encoding::MESSAGE_PACK, Encoding::COMPACT].contains(&encoding);
         return message_pack(bytes).filter(|_| is_known).unwrap_or_else(|| Untyped::Bytes(bytes.to_vec()));
     }
     if parts.iter().map(|part| part.width()).sum::<usize>() != bytes.len() {

@@ -52,7 +52,7 @@ pub(crate) fn upgraded(section: &[u8]) -> Result<Cow<'_, [u8]>, String> {
 pub(super) fn item<'a>(encoding: Encoding, bytes: &mut &'a [u8]) -> Result<&'a [u8], String> {
     let len = match fixed::width(encoding) {
         Some(width) => width,
-        None if encoding == Encoding::MESSAGE_PACK => {
+        None if [Encoding::MESSAGE_PACK, Encoding::COMPACT].contains(&encoding) => {
             let mut rest = *bytes;
             IgnoredAny::deserialize(&mut Deserializer::new(&mut rest)).map_err(|error| error.to_string())?;
             bytes.len() - rest.len()

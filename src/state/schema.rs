@@ -1,0 +1,224 @@
+//! How the values of a state are stored, under which version, and how those of older versions become today's.
+
+use std::any::{Any, TypeId, type_name};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::codec::{Encoding, StateFormat, encoding_of, put, put_compact, take_as};
+
+/// The stored form of the values of type `V` that a state has: their version and encoding, and the migrations from
+/// older versions. Every kind of state has one for its values, elements or accumulators.
+///
+/// Versions count from 1 and are the user's. Structs are stored with named fields, so a field with a serde default may
+/// be added, and a field that is not needed any more be left out, without a new version. Everything else is a new
+/// version, with a migration from the one before.
+pub struct Schema<V> {
+    version: u32,
+    is_compact: bool,
+    /// By the version that they start from, ascending.
+    migrations: Vec<Migration>,
+    of: PhantomData<fn() -> V>,
+}
+
+/// Takes a value of a migration's old type off the front of bytes.
+type ReadOld = fn(Encoding, &mut &[u8]) -> Result<Box<dyn Any>, String>;
+/// A migration's function; `None` if it is given something else than it takes.
+type Apply = dyn Fn(Box<dyn Any>) -> Option<Box<dyn Any>> + Send + Sync;
+
+/// One step, from a version to the next.
+#[derive(Clone)]
+struct Migration {
+    from: u32,
+    takes: (TypeId, &'static str),
+    gives: (TypeId, &'static str),
+    read: ReadOld,
+    apply: Arc<Apply>,
+}
+
+impl<V> Schema<V> {
+    /// Version 1, named fields.
+    pub fn new() -> Self {
+        Self { version: 1, is_compact: false, migrations: Vec::new(), of: PhantomData }
+    }
+
+    /// Sets the version of today's type.
+    pub fn set_version(&mut self, version: u32) {
+        self.version = version;
+    }
+
+    /// Sets how values of version `from` become those of the next.
+    pub fn add_migration<Old, New>(&mut self, from: u32, migrate: impl Fn(Old) -> New + Send + Sync + 'static)
+    where
+        Old: DeserializeOwned + 'static,
+        New: 'static,
+    {
+        let migration = Migration {
+            from,
+            takes: (TypeId::of::<Old>(), type_name::<Old>()),
+            gives: (TypeId::of::<New>(), type_name::<New>()),
+            read: |stored, bytes| Ok(Box::new(take_as::<Old>(stored, bytes)?)),
+            apply: Arc::new(move |old| Some(Box::new(migrate(*old.downcast::<Old>().ok()?)))),
+        };
+        let place = self.migrations.partition_point(|earlier| earlier.from <= from);
+        self.migrations.insert(place, migration);
+    }
+
+    /// Stores structs without the names of their fields.
+    pub fn set_compact(&mut self) {
+        self.is_compact = true;
+    }
+}
+
+impl<V: 'static> Schema<V> {
+    /// Whether versions and migrations fit together: each migration starts where the one before ends, in version and
+    /// type, and the last gives `V` in today's version.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn check(&self) -> Result<(), String> {
+        if self.version == 0 || self.migrations.first().is_some_and(|first| first.from == 0) {
+            return Err("there is no version 0: versions count from 1".to_owned());
+        }
+        for pair in self.migrations.windows(2) {
+            let (from, next) = (pair[0].from, pair[1].from);
+            if from == next {
+                return Err(format!("two migrations from version {from}"));
+            }
+            if from + 1 != next {
+                return Err(format!("no migration from version {}, but from {from} and {next}", from + 1));
+            }
+            if pair[0].gives.0 != pair[1].takes.0 {
+                let (gives, takes) = (pair[0].gives.1, pair[1].takes.1);
+                return Err(format!("the migration from version {from} gives {gives}, that from {next} takes {takes}"));
+            }
+        }
+        let Some(last) = self.migrations.last() else { return Ok(()) };
+        let (from, version) = (last.from, self.version);
+        if from >= version {
+            return Err(format!("a migration from version {from}, but today's is {version}"));
+        }
+        if from + 1 != version {
+            return Err(format!("no migration from version {} to {version}, today's", version - 1));
+        }
+        if last.gives.0 != TypeId::of::<V>() {
+            let (gives, now) = (last.gives.1, type_name::<V>());
+            return Err(format!("the migration from version {from} gives {gives}, the state's values are {now}"));
+        }
+        Ok(())
+    }
+
+    /// How values are stored now.
+    #[inline]
+    pub fn format(&self) -> StateFormat {
+        let values = match encoding_of::<V>() {
+            Encoding::MESSAGE_PACK if self.is_compact => Encoding::COMPACT,
+            encoding => encoding,
+        };
+        StateFormat { values, version: self.version }
+    }
+}
+
+impl<V: Serialize + 'static> Schema<V> {
+    /// Appends a value.
+    ///
+    /// # Errors
+    /// What its serializer says.
+    #[inline]
+    pub fn put(&self, value: &V, bytes: &mut Vec<u8>) -> Result<(), String> {
+        if self.is_compact { put_compact(value, bytes) } else { put(value, bytes) }
+    }
+}
+
+impl<V: DeserializeOwned + 'static> Schema<V> {
+    /// Takes a value off the front of `bytes` that was stored like this, and brings it up to today's version.
+    ///
+    /// # Errors
+    /// If the bytes are no such value, or its version cannot be brought up to today's.
+    #[inline]
+    pub fn take(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, String> {
+        if stored.version == self.version { take_as(stored.values, bytes) } else { self.take_older(stored, bytes) }
+    }
+
+    #[cold]
+    fn take_older(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, String> {
+        let (from, version) = (stored.version, self.version);
+        if from > version {
+            return Err(format!("version {from} was stored, the program has version {version}: it is older"));
+        }
+        let first = self.migrations.iter().position(|migration| migration.from == from);
+        let steps = first.map(|first| &self.migrations[first..]).unwrap_or_default();
+        let Some(first) = steps.first() else {
+            return Err(format!("version {from} was stored, and there is no migration from it to {version}"));
+        };
+        let read = (first.read)(stored.values, bytes);
+        let mut value = read.map_err(|reason| format!("as {}: {reason}", first.takes.1))?;
+        for step in steps {
+            let given = || format!("the migration from version {} is given something else than it takes", step.from);
+            value = (step.apply)(value).ok_or_else(given)?;
+        }
+        let value = value.downcast::<V>();
+        value.map(|value| *value).map_err(|_| format!("the migrations do not give {}", type_name::<V>()))
+    }
+}
+
+impl<V> Default for Schema<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V> Clone for Schema<V> {
+    fn clone(&self) -> Self {
+        let Self { version, is_compact, migrations, of } = self;
+        Self { version: *version, is_compact: *is_compact, migrations: migrations.clone(), of: *of }
+    }
+}
+
+impl<V> fmt::Debug for Schema<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps: Vec<u32> = self.migrations.iter().map(|migration| migration.from).collect();
+        write!(f, "Schema(version {}, compact {}, migrations from {steps:?})", self.version, self.is_compact)
+    }
+}
+
+/// The methods by which a kind of state offers what its [`Schema`] can do, which is in this field. To be used in its
+/// `impl` block; `$what` says what the schema is of.
+macro_rules! schema_methods {
+    ($what:literal, $($field:ident).+) => {
+        #[doc = concat!("Sets the version of the type of ", $what, ", 1 by default. It is stored with them: raise it when")]
+        /// the type changes in another way than by fields with serde defaults, and add a [`migrate`](Self::migrate).
+        pub fn version(mut self, version: u32) -> Self {
+            self.$($field).+.set_version(version);
+            self
+        }
+
+        #[doc = concat!("Sets how ", $what, " of version `from` become those of the next version. One function for each")]
+        /// step: an old checkpoint goes through all that follow its version. The graph refuses steps that do not meet;
+        /// a checkpoint of a version without a step fails the restore with operator, state, version and key group.
+        pub fn migrate<Old, New>(mut self, from: u32, migrate: impl Fn(Old) -> New + Send + Sync + 'static) -> Self
+        where
+            Old: serde::de::DeserializeOwned + 'static,
+            New: 'static,
+        {
+            self.$($field).+.add_migration(from, migrate);
+            self
+        }
+
+        #[doc = concat!("Stores structs in ", $what, " without the names of their fields, which takes less room. Then every")]
+        /// change of a type's shape, an added field too, needs a new version and a migration, and serde's `skip`
+        /// attributes must not be used: they decode wrongly without an error. Numbers are stored as they are anyway.
+        pub fn compact(mut self) -> Self {
+            self.$($field).+.set_compact();
+            self
+        }
+    };
+}
+pub(crate) use schema_methods;
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;

@@ -1,0 +1,390 @@
+//! State that expires.
+//!
+//! A deadline lies beside each value. An expired value is cleared before a record is given its row, before its row is
+//! written to a snapshot, and by a cursor that goes through the table (`table.rs`); clearing it is a change like any
+//! other, so a snapshot has the mark of its removal.
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_actors::protocol::Timestamp;
+
+use super::codec::{Captured, StateFormat};
+use super::{Access, Span, Stamp, State};
+
+/// How long values live that are not used. Follows Flink's `StateTtlConfig`.
+///
+/// | time | a value has expired when | the time of its last use is |
+/// |---|---|---|
+/// | processing | the job's clock >= last use + ttl | the clock's, read once a batch |
+/// | event | the operator's watermark >= last use + ttl | the operator's watermark then, not that of the record |
+///
+/// What is used before the first watermark, also the first after a restart, counts as used when it comes. Processing
+/// time never goes back while a task runs, even if the clock is set back.
+///
+/// A list or a map expires as a whole: it is used when any of it is. (Flink's expire by element.)
+///
+/// A value that has expired is never returned. It is removed when its key is next worked on, by a look at some entries
+/// with every batch and every watermark, and by each checkpoint, which looks at all entries of a function with such a
+/// state: what has expired before a barrier is not in its checkpoint.
+///
+/// A deadline takes eight bytes beside each value. It is stored with it, so another TTL counts from the next use on. If a
+/// TTL is added to a state that had none, what is restored counts as used then; if one is removed, what is restored
+/// lives, also what has expired since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateTtl {
+    millis: i64,
+    time: Time,
+    on_read: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Time {
+    Processing,
+    Event,
+}
+
+impl StateTtl {
+    /// Of these, a read moves the deadline if it would move it by one.
+    const READ_STEPS: i64 = 32;
+
+    /// By the job's clock. At least a millisecond; a part of one does not count.
+    pub fn processing_time(ttl: Duration) -> Self {
+        Self::of(ttl, Time::Processing)
+    }
+
+    /// By the operator's watermark. At least a millisecond; a part of one does not count.
+    pub fn event_time(ttl: Duration) -> Self {
+        Self::of(ttl, Time::Event)
+    }
+
+    fn of(ttl: Duration, time: Time) -> Self {
+        let millis = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).min(Deadline::LAST);
+        Self { millis, time, on_read: false }
+    }
+
+    /// Lets reading count as a use, too; otherwise only changes do. A read moves the deadline only if it is then later by
+    /// at least 1/32 of the time to live, so that reading does not make every value part of every checkpoint: a value
+    /// that is only read lives for between 31/32 of its time and all of it.
+    pub fn refresh_on_read(mut self) -> Self {
+        self.on_read = true;
+        self
+    }
+
+    /// The time; `None` before the first watermark.
+    #[inline]
+    fn now(self, access: Access) -> Option<i64> {
+        match self.time {
+            Time::Processing => Some(access.processing_time),
+            Time::Event => (access.watermark > Timestamp::MIN).then_some(access.watermark),
+        }
+    }
+
+    /// The deadline of what is used now.
+    #[inline]
+    fn deadline(self, access: Access) -> Deadline {
+        self.now(access).map_or(Deadline::UNDATED, |now| Deadline::at(now.saturating_add(self.millis)))
+    }
+}
+
+/// When a value expires: milliseconds, doubled; the lowest bit is set while a move is to become a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Deadline(i64);
+
+impl Deadline {
+    /// Of a value whose time of use is not known yet.
+    const UNDATED: Self = Self((i64::MAX >> 1) << 1);
+    /// The last millisecond that is a deadline.
+    const LAST: i64 = (i64::MAX >> 1) - 1;
+    /// What is stored is eight bytes, little-endian.
+    const BYTES: usize = 8;
+    const MOVED: i64 = 1;
+
+    #[inline]
+    fn at(ms: i64) -> Self {
+        Self(ms.clamp(i64::MIN >> 1, Self::LAST) << 1)
+    }
+
+    #[inline]
+    fn ms(self) -> i64 {
+        self.0 >> 1
+    }
+
+    #[inline]
+    fn moved(self) -> Self {
+        Self(self.0 | Self::MOVED)
+    }
+
+    #[inline]
+    fn settled(self) -> Self {
+        Self(self.0 & !Self::MOVED)
+    }
+
+    #[inline]
+    fn is_moved(self) -> bool {
+        self.0 & Self::MOVED != 0
+    }
+
+    /// Takes a stored deadline off the front of `bytes`, and whether no value follows: only the deadline has changed.
+    #[inline]
+    fn take(bytes: &mut &[u8]) -> Result<(Self, bool), String> {
+        let (deadline, rest) = bytes.split_first_chunk::<{ Self::BYTES }>().ok_or("a deadline is cut short")?;
+        *bytes = rest;
+        let stored = Self(i64::from_le_bytes(*deadline));
+        Ok((stored.settled(), stored.is_moved()))
+    }
+}
+
+/// A state `S` whose values expire. [`State::with_ttl`] makes it; its handles are those of `S`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::prelude::*;
+///
+/// /// Gives the visits of a user without half an hour between two of them.
+/// #[derive(Clone)]
+/// struct Visits;
+///
+/// impl KeyedProcessFunction<u64, u64> for Visits {
+///     type Out = (u64, u32);
+///     type State = Expiring<ValueState<u32>>;
+///
+///     fn state(&self) -> Self::State {
+///         ValueState::new("visits").with_ttl(StateTtl::processing_time(Duration::from_secs(1800)))
+///     }
+///
+///     fn process(
+///         &mut self,
+///         user: u64,
+///         mut visits: Row<'_, Self, u64, u64>,
+///         _: &mut KeyedContext<'_, u64>,
+///         out: &mut millstream::operator::Output<(u64, u32)>,
+///     ) {
+///         let visits = visits.get_or_insert_with(|| 0);
+///         *visits += 1;
+///         out.emit((user, *visits));
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Expiring<S> {
+    inner: S,
+    ttl: StateTtl,
+}
+
+impl<S> Expiring<S> {
+    pub(super) fn new(inner: S, ttl: StateTtl) -> Self {
+        Self { inner, ttl }
+    }
+}
+
+/// A key's place for a value that expires.
+#[derive(Debug)]
+pub struct ExpiringSlot<T> {
+    deadline: Cell<Deadline>,
+    inner: T,
+}
+
+impl<T: Default> Default for ExpiringSlot<T> {
+    fn default() -> Self {
+        Self { deadline: Cell::new(Deadline::UNDATED), inner: T::default() }
+    }
+}
+
+/// The handle `H` of a state that expires. What takes it by `&mut` is a change and moves the deadline; what takes it by
+/// `&` moves it if reading does.
+#[derive(Debug)]
+pub struct ExpiringHandle<'a, H> {
+    deadline: &'a Cell<Deadline>,
+    /// What a use makes it.
+    fresh: Deadline,
+    /// Reading moves a deadline that is not later than that.
+    stale: i64,
+    inner: H,
+}
+
+impl<H> Deref for ExpiringHandle<'_, H> {
+    type Target = H;
+
+    #[inline]
+    fn deref(&self) -> &H {
+        if self.deadline.get().ms() <= self.stale {
+            self.deadline.set(self.fresh.moved());
+        }
+        &self.inner
+    }
+}
+
+impl<H> DerefMut for ExpiringHandle<'_, H> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut H {
+        self.deadline.set(self.fresh.moved());
+        &mut self.inner
+    }
+}
+
+impl<S: State> State for Expiring<S> {
+    type Slot = ExpiringSlot<S::Slot>;
+    type Handle<'a> = ExpiringHandle<'a, S::Handle<'a>>;
+
+    fn name(&self) -> &Arc<str> {
+        self.inner.name()
+    }
+
+    fn format(&self) -> StateFormat {
+        self.inner.format().with_deadline()
+    }
+
+    #[inline]
+    fn handle<'a>(&'a self, slot: &'a mut Self::Slot, access: Access) -> Self::Handle<'a> {
+        let fresh = self.ttl.deadline(access);
+        let step = (self.ttl.millis / StateTtl::READ_STEPS).max(1);
+        let stale = if self.ttl.on_read { fresh.ms() - step } else { i64::MIN };
+        ExpiringHandle { deadline: &slot.deadline, fresh, stale, inner: self.inner.handle(&mut slot.inner, access) }
+    }
+
+    #[inline]
+    fn stamp(slot: &Self::Slot) -> Stamp {
+        S::stamp(&slot.inner)
+    }
+
+    #[inline]
+    fn touch(slot: &mut Self::Slot, stamp: Stamp) {
+        S::touch(&mut slot.inner, stamp);
+    }
+
+    fn clear(slot: &mut Self::Slot, stamp: Stamp) {
+        S::clear(&mut slot.inner, stamp);
+    }
+
+    #[inline]
+    fn is_clear(slot: &Self::Slot) -> bool {
+        S::is_clear(&slot.inner)
+    }
+
+    /// The deadline, and the value after it. A value that did not change but for its deadline may have nothing to write:
+    /// then the lowest bit of the deadline says so.
+    fn capture(&self, slot: &mut Self::Slot, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
+        let start = bytes.len();
+        bytes.extend_from_slice(&slot.deadline.get().settled().0.to_le_bytes());
+        match self.inner.capture(&mut slot.inner, span, bytes)? {
+            Captured::Live => Ok(Captured::Live),
+            Captured::Nothing if !span.is_full() && !S::is_clear(&slot.inner) => {
+                bytes.truncate(start + Deadline::BYTES);
+                bytes[start] |= Deadline::MOVED as u8;
+                Ok(Captured::Live)
+            }
+            other => {
+                bytes.truncate(start);
+                Ok(other)
+            }
+        }
+    }
+
+    fn load(
+        &self,
+        slot: &mut Self::Slot,
+        stamp: Stamp,
+        stored: StateFormat,
+        is_delta: bool,
+        bytes: &mut &[u8],
+    ) -> Result<(), String> {
+        if !stored.has_deadline() {
+            slot.deadline.set(Deadline::UNDATED);
+            return self.inner.load(&mut slot.inner, stamp, stored, is_delta, bytes);
+        }
+        let (deadline, is_alone) = Deadline::take(bytes)?;
+        slot.deadline.set(deadline);
+        load_value(&self.inner, &mut slot.inner, stamp, stored, (is_delta, is_alone), bytes)
+    }
+
+    fn writes_parts(&self) -> bool {
+        self.inner.writes_parts()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.ttl.millis <= 0 {
+            return Err("a time to live of less than a millisecond".to_owned());
+        }
+        if self.inner.format().has_deadline() {
+            return Err("two times to live".to_owned());
+        }
+        self.inner.check()
+    }
+
+    #[inline]
+    fn expires(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn is_due(&self, slot: &Self::Slot, access: Access) -> bool {
+        if S::is_clear(&slot.inner) || S::stamp(&slot.inner) > access.stamp {
+            return false;
+        }
+        let deadline = slot.deadline.get();
+        self.ttl.now(access).is_some_and(|now| deadline.ms() <= now || deadline == Deadline::UNDATED)
+    }
+
+    fn expire(&self, slot: &mut Self::Slot, access: Access) {
+        if !self.is_due(slot, access) {
+            return;
+        }
+        if slot.deadline.get() == Deadline::UNDATED {
+            slot.deadline.set(self.ttl.deadline(access));
+            S::touch(&mut slot.inner, access.stamp);
+        } else {
+            S::clear(&mut slot.inner, access.stamp);
+        }
+    }
+
+    #[inline]
+    fn settle(&self, slot: &mut Self::Slot, stamp: Stamp) {
+        let deadline = slot.deadline.get();
+        if deadline.is_moved() {
+            slot.deadline.set(deadline.settled());
+            if !S::is_clear(&slot.inner) {
+                S::touch(&mut slot.inner, stamp);
+            }
+        }
+    }
+}
+
+/// Loads a value without a time to live that was stored when it had one.
+pub(super) fn load_without_deadline<S: State>(
+    state: &S,
+    slot: &mut S::Slot,
+    stamp: Stamp,
+    stored: StateFormat,
+    is_delta: bool,
+    bytes: &mut &[u8],
+) -> Result<(), String> {
+    let (_, is_alone) = Deadline::take(bytes)?;
+    load_value(state, slot, stamp, stored, (is_delta, is_alone), bytes)
+}
+
+/// Loads what follows a deadline: nothing, if it is alone.
+fn load_value<S: State>(
+    state: &S,
+    slot: &mut S::Slot,
+    stamp: Stamp,
+    stored: StateFormat,
+    (is_delta, is_alone): (bool, bool),
+    bytes: &mut &[u8],
+) -> Result<(), String> {
+    if !is_alone {
+        return state.load(slot, stamp, stored.without_deadline(), is_delta, bytes);
+    }
+    if !is_delta || S::is_clear(slot) {
+        return Err("a deadline without a value".to_owned());
+    }
+    S::touch(slot, stamp);
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "ttl_tests.rs"]
+mod tests;
