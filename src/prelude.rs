@@ -1,12 +1,15 @@
 //! What most programs need: `use millstream::prelude::*;`.
 
-pub use crate::operator::{Emitter, KeyedContext, KeyedProcessFunction, OutputTag, Row};
+pub use crate::operator::{
+    Emitter, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction, Row, States,
+};
 pub use crate::sink::{CollectSink, FileSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{FileSource, OnMalformed, SequenceSource, Throttled, VecSource};
 pub use crate::state::State as _;
 pub use crate::state::{
-    AggregateFunction, AggregatingState, Expiring, ListState, MapState, ReducingState, StateTtl, ValueState,
+    AggregateFunction, AggregatingState, BroadcastState, Expiring, ListState, MapState, OperatorListState,
+    ReducingState, StateTtl, ValueState,
 };
 pub use crate::state_set;
 pub use crate::stream::{DataStream, KeyedStream};

@@ -91,7 +91,7 @@ fn examples_are_accepted_and_every_cut_of_one_returns() {
 #[test]
 fn arbitrary_bytes_are_refused_or_taken_and_take_little_memory() {
     let seed = std::env::var("MILLSTREAM_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
-    let rounds = std::env::var("MILLSTREAM_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4_000);
+    let rounds = std::env::var("MILLSTREAM_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20_000);
     println!("seed {seed}, {rounds} rounds");
     let mut random = Random(seed);
     for decoder in decoders() {

@@ -1,14 +1,16 @@
 //! Sources that wait to be woken.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use millstream::prelude::*;
 use millstream::sink::{PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
 use millstream::source::{
     Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition, Threading,
 };
-use millstream::{CheckpointId, Limits};
+use millstream::{CheckpointId, JobEventKind, Limits};
 use tokio::sync::mpsc as async_mpsc;
 
 use common::{run, watched};
@@ -135,4 +137,72 @@ fn wake_up_of_a_blocked_task_whose_reads_have_all_looked_in_vain_is_not_lost() {
         assert_eq!(job.await.expect("finished").kind, OutcomeKind::Finished);
         assert_eq!(*written.lock().expect("no panic under it"), (0..=BATCHES).collect::<Vec<_>>());
     });
+}
+
+/// Has nothing, and will look again in an hour.
+#[derive(Clone, Default)]
+struct EmptySource {
+    waker: Arc<Mutex<Option<SourceWaker>>>,
+    looks: Arc<AtomicU64>,
+}
+
+impl Source for EmptySource {
+    type Item = u64;
+
+    fn open(
+        &self,
+        cx: &SourceContext,
+        _: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
+        *self.waker.lock().expect("no panic under it") = Some(cx.waker.clone());
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl SourceReader for EmptySource {
+    type Item = u64;
+
+    fn read(&mut self, _: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        Ok(ReadStatus::Idle { retry_after: Some(Duration::from_secs(3600)) })
+    }
+
+    fn report_positions(&mut self, _: &mut Vec<SplitPosition>) {}
+}
+
+/// A wake-up calls the timer of the next look off. When the task was then terminated in the same poll, actix went round
+/// in its loop for ever over the timer that it was to forget, and the task's arbiter was lost. Tasks stop by `stop()`.
+#[test]
+fn job_is_cancelled_at_once_while_its_idle_source_is_being_woken() {
+    for _ in 0..5 {
+        run("an empty source", |handles| async move {
+            let (source, sink) = (EmptySource::default(), CollectSink::new());
+            let (waker, looks) = (source.waker.clone(), source.looks.clone());
+            let env = StreamEnvironment::new("empty").snapshot_store(MemoryStore::new()).parallelism(1);
+            env.source("empty", source).sink("out", sink);
+            let job = env.start().expect("starts");
+            watched(&handles, &job);
+            job.checkpoint().await.expect("it runs");
+            let is_over = Arc::new(AtomicBool::new(false));
+            let waking = thread::spawn({
+                let is_over = is_over.clone();
+                move || {
+                    let waker = waker.lock().expect("no panic under it").clone().expect("open");
+                    while !is_over.load(Ordering::SeqCst) {
+                        let before = looks.load(Ordering::SeqCst);
+                        (0..20).for_each(|_| waker.wake());
+                        // It is woken faster than it looks otherwise.
+                        while looks.load(Ordering::SeqCst) == before && !is_over.load(Ordering::SeqCst) {
+                            thread::yield_now();
+                        }
+                    }
+                }
+            });
+            assert_eq!(job.cancel().await.expect("cancelled").kind, OutcomeKind::Cancelled);
+            is_over.store(true, Ordering::SeqCst);
+            waking.join().expect("no panic");
+            let condemned = |event: &JobEvent| matches!(event.kind, JobEventKind::ArbiterCondemned { .. });
+            assert!(!job.history().iter().any(condemned), "the source's task did not stop");
+        });
+    }
 }

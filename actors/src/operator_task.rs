@@ -272,7 +272,7 @@ impl<T: Send + 'static> OperatorTask<T> {
 
     fn fail(&mut self, error: TaskError, ctx: &mut Context<Self>) {
         self.exit.fail(error);
-        ctx.terminate();
+        ctx.stop();
     }
 }
 
@@ -411,6 +411,6 @@ impl<T: Send + 'static> Handler<StopSubtask> for OperatorTask<T> {
     type Result = ();
 
     fn handle(&mut self, _: StopSubtask, ctx: &mut Context<Self>) {
-        ctx.terminate();
+        ctx.stop();
     }
 }

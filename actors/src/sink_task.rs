@@ -283,7 +283,7 @@ impl<S: Sink> SinkTask<S> {
 
     fn fail(&mut self, error: impl Into<TaskError>, ctx: &mut Context<Self>) {
         self.exit.fail(error.into());
-        ctx.terminate();
+        ctx.stop();
     }
 
     /// Does what an event of the writer asks for, and then takes further input.
@@ -395,7 +395,7 @@ impl<S: Sink> Handler<ConnectorPanicked> for SinkTask<S> {
 
     fn handle(&mut self, message: ConnectorPanicked, ctx: &mut Context<Self>) {
         self.exit.panicked(message.report);
-        ctx.terminate();
+        ctx.stop();
     }
 }
 
@@ -426,6 +426,6 @@ impl<S: Sink> Handler<StopSubtask> for SinkTask<S> {
     type Result = ();
 
     fn handle(&mut self, _: StopSubtask, ctx: &mut Context<Self>) {
-        ctx.terminate();
+        ctx.stop();
     }
 }

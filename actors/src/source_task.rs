@@ -399,7 +399,7 @@ impl<S: Source> SourceTask<S> {
 
     fn fail(&mut self, error: impl Into<TaskError>, ctx: &mut Context<Self>) {
         self.exit.fail(error.into());
-        ctx.terminate();
+        ctx.stop();
     }
 }
 
@@ -540,7 +540,7 @@ impl<S: Source> Handler<ConnectorPanicked> for SourceTask<S> {
 
     fn handle(&mut self, message: ConnectorPanicked, ctx: &mut Context<Self>) {
         self.exit.panicked(message.report);
-        ctx.terminate();
+        ctx.stop();
     }
 }
 
@@ -574,6 +574,6 @@ impl<S: Source> Handler<StopSubtask> for SourceTask<S> {
     type Result = ();
 
     fn handle(&mut self, _: StopSubtask, ctx: &mut Context<Self>) {
-        ctx.terminate();
+        ctx.stop();
     }
 }

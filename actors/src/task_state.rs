@@ -93,7 +93,7 @@ impl Capture {
         write: impl FnOnce(&mut SnapshotWriter) -> Result<Progress, StateError>,
     ) -> CaptureStep {
         let started = monotonic();
-        let written = write(&mut self.writer);
+        let written = write(&mut self.writer).and_then(|progress| self.writer.check().map(|()| progress));
         self.held_up += monotonic() - started;
         match written {
             Err(error) => {

@@ -99,6 +99,16 @@ impl GraphBuilder {
         }
     }
 
+    /// Notes states of one function that have one name.
+    pub(crate) fn check_state_names(&mut self, id: &str, names: &[Arc<str>], at: At) {
+        for (index, name) in names.iter().enumerate() {
+            if names[..index].contains(name) {
+                let (operator, state) = (id.into(), name.to_string());
+                self.errors.push(GraphError::DuplicateState { operator, state, at });
+            }
+        }
+    }
+
     /// Adds the mistakes that show only in the whole graph.
     pub(crate) fn check(&self, settings: &NodeSettings) -> Vec<GraphError> {
         let mut errors = self.errors.clone();

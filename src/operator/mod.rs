@@ -10,6 +10,8 @@ mod keyed;
 mod keyed_function;
 mod map;
 mod partitioners;
+mod process;
+mod process_function;
 mod reduce;
 mod side_output;
 mod slices;
@@ -23,6 +25,8 @@ pub use keyed::KeyedOperator;
 pub use keyed_function::{KeyedContext, KeyedProcessFunction, Row};
 pub use map::Map;
 pub use partitioners::{CustomPartitioner, KeyGroupPartitioner, Rebalance};
+pub use process::ProcessOperator;
+pub use process_function::{ProcessContext, ProcessFunction, States};
 pub use reduce::{Fold, Reduce, fold_pairs};
 pub use side_output::{OutputTag, SideOutputs};
 

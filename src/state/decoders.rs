@@ -5,13 +5,33 @@ use std::time::Duration;
 use millstream_actors::contract::{GroupLoader, Progress, RestoredSection, RunBudget, SnapshotWriter, StateScope};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
 
-use super::{Access, KeyedTable, ListState, MapState, StateKey, StateSet, TableLoader, ValueState, stable_hash};
+use super::{
+    Access, BroadcastState, Expiring, KeyedTable, ListState, MapState, OperatorListState, OperatorState, Share, State,
+    StateKey, StateSet, StateTtl, StoredCopy, TableLoader, ValueState, stable_hash,
+};
 use crate::testing::Decoder;
 
 const GROUP: KeyGroupRange = KeyGroupRange { start: 0, end: 1 };
 
+type Figures = (String, Option<f64>, Vec<String>);
+
 pub(crate) fn decoders() -> Vec<Decoder> {
-    type Figures = (String, Option<f64>, Vec<String>);
+    let mut all = sections();
+    all.push(section("section with deadlines", expiring, &[1u64, 2, 3], |n, mut value| {
+        value.set(vec![*n; *n as usize]);
+    }));
+    let compact = || ValueState::<Figures>::new("s").compact();
+    all.push(section("section of compact values", compact, &texts(), |text, mut value| {
+        value.set((text.clone(), None, vec!["b".to_owned()]));
+    }));
+    let list = OperatorListState::<(u32, String)>::new("s");
+    all.push(operator_state("operator list", list, b"\x92\x01\x91\x92\x07\xa1b"));
+    let broadcast = BroadcastState::<String, u64>::new("s");
+    all.push(operator_state("broadcast state", broadcast, b"\x92\x01\x82\xa1a\x07\xa1b\x08"));
+    all
+}
+
+fn sections() -> Vec<Decoder> {
     vec![
         section(
             "section of numbers",
@@ -64,6 +84,20 @@ pub(crate) fn decoders() -> Vec<Decoder> {
             },
         ),
     ]
+}
+
+fn expiring() -> Expiring<ValueState<Vec<u64>>> {
+    ValueState::new("s").with_ttl(StateTtl::processing_time(Duration::from_secs(60)))
+}
+
+/// Loads a copy of the state, as the only one and as one of two.
+fn operator_state<S: OperatorState>(name: &'static str, state: S, example: &[u8]) -> Decoder {
+    Decoder::new(name, vec![example.to_vec()], move |bytes| {
+        let copy = StoredCopy { subtask: 0, bytes };
+        let share = Share { subtask: 0, parallelism: 1 };
+        drop(state.load(&mut S::Held::default(), &[copy, copy], share));
+        state.load(&mut S::Held::default(), &[copy], share).map_err(|error| format!("{error:?}"))
+    })
 }
 
 fn texts() -> Vec<String> {

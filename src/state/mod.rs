@@ -1,4 +1,6 @@
-//! Keyed state.
+//! State: of keys, and of subtasks.
+//!
+//! # Of keys
 //!
 //! | kind | holds for each key | a snapshot of changes has |
 //! |---|---|---|
@@ -10,6 +12,15 @@
 //!
 //! A function has one of them, a tuple of up to eight, or a struct of any number by [`state_set!`](crate::state_set). All
 //! of a key's states cost one look-up.
+//!
+//! # Of subtasks
+//!
+//! | kind | holds for each subtask | at another parallelism |
+//! |---|---|---|
+//! | [`OperatorListState`] | a part of a list | the parts are joined and cut evenly |
+//! | [`BroadcastState`] | a map, the same on all | each subtask takes a copy |
+//!
+//! A function has none of them, one, or a tuple of up to eight. They are written in full at each barrier.
 
 mod access;
 mod aggregating;
@@ -23,6 +34,7 @@ mod key_group;
 mod list;
 mod loading;
 mod map;
+mod operator_state;
 mod reducing;
 mod schema;
 mod snapshots;
@@ -51,6 +63,10 @@ pub use key_group::{group_of_hash, group_of_key};
 pub use list::{ListHandle, ListSlot, ListState};
 pub use loading::TableLoader;
 pub use map::{MapHandle, MapSlot, MapState};
+pub use operator_state::{
+    BroadcastHandle, BroadcastState, CopyError, OperatorListHandle, OperatorListState, OperatorState, OperatorStateSet,
+    Share, StoredCopy,
+};
 pub use reducing::{ReducingHandle, ReducingState};
 pub use schema::Schema;
 pub use stable_hash::{StableHasher, stable_hash};

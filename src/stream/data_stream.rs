@@ -15,9 +15,10 @@ use crate::graph::{
     Prototype, RouteContext, Routes, SinkNode, SourceNode, StreamRef,
 };
 use crate::operator::{
-    ByRef, ByValue, CustomPartitioner, Emitter, Filter, FilterMap, FlatMap, Inspect, Map, OutputTag, Rebalance,
+    ByRef, ByValue, CustomPartitioner, Emitter, Filter, FilterMap, FlatMap, Inspect, Map, OutputTag, ProcessFunction,
+    ProcessOperator, Rebalance,
 };
-use crate::state::StateKey;
+use crate::state::{OperatorStateSet, Share, StateKey};
 
 /// A stream of records of type `T`: what an operator takes and gives.
 ///
@@ -178,6 +179,25 @@ impl<T: Send + 'static> DataStream<T> {
         P: Partitioner<T>,
     {
         self.routed(EdgeKind::Custom, move |_| Routing::Partitioned(Box::new(partitioner())))
+    }
+
+    /// Runs a function with states of its own for each subtask: [lists](crate::state::OperatorListState) that are dealt
+    /// out anew when the parallelism changes, and [maps](crate::state::BroadcastState) that are the same everywhere. `id`
+    /// is the stable id under which the states are found again. For states of each key, see
+    /// [`key_by`](Self::key_by).
+    ///
+    /// In a [`union`](Self::union) of streams each keeps its own way to the function's subtasks: one may be
+    /// [broadcast](Self::broadcast), another dealt out.
+    #[track_caller]
+    pub fn process<F: ProcessFunction<T>>(self, id: &str, function: F) -> DataStream<F::Out> {
+        let at = Location::caller();
+        self.graph.borrow_mut().check_state_names(id, &function.state().names(), at);
+        let function = Prototype::new(function);
+        self.operator(id, Some(id), at, move |cx| {
+            let share = Share { subtask: cx.subtask.subtask.index, parallelism: cx.subtask.parallelism };
+            ProcessOperator::new(cx.id.clone(), share, function.fresh(), cx.sides)
+                .emit_per_call_max(cx.subtask.limits.emit_per_call_max)
+        })
     }
 
     /// The side output `tag` of the operator that made this stream. Both streams can be used; a tag can be taken once

@@ -92,17 +92,11 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     }
 
     fn check_states(&self, id: &str, states: &impl StateSet, at: &'static Location<'static>) {
-        let errors = |error| self.stream.graph.borrow_mut().errors.push(error);
+        let mut graph = self.stream.graph.borrow_mut();
         for (state, reason) in states.check() {
-            errors(GraphError::InvalidState { operator: id.into(), state: state.to_string(), reason, at });
+            graph.errors.push(GraphError::InvalidState { operator: id.into(), state: state.to_string(), reason, at });
         }
-        let names = states.names();
-        for (index, name) in names.iter().enumerate() {
-            if names[..index].contains(name) {
-                let (operator, state) = (id.into(), name.to_string());
-                errors(GraphError::DuplicateState { operator, state, at });
-            }
-        }
+        graph.check_state_names(id, &states.names(), at);
     }
 }
 

@@ -10,10 +10,12 @@ use millstream_actors::contract::{
     BATCH_RECORDS_MAX, Batch, BatchOperator, Chunk, Output, Progress, RestoredSection, RestoredState, RunBudget,
     SnapshotWriter, StateScope,
 };
-use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, subtask_of_group};
+use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp, subtask_of_group};
 
-use crate::operator::{KeySelector, KeyedOperator, KeyedProcessFunction, SideOutputs};
-use crate::state::{group_of_hash, stable_hash};
+use crate::operator::{
+    KeySelector, KeyedOperator, KeyedProcessFunction, ProcessFunction, ProcessOperator, SideOutputs,
+};
+use crate::state::{Share, group_of_hash, stable_hash};
 
 const MAX_PARALLELISM: u32 = 128;
 
@@ -21,14 +23,23 @@ const MAX_PARALLELISM: u32 = 128;
 pub type BoxedOperator<In, Out> = Box<dyn BatchOperator<In = In, Out = Out>>;
 
 type GroupOf<In> = Box<dyn Fn(&In) -> u32>;
-type Factory<In, Out> = Box<dyn Fn(KeyGroupRange, u32) -> BoxedOperator<In, Out>>;
+type Factory<In, Out> = Box<dyn Fn(Share) -> BoxedOperator<In, Out>>;
+
+/// How records get to the subtasks.
+enum Spread<In> {
+    /// There is one subtask.
+    Alone,
+    ByGroup(GroupOf<In>),
+    /// In turn, but for those for which this holds: every subtask gets them.
+    InTurn(Box<dyn Fn(&In) -> bool>),
+}
 
 /// An operator, its input, and the ways of running it:
 /// straight through; saved and restored into a new instance after each small batch; with an output that takes one
 /// record and then refuses; with no time beyond one slice; and restored at other parallelisms in the middle.
 pub struct OperatorHarness<In, Out> {
     factory: Factory<In, Out>,
-    group_of: Option<GroupOf<In>>,
+    spread: Spread<In>,
     batches: Vec<Vec<In>>,
 }
 
@@ -64,7 +75,11 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
         factory: impl Fn(KeyGroupRange, u32) -> BoxedOperator<In, Out> + 'static,
         group_of: Option<GroupOf<In>>,
     ) -> Self {
-        Self { factory: Box::new(factory), group_of, batches: Vec::new() }
+        let factory = move |share: Share| {
+            factory(KeyGroupRange::of_subtask(share.subtask, share.parallelism, MAX_PARALLELISM), MAX_PARALLELISM)
+        };
+        let spread = group_of.map_or(Spread::Alone, Spread::ByGroup);
+        Self { factory: Box::new(factory), spread, batches: Vec::new() }
     }
 
     /// Runs an operator that has no state.
@@ -91,6 +106,21 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
         Self::new(factory, Some(Box::new(group_of)))
     }
 
+    /// Runs a function that is not keyed. At parallelisms above 1 records are dealt out in turn.
+    pub fn process<F: ProcessFunction<In, Out = Out>>(function: F) -> Self {
+        let factory = move |share| -> BoxedOperator<In, Out> {
+            let id = OperatorId::from("harness");
+            Box::new(ProcessOperator::new(id, share, function.clone(), SideOutputs::default()))
+        };
+        Self { factory: Box::new(factory), spread: Spread::InTurn(Box::new(|_| false)), batches: Vec::new() }
+    }
+
+    /// Every subtask gets the records for which `is_broadcast` holds. For functions that are not keyed.
+    pub fn broadcast(mut self, is_broadcast: impl Fn(&In) -> bool + 'static) -> Self {
+        self.spread = Spread::InTurn(Box::new(is_broadcast));
+        self
+    }
+
     /// Adds a batch to the input, or several if there are more records than a batch may have.
     pub fn batch(mut self, records: impl IntoIterator<Item = In>) -> Self {
         let records: Vec<In> = records.into_iter().collect();
@@ -102,12 +132,18 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
         self
     }
 
-    /// Runs it in every way and compares the whole output. For operators that are not keyed.
+    /// Runs it in every way with one subtask and compares the whole output.
     ///
     /// # Panics
     /// If an output differs, or the operator breaks its contract.
     pub fn check(&self, expected: impl IntoIterator<Item = Out>) {
-        self.check_by(|_| (), expected);
+        self.check_alone(&expected.into_iter().collect::<Vec<Out>>());
+    }
+
+    fn check_alone(&self, expected: &[Out]) {
+        for run in [Run::Straight, Run::RestoredAfterEachElement, Run::OutputTakesOne, Run::NoTime] {
+            assert_same(run, &self.run(run, &[1]), expected);
+        }
     }
 
     /// Runs it in every way and compares the output: as a whole where there is one subtask, key by key where there are
@@ -117,10 +153,8 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
     /// If an output differs, or the operator breaks its contract.
     pub fn check_by<Q: Ord>(&self, key_of: impl Fn(&Out) -> Q, expected: impl IntoIterator<Item = Out>) {
         let expected: Vec<Out> = expected.into_iter().collect();
-        for run in [Run::Straight, Run::RestoredAfterEachElement, Run::OutputTakesOne, Run::NoTime] {
-            assert_same(run, &self.run(run, &[1]), &expected);
-        }
-        if self.group_of.is_some() {
+        self.check_alone(&expected);
+        if !matches!(self.spread, Spread::Alone) {
             let by_key = |outputs: Vec<Out>| {
                 let mut keys: BTreeMap<Q, Vec<Out>> = BTreeMap::new();
                 outputs.into_iter().for_each(|out| keys.entry(key_of(&out)).or_default().push(out));
@@ -164,18 +198,30 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
                 let chunks = save(&mut subtasks, checkpoint);
                 subtasks = self.start(parallelisms[stage], &chunks);
             }
-            for (subtask, records) in self.route(element, parallelisms[stage]).into_iter().enumerate() {
+            for (subtask, records) in self.route(index, element, parallelisms[stage]).into_iter().enumerate() {
                 feed(run, &mut *subtasks[subtask], records, &mut outputs);
             }
+        }
+        for subtask in &mut subtasks {
+            end(run, &mut **subtask, &mut outputs);
         }
         outputs
     }
 
-    fn route(&self, records: Vec<In>, parallelism: u32) -> Vec<Vec<In>> {
+    /// The records of each subtask. `turn` is where dealing out begins.
+    fn route(&self, turn: usize, records: Vec<In>, parallelism: u32) -> Vec<Vec<In>> {
         let mut routed = vec![Vec::new(); parallelism as usize];
-        for record in records {
-            let group = self.group_of.as_ref().map_or(0, |group_of| group_of(&record));
-            routed[subtask_of_group(group, parallelism, MAX_PARALLELISM) as usize].push(record);
+        for (turn, record) in (turn..).zip(records) {
+            let subtask = match &self.spread {
+                Spread::Alone => 0,
+                Spread::ByGroup(group_of) => subtask_of_group(group_of(&record), parallelism, MAX_PARALLELISM) as usize,
+                Spread::InTurn(is_broadcast) if is_broadcast(&record) => {
+                    routed.iter_mut().for_each(|routed| routed.push(record.clone()));
+                    continue;
+                }
+                Spread::InTurn(_) => turn % parallelism as usize,
+            };
+            routed[subtask].push(record);
         }
         routed
     }
@@ -184,7 +230,7 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
     fn start(&self, parallelism: u32, chunks: &[Chunk]) -> Vec<BoxedOperator<In, Out>> {
         let start = |index| {
             let range = KeyGroupRange::of_subtask(index, parallelism, MAX_PARALLELISM);
-            let mut operator = (self.factory)(range, MAX_PARALLELISM);
+            let mut operator = (self.factory)(Share { subtask: index, parallelism });
             let owned = chunks.iter().filter(|chunk| match chunk.reference.address.scope {
                 StateScope::KeyGroup(group) => range.contains(group),
                 StateScope::Subtask(_) => true,
@@ -248,6 +294,7 @@ fn save<In: Send + 'static, Out: Send + 'static>(
             let mut budget = RunBudget::start(standing_clock);
             progress = subtask.continue_snapshot(&mut writer, &mut budget).expect("its state must be written");
         }
+        writer.check().expect("each section is written once");
         chunks.extend(writer.finish().0);
     }
     chunks.sort_by(|a, b| a.reference.address.cmp(&b.reference.address));
@@ -281,6 +328,23 @@ fn feed<In: Send + 'static, Out: Send + 'static>(
         if progress == Progress::Done {
             return;
         }
+    }
+}
+
+/// The end of the input, as the engine tells operators of it.
+fn end<In: Send + 'static, Out: Send + 'static>(
+    run: Run,
+    operator: &mut dyn BatchOperator<In = In, Out = Out>,
+    outputs: &mut Vec<Out>,
+) {
+    let mut out = Output::new();
+    loop {
+        let mut budget = RunBudget::start(standing_clock);
+        let progress = operator.advance_watermark(Timestamp::MAX, &mut out, &mut budget).expect("it must not fail");
+        if progress == Progress::Done && out.is_empty() {
+            return;
+        }
+        take(run, Progress::Done, &mut out, outputs);
     }
 }
 

@@ -1,6 +1,11 @@
-//! State whose serializer or deserializer misbehaves.
+//! State whose serializer or deserializer misbehaves, and stages that write it wrongly.
 
-use millstream::{CheckpointError, JobEventKind};
+use std::time::Duration;
+
+use millstream::operator::{BatchOperator, Output, Progress, RunBudget, SnapshotWriter, StateError};
+use millstream::prelude::*;
+use millstream::source::Batch;
+use millstream::{CheckpointError, JobEventKind, TaskError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::rig::{Ended, Rig, Running, environment, in_system};
@@ -99,6 +104,64 @@ fn serializer_that_refuses_declines_the_checkpoint_and_the_job_goes_on() {
         assert_eq!(declined.len(), 1);
         for part in ["checkpoint=1", "'sums'", "key group", "injected refusal"] {
             assert!(declined[0].contains(part), "'{part}' is missing in: {}", declined[0]);
+        }
+    });
+}
+
+/// A stage that passes records on, and starts a section twice in its first snapshot.
+#[derive(Default)]
+struct WritesTwice {
+    snapshots: u32,
+}
+
+impl BatchOperator for WritesTwice {
+    type In = u64;
+    type Out = u64;
+
+    fn process(
+        &mut self,
+        input: &mut Batch<u64>,
+        out: &mut Output<u64>,
+        _: &mut RunBudget,
+    ) -> Result<Progress, TaskError> {
+        input.records.drain(..).for_each(|record| out.emit(record));
+        input.clear();
+        Ok(Progress::Done)
+    }
+
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+        self.snapshots += 1;
+        let sections = if self.snapshots == 1 { 2 } else { 1 };
+        (0..sections).for_each(|_| writer.subtask(&"tally".into()).put(b"x"));
+        Ok(Progress::Done)
+    }
+}
+
+/// Once the writer of the snapshot panicked over the repeated address of the second section, and was restarted again
+/// and again; now the task declines the checkpoint.
+#[test]
+fn section_written_twice_declines_the_checkpoint_and_the_job_goes_on() {
+    in_system(async {
+        for in_source_task in [true, false] {
+            let env = StreamEnvironment::new("twice")
+                .parallelism(1)
+                .snapshot_store(MemoryStore::new())
+                .checkpointing(Checkpointing::every(Duration::from_secs(3600)));
+            let numbers = env.source("numbers", SequenceSource::unbounded().rate_per_second(1000));
+            let stage = numbers.transform("stage", WritesTwice::default);
+            let stage = if in_source_task { stage } else { stage.start_new_chain() };
+            stage.sink("out", CollectSink::new());
+            let job = env.start().expect("starts");
+            let refused = job.checkpoint().await.expect_err("declined");
+            let CheckpointError::Aborted(reason) = &refused else { panic!("{refused}") };
+            for part in ["'stage'", "'tally'", "subtask 1", "twice"] {
+                assert!(reason.to_string().contains(part), "'{part}' is missing in: {reason}");
+            }
+            job.checkpoint().await.expect("the next one completes");
+            let outcome = job.finish().await.expect("finished");
+            assert_eq!((outcome.kind, outcome.restarts), (OutcomeKind::Finished, 0));
+            let history = job.history();
+            assert!(!history.iter().any(|event| matches!(event.kind, JobEventKind::ActorRestarted { .. })));
         }
     });
 }

@@ -63,6 +63,10 @@ pub struct SnapshotWriter {
     open: Vec<u8>,
     /// How many chunks a section has that is written in several parts.
     seqs: HashMap<(OperatorId, Arc<str>, u32), u32>,
+    /// Sections that are written in one part.
+    started: HashSet<(OperatorId, Arc<str>, StateScope)>,
+    /// The first section that was started twice. From then on nothing is kept: the snapshot is no good.
+    repeated: Option<(OperatorId, Arc<str>, StateScope)>,
     chunks: Vec<Chunk>,
     written: Contribution,
     spare: Vec<Vec<u8>>,
@@ -80,6 +84,8 @@ impl SnapshotWriter {
             section: None,
             open: Vec::new(),
             seqs: HashMap::new(),
+            started: HashSet::new(),
+            repeated: None,
             chunks: Vec::new(),
             written: Contribution::default(),
             spare: Vec::new(),
@@ -124,12 +130,13 @@ impl SnapshotWriter {
         self.operator = operator.clone();
     }
 
-    /// Starts a section with the state called `state` of key group `group`; what is written next belongs to it.
+    /// Starts a section with the state called `state` of key group `group`; what is written next belongs to it. A
+    /// section is started once in a snapshot, else the checkpoint is declined ([`check`](Self::check)).
     pub fn key_group(&mut self, state: &Arc<str>, group: u32) -> &mut Self {
         self.start_section(state.clone(), StateScope::KeyGroup(group))
     }
 
-    /// Starts a section with the state called `state` of this subtask.
+    /// Starts a section with the state called `state` of this subtask, once in a snapshot.
     pub fn subtask(&mut self, state: &Arc<str>) -> &mut Self {
         self.start_section(state.clone(), StateScope::Subtask(self.subtask_index))
     }
@@ -164,6 +171,15 @@ impl SnapshotWriter {
     /// `group`, whichever section is open. For sections that are written in parts, in any order between them.
     pub fn append(&mut self, state: &Arc<str>, group: u32, bytes: Vec<u8>) {
         let key = (self.operator.clone(), state.clone(), group);
+        if !self.seqs.contains_key(&key) {
+            let whole = (self.operator.clone(), state.clone(), StateScope::KeyGroup(group));
+            if self.started.contains(&whole) {
+                self.repeated.get_or_insert(whole);
+            }
+        }
+        if self.repeated.is_some() {
+            return self.spare.push(bytes);
+        }
         let seq = self.seqs.entry(key).or_default();
         let mut seal = |bytes: Vec<u8>| {
             let (operator, state, scope) = (self.operator.clone(), state.clone(), StateScope::KeyGroup(group));
@@ -180,6 +196,19 @@ impl SnapshotWriter {
         }
     }
 
+    /// Whether what was written so far can be stored.
+    ///
+    /// # Errors
+    /// [`StateError::SectionTwice`] if an operator started one section twice. What was written since is not kept.
+    pub fn check(&self) -> Result<(), StateError> {
+        match &self.repeated {
+            Some((operator, state, scope)) => {
+                Err(StateError::SectionTwice { operator: operator.clone(), state: state.clone(), scope: *scope })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The chunks that are complete and were not taken before.
     pub fn take_chunks(&mut self) -> Vec<Chunk> {
         self.written.chunks.extend(self.chunks.iter().map(|chunk| chunk.reference.clone()));
@@ -191,7 +220,7 @@ impl SnapshotWriter {
         self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
     }
 
-    /// The remaining chunks, and all that was written.
+    /// The remaining chunks, and all that was written. To be stored only if [`check`](Self::check) has no objection.
     pub fn finish(mut self) -> (Vec<Chunk>, Contribution) {
         self.close_section();
         let chunks = self.take_chunks();
@@ -200,6 +229,14 @@ impl SnapshotWriter {
 
     fn start_section(&mut self, state: Arc<str>, scope: StateScope) -> &mut Self {
         self.close_section();
+        let section = (self.operator.clone(), state.clone(), scope);
+        let has_parts = match scope {
+            StateScope::KeyGroup(group) => self.seqs.contains_key(&(self.operator.clone(), state.clone(), group)),
+            StateScope::Subtask(_) => false,
+        };
+        if has_parts || !self.started.insert(section.clone()) {
+            self.repeated.get_or_insert(section);
+        }
         self.section =
             Some(ChunkAddress { checkpoint: self.checkpoint, operator: self.operator.clone(), state, scope, seq: 0 });
         self
@@ -207,6 +244,9 @@ impl SnapshotWriter {
 
     fn seal_chunk(&mut self) {
         let address = self.section.as_mut().expect("checked by the callers");
+        if self.repeated.is_some() {
+            return self.open.clear();
+        }
         self.chunks.push(Chunk::seal(address.clone(), std::mem::take(&mut self.open)));
         address.seq += 1;
     }
@@ -339,6 +379,16 @@ pub enum StateError {
         /// One past its last.
         end: u32,
     },
+    /// An operator started one section twice in a snapshot: a bug of the operator.
+    #[error("operator '{operator}', state '{state}', {scope}: the section is written twice in one snapshot")]
+    SectionTwice {
+        /// The operator.
+        operator: OperatorId,
+        /// The state.
+        state: Arc<str>,
+        /// Key group or subtask.
+        scope: StateScope,
+    },
     /// What changes while a checkpoint is taken takes up more memory than it may before the store has written it.
     #[error(
         "operator '{operator}': {bytes} bytes of a snapshot wait to be stored, {limit} may (Limits::capture_bytes_max); the store is slower than the state changes"
@@ -368,5 +418,59 @@ impl StateError {
             Self::CaptureFull { .. } => Fault::External,
             _ => Fault::User,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [&str; 2] = ["a", "b"];
+
+    fn writer() -> SnapshotWriter {
+        let mut writer = SnapshotWriter::new(CheckpointId(7), CheckpointId::NONE, 2);
+        writer.set_operator(&"one".into());
+        writer
+    }
+
+    /// Each of these begins a section of state "a": of key group 1 in one part, in several, or of the subtask.
+    const BEGINS: [fn(&mut SnapshotWriter); 3] = [
+        |writer| writer.key_group(&"a".into(), 1).put(b"x"),
+        |writer| writer.append(&"a".into(), 1, vec![0]),
+        |writer| writer.subtask(&"a".into()).put(b"x"),
+    ];
+
+    #[test]
+    fn section_started_twice_is_an_error_that_names_it_and_nothing_more_is_kept() {
+        for (first, second) in [(0, 0), (0, 1), (1, 0), (2, 2)] {
+            let mut writer = writer();
+            BEGINS[first](&mut writer);
+            writer.check().unwrap();
+            BEGINS[second](&mut writer);
+            writer.subtask(&"b".into()).put(&vec![0; CHUNK_BYTES_MAX + 1]);
+            let scope = if first == 2 { StateScope::Subtask(2) } else { StateScope::KeyGroup(1) };
+            let error = writer.check().unwrap_err();
+            let StateError::SectionTwice { operator, state, scope: of } = &error else { panic!("{error}") };
+            assert_eq!((operator.to_string(), &**state, *of), ("one".to_owned(), "a", scope));
+            assert!(!error.is_retryable());
+            let (chunks, _) = writer.finish();
+            assert!(chunks.len() <= 1 && chunks.iter().all(|chunk| &*chunk.reference.address.state == "a"));
+        }
+    }
+
+    #[test]
+    fn sections_that_differ_in_operator_state_or_scope_are_no_repetition() {
+        let mut writer = writer();
+        for operator in ["one", "two"] {
+            writer.set_operator(&operator.into());
+            for state in STATES.map(Arc::from) {
+                writer.key_group(&state, 1).put(b"x");
+                writer.key_group(&state, 2);
+                writer.subtask(&state).put(b"x");
+                (0..3).for_each(|_| writer.append(&state, 3, vec![0]));
+            }
+        }
+        writer.check().unwrap();
+        assert_eq!(writer.finish().0.len(), 4 * 6);
     }
 }

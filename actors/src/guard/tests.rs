@@ -61,7 +61,7 @@ impl Handler<Do> for Victim {
                 self.slot.fail(TaskError::ChannelOutOfRange { channel: 2, channels: 1 });
                 ctx.stop();
             }
-            Do::Stop => ctx.terminate(),
+            Do::Stop => ctx.stop(),
         }
     }
 }

@@ -1,0 +1,193 @@
+//! Runs a function that is not keyed, and keeps its states in snapshots.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use millstream_actors::contract::{
+    Batch, BatchOperator, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, StateScope,
+};
+use millstream_actors::protocol::{Limits, OperatorId, TaskError, Timestamp};
+
+use super::batches::drain_until;
+use super::slices::Slices;
+use super::{ProcessContext, ProcessFunction, SideOutputs};
+use crate::state::{OperatorStateSet, Share, StoredCopy};
+
+/// What subtasks had stored of one state.
+type Copies = Vec<(u32, Vec<u8>)>;
+
+/// A [`ProcessFunction`] `F` on records of type `In`.
+///
+/// All state is written at the barrier, before it passes on.
+pub struct ProcessOperator<In, F: ProcessFunction<In>> {
+    operator: OperatorId,
+    share: Share,
+    function: F,
+    side_outputs: SideOutputs,
+    emit_per_call_max: usize,
+    states: F::State,
+    names: Vec<Arc<str>>,
+    held: <F::State as OperatorStateSet>::Held,
+    slices: Slices,
+    has_ended: bool,
+}
+
+impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
+    /// An operator without state yet, for one subtask.
+    pub fn new(operator: OperatorId, share: Share, function: F, side_outputs: SideOutputs) -> Self {
+        let states = function.state();
+        Self {
+            operator,
+            share,
+            function,
+            side_outputs,
+            emit_per_call_max: Limits::default().emit_per_call_max,
+            names: states.names(),
+            states,
+            held: Default::default(),
+            slices: Slices::new(),
+            has_ended: false,
+        }
+    }
+
+    /// Sets how many records one call of the function may emit, by default that of [`Limits`].
+    pub fn emit_per_call_max(mut self, records: usize) -> Self {
+        self.emit_per_call_max = records;
+        self
+    }
+
+    /// Calls the function with a record, or for the end of input; gives the number of records emitted to `out`, and
+    /// whether all that was emitted is too much.
+    #[inline]
+    fn call(&mut self, record: Option<In>, out: &mut Output<F::Out>) -> (usize, bool) {
+        let limit = self.emit_per_call_max;
+        let side_outputs = &mut self.side_outputs;
+        let mut ctx = ProcessContext { share: self.share, side_outputs, left: limit, exceeded: false };
+        let states = self.states.handles(&mut self.held);
+        let before = out.open_batch().len();
+        match record {
+            Some(record) => self.function.process(record, states, &mut ctx, out),
+            None => self.function.end_of_input(states, &mut ctx, out),
+        }
+        let emitted = if out.is_full() { out.len() } else { out.open_batch().len() } - before;
+        (emitted, ctx.exceeded || emitted > ctx.left)
+    }
+
+    fn emit_limit(&self) -> TaskError {
+        TaskError::EmitLimit { operator: self.operator.clone(), limit: self.emit_per_call_max }
+    }
+
+    fn mismatch(&self, reason: String) -> StateError {
+        StateError::Mismatch { operator: self.operator.clone(), reason }
+    }
+
+    /// The sections of each state in the order of the subtasks that stored them.
+    fn by_state(&self, sections: Vec<RestoredSection>) -> Result<BTreeMap<usize, Copies>, StateError> {
+        let mut states: BTreeMap<usize, Copies> = BTreeMap::new();
+        for RestoredSection { state, scope, bytes, .. } in sections {
+            let Some(index) = self.names.iter().position(|name| *name == state) else {
+                return Err(self.mismatch(format!("the checkpoint holds state '{state}', which is not declared")));
+            };
+            let StateScope::Subtask(subtask) = scope else {
+                return Err(self.mismatch(format!("state '{state}' is not keyed now, it was stored for {scope}")));
+            };
+            states.entry(index).or_default().push((subtask, bytes));
+        }
+        for (index, copies) in &mut states {
+            copies.sort_by_key(|(subtask, _)| *subtask);
+            if let Some((expected, _)) = (0..).zip(&*copies).find(|(expected, (subtask, _))| expected != subtask) {
+                let (state, missing) = (&self.names[*index], StateScope::Subtask(expected));
+                let reason = format!("state '{state}' has {} parts, and that of {missing} is missing", copies.len());
+                return Err(self.mismatch(reason));
+            }
+        }
+        Ok(states)
+    }
+}
+
+impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperator<In, F> {
+    type In = In;
+    type Out = F::Out;
+
+    fn process(
+        &mut self,
+        input: &mut Batch<In>,
+        out: &mut Output<F::Out>,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, TaskError> {
+        self.slices.start(budget);
+        while !input.is_empty() {
+            if out.is_full() {
+                return Ok(Progress::Suspended);
+            }
+            let (bytes_each, before) = (input.bytes_of(1), input.len());
+            let first = self.slices.next(before);
+            let mut exceeded = false;
+            let records = drain_until(&mut input.records, first, |_, record| {
+                let (emitted, too_many) = self.call(Some(record), out);
+                exceeded = too_many;
+                if emitted > 0 {
+                    out.add_bytes(bytes_each);
+                }
+                if exceeded || out.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            input.bytes -= input.bytes * records / before;
+            if exceeded {
+                return Err(self.emit_limit());
+            }
+            if !self.slices.has_time_after(records, budget) && !input.is_empty() {
+                return Ok(Progress::Suspended);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    fn advance_watermark(
+        &mut self,
+        watermark: Timestamp,
+        out: &mut Output<F::Out>,
+        _: &mut RunBudget,
+    ) -> Result<Progress, TaskError> {
+        // Called again with the same one until nothing waits to be handed on.
+        if watermark == Timestamp::MAX && !self.has_ended {
+            self.has_ended = true;
+            if self.call(None, out).1 {
+                return Err(self.emit_limit());
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+        for (index, name) in self.names.iter().enumerate() {
+            let section = writer.subtask(name);
+            self.states.write(index, &self.held, section).map_err(|reason| StateError::Encode {
+                operator: self.operator.clone(),
+                state: name.clone(),
+                scope: StateScope::Subtask(self.share.subtask),
+                reason,
+            })?;
+        }
+        Ok(Progress::Done)
+    }
+
+    fn restore(&mut self, sections: Vec<RestoredSection>) -> Result<(), StateError> {
+        for (index, copies) in self.by_state(sections)? {
+            let copies: Vec<StoredCopy<'_>> =
+                copies.iter().map(|(subtask, bytes)| StoredCopy { subtask: *subtask, bytes }).collect();
+            self.states.load(index, &mut self.held, &copies, self.share).map_err(|error| StateError::Decode {
+                operator: self.operator.clone(),
+                state: self.names[index].clone(),
+                scope: StateScope::Subtask(error.subtask),
+                version: error.version,
+                reason: error.reason,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;

@@ -1,0 +1,152 @@
+//! What users write to work on streams that are not keyed.
+
+use std::fmt;
+
+use crate::state::{OperatorStateSet, Share};
+
+use super::{OutputTag, SideOutputs};
+use millstream_actors::contract::Output;
+
+/// A function on the records of a stream, with states of its own for each subtask. Follows Flink's `ProcessFunction`
+/// with `CheckpointedFunction`.
+///
+/// Each subtask and each attempt runs a fresh clone of the declared value, so nothing but the states survives a
+/// failure. How states are dealt out when the parallelism changes is said at
+/// [`OperatorListState`](crate::state::OperatorListState) and [`BroadcastState`](crate::state::BroadcastState).
+///
+/// ```
+/// use millstream::operator::Output;
+/// use millstream::prelude::*;
+///
+/// /// Packs what comes into parcels of ten.
+/// #[derive(Clone)]
+/// struct Pack;
+///
+/// impl ProcessFunction<u64> for Pack {
+///     type Out = Vec<u64>;
+///     type State = OperatorListState<u64>;
+///
+///     fn state(&self) -> Self::State {
+///         OperatorListState::new("packed")
+///     }
+///
+///     fn process(
+///         &mut self,
+///         record: u64,
+///         mut packed: States<'_, Self, u64>,
+///         _: &mut ProcessContext<'_>,
+///         out: &mut Output<Vec<u64>>,
+///     ) {
+///         packed.push(record);
+///         if packed.len() == 10 {
+///             out.emit(packed.take());
+///         }
+///     }
+///
+///     fn end_of_input(
+///         &mut self,
+///         mut packed: States<'_, Self, u64>,
+///         _: &mut ProcessContext<'_>,
+///         out: &mut Output<Vec<u64>>,
+///     ) {
+///         if !packed.is_empty() {
+///             out.emit(packed.take());
+///         }
+///     }
+/// }
+///
+/// # actix_rt::System::new().block_on(async {
+/// let sink = CollectSink::new();
+/// let parcels = sink.handle();
+/// let env = StreamEnvironment::new("parcels").parallelism(1);
+/// env.source("numbers", SequenceSource::new(0..25)).process("pack", Pack).sink("parcels", sink);
+/// env.start()?.await?;
+/// assert_eq!(parcels.snapshot().iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub trait ProcessFunction<In>: Clone + Send + 'static {
+    /// What it emits.
+    type Out: Send + 'static;
+    /// Its states: `()`, one, or a tuple of up to eight.
+    type State: OperatorStateSet;
+
+    /// Declares the states; the same ones every time.
+    fn state(&self) -> Self::State;
+
+    /// Takes one record. `states` are those of the subtask, to be changed in place.
+    ///
+    /// # Panics
+    /// A panic fails the task; the region restarts from its last checkpoint.
+    fn process(
+        &mut self,
+        record: In,
+        states: States<'_, Self, In>,
+        ctx: &mut ProcessContext<'_>,
+        out: &mut Output<Self::Out>,
+    );
+
+    /// The input of this subtask has ended; what is withheld is to be emitted now. Does nothing by default. Not called
+    /// when the job is drained or cancelled.
+    ///
+    /// A checkpoint may be taken afterwards, and a subtask that is restored from it comes here again: what is emitted
+    /// must leave the states, as with [`OperatorListHandle::take`](crate::state::OperatorListHandle::take).
+    ///
+    /// # Panics
+    /// As in [`process`](Self::process).
+    fn end_of_input(
+        &mut self,
+        states: States<'_, Self, In>,
+        ctx: &mut ProcessContext<'_>,
+        out: &mut Output<Self::Out>,
+    ) {
+        let _ = (states, ctx, out);
+    }
+}
+
+/// The state handles of a [`ProcessFunction`] `F`, for use in its signature.
+pub type States<'a, F, In> = <<F as ProcessFunction<In>>::State as OperatorStateSet>::Handles<'a>;
+
+/// What a function knows while it works on a record.
+pub struct ProcessContext<'a> {
+    pub(crate) share: Share,
+    pub(crate) side_outputs: &'a mut SideOutputs,
+    /// How many records it may emit to side outputs.
+    pub(crate) left: usize,
+    /// Whether it wanted to emit more.
+    pub(crate) exceeded: bool,
+}
+
+impl ProcessContext<'_> {
+    /// The index of this subtask, below [`parallelism`](Self::parallelism). Results that depend on it change when the
+    /// parallelism does.
+    pub fn subtask(&self) -> u32 {
+        self.share.subtask
+    }
+
+    /// The number of subtasks.
+    pub fn parallelism(&self) -> u32 {
+        self.share.parallelism
+    }
+
+    /// Emits a record to a side output. Dropped if nobody consumes the tag. Counts against
+    /// [`Limits::emit_per_call_max`](crate::Limits::emit_per_call_max); what is above is not kept, and the task fails
+    /// when the call returns.
+    ///
+    /// # Panics
+    /// If the tag's name is in use with another type.
+    pub fn emit_to<S: 'static>(&mut self, tag: &OutputTag<S>, record: S) {
+        if self.left == 0 {
+            self.exceeded = true;
+            return;
+        }
+        self.left -= 1;
+        self.side_outputs.emit(tag, record);
+    }
+}
+
+impl fmt::Debug for ProcessContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessContext").field("share", &self.share).finish_non_exhaustive()
+    }
+}

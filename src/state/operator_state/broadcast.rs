@@ -1,0 +1,219 @@
+//! A map that is the same on every subtask.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, btree_map};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::section::{self, Items, Shape};
+use super::{CopyError, OperatorState, Share, StoredCopy};
+use millstream_actors::contract::SnapshotWriter;
+
+/// Declares a map that is the same on every subtask, for a [`ProcessFunction`](crate::operator::ProcessFunction): rules,
+/// settings, small tables. Follows Flink's broadcast state.
+///
+/// It is the same because the function makes it so: every subtask must see the records that change it, so they come
+/// from a [`broadcast`](crate::stream::DataStream::broadcast) stream, and nothing else may change it. The engine
+/// neither copies changes from one subtask to another nor compares the copies. Records of one upstream subtask come to
+/// all subtasks in one order; with several upstream subtasks, or several broadcast streams, changes of one key may come
+/// in different orders, and must then give the same map in each.
+///
+/// Every subtask stores its copy, at once at the barrier. At a restore each subtask takes its own copy, if there was a
+/// subtask of its index, else that of index modulo the old parallelism. A state that the checkpoint does not know
+/// starts empty.
+///
+/// # A filter whose rules come as a stream
+///
+/// ```
+/// use millstream::operator::Output;
+/// use millstream::prelude::*;
+///
+/// /// What both streams carry.
+/// #[derive(Clone)]
+/// enum Input {
+///     /// Readings of a sensor count from this value on.
+///     Rule { sensor: u32, least: i64 },
+///     Reading { sensor: u32, value: i64 },
+/// }
+///
+/// /// Lets readings pass for which there is a rule that says so; those that come before their rule wait for it.
+/// #[derive(Clone)]
+/// struct Filter;
+///
+/// impl ProcessFunction<Input> for Filter {
+///     type Out = (u32, i64);
+///     type State = (BroadcastState<u32, i64>, OperatorListState<(u32, i64)>);
+///
+///     fn state(&self) -> Self::State {
+///         (BroadcastState::new("rules"), OperatorListState::new("waiting"))
+///     }
+///
+///     fn process(
+///         &mut self,
+///         input: Input,
+///         (mut rules, mut waiting): States<'_, Self, Input>,
+///         _: &mut ProcessContext<'_>,
+///         out: &mut Output<(u32, i64)>,
+///     ) {
+///         match input {
+///             Input::Rule { sensor, least } => {
+///                 rules.insert(sensor, least);
+///                 let (due, others) = waiting.take().into_iter().partition(|(of, _)| *of == sensor);
+///                 waiting.set(others);
+///                 let due: Vec<_> = due;
+///                 due.into_iter().filter(|(_, value)| *value >= least).for_each(|reading| out.emit(reading));
+///             }
+///             Input::Reading { sensor, value } => match rules.get(&sensor) {
+///                 Some(least) if value >= *least => out.emit((sensor, value)),
+///                 Some(_) => {}
+///                 None => waiting.push((sensor, value)),
+///             },
+///         }
+///     }
+/// }
+///
+/// # actix_rt::System::new().block_on(async {
+/// let sink = CollectSink::new();
+/// let collected = sink.handle();
+/// let env = StreamEnvironment::new("filter").parallelism(3);
+///
+/// let rules = env
+///     .source("rules", VecSource::new(vec![(1, 10), (2, 25)]))
+///     .map(|(sensor, least)| Input::Rule { sensor, least })
+///     .broadcast();                                        // to every subtask
+/// env.source("readings", SequenceSource::new(0..60))
+///     .map(|n| Input::Reading { sensor: (n % 3) as u32, value: n as i64 })
+///     .rebalance()                                         // to one subtask each
+///     .union(rules)                                        // each stream keeps its own way
+///     .process("filter", Filter)
+///     .sink("passed", sink);
+/// env.start()?.await?;
+///
+/// let mut passed = collected.snapshot();
+/// passed.sort();
+/// let expected = |sensor, least| (least..60).filter(move |n| n % 3 == sensor).map(move |n| (sensor as u32, n));
+/// assert!(passed.into_iter().eq(expected(1, 10).chain(expected(2, 25))), "sensor 0 has no rule");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub struct BroadcastState<K, V> {
+    name: Arc<str>,
+    of: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> BroadcastState<K, V> {
+    /// A state with this name, unique in its function.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), of: PhantomData }
+    }
+}
+
+impl<K, V> Clone for BroadcastState<K, V> {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), of: PhantomData }
+    }
+}
+
+impl<K, V> fmt::Debug for BroadcastState<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BroadcastState({})", self.name)
+    }
+}
+
+impl<K, V> OperatorState for BroadcastState<K, V>
+where
+    K: Ord + Serialize + DeserializeOwned + Send + 'static,
+    V: Serialize + DeserializeOwned + Send + 'static,
+{
+    type Held = BTreeMap<K, V>;
+    type Handle<'a> = BroadcastHandle<'a, K, V>;
+
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    #[inline]
+    fn handle<'a>(&'a self, held: &'a mut BTreeMap<K, V>) -> BroadcastHandle<'a, K, V> {
+        BroadcastHandle { entries: held }
+    }
+
+    fn write(&self, held: &BTreeMap<K, V>, section: &mut SnapshotWriter) -> Result<(), String> {
+        section::write(held, section)
+    }
+
+    fn load(&self, held: &mut BTreeMap<K, V>, copies: &[StoredCopy<'_>], share: Share) -> Result<(), CopyError> {
+        held.clear();
+        let Some(copy) = copies.get(share.subtask as usize % copies.len().max(1)) else { return Ok(()) };
+        let mut entries = Items::open(*copy, Shape::Map)?;
+        while entries.left > 0 {
+            let (key, value) = entries.next_entry()?;
+            if held.insert(key, value).is_some() {
+                return Err(entries.failed("one key is stored twice".to_owned()));
+            }
+        }
+        entries.close()
+    }
+}
+
+/// Access to a [`BroadcastState`], in place.
+#[derive(Debug)]
+pub struct BroadcastHandle<'a, K, V> {
+    entries: &'a mut BTreeMap<K, V>,
+}
+
+impl<K: Ord, V> BroadcastHandle<'_, K, V> {
+    /// The value of a key.
+    #[inline]
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.entries.get(key)
+    }
+
+    /// Sets the value of a key, and gives the one before.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.entries.insert(key, value)
+    }
+
+    /// Removes a key, and gives its value.
+    pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        self.entries.remove(key)
+    }
+
+    /// Keys and values in the order of the keys.
+    pub fn iter(&self) -> btree_map::Iter<'_, K, V> {
+        self.entries.iter()
+    }
+
+    /// Removes all keys.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl<'a, K: Ord, V> IntoIterator for &'a BroadcastHandle<'_, K, V> {
+    type Item = (&'a K, &'a V);
+    type IntoIter = btree_map::Iter<'a, K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

@@ -1,0 +1,159 @@
+//! A list of which each subtask has a part.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use super::section::{self, Items, Shape};
+use super::{CopyError, OperatorState, Share, StoredCopy};
+use millstream_actors::contract::SnapshotWriter;
+
+/// Declares a list of which each subtask has a part, for a [`ProcessFunction`](crate::operator::ProcessFunction).
+/// Follows the `ListState` of Flink's operator state (`SPLIT_DISTRIBUTE`).
+///
+/// Its items belong to no key: any subtask must be able to go on with any of them. A restore at the same parallelism
+/// gives each subtask its own items back, in order. At another one all lists are joined in the order of their subtasks
+/// and cut into even parts, of which the first ones may have an item more: items keep their order, and each is in one
+/// part. A state that the checkpoint does not know starts empty.
+///
+/// At a barrier the whole list is written at once, and the subtask waits for it: a list is for what a function has in
+/// hand (some thousand items), not for what it has ever seen. It is held in memory.
+pub struct OperatorListState<T> {
+    name: Arc<str>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> OperatorListState<T> {
+    /// A state with this name, unique in its function.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), of: PhantomData }
+    }
+}
+
+impl<T> Clone for OperatorListState<T> {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), of: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for OperatorListState<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OperatorListState({})", self.name)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> OperatorState for OperatorListState<T> {
+    type Held = Vec<T>;
+    type Handle<'a> = OperatorListHandle<'a, T>;
+
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    #[inline]
+    fn handle<'a>(&'a self, held: &'a mut Vec<T>) -> OperatorListHandle<'a, T> {
+        OperatorListHandle { items: held }
+    }
+
+    fn write(&self, held: &Vec<T>, section: &mut SnapshotWriter) -> Result<(), String> {
+        section::write(held, section)
+    }
+
+    fn load(&self, held: &mut Vec<T>, copies: &[StoredCopy<'_>], share: Share) -> Result<(), CopyError> {
+        let lists = copies.iter().map(|copy| Items::open(*copy, Shape::List)).collect::<Result<Vec<_>, _>>()?;
+        let ends = lists.iter().scan(0, |end, list| {
+            *end += list.left;
+            Some(*end)
+        });
+        let ends: Vec<u64> = ends.collect();
+        let own = share.subtask as usize;
+        let mine = if lists.len() == share.parallelism as usize {
+            ends[own] - lists[own].left..ends[own]
+        } else {
+            share.of(ends.last().copied().unwrap_or(0))
+        };
+        held.clear();
+        for (mut list, end) in lists.into_iter().zip(ends) {
+            if mine.is_empty() || end <= mine.start || mine.end <= end - list.left {
+                continue;
+            }
+            while list.left > 0 {
+                if mine.contains(&(end - list.left)) {
+                    held.push(list.next()?);
+                } else {
+                    list.next::<IgnoredAny>()?;
+                }
+            }
+            list.close()?;
+        }
+        Ok(())
+    }
+}
+
+/// Access to a subtask's part of an [`OperatorListState`], in place.
+#[derive(Debug)]
+pub struct OperatorListHandle<'a, T> {
+    items: &'a mut Vec<T>,
+}
+
+impl<T> OperatorListHandle<'_, T> {
+    /// Appends an item.
+    #[inline]
+    pub fn push(&mut self, item: T) {
+        self.items.push(item);
+    }
+
+    /// Appends items in their order.
+    pub fn extend(&mut self, items: impl IntoIterator<Item = T>) {
+        self.items.extend(items);
+    }
+
+    /// The items in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.items.iter()
+    }
+
+    /// Removes all items.
+    pub fn clear(&mut self) {
+        self.items.clear();
+    }
+
+    /// Puts `items` in the place of all.
+    pub fn set(&mut self, items: Vec<T>) {
+        *self.items = items;
+    }
+
+    /// Removes all items and gives them.
+    pub fn take(&mut self) -> Vec<T> {
+        std::mem::take(self.items)
+    }
+
+    /// Keeps the items for which `keep` holds, in their order.
+    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.items.retain(keep);
+    }
+
+    /// Number of items.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a OperatorListHandle<'_, T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

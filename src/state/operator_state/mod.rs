@@ -1,0 +1,16 @@
+//! State of functions that are not keyed: each subtask has its own, and a restore at another parallelism deals it out.
+
+mod broadcast;
+mod list;
+mod section;
+mod set;
+mod share;
+
+#[cfg(test)]
+mod tests;
+
+pub use broadcast::{BroadcastHandle, BroadcastState};
+pub use list::{OperatorListHandle, OperatorListState};
+pub use section::{CopyError, StoredCopy};
+pub use set::{OperatorState, OperatorStateSet};
+pub use share::Share;

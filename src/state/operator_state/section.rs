@@ -1,0 +1,127 @@
+//! How operator state is stored: each subtask writes one section for each state, a MessagePack array
+//! `[version, items]`, where the items of a list are an array, those of a broadcast state a map, and structs have named
+//! fields. An empty state is stored too, so that the number of sections is the parallelism it was stored at.
+
+use rmp_serde::Deserializer;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use millstream_actors::contract::SnapshotWriter;
+
+/// The version of this layout.
+const VERSION: u8 = 1;
+
+/// What one subtask had stored of a state.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredCopy<'a> {
+    /// The subtask.
+    pub subtask: u32,
+    /// Its section.
+    pub bytes: &'a [u8],
+}
+
+/// Why a copy could not be read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CopyError {
+    /// The subtask that had stored it.
+    pub subtask: u32,
+    /// The version that the section says it has; 0 if that is not known.
+    pub version: u32,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// The kinds of collection that a section holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    List,
+    Map,
+}
+
+/// Appends a section's content: `items` is a sequence or a map.
+pub(super) fn write<T: Serialize>(items: &T, section: &mut SnapshotWriter) -> Result<(), String> {
+    rmp_serde::encode::write_named(section, &(VERSION, items)).map_err(|error| error.to_string())
+}
+
+/// A section whose head has been read, and some of its items perhaps.
+pub(super) struct Items<'a> {
+    subtask: u32,
+    /// How many are left; no more than bytes.
+    pub(super) left: u64,
+    rest: &'a [u8],
+}
+
+impl<'a> Items<'a> {
+    /// Reads the head of a section that is to hold items of this shape.
+    pub(super) fn open(copy: StoredCopy<'a>, shape: Shape) -> Result<Self, CopyError> {
+        let failed = |version, reason: String| CopyError { subtask: copy.subtask, version, reason };
+        let (version, rest) = match copy.bytes {
+            [0x92, version @ 0..=0x7f, rest @ ..] => (*version, rest),
+            _ => return Err(failed(0, "it does not begin as an array of version and items".to_owned())),
+        };
+        if version != VERSION {
+            return Err(failed(version.into(), "unknown version".to_owned()));
+        }
+        let head = collection(rest).ok_or_else(|| failed(VERSION.into(), "it is no list and no map".to_owned()))?;
+        let (stored, left, rest) = head;
+        if stored != shape {
+            return Err(failed(VERSION.into(), format!("a {stored:?} was stored, the state is a {shape:?} now")));
+        }
+        let bytes_min = if shape == Shape::Map { left.saturating_mul(2) } else { left };
+        if bytes_min > rest.len() as u64 {
+            return Err(failed(VERSION.into(), format!("more items than there can be in {} bytes", rest.len())));
+        }
+        Ok(Self { subtask: copy.subtask, left, rest })
+    }
+
+    /// Reads the next item, of which there must be one.
+    pub(super) fn next<T: DeserializeOwned>(&mut self) -> Result<T, CopyError> {
+        let item = self.value()?;
+        self.left -= 1;
+        Ok(item)
+    }
+
+    /// Reads the next key and value, of which there must be one.
+    pub(super) fn next_entry<K: DeserializeOwned, V: DeserializeOwned>(&mut self) -> Result<(K, V), CopyError> {
+        let entry = (self.value()?, self.value()?);
+        self.left -= 1;
+        Ok(entry)
+    }
+
+    /// After the last item.
+    pub(super) fn close(self) -> Result<(), CopyError> {
+        match self.rest.len() {
+            0 => Ok(()),
+            bytes => Err(self.failed(format!("{bytes} bytes follow the last item"))),
+        }
+    }
+
+    pub(super) fn failed(&self, reason: String) -> CopyError {
+        CopyError { subtask: self.subtask, version: VERSION.into(), reason }
+    }
+
+    fn value<T: DeserializeOwned>(&mut self) -> Result<T, CopyError> {
+        T::deserialize(&mut Deserializer::new(&mut self.rest)).map_err(|error| self.failed(error.to_string()))
+    }
+}
+
+/// Takes the head of a MessagePack array or map off the front: shape, number of items, what follows.
+fn collection(bytes: &[u8]) -> Option<(Shape, u64, &[u8])> {
+    let (&head, rest) = bytes.split_first()?;
+    let (shape, wide) = match head {
+        0x90..=0x9f => return Some((Shape::List, u64::from(head & 0x0f), rest)),
+        0x80..=0x8f => return Some((Shape::Map, u64::from(head & 0x0f), rest)),
+        0xdc => (Shape::List, false),
+        0xdd => (Shape::List, true),
+        0xde => (Shape::Map, false),
+        0xdf => (Shape::Map, true),
+        _ => return None,
+    };
+    if wide {
+        let (count, rest) = rest.split_first_chunk()?;
+        Some((shape, u64::from(u32::from_be_bytes(*count)), rest))
+    } else {
+        let (count, rest) = rest.split_first_chunk()?;
+        Some((shape, u64::from(u16::from_be_bytes(*count)), rest))
+    }
+}
