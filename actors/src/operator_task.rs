@@ -12,7 +12,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use actix_rt::ArbiterHandle;
 
 use crate::chain::{GroupLoaders, Pipeline, PipelineBuilder, PipelineFactory};
-use crate::contract::{Batch, CHUNK_BYTES_MAX, Progress, RunBudget, Step};
+use crate::contract::{Batch, Progress, RunBudget, Step};
 use crate::edge::{ChannelEnd, ConnectChannel, Deliver, InputPort, ReturnCredit};
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::pacing::{Paced, Pacing, when_drained, yield_then_run};
@@ -24,7 +24,7 @@ use crate::task::{
     CheckpointAborted, CheckpointComplete, InputWiring, OutputWiring, RestoreFigures, StartedSubtask, StopSubtask,
     SubtaskAddress, SubtaskContext, TaskFactory,
 };
-use crate::task_state::{Capture, CaptureStep};
+use crate::task_state::{Capture, CaptureStep, Remains};
 use crate::time::monotonic;
 
 /// Starts operator tasks that take records of type `T`.
@@ -87,8 +87,8 @@ struct OperatorTask<T: Send + 'static> {
     alignment_started: Option<Duration>,
     /// The snapshot that is being taken between batches.
     capture: Option<Capture>,
-    /// Buffers of earlier snapshots.
-    spare_buffers: Vec<Vec<u8>>,
+    /// What earlier snapshots have left.
+    remains: Remains,
 }
 
 /// A step that was suspended and is finished before the next element is taken.
@@ -135,7 +135,7 @@ impl<T: Send + 'static> OperatorTask<T> {
             records_in: 0,
             alignment_started: None,
             capture: None,
-            spare_buffers: Vec::new(),
+            remains: Remains::default(),
         }
     }
 
@@ -213,16 +213,16 @@ impl<T: Send + 'static> OperatorTask<T> {
         self.cx.reached(Step::BarrierForwarded);
         self.abandon_capture();
         let facts = AckFacts { alignment, ..AckFacts::default() };
-        let mut capture = Capture::new(&self.cx, barrier, facts, Some(ctx.address().recipient()));
-        capture.recycle(std::mem::take(&mut self.spare_buffers));
+        let remains = std::mem::take(&mut self.remains);
+        let capture = Capture::new(&self.cx, barrier, facts, remains, Some(ctx.address().recipient()));
         let step = capture.advance(&self.cx, |writer| self.pipeline.snapshot(writer));
         self.captured(step);
     }
 
-    /// One slice of the running capture, if there is one that can go on. Whether there is still.
+    /// One slice of the running capture, if there is one. Whether there is one still, and it can go on.
     fn capture_slice(&mut self) -> bool {
-        if self.capture.as_ref().is_some_and(Capture::has_room) {
-            let capture = self.capture.take().expect("there is one");
+        // A capture without room writes nothing, but may have to give up.
+        if let Some(capture) = self.capture.take() {
             let mut slice = RunBudget::start(monotonic);
             let step = capture.advance(&self.cx, |writer| self.pipeline.continue_snapshot(writer, &mut slice));
             self.captured(step);
@@ -233,9 +233,9 @@ impl<T: Send + 'static> OperatorTask<T> {
     fn captured(&mut self, step: CaptureStep) {
         match step {
             CaptureStep::More(capture) => self.capture = Some(capture),
-            CaptureStep::Acknowledged(spare) => self.keep_buffers(spare),
+            CaptureStep::Acknowledged(remains) => self.remains = remains,
             CaptureStep::Declined(capture) => {
-                self.keep_buffers(capture.into_buffers());
+                self.remains = capture.into_remains();
                 self.pipeline.abandon_snapshot();
             }
         }
@@ -243,15 +243,9 @@ impl<T: Send + 'static> OperatorTask<T> {
 
     fn abandon_capture(&mut self) {
         if let Some(capture) = self.capture.take() {
-            self.keep_buffers(capture.into_buffers());
+            self.remains = capture.into_remains();
             self.pipeline.abandon_snapshot();
         }
-    }
-
-    fn keep_buffers(&mut self, buffers: Vec<Vec<u8>>) {
-        let most = self.cx.limits.capture_bytes_in_flight / CHUNK_BYTES_MAX;
-        self.spare_buffers.extend(buffers);
-        self.spare_buffers.truncate(most);
     }
 
     fn restored(&mut self, loaded: Loaded) -> Result<(), TaskError> {
@@ -320,7 +314,7 @@ impl<T: Send + 'static> Paced for OperatorTask<T> {
                 Err(error) => return self.fail(error, ctx),
             };
             // Between batches, and by itself when there are none or the outputs are blocked.
-            let captures = self.capture_slice();
+            let captures = !self.pacing.will_run() && self.capture_slice();
             match stepped {
                 Stepped::On if self.pacing.budget.check() => return yield_then_run(self, ctx),
                 Stepped::On => {}
@@ -401,7 +395,7 @@ impl<T: Send + 'static> Handler<ChunksStored> for OperatorTask<T> {
     fn handle(&mut self, message: ChunksStored, ctx: &mut Context<Self>) {
         match &mut self.capture {
             Some(capture) => capture.stored(&self.cx, message),
-            None => return self.keep_buffers(message.buffers),
+            None => return self.remains.stored(message),
         }
         self.run(ctx);
     }

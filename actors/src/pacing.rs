@@ -31,6 +31,11 @@ pub(crate) struct Pacing {
 }
 
 impl Pacing {
+    /// Whether the task has yielded and runs again by itself: messages that come before take no more than their own time.
+    pub(crate) fn will_run(&self) -> bool {
+        self.resumes
+    }
+
     pub(crate) fn new() -> Self {
         Self { budget: RunBudget::start(monotonic), resumes: false, awaits_drain: false }
     }

@@ -117,11 +117,10 @@ impl Load {
 
     /// The work of one thread. Blocks.
     fn run(&self, thread: usize, loaders: GroupLoaders) -> Result<LoadedPart, TaskError> {
-        let result = self.work(thread, loaders);
-        if result.is_err() {
-            self.failed.store(true, Ordering::Relaxed);
-        }
-        result
+        let stop_others = StopOthers(&self.failed);
+        let part = self.work(thread, loaders)?;
+        std::mem::forget(stop_others);
+        Ok(part)
     }
 
     fn work(&self, thread: usize, mut loaders: GroupLoaders) -> Result<LoadedPart, TaskError> {
@@ -168,6 +167,15 @@ impl Load {
             self.bytes_total,
             self.entries.load(Ordering::Relaxed),
         );
+    }
+}
+
+/// Tells the other threads, when it is dropped, that one has failed or panicked.
+struct StopOthers<'a>(&'a AtomicBool);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,6 @@
 //! How a task takes a snapshot at a barrier; `restore.rs` is the way back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::Recipient;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::checkpoint_coordinator::{AcknowledgeCheckpoint, DeclineCheckpoint};
-use crate::contract::{Progress, RestoredSection, SnapshotWriter, StateError, StateScope, Step};
+use crate::contract::{Progress, RestoredSection, SPARE_BUFFERS_MAX, SnapshotWriter, StateError, StateScope, Step};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, TaskError};
 use crate::snapshot_writer::{ChunksStored, StoreChunks};
 use crate::task::SubtaskContext;
@@ -22,6 +23,36 @@ pub(crate) fn decline(cx: &SubtaskContext, checkpoint: CheckpointId, reason: Tas
     cx.reports.decline.do_send(DeclineCheckpoint { execution, subtask, checkpoint, reason });
 }
 
+/// What goes on from one capture to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    /// Emptied buffers.
+    buffers: Vec<Vec<u8>>,
+    /// Bytes sent to the writer and not stored, by checkpoint. The writer answers in order.
+    in_flight: BTreeMap<CheckpointId, usize>,
+}
+
+impl Remains {
+    /// Chunks are stored. Of earlier checkpoints no answer comes any more: a writer that died has lost one.
+    pub(crate) fn stored(&mut self, message: ChunksStored) {
+        self.buffers.extend(message.buffers);
+        self.buffers.truncate(SPARE_BUFFERS_MAX);
+        self.answered(message.checkpoint, message.bytes);
+    }
+
+    fn answered(&mut self, checkpoint: CheckpointId, bytes: usize) {
+        self.in_flight.retain(|of, _| *of >= checkpoint);
+        if let Some(left) = self.in_flight.get_mut(&checkpoint) {
+            *left = left.saturating_sub(bytes);
+        }
+    }
+
+    fn room(&self, cx: &SubtaskContext, pending: usize) -> usize {
+        let taken = self.in_flight.values().sum::<usize>() + pending;
+        cx.limits.capture_bytes_in_flight.max(1).saturating_sub(taken)
+    }
+}
+
 /// A snapshot that is being taken: written at once, or in slices between batches.
 ///
 /// Its chunks go to the writer as they are complete; once all are sent it is acknowledged. In this order, so that the
@@ -32,8 +63,7 @@ pub(crate) struct Capture {
     started: Duration,
     /// Time that writing it has held up records.
     held_up: Duration,
-    /// Bytes sent to the writer and not stored.
-    in_flight: usize,
+    remains: Remains,
     stored: Option<Recipient<ChunksStored>>,
 }
 
@@ -46,13 +76,16 @@ impl Capture {
         cx: &SubtaskContext,
         barrier: Barrier,
         facts: AckFacts,
+        mut remains: Remains,
         stored: Option<Recipient<ChunksStored>>,
     ) -> Self {
         let mut writer = SnapshotWriter::new(barrier.checkpoint, barrier.base, cx.subtask.index);
         if stored.is_some() {
-            writer.set_room(cx.limits.capture_bytes_in_flight);
+            // One message at least, so that an answer comes; but each abandoned capture adds no more than that.
+            writer.set_room(remains.room(cx, 0).max(1));
         }
-        Self { writer, facts, started: monotonic(), held_up: Duration::ZERO, in_flight: 0, stored }
+        writer.recycle(std::mem::take(&mut remains.buffers));
+        Self { writer, facts, started: monotonic(), held_up: Duration::ZERO, remains, stored }
     }
 
     /// The checkpoint.
@@ -60,24 +93,21 @@ impl Capture {
         self.writer.checkpoint()
     }
 
-    /// Keeps emptied buffers for what is written next.
-    pub(crate) fn recycle(&mut self, buffers: Vec<Vec<u8>>) {
-        self.writer.recycle(buffers);
+    /// What the next capture goes on with.
+    pub(crate) fn into_remains(mut self) -> Remains {
+        self.take_remains()
     }
 
-    /// The buffers, for the next capture.
-    pub(crate) fn into_buffers(mut self) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| self.writer.buffer()).collect()
+    fn take_remains(&mut self) -> Remains {
+        let buffers = std::iter::from_fn(|| self.writer.buffer()).collect();
+        Remains { buffers, ..std::mem::take(&mut self.remains) }
     }
 
     /// Some of its chunks are stored.
     pub(crate) fn stored(&mut self, cx: &SubtaskContext, message: ChunksStored) {
         self.writer.recycle(message.buffers);
-        if message.checkpoint == self.checkpoint() {
-            self.in_flight = self.in_flight.saturating_sub(message.bytes);
-            let taken = self.in_flight + self.writer.pending_bytes();
-            self.writer.set_room(cx.limits.capture_bytes_in_flight.saturating_sub(taken));
-        }
+        self.remains.answered(message.checkpoint, message.bytes);
+        self.writer.set_room(self.remains.room(cx, self.writer.pending_bytes()));
     }
 
     /// Whether it can go on before the store has written something.
@@ -112,18 +142,20 @@ impl Capture {
 
     fn send(&mut self, cx: &SubtaskContext) {
         let (execution, checkpoint, stored) = (cx.execution, self.checkpoint(), self.stored.clone());
-        self.in_flight += self.writer.pending_bytes();
+        *self.remains.in_flight.entry(checkpoint).or_default() += self.writer.pending_bytes();
         let chunks = self.writer.take_chunks();
         if !chunks.is_empty() {
             cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks, stored });
         }
     }
 
-    fn acknowledge(mut self, cx: &SubtaskContext) -> Vec<Vec<u8>> {
-        let buffers = std::iter::from_fn(|| self.writer.buffer()).collect();
+    fn acknowledge(mut self, cx: &SubtaskContext) -> Remains {
+        let mut remains = self.take_remains();
         let (execution, subtask, checkpoint) = (cx.execution, cx.subtask, self.checkpoint());
         let (chunks, written) = self.writer.finish();
         if !chunks.is_empty() {
+            let bytes = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+            *remains.in_flight.entry(checkpoint).or_default() += bytes;
             cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks, stored: self.stored });
         }
         cx.reached(Step::SnapshotTaken);
@@ -137,7 +169,7 @@ impl Capture {
             snapshot: self.held_up,
         });
         cx.reached(Step::Acknowledged);
-        buffers
+        remains
     }
 }
 
@@ -145,8 +177,8 @@ impl Capture {
 pub(crate) enum CaptureStep {
     /// There is more to write.
     More(Capture),
-    /// All is written; these are spare buffers.
-    Acknowledged(Vec<Vec<u8>>),
+    /// All is written.
+    Acknowledged(Remains),
     /// It cannot be written.
     Declined(Capture),
 }
@@ -158,7 +190,8 @@ pub(crate) fn snapshot(
     facts: AckFacts,
     write: impl FnOnce(&mut SnapshotWriter) -> Result<(), StateError>,
 ) {
-    Capture::new(cx, barrier, facts, None).advance(cx, |writer| write(writer).map(|()| Progress::Done));
+    Capture::new(cx, barrier, facts, Remains::default(), None)
+        .advance(cx, |writer| write(writer).map(|()| Progress::Done));
 }
 
 /// Writes a list of the engine's own as one section of this subtask.

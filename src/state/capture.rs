@@ -3,6 +3,7 @@
 //! A capture has its key groups written by a sweep, a slice at a time. An entry that the sweep has not reached is
 //! written before a record is given its row, so each entry is written once, as it was at the barrier.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use millstream_actors::contract::{SnapshotWriter, StateError, StateScope};
@@ -56,12 +57,21 @@ pub(super) struct Capture {
     /// For each group, one piece a state.
     pieces: Vec<PieceBuffer>,
     /// Closed pieces: state, group by its place in the table, bytes.
-    closed: Vec<(usize, usize, Vec<u8>)>,
+    closed: VecDeque<(usize, usize, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
     /// Bytes in pieces and closed ones.
     held: usize,
-    /// The state and group place where a serializer gave up.
-    failed: Option<(usize, usize, String)>,
+    held_max: usize,
+    failed: Option<Failure>,
+}
+
+/// Why nothing more is written.
+#[derive(Debug)]
+enum Failure {
+    /// A serializer gave up, in this state and group place.
+    Encode(usize, usize, String),
+    /// So many bytes were held, and the writer took none.
+    Full(usize),
 }
 
 impl Capture {
@@ -88,9 +98,10 @@ impl Capture {
             at: 0,
             formats,
             pieces,
-            closed: Vec::new(),
+            closed: VecDeque::new(),
             spare: Vec::new(),
             held: 0,
+            held_max: usize::MAX,
             failed: None,
         }
     }
@@ -135,11 +146,15 @@ impl Capture {
         }
         let before: usize = pieces.iter().map(PieceBuffer::len).sum();
         if let Err((state, reason)) = states.capture(key, row, span, pieces) {
-            self.failed = Some((state, group, reason));
+            self.fail(Failure::Encode(state, group, reason));
             return;
         }
         let after: usize = pieces.iter().map(PieceBuffer::len).sum();
         self.held += after - before;
+        if self.held > self.held_max {
+            self.fail(Failure::Full(self.held));
+            return;
+        }
         for state in 0..width {
             if self.pieces[group * width + state].is_full() {
                 self.close_piece::<K>(group, state);
@@ -147,11 +162,20 @@ impl Capture {
         }
     }
 
+    /// Gives up, and the memory with it.
+    #[cold]
+    fn fail(&mut self, failure: Failure) {
+        self.failed = Some(failure);
+        self.closed = VecDeque::new();
+        self.pieces.iter_mut().for_each(|piece| *piece = PieceBuffer::default());
+        self.held = 0;
+    }
+
     fn close_piece<K: 'static>(&mut self, group: usize, state: usize) {
         let base = (self.after[group] > 0).then_some(self.base);
         let piece = &mut self.pieces[group * self.formats.len() + state];
         let bytes = piece.close::<K>(self.formats[state], base);
-        self.closed.push((state, group, bytes));
+        self.closed.push_back((state, group, bytes));
     }
 
     /// Nothing more of this group comes.
@@ -171,16 +195,16 @@ impl Capture {
         }
     }
 
-    /// Whether every group is done.
+    /// Whether every group is done and handed over.
     pub(super) fn is_done(&self) -> bool {
-        self.at == self.reach.len()
+        self.at == self.reach.len() && self.closed.is_empty()
     }
 
-    /// Hands closed pieces to the writer, and takes buffers from it.
+    /// Hands closed pieces to the writer as far as it has room, and takes buffers from it.
     ///
     /// # Errors
     /// [`StateError::Encode`], [`StateError::CaptureFull`]: the snapshot cannot be taken.
-    pub(super) fn hand_over(
+    pub(super) fn hand_over<K: 'static>(
         &mut self,
         operator: &OperatorId,
         names: &[Arc<str>],
@@ -188,17 +212,27 @@ impl Capture {
         held_max: usize,
         writer: &mut SnapshotWriter,
     ) -> Result<(), StateError> {
+        self.held_max = held_max;
         let operator = || operator.clone();
-        if let Some((state, group, reason)) = self.failed.take() {
-            let scope = StateScope::KeyGroup(first_group + group as u32);
-            return Err(StateError::Encode { operator: operator(), state: names[state].clone(), scope, reason });
+        match self.failed.take() {
+            Some(Failure::Encode(state, group, reason)) => {
+                let scope = StateScope::KeyGroup(first_group + group as u32);
+                return Err(StateError::Encode { operator: operator(), state: names[state].clone(), scope, reason });
+            }
+            Some(Failure::Full(bytes)) => {
+                return Err(StateError::CaptureFull { operator: operator(), bytes, limit: self.held_max });
+            }
+            None => {}
         }
-        for (state, group, bytes) in self.closed.drain(..) {
+        if self.held > self.held_max / 2 && self.closed.is_empty() {
+            // Many groups with a little each: better small chunks than none.
+            self.close_all::<K>();
+        }
+        while writer.room() > 0
+            && let Some((state, group, bytes)) = self.closed.pop_front()
+        {
             self.held = self.held.saturating_sub(bytes.len());
             writer.append(&names[state], first_group + group as u32, bytes);
-        }
-        if self.held > held_max {
-            return Err(StateError::CaptureFull { operator: operator(), bytes: self.held, limit: held_max });
         }
         while self.spare.len() < self.pieces.len()
             && let Some(buffer) = writer.buffer()
@@ -206,6 +240,15 @@ impl Capture {
             self.spare.push(buffer);
         }
         Ok(())
+    }
+
+    fn close_all<K: 'static>(&mut self) {
+        let width = self.formats.len();
+        for place in 0..self.pieces.len() {
+            if !self.pieces[place].is_empty() {
+                self.close_piece::<K>(place / width, place % width);
+            }
+        }
     }
 
     /// The buffers that it has not used, back to the writer.

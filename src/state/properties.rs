@@ -34,6 +34,8 @@ struct Pending {
 struct Schedule {
     random: Random,
     keys: u64,
+    /// Some larger than a chunk.
+    has_large_texts: bool,
     store: MemoryStore,
     subtasks: Vec<Subtask<u64, States>>,
     model: Model,
@@ -62,6 +64,7 @@ impl Schedule {
         let store = MemoryStore::new();
         store.open_job("job", Incarnation(1)).expect("a new store");
         let mut schedule = Self {
+            has_large_texts: keys == 3 && random.below(16) == 0,
             random,
             keys,
             store,
@@ -101,7 +104,10 @@ impl Schedule {
     }
 
     fn apply(&mut self, key: u64, action: u64) {
-        let (number, text) = (self.random.next(), self.random.text());
+        let (number, mut text) = (self.random.next(), self.random.text());
+        if self.has_large_texts {
+            text = text.repeat(self.random.below(8_000) as usize);
+        }
         let subtask = subtask_of_group(group_of_key(&key, GROUPS), self.subtasks.len() as u32, GROUPS);
         let table = &mut self.subtasks[subtask as usize].table;
         let expected = self.model.entry(key).or_default();

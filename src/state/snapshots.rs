@@ -18,8 +18,11 @@ use super::{Access, KeyedTable, Stamp, StateKey, StateSet};
 /// Entries between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
 const ENTRIES_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
 
-/// At most one of so many groups is compacted at a barrier.
+/// Compaction writes at most one in so many entries that have not changed.
 const COMPACTED_SHARE: usize = 8;
+
+/// As many are always written.
+const COMPACTED_MIN: usize = 1024;
 
 impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     /// The barrier: what changes from now on belongs to the next checkpoint. A capture that still runs is given up.
@@ -30,10 +33,10 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         let base = self.epochs.base(writer.base());
         let base_stamp = base.map_or(0, |(stamp, _)| stamp);
         let chains = base.map(|(_, chains)| chains.to_vec()).unwrap_or_default();
-        let mut compactable = (self.groups.0.len() / COMPACTED_SHARE).max(1);
-        // Begins at another group each time, so that all have their turn.
+        // What compaction may write beyond the changes: in entries.
+        let mut spare = (self.len / COMPACTED_SHARE).max(COMPACTED_MIN);
         let groups = self.groups.0.len();
-        let first = closed as usize * compactable % groups.max(1);
+        let first = self.compact_next % groups.max(1);
         let in_parts = self.states.writes_parts();
         let (mut after, mut chains_after) = (vec![0; groups], vec![GroupChain::default(); groups]);
         for place in 0..groups {
@@ -48,8 +51,9 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
                 stamp => chain.plan(stamp, keys, count, in_parts),
             };
             let plan = match plan {
-                Plan::Compactable(_) if compactable > 0 => {
-                    compactable -= 1;
+                Plan::Compactable(_) if spare >= keys.saturating_sub(count) => {
+                    spare -= keys.saturating_sub(count);
+                    self.compact_next = index + 1;
                     Plan::Full
                 }
                 plan => plan,
@@ -93,7 +97,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         let mut out_of_time = false;
         loop {
             let Some(capture) = &mut self.capture else { return Ok(Progress::Done) };
-            let handed = capture.hand_over(operator, names, first_group, held_max, writer);
+            let handed = capture.hand_over::<K>(operator, names, first_group, held_max, writer);
             if handed.is_err() || capture.is_done() {
                 self.abandon_snapshot(Some(writer));
                 return handed.map(|()| Progress::Done);
@@ -208,5 +212,88 @@ fn remove<E>(table: &mut hashbrown::HashTable<E>, changes: &mut Changes, len: &m
         entry.remove();
         changes.tombstones -= 1;
         *len -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use millstream_actors::contract::SnapshotStore;
+    use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
+
+    use super::*;
+    use crate::snapshot::MemoryStore;
+    use crate::state::ValueState;
+    use crate::state::test_kit::{Subtask, change, manifest, operator};
+
+    const GROUPS: KeyGroupRange = KeyGroupRange { start: 0, end: 8 };
+    const KEYS: u64 = 500;
+
+    fn table() -> KeyedTable<u64, ValueState<String>> {
+        let mut table = KeyedTable::new(ValueState::new("v"), GROUPS, 8);
+        for key in 0..KEYS {
+            change(&mut table, &key, |mut value| value.set("x".repeat(1_000)));
+        }
+        table
+    }
+
+    fn sweep(
+        table: &mut KeyedTable<u64, ValueState<String>>,
+        held_max: usize,
+        writer: &mut SnapshotWriter,
+    ) -> Result<Progress, StateError> {
+        let names = ["v".into()];
+        table.sweep(&operator(), &names, held_max, writer, &mut RunBudget::start(|| Duration::ZERO))
+    }
+
+    #[test]
+    fn a_capture_that_may_not_hold_more_gives_up_and_the_next_has_everything() {
+        const HELD_MAX: usize = 100_000;
+        let mut table = table();
+        let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
+        writer.set_operator(&operator());
+        writer.set_room(0);
+        table.begin_snapshot(&["v".into()], &mut writer);
+        assert_eq!(sweep(&mut table, HELD_MAX, &mut writer).unwrap(), Progress::Suspended);
+        // The store takes nothing, and records ask for rows that must be written first.
+        for key in 0..KEYS {
+            change(&mut table, &key, |mut value| value.set("y".to_owned()));
+        }
+        let error = sweep(&mut table, HELD_MAX, &mut writer).unwrap_err();
+        let StateError::CaptureFull { bytes, limit, .. } = error else { panic!("{error}") };
+        assert!(limit == HELD_MAX && bytes > HELD_MAX && bytes < HELD_MAX + 2_000, "{bytes} of {limit}");
+        assert!(writer.take_chunks().is_empty());
+        let mut writer = SnapshotWriter::new(CheckpointId(2), CheckpointId::NONE, 0);
+        writer.set_operator(&operator());
+        table.begin_snapshot(&["v".into()], &mut writer);
+        assert_eq!(sweep(&mut table, HELD_MAX, &mut writer).unwrap(), Progress::Done);
+        let store = MemoryStore::new();
+        store.open_job("job", Incarnation(1)).unwrap();
+        let (chunks, written) = writer.finish();
+        store.put_chunks(&chunks).unwrap();
+        let mut restored = Subtask::<u64, _>::new(ValueState::<String>::new("v"), GROUPS, 8);
+        restored.restore(&store, &manifest(2, vec![written], None), ValueState::new("v")).unwrap();
+        assert_eq!(restored.table.live() as u64, KEYS);
+    }
+
+    #[test]
+    fn a_capture_waits_for_room_and_goes_on() {
+        let mut table = table();
+        let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
+        writer.set_operator(&operator());
+        table.begin_snapshot(&["v".into()], &mut writer);
+        let (mut bytes, mut rounds) = (0, 0);
+        loop {
+            writer.set_room(50_000);
+            let progress = sweep(&mut table, usize::MAX, &mut writer).unwrap();
+            let taken: usize = writer.take_chunks().iter().map(|chunk| chunk.bytes.len()).sum();
+            assert!(taken < 50_000 + 100_000, "one piece may go beyond what there is room for: {taken}");
+            (bytes, rounds) = (bytes + taken, rounds + 1);
+            if progress == Progress::Done {
+                break;
+            }
+        }
+        assert!(rounds >= 8 && bytes > 500 * 1_000, "{bytes} bytes in {rounds} rounds");
     }
 }

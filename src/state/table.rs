@@ -38,6 +38,8 @@ pub struct KeyedTable<K, S: StateSet> {
     pub(super) current: Stamp,
     pub(super) epochs: Epochs,
     pub(super) capture: Option<Box<Capture>>,
+    /// The place of the group at which compaction goes on, so that all have their turn.
+    pub(super) compact_next: usize,
     pub(super) arrived: Arrived<K, S::Row>,
     processing_time: i64,
     watermark: Timestamp,
@@ -73,6 +75,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             current: 1,
             epochs: Epochs::default(),
             capture: None,
+            compact_next: 0,
             arrived: Arrived::default(),
             processing_time: 0,
             watermark: Timestamp::MIN,

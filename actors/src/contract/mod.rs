@@ -21,6 +21,7 @@ pub use savepoint::{
     ChunkSource, Savepoint, SavepointExport, SavepointFileError, SavepointFormat, SavepointId, is_mark,
 };
 pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter};
+pub(crate) use snapshot::SPARE_BUFFERS_MAX;
 pub use snapshot::{CarriedState, Contribution, RestoredSection, RestoredState, SnapshotWriter, StateError};
 pub use source::{
     Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,

@@ -52,6 +52,9 @@ impl Contribution {
     }
 }
 
+/// Buffers kept for what is written next: 32 MiB of them.
+pub(crate) const SPARE_BUFFERS_MAX: usize = 128;
+
 /// Takes the state of one subtask for one checkpoint, section by section, and cuts it into chunks.
 #[derive(Debug)]
 pub struct SnapshotWriter {
@@ -119,9 +122,16 @@ impl SnapshotWriter {
         self.spare.pop()
     }
 
-    /// Gives emptied buffers back.
+    /// Gives buffers back. Some are kept, emptied: not too many, and none that is much larger than a chunk.
     pub fn recycle(&mut self, buffers: impl IntoIterator<Item = Vec<u8>>) {
-        self.spare.extend(buffers);
+        let worth_keeping = |buffer: &Vec<u8>| buffer.capacity() <= 2 * CHUNK_BYTES_MAX;
+        for mut buffer in buffers.into_iter().filter(worth_keeping) {
+            if self.spare.len() == SPARE_BUFFERS_MAX {
+                return;
+            }
+            buffer.clear();
+            self.spare.push(buffer);
+        }
     }
 
     /// Sets whose state the following sections are. The engine calls this before each operator.
@@ -192,7 +202,6 @@ impl SnapshotWriter {
             seal(bytes);
         } else {
             bytes.chunks(CHUNK_BYTES_MAX).for_each(|part| seal(part.to_vec()));
-            self.spare.push(bytes);
         }
     }
 

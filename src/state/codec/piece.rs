@@ -151,6 +151,7 @@ impl PieceBuffer {
 
     /// Gives it an empty buffer to write into.
     pub(crate) fn give_buffer(&mut self, buffer: Vec<u8>) {
+        assert!(buffer.is_empty(), "a buffer that holds {} bytes", buffer.len());
         self.bytes = buffer;
     }
 
