@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::io;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use crate::graph::{
 };
 use crate::restore::{RestoreSettings, RestoreWish, UnmatchedOperator};
 use crate::snapshot::{MemoryStore, SavepointFile};
+use crate::state::{StateBackend, prepare_dir};
 use crate::stream::DataStream;
 use crate::time::SystemClock;
 
@@ -59,6 +61,7 @@ pub struct StreamEnvironment {
     checkpointing: Checkpointing,
     restart: RestartStrategy,
     limits: Limits,
+    state_backend: StateBackend,
     store: Option<Arc<dyn SnapshotStore>>,
     restore: RestoreWish,
     clock: Arc<dyn Clock>,
@@ -80,6 +83,7 @@ impl StreamEnvironment {
             checkpointing: Checkpointing::default(),
             restart: RestartStrategy::exponential_delay(),
             limits: Limits::default(),
+            state_backend: StateBackend::memory(),
             store: None,
             restore: RestoreWish::default(),
             clock: Arc::new(SystemClock::new()),
@@ -121,6 +125,12 @@ impl StreamEnvironment {
     /// Bounds on queues, windows, retries and delays.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// What keeps the state of keyed operators that do not set it otherwise; by default memory.
+    pub fn state_backend(mut self, backend: StateBackend) -> Self {
+        self.state_backend = backend;
         self
     }
 
@@ -193,6 +203,7 @@ impl StreamEnvironment {
         }
         let graph = self.graph.take();
         let settings = self.checked(&graph)?;
+        prepare_dirs(&graph, &settings)?;
         let chained = chain(&graph, &settings, self.chaining);
         let spec = compile(graph, &chained, &settings);
         let store = self.store.unwrap_or_else(|| {
@@ -230,6 +241,7 @@ impl StreamEnvironment {
             parallelism: self.parallelism,
             max_parallelism: self.max_parallelism.unwrap_or(MAX_PARALLELISM),
             takes_checkpoints: self.checkpointing.interval().is_some(),
+            state_backend: self.state_backend.clone(),
         };
         let mut errors = Vec::new();
         if self.name.is_empty() {
@@ -238,6 +250,9 @@ impl StreamEnvironment {
         errors.extend(self.check_checkpointing());
         if !(1..=MAX_PARALLELISM_MAX).contains(&settings.max_parallelism) {
             errors.push(GraphError::MaxParallelism { max: settings.max_parallelism, at: self.at });
+        }
+        if let Some(mistake) = self.state_backend.mistake() {
+            errors.push(GraphError::StateBackend { operator: None, mistake, at: self.at });
         }
         errors.extend(graph.check(&settings));
         if errors.is_empty() { Ok(settings) } else { Err(GraphErrors(errors)) }
@@ -270,6 +285,20 @@ impl fmt::Debug for StreamEnvironment {
     }
 }
 
+/// Has the directories for state that is not in memory ready.
+fn prepare_dirs(graph: &GraphBuilder, settings: &NodeSettings) -> Result<(), StartError> {
+    let keyed = graph.nodes.iter().filter(|node| node.is_keyed);
+    let backends = keyed.map(|node| node.state_backend.as_ref().unwrap_or(&settings.state_backend));
+    let mut dirs: Vec<&Path> = backends.filter_map(StateBackend::spills).map(|(dir, _)| dir).collect();
+    dirs.sort_unstable();
+    dirs.dedup();
+    for dir in dirs {
+        prepare_dir(dir, &settings.job)
+            .map_err(|source| StartError::StateDirectory { dir: dir.to_owned(), source: Arc::new(source) })?;
+    }
+    Ok(())
+}
+
 /// Why a job did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -280,6 +309,17 @@ pub enum StartError {
     /// The snapshot store does not open.
     #[error(transparent)]
     Store(#[from] SnapshotError),
+    /// The directory for state that is not in memory cannot be used.
+    #[error(
+        "cannot keep state in {}: {source}; it must be a directory that exists and can be written to (StateBackend::redb)",
+        dir.display()
+    )]
+    StateDirectory {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
     /// The checkpoint holds state of operators that the job does not have.
     #[error(
         "checkpoint {checkpoint} in {store} holds state of operators that the job does not have: {}; give the \

@@ -9,7 +9,7 @@ pub use crate::source::{FileSource, OnMalformed, SequenceSource, Throttled, VecS
 pub use crate::state::State as _;
 pub use crate::state::{
     AggregateFunction, AggregatingState, BroadcastState, Expiring, ListState, MapState, OperatorListState,
-    ReducingState, StateTtl, ValueState,
+    ReducingState, StateBackend, StateTtl, ValueState,
 };
 pub use crate::state_set;
 pub use crate::stream::{DataStream, KeyedStream};

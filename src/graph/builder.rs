@@ -10,6 +10,8 @@ use millstream_actors::contract::{Boundedness, SinkGuarantee};
 use millstream_actors::protocol::OperatorId;
 
 use super::error::At;
+use crate::state::StateBackend;
+
 use super::{AnyPort, GraphError, InputEdge, Node, NodeId, NodeKind, PortRef, StreamRef};
 
 /// The graph of an environment, shared by its streams.
@@ -29,6 +31,7 @@ pub(crate) struct NodeSettings {
     pub(crate) parallelism: u32,
     pub(crate) max_parallelism: u32,
     pub(crate) takes_checkpoints: bool,
+    pub(crate) state_backend: StateBackend,
 }
 
 impl GraphBuilder {
@@ -59,6 +62,8 @@ impl GraphBuilder {
             name: name.into(),
             at,
             parallelism: None,
+            is_keyed: false,
+            state_backend: None,
             chains: true,
             inputs,
             main,
@@ -126,6 +131,10 @@ impl GraphBuilder {
                     errors.push(GraphError::ParallelismAboveMax { operator, parallelism, max, at });
                 }
                 _ => {}
+            }
+            if let Some(mistake) = node.state_backend.as_ref().and_then(StateBackend::mistake) {
+                let operator = node.id.clone();
+                errors.push(GraphError::StateBackend { operator: Some(operator), mistake, at });
             }
             if let (NodeKind::Sink(sink), Some(source), false) = (&node.kind, unbounded, settings.takes_checkpoints)
                 && sink.guarantee() == SinkGuarantee::ExactlyOnce

@@ -10,6 +10,7 @@ use millstream_actors::task::{EdgeSpec, JobSpec, OperatorInfo, TaskFactory, Task
 use super::node::Recipe;
 use super::{AnyChain, AnyRouting, ChainedGraph, GraphBuilder, Node, NodeKind, NodeSettings, PortRef};
 use crate::operator::SideOutputs;
+use crate::state::StateBackend;
 
 /// The job of a chained graph.
 pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &NodeSettings) -> JobSpec {
@@ -40,7 +41,7 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &No
                 .iter()
                 .map(|edge| EdgeSpec { to: TaskId(edge.to as u32), pattern: edge.pattern })
                 .collect(),
-            factory: factory(&graph, task),
+            factory: factory(&graph, task, &settings.state_backend),
         }
     });
     JobSpec {
@@ -52,21 +53,26 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &No
     }
 }
 
-fn factory(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask) -> Arc<dyn TaskFactory> {
+fn factory(
+    graph: &Arc<GraphBuilder>,
+    task: &super::chaining::ChainedTask,
+    state_backend: &StateBackend,
+) -> Arc<dyn TaskFactory> {
     let head = &graph.nodes[task.nodes[0]];
     let operators: Vec<OperatorId> = task.nodes.iter().map(|&node| graph.nodes[node].id.clone()).collect();
     match &head.kind {
-        NodeKind::Source(source) => source.task_factory(operators, recipe(graph, task)),
-        NodeKind::Operator(operator) => operator.task_factory(operators, recipe(graph, task)),
+        NodeKind::Source(source) => source.task_factory(operators, recipe(graph, task, state_backend)),
+        NodeKind::Operator(operator) => operator.task_factory(operators, recipe(graph, task, state_backend)),
         NodeKind::Sink(sink) => sink.task_factory(head.id.clone()),
     }
 }
 
 /// Builds the chain of a task from its last link to its first.
-fn recipe(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask) -> Recipe {
+fn recipe(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask, state_backend: &StateBackend) -> Recipe {
     let graph = graph.clone();
     let nodes = task.nodes.clone();
     let outputs = task.outputs.clone();
+    let state_backend = state_backend.clone();
     Arc::new(move |builder: &mut PipelineBuilder<'_>| {
         let consumers = |node: usize, port: &PortRef| -> Vec<(u32, AnyRouting)> {
             let edges = (0u32..).zip(&outputs);
@@ -88,7 +94,8 @@ fn recipe(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask) -> Rec
                 }
             }
             if let NodeKind::Operator(operator) = &node.kind {
-                chain = operator.link(builder, &node.id, sides, chain);
+                let state_backend = node.state_backend.as_ref().unwrap_or(&state_backend);
+                chain = operator.link(builder, &node.id, sides, state_backend, chain);
             }
         }
         chain

@@ -121,6 +121,16 @@ pub enum GraphError {
         /// Where.
         at: At,
     },
+    /// A state backend that cannot be.
+    #[error("{at}: {}: {mistake}", match operator { Some(id) => format!("the state of operator '{id}'"), None => "the job's state".to_owned() })]
+    StateBackend {
+        /// The operator; none if it is the job's.
+        operator: Option<OperatorId>,
+        /// What is wrong.
+        mistake: &'static str,
+        /// Where the operator, or the environment, was made.
+        at: At,
+    },
     /// A checkpoint interval of zero.
     #[error("{at}: a checkpoint interval of zero; use a positive one, or Checkpointing::disabled()")]
     ZeroInterval {

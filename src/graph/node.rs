@@ -16,6 +16,7 @@ use millstream_actors::task::{SubtaskContext, TaskFactory};
 
 use super::error::At;
 use crate::operator::SideOutputs;
+use crate::state::StateBackend;
 
 /// A node's index in its graph; nodes come after their inputs.
 pub(crate) type NodeId = usize;
@@ -77,6 +78,10 @@ pub(crate) struct Node {
     pub(crate) at: At,
     /// `None`: the job's.
     pub(crate) parallelism: Option<u32>,
+    /// Whether it keeps keyed state.
+    pub(crate) is_keyed: bool,
+    /// What keeps its keyed state; `None`: the job's.
+    pub(crate) state_backend: Option<StateBackend>,
     /// Whether it may run in one task with its input.
     pub(crate) chains: bool,
     pub(crate) inputs: Vec<InputEdge>,
@@ -162,11 +167,19 @@ pub(crate) struct NodeContext<'a> {
     pub(crate) id: &'a OperatorId,
     pub(crate) subtask: &'a SubtaskContext,
     pub(crate) sides: SideOutputs,
+    pub(crate) state_backend: &'a StateBackend,
 }
 
 /// An operator, whatever its types.
 pub(crate) trait AnyOperator: Send + Sync {
-    fn link(&self, builder: &mut PipelineBuilder<'_>, id: &OperatorId, sides: SideOutputs, next: AnyChain) -> AnyChain;
+    fn link(
+        &self,
+        builder: &mut PipelineBuilder<'_>,
+        id: &OperatorId,
+        sides: SideOutputs,
+        state_backend: &StateBackend,
+        next: AnyChain,
+    ) -> AnyChain;
     fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory>;
 }
 
@@ -180,9 +193,16 @@ type LinkFn<In, Out> =
     dyn Fn(&PipelineBuilder<'_>, NodeContext<'_>, Box<dyn Chain<Out>>) -> Box<dyn Chain<In>> + Send + Sync;
 
 impl<In: Send + 'static, Out: Send + 'static> AnyOperator for OperatorNode<In, Out> {
-    fn link(&self, builder: &mut PipelineBuilder<'_>, id: &OperatorId, sides: SideOutputs, next: AnyChain) -> AnyChain {
+    fn link(
+        &self,
+        builder: &mut PipelineBuilder<'_>,
+        id: &OperatorId,
+        sides: SideOutputs,
+        state_backend: &StateBackend,
+        next: AnyChain,
+    ) -> AnyChain {
         let next = *next.downcast::<Box<dyn Chain<Out>>>().expect("an operator is followed by its output's type");
-        let cx = NodeContext { id, subtask: builder.context(), sides };
+        let cx = NodeContext { id, subtask: builder.context(), sides, state_backend };
         Box::new((self.link)(builder, cx, next))
     }
 

@@ -4,6 +4,7 @@
 //! the processor's cache, looks up where each key is: these loads do not depend on each other, so their cache misses
 //! overlap. The third calls the function.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use millstream_actors::contract::{
@@ -15,11 +16,8 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, OperatorI
 use super::batches::put_back;
 use super::slices::Slices;
 use super::{KeySelector, KeyedContext, KeyedProcessFunction, SideOutputs};
-use crate::state::{KeyedTable, StateSet, TableLoader, stable_hash};
+use crate::state::{KeyedBackend, KeyedTable, RowAccess, StateSet, stable_hash};
 use crate::time::SystemClock;
-
-/// Tables above this size are looked up in advance.
-const CACHED_BYTES_MAX: usize = 4 << 20;
 
 /// Records to a block: what the passes keep of them stays in the innermost cache.
 const BLOCK_RECORDS: usize = 128;
@@ -33,11 +31,12 @@ const CLEANED_BY_WATERMARK: usize = 1024;
 type States<S, F, In> = <F as KeyedProcessFunction<<S as KeySelector<In>>::Key, In>>::State;
 type Rows<S, F, In> = KeyedTable<<S as KeySelector<In>>::Key, States<S, F, In>>;
 
-/// A [`KeyedProcessFunction`] `F` on records of type `In`, whose keys `S` selects.
-pub struct KeyedOperator<In, S, F>
+/// A [`KeyedProcessFunction`] `F` on records of type `In`, whose keys `S` selects; `B` keeps its state.
+pub struct KeyedOperator<In, S, F, B = Rows<S, F, In>>
 where
     S: KeySelector<In>,
     F: KeyedProcessFunction<S::Key, In>,
+    B: KeyedBackend<S::Key, States<S, F, In>>,
 {
     operator: OperatorId,
     selector: S,
@@ -46,10 +45,11 @@ where
     emit_per_call_max: usize,
     capture_bytes_max: usize,
     names: Vec<Arc<str>>,
-    table: Rows<S, F, In>,
+    table: B,
     slices: Slices,
     ahead: Ahead<S::Held>,
     clock: Arc<dyn Clock>,
+    of: PhantomData<fn(In)>,
 }
 
 impl<In, S, F> KeyedOperator<In, S, F>
@@ -57,7 +57,7 @@ where
     S: KeySelector<In>,
     F: KeyedProcessFunction<S::Key, In>,
 {
-    /// An operator without state yet, for the keys of `key_groups` of `max_parallelism`.
+    /// An operator without state yet, for the keys of `key_groups` of `max_parallelism`, whose state is kept in memory.
     pub fn new(
         operator: OperatorId,
         key_groups: KeyGroupRange,
@@ -66,8 +66,20 @@ where
         function: F,
         side_outputs: SideOutputs,
     ) -> Self {
-        let states = function.state();
-        let names = states.names();
+        let table = KeyedTable::new(function.state(), key_groups, max_parallelism);
+        Self::with_backend(operator, table, selector, function, side_outputs)
+    }
+}
+
+impl<In, S, F, B> KeyedOperator<In, S, F, B>
+where
+    S: KeySelector<In>,
+    F: KeyedProcessFunction<S::Key, In>,
+    B: KeyedBackend<S::Key, States<S, F, In>>,
+{
+    /// An operator whose state `backend` keeps: that of the function's states, empty.
+    pub fn with_backend(operator: OperatorId, backend: B, selector: S, function: F, side_outputs: SideOutputs) -> Self {
+        let names = function.state().names();
         Self {
             operator,
             selector,
@@ -76,10 +88,11 @@ where
             emit_per_call_max: Limits::default().emit_per_call_max,
             capture_bytes_max: Limits::default().capture_bytes_max,
             names,
-            table: KeyedTable::new(states, key_groups, max_parallelism),
+            table: backend,
             slices: Slices::new(),
             ahead: Ahead { held: Vec::new(), hashes: Vec::new(), hints: Vec::new() },
             clock: Arc::new(SystemClock::new()),
+            of: PhantomData,
         }
     }
 
@@ -115,10 +128,7 @@ where
         let mut called = 0;
         while !drain.as_slice().is_empty() && !out.is_full() {
             let block = drain.len().min(BLOCK_RECORDS);
-            if let Err(group) = ahead.prepare(selector, table, &drain.as_slice()[..block]) {
-                let KeyGroupRange { start, end } = table.range();
-                return Err(StateError::ForeignKey { operator: self.operator.clone(), group, start, end }.into());
-            }
+            ahead.prepare(&self.operator, selector, table, &drain.as_slice()[..block])?;
             for (index, record) in drain.by_ref().take(block).enumerate() {
                 let query = selector.query(&record, &ahead.held[index]);
                 let own = || selector.own(query);
@@ -147,17 +157,18 @@ where
     }
 
     fn look_at_clock(&mut self) {
-        if self.table.states().expires() {
+        if self.table.expires() {
             let now = i64::try_from(self.clock.unix_ms()).unwrap_or(i64::MAX);
             self.table.set_time(now, Timestamp::MIN);
         }
     }
 }
 
-impl<In, S, F> Drop for KeyedOperator<In, S, F>
+impl<In, S, F, B> Drop for KeyedOperator<In, S, F, B>
 where
     S: KeySelector<In>,
     F: KeyedProcessFunction<S::Key, In>,
+    B: KeyedBackend<S::Key, States<S, F, In>>,
 {
     fn drop(&mut self) {
         self.table.drop_rows();
@@ -173,36 +184,42 @@ struct Ahead<H> {
 }
 
 impl<H> Ahead<H> {
-    /// First and second pass. The error is the group of a key that is not one of the table's.
-    fn prepare<In, S, St>(&mut self, selector: &S, table: &KeyedTable<S::Key, St>, records: &[In]) -> Result<(), u32>
+    /// First and second pass.
+    fn prepare<In, S, St, B>(
+        &mut self,
+        operator: &OperatorId,
+        selector: &S,
+        backend: &mut B,
+        records: &[In],
+    ) -> Result<(), StateError>
     where
         S: KeySelector<In, Held = H>,
         St: StateSet,
+        B: KeyedBackend<S::Key, St>,
     {
         self.held.clear();
         self.hashes.clear();
         self.hints.clear();
         self.held.extend(records.iter().map(|record| selector.hold(record)));
         let keys = records.iter().zip(&self.held).map(|(record, held)| selector.query(record, held));
-        self.hashes.extend(keys.map(stable_hash));
+        self.hashes.extend(keys.clone().map(stable_hash));
         for hash in &self.hashes {
-            table.check_group(*hash)?;
+            if let Err(group) = backend.check_group(*hash) {
+                let KeyGroupRange { start, end } = backend.range();
+                return Err(StateError::ForeignKey { operator: operator.clone(), group, start, end });
+            }
         }
-        if table.row_bytes() > CACHED_BYTES_MAX {
-            let keys = records.iter().zip(&self.held).map(|(record, held)| selector.query(record, held));
-            let hints = keys.zip(&self.hashes).map(|(query, hash)| table.locate(*hash, query).unwrap_or(0));
-            self.hints.extend(hints);
-        }
-        Ok(())
+        backend.prepare(self.hashes.iter().copied().zip(keys), &mut self.hints)
     }
 }
 
-impl<In, S, F> BatchOperator for KeyedOperator<In, S, F>
+impl<In, S, F, B> BatchOperator for KeyedOperator<In, S, F, B>
 where
     In: Send + 'static,
     S: KeySelector<In>,
     F: KeyedProcessFunction<S::Key, In>,
     S::Held: 'static,
+    B: KeyedBackend<S::Key, States<S, F, In>>,
 {
     type In = In;
     type Out = F::Out;
@@ -264,9 +281,7 @@ where
     }
 
     fn group_loader(&self) -> Option<Box<dyn GroupLoader>> {
-        let states = self.function.state();
-        let (range, max_parallelism) = (self.table.range(), self.table.max_parallelism());
-        Some(Box::new(TableLoader::<S::Key, _>::new(self.operator.clone(), states, range, max_parallelism)))
+        Some(self.table.loader(self.operator.clone(), self.function.state()))
     }
 
     fn restore_group(&mut self, group: LoadedGroup) -> Result<(), StateError> {

@@ -7,7 +7,7 @@ use millstream_actors::protocol::CheckpointId;
 
 use super::*;
 use crate::operator::{ByRef, ByValue, OutputTag, Row};
-use crate::state::{ValueState, group_of_key};
+use crate::state::{CACHED_BYTES_MAX, ValueState, group_of_key};
 use crate::testing::OperatorHarness;
 
 /// Counts the records of a word, remembers the longest line; forgets the word at a line that is empty.

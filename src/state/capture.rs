@@ -36,6 +36,12 @@ impl Reach {
             Self::Done => false,
         }
     }
+
+    /// Whether the sweep is through with all of the group.
+    #[inline]
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
 }
 
 /// A running capture.

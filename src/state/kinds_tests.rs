@@ -10,7 +10,8 @@ use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
 
 use super::test_kit::{Random, Subtask, change, manifest, no_time};
 use super::{
-    Access, AggregateFunction, AggregatingState, Captured, ListState, MapState, ReducingState, Span, State, ValueState,
+    Access, AggregateFunction, AggregatingState, Captured, KeyedBackend, KeyedTable, ListState, MapState, RedbBackend,
+    ReducingState, Span, State, ValueState,
 };
 use crate::snapshot::MemoryStore;
 
@@ -234,11 +235,12 @@ impl Kind for Aggregating {
 
 type Models<K> = BTreeMap<u64, <K as Kind>::Model>;
 
-struct Schedule<K: Kind> {
+struct Schedule<K: Kind, B> {
+    backend: Box<dyn Fn() -> B>,
     random: Random,
     keys: u64,
     store: MemoryStore,
-    subtask: Subtask<u64, K::State>,
+    subtask: Subtask<u64, K::State, B>,
     models: Models<K>,
     pending: Option<(u64, Models<K>)>,
     retained: VecDeque<(Arc<Manifest>, Models<K>)>,
@@ -247,12 +249,14 @@ struct Schedule<K: Kind> {
     restores: u64,
 }
 
+const GROUPS_ALL: KeyGroupRange = KeyGroupRange { start: 0, end: GROUPS };
+
 fn subtask<K: Kind>() -> Subtask<u64, K::State> {
-    Subtask::new(K::state(), KeyGroupRange { start: 0, end: GROUPS }, GROUPS)
+    Subtask::new(K::state(), GROUPS_ALL, GROUPS)
 }
 
-impl<K: Kind> Schedule<K> {
-    fn new(seed: u64) -> Self {
+impl<K: Kind, B: KeyedBackend<u64, K::State>> Schedule<K, B> {
+    fn new(seed: u64, backend: Box<dyn Fn() -> B>) -> Self {
         let mut random = Random(seed);
         let keys = [1, 12, 60][random.below(3) as usize];
         let store = MemoryStore::new();
@@ -261,7 +265,8 @@ impl<K: Kind> Schedule<K> {
             random,
             keys,
             store,
-            subtask: subtask::<K>(),
+            subtask: Subtask::with_backend(backend(), vec![K::state().name().clone()]),
+            backend,
             models: BTreeMap::new(),
             pending: None,
             retained: VecDeque::new(),
@@ -342,7 +347,7 @@ impl<K: Kind> Schedule<K> {
     /// A new attempt from the newest checkpoint.
     fn restart(&mut self) {
         self.abort();
-        self.subtask = subtask::<K>();
+        self.subtask = Subtask::with_backend((self.backend)(), vec![K::state().name().clone()]);
         self.models = match self.retained.back() {
             None => BTreeMap::new(),
             Some((manifest, models)) => {
@@ -354,7 +359,11 @@ impl<K: Kind> Schedule<K> {
     }
 }
 
-fn assert_same<K: Kind>(restored: &mut Subtask<u64, K::State>, models: &Models<K>, checkpoint: CheckpointId) {
+fn assert_same<K: Kind>(
+    restored: &mut Subtask<u64, K::State, impl KeyedBackend<u64, K::State>>,
+    models: &Models<K>,
+    checkpoint: CheckpointId,
+) {
     assert_eq!(restored.table.live(), models.len(), "keys of checkpoint {checkpoint}");
     for (key, model) in models {
         let value = change(&mut restored.table, key, |handle| K::read(&handle));
@@ -363,20 +372,31 @@ fn assert_same<K: Kind>(restored: &mut Subtask<u64, K::State>, models: &Models<K
 }
 
 fn check<K: Kind>() {
+    check_in::<K, _>(150, |_| Box::new(|| KeyedTable::new(K::state(), GROUPS_ALL, GROUPS)));
+    // Next to nothing in the cache; written by a thread, or later than at once.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    check_in::<K, _>(30, |seed| {
+        let (path, rows, is_inline) = (path.clone(), [1, 4, 12][seed as usize % 3], seed % 4 > 0);
+        Box::new(move || RedbBackend::tiny(K::state(), GROUPS_ALL, GROUPS, &path, rows, is_inline))
+    });
+}
+
+fn check_in<K: Kind, B: KeyedBackend<u64, K::State>>(schedules: u64, backend: impl Fn(u64) -> Box<dyn Fn() -> B>) {
     const FIRST: u64 = 20_261_122;
     let (mut deltas, mut restores) = (0, 0);
-    for seed in FIRST..FIRST + 150 {
-        let run = std::panic::catch_unwind(|| {
-            let mut schedule = Schedule::<K>::new(seed);
+    for seed in FIRST..FIRST + schedules {
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut schedule = Schedule::<K, B>::new(seed, backend(seed));
             (0..400).for_each(|_| schedule.step());
             assert_same::<K>(&mut schedule.subtask, &schedule.models, CheckpointId(schedule.next_id));
             (schedule.deltas, schedule.restores)
-        });
+        }));
         let (more_deltas, more_restores) = run.unwrap_or_else(|_| panic!("seed {seed} fails"));
         deltas += more_deltas;
         restores += more_restores;
     }
-    assert!(deltas > 300 && restores > 300, "{deltas} deltas, {restores} restores");
+    assert!(deltas > 2 * schedules && restores > 2 * schedules, "{deltas} deltas, {restores} restores");
 }
 
 #[test]

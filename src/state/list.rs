@@ -223,6 +223,10 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
         Ok(Captured::Live)
     }
 
+    fn cleared(stamp: Stamp) -> ListSlot<T> {
+        ListSlot { stamp, replaced: stamp, ..ListSlot::default() }
+    }
+
     fn load(
         &self,
         slot: &mut ListSlot<T>,

@@ -24,13 +24,13 @@ pub struct TableLoader<K, S: StateSet> {
 }
 
 /// A group as the loader hands it over.
-struct LoadedRows<K, Row> {
-    table: HashTable<Entry<K, Row>>,
+pub(super) struct LoadedRows<K, Row> {
+    pub(super) table: HashTable<Entry<K, Row>>,
     /// Entries whose key belongs to another group now.
-    moved: Vec<(u64, Entry<K, Row>)>,
-    chain: GroupChain,
+    pub(super) moved: Vec<(u64, Entry<K, Row>)>,
+    pub(super) chain: GroupChain,
     /// The highest stamp of its entries.
-    top: Stamp,
+    pub(super) top: Stamp,
     /// A key belongs to another group.
     has_foreign: bool,
     /// Changes were applied, which may have left rows with nothing in them.
@@ -44,7 +44,16 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         Self { operator, states, names, range, max_parallelism, of: std::marker::PhantomData }
     }
 
-    fn load_rows(&self, group: u32, sections: &[RestoredSection]) -> Result<LoadedRows<K, S::Row>, StateError> {
+    /// The states that it was given.
+    pub(super) fn states(&self) -> &S {
+        &self.states
+    }
+
+    pub(super) fn load_rows(
+        &self,
+        group: u32,
+        sections: &[RestoredSection],
+    ) -> Result<LoadedRows<K, S::Row>, StateError> {
         let mut rows = LoadedRows {
             table: HashTable::new(),
             moved: Vec::new(),

@@ -264,6 +264,12 @@ where
         Ok(Captured::Live)
     }
 
+    fn cleared(stamp: Stamp) -> MapSlot<K, V> {
+        let mut slot = MapSlot::default();
+        slot.clear(stamp);
+        slot
+    }
+
     fn load(
         &self,
         slot: &mut MapSlot<K, V>,

@@ -24,8 +24,10 @@
 
 mod access;
 mod aggregating;
+mod backend;
 mod capture;
 mod changes;
+mod choice;
 pub(crate) mod codec;
 mod decoders;
 mod epochs;
@@ -34,10 +36,12 @@ mod key_group;
 mod list;
 mod loading;
 mod map;
+mod memory;
 mod operator_state;
 mod reducing;
 mod schema;
 mod snapshots;
+mod spill;
 mod stable_hash;
 mod state_set;
 mod state_struct;
@@ -58,19 +62,25 @@ pub(crate) use decoders::decoders;
 
 pub use access::{Access, Span, Stamp};
 pub use aggregating::{AggregateFunction, AggregatingHandle, AggregatingState};
+pub use backend::{KeyedBackend, RowAccess};
+pub use choice::StateBackend;
 pub use codec::{Captured, PieceBuffer, SECTION_VERSION, SectionError, StateFormat};
 pub use key_group::{group_of_hash, group_of_key};
 pub use list::{ListHandle, ListSlot, ListState};
 pub use loading::TableLoader;
 pub use map::{MapHandle, MapSlot, MapState};
+#[cfg(test)]
+pub(crate) use memory::CACHED_BYTES_MAX;
 pub use operator_state::{
     BroadcastHandle, BroadcastState, CopyError, OperatorListHandle, OperatorListState, OperatorState, OperatorStateSet,
     Share, StoredCopy,
 };
 pub use reducing::{ReducingHandle, ReducingState};
 pub use schema::Schema;
+pub(crate) use spill::prepare_dir;
+pub use spill::{CachedRow, RedbBackend, SpillPlace};
 pub use stable_hash::{StableHasher, stable_hash};
 pub use state_set::{State, StateKey, StateSet};
-pub use table::KeyedTable;
+pub use table::{KeyedTable, RowEntry};
 pub use ttl::{Expiring, ExpiringHandle, ExpiringSlot, StateTtl};
 pub use value::{ValueHandle, ValueSlot, ValueState};

@@ -124,7 +124,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
 
     /// Sweeps the rest of a group at once, since its entries are about to move.
     pub(super) fn finish_sweep_of(&mut self, group: usize) {
-        if self.capture.as_ref().is_none_or(|capture| matches!(capture.reach[group], Reach::Done)) {
+        if self.capture.as_ref().is_none_or(|capture| capture.reach[group].is_done()) {
             return;
         }
         while !self.sweep_group(group, usize::MAX) {}

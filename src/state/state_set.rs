@@ -93,6 +93,34 @@ pub trait State: Send + 'static {
         Expiring::new(self, ttl)
     }
 
+    /// Appends what [`unspill`](Self::unspill) makes the same slot of, but for its stamp; false if it is clear, and then
+    /// appends nothing. For the working file of a backend: the bytes are read by the same process.
+    ///
+    /// # Errors
+    /// What a serializer says.
+    fn spill(&self, slot: &mut Self::Slot, bytes: &mut Vec<u8>) -> Result<bool, String> {
+        let whole = Span { after: 0, up_to: Stamp::MAX };
+        Ok(self.capture(slot, whole, bytes)? == Captured::Live)
+    }
+
+    /// A slot that was cleared under `stamp`, and of which older bases may have anything. To be given where a
+    /// [touch](Self::touch) of a slot that was never set makes less of it.
+    fn cleared(stamp: Stamp) -> Self::Slot {
+        let mut slot = Self::Slot::default();
+        Self::touch(&mut slot, stamp);
+        slot
+    }
+
+    /// Takes what [`spill`](Self::spill) wrote, where it was not clear, off the front of `bytes` into a slot that was
+    /// never set; its stamp becomes `stamp`. Where parts of a slot have stamps of their own, all of it counts as changed
+    /// at `stamp`, the removal of what it had before included.
+    ///
+    /// # Errors
+    /// If the bytes are no such value.
+    fn unspill(&self, slot: &mut Self::Slot, stamp: Stamp, bytes: &mut &[u8]) -> Result<(), String> {
+        self.load(slot, stamp, self.format(), false, bytes)
+    }
+
     /// Whether its values expire. The other methods on expiry are called only if they do.
     #[inline]
     fn expires(&self) -> bool {
@@ -181,6 +209,20 @@ pub trait StateSet: Send + 'static {
     /// What does not fit together in the declaration of which state.
     fn check(&self) -> Vec<(Arc<str>, String)>;
 
+    /// Appends the row, stamps included, for [`unspill`](Self::unspill). `of_row` is the stamp of the row of which these
+    /// states are all, or a part.
+    ///
+    /// # Errors
+    /// What a serializer says, and of which state.
+    fn spill(&self, row: &mut Self::Row, of_row: Stamp, bytes: &mut Vec<u8>) -> Result<(), (usize, String)>;
+
+    /// Takes a row that [`spill`](Self::spill) wrote off the front of `bytes`; `row` was never set, and `of_row` is as it
+    /// was there.
+    ///
+    /// # Errors
+    /// If the bytes are no such row.
+    fn unspill(&self, row: &mut Self::Row, of_row: Stamp, bytes: &mut &[u8]) -> Result<(), String>;
+
     /// Whether values of any of them expire.
     fn expires(&self) -> bool;
 
@@ -236,6 +278,69 @@ fn touch_slot<S: State>(slot: &mut S::Slot, span: Span, stamp: Stamp) {
 
 fn check_state<S: State>(state: &S) -> Option<(Arc<str>, String)> {
     state.check().err().map(|reason| (state.name().clone(), reason))
+}
+
+/// How a spilled slot begins.
+#[derive(Clone, Copy)]
+enum Spilled {
+    Never = 0,
+    /// Cleared, and last changed when the row was.
+    ClearWithRow = 1,
+    SetWithRow = 2,
+    /// Cleared; its stamp follows.
+    Clear = 3,
+    Set = 4,
+}
+
+fn spill_slot<S: State>(
+    state: &S,
+    index: usize,
+    slot: &mut S::Slot,
+    of_row: Stamp,
+    bytes: &mut Vec<u8>,
+) -> Result<(), (usize, String)> {
+    let stamp = S::stamp(slot);
+    let start = bytes.len();
+    bytes.push(Spilled::Never as u8);
+    if stamp != of_row {
+        bytes.extend_from_slice(&stamp.to_le_bytes());
+    }
+    let is_set = state.spill(slot, bytes).map_err(|reason| (index, reason))?;
+    let kind = match (is_set, stamp == of_row) {
+        (false, _) if stamp == 0 => {
+            bytes.truncate(start + 1);
+            Spilled::Never
+        }
+        (false, true) => Spilled::ClearWithRow,
+        (true, true) => Spilled::SetWithRow,
+        (false, false) => Spilled::Clear,
+        (true, false) => Spilled::Set,
+    };
+    bytes[start] = kind as u8;
+    Ok(())
+}
+
+fn unspill_slot<S: State>(state: &S, slot: &mut S::Slot, of_row: Stamp, bytes: &mut &[u8]) -> Result<(), String> {
+    let (kind, rest) = bytes.split_first().ok_or("a slot is cut short")?;
+    *bytes = rest;
+    let (is_set, has_stamp) = match *kind {
+        kind if kind == Spilled::Never as u8 => return Ok(()),
+        kind if kind == Spilled::ClearWithRow as u8 => (false, false),
+        kind if kind == Spilled::SetWithRow as u8 => (true, false),
+        kind if kind == Spilled::Clear as u8 => (false, true),
+        kind if kind == Spilled::Set as u8 => (true, true),
+        other => return Err(format!("a slot of kind {other}")),
+    };
+    let mut stamp = of_row;
+    if has_stamp {
+        let (own, rest) = bytes.split_first_chunk::<4>().ok_or("a stamp is cut short")?;
+        (stamp, *bytes) = (Stamp::from_le_bytes(*own), rest);
+    }
+    if is_set {
+        return state.unspill(slot, stamp, bytes);
+    }
+    *slot = S::cleared(stamp);
+    Ok(())
 }
 
 impl<S: State> StateSet for S {
@@ -304,6 +409,14 @@ impl<S: State> StateSet for S {
 
     fn check(&self) -> Vec<(Arc<str>, String)> {
         check_state(self).into_iter().collect()
+    }
+
+    fn spill(&self, row: &mut Self::Row, of_row: Stamp, bytes: &mut Vec<u8>) -> Result<(), (usize, String)> {
+        spill_slot(self, 0, row, of_row, bytes)
+    }
+
+    fn unspill(&self, row: &mut Self::Row, of_row: Stamp, bytes: &mut &[u8]) -> Result<(), String> {
+        unspill_slot(self, row, of_row, bytes)
     }
 
     #[inline]
@@ -402,6 +515,16 @@ macro_rules! state_tuples {
 
             fn check(&self) -> Vec<(Arc<str>, String)> {
                 [$(check_state(&self.$index)),+].into_iter().flatten().collect()
+            }
+
+            fn spill(&self, row: &mut Self::Row, of_row: Stamp, bytes: &mut Vec<u8>) -> Result<(), (usize, String)> {
+                $(spill_slot(&self.$index, $index, &mut row.$index, of_row, bytes)?;)+
+                Ok(())
+            }
+
+            fn unspill(&self, row: &mut Self::Row, of_row: Stamp, bytes: &mut &[u8]) -> Result<(), String> {
+                $(unspill_slot(&self.$index, &mut row.$index, of_row, bytes)?;)+
+                Ok(())
             }
 
             #[inline]

@@ -176,6 +176,30 @@ macro_rules! state_set {
                     ::std::panic!("state {index} of a set that has fewer by {left}")
                 }
 
+                fn spill(
+                    &self,
+                    row: &mut StateSetRow,
+                    of_row: $crate::state::Stamp,
+                    bytes: &mut ::std::vec::Vec<u8>,
+                ) -> ::std::result::Result<(), (usize, ::std::string::String)> {
+                    let mut index = 0..;
+                    $(if let Some(index) = ::std::iter::Iterator::next(&mut index) {
+                        $crate::state::StateSet::spill(&self.$field, &mut row.$field, of_row, bytes)
+                            .map_err(|(_, reason)| (index, reason))?;
+                    })+
+                    ::std::result::Result::Ok(())
+                }
+
+                fn unspill(
+                    &self,
+                    row: &mut StateSetRow,
+                    of_row: $crate::state::Stamp,
+                    bytes: &mut &[u8],
+                ) -> ::std::result::Result<(), ::std::string::String> {
+                    $($crate::state::StateSet::unspill(&self.$field, &mut row.$field, of_row, bytes)?;)+
+                    ::std::result::Result::Ok(())
+                }
+
                 fn writes_parts(&self) -> bool {
                     $($crate::state::State::writes_parts(&self.$field))||+
                 }

@@ -141,13 +141,6 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         self.watermark = self.watermark.max(watermark);
     }
 
-    /// The group of a hash, or as an error if it is not one of this table's.
-    #[inline]
-    pub(crate) fn check_group(&self, hash: u64) -> Result<(), u32> {
-        let group = group_of_hash(hash, self.max_parallelism);
-        if self.range.contains(group) { Ok(()) } else { Err(group) }
-    }
-
     #[inline]
     pub(super) fn index_of(&self, hash: u64) -> usize {
         (group_of_hash(hash, self.max_parallelism) - self.range.start) as usize
@@ -326,7 +319,7 @@ struct Before {
 }
 
 /// One key's row, for as long as one record is worked on.
-pub(crate) struct RowEntry<'a, K, S: StateSet> {
+pub struct RowEntry<'a, K, S: StateSet> {
     found: OccupiedEntry<'a, Entry<K, S::Row>>,
     len: &'a mut usize,
     /// Keys of its group.
@@ -422,6 +415,7 @@ impl<'a, K: StateKey, S: StateSet> RowEntry<'a, K, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::KeyedBackend;
     use crate::state::ValueState;
     use crate::state::test_kit::change;
 

@@ -1,15 +1,16 @@
 //! What tests of state need: rows changed one at a time, and checkpoints as the engine makes them.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Contribution, GroupLoader, Manifest, Progress, RestoredSection, RestoredState, RunBudget, SnapshotError,
-    SnapshotStore, SnapshotWriter, StateError, StateScope,
+    Contribution, Manifest, Progress, RestoredSection, RestoredState, RunBudget, SnapshotError, SnapshotStore,
+    SnapshotWriter, StateError, StateScope,
 };
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, OperatorId};
 
-use super::{KeyedTable, StateKey, StateSet, TableLoader, stable_hash};
+use super::{KeyedBackend, KeyedTable, RowAccess, StateKey, StateSet, stable_hash};
 
 /// splitmix64.
 pub(crate) struct Random(pub(crate) u64);
@@ -38,12 +39,14 @@ pub(crate) fn operator() -> OperatorId {
 
 /// The handles of a key's states, as a function gets them.
 pub(crate) fn change<K: StateKey + Clone, S: StateSet, R>(
-    table: &mut KeyedTable<K, S>,
+    table: &mut impl KeyedBackend<K, S>,
     key: &K,
     change: impl FnOnce(S::Handles<'_>) -> R,
 ) -> R {
     let access = table.access();
-    let mut entry = table.entry(stable_hash(key), None, key, || key.clone());
+    let (hash, mut hints) = (stable_hash(key), Vec::new());
+    table.prepare(std::iter::once((hash, key)), &mut hints).expect("the backend works");
+    let mut entry = table.entry(hash, hints.first().copied(), key, || key.clone());
     let result = change(entry.lend(access).1);
     entry.settle();
     result
@@ -66,16 +69,23 @@ pub(crate) fn all_the_time() -> RunBudget {
 }
 
 /// One subtask with its table and the snapshot that it is taking.
-pub(crate) struct Subtask<K, S: StateSet> {
-    pub(crate) table: KeyedTable<K, S>,
+pub(crate) struct Subtask<K, S: StateSet, B = KeyedTable<K, S>> {
+    pub(crate) table: B,
     names: Vec<Arc<str>>,
     writer: Option<SnapshotWriter>,
+    of: PhantomData<(K, S)>,
 }
 
 impl<K: StateKey, S: StateSet> Subtask<K, S> {
     pub(crate) fn new(states: S, range: KeyGroupRange, max_parallelism: u32) -> Self {
         let names = states.names();
-        Self { table: KeyedTable::new(states, range, max_parallelism), names, writer: None }
+        Self::with_backend(KeyedTable::new(states, range, max_parallelism), names)
+    }
+}
+
+impl<K: StateKey, S: StateSet, B: KeyedBackend<K, S>> Subtask<K, S, B> {
+    pub(crate) fn with_backend(table: B, names: Vec<Arc<str>>) -> Self {
+        Self { table, names, writer: None, of: PhantomData }
     }
 
     /// The barrier of `checkpoint` over `base`. What is still written for an earlier one is given up.
@@ -133,7 +143,7 @@ impl<K: StateKey, S: StateSet> Subtask<K, S> {
         states: S,
     ) -> Result<(), StateError> {
         let range = self.table.range();
-        let mut loader = TableLoader::<K, S>::new(operator(), states, range, self.table.max_parallelism());
+        let mut loader = self.table.loader(operator(), states);
         for group in range.iter() {
             let sections = sections(store, manifest, group).expect("the store has what the manifest names");
             if !sections.is_empty() {

@@ -284,6 +284,10 @@ impl<S: State> State for Expiring<S> {
         }
     }
 
+    fn cleared(stamp: Stamp) -> Self::Slot {
+        ExpiringSlot { inner: S::cleared(stamp), ..ExpiringSlot::default() }
+    }
+
     fn load(
         &self,
         slot: &mut Self::Slot,

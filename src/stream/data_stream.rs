@@ -18,7 +18,7 @@ use crate::operator::{
     ByRef, ByValue, CustomPartitioner, Emitter, Filter, FilterMap, FlatMap, Inspect, Map, OutputTag, ProcessFunction,
     ProcessOperator, Rebalance,
 };
-use crate::state::{OperatorStateSet, Share, StateKey};
+use crate::state::{OperatorStateSet, Share, StateBackend, StateKey};
 
 /// A stream of records of type `T`: what an operator takes and gives.
 ///
@@ -246,6 +246,19 @@ impl<T: Send + 'static> DataStream<T> {
         self
     }
 
+    /// Sets what keeps the state of the keyed operator that made this stream; by default the environment's.
+    #[track_caller]
+    pub fn state_backend(self, backend: StateBackend) -> Self {
+        let (at, setting) = (Location::caller(), "state_backend(..) of a keyed operator");
+        let mut graph = self.graph.borrow_mut();
+        let keyed = self.node().filter(|node| graph.nodes[*node].is_keyed);
+        if let Some(node) = graph.setting(keyed, setting, at) {
+            node.state_backend = Some(backend);
+        }
+        drop(graph);
+        self
+    }
+
     /// Sets the name of the operator that made this stream, shown in logs and events; by default its id or kind.
     #[track_caller]
     pub fn name(self, name: &str) -> Self {
@@ -305,10 +318,29 @@ impl<T: Send + 'static> DataStream<T> {
             let id = cx.id.clone();
             builder.link(id, make(cx), next)
         };
-        let kind = NodeKind::Operator(Arc::new(OperatorNode::<T, Op::Out> { link: Box::new(link) }));
+        self.linked(name, id, at, link)
+    }
+
+    /// Adds the operator that `link` puts before the chain it is given.
+    pub(crate) fn linked<U: Send + 'static>(
+        self,
+        name: &str,
+        id: Option<&str>,
+        at: &'static Location<'static>,
+        link: impl Fn(&PipelineBuilder<'_>, NodeContext<'_>, Box<dyn Chain<U>>) -> Box<dyn Chain<T>> + Send + Sync + 'static,
+    ) -> DataStream<U> {
+        let kind = NodeKind::Operator(Arc::new(OperatorNode::<T, U> { link: Box::new(link) }));
         let inputs = self.edges();
-        let node = self.graph.borrow_mut().add(name, id, at, inputs, Some(Port::<Op::Out>::boxed()), kind);
+        let node = self.graph.borrow_mut().add(name, id, at, inputs, Some(Port::<U>::boxed()), kind);
         DataStream::of(&self.graph, node, PortRef::Main)
+    }
+
+    /// The operator that made this stream keeps keyed state.
+    pub(crate) fn keyed(self) -> Self {
+        if let Some(node) = self.node() {
+            self.graph.borrow_mut().nodes[node].is_keyed = true;
+        }
+        self
     }
 }
 

@@ -6,14 +6,15 @@ use std::panic::Location;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use millstream_actors::chain::{Chain, PipelineBuilder};
 use millstream_actors::edge::Routing;
 
 use super::DataStream;
-use crate::graph::{EdgeKind, GraphError, Prototype};
+use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype};
 use crate::operator::{
     Fold, KeyGroupPartitioner, KeySelector, KeyedOperator, KeyedProcessFunction, Reduce, fold_pairs,
 };
-use crate::state::StateSet;
+use crate::state::{KeyedTable, RedbBackend, SpillPlace, StateSet};
 
 /// A stream whose records are grouped by the key that `S` selects: the entry to keyed state.
 ///
@@ -81,14 +82,29 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         let routed = self.stream.routed(EdgeKind::KeyBy, move |cx| {
             Routing::Partitioned(Box::new(KeyGroupPartitioner::new(partitioning.fresh(), cx.max_parallelism)))
         });
-        routed.operator(id, Some(id), at, move |cx| {
-            let task = cx.subtask;
+        let link = move |builder: &PipelineBuilder<'_>, cx: NodeContext<'_>, next: Box<dyn Chain<F::Out>>| {
+            let (id, task) = (cx.id.clone(), cx.subtask);
             let (groups, max) = (task.key_groups, task.max_parallelism);
-            KeyedOperator::new(cx.id.clone(), groups, max, selector.fresh(), function.fresh(), cx.sides)
-                .emit_per_call_max(task.limits.emit_per_call_max)
-                .capture_bytes_max(task.limits.capture_bytes_max)
-                .clock(task.clock.clone())
-        })
+            let (selector, function, states) = (selector.fresh(), function.fresh(), function.fresh().state());
+            let (emits, captures, clock) =
+                (task.limits.emit_per_call_max, task.limits.capture_bytes_max, task.clock.clone());
+            match cx.state_backend.spills() {
+                None => {
+                    let table = KeyedTable::new(states, groups, max);
+                    let operator = KeyedOperator::with_backend(id.clone(), table, selector, function, cx.sides);
+                    builder.link(id, operator.emit_per_call_max(emits).capture_bytes_max(captures).clock(clock), next)
+                }
+                Some((dir, cache_bytes)) => {
+                    let (dir, job, subtask) = (dir.to_owned(), task.job.to_string(), task.subtask.index);
+                    let place = SpillPlace { dir, job, operator: id.clone(), subtask };
+                    let share = (cache_bytes as u128 * groups.len() as u128 / u128::from(max)) as usize;
+                    let backend = RedbBackend::new(states, groups, max, place, share);
+                    let operator = KeyedOperator::with_backend(id.clone(), backend, selector, function, cx.sides);
+                    builder.link(id, operator.emit_per_call_max(emits).capture_bytes_max(captures).clock(clock), next)
+                }
+            }
+        };
+        routed.linked(id, Some(id), at, link).keyed()
     }
 
     fn check_states(&self, id: &str, states: &impl StateSet, at: &'static Location<'static>) {

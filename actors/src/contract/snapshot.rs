@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::error::Error as StdError;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{CHUNK_BYTES_MAX, Chunk, ChunkAddress, ChunkRef, Manifest, StateScope};
@@ -410,6 +411,21 @@ pub enum StateError {
         /// How many may.
         limit: usize,
     },
+    /// The file with the part of an operator's state that is not in memory could not be used.
+    #[error(
+        "operator '{operator}': cannot {action} {}, which holds state that is not in memory: {source}; look after the disk: a restart continues from the last checkpoint with a new file",
+        file.display()
+    )]
+    WorkingFile {
+        /// The operator.
+        operator: OperatorId,
+        /// The file.
+        file: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What went wrong.
+        source: Box<dyn StdError + Send + Sync>,
+    },
     /// Something else, from an operator outside this crate.
     #[error(transparent)]
     Other(Box<dyn StdError + Send + Sync>),
@@ -418,13 +434,13 @@ pub enum StateError {
 impl StateError {
     /// Whether doing the same again may succeed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Encode { .. } | Self::CaptureFull { .. } | Self::Other(_))
+        matches!(self, Self::Encode { .. } | Self::CaptureFull { .. } | Self::WorkingFile { .. } | Self::Other(_))
     }
 
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::CaptureFull { .. } => Fault::External,
+            Self::CaptureFull { .. } | Self::WorkingFile { .. } => Fault::External,
             _ => Fault::User,
         }
     }

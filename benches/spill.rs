@@ -1,0 +1,127 @@
+//! State larger than memory: a running count and sum per key, `u64 -> (u64, u64)`, with a cache that holds a part of the
+//! keys; by one operator, without a job around it.
+//!
+//! `cargo bench --bench spill`; `MILLSTREAM_KEYS=50000000 MILLSTREAM_CACHE_MIB=256` for the large one, which takes
+//! minutes and some GiB of disk; `MILLSTREAM_DIR` for a directory on another disk than the temporary one.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use millstream::operator::{
+    BatchOperator, ByValue, KeyedOperator, Output, Progress, RunBudget, SideOutputs, SnapshotWriter, fold_pairs,
+};
+use millstream::state::{RedbBackend, SpillPlace, ValueState};
+use millstream_actors::contract::Batch;
+use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
+use millstream_actors::time::monotonic;
+
+mod common;
+use common::splitmix64;
+
+const GROUPS: u32 = 128;
+const BATCH: u64 = 1024;
+
+fn main() {
+    let setting = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let (keys, cache_mib) = (setting("MILLSTREAM_KEYS", 2_000_000), setting("MILLSTREAM_CACHE_MIB", 16));
+    let updates = setting("MILLSTREAM_UPDATES", keys / 2);
+    let scratch = match std::env::var("MILLSTREAM_DIR") {
+        Ok(dir) => tempfile::tempdir_in(dir),
+        Err(_) => tempfile::tempdir(),
+    };
+    let scratch = scratch.expect("a temporary folder");
+    println!("{keys} keys, a cache of {cache_mib} MiB");
+    let range = KeyGroupRange { start: 0, end: GROUPS };
+    let place = SpillPlace { dir: scratch.path().to_owned(), job: "bench".into(), operator: "sums".into(), subtask: 0 };
+    let fold = fold_pairs((0u64, 0u64), |sum: &mut (u64, u64), n: u64| *sum = (sum.0 + 1, sum.1.wrapping_add(n)));
+    let backend = RedbBackend::new(ValueState::new("value"), range, GROUPS, place, (cache_mib as usize) << 20);
+    let selector = ByValue::new(|key: &u64| *key);
+    let mut operator = KeyedOperator::with_backend("sums".into(), backend, selector, fold, SideOutputs::default());
+    let phase = |operator: &mut _, what: &str, n: u64, key: &dyn Fn(u64) -> u64| {
+        let started = monotonic();
+        let longest = feed(operator, n, key);
+        let took = (monotonic() - started).as_secs_f64();
+        println!(
+            "{what:<44} {:>9.3} M records/s, longest batch {:>7.1} ms, {:>5} MiB resident, file {:>6} MiB",
+            n as f64 / took / 1e6,
+            longest.as_secs_f64() * 1e3,
+            resident_mib(),
+            file_mib(scratch.path()),
+        );
+    };
+    phase(&mut operator, "fill, each key once", keys, &|i| i);
+    snapshot(&mut operator, "first checkpoint, whole", 1, 0);
+    phase(&mut operator, "updates, 90 % of them to 1 % of the keys", updates, &|i| {
+        let random = splitmix64(i);
+        if random % 10 < 9 { splitmix64(random) % (keys / 100) } else { splitmix64(random) % keys }
+    });
+    snapshot(&mut operator, "second checkpoint, of changes", 2, 1);
+    phase(&mut operator, "updates, uniform", updates, &|i| splitmix64(i) % keys);
+    snapshot(&mut operator, "third checkpoint, of changes", 3, 2);
+    assert_eq!(operator.keys() as u64, keys);
+}
+
+/// Gives the operator `n` records; the time of the longest batch.
+fn feed(operator: &mut impl BatchOperator<In = u64>, n: u64, key: &dyn Fn(u64) -> u64) -> Duration {
+    let (mut out, mut longest) = (Output::new(), Duration::ZERO);
+    let mut input = Batch { records: Vec::new(), bytes: 0 };
+    for first in (0..n).step_by(BATCH as usize) {
+        // Bijective, so that each key comes once where `key` is the identity.
+        input.records.extend((first..n.min(first + BATCH)).map(key));
+        let started = monotonic();
+        loop {
+            let progress = operator.process(&mut input, &mut out, &mut RunBudget::start(monotonic));
+            let progress = progress.expect("the disk works");
+            let drained = out.drain(|batch| {
+                batch.clear();
+                Ok(Progress::Done)
+            });
+            drop(drained);
+            if progress == Progress::Done {
+                break;
+            }
+        }
+        longest = longest.max(monotonic() - started);
+    }
+    longest
+}
+
+fn snapshot(operator: &mut impl BatchOperator, what: &str, checkpoint: u64, base: u64) {
+    let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId(base), 0);
+    writer.set_operator(&"sums".into());
+    let started = monotonic();
+    let mut progress = operator.snapshot(&mut writer).expect("it can be written");
+    let (mut bytes, mut longest) = (0, Duration::ZERO);
+    while progress == Progress::Suspended {
+        let slice = monotonic();
+        progress =
+            operator.continue_snapshot(&mut writer, &mut RunBudget::start(monotonic)).expect("it can be written");
+        longest = longest.max(monotonic() - slice);
+        let chunks = writer.take_chunks();
+        bytes += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+        writer.recycle(chunks.into_iter().map(|mut chunk| {
+            chunk.bytes.clear();
+            chunk.bytes
+        }));
+    }
+    bytes += writer.finish().0.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+    println!(
+        "{what:<44} {:>9.1} MiB in {:.2} s, longest slice {:.2} ms",
+        bytes as f64 / f64::from(1 << 20),
+        (monotonic() - started).as_secs_f64(),
+        longest.as_secs_f64() * 1e3,
+    );
+}
+
+/// Memory of the process, where the system tells; else 0.
+fn resident_mib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) >> 10
+}
+
+fn file_mib(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum::<u64>() >> 20
+}

@@ -1,0 +1,67 @@
+//! Which backend keeps the state of keyed operators, as a job says it.
+
+use std::path::{Path, PathBuf};
+
+/// Where keyed state is kept while a job runs. What a checkpoint has of it does not depend on that: a checkpoint of one
+/// restores into another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateBackend(Kind);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Memory,
+    Redb {
+        dir: PathBuf,
+        cache_bytes: usize,
+    },
+    /// A size was set for a cache that memory does not have.
+    CachedMemory,
+}
+
+impl StateBackend {
+    /// The cache of [`redb`](Self::redb) unless it is set: 256 MiB.
+    pub const CACHE_BYTES: usize = 256 << 20;
+
+    /// All state in memory: the default, and the fastest.
+    pub fn memory() -> Self {
+        Self(Kind::Memory)
+    }
+
+    /// State larger than memory: rows in use in a cache, the others in working files in the directory `dir`, which must
+    /// exist when the job starts. Several jobs may share it.
+    ///
+    /// A working file is scratch space of one subtask and one attempt. It is created when the cache is full, never
+    /// synced, and removed at the end; those of a process that was killed are removed when the job starts again. What
+    /// survives is in the snapshot store.
+    pub fn redb(dir: impl Into<PathBuf>) -> Self {
+        Self(Kind::Redb { dir: dir.into(), cache_bytes: Self::CACHE_BYTES })
+    }
+
+    /// Sets the memory that an operator's subtasks together use for rows in the cache, for pages of the files, and for
+    /// the filter by which new keys are told from known ones; by default [`CACHE_BYTES`](Self::CACHE_BYTES). Each
+    /// subtask has a share by its key groups.
+    pub fn cache_bytes(self, bytes: usize) -> Self {
+        match self.0 {
+            Kind::Redb { dir, .. } => Self(Kind::Redb { dir, cache_bytes: bytes }),
+            Kind::Memory | Kind::CachedMemory => Self(Kind::CachedMemory),
+        }
+    }
+
+    /// Directory and bytes of the cache; none if all is in memory.
+    pub(crate) fn spills(&self) -> Option<(&Path, usize)> {
+        match &self.0 {
+            Kind::Redb { dir, cache_bytes } => Some((dir, *cache_bytes)),
+            Kind::Memory | Kind::CachedMemory => None,
+        }
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn mistake(&self) -> Option<&'static str> {
+        match &self.0 {
+            Kind::Redb { cache_bytes: 0, .. } => Some("a cache of zero bytes; a few MiB are the least that is of use"),
+            Kind::CachedMemory => Some("cache_bytes(..) of a backend that keeps all state in memory"),
+            Kind::Memory | Kind::Redb { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The working file: rows that are not in memory, in a redb table by the hash of their key.
+//!
+//! It is scratch space of one attempt. Nothing is ever synced, and nothing is read that this process has not written: a
+//! checkpoint restores what a crash takes.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use millstream_actors::contract::StateError;
+use millstream_actors::protocol::OperatorId;
+use redb::backends::FileBackend;
+use redb::{BackendError, Builder, Database, ReadOnlyTable, ReadableDatabase, StorageBackend, Table, TableDefinition};
+
+use super::batch::Batch;
+use super::rows::{RowBytes, rows};
+
+/// Rows by hash; those of several keys with one hash follow each other.
+const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
+
+/// What can be read at a moment.
+pub(super) type Rows = ReadOnlyTable<u64, &'static [u8]>;
+
+type Trouble = Box<dyn StdError + Send + Sync>;
+
+/// A working file. Dropping it removes it.
+pub(super) struct WorkingFile {
+    operator: OperatorId,
+    path: PathBuf,
+    /// `None` once it is closed.
+    database: Option<Database>,
+    /// Holds the lock by which others see that the file is in use.
+    _lock: Option<File>,
+}
+
+impl WorkingFile {
+    /// Creates it, with redb's own cache of `cache_bytes`.
+    pub(super) fn create(operator: OperatorId, path: PathBuf, cache_bytes: usize) -> Result<Self, StateError> {
+        match open(&path, cache_bytes) {
+            Ok((database, lock)) => Ok(Self { operator, path, database: Some(database), _lock: lock }),
+            Err(source) => Err(StateError::WorkingFile { operator, file: path, action: "create", source }),
+        }
+    }
+
+    /// One on other storage than a file.
+    #[cfg(test)]
+    pub(super) fn on(operator: OperatorId, storage: impl StorageBackend) -> Self {
+        let database = Builder::new().create_with_backend(storage).expect("storage that works as yet");
+        let transaction = database.begin_write().expect("a fresh database");
+        transaction.open_table(ROWS).expect("a fresh database");
+        transaction.commit().expect("storage that works as yet");
+        Self { operator, path: PathBuf::new(), database: Some(database), _lock: None }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What can be read from now on, in all that was written before.
+    pub(super) fn read(&self) -> Result<Rows, StateError> {
+        let database = self.database.as_ref().expect("it is closed only when it is dropped");
+        let open = || -> Result<Rows, redb::Error> { Ok(database.begin_read()?.open_table(ROWS)?) };
+        open().map_err(|error| self.error("read", error.into()))
+    }
+
+    /// Writes the rows of a batch, over older ones of the same keys.
+    pub(super) fn write(&self, batch: &Batch) -> Result<(), StateError> {
+        self.write_rows(batch).map_err(|error| self.error("write to", error))
+    }
+
+    fn write_rows(&self, batch: &Batch) -> Result<(), Trouble> {
+        let database = self.database.as_ref().expect("it is closed only when it is dropped");
+        let transaction = database.begin_write()?;
+        let mut table = transaction.open_table(ROWS)?;
+        for (hash, row) in batch.iter() {
+            put(&mut table, hash, RowBytes::take(&mut &*row)?)?;
+        }
+        drop(table);
+        Ok(transaction.commit()?)
+    }
+
+    /// An error in what was tried with the file.
+    pub(super) fn error(&self, action: &'static str, source: Trouble) -> StateError {
+        StateError::WorkingFile { operator: self.operator.clone(), file: self.path.clone(), action, source }
+    }
+}
+
+impl Drop for WorkingFile {
+    fn drop(&mut self) {
+        self.database = None;
+        if let Err(error) = fs::remove_file(&self.path) {
+            let path = self.path.display();
+            log::warn!(target: "millstream::state", "operator={}: cannot remove {path}: {error}", self.operator);
+        }
+    }
+}
+
+impl fmt::Debug for WorkingFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WorkingFile({})", self.path.display())
+    }
+}
+
+fn open(path: &Path, cache_bytes: usize) -> Result<(Database, Option<File>), Trouble> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+    let opened = (|| {
+        // redb locks ranges of the file, and that is not seen by who locks all of it.
+        let lock = file.try_clone()?;
+        let lock = lock.try_lock().is_ok().then_some(lock);
+        let database =
+            Builder::new().set_cache_size(cache_bytes).create_with_backend(Unsynced(FileBackend::new(file)?))?;
+        let transaction = database.begin_write()?;
+        transaction.open_table(ROWS)?;
+        transaction.commit()?;
+        Ok((database, lock))
+    })();
+    if opened.is_err() {
+        // What is left of it is of no use; the error that counts is the first.
+        let _ = fs::remove_file(path);
+    }
+    opened
+}
+
+/// Puts a row, or removes it if it says that its key is gone. Rows of other keys with the same hash stay.
+fn put(table: &mut Table<'_, u64, &'static [u8]>, hash: u64, row: RowBytes<'_>) -> Result<(), Trouble> {
+    let others = match if row.is_gone() { table.remove(hash)? } else { table.insert(hash, row.whole)? } {
+        None => return Ok(()),
+        Some(old) => others(old.value(), row.key)?,
+    };
+    if let Some(mut merged) = others {
+        if !row.is_gone() {
+            merged.extend_from_slice(row.whole);
+        }
+        table.insert(hash, merged.as_slice())?;
+    }
+    Ok(())
+}
+
+/// The rows in `stored` of other keys; `None` if there is none, as almost always.
+fn others(stored: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let mut others = Vec::new();
+    for row in rows(stored) {
+        let row = row?;
+        if row.key != key {
+            others.extend_from_slice(row.whole);
+        }
+    }
+    Ok((!others.is_empty()).then_some(others))
+}
+
+/// A file that is never synced: what a crash would lose is of no use after it.
+#[derive(Debug)]
+struct Unsynced(FileBackend);
+
+impl StorageBackend for Unsynced {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+
+    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        // The file is this process's, under a name that is used once.
+        Ok(true)
+    }
+
+    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+}

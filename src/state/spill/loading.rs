@@ -1,0 +1,164 @@
+//! Key groups of a checkpoint, put together on any thread: into the cache as long as it has room, then into the working
+//! file.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hashbrown::HashTable;
+use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, StateError, StateScope};
+use millstream_actors::protocol::CheckpointId;
+
+use super::batch::Batch;
+use super::rows::put_row;
+use super::shared::Shared;
+use super::table::{Cached, Marks, RedbBackend, rehash};
+use crate::state::epochs::{Epochs, GroupChain};
+use crate::state::loading::LoadedRows;
+use crate::state::table::{Entry, bucket_hash};
+use crate::state::{Stamp, StateKey, StateSet, TableLoader, stable_hash};
+
+/// Rows to one transaction.
+const BATCH_ROWS_MAX: usize = 64 << 10;
+
+/// Loads the key groups of a [`RedbBackend`].
+pub(super) struct SpillLoader<K, S: StateSet> {
+    loader: TableLoader<K, S>,
+    shared: Arc<Shared>,
+    /// Rows that still go to the cache, for all loaders of a backend.
+    room: Arc<AtomicUsize>,
+}
+
+/// A group as the loader hands it over.
+struct LoadedSpill<K, Row> {
+    /// What goes to the cache.
+    table: HashTable<Cached<K, Row>>,
+    moved: Vec<(u64, Entry<K, Row>)>,
+    chain: GroupChain,
+    top: Stamp,
+    live: usize,
+}
+
+impl<K: StateKey, S: StateSet> SpillLoader<K, S> {
+    /// Whether the cache takes so many rows; if so, they count.
+    fn has_room(&self, rows: usize) -> bool {
+        let less = |room: usize| room.checked_sub(rows);
+        self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    fn write(&self, group: u32, table: HashTable<Entry<K, S::Row>>) -> Result<(), StateError> {
+        let states = self.loader.states();
+        let encode_error = |(state, reason): (usize, String)| StateError::Encode {
+            operator: self.shared.place.operator.clone(),
+            state: states.names()[state].clone(),
+            scope: StateScope::KeyGroup(group),
+            reason,
+        };
+        let mut entries: Vec<_> = table.into_iter().map(|entry| (stable_hash(&entry.key), entry)).collect();
+        entries.sort_unstable_by_key(|(hash, _)| *hash);
+        let (file, filter) = (self.shared.file()?, self.shared.filter());
+        let mut scratch = Vec::new();
+        for part in entries.chunks_mut(BATCH_ROWS_MAX) {
+            let mut batch = Batch::default();
+            for (hash, Entry { key, row }) in part {
+                batch.push(*hash, |bytes| put_row(states, key, row, &mut scratch, bytes)).map_err(encode_error)?;
+                filter.insert(*hash);
+            }
+            batch.sort();
+            file.write(&batch)?;
+        }
+        Ok(())
+    }
+}
+
+impl<K: StateKey, S: StateSet> GroupLoader for SpillLoader<K, S> {
+    fn load(&mut self, group: u32, sections: &[RestoredSection]) -> Result<LoadedGroup, StateError> {
+        let LoadedRows { table, moved, chain, top, .. } = self.loader.load_rows(group, sections)?;
+        let (live, entries) = (table.len(), (table.len() + moved.len()) as u64);
+        let mut kept = HashTable::new();
+        if self.has_room(live) {
+            kept.reserve(live, rehash::<K, S::Row>);
+            for Entry { key, row } in table {
+                let cached = Cached { key, row, marks: Marks::default() };
+                kept.insert_unique(bucket_hash(stable_hash(&cached.key)), cached, rehash);
+            }
+        } else {
+            self.write(group, table)?;
+        }
+        let state = LoadedSpill { table: kept, moved, chain, top, live };
+        Ok(LoadedGroup { group, entries, state: Box::new(state) })
+    }
+}
+
+impl<K, S: StateSet> fmt::Debug for SpillLoader<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpillLoader({:?})", self.loader)
+    }
+}
+
+/// Groups that are loaded, until all are there.
+#[derive(Debug)]
+pub(super) struct Restoring<K, Row> {
+    moved: Vec<(u64, Entry<K, Row>)>,
+    chains: Vec<GroupChain>,
+    top: Stamp,
+}
+
+impl<K, Row> Default for Restoring<K, Row> {
+    fn default() -> Self {
+        Self { moved: Vec::new(), chains: Vec::new(), top: 0 }
+    }
+}
+
+impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
+    /// A loader, one of several that share what room there is.
+    pub(super) fn spill_loader(&self, loader: TableLoader<K, S>) -> SpillLoader<K, S> {
+        let room = self.room.clone();
+        SpillLoader { loader, shared: self.shared.clone(), room }
+    }
+
+    /// Takes a group.
+    pub(super) fn take_group(&mut self, loaded: LoadedGroup) {
+        let rows = *loaded.state.downcast::<LoadedSpill<K, S::Row>>().expect("the operator's own loader made it");
+        let index = (loaded.group - self.range.start) as usize;
+        let restoring = &mut self.restoring;
+        restoring.chains.resize(self.range.len(), GroupChain::default());
+        restoring.chains[index] = rows.chain;
+        restoring.top = restoring.top.max(rows.top);
+        if !rows.moved.is_empty() {
+            // What is stored under this group still has these keys.
+            restoring.chains[index] = GroupChain::default();
+            restoring.moved.extend(rows.moved);
+        }
+        self.cached += rows.table.len();
+        self.groups[index].live = rows.live;
+        self.groups[index].table = rows.table;
+    }
+
+    /// All groups are there.
+    pub(super) fn all_taken(&mut self, checkpoint: CheckpointId) {
+        let Restoring { moved, mut chains, top } = std::mem::take(&mut self.restoring);
+        chains.resize(self.range.len(), GroupChain::default());
+        let closed = top.max(1);
+        self.epochs = Epochs::default();
+        for (hash, Entry { key, row }) in moved {
+            let index = self.index_of(hash);
+            self.reserve(index);
+            let group = &mut self.groups[index];
+            // There may be an older row of it, in the file or not.
+            let marks = Marks { is_used: false, is_on_disk: true, is_changed: true };
+            if let Ok(found) = group.table.find_entry(bucket_hash(hash), |cached| cached.key == key) {
+                let found = found.into_mut();
+                (found.row, found.marks) = (row, marks);
+            } else {
+                group.table.insert_unique(bucket_hash(hash), Cached { key, row, marks }, rehash);
+                self.cached += 1;
+                group.live += 1;
+            }
+            chains[index] = GroupChain::default();
+        }
+        self.epochs.push(checkpoint, closed, chains);
+        self.current = closed + 1;
+        self.base = closed;
+    }
+}

@@ -1,0 +1,24 @@
+//! State larger than memory, in a cache and a redb file.
+
+mod backend;
+mod batch;
+mod cached_row;
+mod dirt;
+mod disk;
+mod eviction;
+mod file;
+mod filter;
+mod loading;
+mod place;
+mod rows;
+mod shared;
+mod snapshots;
+mod table;
+
+pub use cached_row::CachedRow;
+pub use place::SpillPlace;
+pub(crate) use place::prepare_dir;
+pub use table::RedbBackend;
+
+#[cfg(test)]
+mod tests;

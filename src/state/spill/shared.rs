@@ -1,0 +1,93 @@
+//! What a backend shares with the threads that load its key groups, and how large its parts may be.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use millstream_actors::contract::StateError;
+
+use super::file::WorkingFile;
+use super::filter::Filter;
+use super::place::SpillPlace;
+
+/// How large the cache may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CacheLimits {
+    /// Above this many rows some are evicted, while others are worked on.
+    pub(super) rows: usize,
+    /// Above this many, before others are worked on.
+    pub(super) rows_max: usize,
+    /// Bytes for the rows.
+    bytes: usize,
+    /// Rows of one group for which its table is made at once, when it has outgrown small ones: a table that grew by
+    /// doubling would leave holes of its own size in the heap.
+    pub(super) group_rows: usize,
+    pub(super) filter_bytes: usize,
+    /// Bytes of the pages of the file that redb keeps.
+    pub(super) page_bytes: usize,
+}
+
+impl CacheLimits {
+    /// The limits for `groups` tables with entries of type `T` in `bytes` all in all: an eighth for the filter, up to
+    /// three quarters for the tables, as large as they can be by powers of two, the rest for pages of the file.
+    pub(super) fn of<T>(groups: usize, bytes: usize) -> Self {
+        let groups = groups.max(1);
+        let for_rows = bytes / 4 * 3;
+        let per_group = (for_rows / groups / (size_of::<T>() + 1)).max(8);
+        let buckets = 1usize << per_group.ilog2();
+        // A table of so many buckets holds seven eighths of them; groups are not all of one size.
+        let rows_max = groups * (buckets / 8 * 7).max(6) / 10 * 9;
+        let tables = groups * buckets * (size_of::<T>() + 1);
+        let filter_bytes = bytes / 8;
+        let page_bytes = bytes.saturating_sub(tables + filter_bytes).max(64 << 10);
+        let group_rows = buckets / 8 * 7;
+        Self { rows: rows_max / 10 * 9, rows_max, bytes: tables, group_rows, filter_bytes, page_bytes }
+    }
+
+    /// Limits for tests: so few rows that everything is evicted again and again.
+    #[cfg(test)]
+    pub(super) fn of_rows(rows: usize) -> Self {
+        let rows_max = rows + rows / 4;
+        Self { rows, rows_max, bytes: usize::MAX, group_rows: 0, filter_bytes: 1 << 10, page_bytes: 64 << 10 }
+    }
+
+    /// Counts what rows hold on the heap, of which it is known only how long they are as bytes.
+    pub(super) fn counting_heap<T>(self, row_bytes: usize) -> Self {
+        let rows_max = self.rows_max.min(self.bytes / (size_of::<T>() * 8 / 7 + row_bytes)).max(16);
+        Self { rows: self.rows.min(rows_max / 10 * 9), rows_max, ..self }
+    }
+}
+
+/// What the threads that load key groups share with the backend.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) place: SpillPlace,
+    pub(super) limits: CacheLimits,
+    filter: OnceLock<Arc<Filter>>,
+    file: OnceLock<Arc<WorkingFile>>,
+    creating: Mutex<()>,
+}
+
+impl Shared {
+    pub(super) fn new(place: SpillPlace, limits: CacheLimits) -> Self {
+        Self { place, limits, filter: OnceLock::new(), file: OnceLock::new(), creating: Mutex::new(()) }
+    }
+
+    /// The filter of what is on the disk.
+    pub(super) fn filter(&self) -> &Arc<Filter> {
+        self.filter.get_or_init(|| Arc::new(Filter::new(self.limits.filter_bytes)))
+    }
+
+    /// The working file, created with its first use: state that fits into the cache needs none.
+    pub(super) fn file(&self) -> Result<&Arc<WorkingFile>, StateError> {
+        let _one = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let file = WorkingFile::create(self.place.operator.clone(), self.place.fresh(), self.limits.page_bytes)?;
+        Ok(self.file.get_or_init(|| Arc::new(file)))
+    }
+
+    /// The working file, if there is one.
+    pub(super) fn existing_file(&self) -> Option<&Arc<WorkingFile>> {
+        self.file.get()
+    }
+}

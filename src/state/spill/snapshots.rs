@@ -1,0 +1,300 @@
+//! How the cache and the disk are written at barriers while rows change and move between them.
+//!
+//! As in [`KeyedTable`](crate::state::KeyedTable) a row is to be written if its stamp is in the span of the capture, and
+//! once it is written and then worked on it has the current stamp. The sweep goes through what each key group has on the
+//! disk, by hash, and through its table in the cache, by bucket. A row that moves while its group is not done is written
+//! before it moves, if the sweep has not come to where it was, and gets the current stamp: where it then is, it is
+//! passed over. So each row is written once, wherever it was.
+
+use std::sync::Arc;
+
+use millstream_actors::contract::{Progress, RunBudget, SnapshotWriter, StateError};
+use millstream_actors::protocol::OperatorId;
+
+use super::cached_row::Account;
+use super::disk::Found;
+use super::rows::RowBytes;
+use super::table::{Cached, Group, Marks, RedbBackend, rehash};
+use crate::state::capture::{Capture, Reach};
+use crate::state::codec::take;
+use crate::state::epochs::{GroupChain, Plan};
+use crate::state::table::bucket_hash;
+use crate::state::{Access, StateKey, StateSet};
+
+/// Rows in the cache between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
+const CACHED_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
+/// Rows of the file between two looks at the clock: some 50 us.
+const STORED_PER_LOOK: usize = if cfg!(test) { 3 } else { 256 };
+/// Rows that are looked up in the file one by one between two looks at the clock: some 50 us.
+const LISTED_PER_LOOK: usize = if cfg!(test) { 2 } else { 16 };
+
+/// At most one of so many groups is compacted at a barrier.
+const COMPACTED_SHARE: usize = 8;
+
+/// Fewer marks of removed keys do no harm.
+const TOMBSTONES_MIN: usize = 64;
+
+/// How far the sweep is in what a group has on the disk.
+#[derive(Debug)]
+pub(super) enum DiskReach {
+    /// It has not come to the group.
+    Ahead,
+    /// It reads all rows; this is the next hash.
+    Scan(u64),
+    /// It looks up these hashes, ascending; the number is the place of the next.
+    List(Vec<u64>, usize),
+    Done,
+}
+
+impl DiskReach {
+    /// Whether what the disk has of this hash is still to be written, if it has changed.
+    pub(super) fn is_ahead(&self, hash: u64) -> bool {
+        match self {
+            Self::Ahead => true,
+            Self::Scan(next) => hash >= *next,
+            Self::List(hashes, next) => hashes.get(*next).is_some_and(|first| hash >= *first),
+            Self::Done => false,
+        }
+    }
+}
+
+impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
+    /// The barrier.
+    pub(super) fn begin(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {
+        self.abandon(Some(writer));
+        let closed = self.current;
+        let at_barrier = Access { stamp: closed, ..self.moment() };
+        self.current = closed.checked_add(1).expect("2^32 barriers in one attempt");
+        let base = self.epochs.base(writer.base());
+        self.base = base.map_or(0, |(stamp, _)| stamp);
+        let chains = base.map(|(_, chains)| chains.to_vec()).unwrap_or_default();
+        let (groups, in_parts) = (self.groups.len(), self.states.writes_parts());
+        let mut compactable = (groups / COMPACTED_SHARE).max(1);
+        // Begins at another group each time, so that all have their turn.
+        let first = closed as usize * compactable % groups.max(1);
+        let (mut after, mut chains_after) = (vec![0; groups], vec![GroupChain::default(); groups]);
+        for index in (0..groups).map(|place| (first + place) % groups) {
+            let group = &mut self.groups[index];
+            group.dirt.close(closed, self.base);
+            let chain = chains.get(index).copied().unwrap_or_default();
+            let count = group.dirt.count();
+            let plan = match self.base {
+                0 => Plan::Full,
+                // Written in full, what is no longer needed of them is found.
+                _ if group.tombstones > group.live.max(TOMBSTONES_MIN) => Plan::Full,
+                stamp => chain.plan(stamp, group.live + group.tombstones, count, in_parts),
+            };
+            match plan {
+                Plan::Compactable(_) if compactable > 0 => {
+                    compactable -= 1;
+                    chains_after[index].whole = group.live;
+                }
+                Plan::Full => chains_after[index].whole = group.live,
+                Plan::Delta(stamp) | Plan::Compactable(stamp) => {
+                    after[index] = stamp;
+                    chains_after[index] = chain.with_delta(count);
+                }
+            }
+        }
+        let carried = (self.range.start..).zip(&after).filter(|(_, after)| **after > 0);
+        let carried: Vec<u32> = carried.map(|(group, _)| group).collect();
+        names.iter().for_each(|name| writer.carry(name, carried.clone()));
+        let is_base = chains_after.iter().map(|chain| chain.whole > 0).collect();
+        self.epochs.push(writer.checkpoint(), closed, chains_after);
+        self.on_disk = (0..groups).map(|_| DiskReach::Ahead).collect();
+        let (base, formats) = ((writer.base(), self.base), self.states.formats());
+        self.capture = Some(Box::new(Capture::new(base, at_barrier, after, is_base, formats)));
+    }
+
+    /// Writes more of the barrier's state.
+    pub(super) fn sweep_on(
+        &mut self,
+        operator: &OperatorId,
+        names: &[Arc<str>],
+        held_max: usize,
+        writer: &mut SnapshotWriter,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, StateError> {
+        let first_group = self.range.start;
+        let mut out_of_time = false;
+        loop {
+            let Some(capture) = &mut self.capture else { return Ok(Progress::Done) };
+            let handed = capture.hand_over::<K>(operator, names, first_group, held_max, writer);
+            if handed.is_err() || capture.is_done() {
+                self.abandon(Some(writer));
+                return handed.map(|()| Progress::Done);
+            }
+            if writer.room() == 0 || std::mem::replace(&mut out_of_time, false) {
+                return Ok(Progress::Suspended);
+            }
+            let group = capture.at;
+            let swept = match self.on_disk[group] {
+                DiskReach::Done => Ok(self.sweep_cache(group, CACHED_PER_LOOK)),
+                _ => self.sweep_disk(group).map(|()| false),
+            };
+            match swept {
+                Err(error) => {
+                    // Declining the checkpoint is not enough: the next record must fail, too.
+                    self.has_failed = true;
+                    self.abandon(Some(writer));
+                    return Err(error);
+                }
+                Ok(false) => {}
+                Ok(true) => {
+                    let capture = self.capture.as_mut().expect("it runs");
+                    capture.finish_group::<K>(group);
+                    capture.at += 1;
+                }
+            }
+            out_of_time = budget.check();
+        }
+    }
+
+    /// Ends the capture.
+    pub(super) fn abandon(&mut self, writer: Option<&mut SnapshotWriter>) {
+        if let (Some(capture), Some(writer)) = (self.capture.take(), writer) {
+            capture.give_back(writer);
+        }
+        self.on_disk.clear();
+    }
+
+    /// Sweeps the rest of a group's table at once, since its entries are about to move.
+    pub(super) fn finish_cache_sweep_of(&mut self, group: usize) {
+        if self.capture.as_ref().is_some_and(|capture| !capture.reach[group].is_done()) {
+            while !self.sweep_cache(group, usize::MAX) {}
+        }
+    }
+
+    /// Looks at up to `most` buckets of a group's table; true when it is through.
+    fn sweep_cache(&mut self, index: usize, most: usize) -> bool {
+        let Self { states, groups, capture, cached, .. } = self;
+        let capture = capture.as_mut().expect("a sweep needs a capture");
+        let (group, after) = (&mut groups[index], capture.span(index).after);
+        let buckets = group.table.num_buckets();
+        let from = match capture.reach[index] {
+            Reach::Scan(from) => from,
+            _ => 0,
+        };
+        let to = buckets.min(from.saturating_add(most)).max(from);
+        for bucket in from..to {
+            let Group { table, dirt, live, tombstones, .. } = &mut *group;
+            let Some(cached_row) = table.get_bucket_mut(bucket) else { continue };
+            Account { dirt, live, tombstones }.write(capture, states, index, cached_row);
+            let Cached { row, marks, .. } = cached_row;
+            let is_settled = S::is_clear(row) && S::stamp(row) <= after;
+            if is_settled
+                && !marks.is_on_disk
+                && let Ok(found) = group.table.get_bucket_entry(bucket)
+            {
+                group.tombstones -= usize::from(S::stamp(&found.get().row) > 0);
+                found.remove();
+                *cached -= 1;
+            }
+        }
+        // A table that grows later has been swept: there is no bucket beyond.
+        capture.reach[index] = Reach::Scan(if to >= buckets { usize::MAX } else { to });
+        to >= buckets
+    }
+
+    /// Reads some of what a group has on the disk.
+    fn sweep_disk(&mut self, index: usize) -> Result<(), StateError> {
+        self.find_disk()?;
+        let reach = std::mem::replace(&mut self.on_disk[index], DiskReach::Done);
+        let Some(disk) = &mut self.disk else { return Ok(()) };
+        let (first, last) = hashes_of(self.range.start + index as u32, self.max_parallelism);
+        let capture = self.capture.as_ref().expect("a sweep needs a capture");
+        let (found, next) = match reach {
+            DiskReach::Done => return Ok(()),
+            DiskReach::Ahead => {
+                // What has expired is on no list.
+                let scans = capture.span(index).is_full() || self.states.expires();
+                let listed = if scans { None } else { self.groups[index].dirt.list() };
+                self.on_disk[index] = match listed {
+                    Some(hashes) => DiskReach::List(hashes, 0),
+                    None => DiskReach::Scan(first),
+                };
+                return Ok(());
+            }
+            DiskReach::Scan(from) => {
+                let (found, next) = disk.range(from, last, STORED_PER_LOOK)?;
+                (found, next.map_or(DiskReach::Done, DiskReach::Scan))
+            }
+            DiskReach::List(hashes, from) => {
+                let to = hashes.len().min(from + LISTED_PER_LOOK);
+                let found = hashes[from..to].iter().map(|hash| disk.get(*hash)).collect::<Result<_, _>>()?;
+                (found, if to < hashes.len() { DiskReach::List(hashes, to) } else { DiskReach::Done })
+            }
+        };
+        for found in &found {
+            self.write_found(index, found)?;
+        }
+        self.on_disk[index] = next;
+        Ok(())
+    }
+
+    /// Writes what the disk has of a hash, as far as it counts and has changed.
+    fn write_found(&mut self, index: usize, found: &Found) -> Result<(), StateError> {
+        let span = self.capture.as_ref().expect("a sweep needs a capture").span(index);
+        for stored in found.rows() {
+            let stored = stored.map_err(|reason| self.damaged(reason))?;
+            let is_settled = stored.is_clear && stored.stamp <= self.base;
+            let may_pass = stored.stamp <= span.after && !is_settled && (stored.is_clear || !self.states.expires());
+            if may_pass || self.has_cached(found.hash, stored.key)? {
+                continue;
+            }
+            if is_settled {
+                self.settled.push((found.hash, stored.key.to_vec()));
+                continue;
+            }
+            let written = self.write_stored(index, found.hash, &stored);
+            written.map_err(|reason| self.damaged(reason))?;
+        }
+        Ok(())
+    }
+
+    fn write_stored(&mut self, index: usize, hash: u64, stored: &RowBytes<'_>) -> Result<(), String> {
+        let key: K = take(&mut &*stored.key)?;
+        let mut row = S::Row::default();
+        self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots)?;
+        let capture = self.capture.as_mut().expect("a sweep needs a capture");
+        capture.write(&self.states, index, &key, &mut row);
+        if S::is_clear(&row) && !stored.is_clear && self.cached < self.limits.rows_max {
+            // It has expired. The disk gets to know by way of the cache; without room there, at another barrier.
+            S::touch(&mut row, capture.span(index), self.current);
+            let group = &mut self.groups[index];
+            group.dirt.record();
+            group.live -= 1;
+            group.tombstones += 1;
+            self.reserve(index);
+            let marks = Marks { is_used: false, is_on_disk: true, is_changed: true };
+            self.groups[index].table.insert_unique(bucket_hash(hash), Cached { key, row, marks }, rehash);
+            self.cached += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The first and the last hash of a key group.
+fn hashes_of(group: u32, max_parallelism: u32) -> (u64, u64) {
+    let first = |group: u64| (group << 32).div_ceil(u64::from(max_parallelism));
+    let (first, next) = (first(u64::from(group)), first(u64::from(group) + 1));
+    (first << 32, ((next - 1) << 32) | 0xffff_ffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::group_of_hash;
+
+    #[test]
+    fn the_hashes_of_a_group_are_all_of_its_own() {
+        for max in [1, 2, 3, 7, 128, 32_768] {
+            for group in (0..max).step_by(1 + max as usize / 50) {
+                let (first, last) = hashes_of(group, max);
+                assert_eq!((group_of_hash(first, max), group_of_hash(last, max)), (group, group));
+                assert!(first == 0 || group_of_hash(first - 1, max) == group - 1);
+                assert!(last == u64::MAX || group_of_hash(last + 1, max) == group + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! State larger than memory: the rows that are in use in a cache of bounded size, the others in a file.
+//!
+//! A row is in the cache or on the disk; what the disk has of a row in the cache does not count. `snapshots.rs` has how
+//! both are written at a barrier.
+
+use std::borrow::Borrow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as TableEntry;
+
+use millstream_actors::contract::StateError;
+use millstream_actors::protocol::{KeyGroupRange, Timestamp};
+
+use super::batch::Batch;
+use super::cached_row::{Account, CachedRow};
+use super::dirt::Dirt;
+use super::disk::Disk;
+use super::loading::Restoring;
+use super::place::SpillPlace;
+use super::shared::{CacheLimits, Shared};
+use super::snapshots::DiskReach;
+
+use crate::state::backend::RowAccess;
+use crate::state::capture::Capture;
+use crate::state::codec::take;
+use crate::state::epochs::Epochs;
+use crate::state::table::bucket_hash;
+use crate::state::{Access, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
+
+/// A table with fewer rows grows by doubling.
+const SMALL_ROWS: usize = 400;
+
+/// A key and its row in the cache.
+#[derive(Debug)]
+pub(super) struct Cached<K, Row> {
+    pub(super) key: K,
+    pub(super) row: Row,
+    pub(super) marks: Marks,
+}
+
+/// What is known of a row in the cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    /// It was used since the eviction came by.
+    pub(super) is_used: bool,
+    /// The disk has a row of this key.
+    pub(super) is_on_disk: bool,
+    /// It is not as the disk has it.
+    pub(super) is_changed: bool,
+}
+
+#[inline]
+pub(super) fn rehash<K: std::hash::Hash, Row>(cached: &Cached<K, Row>) -> u64 {
+    bucket_hash(stable_hash(&cached.key))
+}
+
+/// What is kept of a key group.
+#[derive(Debug)]
+pub(super) struct Group<K, Row> {
+    pub(super) table: HashTable<Cached<K, Row>>,
+    pub(super) dirt: Dirt,
+    /// Keys that have state, wherever it is.
+    pub(super) live: usize,
+    /// At most as many keys have no state and stay as marks of their removal.
+    pub(super) tombstones: usize,
+    /// The bucket at which the eviction goes on.
+    pub(super) hand: usize,
+}
+
+impl<K, Row> Group<K, Row> {
+    pub(super) fn new() -> Self {
+        Self { table: HashTable::new(), dirt: Dirt::default(), live: 0, tombstones: 0, hand: 0 }
+    }
+}
+
+/// Keeps the rows of one subtask in a cache of bounded size and in a working file.
+///
+/// Rows that were not used for a while leave the cache, some thousand of one key group at a time, by the clock
+/// algorithm; a thread of its own writes them. A row that a record needs is read back, those of a block of records
+/// together and by ascending hash; that there is none is known from a filter in memory.
+#[derive(Debug)]
+pub struct RedbBackend<K, S: StateSet> {
+    pub(super) states: S,
+    pub(super) shared: Arc<Shared>,
+    pub(super) limits: CacheLimits,
+    pub(super) groups: Vec<Group<K, S::Row>>,
+    pub(super) range: KeyGroupRange,
+    pub(super) max_parallelism: u32,
+    /// Rows in the cache.
+    pub(super) cached: usize,
+    /// The stamp of what changes now.
+    pub(super) current: Stamp,
+    /// The stamp that the newest base closed, as of the last barrier; 0 if there is none.
+    pub(super) base: Stamp,
+    pub(super) processing_time: i64,
+    pub(super) watermark: Timestamp,
+    /// The group and bucket at which the next look for expired values begins.
+    pub(super) clean_from: (usize, usize),
+    pub(super) epochs: Epochs,
+    pub(super) capture: Option<Box<Capture>>,
+    /// How far the sweep is in what each group has on the disk.
+    pub(super) on_disk: Vec<DiskReach>,
+    /// `None` as long as nothing has left the cache.
+    pub(super) disk: Option<Disk>,
+    /// Marks of removals that are on the disk and not needed any more: hash and key.
+    pub(super) settled: Vec<(u64, Vec<u8>)>,
+    /// The group at which the eviction goes on.
+    pub(super) hand: usize,
+    pub(super) scratch: Vec<u8>,
+    pub(super) restoring: Restoring<K, S::Row>,
+    /// Rows that a restore may still put into the cache.
+    pub(super) room: Arc<AtomicUsize>,
+    /// The disk has failed: nothing can be trusted any more.
+    pub(super) has_failed: bool,
+    #[cfg(test)]
+    pub(super) writes_inline: bool,
+}
+
+impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
+    /// An empty backend of these states for the keys of these groups, in about `cache_bytes` of memory and a file at
+    /// `place`.
+    ///
+    /// What rows hold on the heap is estimated by the length of their bytes; the batch that is being written, and what
+    /// a snapshot holds until it is stored, come on top.
+    pub fn new(states: S, range: KeyGroupRange, max_parallelism: u32, place: SpillPlace, cache_bytes: usize) -> Self {
+        let limits = CacheLimits::of::<Cached<K, S::Row>>(range.len(), cache_bytes);
+        Self::with_limits(states, range, max_parallelism, place, limits)
+    }
+
+    /// One with so few rows in the cache that everything is evicted again and again. What is evicted is written by the
+    /// caller, somewhat later, if `is_inline`.
+    #[cfg(test)]
+    pub(crate) fn tiny(
+        states: S,
+        range: KeyGroupRange,
+        max_parallelism: u32,
+        dir: &std::path::Path,
+        rows: usize,
+        is_inline: bool,
+    ) -> Self {
+        let place = SpillPlace { dir: dir.to_owned(), job: "job".to_owned(), operator: "op".into(), subtask: 0 };
+        let mut backend = Self::with_limits(states, range, max_parallelism, place, CacheLimits::of_rows(rows));
+        backend.writes_inline = is_inline;
+        backend
+    }
+
+    pub(super) fn with_limits(
+        states: S,
+        range: KeyGroupRange,
+        max_parallelism: u32,
+        place: SpillPlace,
+        limits: CacheLimits,
+    ) -> Self {
+        Self {
+            states,
+            shared: Arc::new(Shared::new(place, limits)),
+            limits,
+            groups: (0..range.len()).map(|_| Group::new()).collect(),
+            range,
+            max_parallelism,
+            cached: 0,
+            current: 1,
+            base: 0,
+            processing_time: 0,
+            watermark: Timestamp::MIN,
+            clean_from: (0, 0),
+            epochs: Epochs::default(),
+            capture: None,
+            on_disk: Vec::new(),
+            disk: None,
+            settled: Vec::new(),
+            hand: 0,
+            scratch: Vec::new(),
+            restoring: Restoring::default(),
+            room: Arc::new(AtomicUsize::new(limits.rows / 2)),
+            has_failed: false,
+            #[cfg(test)]
+            writes_inline: false,
+        }
+    }
+
+    /// Rows in the cache, whatever they are.
+    pub fn cached(&self) -> usize {
+        self.cached
+    }
+
+    /// Number of keys that have state.
+    pub fn live(&self) -> usize {
+        self.groups.iter().map(|group| group.live).sum()
+    }
+
+    #[inline]
+    pub(super) fn index_of(&self, hash: u64) -> usize {
+        (group_of_hash(hash, self.max_parallelism) - self.range.start) as usize
+    }
+
+    /// Where the key is in the cache.
+    #[inline]
+    fn locate<Q>(&self, hash: u64, query: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let table = &self.groups[self.index_of(hash)].table;
+        table.find_bucket_index(bucket_hash(hash), |cached| cached.key.borrow() == query)
+    }
+
+    /// Whether a key, as it is stored, is in the cache.
+    pub(super) fn has_cached(&self, hash: u64, stored: &[u8]) -> Result<bool, StateError> {
+        let key: K = take(&mut &*stored).map_err(|reason| self.damaged(reason))?;
+        Ok(self.locate(hash, &key).is_some())
+    }
+
+    /// An error in what was read from the disk.
+    pub(super) fn damaged(&self, reason: String) -> StateError {
+        let place = &self.shared.place;
+        let file = self.shared.existing_file().map_or(&*place.dir, |file| file.path()).to_owned();
+        StateError::WorkingFile { operator: place.operator.clone(), file, action: "read", source: reason.into() }
+    }
+
+    /// Has the rows of these keys in the cache, if they exist, and room for those that do not.
+    pub(super) fn prepare_block<'q, Q>(
+        &mut self,
+        keys: impl Iterator<Item = (u64, &'q Q)>,
+        hints: &mut Vec<usize>,
+    ) -> Result<(), StateError>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized + 'q,
+    {
+        self.find_disk()?;
+        if self.disk.is_none() && self.cached <= self.limits.rows {
+            hints.extend(keys.map(|(hash, query)| self.locate(hash, query).unwrap_or(0)));
+            return Ok(());
+        }
+        let outcome = self.make_room();
+        let outcome = outcome.and_then(|()| {
+            let mut missing = Vec::new();
+            for (hash, query) in keys {
+                let found = self.locate(hash, query);
+                hints.push(found.unwrap_or(0));
+                if found.is_none() && self.disk.as_ref().is_some_and(|disk| disk.may_contain(hash)) {
+                    missing.push((hash, query));
+                }
+            }
+            missing.sort_unstable_by_key(|(hash, _)| *hash);
+            missing.into_iter().try_for_each(|(hash, query)| self.load(hash, query))
+        });
+        self.has_failed |= outcome.is_err();
+        outcome
+    }
+
+    /// Reads a row from the disk into the cache, if there is one.
+    fn load<Q>(&mut self, hash: u64, query: &Q) -> Result<(), StateError>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        if self.locate(hash, query).is_some() {
+            // The block has the key twice.
+            return Ok(());
+        }
+        let Some(disk) = &mut self.disk else { return Ok(()) };
+        let found = disk.get(hash)?;
+        let read = (|| {
+            for stored in found.rows() {
+                let stored = stored?;
+                let key: K = take(&mut &*stored.key)?;
+                if key.borrow() == query {
+                    let mut row = S::Row::default();
+                    self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots)?;
+                    return Ok(Some((key, row)));
+                }
+            }
+            Ok(None)
+        })();
+        match read {
+            Err(reason) => Err(disk.damaged(reason)),
+            Ok(None) => Ok(()),
+            Ok(Some((key, row))) => {
+                let marks = Marks { is_used: true, is_on_disk: true, is_changed: false };
+                self.take_in(hash, Cached { key, row, marks });
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts a row that comes from the disk into the cache. If a snapshot is being taken and the sweep has not come to
+    /// the row's place on the disk, it is written first; and since the sweep will not know the row's place in the cache
+    /// for one that is behind it, it counts as changed.
+    fn take_in(&mut self, hash: u64, mut cached: Cached<K, S::Row>) {
+        let index = self.index_of(hash);
+        if let Some(capture) = &mut self.capture
+            && !capture.reach[index].is_done()
+        {
+            let is_ahead = self.on_disk[index].is_ahead(hash);
+            let mut account = self.groups[index].account();
+            account.move_on(capture, &self.states, (index, is_ahead), &mut cached, self.current);
+        }
+        self.reserve(index);
+        self.groups[index].table.insert_unique(bucket_hash(hash), cached, rehash);
+        self.cached += 1;
+    }
+
+    /// Room for one more row in a group's table; if it must grow its rows move, and what the sweep has to do in it is
+    /// done first.
+    pub(super) fn reserve(&mut self, index: usize) {
+        if self.groups[index].table.len() == self.groups[index].table.capacity() {
+            self.finish_cache_sweep_of(index);
+            let (group, wanted) = (&mut self.groups[index], self.limits.group_rows);
+            let rows = group.table.len();
+            let more = if rows >= SMALL_ROWS && rows < wanted { wanted - rows } else { 1 };
+            group.table.reserve(more, rehash);
+            group.hand = 0;
+        }
+    }
+
+    /// The row of a key that was prepared.
+    pub(super) fn row<Q>(
+        &mut self,
+        hash: u64,
+        hint: Option<usize>,
+        query: &Q,
+        own: impl FnOnce() -> K,
+    ) -> CachedRow<'_, K, S>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let index = self.index_of(hash);
+        self.reserve(index);
+        let table = &mut self.groups[index].table;
+        let is_query = |cached: &Cached<K, S::Row>| cached.key.borrow() == query;
+        let bucket = match hint.filter(|bucket| table.get_bucket(*bucket).is_some_and(is_query)) {
+            Some(bucket) => bucket,
+            None => match table.entry(bucket_hash(hash), is_query, rehash) {
+                TableEntry::Occupied(found) => found.bucket_index(),
+                TableEntry::Vacant(vacant) => {
+                    self.cached += 1;
+                    let new = Cached { key: own(), row: S::Row::default(), marks: Marks::default() };
+                    vacant.insert(new).bucket_index()
+                }
+            },
+        };
+        let mut row = self.row_in(index, bucket).expect("it was found or inserted above");
+        row.found.get_mut().marks.is_used = true;
+        row
+    }
+
+    /// The row in a bucket of a group's table, written before it is given out if a snapshot is being taken.
+    fn row_in(&mut self, index: usize, bucket: usize) -> Option<CachedRow<'_, K, S>> {
+        let Group { table, dirt, live, tombstones, .. } = &mut self.groups[index];
+        let mut found = table.get_bucket_entry(bucket).ok()?;
+        let mut account = Account { dirt, live, tombstones };
+        let cached = found.get_mut();
+        if let Some(capture) = &mut self.capture
+            && capture.is_ahead(index, bucket)
+        {
+            // From here on the row counts as changed: the sweep passes it over.
+            account.move_on(capture, &self.states, (index, true), cached, self.current);
+        }
+        let (stamp, is_clear) = (S::stamp(&cached.row), S::is_clear(&cached.row));
+        Some(CachedRow {
+            found,
+            states: &self.states,
+            account,
+            cached: &mut self.cached,
+            current: self.current,
+            forgets: self.epochs.is_empty(),
+            stamp,
+            is_clear,
+        })
+    }
+
+    /// Looks at up to `buckets` rows of the cache for expired values.
+    pub(super) fn clean_cache(&mut self, buckets: usize) {
+        if !self.states.expires() {
+            return;
+        }
+        let access = self.moment();
+        let mut left = buckets;
+        while left > 0 && !self.groups.is_empty() {
+            let (group, from) = self.clean_from;
+            let table = &self.groups[group].table;
+            let to = table.num_buckets().min(from + left);
+            let states = &self.states;
+            let is_due = |bucket: &usize| table.get_bucket(*bucket).is_some_and(|e| states.is_due(&e.row, access));
+            let Some(due) = (from..to).find(is_due) else {
+                left -= to.saturating_sub(from).max(1);
+                self.clean_from =
+                    if to < table.num_buckets() { (group, to) } else { ((group + 1) % self.groups.len(), 0) };
+                continue;
+            };
+            left -= due + 1 - from;
+            self.clean_from = (group, due + 1);
+            if let Some(mut row) = self.row_in(group, due) {
+                row.states.expire(&mut row.found.get_mut().row, access);
+                row.settle();
+            }
+        }
+    }
+
+    /// What row handles are to know of the moment.
+    #[inline]
+    pub(super) fn moment(&self) -> Access {
+        Access { stamp: self.current, processing_time: self.processing_time, watermark: self.watermark }
+    }
+
+    /// Has the disk if there is one: a restore may have written to it.
+    #[inline]
+    pub(super) fn find_disk(&mut self) -> Result<(), StateError> {
+        if self.disk.is_none() && self.shared.existing_file().is_some() {
+            self.open_disk()?;
+        }
+        Ok(())
+    }
+
+    /// The disk, made with its first use.
+    pub(super) fn open_disk(&mut self) -> Result<&mut Disk, StateError> {
+        if self.disk.is_none() {
+            let (file, filter) = (self.shared.file()?.clone(), self.shared.filter().clone());
+            #[cfg(test)]
+            if self.writes_inline {
+                self.disk = Some(Disk::inline(file, filter));
+                return Ok(self.disk.as_mut().expect("made above"));
+            }
+            self.disk = Some(Disk::new(file, filter)?);
+        }
+        Ok(self.disk.as_mut().expect("made above"))
+    }
+
+    /// Gives a batch to the disk.
+    pub(super) fn send(&mut self, mut batch: Batch) -> Result<(), StateError> {
+        batch.sort();
+        self.open_disk()?.write(batch)
+    }
+}

@@ -1,0 +1,215 @@
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use millstream_actors::contract::{Contribution, Manifest, SnapshotStore, StateError};
+use millstream_actors::protocol::{Incarnation, KeyGroupRange};
+use serde::{Deserialize, Serialize};
+
+use super::disk::Disk;
+use super::file::WorkingFile;
+use super::filter::Filter;
+use super::*;
+use crate::snapshot::MemoryStore;
+use crate::state::test_kit::{Subtask, change, manifest};
+use crate::state::{KeyedBackend, KeyedTable, State, StateKey, StateSet, StateTtl, ValueState, stable_hash};
+use crate::testing::FaultyDisk;
+
+const GROUPS: u32 = 4;
+
+type Backend<K> = RedbBackend<K, ValueState<u64>>;
+
+fn all() -> KeyGroupRange {
+    KeyGroupRange { start: 0, end: GROUPS }
+}
+
+fn state() -> ValueState<u64> {
+    ValueState::new("v")
+}
+
+fn subtask<K: StateKey>(dir: &std::path::Path, rows: usize) -> Subtask<K, ValueState<u64>, Backend<K>> {
+    Subtask::with_backend(RedbBackend::tiny(state(), all(), GROUPS, dir, rows, false), state().names())
+}
+
+fn store() -> MemoryStore {
+    let store = MemoryStore::new();
+    store.open_job("job", Incarnation(1)).unwrap();
+    store
+}
+
+fn working_files(dir: &std::path::Path) -> usize {
+    std::fs::read_dir(dir).unwrap().count()
+}
+
+/// A key whose hash says next to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Blunt(u64);
+
+impl Hash for Blunt {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (self.0 % 5).hash(hasher);
+    }
+}
+
+#[test]
+fn keys_of_one_hash_are_told_apart_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut subtask) = (store(), subtask::<Blunt>(dir.path(), 6));
+    let mut base: Option<Manifest> = None;
+    for round in 1..5u64 {
+        for key in 0..100 {
+            change(&mut subtask.table, &Blunt(key), |mut value| {
+                let before = value.get().copied();
+                assert_eq!(before, (round > 1 && key % 4 != (round - 1) % 4).then(|| key + round - 1), "key {key}");
+                value.set(key + round);
+                if key % 4 == round % 4 {
+                    value.clear();
+                }
+            });
+        }
+        let written = subtask.snapshot(&store, round, round - 1).unwrap();
+        let whole = manifest(round, vec![written], base.as_ref());
+        store.finalise(&whole, 1).unwrap();
+        let mut restored = Subtask::<Blunt, _>::new(state(), all(), GROUPS);
+        restored.restore(&store, &whole, state()).unwrap();
+        let mut rows: Vec<(u64, u64)> = (0..GROUPS)
+            .flat_map(|group| restored.table.group(group))
+            .map(|(key, slot)| (key.0, *slot.value().unwrap()))
+            .collect();
+        rows.sort_unstable();
+        let expected = (0..100).filter(|key| key % 4 != round % 4).map(|key| (key, key + round));
+        assert!(rows.iter().copied().eq(expected), "round {round}");
+        base = Some(whole);
+    }
+}
+
+fn bytes(written: &Contribution) -> usize {
+    written.chunks.iter().map(|chunk| chunk.len as usize).sum()
+}
+
+#[test]
+fn the_cache_stays_bounded_and_a_checkpoint_costs_what_has_changed() {
+    const KEYS: u64 = 20_000;
+    const ROWS: usize = 1_000;
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut subtask) = (store(), subtask::<u64>(dir.path(), ROWS));
+    assert_eq!(working_files(dir.path()), 0, "created with its first use");
+    for key in 0..KEYS {
+        change(&mut subtask.table, &key, |mut value| value.set(key));
+        assert!(subtask.table.cached() <= ROWS + ROWS / 4 + 1);
+    }
+    assert_eq!(subtask.table.live(), KEYS as usize);
+    let first = subtask.snapshot(&store, 1, 0).unwrap();
+    store.finalise(&manifest(1, vec![first.clone()], None), 1).unwrap();
+    assert!(bytes(&first) >= KEYS as usize * 16);
+    for key in (0..KEYS).step_by(100) {
+        change(&mut subtask.table, &key, |mut value| value.set(key + 1));
+    }
+    // Most of the changed rows leave the cache again.
+    for key in 0..KEYS / 4 {
+        change(&mut subtask.table, &key, |value| assert!(value.get().is_some()));
+    }
+    let second = subtask.snapshot(&store, 2, 1).unwrap();
+    let share = bytes(&second) * 100 / bytes(&first);
+    assert!((1..3).contains(&share), "1 % of the keys have changed, {share} % are written");
+
+    let whole = manifest(2, vec![second], Some(&manifest(1, vec![first], None)));
+    store.finalise(&whole, 1).unwrap();
+    let mut memory = Subtask::<u64, _>::new(state(), all(), GROUPS);
+    memory.restore(&store, &whole, state()).unwrap();
+    let mut spilled = self::subtask::<u64>(dir.path(), ROWS);
+    spilled.restore(&store, &whole, state()).unwrap();
+    assert!(spilled.table.cached() <= ROWS && working_files(dir.path()) == 2);
+    for key in 0..KEYS {
+        let expected = Some(key + u64::from(key % 100 == 0));
+        let memory: &mut KeyedTable<u64, ValueState<u64>> = &mut memory.table;
+        change(memory, &key, |value| assert_eq!(value.get().copied(), expected));
+        change(&mut spilled.table, &key, |value| assert_eq!(value.get().copied(), expected));
+    }
+}
+
+#[test]
+fn a_directory_that_is_gone_is_an_error_with_operator_and_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing");
+    let mut table: Backend<u64> = RedbBackend::tiny(state(), all(), GROUPS, &missing, 4, false);
+    let failed = (0..100u64).find_map(|key| {
+        let failed = table.prepare(std::iter::once((stable_hash(&key), &key)), &mut Vec::new()).err();
+        if failed.is_none() {
+            change(&mut table, &key, |mut value| value.set(key));
+        }
+        failed
+    });
+    let error = failed.expect("the cache is full before the hundredth key");
+    let StateError::WorkingFile { operator, file, action, .. } = &error else { panic!("{error}") };
+    assert_eq!((operator.as_str(), *action, file.parent()), ("op", "create", Some(&*missing)));
+    assert!(error.is_retryable(), "a restart may find it again");
+    let again = table.prepare(std::iter::once((stable_hash(&1u64), &1u64)), &mut Vec::new());
+    assert!(again.is_err(), "nothing goes on after a failure");
+}
+
+#[test]
+fn a_full_disk_fails_the_next_block_of_records() {
+    let disk = FaultyDisk::new();
+    let file = WorkingFile::on("op".into(), disk.handle());
+    let dir = tempfile::tempdir().unwrap();
+    let mut table: Backend<u64> = RedbBackend::tiny(state(), all(), GROUPS, dir.path(), 50, false);
+    table.disk = Some(Disk::new(Arc::new(file), Arc::new(Filter::new(1 << 10))).unwrap());
+    let mut fill = |keys: std::ops::Range<u64>| {
+        keys.clone().try_for_each(|key| {
+            table.prepare(std::iter::once((stable_hash(&key), &key)), &mut Vec::new())?;
+            change(&mut table, &key, |mut value| value.set(key));
+            Ok::<_, StateError>(())
+        })
+    };
+    fill(0..1_000).unwrap();
+    disk.limit(Some(0));
+    let error = fill(1_000..100_000).expect_err("what is evicted has no room");
+    assert!(matches!(&error, StateError::WorkingFile { action: "write to", .. }), "{error}");
+    assert!(error.to_string().contains("look after the disk"), "{error}");
+    disk.limit(None);
+    assert!(fill(0..1).is_err(), "rows are lost: only a restart helps");
+}
+
+#[test]
+fn the_file_is_removed_with_its_last_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = Arc::new(WorkingFile::create("op".into(), dir.path().join("x"), 1 << 20).unwrap());
+    let disk = Disk::inline(file.clone(), Arc::new(Filter::new(64)));
+    assert_eq!(working_files(dir.path()), 1);
+    drop(file);
+    drop(disk);
+    assert_eq!(working_files(dir.path()), 0);
+}
+
+#[test]
+fn values_that_expire_are_gone_from_cache_disk_and_checkpoints() {
+    const KEYS: u64 = 500;
+    let dir = tempfile::tempdir().unwrap();
+    let store = store();
+    let state =
+        || ValueState::<u64>::new("v").with_ttl(StateTtl::processing_time(std::time::Duration::from_millis(100)));
+    let table = RedbBackend::tiny(state(), all(), GROUPS, dir.path(), 20, true);
+    let mut subtask: Subtask<u64, _, _> = Subtask::with_backend(table, vec!["v".into()]);
+    subtask.table.set_time(1_000, 0);
+    for key in 0..KEYS {
+        change(&mut subtask.table, &key, |mut value| value.set(key));
+    }
+    let first = manifest(1, vec![subtask.snapshot(&store, 1, 0).unwrap()], None);
+    store.finalise(&first, 3).unwrap();
+    subtask.table.set_time(1_050, 0);
+    for key in (0..KEYS).step_by(2) {
+        change(&mut subtask.table, &key, |mut value| value.set(key + 1));
+    }
+    subtask.table.set_time(1_120, 0);
+    let second = manifest(2, vec![subtask.snapshot(&store, 2, 1).unwrap()], Some(&first));
+    store.finalise(&second, 3).unwrap();
+    for key in 0..KEYS {
+        let expected = (key % 2 == 0).then_some(key + 1);
+        change(&mut subtask.table, &key, |value| assert_eq!(value.get().copied(), expected, "key {key}"));
+    }
+    assert_eq!(subtask.table.live(), KEYS as usize / 2);
+    // Whatever time it is there: what had expired at the barrier is not in the checkpoint.
+    let mut restored = Subtask::<u64, _>::new(state(), all(), GROUPS);
+    restored.restore(&store, &second, state()).unwrap();
+    assert_eq!(restored.table.live(), KEYS as usize / 2);
+}
