@@ -63,6 +63,18 @@ pub enum JobEventKind {
         /// Records that the sources read again, of those read by this process.
         rewinds: u64,
     },
+    /// A subtask has been loading a checkpoint for a second or more, and has come this far.
+    Restoring {
+        region: RegionId,
+        attempt: Attempt,
+        actor: ActorName,
+        checkpoint: CheckpointId,
+        bytes: u64,
+        bytes_total: u64,
+        /// Keys with state.
+        entries: u64,
+        elapsed: Duration,
+    },
     /// All subtasks of a region run; `downtime` since the failure, if there was one.
     RegionRunning { region: RegionId, attempt: Attempt, downtime: Option<Duration> },
     /// A subtask has held its arbiter without a sign of life.
@@ -162,6 +174,13 @@ impl fmt::Display for JobEventKind {
                 Bytes(*bytes),
                 Shown(*took)
             ),
+            Self::Restoring { region, attempt, actor, checkpoint, bytes, bytes_total, entries, elapsed } => write!(
+                f,
+                "region={region} attempt={attempt} {actor} restores checkpoint {checkpoint}: {} of {}, {entries} keys after {}",
+                Bytes(*bytes),
+                Bytes(*bytes_total),
+                Shown(*elapsed)
+            ),
             Self::RegionRunning { region, attempt, downtime: None } => {
                 write!(f, "region={region} attempt={attempt} running")
             }
@@ -242,6 +261,7 @@ impl JobEventKind {
             | Self::CheckpointCompleted { .. }
             | Self::SavepointWritten { .. }
             | Self::Restored { .. }
+            | Self::Restoring { .. }
             | Self::RegionRunning { .. }
             | Self::IntervalAdvised { .. }
             | Self::Ended { result: Ok(_) } => Level::Info,

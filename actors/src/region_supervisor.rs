@@ -52,6 +52,20 @@ pub struct SubtaskReady {
     pub restored: RestoreFigures,
 }
 
+/// A subtask that has long been loading its state says how far it is.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct RestoreProgress {
+    /// Who, in time.
+    pub execution: Execution,
+    /// Who.
+    pub subtask: SubtaskId,
+    /// What is loaded, and how long that took.
+    pub restored: RestoreFigures,
+    /// Bytes that there are to load.
+    pub bytes_total: u64,
+}
+
 /// A subtask has come to its end: nothing of it runs any more.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

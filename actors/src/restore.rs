@@ -10,14 +10,12 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use crate::chain::{GroupLoaders, LoadedState};
 use crate::contract::{ChunkAddress, ChunkRef, LoadedGroup, RestoredState, StateScope, Step};
 use crate::protocol::{OperatorId, TaskError};
+use crate::region_supervisor::RestoreProgress;
 use crate::task::{RestoreFigures, RestorePlan, SubtaskContext};
 use crate::time::monotonic;
 
 /// What loading gave.
 pub(crate) type Loaded = Result<(LoadedState, RestoreFigures), TaskError>;
-
-/// How often a long restore says how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// A task that loads its state before it begins.
 pub(crate) trait Loading: Actor<Context = Context<Self>> {
@@ -42,7 +40,6 @@ pub(crate) fn start_loading<A: Loading>(
 ) {
     let cx = task.context().clone();
     cx.reached(Step::Restoring);
-    let started = monotonic();
     let loaders = task.group_loaders();
     let load = Arc::new(Load::new(plan, cx, operators, &loaders));
     let threads = load.groups.len().clamp(1, load.cx.limits.restore_threads.max(1));
@@ -65,8 +62,7 @@ pub(crate) fn start_loading<A: Loading>(
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        let (bytes, entries) = (load.bytes.load(Ordering::Relaxed), load.entries.load(Ordering::Relaxed));
-        outcome.map(|()| (state, RestoreFigures { bytes, entries, took: monotonic() - started }))
+        outcome.map(|()| (state, load.figures()))
     };
     ctx.spawn(all.into_actor(task).map(|loaded, task, ctx| task.loaded(loaded, ctx)));
 }
@@ -80,6 +76,7 @@ struct Load {
     /// What has one, by operator and key group, in the order in which it is applied.
     groups: Vec<(OperatorId, u32, Vec<ChunkRef>)>,
     bytes_total: u64,
+    started: Duration,
     next: AtomicUsize,
     failed: AtomicBool,
     bytes: AtomicU64,
@@ -108,6 +105,7 @@ impl Load {
             plain,
             groups: groups.into_iter().map(|((operator, group), chunks)| (operator, group, chunks)).collect(),
             bytes_total,
+            started: monotonic(),
             next: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
@@ -138,7 +136,7 @@ impl Load {
             let loaded = loader.load(*group, &sections)?;
             self.entries.fetch_add(loaded.entries, Ordering::Relaxed);
             part.groups.push((operator.clone(), loaded));
-            if thread == 0 && monotonic() - said >= PROGRESS_EVERY {
+            if thread == 0 && monotonic() - said >= self.cx.limits.restore_progress_every {
                 said = monotonic();
                 self.say_progress();
             }
@@ -155,18 +153,18 @@ impl Load {
         Ok(RestoredState::from_chunks(read))
     }
 
+    fn figures(&self) -> RestoreFigures {
+        let (bytes, entries) = (self.bytes.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed));
+        RestoreFigures { bytes, entries, took: monotonic() - self.started }
+    }
+
     fn say_progress(&self) {
-        log::info!(
-            target: "millstream::supervisor",
-            "job={} attempt={} {} restores checkpoint {}: {} of {} bytes, {} entries so far",
-            self.cx.job,
-            self.cx.execution.attempt,
-            self.cx.name,
-            self.plan.manifest.checkpoint,
-            self.bytes.load(Ordering::Relaxed),
-            self.bytes_total,
-            self.entries.load(Ordering::Relaxed),
-        );
+        self.cx.reports.restoring.do_send(RestoreProgress {
+            execution: self.cx.execution,
+            subtask: self.cx.subtask,
+            restored: self.figures(),
+            bytes_total: self.bytes_total,
+        });
     }
 }
 

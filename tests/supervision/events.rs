@@ -1,6 +1,7 @@
 //! Every step is told: to subscribers, in a bounded history, and by one log line.
 
 use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use millstream::JobEventKind;
@@ -51,7 +52,12 @@ fn run(name: &str, history_len: usize) -> (JobHandle, Vec<JobEvent>) {
     in_system(async {
         let rig = Rig::default();
         let operator = rig.faults.operator.clone();
-        let env = environment(name).limits(limits(|limits| limits.history_len = history_len));
+        let bounds = limits(|limits| {
+            limits.history_len = history_len;
+            // Each key group that is loaded is told of.
+            limits.restore_progress_every = Duration::ZERO;
+        });
+        let env = environment(name).limits(bounds);
         let running = rig.start(env);
         let job = running.job.clone();
         let mut events = listen(&job);
@@ -89,6 +95,7 @@ fn each_event_is_one_log_line_that_names_job_attempt_task_and_checkpoint() {
     let failure = ["attempt=1 task=", " subtask=", "panicked: 'injected: operator'", &place, "its input record "];
     tells(Level::Error, "millstream::supervisor", &failure);
     tells(Level::Warn, "millstream::supervisor", &["region=0 restarts now (failure 1 of 3 since checkpoint 1)"]);
+    tells(Level::Info, "millstream::supervisor", &["attempt=2 ", " restores checkpoint 1: ", " keys after "]);
     tells(Level::Info, "millstream::supervisor", &["attempt=2 restored checkpoint 1 ("]);
     tells(Level::Info, "millstream::supervisor", &["attempt=2 running again ", " after the failure"]);
     tells(Level::Info, "millstream::supervisor", &["finished: "]);
@@ -108,6 +115,10 @@ fn subscriber_is_told_each_step_in_its_order() {
     then("completion", |kind| matches!(kind, JobEventKind::CheckpointCompleted { .. }));
     then("failure", |kind| matches!(kind, JobEventKind::SubtaskFailed { .. }));
     then("restart", |kind| matches!(kind, JobEventKind::RegionRestarting { .. }));
+    then("progress of the restore", |kind| match kind {
+        JobEventKind::Restoring { bytes, bytes_total, entries, .. } => *entries > 0 && bytes <= bytes_total,
+        _ => false,
+    });
     then("restore", |kind| matches!(kind, JobEventKind::Restored { .. }));
     then("running", |kind| matches!(kind, JobEventKind::RegionRunning { downtime: Some(_), .. }));
     then("final checkpoint", |kind| matches!(kind, JobEventKind::CheckpointCompleted { .. }));

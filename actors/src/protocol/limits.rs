@@ -45,6 +45,8 @@ pub struct Limits {
     pub capture_bytes_max: usize,
     /// Threads of each task that load keyed state at a restart. 2.
     pub restore_threads: usize,
+    /// How often a task that loads its state says how far it is. 1 s.
+    pub restore_progress_every: Duration,
 }
 
 impl Default for Limits {
@@ -68,6 +70,7 @@ impl Default for Limits {
             capture_bytes_in_flight: 32 << 20,
             capture_bytes_max: 512 << 20,
             restore_threads: 2,
+            restore_progress_every: Duration::from_secs(1),
         }
     }
 }

@@ -22,6 +22,28 @@ impl Handler<SubtaskReady> for RegionSupervisor {
     }
 }
 
+impl Handler<RestoreProgress> for RegionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, progress: RestoreProgress, _: &mut Self::Context) {
+        let RestoreProgress { execution, subtask, restored: RestoreFigures { bytes, entries, took }, bytes_total } =
+            progress;
+        let Some(manifest) = self.restored.as_ref().filter(|_| execution == self.execution) else { return };
+        let (actor, checkpoint) = (self.seed.job.name_of(subtask), manifest.checkpoint);
+        let (region, attempt) = (self.seed.region, execution.attempt);
+        self.seed.job.emit(JobEventKind::Restoring {
+            region,
+            attempt,
+            actor,
+            checkpoint,
+            bytes,
+            bytes_total,
+            entries,
+            elapsed: took,
+        });
+    }
+}
+
 impl Handler<ChildExit> for RegionSupervisor {
     type Result = ();
 

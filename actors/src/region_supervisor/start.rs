@@ -70,6 +70,7 @@ impl RegionSupervisor {
             committed: ports.committed.clone(),
             chunks: ports.chunks.clone(),
             ready: ctx.address().recipient(),
+            restoring: ctx.address().recipient(),
             passed: ctx.address().recipient(),
             exit: ctx.address().recipient(),
         }

@@ -197,9 +197,9 @@ mod tests {
         }
         for (place, what) in [(2, "keys"), (3, "values")] {
             let mut unknown = whole.clone();
-            unknown[place] = 0xF7;
+            unknown[place] = 0x77;
             let error = read(&[(3, unknown)]).unwrap_err();
-            assert!(matches!(&error, Unreadable::Unknown(text) if text.contains(what) && text.contains("247")));
+            assert!(matches!(&error, Unreadable::Unknown(text) if text.contains(what) && text.contains("119")));
         }
         let mut newer = whole;
         newer[0] = SECTION_VERSION + 1;
