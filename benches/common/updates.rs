@@ -30,7 +30,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Records a second after the table was full.
+    /// Records a second after the table was full and a third of the updates made.
     pub(crate) fn rate(&self) -> f64 {
         let (filled, last) = (self.filled_at.load(Ordering::Relaxed), self.last_at.load(Ordering::Relaxed));
         let records = self.taken.load(Ordering::Relaxed) - self.filled.load(Ordering::Relaxed);
@@ -151,7 +151,8 @@ pub(crate) fn updates(env: &StreamEnvironment, plan: Plan) -> Arc<Meter> {
     let update = Update {
         meter: meter.clone(),
         start: Instant::now(),
-        fill: keys,
+        // The first checkpoints still have what was filled.
+        fill: keys + updates / 3,
         taken: 0,
         looked_at: None,
         panic_at: panic_after.map(|after| keys + after),
