@@ -17,7 +17,7 @@ pub(super) struct GroupChain {
 
 /// How a group is written at a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
+enum Plan {
     /// As a delta over the base, which closed this stamp.
     Delta(Stamp),
     /// As a delta, though writing it in full would shorten a long chain.
@@ -32,7 +32,7 @@ impl GroupChain {
 
     /// How a group of `keys` with this chain and `changes` since is written; `base` is the stamp that the base closed.
     /// `in_parts`: of a value that has changed only a part may be written.
-    pub(super) fn plan(self, base: Stamp, keys: usize, changes: usize, in_parts: bool) -> Plan {
+    fn plan(self, base: Stamp, keys: usize, changes: usize, in_parts: bool) -> Plan {
         if self.whole == 0 {
             return Plan::Full;
         }
@@ -51,6 +51,86 @@ impl GroupChain {
     /// The chain after a delta with `changes`.
     pub(super) fn with_delta(self, changes: usize) -> Self {
         Self { changed: self.changed + changes, deltas: self.deltas + u32::from(changes > 0), ..self }
+    }
+}
+
+/// A key group at a barrier.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupAtBarrier {
+    /// Keys, with those that were removed and are still marked.
+    pub(super) keys: usize,
+    /// Keys that have state.
+    pub(super) live: usize,
+    /// At least as many have changed since the base.
+    pub(super) changes: usize,
+    /// A delta would lack something.
+    pub(super) is_whole: bool,
+}
+
+/// How the groups of a table are written at a barrier.
+#[derive(Debug, Default)]
+pub(super) struct BarrierPlan {
+    /// For each group, the stamp that its base closed; 0 if it is written in full.
+    pub(super) after: Vec<Stamp>,
+    /// What the checkpoint will hold of each.
+    pub(super) chains: Vec<GroupChain>,
+}
+
+/// Which group is compacted next, so that all have their turn.
+#[derive(Debug, Default)]
+pub(super) struct Compaction {
+    next: usize,
+}
+
+impl Compaction {
+    /// At most one in so many entries that have not changed is written by it at a barrier.
+    const SHARE: usize = 8;
+    /// As many are always written. In tests few, so that chains grow long.
+    const ENTRIES_MIN: usize = if cfg!(test) { 4 } else { 1024 };
+
+    /// Decides for each group. `base` has the stamp that the base closed and its chains, if the task knows it.
+    pub(super) fn plan(
+        &mut self,
+        base: Option<(Stamp, Vec<GroupChain>)>,
+        groups: &[GroupAtBarrier],
+        in_parts: bool,
+    ) -> BarrierPlan {
+        let (base, chains) = base.unwrap_or_default();
+        let keys: usize = groups.iter().map(|group| group.keys).sum();
+        let mut spare = (keys / Self::SHARE).max(Self::ENTRIES_MIN);
+        let mut plan = BarrierPlan { after: vec![0; groups.len()], chains: vec![GroupChain::default(); groups.len()] };
+        let first = self.next;
+        for index in (0..groups.len()).map(|place| (first + place) % groups.len()) {
+            let GroupAtBarrier { keys, live, changes, is_whole } = groups[index];
+            let chain = chains.get(index).copied().unwrap_or_default();
+            let unchanged = keys.saturating_sub(changes);
+            let written = if base == 0 || is_whole { Plan::Full } else { chain.plan(base, keys, changes, in_parts) };
+            match written {
+                Plan::Full => plan.chains[index].whole = live,
+                Plan::Compactable(_) if spare >= unchanged => {
+                    spare -= unchanged;
+                    self.next = index + 1;
+                    plan.chains[index].whole = live;
+                }
+                Plan::Delta(stamp) | Plan::Compactable(stamp) => {
+                    plan.after[index] = stamp;
+                    plan.chains[index] = chain.with_delta(changes);
+                }
+            }
+        }
+        plan
+    }
+}
+
+impl BarrierPlan {
+    /// The groups that go on from the base, if the first has this number.
+    pub(super) fn carried(&self, first: u32) -> Vec<u32> {
+        (first..).zip(&self.after).filter(|(_, after)| **after > 0).map(|(group, _)| group).collect()
+    }
+
+    /// For each group, whether deltas may follow what is written of it now.
+    pub(super) fn is_base(&self) -> Vec<bool> {
+        self.chains.iter().map(|chain| chain.whole > 0).collect()
     }
 }
 

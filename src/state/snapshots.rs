@@ -11,18 +11,12 @@ use millstream_actors::protocol::OperatorId;
 
 use super::capture::{Capture, Reach};
 use super::changes::Changes;
-use super::epochs::{GroupChain, Plan};
+use super::epochs::GroupAtBarrier;
 use super::table::{Entry, shrink};
 use super::{Access, KeyedTable, Stamp, StateKey, StateSet};
 
 /// Entries between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
 const ENTRIES_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
-
-/// Compaction writes at most one in so many entries that have not changed.
-const COMPACTED_SHARE: usize = 8;
-
-/// As many are always written.
-const COMPACTED_MIN: usize = 1024;
 
 impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     /// The barrier: what changes from now on belongs to the next checkpoint. A capture that still runs is given up.
@@ -31,54 +25,22 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         let closed = self.current;
         self.current = closed.checked_add(1).expect("2^32 barriers in one attempt");
         let base = self.epochs.base(writer.base());
-        let base_stamp = base.map_or(0, |(stamp, _)| stamp);
-        let chains = base.map(|(_, chains)| chains.to_vec()).unwrap_or_default();
-        // What compaction may write beyond the changes: in entries.
-        let mut spare = (self.len / COMPACTED_SHARE).max(COMPACTED_MIN);
-        let groups = self.groups.0.len();
-        let first = self.compact_next % groups.max(1);
-        let in_parts = self.states.writes_parts();
-        let (mut after, mut chains_after) = (vec![0; groups], vec![GroupChain::default(); groups]);
-        for place in 0..groups {
-            let index = (first + place) % groups;
-            let changes = &mut self.changes[index];
+        let base = base.map(|(stamp, chains)| (stamp, chains.to_vec()));
+        let base_stamp = base.as_ref().map_or(0, |(stamp, _)| *stamp);
+        let tables = self.groups.0.iter().zip(&mut self.changes);
+        let at_barrier = tables.map(|(table, changes)| {
             changes.close(closed, base_stamp);
-            let (keys, count) = (self.groups.0[index].len(), changes.count());
-            let chain = chains.get(index).copied().unwrap_or_default();
-            let plan = match base_stamp {
-                0 => Plan::Full,
-                stamp if stamp < changes.full_floor => Plan::Full,
-                stamp => chain.plan(stamp, keys, count, in_parts),
-            };
-            let plan = match plan {
-                Plan::Compactable(_) if spare >= keys.saturating_sub(count) => {
-                    spare -= keys.saturating_sub(count);
-                    self.compact_next = index + 1;
-                    Plan::Full
-                }
-                plan => plan,
-            };
-            match plan {
-                Plan::Full => chains_after[index].whole = keys - changes.tombstones,
-                Plan::Delta(stamp) | Plan::Compactable(stamp) => {
-                    after[index] = stamp;
-                    chains_after[index] = chain.with_delta(count);
-                }
-            }
-        }
-        let carried: Vec<u32> = (0..).zip(&after).filter(|(_, after)| **after > 0).map(|(index, _)| index).collect();
-        let carried: Vec<u32> = carried.into_iter().map(|index| self.range.start + index).collect();
-        names.iter().for_each(|name| writer.carry(name, carried.clone()));
-        let is_base = chains_after.iter().map(|chain| chain.whole > 0).collect();
-        self.epochs.push(writer.checkpoint(), closed, chains_after);
+            let (keys, is_whole) = (table.len(), base_stamp < changes.full_floor);
+            GroupAtBarrier { keys, live: keys - changes.tombstones, changes: changes.count(), is_whole }
+        });
+        let groups: Vec<GroupAtBarrier> = at_barrier.collect();
+        let plan = self.compaction.plan(base, &groups, self.states.writes_parts());
+        names.iter().for_each(|name| writer.carry(name, plan.carried(self.range.start)));
+        let is_base = plan.is_base();
+        self.epochs.push(writer.checkpoint(), closed, plan.chains);
         let at_barrier = Access { stamp: closed, ..self.access() };
-        self.capture = Some(Box::new(Capture::new(
-            (writer.base(), base_stamp),
-            at_barrier,
-            after,
-            is_base,
-            self.states.formats(),
-        )));
+        let (base, formats) = ((writer.base(), base_stamp), self.states.formats());
+        self.capture = Some(Box::new(Capture::new(base, at_barrier, plan.after, is_base, formats)));
     }
 
     /// Writes more of the barrier's state, until the budget is exhausted or the writer has no room.

@@ -13,7 +13,7 @@ use millstream_actors::protocol::{KeyGroupRange, Timestamp};
 
 use super::capture::Capture;
 use super::changes::Changes;
-use super::epochs::Epochs;
+use super::epochs::{Compaction, Epochs};
 use super::groups::Groups;
 use super::loading::Arrived;
 use super::{Access, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
@@ -38,8 +38,7 @@ pub struct KeyedTable<K, S: StateSet> {
     pub(super) current: Stamp,
     pub(super) epochs: Epochs,
     pub(super) capture: Option<Box<Capture>>,
-    /// The place of the group at which compaction goes on, so that all have their turn.
-    pub(super) compact_next: usize,
+    pub(super) compaction: Compaction,
     pub(super) arrived: Arrived<K, S::Row>,
     processing_time: i64,
     watermark: Timestamp,
@@ -75,7 +74,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             current: 1,
             epochs: Epochs::default(),
             capture: None,
-            compact_next: 0,
+            compaction: Compaction::default(),
             arrived: Arrived::default(),
             processing_time: 0,
             watermark: Timestamp::MIN,

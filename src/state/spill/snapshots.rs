@@ -17,7 +17,7 @@ use super::rows::RowBytes;
 use super::table::{Cached, Group, Marks, RedbBackend, rehash};
 use crate::state::capture::{Capture, Reach};
 use crate::state::codec::take;
-use crate::state::epochs::{GroupChain, Plan};
+use crate::state::epochs::GroupAtBarrier;
 use crate::state::table::bucket_hash;
 use crate::state::{Access, StateKey, StateSet};
 
@@ -27,9 +27,6 @@ const CACHED_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
 const STORED_PER_LOOK: usize = if cfg!(test) { 3 } else { 256 };
 /// Rows that are looked up in the file one by one between two looks at the clock: some 50 us.
 const LISTED_PER_LOOK: usize = if cfg!(test) { 2 } else { 16 };
-
-/// At most one of so many groups is compacted at a barrier.
-const COMPACTED_SHARE: usize = 8;
 
 /// Fewer marks of removed keys do no harm.
 const TOMBSTONES_MIN: usize = 64;
@@ -66,44 +63,23 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         let at_barrier = Access { stamp: closed, ..self.moment() };
         self.current = closed.checked_add(1).expect("2^32 barriers in one attempt");
         let base = self.epochs.base(writer.base());
-        self.base = base.map_or(0, |(stamp, _)| stamp);
-        let chains = base.map(|(_, chains)| chains.to_vec()).unwrap_or_default();
-        let (groups, in_parts) = (self.groups.len(), self.states.writes_parts());
-        let mut compactable = (groups / COMPACTED_SHARE).max(1);
-        // Begins at another group each time, so that all have their turn.
-        let first = closed as usize * compactable % groups.max(1);
-        let (mut after, mut chains_after) = (vec![0; groups], vec![GroupChain::default(); groups]);
-        for index in (0..groups).map(|place| (first + place) % groups) {
-            let group = &mut self.groups[index];
+        let base = base.map(|(stamp, chains)| (stamp, chains.to_vec()));
+        self.base = base.as_ref().map_or(0, |(stamp, _)| *stamp);
+        let at_groups = self.groups.iter_mut().map(|group| {
             group.dirt.close(closed, self.base);
-            let chain = chains.get(index).copied().unwrap_or_default();
-            let count = group.dirt.count();
-            let plan = match self.base {
-                0 => Plan::Full,
-                // Written in full, what is no longer needed of them is found.
-                _ if group.tombstones > group.live.max(TOMBSTONES_MIN) => Plan::Full,
-                stamp => chain.plan(stamp, group.live + group.tombstones, count, in_parts),
-            };
-            match plan {
-                Plan::Compactable(_) if compactable > 0 => {
-                    compactable -= 1;
-                    chains_after[index].whole = group.live;
-                }
-                Plan::Full => chains_after[index].whole = group.live,
-                Plan::Delta(stamp) | Plan::Compactable(stamp) => {
-                    after[index] = stamp;
-                    chains_after[index] = chain.with_delta(count);
-                }
-            }
-        }
-        let carried = (self.range.start..).zip(&after).filter(|(_, after)| **after > 0);
-        let carried: Vec<u32> = carried.map(|(group, _)| group).collect();
-        names.iter().for_each(|name| writer.carry(name, carried.clone()));
-        let is_base = chains_after.iter().map(|chain| chain.whole > 0).collect();
-        self.epochs.push(writer.checkpoint(), closed, chains_after);
-        self.on_disk = (0..groups).map(|_| DiskReach::Ahead).collect();
+            let (keys, live) = (group.live + group.tombstones, group.live);
+            // Written in full, what is no longer needed of the marks is found.
+            let is_whole = group.tombstones > live.max(TOMBSTONES_MIN);
+            GroupAtBarrier { keys, live, changes: group.dirt.count(), is_whole }
+        });
+        let groups: Vec<GroupAtBarrier> = at_groups.collect();
+        let plan = self.compaction.plan(base, &groups, self.states.writes_parts());
+        names.iter().for_each(|name| writer.carry(name, plan.carried(self.range.start)));
+        let is_base = plan.is_base();
+        self.epochs.push(writer.checkpoint(), closed, plan.chains);
+        self.on_disk = groups.iter().map(|_| DiskReach::Ahead).collect();
         let (base, formats) = ((writer.base(), self.base), self.states.formats());
-        self.capture = Some(Box::new(Capture::new(base, at_barrier, after, is_base, formats)));
+        self.capture = Some(Box::new(Capture::new(base, at_barrier, plan.after, is_base, formats)));
     }
 
     /// Writes more of the barrier's state.

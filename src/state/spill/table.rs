@@ -25,7 +25,7 @@ use super::snapshots::DiskReach;
 use crate::state::backend::RowAccess;
 use crate::state::capture::Capture;
 use crate::state::codec::take;
-use crate::state::epochs::Epochs;
+use crate::state::epochs::{Compaction, Epochs};
 use crate::state::table::bucket_hash;
 use crate::state::{Access, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
 
@@ -99,6 +99,7 @@ pub struct RedbBackend<K, S: StateSet> {
     /// The group and bucket at which the next look for expired values begins.
     pub(super) clean_from: (usize, usize),
     pub(super) epochs: Epochs,
+    pub(super) compaction: Compaction,
     pub(super) capture: Option<Box<Capture>>,
     /// How far the sweep is in what each group has on the disk.
     pub(super) on_disk: Vec<DiskReach>,
@@ -167,6 +168,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             watermark: Timestamp::MIN,
             clean_from: (0, 0),
             epochs: Epochs::default(),
+            compaction: Compaction::default(),
             capture: None,
             on_disk: Vec::new(),
             disk: None,
