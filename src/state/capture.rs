@@ -47,7 +47,6 @@ impl Reach {
 /// A running capture.
 #[derive(Debug)]
 pub(super) struct Capture {
-    base: CheckpointId,
     /// The stamp that the base closed, 0 if there is none: what was removed up to it needs no mark any more.
     pub(super) settled: Stamp,
     /// The time of the barrier, and the last stamp before it.
@@ -59,13 +58,20 @@ pub(super) struct Capture {
     pub(super) reach: Vec<Reach>,
     /// The group at which the sweep is.
     pub(super) at: usize,
-    formats: Vec<StateFormat>,
     /// For each group, one piece a state.
     pieces: Vec<PieceBuffer>,
+    outlet: Outlet,
+}
+
+/// What has been written and waits for the writer.
+#[derive(Debug)]
+struct Outlet {
+    base: CheckpointId,
+    formats: Vec<StateFormat>,
     /// Closed pieces: state, group by its place in the table, bytes.
     closed: VecDeque<(usize, usize, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
-    /// Bytes in pieces and closed ones.
+    /// Bytes of entries in pieces and closed ones.
     held: usize,
     held_max: usize,
     failed: Option<Failure>,
@@ -94,22 +100,17 @@ impl Capture {
         let groups = after.len();
         let mut pieces = Vec::new();
         pieces.resize_with(groups * formats.len(), PieceBuffer::default);
-        Self {
+        let outlet = Outlet {
             base,
-            settled,
-            at_barrier,
-            after,
-            is_base,
-            reach: (0..groups).map(|_| Reach::Ahead).collect(),
-            at: 0,
             formats,
-            pieces,
             closed: VecDeque::new(),
             spare: Vec::new(),
             held: 0,
             held_max: usize::MAX,
             failed: None,
-        }
+        };
+        let reach = (0..groups).map(|_| Reach::Ahead).collect();
+        Self { settled, at_barrier, after, is_base, reach, at: 0, pieces, outlet }
     }
 
     /// What of this group is to be written.
@@ -124,86 +125,41 @@ impl Capture {
         self.reach[group].is_ahead(bucket)
     }
 
-    /// Writes a row. After a serializer has given up nothing more is written.
-    ///
-    /// What has expired is cleared first, as a change before the barrier. So the mark of its removal is written, also if
-    /// the base has the value: restored from this checkpoint it cannot come back, even if the watermark begins anew.
-    /// That time goes on until the sweep comes here does not matter: what counts is the time of the barrier.
+    /// Writes a row, as [`GroupWriter::write`] does.
     #[inline]
     pub(super) fn write<K: StateKey, S: StateSet>(&mut self, states: &S, group: usize, key: &K, row: &mut S::Row) {
-        if self.failed.is_some() {
-            return;
-        }
-        if states.expires() {
-            states.expire(row, self.at_barrier);
-        }
-        let span = self.span(group);
-        if S::stamp(row) <= span.after {
-            return;
-        }
-        let width = self.formats.len();
-        let pieces = &mut self.pieces[group * width..(group + 1) * width];
-        for piece in pieces.iter_mut() {
-            if piece.wants_buffer()
-                && let Some(buffer) = self.spare.pop()
-            {
-                piece.give_buffer(buffer);
-            }
-        }
-        let before: usize = pieces.iter().map(PieceBuffer::len).sum();
-        if let Err((state, reason)) = states.capture(key, row, span, pieces) {
-            self.fail(Failure::Encode(state, group, reason));
-            return;
-        }
-        let after: usize = pieces.iter().map(PieceBuffer::len).sum();
-        self.held += after - before;
-        if self.held > self.held_max {
-            self.fail(Failure::Full(self.held));
-            return;
-        }
-        for state in 0..width {
-            if self.pieces[group * width + state].is_full() {
-                self.close_piece::<K>(group, state);
-            }
-        }
+        self.group(group).write(states, key, row);
     }
 
-    /// Gives up, and the memory with it.
-    #[cold]
-    fn fail(&mut self, failure: Failure) {
-        self.failed = Some(failure);
-        self.closed = VecDeque::new();
-        self.pieces.iter_mut().for_each(|piece| *piece = PieceBuffer::default());
-        self.held = 0;
-    }
-
-    fn close_piece<K: 'static>(&mut self, group: usize, state: usize) {
-        let base = (self.after[group] > 0).then_some(self.base);
-        let piece = &mut self.pieces[group * self.formats.len() + state];
-        let bytes = piece.close::<K>(self.formats[state], base);
-        self.closed.push_back((state, group, bytes));
+    /// For writing rows of this group.
+    #[inline]
+    pub(super) fn group(&mut self, group: usize) -> GroupWriter<'_> {
+        let (span, at_barrier) = (self.span(group), self.at_barrier);
+        let width = self.outlet.formats.len();
+        let pieces = &mut self.pieces[group * width..][..width];
+        let mut writer = GroupWriter { group, span, at_barrier, pieces, outlet: &mut self.outlet };
+        writer.get_ready();
+        writer
     }
 
     /// Nothing more of this group comes.
     pub(super) fn finish_group<K: 'static>(&mut self, group: usize) {
         self.reach[group] = Reach::Done;
-        let width = self.formats.len();
-        let of_group = group * width..(group + 1) * width;
+        let is_base = self.is_base[group];
+        let GroupWriter { span, pieces, outlet, .. } = self.group(group);
         // Of keys that were there, all may have expired: then the section is whole and empty.
-        let is_used = self.is_base[group] || self.pieces[of_group].iter().any(PieceBuffer::was_used);
-        let is_whole = self.after[group] == 0 && is_used;
-        for state in 0..width {
-            let piece = &self.pieces[group * width + state];
+        let is_whole = span.is_full() && (is_base || pieces.iter().any(PieceBuffer::was_used));
+        for (state, piece) in pieces.iter_mut().enumerate() {
             // Where one state has a whole section all have: what follows may be changes of any of them.
             if !piece.is_empty() || is_whole && !piece.was_used() {
-                self.close_piece::<K>(group, state);
+                outlet.close::<K>(piece, state, group, span);
             }
         }
     }
 
     /// Whether every group is done and handed over.
     pub(super) fn is_done(&self) -> bool {
-        self.at == self.reach.len() && self.closed.is_empty()
+        self.at == self.reach.len() && self.outlet.closed.is_empty()
     }
 
     /// Hands closed pieces to the writer as far as it has room, and takes buffers from it.
@@ -218,47 +174,120 @@ impl Capture {
         held_max: usize,
         writer: &mut SnapshotWriter,
     ) -> Result<(), StateError> {
-        self.held_max = held_max;
+        self.outlet.held_max = held_max;
         let operator = || operator.clone();
-        match self.failed.take() {
+        match self.outlet.failed.take() {
             Some(Failure::Encode(state, group, reason)) => {
                 let scope = StateScope::KeyGroup(first_group + group as u32);
                 return Err(StateError::Encode { operator: operator(), state: names[state].clone(), scope, reason });
             }
             Some(Failure::Full(bytes)) => {
-                return Err(StateError::CaptureFull { operator: operator(), bytes, limit: self.held_max });
+                return Err(StateError::CaptureFull { operator: operator(), bytes, limit: held_max });
             }
             None => {}
         }
-        if self.held > self.held_max / 2 && self.closed.is_empty() {
+        if self.outlet.held > held_max / 2 && self.outlet.closed.is_empty() {
             // Many groups with a little each: better small chunks than none.
             self.close_all::<K>();
         }
+        let outlet = &mut self.outlet;
         while writer.room() > 0
-            && let Some((state, group, bytes)) = self.closed.pop_front()
+            && let Some((state, group, bytes)) = outlet.closed.pop_front()
         {
-            self.held = self.held.saturating_sub(bytes.len());
+            outlet.held = outlet.held.saturating_sub(bytes.len());
             writer.append(&names[state], first_group + group as u32, bytes);
         }
-        while self.spare.len() < self.pieces.len()
+        while outlet.spare.len() < self.pieces.len()
             && let Some(buffer) = writer.buffer()
         {
-            self.spare.push(buffer);
+            outlet.spare.push(buffer);
         }
         Ok(())
     }
 
     fn close_all<K: 'static>(&mut self) {
-        let width = self.formats.len();
-        for place in 0..self.pieces.len() {
-            if !self.pieces[place].is_empty() {
-                self.close_piece::<K>(place / width, place % width);
+        for group in 0..self.reach.len() {
+            let GroupWriter { span, pieces, outlet, .. } = self.group(group);
+            for (state, piece) in pieces.iter_mut().enumerate().filter(|(_, piece)| !piece.is_empty()) {
+                outlet.close::<K>(piece, state, group, span);
             }
         }
     }
 
     /// The buffers that it has not used, back to the writer.
     pub(super) fn give_back(self, writer: &mut SnapshotWriter) {
-        writer.recycle(self.spare);
+        writer.recycle(self.outlet.spare);
+    }
+}
+
+/// Writes rows of one group.
+pub(super) struct GroupWriter<'a> {
+    group: usize,
+    /// What is to be written.
+    span: Span,
+    at_barrier: Access,
+    pieces: &'a mut [PieceBuffer],
+    outlet: &'a mut Outlet,
+}
+
+impl GroupWriter<'_> {
+    /// Has memory for each piece.
+    #[inline]
+    fn get_ready(&mut self) {
+        for piece in self.pieces.iter_mut().filter(|piece| piece.wants_buffer()) {
+            piece.give_buffer(self.outlet.spare.pop());
+        }
+    }
+
+    /// Writes a row. After a serializer has given up nothing more is written.
+    ///
+    /// What has expired is cleared first, as a change before the barrier. So the mark of its removal is written, also if
+    /// the base has the value: restored from this checkpoint it cannot come back, even if the watermark begins anew.
+    /// That time goes on until the sweep comes here does not matter: what counts is the time of the barrier.
+    #[inline]
+    pub(super) fn write<K: StateKey, S: StateSet>(&mut self, states: &S, key: &K, row: &mut S::Row) {
+        // A row with a higher stamp was written before it was changed, or is new.
+        if S::stamp(row) > self.span.up_to || self.outlet.failed.is_some() {
+            return;
+        }
+        if states.expires() {
+            states.expire(row, self.at_barrier);
+        }
+        if S::stamp(row) <= self.span.after {
+            return;
+        }
+        match states.capture(key, row, self.span, self.pieces) {
+            Ok(bytes) => self.outlet.held += bytes,
+            Err((state, reason)) => return self.fail(Failure::Encode(state, self.group, reason)),
+        }
+        if self.outlet.held > self.outlet.held_max {
+            return self.fail(Failure::Full(self.outlet.held));
+        }
+        if self.pieces.iter().any(PieceBuffer::is_full) {
+            self.close_full::<K>();
+        }
+    }
+
+    /// Gives up, and most of the memory with it; the next step of the sweep ends the capture.
+    #[cold]
+    fn fail(&mut self, failure: Failure) {
+        self.outlet.failed = Some(failure);
+        self.outlet.closed = VecDeque::new();
+    }
+
+    #[cold]
+    fn close_full<K: 'static>(&mut self) {
+        for (state, piece) in self.pieces.iter_mut().enumerate().filter(|(_, piece)| piece.is_full()) {
+            self.outlet.close::<K>(piece, state, self.group, self.span);
+        }
+        self.get_ready();
+    }
+}
+
+impl Outlet {
+    fn close<K: 'static>(&mut self, piece: &mut PieceBuffer, state: usize, group: usize, span: Span) {
+        let base = (!span.is_full()).then_some(self.base);
+        let bytes = piece.close::<K>(self.formats[state], base);
+        self.closed.push_back((state, group, bytes));
     }
 }

@@ -116,11 +116,13 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             Reach::Scan(from) => {
                 let to = table.num_buckets().min(from.saturating_add(most));
                 let keys = table.len();
+                let expires = states.expires();
+                let mut writer = capture.group(group);
                 for bucket in from..to {
                     let Some(Entry { key, row }) = table.get_bucket_mut(bucket) else { continue };
                     let (stamp, was_clear) = (S::stamp(row), S::is_clear(row));
-                    capture.write(states, group, key, row);
-                    if states.expires() {
+                    writer.write(states, key, row);
+                    if expires {
                         changes.tombstones += usize::from(!was_clear && S::is_clear(row));
                         if S::stamp(row) != stamp {
                             changes.record(bucket, keys);
@@ -139,9 +141,10 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             }
             Reach::List(buckets, from) => {
                 let to = buckets.len().min(from.saturating_add(most));
+                let mut writer = capture.group(group);
                 for bucket in &buckets[from..to] {
                     if let Some(Entry { key, row }) = table.get_bucket_mut(*bucket as usize) {
-                        capture.write(states, group, key, row);
+                        writer.write(states, key, row);
                     }
                 }
                 let is_through = to == buckets.len();

@@ -174,7 +174,7 @@ pub trait StateSet: Send + 'static {
     /// Sets the stamp of every slot whose last change lies in the span.
     fn touch(row: &mut Self::Row, span: Span, stamp: Stamp);
 
-    /// Writes what is to be stored of the row for this span, each state into its piece.
+    /// Writes what is to be stored of the row for this span, each state into its piece. Gives the number of bytes.
     ///
     /// # Errors
     /// What a serializer says, and of which state.
@@ -184,7 +184,7 @@ pub trait StateSet: Send + 'static {
         row: &mut Self::Row,
         span: Span,
         pieces: &mut [PieceBuffer],
-    ) -> Result<(), (usize, String)>;
+    ) -> Result<usize, (usize, String)>;
 
     /// [`State::load`] of one state.
     ///
@@ -244,9 +244,9 @@ fn capture_slot<S: State, K: StateKey>(
     slot: &mut S::Slot,
     span: Span,
     pieces: &mut [PieceBuffer],
-) -> Result<(), (usize, String)> {
+) -> Result<usize, (usize, String)> {
     if !span.contains(S::stamp(slot)) {
-        return Ok(());
+        return Ok(0);
     }
     pieces[index].entry(key, |bytes| state.capture(slot, span, bytes)).map_err(|reason| (index, reason))
 }
@@ -382,7 +382,7 @@ impl<S: State> StateSet for S {
         row: &mut Self::Row,
         span: Span,
         pieces: &mut [PieceBuffer],
-    ) -> Result<(), (usize, String)> {
+    ) -> Result<usize, (usize, String)> {
         capture_slot(self, 0, key, row, span, pieces)
     }
 
@@ -481,9 +481,8 @@ macro_rules! state_tuples {
                 row: &mut Self::Row,
                 span: Span,
                 pieces: &mut [PieceBuffer],
-            ) -> Result<(), (usize, String)> {
-                $(capture_slot(&self.$index, $index, key, &mut row.$index, span, pieces)?;)+
-                Ok(())
+            ) -> Result<usize, (usize, String)> {
+                Ok(0 $(+ capture_slot(&self.$index, $index, key, &mut row.$index, span, pieces)?)+)
             }
 
             #[inline]

@@ -135,13 +135,14 @@ macro_rules! state_set {
                     row: &mut StateSetRow,
                     span: $crate::state::Span,
                     pieces: &mut [$crate::state::PieceBuffer],
-                ) -> ::std::result::Result<(), (usize, ::std::string::String)> {
+                ) -> ::std::result::Result<usize, (usize, ::std::string::String)> {
+                    let mut bytes = 0;
                     let mut pieces = ::std::iter::Iterator::enumerate(pieces.chunks_exact_mut(1));
                     $(if let Some((index, piece)) = ::std::iter::Iterator::next(&mut pieces) {
-                        $crate::state::StateSet::capture(&self.$field, key, &mut row.$field, span, piece)
+                        bytes += $crate::state::StateSet::capture(&self.$field, key, &mut row.$field, span, piece)
                             .map_err(|(_, reason)| (index, reason))?;
                     })+
-                    ::std::result::Result::Ok(())
+                    ::std::result::Result::Ok(bytes)
                 }
 
                 #[inline]

@@ -286,19 +286,19 @@ fn write_ahead<K: StateKey, S: StateSet>(
     current: Stamp,
 ) {
     let bucket = found.bucket_index();
-    if !capture.is_ahead(group, bucket) {
+    let Entry { key, row } = found.get_mut();
+    let span = capture.span(group);
+    if S::stamp(row) > span.up_to || !capture.is_ahead(group, bucket) {
         return;
     }
-    // From here on the row counts as changed: the sweep passes it over.
-    let span = capture.span(group);
-    let Entry { key, row } = found.get_mut();
-    let (before, was_clear) = (S::stamp(row), S::is_clear(row));
+    let was_clear = S::is_clear(row);
     capture.write(states, group, key, row);
     if states.expires() {
         changes.tombstones += usize::from(!was_clear && S::is_clear(row));
     }
+    // From here on the row counts as changed: the sweep passes it over.
     S::touch(row, span, current);
-    if before < current && S::stamp(row) == current {
+    if S::stamp(row) == current {
         changes.record(bucket, keys);
     }
 }

@@ -23,9 +23,13 @@ impl Encoding {
     pub(crate) const MAP: Self = Self(101);
 }
 
+/// Of all fixed-width types.
+const WIDTH_MAX: usize = 24;
+
 trait Fixed: Copy + 'static {
     const WIDTH: usize;
-    fn put(self, bytes: &mut Vec<u8>);
+    /// Into exactly as many bytes as the width.
+    fn put(self, bytes: &mut [u8]);
     /// `bytes` has the width. `None` if they are no value of the type.
     fn get(bytes: &[u8]) -> Option<Self>;
 }
@@ -35,8 +39,8 @@ macro_rules! fixed_numbers {
         impl Fixed for $number {
             const WIDTH: usize = size_of::<$number>();
             #[inline]
-            fn put(self, bytes: &mut Vec<u8>) {
-                bytes.extend_from_slice(&self.to_le_bytes());
+            fn put(self, bytes: &mut [u8]) {
+                bytes.copy_from_slice(&self.to_le_bytes());
             }
             #[inline]
             fn get(bytes: &[u8]) -> Option<Self> {
@@ -50,8 +54,8 @@ fixed_numbers!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64);
 impl Fixed for bool {
     const WIDTH: usize = 1;
     #[inline]
-    fn put(self, bytes: &mut Vec<u8>) {
-        bytes.push(u8::from(self));
+    fn put(self, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&[u8::from(self)]);
     }
     #[inline]
     fn get(bytes: &[u8]) -> Option<Self> {
@@ -66,9 +70,10 @@ impl Fixed for bool {
 impl<A: Fixed, B: Fixed> Fixed for (A, B) {
     const WIDTH: usize = A::WIDTH + B::WIDTH;
     #[inline]
-    fn put(self, bytes: &mut Vec<u8>) {
-        self.0.put(bytes);
-        self.1.put(bytes);
+    fn put(self, bytes: &mut [u8]) {
+        let (a, b) = bytes.split_at_mut(A::WIDTH);
+        self.0.put(a);
+        self.1.put(b);
     }
     #[inline]
     fn get(bytes: &[u8]) -> Option<Self> {
@@ -80,9 +85,10 @@ impl<A: Fixed, B: Fixed> Fixed for (A, B) {
 impl<A: Fixed, B: Fixed, C: Fixed> Fixed for (A, B, C) {
     const WIDTH: usize = A::WIDTH + B::WIDTH + C::WIDTH;
     #[inline]
-    fn put(self, bytes: &mut Vec<u8>) {
-        self.0.put(bytes);
-        (self.1, self.2).put(bytes);
+    fn put(self, bytes: &mut [u8]) {
+        let (a, rest) = bytes.split_at_mut(A::WIDTH);
+        self.0.put(a);
+        (self.1, self.2).put(rest);
     }
     #[inline]
     fn get(bytes: &[u8]) -> Option<Self> {
@@ -127,7 +133,11 @@ macro_rules! fixed_codes {
         pub(crate) fn put<T: 'static>(value: &T, bytes: &mut Vec<u8>) -> bool {
             let value: &dyn Any = value;
             $(if let Some(value) = value.downcast_ref::<$fixed>() {
-                value.put(bytes);
+                // In one go, so that there is one look at the capacity.
+                let mut encoded = [0; WIDTH_MAX];
+                let encoded = &mut encoded[..<$fixed>::WIDTH];
+                value.put(encoded);
+                bytes.extend_from_slice(encoded);
                 return true;
             })*
             false

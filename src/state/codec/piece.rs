@@ -21,6 +21,9 @@ pub(crate) const HEADER_BYTES: usize = 24;
 /// Above this a piece is closed, so that it fits into one chunk unless its last entry is larger than the difference.
 const PIECE_BYTES: usize = CHUNK_BYTES_MAX - 1024;
 
+/// From here on the newest entries of a piece are moved to the others.
+const RECENT_BYTES: usize = 4096;
+
 /// How the values of a state are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateFormat {
@@ -115,6 +118,9 @@ pub enum Captured {
 pub struct PieceBuffer {
     /// The header's place, and the entries: key, value, key, value, ...
     bytes: Vec<u8>,
+    /// The newest entries. Records write into the pieces of all groups in turns: these stay in the processor's cache
+    /// until there are enough to be moved at once.
+    recent: Vec<u8>,
     live: u32,
     /// Keys that are gone.
     dead_keys: Vec<u8>,
@@ -136,7 +142,7 @@ impl PieceBuffer {
 
     /// Bytes written.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() + self.dead_keys.len()
+        self.bytes.len() + self.recent.len() + self.dead_keys.len()
     }
 
     /// Whether it is to be closed before more is written.
@@ -145,17 +151,21 @@ impl PieceBuffer {
     }
 
     /// Whether it has no memory of its own yet.
+    #[inline]
     pub(crate) fn wants_buffer(&self) -> bool {
         self.bytes.capacity() == 0
     }
 
-    /// Gives it an empty buffer to write into.
-    pub(crate) fn give_buffer(&mut self, buffer: Vec<u8>) {
+    /// Gives it an empty buffer to write into, if there is one. If not, it has one made where it is sure to be filled.
+    #[cold]
+    pub(crate) fn give_buffer(&mut self, buffer: Option<Vec<u8>>) {
+        let own = || if self.has_closed { Vec::with_capacity(CHUNK_BYTES_MAX) } else { Vec::new() };
+        let buffer = buffer.unwrap_or_else(own);
         assert!(buffer.is_empty(), "a buffer that holds {} bytes", buffer.len());
         self.bytes = buffer;
     }
 
-    /// Writes an entry: the key, and what `value` makes of its value.
+    /// Writes an entry: the key, and what `value` makes of its value. Gives the number of bytes that it takes.
     ///
     /// # Errors
     /// What a serializer says. Nothing is written then.
@@ -164,49 +174,65 @@ impl PieceBuffer {
         &mut self,
         key: &K,
         value: impl FnOnce(&mut Vec<u8>) -> Result<Captured, String>,
-    ) -> Result<(), String> {
+    ) -> Result<usize, String> {
         let start = self.start_entry();
-        let written = put(key, &mut self.bytes).and_then(|()| {
-            let key_end = self.bytes.len();
-            value(&mut self.bytes).map(|captured| (captured, key_end))
+        let written = put(key, &mut self.recent).and_then(|()| {
+            let key_end = self.recent.len();
+            value(&mut self.recent).map(|captured| (captured, key_end))
         });
         match written {
-            Ok((captured, key_end)) => self.end_entry(start, key_end, captured),
+            Ok((captured, key_end)) => Ok(self.end_entry(start, key_end, captured)),
             Err(reason) => {
-                self.bytes.truncate(start);
-                return Err(reason);
+                self.recent.truncate(start);
+                Err(reason)
             }
         }
-        Ok(())
     }
 
     /// As [`entry`](Self::entry), of a key that is encoded already.
     pub(crate) fn raw_entry(&mut self, key: &[u8], value: impl FnOnce(&mut Vec<u8>) -> Captured) {
         let start = self.start_entry();
-        self.bytes.extend_from_slice(key);
-        let captured = value(&mut self.bytes);
+        self.recent.extend_from_slice(key);
+        let captured = value(&mut self.recent);
         self.end_entry(start, start + key.len(), captured);
     }
 
     #[inline]
     fn start_entry(&mut self) -> usize {
-        if self.bytes.is_empty() {
-            self.bytes.resize(HEADER_BYTES, 0);
+        if self.recent.len() >= RECENT_BYTES {
+            self.settle();
         }
-        self.bytes.len()
+        self.recent.len()
     }
 
     #[inline]
-    fn end_entry(&mut self, start: usize, key_end: usize, captured: Captured) {
+    fn end_entry(&mut self, start: usize, key_end: usize, captured: Captured) -> usize {
         match captured {
-            Captured::Live => self.live += 1,
-            Captured::Dead => {
-                self.dead_keys.extend_from_slice(&self.bytes[start..key_end]);
-                self.dead += 1;
-                self.bytes.truncate(start);
+            Captured::Live => {
+                self.live += 1;
+                self.recent.len() - start
             }
-            Captured::Nothing => self.bytes.truncate(start),
+            Captured::Dead => {
+                self.dead_keys.extend_from_slice(&self.recent[start..key_end]);
+                self.dead += 1;
+                self.recent.truncate(start);
+                key_end - start
+            }
+            Captured::Nothing => {
+                self.recent.truncate(start);
+                0
+            }
         }
+    }
+
+    /// Moves the newest entries to the others.
+    #[cold]
+    fn settle(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes.resize(HEADER_BYTES, 0);
+        }
+        self.bytes.extend_from_slice(&self.recent);
+        self.recent.clear();
     }
 
     /// Closes the piece and gives its bytes; what is written next begins a new one. `base` as in the section.
@@ -217,9 +243,7 @@ impl PieceBuffer {
     /// As [`close`](Self::close), with keys of this encoding.
     pub(crate) fn close_as(&mut self, keys: Encoding, format: StateFormat, base: Option<CheckpointId>) -> Vec<u8> {
         let header = PieceHeader { base, keys, format, live: self.live, dead: self.dead };
-        if self.bytes.is_empty() {
-            self.bytes.resize(HEADER_BYTES, 0);
-        }
+        self.settle();
         header.write(&mut self.bytes[..HEADER_BYTES]);
         self.bytes.append(&mut self.dead_keys);
         (self.live, self.dead, self.has_closed) = (0, 0, true);
