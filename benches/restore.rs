@@ -1,56 +1,67 @@
 //! How long a job with keyed state takes to run again after a panic: from the panic to the first record that a keyed
 //! function takes, and the part of it that loading takes.
 //!
-//! `cargo bench --bench restore`; `MILLSTREAM_KEYS=100000` for other sizes.
+//! `cargo bench --bench restore`; `MILLSTREAM_KEYS=100000` for other sizes, `MILLSTREAM_BACKEND=memory` or `redb` for one.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millstream::JobEventKind;
 use millstream::prelude::*;
 
 mod common;
-use common::updates::{Plan, updates};
+use common::updates::{Backend, Plan, updates};
 
 const RUNS: usize = 3;
 
 fn main() {
     let keys = std::env::var("MILLSTREAM_KEYS").unwrap_or_else(|_| "100000,1000000,10000000".to_owned());
-    println!("keys        store   restored entries, bytes   loading    panic to first record");
-    for keys in keys.split(',').filter_map(|keys| keys.trim().parse().ok()) {
-        for (name, durable) in [("memory", false), ("redb", true)] {
-            for _ in 0..RUNS {
-                run(keys, name, durable);
+    println!("backend  keys        store   restored entries, bytes   loading    panic to first record");
+    for backend in Backend::chosen() {
+        for keys in keys.split(',').filter_map(|keys| keys.trim().parse().ok()) {
+            for (name, durable) in [("memory", false), ("redb", true)] {
+                for _ in 0..RUNS {
+                    run(backend, keys, name, durable);
+                }
             }
         }
     }
 }
 
-fn run(keys: u64, name: &str, durable: bool) {
+fn run(backend: Backend, keys: u64, name: &str, durable: bool) {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let (meter, history) = actix_rt::System::new().block_on(async {
-        let env = StreamEnvironment::new("updates").parallelism(2);
-        let env = env.checkpointing(Checkpointing::every(Duration::from_millis(500)));
+        let env = StreamEnvironment::new("updates").parallelism(2).state_backend(backend.in_dir(scratch.path()));
+        let env = env.checkpointing(Checkpointing::every(Duration::from_secs(3600)));
         let env = if durable {
             env.snapshot_store(RedbStore::open(scratch.path().join("updates.redb")).expect("a fresh store"))
         } else {
             env.snapshot_store(MemoryStore::new())
         };
-        let updates_after = keys.max(20_000_000);
-        let plan = Plan { keys, one_in: 1, updates: 2 * updates_after, panic_after: Some(updates_after) };
-        let meter = updates(&env, plan);
+        let meter = updates(&env, Plan::of(keys, 1 << 40));
         let job = env.start().expect("a valid job");
-        job.clone().await.expect("a job that ends");
+        until(|| meter.taken() >= keys + keys / 10).await;
+        job.checkpoint().await.expect("a checkpoint of the whole table");
+        meter.is_to_panic.store(true, Ordering::Relaxed);
+        until(|| meter.first_after().is_some()).await;
+        job.cancel().await.expect("it runs again");
         (meter, job.history())
     });
-    let first = meter.first_after.lock().expect("no panic under the lock").expect("a record after the panic");
+    let first = meter.first_after().expect("waited for above");
     for event in history {
         if let JobEventKind::Restored { entries, bytes, took, .. } = event.kind {
             println!(
-                "{keys:<11} {name:<7} {entries:>10}, {:>6.1} MiB  {:>7.1} ms  {:>9.1} ms",
+                "{backend:<8} {keys:<11} {name:<7} {entries:>10}, {:>6.1} MiB  {:>7.1} ms  {:>9.1} ms",
                 bytes as f64 / f64::from(1 << 20),
                 took.as_secs_f64() * 1e3,
                 first.as_secs_f64() * 1e3
             );
         }
+    }
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        actix_rt::time::sleep(Duration::from_millis(5)).await;
     }
 }

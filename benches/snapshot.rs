@@ -1,8 +1,9 @@
 //! What checkpoints cost the data path: a keyed job updates `u64 -> (u64, u64)` at full rate, without checkpoints and
 //! with one each second to redb; all keys changing, and one in a hundred.
 //!
-//! `cargo bench --bench snapshot`; `MILLSTREAM_KEYS=100000,1000000` for other sizes, `MILLSTREAM_SECONDS=10` for
-//! longer runs, `MILLSTREAM_STORE=memory` to see what the store costs.
+//! `cargo bench --bench snapshot`; `MILLSTREAM_KEYS=100000,1000000` for other sizes, `MILLSTREAM_BACKEND=memory` or `redb`
+//! for one, `MILLSTREAM_PAIRS=1` for fewer runs, `MILLSTREAM_SECONDS=10` for longer ones, `MILLSTREAM_STORE=memory` to see
+//! what the store costs.
 
 use std::time::Duration;
 
@@ -10,35 +11,49 @@ use millstream::JobEventKind;
 use millstream::prelude::*;
 
 mod common;
-use common::updates::{Meter, Plan, updates};
-
-/// Runs without and with checkpoints, one after the other, so that both meet the same noise.
-const PAIRS: usize = 3;
+use common::updates::{Backend, Meter, Plan, updates};
 
 fn main() {
     let setting = |name: &str| std::env::var(name).ok();
     let keys = setting("MILLSTREAM_KEYS").unwrap_or_else(|| "100000,1000000,10000000".to_owned());
     let seconds: u64 = setting("MILLSTREAM_SECONDS").and_then(|n| n.parse().ok()).unwrap_or(6);
+    // Runs without and with checkpoints, one after the other, so that both meet the same noise.
+    let pairs: usize = setting("MILLSTREAM_PAIRS").and_then(|n| n.parse().ok()).unwrap_or(3).max(1);
     println!(
-        "keys        changing  checkpoints  M records/s  ratio  longest gap  gaps >1/4/8 ms  per checkpoint: took, written, state"
+        "backend  keys        changing  checkpoints  M records/s  ratio  longest gap  gaps >1/4/8 ms  per checkpoint: took, written, state"
     );
-    for keys in keys.split(',').filter_map(|keys| keys.trim().parse().ok()) {
-        for one_in in [1, 100] {
-            // A first run tells how many records make up the time.
-            let probe = run(Plan { keys, one_in, updates: 20_000_000, panic_after: None }, false);
-            let updates = (probe.meter.rate() * seconds as f64) as u64;
-            let plan = Plan { keys, one_in, updates, panic_after: None };
-            let mut ratios = Vec::new();
-            for _ in 0..PAIRS {
-                let off = run(plan, false);
-                let on = run(plan, true);
-                report(plan, &off, None);
-                report(plan, &on, Some(off.meter.rate()));
-                ratios.push(on.meter.rate() / off.meter.rate());
+    for backend in Backend::chosen() {
+        for keys in keys.split(',').filter_map(|keys| keys.trim().parse().ok()) {
+            for one_in in [1, 100] {
+                measure(backend, Plan { one_in, ..Plan::of(keys, 0) }, seconds, pairs);
             }
-            ratios.sort_by(f64::total_cmp);
-            println!("{keys:<11} 1 in {one_in:<4} median of {PAIRS} ratios: {:.3}", ratios[PAIRS / 2]);
         }
+    }
+}
+
+fn measure(backend: Backend, plan: Plan, seconds: u64, pairs: usize) {
+    // A first run tells how many records make up the time.
+    let probed = match backend {
+        Backend::Memory => 20_000_000,
+        Backend::Redb => 500_000,
+    };
+    let probe = run(backend, Plan { updates: probed, ..plan }, false);
+    let plan = Plan { updates: (probe.meter.rate() * seconds as f64) as u64, ..plan };
+    let head = format!("{backend:<8} {:<11} 1 in {:<4}", plan.keys, plan.one_in);
+    let mut ratios = Vec::new();
+    for _ in 0..pairs {
+        let off = run(backend, plan, false);
+        let on = run(backend, plan, true);
+        report(&head, &off, None);
+        report(&head, &on, Some(off.meter.rate()));
+        ratios.push(on.meter.rate() / off.meter.rate());
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("{head} median of {pairs} ratios: {:.3}", ratios[pairs / 2]);
+    for (what, checkpoints) in [("off", false), ("each second", true)] {
+        let own = run(backend, Plan { by_cpu_time: true, ..plan }, checkpoints).meter;
+        let longest = own.longest_gap().as_secs_f64() * 1e3;
+        println!("{head} {what:<12} longest work between two records {longest:.2} ms, without waiting for a processor");
     }
 }
 
@@ -48,10 +63,11 @@ struct Run {
     checkpoints: Vec<(Duration, u64, u64)>,
 }
 
-fn run(plan: Plan, checkpoints: bool) -> Run {
+fn run(backend: Backend, plan: Plan, checkpoints: bool) -> Run {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let (meter, history) = actix_rt::System::new().block_on(async {
         let mut env = StreamEnvironment::new("updates").parallelism(2);
+        env = env.state_backend(backend.in_dir(scratch.path()));
         env = if checkpoints {
             let env = env.checkpointing(Checkpointing::every(Duration::from_secs(1)));
             if std::env::var("MILLSTREAM_STORE").is_ok_and(|store| store == "memory") {
@@ -78,15 +94,13 @@ fn run(plan: Plan, checkpoints: bool) -> Run {
     Run { meter, checkpoints: completed[filling..].to_vec() }
 }
 
-fn report(plan: Plan, run: &Run, off: Option<f64>) {
+fn report(head: &str, run: &Run, off: Option<f64>) {
     let rate = run.meter.rate();
     let ratio = off.map_or("     ".to_owned(), |off| format!("{:.3}", rate / off));
     let [one, four, eight] = run.meter.gaps_of_ms();
     let checkpoints = if off.is_some() { "each second" } else { "off" };
     print!(
-        "{:<11} 1 in {:<4} {checkpoints:<12} {:>10.2}  {ratio}  {:>8.2} ms  {:>14}",
-        plan.keys,
-        plan.one_in,
+        "{head} {checkpoints:<12} {:>10.2}  {ratio}  {:>8.2} ms  {:>14}",
         rate / 1e6,
         run.meter.longest_gap().as_secs_f64() * 1e3,
         format!("{one}/{four}/{eight}"),

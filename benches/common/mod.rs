@@ -7,9 +7,11 @@ pub(crate) mod updates;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use millstream::prelude::*;
 use millstream::sink::{Batch, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The mixing function of splitmix64 (Steele, Lea and Flood 2014).
 pub(crate) fn splitmix64(i: u64) -> u64 {
@@ -17,6 +19,12 @@ pub(crate) fn splitmix64(i: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// Time for which the calling thread has had a processor.
+pub(crate) fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Adds up what `weigh` makes of the records: shows that a job computed the same as a loop.

@@ -1,6 +1,8 @@
 //! A keyed job that only updates its state: `u64 -> (u64, u64)`, filled first, then updated at full rate.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use millstream::operator::Output;
 use millstream::prelude::*;
 use millstream::state::{ValueHandle, ValueState};
 
-use super::{SumSink, splitmix64};
+use super::{SumSink, splitmix64, thread_cpu_time};
 
 /// Records between two looks at the clock, per subtask.
 const LOOK_EVERY: u64 = 64;
@@ -21,15 +23,27 @@ pub(crate) struct Meter {
     /// Nanoseconds since `start` at which the table was full, and at which the last record was taken.
     filled_at: AtomicU64,
     last_at: AtomicU64,
-    /// Gaps between two looks after the table was full, by subtask life: counts per power of two of microseconds.
+    /// Gaps between two looks after the table was full: counts per power of two of microseconds.
     gaps: [AtomicU64; 24],
     longest_gap: AtomicU64,
-    /// When a panic was injected, and the first record after it.
-    pub(crate) panicked_at: Mutex<Option<Instant>>,
-    pub(crate) first_after: Mutex<Option<Duration>>,
+    /// Set to have the next subtask that looks panic.
+    pub(crate) is_to_panic: AtomicBool,
+    /// When it did, and how long after it the first record was taken.
+    panicked_at: Mutex<Option<Instant>>,
+    first_after: Mutex<Option<Duration>>,
 }
 
 impl Meter {
+    /// Records taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// From the panic to the first record after it, once there is one.
+    pub(crate) fn first_after(&self) -> Option<Duration> {
+        *self.first_after.lock().expect("no panic under the lock")
+    }
+
     /// Records a second after the table was full and a third of the updates made.
     pub(crate) fn rate(&self) -> f64 {
         let (filled, last) = (self.filled_at.load(Ordering::Relaxed), self.last_at.load(Ordering::Relaxed));
@@ -37,7 +51,7 @@ impl Meter {
         records as f64 / Duration::from_nanos(last - filled).as_secs_f64()
     }
 
-    /// The longest time that a subtask took no record.
+    /// The longest time that a subtask took no record: passed, or used by its thread (see [`Plan::by_cpu_time`]).
     pub(crate) fn longest_gap(&self) -> Duration {
         Duration::from_nanos(self.longest_gap.load(Ordering::Relaxed))
     }
@@ -54,14 +68,14 @@ pub(crate) struct Update {
     start: Instant,
     fill: u64,
     taken: u64,
-    looked_at: Option<Instant>,
-    panic_at: Option<u64>,
+    looked_at: Option<Duration>,
+    by_cpu_time: bool,
 }
 
 impl Clone for Update {
     fn clone(&self) -> Self {
-        let meter = self.meter.clone();
-        Self { meter, start: self.start, fill: self.fill, taken: 0, looked_at: None, panic_at: self.panic_at }
+        let Self { start, fill, by_cpu_time, .. } = *self;
+        Self { meter: self.meter.clone(), start, fill, taken: 0, looked_at: None, by_cpu_time }
     }
 }
 
@@ -70,6 +84,10 @@ impl Update {
     fn look(&mut self) {
         let now = Instant::now();
         let meter = &self.meter;
+        if meter.is_to_panic.swap(false, Ordering::Relaxed) {
+            *meter.panicked_at.lock().expect("no panic under the lock") = Some(now);
+            panic!("injected");
+        }
         let total = meter.taken.fetch_add(LOOK_EVERY, Ordering::Relaxed) + LOOK_EVERY;
         let at = (now - self.start).as_nanos() as u64;
         meter.last_at.fetch_max(at, Ordering::Relaxed);
@@ -79,19 +97,12 @@ impl Update {
         if meter.filled.compare_exchange(0, total, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             meter.filled_at.store(at, Ordering::Relaxed);
         }
-        if let Some(before) = self.looked_at.replace(now) {
-            let gap = now - before;
+        let clock = if self.by_cpu_time { thread_cpu_time() } else { now - self.start };
+        if let Some(before) = self.looked_at.replace(clock) {
+            let gap = clock - before;
             let bucket = (gap.as_micros() as u64).checked_ilog2().unwrap_or(0) as usize;
             meter.gaps[bucket.min(23)].fetch_add(1, Ordering::Relaxed);
             meter.longest_gap.fetch_max(gap.as_nanos() as u64, Ordering::Relaxed);
-        }
-        if self.panic_at.is_some_and(|at| total >= at) {
-            let mut panicked = meter.panicked_at.lock().expect("no panic under the lock");
-            if panicked.is_none() {
-                *panicked = Some(now);
-                drop(panicked);
-                panic!("injected");
-            }
         }
     }
 
@@ -122,7 +133,7 @@ impl KeyedProcessFunction<u64, u64> for Update {
     ) {
         let totals = totals.get_or_insert_with(|| (0, 0));
         *totals = (totals.0 + 1, totals.1.wrapping_add(key ^ 0x55));
-        if self.taken == 0 && self.panic_at.is_some() {
+        if self.taken == 0 {
             self.first_record();
         }
         self.taken += 1;
@@ -132,7 +143,7 @@ impl KeyedProcessFunction<u64, u64> for Update {
     }
 }
 
-/// What is updated, how often, and where a panic is injected.
+/// What is updated, and how often.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) keys: u64,
@@ -140,14 +151,22 @@ pub(crate) struct Plan {
     pub(crate) one_in: u64,
     /// Updates after the table is full.
     pub(crate) updates: u64,
-    pub(crate) panic_after: Option<u64>,
+    /// Measures gaps in time that the subtask's own thread has used, so that waiting for a processor does not count.
+    pub(crate) by_cpu_time: bool,
+}
+
+impl Plan {
+    /// As many updates of keys chosen at random, all of which may change.
+    pub(crate) fn of(keys: u64, updates: u64) -> Self {
+        Self { keys, one_in: 1, updates, by_cpu_time: false }
+    }
 }
 
 /// Writes the job into `env`.
 #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 pub(crate) fn updates(env: &StreamEnvironment, plan: Plan) -> Arc<Meter> {
     let meter = Arc::new(Meter::default());
-    let Plan { keys, one_in, updates, panic_after } = plan;
+    let Plan { keys, one_in, updates, by_cpu_time } = plan;
     let update = Update {
         meter: meter.clone(),
         start: Instant::now(),
@@ -155,7 +174,7 @@ pub(crate) fn updates(env: &StreamEnvironment, plan: Plan) -> Arc<Meter> {
         fill: keys + updates / 3,
         taken: 0,
         looked_at: None,
-        panic_at: panic_after.map(|after| keys + after),
+        by_cpu_time,
     };
     let total = keys + updates;
     let numbers = |id: &str, first: u64| {
@@ -173,4 +192,43 @@ pub(crate) fn updates(env: &StreamEnvironment, plan: Plan) -> Arc<Meter> {
         .process("totals", update)
         .sink("nothing", SumSink::new(|n: &u64| *n));
     meter
+}
+
+/// Where keyed state is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Backend {
+    Memory,
+    Redb,
+}
+
+impl Backend {
+    /// Of the redb backend. It holds the rows of a million keys, and not those of ten.
+    const CACHE_BYTES: usize = 128 << 20;
+
+    /// Those that are named in `MILLSTREAM_BACKEND`, else both.
+    pub(crate) fn chosen() -> Vec<Self> {
+        match std::env::var("MILLSTREAM_BACKEND").as_deref() {
+            Ok("memory") => vec![Self::Memory],
+            Ok("redb") => vec![Self::Redb],
+            Ok(other) => panic!("MILLSTREAM_BACKEND is memory or redb, not {other}"),
+            Err(_) => vec![Self::Memory, Self::Redb],
+        }
+    }
+
+    /// With working files in `dir`.
+    pub(crate) fn in_dir(self, dir: &Path) -> StateBackend {
+        match self {
+            Self::Memory => StateBackend::memory(),
+            Self::Redb => StateBackend::redb(dir).cache_bytes(Self::CACHE_BYTES),
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Memory => "memory",
+            Self::Redb => "redb",
+        })
+    }
 }

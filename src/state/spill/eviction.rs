@@ -45,6 +45,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         let enough = self.limits.rows - self.limits.rows / 16;
         while self.cached > enough && batch.len() < BATCH_ROWS_MAX && batch.bytes() < BATCH_BYTES_MAX {
             if self.evict_from(self.hand, &mut batch)? {
+                self.trim(self.hand);
                 self.hand = (self.hand + 1) % self.groups.len();
             }
         }
@@ -54,7 +55,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         if batch.is_empty() { Ok(()) } else { self.send(batch) }
     }
 
-    /// True when it is through with the group.
+    /// Goes on in the group where it was. True when it is through with it, or half of its rows have left: if all did,
+    /// the groups whose turn is last would hold twice as many as the average.
     fn evict_from(&mut self, index: usize, batch: &mut Batch) -> Result<bool, StateError> {
         let Self { states, shared, groups, range, capture, cached, scratch, current, base, .. } = self;
         let encode_error = |(state, reason): (usize, String)| {
@@ -64,9 +66,14 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         let group = &mut groups[index];
         let mut capture = capture.as_mut().filter(|capture| !capture.reach[index].is_done());
         let keys = group.live + group.tombstones;
+        let mut stay = group.table.len();
+        let stay_min = stay / 2;
         while group.hand < group.table.num_buckets() {
             if batch.len() >= BATCH_ROWS_MAX || batch.bytes() >= BATCH_BYTES_MAX {
                 return Ok(false);
+            }
+            if stay == stay_min {
+                return Ok(true);
             }
             let bucket = group.hand;
             group.hand += 1;
@@ -102,6 +109,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             if let Ok(found) = group.table.get_bucket_entry(bucket) {
                 found.remove();
                 *cached -= 1;
+                stay -= 1;
             }
         }
         group.hand = 0;

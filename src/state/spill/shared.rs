@@ -33,20 +33,21 @@ impl CacheLimits {
         let for_rows = bytes / 4 * 3;
         let per_group = (for_rows / groups / (size_of::<T>() + 1)).max(8);
         let buckets = 1usize << per_group.ilog2();
-        // A table of so many buckets holds seven eighths of them; groups are not all of one size.
-        let rows_max = groups * (buckets / 8 * 7).max(6) / 10 * 9;
+        // A table of so many buckets holds seven eighths of them. Groups lose rows in turns, and have a third more than
+        // the average before it is theirs.
+        let group_rows = (buckets / 8 * 7).max(6);
+        let rows_max = groups * group_rows / 10 * 7;
         let tables = groups * buckets * (size_of::<T>() + 1);
         let filter_bytes = bytes / 8;
         let page_bytes = bytes.saturating_sub(tables + filter_bytes).max(64 << 10);
-        let group_rows = buckets / 8 * 7;
-        Self { rows: rows_max / 10 * 9, rows_max, bytes: tables, group_rows, filter_bytes, page_bytes }
+        Self { rows: rows_max / 8 * 7, rows_max, bytes: tables, group_rows, filter_bytes, page_bytes }
     }
 
     /// Limits for tests: so few rows that everything is evicted again and again.
     #[cfg(test)]
     pub(super) fn of_rows(rows: usize) -> Self {
         let rows_max = rows + rows / 4;
-        Self { rows, rows_max, bytes: usize::MAX, group_rows: 0, filter_bytes: 1 << 10, page_bytes: 64 << 10 }
+        Self { rows, rows_max, bytes: usize::MAX, group_rows: 6, filter_bytes: 1 << 10, page_bytes: 64 << 10 }
     }
 
     /// Counts what rows hold on the heap, of which it is known only how long they are as bytes.

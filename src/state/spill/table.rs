@@ -29,8 +29,13 @@ use crate::state::epochs::{Compaction, Epochs};
 use crate::state::table::bucket_hash;
 use crate::state::{Access, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
 
+/// Whether a table for `usual` rows would soon be full again.
+fn is_crowded(rows: usize, usual: usize) -> bool {
+    rows + rows / 32 >= usual
+}
+
 /// A table with fewer rows grows by doubling.
-const SMALL_ROWS: usize = 400;
+const SMALL_ROWS: usize = if cfg!(test) { 4 } else { 400 };
 
 /// A key and its row in the cache.
 #[derive(Debug)]
@@ -123,8 +128,9 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// An empty backend of these states for the keys of these groups, in about `cache_bytes` of memory and a file at
     /// `place`.
     ///
-    /// What rows hold on the heap is estimated by the length of their bytes; the batch that is being written, and what
-    /// a snapshot holds until it is stored, come on top.
+    /// What rows hold on the heap is estimated by the length of their bytes. On top come the batch that is being written,
+    /// eight bytes for each changed row that has left the cache (up to a sixteenth of the keys), and what a snapshot
+    /// holds until it is stored.
     pub fn new(states: S, range: KeyGroupRange, max_parallelism: u32, place: SpillPlace, cache_bytes: usize) -> Self {
         let limits = CacheLimits::of::<Cached<K, S::Row>>(range.len(), cache_bytes);
         Self::with_limits(states, range, max_parallelism, place, limits)
@@ -306,17 +312,42 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         self.cached += 1;
     }
 
-    /// Room for one more row in a group's table; if it must grow its rows move, and what the sweep has to do in it is
-    /// done first.
+    /// Room for one more row in a group's table.
     pub(super) fn reserve(&mut self, index: usize) {
-        if self.groups[index].table.len() == self.groups[index].table.capacity() {
-            self.finish_cache_sweep_of(index);
-            let (group, wanted) = (&mut self.groups[index], self.limits.group_rows);
-            let rows = group.table.len();
-            let more = if rows >= SMALL_ROWS && rows < wanted { wanted - rows } else { 1 };
-            group.table.reserve(more, rehash);
-            group.hand = 0;
+        let table = &self.groups[index].table;
+        if table.len() == table.capacity() {
+            self.resize(index);
         }
+    }
+
+    /// After rows have left: a table that had to become larger than it should be is as it was again.
+    pub(super) fn trim(&mut self, index: usize) {
+        let (table, usual) = (&self.groups[index].table, self.limits.group_rows);
+        if table.num_buckets() / 8 * 7 > usual && !is_crowded(table.len(), usual) {
+            self.resize(index);
+        }
+    }
+
+    /// Gives a group's rows a table that has room for more. What the sweep has to do in the old one is done first.
+    ///
+    /// This is not left to the table: as rows leave all the time, it would find that it is full of marks of removed
+    /// ones, and double because of them.
+    fn resize(&mut self, index: usize) {
+        self.finish_cache_sweep_of(index);
+        let (group, usual) = (&mut self.groups[index], self.limits.group_rows);
+        let rows = group.table.len();
+        let capacity = if is_crowded(rows, usual) {
+            2 * rows.max(usual)
+        } else if rows < SMALL_ROWS {
+            usual.min(2 * rows + 1)
+        } else {
+            usual
+        };
+        let old = std::mem::replace(&mut group.table, HashTable::with_capacity(capacity));
+        for cached in old {
+            group.table.insert_unique(rehash(&cached), cached, rehash);
+        }
+        group.hand = 0;
     }
 
     /// The row of a key that was prepared.

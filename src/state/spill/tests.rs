@@ -128,6 +128,27 @@ fn the_cache_stays_bounded_and_a_checkpoint_costs_what_has_changed() {
 }
 
 #[test]
+fn tables_take_no_more_than_their_part_of_the_cache_however_many_rows_come_and_go() {
+    const CACHE_BYTES: usize = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let place = SpillPlace { dir: dir.path().to_owned(), job: "job".into(), operator: "op".into(), subtask: 0 };
+    let mut table = RedbBackend::new(state(), all(), GROUPS, place, CACHE_BYTES);
+    let (mut most, mut most_cached) = (0, 0);
+    // Each key once, then all again in another order, so that rows also come back.
+    let keys = (0..40_000u64).chain((0..20_000).map(|n| n * 7 % 40_000));
+    for (n, key) in keys.enumerate() {
+        change(&mut table, &key, |mut value| *value.get_or_insert_with(|| key) += 1);
+        if n % 64 == 0 {
+            most = most.max(table.groups.iter().map(|group| group.table.allocation_size()).sum());
+            most_cached = most_cached.max(table.cached());
+        }
+    }
+    assert!(most <= CACHE_BYTES / 4 * 3, "{most} bytes in tables");
+    assert!(most_cached > 8_000, "{most_cached} rows at most");
+    assert_eq!(table.live(), 40_000);
+}
+
+#[test]
 fn a_directory_that_is_gone_is_an_error_with_operator_and_file() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing");

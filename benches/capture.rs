@@ -1,0 +1,156 @@
+//! The parts of a checkpoint in which all keys have changed, each by itself and by the time that its thread has used:
+//! records before the sweep has come to their keys, the sweep with encoding and checksums, and the store.
+//!
+//! `cargo bench --bench capture`; `MILLSTREAM_KEYS=1000000` for another size. One operator with `u64 -> (u64, u64)`.
+
+use std::time::Duration;
+
+use millstream::operator::{
+    BatchOperator, ByValue, KeyedOperator, Output, Progress, RunBudget, SideOutputs, SnapshotWriter, fold_pairs,
+};
+use millstream::prelude::*;
+use millstream_actors::contract::{Batch, Chunk, Manifest, SnapshotStore};
+use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
+use millstream_actors::time::monotonic;
+
+mod common;
+use common::{splitmix64, thread_cpu_time};
+
+const GROUPS: KeyGroupRange = KeyGroupRange { start: 0, end: 64 };
+const BATCH: usize = 1024;
+/// Each figure is the least of so many.
+const RUNS: u64 = 6;
+/// Bytes that the store is given at once, as by a job.
+const PUT_BYTES: usize = 16 << 20;
+
+fn main() {
+    let keys = std::env::var("MILLSTREAM_KEYS").ok().and_then(|n| n.parse().ok()).unwrap_or(5_000_000usize);
+    let stream: Vec<u64> = (0..keys as u64).map(|n| splitmix64(n) % keys as u64).collect();
+    let fold = fold_pairs((0u64, 0u64), |sum: &mut (u64, u64), n: u64| *sum = (sum.0 + 1, sum.1.wrapping_add(n)));
+    let selector = ByValue::new(|key: &u64| *key);
+    let sides = SideOutputs::default();
+    let mut operator = KeyedOperator::new("sums".into(), GROUPS, GROUPS.end, selector, fold, sides);
+    feed(&mut operator, &(0..keys as u64).collect::<Vec<_>>());
+
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let store = RedbStore::open(scratch.path().join("capture.redb")).expect("a fresh store");
+    store.open_job("capture", Incarnation(1)).expect("a fresh store");
+    store.reserve_ids(CheckpointId(RUNS)).expect("the disk works");
+    let mut least = [Duration::MAX; 5];
+    let mut written = 0;
+    let mut spare = Vec::new();
+    for checkpoint in 1..=RUNS {
+        let records = keys / 2;
+        let steady = feed(&mut operator, &stream[..records]);
+        let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId::NONE, 0);
+        writer.set_operator(&"sums".into());
+        writer.recycle(std::mem::take(&mut spare));
+        let progress = operator.snapshot(&mut writer).expect("it can be written");
+        // In every other run records come before the sweep. What they write is then missing in the time of the sweep.
+        let is_ahead = checkpoint % 2 == 0;
+        let ahead = if is_ahead { feed(&mut operator, &stream[..records]) } else { Duration::MAX };
+        let (swept, sweep) = cpu_time(|| sweep(&mut operator, &mut writer, progress));
+        let (mut chunks, contribution) = writer.finish();
+        chunks.splice(0..0, swept);
+        let ((), put) = cpu_time(|| put(&store, &chunks));
+        let mut references = contribution.chunks;
+        references.sort_by(|a, b| a.address.cmp(&b.address));
+        written = references.iter().map(|chunk| chunk.len as usize).sum();
+        let manifest = manifest(checkpoint, references);
+        let (finalised, finalise) = cpu_time(|| store.finalise(&manifest, 1));
+        finalised.expect("the disk works");
+        spare.extend(chunks.into_iter().map(|chunk| chunk.bytes));
+        let sweep = if is_ahead { Duration::MAX } else { sweep };
+        for (least, now) in least.iter_mut().zip([steady, ahead, sweep, put, finalise]) {
+            *least = now.min(*least);
+        }
+    }
+    let [steady, ahead, sweep, put, finalise] = least;
+    let firsts = {
+        let mut seen = stream[..keys / 2].to_vec();
+        seen.sort_unstable();
+        seen.dedup();
+        seen.len()
+    };
+    let per = |time: Duration, n: usize| time.as_nanos() as f64 / n as f64;
+    println!("{keys} keys, {:.1} MiB a checkpoint; CPU time, the least of {RUNS} runs", mib(written));
+    println!("a record                                      {:>7.1} ns", per(steady, keys / 2));
+    let more = ahead.saturating_sub(steady);
+    println!("more for the first of its key since a barrier {:>7.1} ns", per(more, firsts));
+    println!("sweep, with encoding and checksums            {:>7.1} ns a key", per(sweep, keys));
+    println!("store, chunks                                 {:>7.1} ms for 100 MiB", per_100_mib(put, written));
+    println!("store, the rest                               {:>7.1} ms for 100 MiB", per_100_mib(finalise, written));
+}
+
+fn feed(operator: &mut impl BatchOperator<In = u64>, records: &[u64]) -> Duration {
+    let (mut out, mut input) = (Output::new(), Batch { records: Vec::new(), bytes: 0 });
+    let mut all = Duration::ZERO;
+    for batch in records.chunks(BATCH) {
+        input.records.extend_from_slice(batch);
+        let ((), took) = cpu_time(|| {
+            while operator.process(&mut input, &mut out, &mut RunBudget::start(monotonic)).expect("it does not fail")
+                == Progress::Suspended
+            {
+                discard(&mut out);
+            }
+        });
+        all += took;
+        discard(&mut out);
+    }
+    all
+}
+
+fn discard<T>(out: &mut Output<T>) {
+    let drained = out.drain(|batch| {
+        batch.clear();
+        Ok(Progress::Done)
+    });
+    assert_eq!(drained.expect("nothing refuses"), Progress::Done);
+}
+
+fn sweep(operator: &mut impl BatchOperator, writer: &mut SnapshotWriter, mut progress: Progress) -> Vec<Chunk> {
+    let mut chunks = Vec::new();
+    while progress == Progress::Suspended {
+        let budget = &mut RunBudget::start(monotonic);
+        progress = operator.continue_snapshot(writer, budget).expect("it can be written");
+        chunks.append(&mut writer.take_chunks());
+    }
+    chunks
+}
+
+fn put(store: &RedbStore, chunks: &[Chunk]) {
+    let mut rest = chunks;
+    while let [first, ..] = rest {
+        let now = rest.len().min((PUT_BYTES / first.bytes.len().max(1)).max(1));
+        store.put_chunks(&rest[..now]).expect("the disk works");
+        rest = &rest[now..];
+    }
+}
+
+fn manifest(checkpoint: u64, chunks: Vec<millstream_actors::contract::ChunkRef>) -> Manifest {
+    Manifest {
+        checkpoint: CheckpointId(checkpoint),
+        job: "capture".to_owned(),
+        incarnation: Incarnation(1),
+        triggered_unix_ms: 0,
+        max_parallelism: GROUPS.end,
+        is_final: false,
+        durations: Default::default(),
+        chunks,
+    }
+}
+
+/// What `work` gives, and the CPU time of this thread that it took.
+fn cpu_time<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let started = thread_cpu_time();
+    let result = work();
+    (result, thread_cpu_time() - started)
+}
+
+fn mib(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn per_100_mib(time: Duration, bytes: usize) -> f64 {
+    time.as_secs_f64() * 1e3 / mib(bytes) * 100.0
+}
