@@ -37,7 +37,7 @@ fn main() {
     store.open_job("capture", Incarnation(1)).expect("a fresh store");
     store.reserve_ids(CheckpointId(RUNS)).expect("the disk works");
     let mut least = [Duration::MAX; 5];
-    let mut written = 0;
+    let (mut longest, mut written) = (Duration::ZERO, 0);
     let mut spare = Vec::new();
     for checkpoint in 1..=RUNS {
         let records = keys / 2;
@@ -45,11 +45,12 @@ fn main() {
         let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId::NONE, 0);
         writer.set_operator(&"sums".into());
         writer.recycle(std::mem::take(&mut spare));
-        let progress = operator.snapshot(&mut writer).expect("it can be written");
+        let (progress, barrier) = cpu_time(|| operator.snapshot(&mut writer).expect("it can be written"));
         // In every other run records come before the sweep. What they write is then missing in the time of the sweep.
         let is_ahead = checkpoint % 2 == 0;
         let ahead = if is_ahead { feed(&mut operator, &stream[..records]) } else { Duration::MAX };
-        let (swept, sweep) = cpu_time(|| sweep(&mut operator, &mut writer, progress));
+        let (swept, sweep, longest_slice) = sweep(&mut operator, &mut writer, progress);
+        longest = longest.max(barrier).max(longest_slice);
         let (mut chunks, contribution) = writer.finish();
         chunks.splice(0..0, swept);
         let ((), put) = cpu_time(|| put(&store, &chunks));
@@ -78,6 +79,7 @@ fn main() {
     let more = ahead.saturating_sub(steady);
     println!("more for the first of its key since a barrier {:>7.1} ns", per(more, firsts));
     println!("sweep, with encoding and checksums            {:>7.1} ns a key", per(sweep, keys));
+    println!("longest that records wait: barrier or slice    {:>7.2} ms", longest.as_secs_f64() * 1e3);
     println!("store, chunks                                 {:>7.1} ms for 100 MiB", per_100_mib(put, written));
     println!("store, the rest                               {:>7.1} ms for 100 MiB", per_100_mib(finalise, written));
 }
@@ -108,14 +110,20 @@ fn discard<T>(out: &mut Output<T>) {
     assert_eq!(drained.expect("nothing refuses"), Progress::Done);
 }
 
-fn sweep(operator: &mut impl BatchOperator, writer: &mut SnapshotWriter, mut progress: Progress) -> Vec<Chunk> {
-    let mut chunks = Vec::new();
+/// The chunks, the time of all slices, and that of the longest.
+fn sweep(
+    operator: &mut impl BatchOperator,
+    writer: &mut SnapshotWriter,
+    mut progress: Progress,
+) -> (Vec<Chunk>, Duration, Duration) {
+    let (mut chunks, mut all, mut longest) = (Vec::new(), Duration::ZERO, Duration::ZERO);
     while progress == Progress::Suspended {
-        let budget = &mut RunBudget::start(monotonic);
-        progress = operator.continue_snapshot(writer, budget).expect("it can be written");
+        let slice = || operator.continue_snapshot(writer, &mut RunBudget::start(monotonic)).expect("it can be written");
+        let (now, took) = cpu_time(slice);
+        (progress, all, longest) = (now, all + took, longest.max(took));
         chunks.append(&mut writer.take_chunks());
     }
-    chunks
+    (chunks, all, longest)
 }
 
 fn put(store: &RedbStore, chunks: &[Chunk]) {

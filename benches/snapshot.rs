@@ -50,11 +50,6 @@ fn measure(backend: Backend, plan: Plan, seconds: u64, pairs: usize) {
     }
     ratios.sort_by(f64::total_cmp);
     println!("{head} median of {pairs} ratios: {:.3}", ratios[pairs / 2]);
-    for (what, checkpoints) in [("off", false), ("each second", true)] {
-        let own = run(backend, Plan { by_cpu_time: true, ..plan }, checkpoints).meter;
-        let longest = own.longest_gap().as_secs_f64() * 1e3;
-        println!("{head} {what:<12} longest work between two records {longest:.2} ms, without waiting for a processor");
-    }
 }
 
 struct Run {

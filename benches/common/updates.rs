@@ -10,7 +10,7 @@ use millstream::operator::Output;
 use millstream::prelude::*;
 use millstream::state::{ValueHandle, ValueState};
 
-use super::{SumSink, splitmix64, thread_cpu_time};
+use super::{SumSink, splitmix64};
 
 /// Records between two looks at the clock, per subtask.
 const LOOK_EVERY: u64 = 64;
@@ -51,7 +51,7 @@ impl Meter {
         records as f64 / Duration::from_nanos(last - filled).as_secs_f64()
     }
 
-    /// The longest time that a subtask took no record: passed, or used by its thread (see [`Plan::by_cpu_time`]).
+    /// The longest time that a subtask took no record.
     pub(crate) fn longest_gap(&self) -> Duration {
         Duration::from_nanos(self.longest_gap.load(Ordering::Relaxed))
     }
@@ -68,14 +68,12 @@ pub(crate) struct Update {
     start: Instant,
     fill: u64,
     taken: u64,
-    looked_at: Option<Duration>,
-    by_cpu_time: bool,
+    looked_at: Option<Instant>,
 }
 
 impl Clone for Update {
     fn clone(&self) -> Self {
-        let Self { start, fill, by_cpu_time, .. } = *self;
-        Self { meter: self.meter.clone(), start, fill, taken: 0, looked_at: None, by_cpu_time }
+        Self { meter: self.meter.clone(), start: self.start, fill: self.fill, taken: 0, looked_at: None }
     }
 }
 
@@ -97,9 +95,8 @@ impl Update {
         if meter.filled.compare_exchange(0, total, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             meter.filled_at.store(at, Ordering::Relaxed);
         }
-        let clock = if self.by_cpu_time { thread_cpu_time() } else { now - self.start };
-        if let Some(before) = self.looked_at.replace(clock) {
-            let gap = clock - before;
+        if let Some(before) = self.looked_at.replace(now) {
+            let gap = now - before;
             let bucket = (gap.as_micros() as u64).checked_ilog2().unwrap_or(0) as usize;
             meter.gaps[bucket.min(23)].fetch_add(1, Ordering::Relaxed);
             meter.longest_gap.fetch_max(gap.as_nanos() as u64, Ordering::Relaxed);
@@ -151,14 +148,12 @@ pub(crate) struct Plan {
     pub(crate) one_in: u64,
     /// Updates after the table is full.
     pub(crate) updates: u64,
-    /// Measures gaps in time that the subtask's own thread has used, so that waiting for a processor does not count.
-    pub(crate) by_cpu_time: bool,
 }
 
 impl Plan {
     /// As many updates of keys chosen at random, all of which may change.
     pub(crate) fn of(keys: u64, updates: u64) -> Self {
-        Self { keys, one_in: 1, updates, by_cpu_time: false }
+        Self { keys, one_in: 1, updates }
     }
 }
 
@@ -166,7 +161,7 @@ impl Plan {
 #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 pub(crate) fn updates(env: &StreamEnvironment, plan: Plan) -> Arc<Meter> {
     let meter = Arc::new(Meter::default());
-    let Plan { keys, one_in, updates, by_cpu_time } = plan;
+    let Plan { keys, one_in, updates } = plan;
     let update = Update {
         meter: meter.clone(),
         start: Instant::now(),
@@ -174,7 +169,6 @@ pub(crate) fn updates(env: &StreamEnvironment, plan: Plan) -> Arc<Meter> {
         fill: keys + updates / 3,
         taken: 0,
         looked_at: None,
-        by_cpu_time,
     };
     let total = keys + updates;
     let numbers = |id: &str, first: u64| {

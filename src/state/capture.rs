@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use millstream_actors::contract::{SnapshotWriter, StateError, StateScope};
+use millstream_actors::contract::{CHUNK_BYTES_MAX, SnapshotWriter, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, OperatorId};
 
 use super::codec::{PieceBuffer, StateFormat};
@@ -56,7 +56,7 @@ pub(super) struct Capture {
     /// For each group, whether deltas may follow a whole section that is written now.
     is_base: Vec<bool>,
     pub(super) reach: Vec<Reach>,
-    /// The group at which the sweep is.
+    /// The group at which the sweep is; the number of groups when it is through.
     pub(super) at: usize,
     /// For each group, one piece a state.
     pieces: Vec<PieceBuffer>,
@@ -157,12 +157,18 @@ impl Capture {
         }
     }
 
-    /// Whether every group is done and handed over.
-    pub(super) fn is_done(&self) -> bool {
-        self.at == self.reach.len() && self.outlet.closed.is_empty()
+    /// The group at which the sweep is, unless it is through with all.
+    pub(super) fn next_group(&self) -> Option<usize> {
+        (self.at < self.reach.len()).then_some(self.at)
     }
 
-    /// Hands closed pieces to the writer as far as it has room, and takes buffers from it.
+    /// Whether every group is done and handed over.
+    pub(super) fn is_done(&self) -> bool {
+        self.next_group().is_none() && self.outlet.closed.is_empty()
+    }
+
+    /// Hands closed pieces to the writer, as far as it has room, and takes buffers from it. No more than a chunk's worth,
+    /// whose checksum takes some 30 us: after the store has made room there may be many.
     ///
     /// # Errors
     /// [`StateError::Encode`], [`StateError::CaptureFull`]: the snapshot cannot be taken.
@@ -191,9 +197,12 @@ impl Capture {
             self.close_all::<K>();
         }
         let outlet = &mut self.outlet;
-        while writer.room() > 0
+        let mut handed = 0;
+        while handed < CHUNK_BYTES_MAX
+            && writer.room() > 0
             && let Some((state, group, bytes)) = outlet.closed.pop_front()
         {
+            handed += bytes.len();
             outlet.held = outlet.held.saturating_sub(bytes.len());
             writer.append(&names[state], first_group + group as u32, bytes);
         }

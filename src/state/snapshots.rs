@@ -67,8 +67,9 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             if writer.room() == 0 || std::mem::replace(&mut out_of_time, false) {
                 return Ok(Progress::Suspended);
             }
-            let group = capture.at;
-            if self.sweep_group(group, ENTRIES_PER_LOOK) {
+            if let Some(group) = capture.next_group()
+                && self.sweep_group(group, ENTRIES_PER_LOOK)
+            {
                 let capture = self.capture.as_mut().expect("it runs");
                 capture.finish_group::<K>(group);
                 capture.at += 1;

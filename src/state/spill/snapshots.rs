@@ -103,23 +103,24 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             if writer.room() == 0 || std::mem::replace(&mut out_of_time, false) {
                 return Ok(Progress::Suspended);
             }
-            let group = capture.at;
-            let swept = match self.on_disk[group] {
-                DiskReach::Done => Ok(self.sweep_cache(group, CACHED_PER_LOOK)),
-                _ => self.sweep_disk(group).map(|()| false),
-            };
-            match swept {
-                Err(error) => {
-                    // Declining the checkpoint is not enough: the next record must fail, too.
-                    self.has_failed = true;
-                    self.abandon(Some(writer));
-                    return Err(error);
-                }
-                Ok(false) => {}
-                Ok(true) => {
-                    let capture = self.capture.as_mut().expect("it runs");
-                    capture.finish_group::<K>(group);
-                    capture.at += 1;
+            if let Some(group) = capture.next_group() {
+                let swept = match self.on_disk[group] {
+                    DiskReach::Done => Ok(self.sweep_cache(group, CACHED_PER_LOOK)),
+                    _ => self.sweep_disk(group).map(|()| false),
+                };
+                match swept {
+                    Err(error) => {
+                        // Declining the checkpoint is not enough: the next record must fail, too.
+                        self.has_failed = true;
+                        self.abandon(Some(writer));
+                        return Err(error);
+                    }
+                    Ok(false) => {}
+                    Ok(true) => {
+                        let capture = self.capture.as_mut().expect("it runs");
+                        capture.finish_group::<K>(group);
+                        capture.at += 1;
+                    }
                 }
             }
             out_of_time = budget.check();
