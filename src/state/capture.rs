@@ -137,9 +137,7 @@ impl Capture {
         let (span, at_barrier) = (self.span(group), self.at_barrier);
         let width = self.outlet.formats.len();
         let pieces = &mut self.pieces[group * width..][..width];
-        let mut writer = GroupWriter { group, span, at_barrier, pieces, outlet: &mut self.outlet };
-        writer.get_ready();
-        writer
+        GroupWriter { group, span, at_barrier, pieces, outlet: &mut self.outlet }
     }
 
     /// Nothing more of this group comes.
@@ -240,14 +238,6 @@ pub(super) struct GroupWriter<'a> {
 }
 
 impl GroupWriter<'_> {
-    /// Has memory for each piece.
-    #[inline]
-    fn get_ready(&mut self) {
-        for piece in self.pieces.iter_mut().filter(|piece| piece.wants_buffer()) {
-            piece.give_buffer(self.outlet.spare.pop());
-        }
-    }
-
     /// Writes a row. After a serializer has given up nothing more is written.
     ///
     /// What has expired is cleared first, as a change before the barrier. So the mark of its removal is written, also if
@@ -272,8 +262,8 @@ impl GroupWriter<'_> {
         if self.outlet.held > self.outlet.held_max {
             return self.fail(Failure::Full(self.outlet.held));
         }
-        if self.pieces.iter().any(PieceBuffer::is_full) {
-            self.close_full::<K>();
+        if self.pieces.iter().any(PieceBuffer::is_ripe) {
+            self.harvest::<K>();
         }
     }
 
@@ -285,11 +275,13 @@ impl GroupWriter<'_> {
     }
 
     #[cold]
-    fn close_full<K: 'static>(&mut self) {
-        for (state, piece) in self.pieces.iter_mut().enumerate().filter(|(_, piece)| piece.is_full()) {
-            self.outlet.close::<K>(piece, state, self.group, self.span);
+    fn harvest<K: 'static>(&mut self) {
+        for (state, piece) in self.pieces.iter_mut().enumerate().filter(|(_, piece)| piece.is_ripe()) {
+            piece.settle(|| self.outlet.spare.pop());
+            if piece.is_full() {
+                self.outlet.close::<K>(piece, state, self.group, self.span);
+            }
         }
-        self.get_ready();
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) const HEADER_BYTES: usize = 24;
 /// Above this a piece is closed, so that it fits into one chunk unless its last entry is larger than the difference.
 const PIECE_BYTES: usize = CHUNK_BYTES_MAX - 1024;
 
-/// From here on the newest entries of a piece are moved to the others.
+/// As many bytes of the newest entries are worth moving to the others.
 const RECENT_BYTES: usize = 4096;
 
 /// How the values of a state are stored.
@@ -150,19 +150,29 @@ impl PieceBuffer {
         self.len() >= PIECE_BYTES
     }
 
-    /// Whether it has no memory of its own yet.
+    /// Whether it is to be [settled](Self::settle) or closed before more is written.
     #[inline]
-    pub(crate) fn wants_buffer(&self) -> bool {
-        self.bytes.capacity() == 0
+    pub(crate) fn is_ripe(&self) -> bool {
+        self.recent.len() >= RECENT_BYTES || self.is_full()
     }
 
-    /// Gives it an empty buffer to write into, if there is one. If not, it has one made where it is sure to be filled.
+    /// Moves the newest entries to the others. If it has no memory for them yet it takes `buffer`; without one it has
+    /// its own made, where that is sure to be filled.
     #[cold]
-    pub(crate) fn give_buffer(&mut self, buffer: Option<Vec<u8>>) {
-        let own = || if self.has_closed { Vec::with_capacity(CHUNK_BYTES_MAX) } else { Vec::new() };
-        let buffer = buffer.unwrap_or_else(own);
-        assert!(buffer.is_empty(), "a buffer that holds {} bytes", buffer.len());
-        self.bytes = buffer;
+    pub(crate) fn settle(&mut self, buffer: impl FnOnce() -> Option<Vec<u8>>) {
+        if self.bytes.capacity() == 0 {
+            let own = || if self.has_closed { Vec::with_capacity(CHUNK_BYTES_MAX) } else { Vec::new() };
+            self.bytes = buffer().unwrap_or_else(own);
+            assert!(self.bytes.is_empty(), "a buffer that holds {} bytes", self.bytes.len());
+        }
+        if self.bytes.is_empty() {
+            self.bytes.resize(HEADER_BYTES, 0);
+        }
+        self.bytes.append(&mut self.recent);
+        if self.recent.capacity() > 4 * RECENT_BYTES {
+            // A large value was among them.
+            self.recent = Vec::new();
+        }
     }
 
     /// Writes an entry: the key, and what `value` makes of its value. Gives the number of bytes that it takes.
@@ -175,7 +185,7 @@ impl PieceBuffer {
         key: &K,
         value: impl FnOnce(&mut Vec<u8>) -> Result<Captured, String>,
     ) -> Result<usize, String> {
-        let start = self.start_entry();
+        let start = self.recent.len();
         let written = put(key, &mut self.recent).and_then(|()| {
             let key_end = self.recent.len();
             value(&mut self.recent).map(|captured| (captured, key_end))
@@ -191,18 +201,10 @@ impl PieceBuffer {
 
     /// As [`entry`](Self::entry), of a key that is encoded already.
     pub(crate) fn raw_entry(&mut self, key: &[u8], value: impl FnOnce(&mut Vec<u8>) -> Captured) {
-        let start = self.start_entry();
+        let start = self.recent.len();
         self.recent.extend_from_slice(key);
         let captured = value(&mut self.recent);
         self.end_entry(start, start + key.len(), captured);
-    }
-
-    #[inline]
-    fn start_entry(&mut self) -> usize {
-        if self.recent.len() >= RECENT_BYTES {
-            self.settle();
-        }
-        self.recent.len()
     }
 
     #[inline]
@@ -225,16 +227,6 @@ impl PieceBuffer {
         }
     }
 
-    /// Moves the newest entries to the others.
-    #[cold]
-    fn settle(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes.resize(HEADER_BYTES, 0);
-        }
-        self.bytes.extend_from_slice(&self.recent);
-        self.recent.clear();
-    }
-
     /// Closes the piece and gives its bytes; what is written next begins a new one. `base` as in the section.
     pub(crate) fn close<K: 'static>(&mut self, format: StateFormat, base: Option<CheckpointId>) -> Vec<u8> {
         self.close_as(fixed::encoding_of::<K>(), format, base)
@@ -243,7 +235,7 @@ impl PieceBuffer {
     /// As [`close`](Self::close), with keys of this encoding.
     pub(crate) fn close_as(&mut self, keys: Encoding, format: StateFormat, base: Option<CheckpointId>) -> Vec<u8> {
         let header = PieceHeader { base, keys, format, live: self.live, dead: self.dead };
-        self.settle();
+        self.settle(|| None);
         header.write(&mut self.bytes[..HEADER_BYTES]);
         self.bytes.append(&mut self.dead_keys);
         (self.live, self.dead, self.has_closed) = (0, 0, true);
