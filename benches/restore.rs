@@ -40,10 +40,10 @@ fn run(backend: Backend, keys: u64, name: &str, durable: bool) {
         };
         let meter = updates(&env, Plan::of(keys, 1 << 40));
         let job = env.start().expect("a valid job");
-        until(|| meter.taken() >= keys + keys / 10).await;
+        meter.until(move |meter| meter.taken() >= keys + keys / 10).await;
         job.checkpoint().await.expect("a checkpoint of the whole table");
         meter.is_to_panic.store(true, Ordering::Relaxed);
-        until(|| meter.first_after().is_some()).await;
+        meter.until(|meter| meter.first_after().is_some()).await;
         job.cancel().await.expect("it runs again");
         (meter, job.history())
     });
@@ -57,11 +57,5 @@ fn run(backend: Backend, keys: u64, name: &str, durable: bool) {
                 first.as_secs_f64() * 1e3
             );
         }
-    }
-}
-
-async fn until(holds: impl Fn() -> bool) {
-    while !holds() {
-        actix_rt::time::sleep(Duration::from_millis(5)).await;
     }
 }

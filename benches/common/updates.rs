@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use millstream::operator::Output;
@@ -26,6 +26,9 @@ pub(crate) struct Meter {
     /// Gaps between two looks after the table was full: counts per power of two of microseconds.
     gaps: [AtomicU64; 24],
     longest_gap: AtomicU64,
+    /// Told at each look.
+    looked: Condvar,
+    looking: Mutex<()>,
     /// Set to have the next subtask that looks panic.
     pub(crate) is_to_panic: AtomicBool,
     /// When it did, and how long after it the first record was taken.
@@ -37,6 +40,17 @@ impl Meter {
     /// Records taken.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Waits until something holds that is looked at now and then.
+    pub(crate) async fn until(self: &Arc<Self>, holds: impl Fn(&Self) -> bool + Send + 'static) {
+        let meter = self.clone();
+        let wait = move || {
+            let looked = meter.looking.lock().expect("no panic under the lock");
+            let looked = meter.looked.wait_while(looked, |()| !holds(&meter));
+            drop(looked.expect("no panic under the lock"));
+        };
+        actix_rt::task::spawn_blocking(wait).await.expect("it does not panic");
     }
 
     /// From the panic to the first record after it, once there is one.
@@ -86,6 +100,7 @@ impl Update {
             *meter.panicked_at.lock().expect("no panic under the lock") = Some(now);
             panic!("injected");
         }
+        meter.looked.notify_all();
         let total = meter.taken.fetch_add(LOOK_EVERY, Ordering::Relaxed) + LOOK_EVERY;
         let at = (now - self.start).as_nanos() as u64;
         meter.last_at.fetch_max(at, Ordering::Relaxed);
