@@ -1,8 +1,8 @@
 //! Runs a keyed function: finds each record's states, and keeps them in snapshots.
 //!
-//! A batch is worked on in blocks, in three passes each. The first takes keys and hashes. The second, where the table is too large for
-//! the processor's cache, looks up where each key is: these loads do not depend on each other, so their cache misses
-//! overlap. The third calls the function.
+//! A batch is worked on in blocks, in three passes each. The first takes keys and hashes. The second, where the table is
+//! too large for the processor's cache, looks up where each key is: these loads do not depend on each other, so their
+//! cache misses overlap. The third calls the function.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

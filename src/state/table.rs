@@ -1,7 +1,7 @@
 //! The rows of the keys that one subtask owns: one hash table per key group, allocated with its first key.
 //!
-//! `snapshots.rs` has how a table is written at a barrier while it changes. Small tables grow without a pause that one large table would make (260 ms at 10 M keys), and a key group is written
-//! and loaded by itself.
+//! `snapshots.rs` has how a table is written at a barrier while it changes. Small tables grow without the pause that one
+//! large table would make (260 ms at 10 M keys), and a key group is written and loaded by itself.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
