@@ -175,17 +175,22 @@ impl<S: SnapshotStore> Copier<S> {
         if known.is_whole(version) {
             return Ok(());
         }
-        if listing.manifests.contains(&version) {
-            // Left by an earlier attempt or life, and of no use.
-            self.remote.delete(Object::Manifest(version)).await?;
-        }
         let places: Option<Vec<Place>> =
             manifest.chunks.iter().map(|chunk| known.placed.get(&chunk.address).map(|placed| placed.place)).collect();
         let places = places.ok_or_else(|| Trouble::NotFound { object: "a pack that had been there".to_owned() })?;
         self.check()?;
         let copied = Copied { manifest: manifest.clone(), reserved_up_to: pending.reserved_up_to, places };
         let object = Object::Manifest(version);
-        if self.remote.create(object, copied.encode().into()).await?.is_some_and(|found| found != copied.encode()) {
+        if listing.manifests.contains(&version) {
+            // Left by an earlier attempt or life, and could not be read. Replaced, never removed first: it may be sound,
+            // and all that there is if this machine is lost now.
+            self.remote.put(object, copied.encode().into()).await?;
+        } else if self
+            .remote
+            .create(object, copied.encode().into())
+            .await?
+            .is_some_and(|found| found != copied.encode())
+        {
             return Err(Trouble::Fenced { by: format!("another copy of {version:?}") });
         }
         known.copies.insert(version, Some(copied.packs()));

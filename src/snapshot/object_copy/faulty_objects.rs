@@ -33,23 +33,28 @@ pub(super) struct FaultyObjects {
     /// What is there, without faults.
     pub(super) inner: InMemory,
     requests: AtomicU64,
-    fault: Mutex<Option<(Range<u64>, Fault)>>,
+    faults: Mutex<Vec<(Range<u64>, Fault)>>,
 }
 
 impl FaultyObjects {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { inner: InMemory::new(), requests: AtomicU64::new(0), fault: Mutex::new(None) })
+        Arc::new(Self { inner: InMemory::new(), requests: AtomicU64::new(0), faults: Mutex::default() })
     }
 
-    /// The requests with these numbers, counted from now, fail.
+    /// The requests with these numbers, counted from now, fail, and no others.
     pub(super) fn fail(&self, numbers: Range<u64>, fault: Fault) {
+        self.fail_each([(numbers, fault)]);
+    }
+
+    /// As [`fail`](Self::fail); of plans for the same request the first is followed.
+    pub(super) fn fail_each(&self, plans: impl IntoIterator<Item = (Range<u64>, Fault)>) {
         let from = self.requests.load(Ordering::SeqCst);
-        let numbers = numbers.start.saturating_add(from)..numbers.end.saturating_add(from);
-        *self.fault.lock().unwrap() = Some((numbers, fault));
+        let counted = |numbers: Range<u64>| numbers.start.saturating_add(from)..numbers.end.saturating_add(from);
+        *self.faults.lock().unwrap() = plans.into_iter().map(|(numbers, fault)| (counted(numbers), fault)).collect();
     }
 
     pub(super) fn heal(&self) {
-        *self.fault.lock().unwrap() = None;
+        self.faults.lock().unwrap().clear();
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -59,8 +64,8 @@ impl FaultyObjects {
     /// What is to happen to the next request.
     fn count(&self) -> Option<Fault> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
-        let fault = self.fault.lock().unwrap();
-        fault.as_ref().filter(|(numbers, _)| numbers.contains(&number)).map(|(_, fault)| *fault)
+        let faults = self.faults.lock().unwrap();
+        faults.iter().find(|(numbers, _)| numbers.contains(&number)).map(|(_, fault)| *fault)
     }
 
     async fn next(&self) -> Option<Fault> {

@@ -51,10 +51,10 @@ pub(super) async fn fetch(
     let mut listing = list(remote, options).await?;
     loop {
         match fetch_from(local, remote, options, job, now, &listing).await {
-            // Another life that still runs may have replaced what was listed.
+            // Another life that still copies may have replaced what was listed.
             Err(error) if error.is_damage() => {
                 let again = list(remote, options).await?;
-                if again.manifests.last() <= listing.manifests.last() {
+                if again == listing {
                     return Err(error);
                 }
                 listing = again;

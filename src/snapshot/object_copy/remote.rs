@@ -65,7 +65,7 @@ impl std::fmt::Display for Trouble {
 }
 
 /// What is in the folder of a job.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing {
     pub(super) claims: BTreeSet<Incarnation>,
     pub(super) manifests: BTreeSet<Version>,
