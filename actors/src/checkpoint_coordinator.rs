@@ -343,6 +343,18 @@ impl CheckpointCoordinator {
         self.reached(Step::CompletionSent);
     }
 
+    /// Before the checkpoint can complete, so that whoever restores it knows how far its sources had read.
+    fn source_acknowledged(&self, execution: Execution, subtask: SubtaskId, checkpoint: CheckpointId, records_in: u64) {
+        let job = &self.seed.job;
+        let mut region = lock(&job.regions[execution.region.0 as usize]);
+        if region.attempt == execution.attempt {
+            region.progress.barrier(checkpoint, subtask, records_in);
+            drop(region);
+            let now = job.clock.now();
+            lock(&job.memory).advisor.barrier(now, execution.region, checkpoint, subtask, records_in);
+        }
+    }
+
     fn answer_restore(&self, execution: Execution, decision: RestoreDecision) {
         let region = execution.region;
         let asked = lock(&self.seed.job.memory).restores.get(&region).copied();

@@ -90,20 +90,6 @@ pub(crate) struct RestoreChosen {
     pub(crate) decision: RestoreDecision,
 }
 
-/// A source emitted a barrier. Sent before it acknowledges the checkpoint.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct BarrierPassed {
-    /// Who, in time.
-    pub execution: Execution,
-    /// Who.
-    pub subtask: SubtaskId,
-    /// The checkpoint.
-    pub checkpoint: CheckpointId,
-    /// Records it had read before, in this attempt.
-    pub records_in: u64,
-}
-
 /// A checkpoint is complete.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

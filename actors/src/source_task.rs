@@ -21,7 +21,7 @@ use crate::edge::ReturnCredit;
 use crate::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::pacing::{Paced, Pacing, when_drained, yield_then_run};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SourceState, TaskError, Timestamp};
-use crate::region_supervisor::{BarrierPassed, SubtaskReady};
+use crate::region_supervisor::SubtaskReady;
 use crate::restore::{Loaded, Loading, start_loading};
 use crate::source_reading::{self, Positions, ReaderEvent, ReaderReports, Reading};
 use crate::task::{
@@ -344,10 +344,7 @@ impl<S: Source> SourceTask<S> {
             reader.report_positions(&mut moved);
             self.positions.update(moved);
         }
-        let (execution, subtask, records_in) = (self.cx.execution, self.cx.subtask, self.records_in);
-        let checkpoint = barrier.checkpoint;
-        self.cx.reports.passed.do_send(BarrierPassed { execution, subtask, checkpoint, records_in });
-        let facts = AckFacts { source: Some(state), ..AckFacts::default() };
+        let facts = AckFacts { source: Some(state), records_in: self.records_in, ..AckFacts::default() };
         snapshot(&self.cx, barrier, facts, |writer| {
             write_list(writer, &self.operators[0], POSITIONS, &self.positions.to_list())?;
             self.pipeline.whole_snapshot(writer)

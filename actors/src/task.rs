@@ -15,7 +15,7 @@ use crate::protocol::{
     ActorName, Barrier, CheckpointId, CheckpointMode, Execution, KeyGroupRange, Limits, OperatorId, RegionId,
     SubtaskId, TaskId, TaskKind,
 };
-use crate::region_supervisor::{BarrierPassed, ChildExit, RestoreProgress, SubtaskReady};
+use crate::region_supervisor::{ChildExit, RestoreProgress, SubtaskReady};
 use crate::snapshot_writer::StoreChunks;
 
 /// To a source: emit this barrier between two batches, now.
@@ -121,8 +121,6 @@ pub struct TaskReports {
     pub ready: Recipient<SubtaskReady>,
     /// To the region supervisor: how far a long restore is.
     pub restoring: Recipient<RestoreProgress>,
-    /// To the region supervisor: a source emitted a barrier.
-    pub passed: Recipient<BarrierPassed>,
     /// To the region supervisor: the end.
     pub exit: Recipient<ChildExit>,
 }

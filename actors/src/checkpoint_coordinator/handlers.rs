@@ -10,6 +10,9 @@ impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
         let AcknowledgeCheckpoint { execution, subtask, checkpoint, written, facts, snapshot } = ack;
         let mode = self.seed.job.checkpointing.mode;
         lock(&self.seed.job.memory).advisor.acknowledged(checkpoint, mode, facts.alignment, snapshot);
+        if facts.source.is_some() {
+            self.source_acknowledged(execution, subtask, checkpoint, facts.records_in);
+        }
         self.apply(Event::Acknowledged { execution, subtask, checkpoint, written, facts }, ctx);
     }
 }

@@ -30,6 +30,8 @@ pub(crate) enum AckVerdict {
 pub struct AckFacts {
     /// How far a source was at its barrier; `None` from other tasks.
     pub source: Option<SourceState>,
+    /// Records that a source had read before its barrier, in this attempt; 0 from other tasks.
+    pub records_in: u64,
     /// From the first barrier to the last.
     pub alignment: Duration,
     /// From the last barrier until the snapshot was written and sent.
@@ -275,7 +277,7 @@ mod tests {
             let mut pending = pending(3);
             for (index, state) in (0..).zip([Some(states[0]), Some(states[1]), None]) {
                 let (alignment, capture) = (Duration::from_millis(index.into()), Duration::from_micros(1500));
-                let facts = AckFacts { source: state, alignment, capture };
+                let facts = AckFacts { source: state, alignment, capture, ..AckFacts::default() };
                 pending.acknowledge(execution(2), subtask(index), CheckpointId(5), Contribution::default(), facts);
             }
             let done = pending.finalise(Duration::from_millis(30), "job", Incarnation(1), 128);

@@ -112,20 +112,6 @@ impl Handler<CheckpointCompleted> for RegionSupervisor {
     }
 }
 
-impl Handler<BarrierPassed> for RegionSupervisor {
-    type Result = ();
-
-    fn handle(&mut self, passed: BarrierPassed, _: &mut Self::Context) {
-        let BarrierPassed { execution, subtask, checkpoint, records_in } = passed;
-        if execution == self.execution {
-            lock(self.memory()).progress.barrier(checkpoint, subtask, records_in);
-            let job = &self.seed.job;
-            let (now, region) = (job.clock.now(), execution.region);
-            lock(&job.memory).advisor.barrier(now, region, checkpoint, subtask, records_in);
-        }
-    }
-}
-
 impl Handler<EndInput> for RegionSupervisor {
     type Result = ();
 

@@ -71,7 +71,6 @@ impl RegionSupervisor {
             chunks: ports.chunks.clone(),
             ready: ctx.address().recipient(),
             restoring: ctx.address().recipient(),
-            passed: ctx.address().recipient(),
             exit: ctx.address().recipient(),
         }
     }
