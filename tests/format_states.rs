@@ -30,6 +30,7 @@ const KEYS: u64 = 200;
 /// Few, so that there are many keys in each and some changes are a delta.
 const KEY_GROUPS: u32 = 4;
 const JOB: &str = "format-states";
+const VERSIONS: [&str; 2] = ["states-v2", "states-v3"];
 /// The wall clock when the store was written, Unix milliseconds.
 const WRITTEN_MS: u64 = 1_800_000_000_000;
 const BRIEF: Duration = Duration::from_secs(10);
@@ -319,24 +320,28 @@ fn check_chains(store: &Path) {
 }
 
 #[test]
-fn states_of_version_2_are_read_by_the_function_that_wrote_them() {
-    assert_eq!(kept("states-v2", Written, 9), expected(), "all of it is alive");
-    let mut brief_gone = expected();
-    brief_gone.values_mut().for_each(|known| known.brief = None);
-    assert_eq!(kept("states-v2", Written, 10), brief_gone);
-    for known in brief_gone.values_mut() {
-        known.lasting = None;
-        known.map.clear();
+fn states_of_every_version_are_read_by_the_function_that_wrote_them() {
+    for version in VERSIONS {
+        assert_eq!(kept(version, Written, 9), expected(), "{version}: all of it is alive");
+        let mut brief_gone = expected();
+        brief_gone.values_mut().for_each(|known| known.brief = None);
+        assert_eq!(kept(version, Written, 10), brief_gone, "{version}");
+        for known in brief_gone.values_mut() {
+            known.lasting = None;
+            known.map.clear();
+        }
+        assert_eq!(kept(version, Written, 3600), brief_gone, "{version}");
     }
-    assert_eq!(kept("states-v2", Written, 3600), brief_gone);
 }
 
 #[test]
-fn states_of_version_2_are_read_by_a_function_with_other_types() {
+fn states_of_every_version_are_read_by_a_function_with_other_types() {
     // All deadlines have passed: of states that expire no more nothing is forgotten, and added deadlines begin now.
     let mut expected = expected();
     expected.values_mut().for_each(|known| known.names = None);
-    assert_eq!(kept("states-v2", Migrated, 10_000), expected);
+    for version in VERSIONS {
+        assert_eq!(kept(version, Migrated, 10_000), expected, "{version}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use millstream_actors::protocol::CheckpointId;
 
 use super::error::CliError;
 use crate::snapshot::inspection::{Inspection, Section, StateId};
-use crate::state::codec::{Entries, Unreadable, merged, upgraded};
+use crate::state::codec::{Entries, Unreadable, merged, plain};
 
 /// The bytes of one state of one key group or subtask: the whole state, and the changes since.
 pub(super) struct Chain {
@@ -36,7 +36,7 @@ impl Chain {
     /// [`CliError::Malformed`].
     pub(super) fn upgrade(&mut self, id: &StateId, scope: StateScope) -> Result<(), CliError> {
         for (_, bytes) in &mut self.sections {
-            let current = upgraded(bytes).map_err(|reason| malformed(id, scope, reason))?.into_owned();
+            let current = plain(bytes).map_err(|reason| malformed(id, scope, reason))?.into_owned();
             *bytes = current;
         }
         Ok(())

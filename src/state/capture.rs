@@ -9,7 +9,7 @@ use std::sync::Arc;
 use millstream_actors::contract::{CHUNK_BYTES_MAX, SnapshotWriter, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, OperatorId};
 
-use super::codec::{PieceBuffer, StateFormat};
+use super::codec::{Encoding, Packing, PieceBuffer, StateFormat};
 use super::{Access, Span, Stamp, StateKey, StateSet};
 
 /// How far the sweep is in a group.
@@ -71,7 +71,7 @@ struct Outlet {
     /// Closed pieces: state, group by its place in the table, bytes.
     closed: VecDeque<(usize, usize, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
-    /// Bytes of entries in pieces and closed ones.
+    /// Bytes of pieces and closed ones.
     held: usize,
     held_max: usize,
     failed: Option<Failure>,
@@ -89,17 +89,18 @@ enum Failure {
 impl Capture {
     /// A capture of the stamps up to that of `at_barrier` over `base`, which closed a stamp (0 if it is not known).
     /// `after` has that stamp for each group that is written as a delta, 0 for others; `is_base` says whether deltas may
-    /// follow a whole section.
+    /// follow a whole section. `keys` is the encoding of the keys.
     pub(super) fn new(
         (base, settled): (CheckpointId, Stamp),
         at_barrier: Access,
         after: Vec<Stamp>,
         is_base: Vec<bool>,
+        keys: Encoding,
         formats: Vec<StateFormat>,
     ) -> Self {
         let groups = after.len();
-        let mut pieces = Vec::new();
-        pieces.resize_with(groups * formats.len(), PieceBuffer::default);
+        let pieces_of_group = formats.iter().map(|format| Packing::of(keys, format.values));
+        let pieces = (0..groups).flat_map(|_| pieces_of_group.clone().map(PieceBuffer::packed)).collect();
         let outlet = Outlet {
             base,
             formats,
@@ -277,7 +278,9 @@ impl GroupWriter<'_> {
     #[cold]
     fn harvest<K: 'static>(&mut self) {
         for (state, piece) in self.pieces.iter_mut().enumerate().filter(|(_, piece)| piece.is_ripe()) {
+            let before = piece.len();
             piece.settle(|| self.outlet.spare.pop());
+            self.outlet.recount(before, piece.len());
             if piece.is_full() {
                 self.outlet.close::<K>(piece, state, self.group, self.span);
             }
@@ -286,9 +289,16 @@ impl GroupWriter<'_> {
 }
 
 impl Outlet {
+    /// What took so many bytes takes so many now.
+    fn recount(&mut self, before: usize, now: usize) {
+        self.held = (self.held + now).saturating_sub(before);
+    }
+
     fn close<K: 'static>(&mut self, piece: &mut PieceBuffer, state: usize, group: usize, span: Span) {
         let base = (!span.is_full()).then_some(self.base);
+        let before = piece.len();
         let bytes = piece.close::<K>(self.formats[state], base);
+        self.recount(before, bytes.len());
         self.closed.push_back((state, group, bytes));
     }
 }

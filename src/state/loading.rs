@@ -8,7 +8,7 @@ use hashbrown::hash_table::Entry as TableEntry;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
 
-use super::codec::{PieceHeader, SectionError, check_encoding, take, upgraded};
+use super::codec::{PieceHeader, SectionError, check_encoding, plain, take};
 use super::epochs::{Epochs, GroupChain};
 use super::table::{Entry, bucket_hash, rehash};
 use super::{KeyedTable, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
@@ -105,7 +105,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     ) -> Result<(), SectionError> {
         let mut version = 0;
         let result = (|| {
-            let bytes = upgraded(&section.bytes)?;
+            let bytes = plain(&section.bytes)?;
             let mut bytes = &*bytes;
             rows.top += 1;
             let (mut entries, mut is_delta) = (0, false);

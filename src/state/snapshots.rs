@@ -11,6 +11,7 @@ use millstream_actors::protocol::OperatorId;
 
 use super::capture::{Capture, Reach};
 use super::changes::Changes;
+use super::codec::encoding_of;
 use super::epochs::GroupAtBarrier;
 use super::table::{Entry, shrink};
 use super::{Access, KeyedTable, Stamp, StateKey, StateSet};
@@ -40,7 +41,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         self.epochs.push(writer.checkpoint(), closed, plan.chains);
         let at_barrier = Access { stamp: closed, ..self.access() };
         let (base, formats) = ((writer.base(), base_stamp), self.states.formats());
-        self.capture = Some(Box::new(Capture::new(base, at_barrier, plan.after, is_base, formats)));
+        self.capture = Some(Box::new(Capture::new(base, at_barrier, plan.after, is_base, encoding_of::<K>(), formats)));
     }
 
     /// Writes more of the barrier's state, until the budget is exhausted or the writer has no room.

@@ -6,7 +6,7 @@ use millstream_actors::contract::{SnapshotError, StateScope};
 use millstream_actors::protocol::CheckpointId;
 
 use super::{Inspection, Section, Sections, StateId, sections_of};
-use crate::state::codec::{Unreadable, check_link, each_change, upgraded};
+use crate::state::codec::{Unreadable, check_link, each_change, plain};
 
 /// Something that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,6 +214,6 @@ fn name_of(id: &StateId, scope: StateScope, checkpoint: CheckpointId) -> String 
 }
 
 fn link_of(section: &[u8]) -> Result<Option<CheckpointId>, Unreadable> {
-    let section = upgraded(section).map_err(Unreadable::Malformed)?;
+    let section = plain(section).map_err(Unreadable::Malformed)?;
     each_change(&section, &mut |_, _| {})
 }

@@ -38,7 +38,7 @@ pub(crate) struct Entries<'a> {
     pub(crate) values: BTreeMap<&'a [u8], Value<'a>>,
 }
 
-/// Shows `visit` what `section`, of the current layout, says of each key, in its order. Gives the checkpoint over which
+/// Shows `visit` what `section`, a plain one, says of each key, in its order. Gives the checkpoint over which
 /// it is a delta: `None` for a whole one.
 pub(crate) fn each_change<'a>(
     mut section: &'a [u8],
@@ -71,7 +71,7 @@ pub(crate) fn each_change<'a>(
 }
 
 /// Puts the sections of one state of one key group together: the whole one, and then the deltas in the order of their
-/// checkpoints. They are of the current layout.
+/// checkpoints. They are plain.
 pub(crate) fn merged<'a>(
     sections: impl IntoIterator<Item = (CheckpointId, &'a [u8])>,
 ) -> Result<Entries<'a>, Unreadable> {

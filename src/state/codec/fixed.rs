@@ -26,8 +26,56 @@ impl Encoding {
 /// Of all fixed-width types.
 const WIDTH_MAX: usize = 24;
 
+/// A number that is part of a fixed-width value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    /// 1, 2, 4 or 8.
+    pub(super) bytes: u8,
+    pub(super) kind: FieldKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FieldKind {
+    Unsigned,
+    Signed,
+    /// A float or flag: small ones do not have zeros at their end.
+    Other,
+}
+
+/// Of the largest key and the largest value together.
+const FIELDS_MAX: usize = 6;
+
+/// The fields of a value, or of a key and its value, in their order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields {
+    all: [Field; FIELDS_MAX],
+    len: usize,
+}
+
+impl Fields {
+    const fn one(bytes: usize, kind: FieldKind) -> Self {
+        Self { all: [Field { bytes: bytes as u8, kind }; FIELDS_MAX], len: 1 }
+    }
+
+    /// These, and then the others.
+    pub(super) const fn and(mut self, others: Self) -> Self {
+        let mut at = 0;
+        while at < others.len {
+            self.all[self.len] = others.all[at];
+            self.len += 1;
+            at += 1;
+        }
+        self
+    }
+
+    pub(super) fn as_slice(&self) -> &[Field] {
+        &self.all[..self.len]
+    }
+}
+
 trait Fixed: Copy + 'static {
     const WIDTH: usize;
+    const FIELDS: Fields;
     /// Into exactly as many bytes as the width.
     fn put(self, bytes: &mut [u8]);
     /// `bytes` has the width. `None` if they are no value of the type.
@@ -35,9 +83,10 @@ trait Fixed: Copy + 'static {
 }
 
 macro_rules! fixed_numbers {
-    ($($number:ty),*) => {$(
+    ($($fields:expr => $($number:ty),*);* $(;)?) => {$($(
         impl Fixed for $number {
             const WIDTH: usize = size_of::<$number>();
+            const FIELDS: Fields = $fields(size_of::<$number>());
             #[inline]
             fn put(self, bytes: &mut [u8]) {
                 bytes.copy_from_slice(&self.to_le_bytes());
@@ -47,12 +96,36 @@ macro_rules! fixed_numbers {
                 bytes.try_into().ok().map(Self::from_le_bytes)
             }
         }
-    )*};
+    )*)*};
 }
-fixed_numbers!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64);
+fixed_numbers! {
+    unsigned => u8, u16, u32, u64, u128;
+    signed => i8, i16, i32, i64, i128;
+    other => f32, f64;
+}
+
+/// Numbers of more than eight bytes are two fields, the lower half first.
+const fn unsigned(bytes: usize) -> Fields {
+    match bytes {
+        16 => unsigned(8).and(unsigned(8)),
+        bytes => Fields::one(bytes, FieldKind::Unsigned),
+    }
+}
+
+const fn signed(bytes: usize) -> Fields {
+    match bytes {
+        16 => unsigned(8).and(signed(8)),
+        bytes => Fields::one(bytes, FieldKind::Signed),
+    }
+}
+
+const fn other(bytes: usize) -> Fields {
+    Fields::one(bytes, FieldKind::Other)
+}
 
 impl Fixed for bool {
     const WIDTH: usize = 1;
+    const FIELDS: Fields = other(1);
     #[inline]
     fn put(self, bytes: &mut [u8]) {
         bytes.copy_from_slice(&[u8::from(self)]);
@@ -69,6 +142,7 @@ impl Fixed for bool {
 
 impl<A: Fixed, B: Fixed> Fixed for (A, B) {
     const WIDTH: usize = A::WIDTH + B::WIDTH;
+    const FIELDS: Fields = A::FIELDS.and(B::FIELDS);
     #[inline]
     fn put(self, bytes: &mut [u8]) {
         let (a, b) = bytes.split_at_mut(A::WIDTH);
@@ -84,6 +158,7 @@ impl<A: Fixed, B: Fixed> Fixed for (A, B) {
 
 impl<A: Fixed, B: Fixed, C: Fixed> Fixed for (A, B, C) {
     const WIDTH: usize = A::WIDTH + B::WIDTH + C::WIDTH;
+    const FIELDS: Fields = A::FIELDS.and(B::FIELDS).and(C::FIELDS);
     #[inline]
     fn put(self, bytes: &mut [u8]) {
         let (a, rest) = bytes.split_at_mut(A::WIDTH);
@@ -114,6 +189,14 @@ macro_rules! fixed_codes {
         pub(crate) fn width(encoding: Encoding) -> Option<usize> {
             match encoding.0 {
                 $($code => Some(<$fixed>::WIDTH),)*
+                _ => None,
+            }
+        }
+
+        /// The fields of a value; `None` for MessagePack and for codes that do not exist.
+        pub(super) fn fields(encoding: Encoding) -> Option<Fields> {
+            match encoding.0 {
+                $($code => Some(<$fixed>::FIELDS),)*
                 _ => None,
             }
         }
@@ -166,6 +249,10 @@ macro_rules! fixed_codes {
                     assert!(codes.insert($code), "code {} is used twice", $code);
                     assert_eq!(encoding_of::<$fixed>(), Encoding($code));
                     assert_eq!(width(Encoding($code)), Some(<$fixed>::WIDTH));
+                    let parts = fields(Encoding($code)).unwrap();
+                    assert!(parts.len <= FIELDS_MAX / 2, "a key and a value together are {FIELDS_MAX} at most");
+                    let widths = parts.as_slice().iter().map(|part| usize::from(part.bytes));
+                    assert_eq!(widths.sum::<usize>(), <$fixed>::WIDTH);
                     let zeros = vec![0; <$fixed>::WIDTH];
                     let mut bytes = Vec::new();
                     assert!(put(&get::<$fixed>(&zeros).unwrap(), &mut bytes));

@@ -5,7 +5,9 @@ mod chain;
 #[cfg(feature = "cli")]
 mod collections;
 mod fixed;
+mod packing;
 mod piece;
+mod plain;
 #[cfg(feature = "cli")]
 mod untyped;
 mod upgrade;
@@ -15,11 +17,12 @@ pub(crate) use chain::{Entries, Unreadable, check_link, each_change, merged};
 #[cfg(feature = "cli")]
 pub(crate) use collections::Value;
 pub(crate) use fixed::{Encoding, encoding_of, width};
+pub(crate) use packing::Packing;
 pub use piece::{Captured, PieceBuffer, SECTION_VERSION, SectionError, StateFormat};
 pub(crate) use piece::{PieceHeader, check_encoding, check_kind, put, put_compact, take, take_as};
+pub(crate) use plain::plain;
 #[cfg(feature = "cli")]
 pub(crate) use untyped::{Untyped, encoding_name, list_items, shown};
-pub(crate) use upgrade::upgraded;
 
 #[cfg(test)]
 mod tests;

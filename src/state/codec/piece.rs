@@ -11,9 +11,16 @@ use millstream_actors::contract::CHUNK_BYTES_MAX;
 use millstream_actors::protocol::CheckpointId;
 
 use super::fixed::{self, Encoding};
+use super::packing::Packing;
 
 /// The version of the layout that this release writes.
-pub const SECTION_VERSION: u8 = 2;
+pub const SECTION_VERSION: u8 = 3;
+
+/// The version before, which differs only in that it has no packed entries.
+const UNPACKED_VERSION: u8 = 2;
+
+/// The bit beside a piece's kind that says that its entries are packed.
+const PACKED: u8 = 2;
 
 /// Bytes of a piece's header.
 pub(crate) const HEADER_BYTES: usize = 24;
@@ -60,12 +67,14 @@ pub(crate) struct PieceHeader {
     pub(crate) format: StateFormat,
     pub(crate) live: u32,
     pub(crate) dead: u32,
+    /// The entries are in blocks: see [`Packing`].
+    pub(super) is_packed: bool,
 }
 
 impl PieceHeader {
-    fn write(&self, to: &mut [u8]) {
+    pub(super) fn write(&self, to: &mut [u8]) {
         to[0] = SECTION_VERSION;
-        to[1] = u8::from(self.base.is_some());
+        to[1] = u8::from(self.base.is_some()) | if self.is_packed { PACKED } else { 0 };
         to[2] = self.keys.0;
         to[3] = self.format.values.0;
         to[4..8].copy_from_slice(&self.format.version.to_le_bytes());
@@ -74,21 +83,34 @@ impl PieceHeader {
         to[20..24].copy_from_slice(&self.dead.to_le_bytes());
     }
 
-    /// Takes the header at the front of `bytes`.
+    /// Takes the header at the front of `bytes`, which are those of a [plain](super::plain) section.
     pub(crate) fn read(bytes: &mut &[u8]) -> Result<Self, String> {
+        let header = Self::read_any(bytes)?;
+        if header.is_packed { Err("packed entries after others".to_owned()) } else { Ok(header) }
+    }
+
+    /// Whether `piece` has packed entries.
+    pub(super) fn is_of_packed(piece: &[u8]) -> bool {
+        matches!(piece, [SECTION_VERSION, kind, ..] if kind & PACKED != 0)
+    }
+
+    /// Takes the header at the front of `bytes`.
+    pub(super) fn read_any(bytes: &mut &[u8]) -> Result<Self, String> {
         let (head, rest) = bytes.split_at_checked(HEADER_BYTES).ok_or("a piece's header is cut short")?;
-        if head[0] != SECTION_VERSION {
+        if ![UNPACKED_VERSION, SECTION_VERSION].contains(&head[0]) {
             return Err(format!("section version {} is unknown, this release reads up to {SECTION_VERSION}", head[0]));
         }
         let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
         let base = CheckpointId(u64::from_le_bytes(head[8..16].try_into().expect("eight bytes")));
-        let base = match (head[1], base) {
+        let is_packed = Self::is_of_packed(head);
+        let kind = if is_packed { head[1] & !PACKED } else { head[1] };
+        let base = match (kind, base) {
             (0, CheckpointId::NONE) => None,
             (1, base) if base != CheckpointId::NONE => Some(base),
             (kind, base) => return Err(format!("a piece of kind {kind} over checkpoint {base}")),
         };
         let format = StateFormat { values: Encoding(head[3]), version: word(4) };
-        let header = Self { base, keys: Encoding(head[2]), format, live: word(16), dead: word(20) };
+        let header = Self { base, keys: Encoding(head[2]), format, live: word(16), dead: word(20), is_packed };
         let entries = u64::from(header.live) + u64::from(header.dead);
         // A key that takes no byte (`()`) is one entry at most.
         if entries > rest.len() as u64 + 1 {
@@ -116,7 +138,9 @@ pub enum Captured {
 /// A piece that is being written.
 #[derive(Debug, Default)]
 pub struct PieceBuffer {
-    /// The header's place, and the entries: key, value, key, value, ...
+    /// How entries are packed when they are moved to the others.
+    packing: Option<Packing>,
+    /// The header's place, and the entries: key, value, key, value, ... or blocks of them.
     bytes: Vec<u8>,
     /// The newest entries. Records write into the pieces of all groups in turns: these stay in the processor's cache
     /// until there are enough to be moved at once.
@@ -130,6 +154,11 @@ pub struct PieceBuffer {
 }
 
 impl PieceBuffer {
+    /// Of entries that are packed in this way; as the default, they are not.
+    pub(crate) fn packed(packing: Option<Packing>) -> Self {
+        Self { packing, ..Self::default() }
+    }
+
     /// Whether something was ever written into it.
     pub(crate) fn was_used(&self) -> bool {
         self.has_closed || !self.is_empty()
@@ -168,7 +197,10 @@ impl PieceBuffer {
         if self.bytes.is_empty() {
             self.bytes.resize(HEADER_BYTES, 0);
         }
-        self.bytes.append(&mut self.recent);
+        match &self.packing {
+            Some(packing) => packing.pack(&mut self.recent, &mut self.bytes),
+            None => self.bytes.append(&mut self.recent),
+        }
         if self.recent.capacity() > 4 * RECENT_BYTES {
             // A large value was among them.
             self.recent = Vec::new();
@@ -234,7 +266,8 @@ impl PieceBuffer {
 
     /// As [`close`](Self::close), with keys of this encoding.
     pub(crate) fn close_as(&mut self, keys: Encoding, format: StateFormat, base: Option<CheckpointId>) -> Vec<u8> {
-        let header = PieceHeader { base, keys, format, live: self.live, dead: self.dead };
+        let is_packed = self.packing.is_some();
+        let header = PieceHeader { base, keys, format, live: self.live, dead: self.dead, is_packed };
         self.settle(|| None);
         header.write(&mut self.bytes[..HEADER_BYTES]);
         self.bytes.append(&mut self.dead_keys);

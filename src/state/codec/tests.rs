@@ -86,7 +86,15 @@ fn random_tables_come_back_as_they_were() {
 }
 
 fn section<K: StateKey, V: Serialize + 'static>(entries: &[(K, V)]) -> Vec<u8> {
-    let mut piece = PieceBuffer::default();
+    section_in(PieceBuffer::default(), entries)
+}
+
+/// With packed entries, if keys and values are of fixed width.
+fn packed_section<K: StateKey, V: Serialize + 'static>(entries: &[(K, V)]) -> Vec<u8> {
+    section_in(PieceBuffer::packed(Packing::of(encoding_of::<K>(), encoding_of::<V>())), entries)
+}
+
+fn section_in<K: StateKey, V: Serialize + 'static>(mut piece: PieceBuffer, entries: &[(K, V)]) -> Vec<u8> {
     for (key, value) in entries {
         piece.entry(key, |bytes| put(value, bytes).map(|()| Captured::Live)).unwrap();
     }
@@ -119,18 +127,36 @@ fn reason<T>(result: Result<T, StateError>) -> (u32, String) {
 #[test]
 fn the_layout_is_as_documented() {
     let rows = section(&[(1u64, (2u64, 3u64))]);
-    let mut expected = vec![2, 0, 4, 21, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    let mut expected = vec![3, 0, 4, 21, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
     [1u64, 2, 3].iter().for_each(|number| expected.extend(number.to_le_bytes()));
     assert_eq!(rows, expected);
     let packed = section(&[("UA".to_owned(), Kind::With { delay: 1 })]);
-    assert_eq!(packed[..4], [2, 0, 0, 0]);
+    assert_eq!(packed[..4], [3, 0, 0, 0]);
     assert_eq!(packed[24..], *b"\xa2UA\x81\xa4With\x81\xa5delay\x01", "fields are named");
     let mut piece = PieceBuffer::default();
     piece.entry(&7u8, |_| Ok(Captured::Dead)).unwrap();
     piece.entry(&8u8, |_| Ok(Captured::Nothing)).unwrap();
     piece.entry(&9u8, |bytes| put(&1u8, bytes).map(|()| Captured::Live)).unwrap();
     let delta = piece.close::<u8>(StateFormat { values: encoding_of::<u8>(), version: 3 }, Some(CheckpointId(258)));
-    assert_eq!(delta, [2, 1, 1, 1, 3, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 1, 7]);
+    assert_eq!(delta, [3, 1, 1, 1, 3, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 1, 7]);
+}
+
+#[test]
+fn packed_entries_are_as_documented_and_removed_keys_are_not_packed() {
+    let mut piece = PieceBuffer::packed(Packing::of(encoding_of::<u64>(), encoding_of::<(u64, i64)>()));
+    for (key, value) in [(7u64, (300u64, -1i64)), (9, (5, 2))] {
+        piece.entry(&key, |bytes| put(&value, bytes).map(|()| Captured::Live)).unwrap();
+    }
+    piece.entry(&258u64, |_| Ok(Captured::Dead)).unwrap();
+    let format = StateFormat { values: encoding_of::<(u64, i64)>(), version: 1 };
+    let delta = piece.close::<u64>(format, Some(CheckpointId(6)));
+    let head = [3, 3, 4, 26, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0];
+    assert_eq!(delta[..24], head);
+    assert_eq!(delta[24..], [2, 0, 1, 2, 1, 7, 0x2c, 1, 1, 9, 5, 0, 4, 2, 1, 0, 0, 0, 0, 0, 0]);
+    let unpacked = plain(&delta).unwrap();
+    assert_eq!(unpacked[..2], [3, 1]);
+    assert_eq!(unpacked.len(), 24 + 2 * 24 + 8);
+    assert_eq!(plain(&unpacked).unwrap(), unpacked);
 }
 
 /// As the first release wrote it.
@@ -187,12 +213,13 @@ fn every_cut_and_every_trailing_byte_is_an_error() {
         K: StateKey + Clone,
         V: Serialize + DeserializeOwned + Clone + Send + 'static,
     {
-        let mut bytes = section(entries);
-        for len in 1..bytes.len() {
-            assert!(read::<K, V>(&bytes[..len]).is_err(), "{len} of {} bytes", bytes.len());
+        for mut bytes in [section(entries), packed_section(entries)] {
+            for len in 1..bytes.len() {
+                assert!(read::<K, V>(&bytes[..len]).is_err(), "{len} of {} bytes", bytes.len());
+            }
+            bytes.push(0);
+            assert!(reason(read::<K, V>(&bytes)).1.contains("cut short"));
         }
-        bytes.push(0);
-        assert!(reason(read::<K, V>(&bytes)).1.contains("cut short"));
     }
     cut(&[(1u64, 2u64), (3, 4)]);
     cut(&[("a".to_owned(), "b".to_owned()), ("c".to_owned(), "d".to_owned())]);
@@ -208,10 +235,15 @@ fn another_type_another_version_and_a_key_twice_are_errors() {
     assert!(reason(read::<u32, u64>(&bytes)).1.contains("u32"));
     assert!(read::<u64, String>(&bytes).is_err());
     let mut newer = bytes.clone();
-    newer[0] = 3;
-    assert!(reason(read::<u64, u64>(&newer)).1.contains("section version 3"));
+    newer[0] = 4;
+    assert!(reason(read::<u64, u64>(&newer)).1.contains("section version 4"));
     let twice = section(&[(1u64, 2u64), (1, 3)]);
     assert!(reason(read::<u64, u64>(&twice)).1.contains("twice"));
+    let (plain, packed) = (section(&[(1u64, 2u64)]), packed_section(&[(3u64, 4u64)]));
+    assert_eq!(read::<u64, u64>(&[&*packed, &*packed_section(&[(1u64, 2u64)])].concat()).unwrap().len(), 2);
+    assert!(reason(read::<u64, u64>(&[&*plain, &*packed].concat())).1.contains("packed"));
+    assert!(reason(read::<u64, u64>(&[&*packed, &*plain].concat())).1.contains("packed"));
+    assert!(reason(read::<u64, u32>(&packed)).1.contains("u32"));
 }
 
 #[test]
@@ -286,6 +318,7 @@ fn arbitrary_bytes_give_a_typed_error_or_entries() {
         section(&(0..20).map(|i| (i as u64, i as u64)).collect::<Vec<_>>()),
         section(&(0..20).map(|_| (random.text(), figures(&mut random))).collect::<Vec<_>>()),
         section(&(0..20).map(|i| (i as u32, random.text())).collect::<Vec<_>>()),
+        packed_section(&(0..20).map(|i| (1 << i, i as u64)).collect::<Vec<_>>()),
     ];
     let mut accepted = 0;
     for _ in 0..20_000 {
@@ -293,8 +326,8 @@ fn arbitrary_bytes_give_a_typed_error_or_entries() {
         if random.below(4) == 0 {
             bytes = (0..random.below(200)).map(|_| random.next() as u8).collect();
             if random.below(2) == 0 && bytes.len() > HEADER_BYTES {
-                bytes[0] = 1 + random.below(2) as u8;
-                bytes[1] %= 2;
+                bytes[0] = 1 + random.below(3) as u8;
+                bytes[1] %= 4;
                 bytes[2] %= 50;
                 bytes[3] %= 50;
                 bytes[8..16].fill(0);
@@ -302,7 +335,7 @@ fn arbitrary_bytes_give_a_typed_error_or_entries() {
                 bytes[20..24].fill(0);
             }
         } else {
-            bytes = valid[random.below(3) as usize].clone();
+            bytes = valid[random.below(4) as usize].clone();
             for _ in 0..=random.below(4) {
                 let at = random.below(bytes.len() as u64) as usize;
                 match random.below(3) {

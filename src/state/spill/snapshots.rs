@@ -16,7 +16,7 @@ use super::disk::Found;
 use super::rows::RowBytes;
 use super::table::{Cached, Group, Marks, RedbBackend, rehash};
 use crate::state::capture::{Capture, Reach};
-use crate::state::codec::take;
+use crate::state::codec::{encoding_of, take};
 use crate::state::epochs::GroupAtBarrier;
 use crate::state::table::bucket_hash;
 use crate::state::{Access, StateKey, StateSet};
@@ -79,7 +79,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         self.epochs.push(writer.checkpoint(), closed, plan.chains);
         self.on_disk = groups.iter().map(|_| DiskReach::Ahead).collect();
         let (base, formats) = ((writer.base(), self.base), self.states.formats());
-        self.capture = Some(Box::new(Capture::new(base, at_barrier, plan.after, is_base, formats)));
+        self.capture = Some(Box::new(Capture::new(base, at_barrier, plan.after, is_base, encoding_of::<K>(), formats)));
     }
 
     /// Writes more of the barrier's state.

@@ -1,0 +1,34 @@
+//! Sections of every layout as plain pieces: header, entries one after the other, removed keys.
+
+use std::borrow::Cow;
+
+use super::packing::Packing;
+use super::piece::{HEADER_BYTES, PieceHeader};
+use super::upgrade::upgraded;
+
+/// The section with its entries unpacked; unchanged if they are plain.
+pub(crate) fn plain(section: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    let current = match upgraded(section)? {
+        Cow::Borrowed(current) if PieceHeader::is_of_packed(current) => current,
+        plain => return Ok(plain),
+    };
+    let mut left = current;
+    let mut plain = Vec::new();
+    while !left.is_empty() {
+        let header = PieceHeader::read_any(&mut left)?;
+        if !header.is_packed {
+            return Err("entries that are not packed after others that are".to_owned());
+        }
+        let PieceHeader { keys, format, live, dead, .. } = header;
+        let packing = Packing::of(keys, format.values)
+            .ok_or_else(|| format!("entries of encodings {} and {} are packed", keys.0, format.values.0))?;
+        let head = plain.len();
+        plain.resize(head + HEADER_BYTES, 0);
+        PieceHeader { is_packed: false, ..header }.write(&mut plain[head..]);
+        packing.unpack(live, &mut left, &mut plain)?;
+        let (keys, rest) = left.split_at_checked(packing.key_bytes() * dead as usize).ok_or("a key is cut short")?;
+        plain.extend_from_slice(keys);
+        left = rest;
+    }
+    Ok(Cow::Owned(plain))
+}
