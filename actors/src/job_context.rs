@@ -131,14 +131,19 @@ impl JobContext {
         }
     }
 
-    /// Whether the job had ended in an earlier run: only its sinks are started, to settle what is pending.
-    pub(crate) fn already_complete(&self) -> bool {
-        self.restores.as_ref().is_some_and(|manifest| manifest.is_final)
+    /// The checkpoint with which the job ended in an earlier run. If it cannot be restored, the job goes on from an older.
+    pub(crate) fn had_ended_with(&self) -> Option<CheckpointId> {
+        self.restores.as_ref().filter(|manifest| manifest.is_final).map(|manifest| manifest.checkpoint)
     }
 
-    /// The tasks of a region that are to be started, in topological order.
-    pub(crate) fn tasks_of(&self, region: RegionId) -> impl DoubleEndedIterator<Item = &TaskSpec> {
-        let only_sinks = self.already_complete();
+    /// The tasks of a region that are to be started from `restored`, in topological order. Where the job ended with that in
+    /// an earlier run these are only its sinks, to settle what is pending.
+    pub(crate) fn tasks_of(
+        &self,
+        region: RegionId,
+        restored: Option<CheckpointId>,
+    ) -> impl DoubleEndedIterator<Item = &TaskSpec> {
+        let only_sinks = restored.is_some() && restored == self.had_ended_with();
         self.spec.tasks.iter().filter(move |task| task.region == region && (!only_sinks || task.kind == TaskKind::Sink))
     }
 

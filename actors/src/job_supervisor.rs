@@ -157,9 +157,11 @@ impl JobSupervisor {
 
     fn end(&mut self, ctx: &mut Context<Self>) {
         let status = self.job.events.status();
+        let had_ended = self.job.had_ended_with();
+        let is_as_before = had_ended.is_some() && had_ended == status.newest_checkpoint;
         let result = self.result.clone().unwrap_or(Err(JobError::SystemStopped)).map(|kind| JobOutcome {
             kind,
-            already_complete: kind == OutcomeKind::Finished && self.job.already_complete(),
+            already_complete: kind == OutcomeKind::Finished && is_as_before,
             checkpoints: status.checkpoints,
             restarts: status.restarts,
             last_checkpoint: status.newest_checkpoint,

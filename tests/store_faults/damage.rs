@@ -43,14 +43,19 @@ fn retained(path: &Path) -> Vec<Arc<Manifest>> {
 
 /// Flips a bit of a chunk of each of these checkpoints, in the file.
 fn flip(path: &Path, manifests: &[Arc<Manifest>]) {
+    flip_of("figures", path, manifests);
+}
+
+/// As [`flip`], of a chunk of this operator.
+fn flip_of(operator: &str, path: &Path, manifests: &[Arc<Manifest>]) {
     let chunks: Vec<Vec<u8>> = {
         let store = RedbStore::open(path).unwrap();
         store.open_job("figures", Incarnation(0)).unwrap();
-        let figures = manifests.iter().map(|manifest| {
-            let of_figures = |chunk: &&_| is_of_figures(chunk);
-            manifest.chunks.iter().filter(of_figures).max_by_key(|chunk| chunk.len).unwrap()
+        let longest = manifests.iter().map(|manifest| {
+            let of_operator = manifest.chunks.iter().filter(|chunk| chunk.address.operator.as_str() == operator);
+            of_operator.max_by_key(|chunk| chunk.len).unwrap()
         });
-        let chunks = figures.map(|chunk| store.read_chunk(chunk).unwrap()).collect();
+        let chunks = longest.map(|chunk| store.read_chunk(chunk).unwrap()).collect();
         store.close();
         chunks
     };
@@ -63,10 +68,6 @@ fn flip(path: &Path, manifests: &[Arc<Manifest>]) {
         }
     }
     fs::write(path, bytes).unwrap();
-}
-
-fn is_of_figures(chunk: &millstream::snapshot::ChunkRef) -> bool {
-    chunk.address.operator.as_str() == "figures"
 }
 
 #[test]
@@ -91,6 +92,34 @@ fn damaged_newest_checkpoint_falls_back_and_withdraws_what_it_published() {
         });
         published::assert_ended(&out, ENDLESS);
     }
+}
+
+#[test]
+fn job_that_had_ended_goes_on_from_an_older_checkpoint_if_its_last_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (dir.path().join("store.redb"), dir.path().join("out"));
+    let run = |checkpoints| {
+        let (path, out) = (path.clone(), out.clone());
+        block_on("a job that is finished", async move {
+            let job = start(ENDLESS, RedbStore::open(&path).unwrap(), job::files(&out)).unwrap();
+            let mut events = Events::of(&job);
+            if checkpoints > 0 {
+                events.checkpoints(checkpoints).await;
+            }
+            job.finish().await.unwrap()
+        })
+    };
+    assert!(!run(5).already_complete);
+    assert!(run(0).already_complete);
+    let manifests = retained(&path);
+    let (last, older) = manifests.split_last().unwrap();
+    assert!(last.is_final && older.iter().all(|manifest| !manifest.is_final));
+    flip_of("out", &path, std::slice::from_ref(last));
+    let outcome = run(2);
+    assert_eq!((outcome.kind, outcome.already_complete), (OutcomeKind::Finished, false));
+    assert!(outcome.last_checkpoint > Some(last.checkpoint));
+    published::assert_ended(&out, ENDLESS);
+    assert!(run(0).already_complete);
 }
 
 #[test]

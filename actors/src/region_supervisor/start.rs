@@ -38,7 +38,7 @@ impl RegionSupervisor {
         let wiring = Wiring { spec: &job.spec, limits: &job.limits, arbiter_of: &arbiter_of };
         let reports = self.reports(ctx);
         let (mut ports, mut subtasks) = (Ports::new(), Vec::new());
-        for task in job.tasks_of(self.seed.region).rev() {
+        for task in job.tasks_of(self.seed.region, checkpoint).rev() {
             for index in 0..task.parallelism {
                 let subtask = SubtaskId { task: task.id, index };
                 let berth = berths[index as usize].clone();
