@@ -11,7 +11,7 @@ use millstream::operator::{
 use millstream::prelude::*;
 use millstream_actors::contract::{Batch, Chunk, Manifest, SnapshotStore};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
-use millstream_actors::time::monotonic;
+use millstream_actors::runtime::time::monotonic;
 
 mod common;
 use common::{splitmix64, thread_cpu_time};

@@ -14,7 +14,7 @@ use millstream::operator::{
 use millstream::state::{RedbBackend, SpillPlace, ValueState};
 use millstream_actors::contract::Batch;
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
-use millstream_actors::time::monotonic;
+use millstream_actors::runtime::time::monotonic;
 
 mod common;
 use common::splitmix64;

@@ -13,7 +13,7 @@ use millstream::prelude::*;
 use millstream::state::{RedbBackend, SpillPlace, StateSet};
 use millstream_actors::contract::Batch;
 use millstream_actors::protocol::KeyGroupRange;
-use millstream_actors::time::monotonic;
+use millstream_actors::runtime::time::monotonic;
 
 mod common;
 use common::splitmix64;

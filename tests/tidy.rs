@@ -91,6 +91,22 @@ fn protocol_knows_no_actor_thread_or_clock() {
     assert!(found.is_empty(), "the protocol is pure:\n{found}");
 }
 
+/// The rooms of the engine, each above those before it: a room imports from itself and from rooms before it.
+const ENGINE_ROOMS: [&str; 6] = ["protocol", "contract", "runtime", "data", "task", "control"];
+
+#[test]
+fn rooms_of_the_engine_import_only_what_is_below_them() {
+    let mut upwards = String::new();
+    for (floor, room) in ENGINE_ROOMS.iter().enumerate().skip(1) {
+        let files = files(&[&format!("actors/src/{room}")], "rs");
+        assert!(!files.is_empty(), "there is no room '{room}'");
+        let above: Vec<String> = ENGINE_ROOMS[floor + 1..].iter().map(|room| format!("crate::{room}")).collect();
+        let words: Vec<&str> = above.iter().map(String::as_str).collect();
+        upwards += &lines_with(&files, &words);
+    }
+    assert!(upwards.is_empty(), "a fact or an order lives with who says it, or below:\n{upwards}");
+}
+
 #[test]
 fn files_are_short() {
     let long: Vec<_> = sources().into_iter().filter(|file| file.text.lines().count() > LINES_MAX).collect();

@@ -8,39 +8,15 @@
 //! | snapshot writer | chunks from tasks, the coordinator's requests | coordinator |
 //! | source, operator and sink tasks | elements and credits; barriers, completions | each other; coordinator, writer, region supervisor |
 
-mod arbiters;
-pub mod chain;
-pub mod checkpoint_coordinator;
-mod connector_thread;
 pub mod contract;
-pub mod edge;
-mod event;
-mod figures;
-pub mod guard;
-mod job_context;
-mod job_handle;
-mod job_supervisor;
-#[cfg(test)]
-mod job_tests;
-mod launch;
-pub mod operator_task;
-mod outcome;
-mod pacing;
-mod pins;
+mod control;
+pub mod data;
 pub mod protocol;
-pub mod region_supervisor;
-mod restore;
-pub mod sink_task;
-mod sink_writing;
-pub mod snapshot_writer;
-mod source_reading;
-pub mod source_task;
+pub mod runtime;
 pub mod task;
-mod task_state;
-pub mod time;
 
-pub use event::{JobEvent, JobEventKind, JobState, JobStatus};
-pub use figures::{CompletedCheckpoint, LastRestore};
-pub use job_handle::JobHandle;
-pub use launch::{JobConfig, SavepointConfig, launch};
-pub use outcome::{CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind, SavepointError};
+pub use control::event::{JobEvent, JobEventKind, JobState, JobStatus};
+pub use control::figures::{CompletedCheckpoint, LastRestore};
+pub use control::job_handle::JobHandle;
+pub use control::launch::{JobConfig, SavepointConfig, launch};
+pub use control::outcome::{CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind, SavepointError};

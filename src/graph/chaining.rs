@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millstream_actors::task::EdgePattern;
+use millstream_actors::data::wiring::EdgePattern;
 
 use super::{AnyRouting, EdgeKind, GraphBuilder, NodeId, NodeKind, NodeSettings, StreamRef};
 

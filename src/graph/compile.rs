@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use millstream_actors::chain::PipelineBuilder;
+use millstream_actors::data::pipeline::PipelineBuilder;
+use millstream_actors::data::wiring::EdgeSpec;
 use millstream_actors::protocol::TaskKind;
 use millstream_actors::protocol::{OperatorId, RegionId, TaskId};
-use millstream_actors::task::{EdgeSpec, JobSpec, OperatorInfo, TaskFactory, TaskSpec};
+use millstream_actors::task::{JobSpec, OperatorInfo, TaskFactory, TaskSpec};
 
 use super::node::Recipe;
 use super::{AnyChain, AnyRouting, ChainedGraph, GraphBuilder, Node, NodeKind, NodeSettings, PortRef};

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use millstream_actors::task::EdgePattern;
+use millstream_actors::data::wiring::EdgePattern;
 
 use super::{ChainedGraph, EdgeKind, GraphBuilder, NodeKind, NodeSettings, PortRef};
 

@@ -5,14 +5,14 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millstream_actors::chain::{Chain, Consumers, PipelineBuilder};
-use millstream_actors::contract::{Boundedness, Sink, SinkGuarantee, Source};
-use millstream_actors::edge::Routing;
-use millstream_actors::operator_task::OperatorTaskFactory;
+use millstream_actors::contract::{Boundedness, Sink, SinkGuarantee, Source, SubtaskInfo};
+use millstream_actors::data::edge::Routing;
+use millstream_actors::data::pipeline::{Chain, Consumers, PipelineBuilder};
 use millstream_actors::protocol::OperatorId;
-use millstream_actors::sink_task::SinkTaskFactory;
-use millstream_actors::source_task::SourceTaskFactory;
-use millstream_actors::task::{SubtaskContext, TaskFactory};
+use millstream_actors::task::TaskFactory;
+use millstream_actors::task::operator_task::OperatorTaskFactory;
+use millstream_actors::task::sink_task::SinkTaskFactory;
+use millstream_actors::task::source_task::SourceTaskFactory;
 
 use super::error::At;
 use crate::operator::SideOutputs;
@@ -123,7 +123,7 @@ impl<T: Send + 'static> Port<T> {
     }
 
     fn consumers(builder: &PipelineBuilder<'_>, consumers: &[(u32, AnyRouting)]) -> Consumers<T> {
-        let cx = RouteContext { max_parallelism: builder.context().max_parallelism };
+        let cx = RouteContext { max_parallelism: builder.subtask().max_parallelism };
         let typed = consumers.iter().map(|(output, routes)| {
             let routes = routes.downcast_ref::<Routes<T>>().expect("an edge has the type of its stream");
             (*output, (routes.0)(&cx))
@@ -165,7 +165,7 @@ pub(crate) type Recipe = Arc<dyn Fn(&mut PipelineBuilder<'_>) -> AnyChain + Send
 /// What an operator gets when its instance is made.
 pub(crate) struct NodeContext<'a> {
     pub(crate) id: &'a OperatorId,
-    pub(crate) subtask: &'a SubtaskContext,
+    pub(crate) subtask: &'a SubtaskInfo,
     pub(crate) sides: SideOutputs,
     pub(crate) state_backend: &'a StateBackend,
 }
@@ -202,7 +202,7 @@ impl<In: Send + 'static, Out: Send + 'static> AnyOperator for OperatorNode<In, O
         next: AnyChain,
     ) -> AnyChain {
         let next = *next.downcast::<Box<dyn Chain<Out>>>().expect("an operator is followed by its output's type");
-        let cx = NodeContext { id, subtask: builder.context(), sides, state_backend };
+        let cx = NodeContext { id, subtask: builder.subtask(), sides, state_backend };
         Box::new((self.link)(builder, cx, next))
     }
 
@@ -213,7 +213,10 @@ impl<In: Send + 'static, Out: Send + 'static> AnyOperator for OperatorNode<In, O
     }
 }
 
-fn finish<T: 'static>(mut builder: PipelineBuilder<'_>, recipe: &Recipe) -> millstream_actors::chain::Pipeline<T> {
+fn finish<T: 'static>(
+    mut builder: PipelineBuilder<'_>,
+    recipe: &Recipe,
+) -> millstream_actors::data::pipeline::Pipeline<T> {
     let head = recipe(&mut builder).downcast::<Box<dyn Chain<T>>>().expect("a task's head has the task's input type");
     builder.finish(*head)
 }

@@ -126,7 +126,7 @@ mod tests {
     use crate::testing::OperatorHarness;
 
     fn budget() -> RunBudget {
-        RunBudget::start(millstream_actors::time::monotonic)
+        RunBudget::start(millstream_actors::runtime::time::monotonic)
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn all_groups() -> KeyGroupRange {
 }
 
 fn budget() -> RunBudget {
-    RunBudget::start(millstream_actors::time::monotonic)
+    RunBudget::start(millstream_actors::runtime::time::monotonic)
 }
 
 fn run<Op: BatchOperator>(operator: &mut Op, records: Vec<Op::In>) -> Result<Vec<Op::Out>, TaskError> {

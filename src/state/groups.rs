@@ -5,7 +5,7 @@ use std::mem;
 use std::thread;
 
 use hashbrown::HashTable;
-use millstream_actors::guard::catch_panic;
+use millstream_actors::runtime::guard::catch_panic;
 
 /// Fewer entries are dropped in less time than a thread is started and the next attempt is ready.
 const ENTRIES_ELSEWHERE_MIN: usize = 1 << 14;

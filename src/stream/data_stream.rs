@@ -5,9 +5,9 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use millstream_actors::chain::{Chain, PipelineBuilder};
 use millstream_actors::contract::{BatchOperator, Partitioner, Sink, Source};
-use millstream_actors::edge::Routing;
+use millstream_actors::data::edge::Routing;
+use millstream_actors::data::pipeline::{Chain, PipelineBuilder};
 
 use super::{KeyedStream, StreamSink};
 use crate::graph::{

@@ -6,8 +6,8 @@ use std::panic::Location;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use millstream_actors::chain::{Chain, PipelineBuilder};
-use millstream_actors::edge::Routing;
+use millstream_actors::data::edge::Routing;
+use millstream_actors::data::pipeline::{Chain, PipelineBuilder};
 
 use super::DataStream;
 use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype};

@@ -11,6 +11,7 @@ mod snapshot;
 mod source;
 mod store;
 pub mod store_suite;
+mod subtask;
 
 pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch};
 pub use clock::{Clock, Sleep};
@@ -31,3 +32,4 @@ pub use store::{
     CHUNK_BYTES_MAX, CheckpointDurations, Chunk, ChunkAddress, ChunkRef, Finalised, Manifest, SnapshotError,
     SnapshotStore, StateScope, StoreOpening, checksum,
 };
+pub use subtask::SubtaskInfo;

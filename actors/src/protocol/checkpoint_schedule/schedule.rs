@@ -10,8 +10,9 @@ use super::{
 };
 use crate::contract::{Manifest, SnapshotError};
 use crate::protocol::pending_checkpoint::{AckVerdict, PendingCheckpoint};
-use crate::protocol::{Barrier, SourceState, TaskKind};
-use crate::protocol::{CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SubtaskId};
+use crate::protocol::{
+    Barrier, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId, TaskKind,
+};
 
 /// Delay before the store is asked again after a failure, doubling.
 const STORE_RETRY_FIRST: Duration = Duration::from_millis(10);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::contract::{Contribution, Manifest, SnapshotError, SourceError};
-use crate::protocol::{AckFacts, SourceState, TaskKind};
 use crate::protocol::{
-    Attempt, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SubtaskId, TaskError, TaskId,
+    AckFacts, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId,
+    TaskError, TaskId, TaskKind,
 };
 
 const SOURCE: SubtaskId = SubtaskId { task: TaskId(0), index: 0 };

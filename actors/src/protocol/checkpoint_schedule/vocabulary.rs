@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::{Contribution, Manifest, SnapshotError};
-use crate::protocol::{AckFacts, Barrier, SourceState, TaskKind};
-use crate::protocol::{CheckpointId, Execution, RegionId, SubtaskId, TaskError};
+use crate::protocol::{
+    AckFacts, Barrier, CheckpointId, Execution, RegionId, SourceState, SubtaskId, TaskError, TaskKind,
+};
 
 /// Why a checkpoint was triggered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

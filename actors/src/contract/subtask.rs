@@ -1,0 +1,36 @@
+//! What a subtask is told of itself and of its job.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Clock;
+use crate::protocol::{ActorName, Execution, KeyGroupRange, Limits, SubtaskId};
+
+/// A subtask, its job and its share of the work.
+#[derive(Clone)]
+pub struct SubtaskInfo {
+    /// The job.
+    pub job: Arc<str>,
+    /// The subtask.
+    pub subtask: SubtaskId,
+    /// Its name for probes, events and logs.
+    pub name: ActorName,
+    /// Its task's parallelism.
+    pub parallelism: u32,
+    /// Key groups of the job.
+    pub max_parallelism: u32,
+    /// Those of this subtask.
+    pub key_groups: KeyGroupRange,
+    /// Incarnation, region, attempt.
+    pub execution: Execution,
+    /// Bounds.
+    pub limits: Arc<Limits>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for SubtaskInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SubtaskInfo({} {} of {})", self.job, self.name, self.execution)
+    }
+}

@@ -1,0 +1,363 @@
+//! The checkpoint coordinator: asks sources for barriers, counts acknowledgements, has manifests written and tells all
+//! tasks of completed and aborted checkpoints. What it does when is decided by
+//! `CheckpointSchedule`.
+//!
+//! Receives facts from tasks, the snapshot writer and region supervisors; sends to sources, tasks, the writer, region
+//! supervisors and the job supervisor. A restart loses the pending checkpoint and whoever waits for it; all else is in
+//! the job's memory (`CoordinatorMemory`).
+
+mod handlers;
+mod savepoints;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle, Supervised,
+    WrapFuture,
+};
+use tokio::sync::oneshot;
+
+use crate::contract::{Manifest, Step};
+use crate::control::event::JobEventKind;
+use crate::control::job_context::{Ending, JobContext, RunningRegion, lock};
+use crate::control::job_supervisor::{EndJob, JobDecided, ResumeReading};
+use crate::control::outcome::{CheckpointError, JobError, OutcomeKind};
+use crate::control::region_supervisor::{CheckpointCompleted, RestoreChosen};
+use crate::control::snapshot_writer::{ExportRequest, StoreReply, StoreRequest};
+use crate::protocol::{
+    ActorName, Barrier, CheckpointId, CheckpointSchedule, Execution, Now, Participant, RestoreDecision,
+    SavepointCommand, Savepoints, ScheduleCommand as Command, ScheduleEvent as Event, ScheduleSettings, SubtaskId,
+    TriggerReason,
+};
+use crate::runtime::guard;
+use crate::task::{CheckpointAborted, CheckpointComplete, RequestBarrier, SubtaskAddress};
+pub(crate) use savepoints::RequestSavepoint;
+use savepoints::SavepointRequest;
+
+/// A region runs: its subtasks are ready, and its sinks have settled what they restored.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RegionRunning {
+    pub(crate) execution: Execution,
+    pub(crate) restored: CheckpointId,
+    pub(crate) subtasks: Arc<[SubtaskAddress]>,
+}
+
+/// A region runs no more.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RegionDown {
+    pub(crate) execution: Execution,
+}
+
+/// A region wants to know what this execution restores; `damaged` was tried and cannot be read.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ChooseRestore {
+    pub(crate) execution: Execution,
+    pub(crate) damaged: Option<CheckpointId>,
+}
+
+/// Take a checkpoint now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RequestCheckpoint {
+    pub(crate) reply: oneshot::Sender<Result<CheckpointId, CheckpointError>>,
+}
+
+/// Take the last checkpoint once every source has stopped.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RequestDrain;
+
+/// End.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopCoordinator;
+
+/// What a coordinator needs to be built, again and again.
+#[derive(Clone)]
+pub(crate) struct CoordinatorSeed {
+    pub(crate) job: Arc<JobContext>,
+    pub(crate) writer: Recipient<StoreRequest>,
+    /// By region.
+    pub(crate) regions: Vec<RegionPorts>,
+    pub(crate) root: Recipient<JobDecided>,
+    pub(crate) end: Recipient<EndJob>,
+    pub(crate) resume: Recipient<ResumeReading>,
+    pub(crate) export: Recipient<ExportRequest>,
+}
+
+/// Where a region supervisor takes a coordinator's messages.
+#[derive(Clone)]
+pub(crate) struct RegionPorts {
+    pub(crate) chosen: Recipient<RestoreChosen>,
+    pub(crate) completed: Recipient<CheckpointCompleted>,
+}
+
+/// The actor.
+pub(crate) struct CheckpointCoordinator {
+    seed: CoordinatorSeed,
+    schedule: CheckpointSchedule,
+    first_commands: Vec<Command>,
+    /// The life of the writer that reported last.
+    writer_life: u64,
+    waiters: BTreeMap<u64, oneshot::Sender<Result<CheckpointId, CheckpointError>>>,
+    next_waiter: u64,
+    savepoints: Savepoints,
+    savepoint_requests: BTreeMap<u64, SavepointRequest>,
+    savepoint_commands: Vec<SavepointCommand>,
+    wake: Option<(Duration, SpawnHandle)>,
+}
+
+impl CheckpointCoordinator {
+    pub(crate) fn new(seed: CoordinatorSeed) -> Self {
+        let job = &seed.job;
+        let participants = job.spec.tasks.iter().flat_map(|task| {
+            (0..task.parallelism).map(|index| Participant {
+                subtask: SubtaskId { task: task.id, index },
+                region: task.region,
+                kind: task.kind,
+            })
+        });
+        let settings = ScheduleSettings {
+            job: job.spec.name.clone(),
+            incarnation: job.incarnation,
+            max_parallelism: job.spec.max_parallelism,
+            checkpointing: job.checkpointing.clone(),
+            ids_per_block: job.limits.checkpoint_ids_per_block,
+            may_fall_back: job.spec.sinks_can_withdraw || job.checkpointing.accept_repeats,
+            participants: participants.collect(),
+            origin: job.origin.as_ref().map(|origin| origin.manifest.clone()),
+        };
+        let mut first_commands = Vec::new();
+        let memory = lock(&job.memory);
+        let schedule = CheckpointSchedule::new(
+            settings,
+            memory.reserved_up_to,
+            memory.announced,
+            memory.in_flight,
+            memory.abandoned.clone(),
+            &mut first_commands,
+        );
+        drop(memory);
+        Self {
+            seed,
+            schedule,
+            first_commands,
+            writer_life: 0,
+            waiters: BTreeMap::new(),
+            next_waiter: 0,
+            savepoints: Savepoints::default(),
+            savepoint_requests: BTreeMap::new(),
+            savepoint_commands: Vec::new(),
+            wake: None,
+        }
+    }
+
+    fn reached(&self, step: Step) {
+        self.seed.job.reached(step, &ActorName::Coordinator);
+    }
+
+    fn apply(&mut self, event: Event, ctx: &mut Context<Self>) {
+        let clock = &self.seed.job.clock;
+        let now = Now { at: clock.now(), unix_ms: clock.unix_ms() };
+        let mut commands = Vec::new();
+        self.schedule.apply(now, event, &mut commands);
+        for command in commands {
+            self.carry_out(now, command);
+        }
+        self.advance_savepoints(ctx);
+        self.arm(now, ctx);
+    }
+
+    fn arm(&mut self, now: Now, ctx: &mut Context<Self>) {
+        let due = self.schedule.next_wake();
+        if due == self.wake.map(|(at, _)| at) {
+            return;
+        }
+        if let Some((_, handle)) = self.wake.take() {
+            ctx.cancel_future(handle);
+        }
+        if let Some(at) = due {
+            let sleep = self.seed.job.clock.sleep(at.saturating_sub(now.at));
+            let handle = ctx.spawn(sleep.into_actor(self).map(|(), this, ctx| {
+                this.wake = None;
+                this.apply(Event::Tick, ctx);
+            }));
+            self.wake = Some((at, handle));
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, command: Command) {
+        match command {
+            Command::AskWriter => self.seed.writer.do_send(StoreRequest::Report),
+            Command::ReserveIds { up_to } => self.seed.writer.do_send(StoreRequest::ReserveIds { up_to }),
+            Command::Trigger { barrier, reason } => self.trigger(barrier, reason),
+            Command::Finalise { manifest } => {
+                self.reached(Step::Finalising);
+                self.seed.writer.do_send(StoreRequest::Finalise { life: self.writer_life, manifest });
+            }
+            Command::Discard { checkpoint } => self.seed.writer.do_send(StoreRequest::Discard { checkpoint }),
+            Command::AbandonAbove { checkpoint, completed } => {
+                lock(&self.seed.job.memory).abandoned.extend(completed);
+                self.seed.writer.do_send(StoreRequest::AbandonAbove { checkpoint });
+            }
+            Command::Complete { manifest, triggered_at } => self.complete(now, &manifest, triggered_at),
+            Command::RepeatComplete { checkpoint } => {
+                self.each_subtask(|subtask| subtask.complete.do_send(CheckpointComplete { checkpoint }));
+            }
+            Command::Abort { checkpoint, reason } => {
+                lock(&self.seed.job.memory).in_flight = None;
+                self.seed.job.emit(JobEventKind::CheckpointAborted { checkpoint, reason });
+                self.each_subtask(|subtask| subtask.aborted.do_send(CheckpointAborted { checkpoint }));
+            }
+            Command::AnswerRestore { execution, decision } => self.answer_restore(execution, decision),
+            Command::AnswerWaiter { waiter, result } => {
+                if let Some(reply) = self.waiters.remove(&waiter) {
+                    // Whoever asked may have lost interest.
+                    let _ = reply.send(result.map_err(CheckpointError::Aborted));
+                } else {
+                    self.savepoints.checkpoint_taken(waiter, result, &mut self.savepoint_commands);
+                }
+            }
+            Command::Settled { checkpoint, is_final } => self.savepoints.settled(checkpoint, is_final),
+            Command::GiveUp { failures, last } => self.decide(Err(JobError::CheckpointFailures { failures, last })),
+            Command::StoreLost => {
+                let store = self.seed.job.store.describe();
+                self.decide(Err(JobError::StoreLost { store }));
+            }
+        }
+    }
+
+    fn decide(&self, result: Result<OutcomeKind, JobError>) {
+        self.seed.root.do_send(JobDecided { result });
+    }
+
+    fn each_subtask(&self, tell: impl Fn(&SubtaskAddress)) {
+        let memory = lock(&self.seed.job.memory);
+        memory.running.values().flat_map(|region| region.subtasks.iter()).for_each(tell);
+    }
+
+    fn trigger(&self, barrier: Barrier, reason: TriggerReason) {
+        lock(&self.seed.job.memory).in_flight = Some(barrier.checkpoint);
+        self.reached(Step::Triggering);
+        self.seed.job.emit(JobEventKind::CheckpointTriggered { checkpoint: barrier.checkpoint, reason });
+        self.each_subtask(|subtask| {
+            if let Some(source) = &subtask.source {
+                source.barrier.do_send(RequestBarrier { barrier });
+            }
+        });
+    }
+
+    /// Has the schedule, and whoever looks at the job, follow what was measured so far.
+    fn follow_advice(&mut self) {
+        let job = &self.seed.job;
+        let plan = lock(&job.memory).advisor.plan(job.clock.now(), &job.checkpointing);
+        self.schedule.keep_interval(plan.interval);
+        job.events.planned(&plan);
+        if let Some(advice) = plan.advice.filter(|_| plan.tells_advice) {
+            job.emit(JobEventKind::IntervalAdvised { advice, interval: plan.interval });
+        }
+        if let (Some(objective), Some(expected)) = (plan.tells_missed, plan.recovery) {
+            job.emit(JobEventKind::RecoveryObjectiveMissed { objective, expected, interval: plan.interval });
+        }
+    }
+
+    fn complete(&mut self, now: Now, manifest: &Manifest, triggered_at: Duration) {
+        self.reached(Step::Completed);
+        let checkpoint = manifest.checkpoint;
+        let written = manifest.chunks.iter().filter(|chunk| chunk.address.checkpoint == checkpoint);
+        self.each_subtask(|subtask| subtask.complete.do_send(CheckpointComplete { checkpoint }));
+        for region in &self.seed.regions {
+            region.completed.do_send(CheckpointCompleted { checkpoint });
+        }
+        let (took, state_bytes) = (now.at.saturating_sub(triggered_at), manifest.state_bytes());
+        let written_bytes = written.map(|chunk| u64::from(chunk.len)).sum();
+        self.seed.job.emit(JobEventKind::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes });
+        let mut memory = lock(&self.seed.job.memory);
+        memory.announced = checkpoint;
+        memory.in_flight = None;
+        memory.abandoned.clear();
+        memory.advisor.completed(checkpoint, took, state_bytes);
+        drop(memory);
+        self.follow_advice();
+        self.reached(Step::CompletionSent);
+    }
+
+    /// Before the checkpoint can complete, so that whoever restores it knows how far its sources had read.
+    fn source_acknowledged(&self, execution: Execution, subtask: SubtaskId, checkpoint: CheckpointId, records_in: u64) {
+        let job = &self.seed.job;
+        let mut region = lock(&job.regions[execution.region.0 as usize]);
+        if region.attempt == execution.attempt {
+            region.progress.barrier(checkpoint, subtask, records_in);
+            drop(region);
+            let now = job.clock.now();
+            lock(&job.memory).advisor.barrier(now, execution.region, checkpoint, subtask, records_in);
+        }
+    }
+
+    fn answer_restore(&self, execution: Execution, decision: RestoreDecision) {
+        let region = execution.region;
+        let asked = lock(&self.seed.job.memory).restores.get(&region).copied();
+        if let RestoreDecision::From { manifest: Some(manifest), withdraw } = &decision
+            && asked.is_some_and(|(_, damaged)| damaged.is_some())
+        {
+            let (to, withdrawn) = (manifest.checkpoint, withdraw.clone());
+            self.seed.job.emit(JobEventKind::FellBack { region, to, withdrawn });
+        }
+        self.seed.regions[region.0 as usize].chosen.do_send(RestoreChosen { execution, decision });
+        lock(&self.seed.job.memory).restores.remove(&region);
+    }
+}
+
+impl Actor for CheckpointCoordinator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let clock = &self.seed.job.clock;
+        let now = Now { at: clock.now(), unix_ms: clock.unix_ms() };
+        for command in std::mem::take(&mut self.first_commands) {
+            self.carry_out(now, command);
+        }
+        self.follow_advice();
+        let memory = lock(&self.seed.job.memory);
+        let mut facts = Vec::new();
+        facts.extend(memory.running.values().map(|region| {
+            let (execution, restored) = (region.execution, region.restored);
+            Event::RegionRunning { execution, restored }
+        }));
+        facts.extend(memory.halted.iter().map(|(subtask, (execution, state))| {
+            let (execution, subtask, state) = (*execution, *subtask, *state);
+            Event::SourceHalted { execution, subtask, state }
+        }));
+        facts.extend(memory.committed.iter().map(|(subtask, checkpoint)| {
+            let (subtask, checkpoint) = (*subtask, *checkpoint);
+            Event::SinkCommitted { subtask, checkpoint }
+        }));
+        facts.extend(memory.restores.values().map(|(execution, damaged)| {
+            let (execution, damaged) = (*execution, *damaged);
+            Event::RestoreRequested { execution, damaged }
+        }));
+        drop(memory);
+        let ending = *lock(&self.seed.job.ending);
+        match ending {
+            Some(Ending::Drain) => facts.push(Event::DrainRequested),
+            // Who asked for the savepoint was told that it is lost.
+            Some(Ending::DrainForSavepoint) => self.seed.resume.do_send(ResumeReading),
+            Some(Ending::Finish) | None => {}
+        }
+        for fact in facts {
+            self.apply(fact, ctx);
+        }
+    }
+}
+
+impl Supervised for CheckpointCoordinator {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        let next = Self::new(self.seed.clone());
+        guard::replace(self, next);
+    }
+}

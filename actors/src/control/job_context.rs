@@ -1,0 +1,157 @@
+//! What the control actors of one job share, and what outlives the restart of any of them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix::Recipient;
+
+use crate::contract::{ChunkSource, Clock, Fence, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, Step};
+use crate::control::event::{EventLog, JobEventKind};
+use crate::control::outcome::FailureRecord;
+use crate::control::pins::Pins;
+use crate::protocol::{
+    ActorName, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, IntervalAdvisor, Limits, ReadProgress,
+    RegionId, RestartPolicy, SourceState, SubtaskId, TaskId, TaskKind,
+};
+use crate::runtime::arbiters::{ArbiterPool, Berth};
+use crate::task::{JobSpec, StopSubtask, SubtaskAddress, TaskSpec};
+
+/// How a running job was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Read no more; the next start continues.
+    Drain,
+    /// As `Drain`, unless the savepoint for which it is done cannot be written.
+    DrainForSavepoint,
+    /// As if the input had ended.
+    Finish,
+}
+
+/// A region that runs, as the coordinator knows it.
+#[derive(Clone)]
+pub(crate) struct RunningRegion {
+    pub(crate) execution: Execution,
+    pub(crate) restored: CheckpointId,
+    pub(crate) subtasks: Arc<[SubtaskAddress]>,
+}
+
+/// What a coordinator has to know again after a restart: facts that nobody tells twice.
+#[derive(Default)]
+pub(crate) struct CoordinatorMemory {
+    pub(crate) reserved_up_to: CheckpointId,
+    pub(crate) announced: CheckpointId,
+    pub(crate) in_flight: Option<CheckpointId>,
+    pub(crate) running: BTreeMap<RegionId, RunningRegion>,
+    pub(crate) restores: BTreeMap<RegionId, (Execution, Option<CheckpointId>)>,
+    pub(crate) halted: BTreeMap<SubtaskId, (Execution, SourceState)>,
+    pub(crate) committed: BTreeMap<SubtaskId, CheckpointId>,
+    pub(crate) abandoned: BTreeSet<CheckpointId>,
+    /// Fed by the coordinator and by region supervisors.
+    pub(crate) advisor: IntervalAdvisor,
+}
+
+/// A subtask that was started and has not reported its end.
+pub(crate) struct Child {
+    pub(crate) attempt: Attempt,
+    pub(crate) name: ActorName,
+    pub(crate) berth: Berth,
+    pub(crate) fence: Fence,
+    /// Not known while its factory runs.
+    pub(crate) stop: Option<Recipient<StopSubtask>>,
+}
+
+/// What the supervisor of a region has to know again after a restart.
+pub(crate) struct RegionMemory {
+    pub(crate) attempt: Attempt,
+    pub(crate) children: BTreeMap<(Attempt, SubtaskId), Child>,
+    pub(crate) policy: RestartPolicy,
+    pub(crate) progress: ReadProgress,
+    pub(crate) failures: VecDeque<FailureRecord>,
+    pub(crate) failed_at: Option<Duration>,
+    pub(crate) stopping_for_good: bool,
+    pub(crate) ended: bool,
+}
+
+/// A savepoint from which a job begins.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) chunks: Arc<dyn ChunkSource>,
+}
+
+/// One job, as its control actors see it.
+pub(crate) struct JobContext {
+    pub(crate) spec: JobSpec,
+    pub(crate) store: Arc<dyn SnapshotStore>,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) checkpointing: Checkpointing,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) probe: Option<Arc<dyn Probe>>,
+    pub(crate) events: Arc<EventLog>,
+    pub(crate) pool: Arc<ArbiterPool>,
+    /// How savepoints are written.
+    pub(crate) savepoints: Arc<dyn SavepointFormat>,
+    /// The savepoint that the job begins with while it has no checkpoint of its own.
+    pub(crate) origin: Option<Origin>,
+    /// The savepoint that the store's checkpoints go back to.
+    pub(crate) descends_from: Option<SavepointId>,
+    /// Checkpoints that must not expire.
+    pub(crate) pins: Arc<Pins>,
+    /// The newest checkpoint when the job started, or the savepoint it began with.
+    pub(crate) restores: Option<Arc<Manifest>>,
+    pub(crate) ending: Mutex<Option<Ending>>,
+    pub(crate) memory: Mutex<CoordinatorMemory>,
+    pub(crate) regions: Vec<Mutex<RegionMemory>>,
+}
+
+/// Takes a lock whatever became of its last holder: what it protects is only ever changed in one step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl JobContext {
+    pub(crate) fn reached(&self, step: Step, actor: &ActorName) {
+        if let Some(probe) = &self.probe {
+            probe.reached(step, actor);
+        }
+    }
+
+    pub(crate) fn emit(&self, kind: JobEventKind) {
+        self.events.emit(kind);
+    }
+
+    /// Where the chunks of a checkpoint are.
+    pub(crate) fn chunks_of(&self, manifest: &Manifest) -> Arc<dyn ChunkSource> {
+        match &self.origin {
+            Some(origin) if origin.manifest.checkpoint == manifest.checkpoint => origin.chunks.clone(),
+            _ => Arc::new(self.store.clone()),
+        }
+    }
+
+    /// The checkpoint with which the job ended in an earlier run. If it cannot be restored, the job goes on from an older.
+    pub(crate) fn had_ended_with(&self) -> Option<CheckpointId> {
+        self.restores.as_ref().filter(|manifest| manifest.is_final).map(|manifest| manifest.checkpoint)
+    }
+
+    /// The tasks of a region that are to be started from `restored`, in topological order. Where the job ended with that in
+    /// an earlier run these are only its sinks, to settle what is pending.
+    pub(crate) fn tasks_of(
+        &self,
+        region: RegionId,
+        restored: Option<CheckpointId>,
+    ) -> impl DoubleEndedIterator<Item = &TaskSpec> {
+        let only_sinks = restored.is_some() && restored == self.had_ended_with();
+        self.spec.tasks.iter().filter(move |task| task.region == region && (!only_sinks || task.kind == TaskKind::Sink))
+    }
+
+    pub(crate) fn task(&self, id: TaskId) -> &TaskSpec {
+        &self.spec.tasks[id.0 as usize]
+    }
+
+    pub(crate) fn name_of(&self, subtask: SubtaskId) -> ActorName {
+        let task = self.task(subtask.task);
+        ActorName::Subtask { subtask, task: task.name.clone(), parallelism: task.parallelism }
+    }
+}

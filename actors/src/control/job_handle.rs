@@ -1,0 +1,175 @@
+//! The user's end of a running job.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use actix::Recipient;
+use tokio::sync::{oneshot, watch};
+
+use crate::contract::Savepoint;
+use crate::control::checkpoint_coordinator::{RequestCheckpoint, RequestSavepoint};
+use crate::control::event::{EventLog, JobEvent, JobStatus};
+use crate::control::job_supervisor::{EndJob, Published};
+use crate::control::outcome::{CheckpointError, JobError, JobOutcome, SavepointError};
+use crate::protocol::CheckpointId;
+
+/// A future of a handle.
+type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A running job. Clones are one job; survives restarts of everything below it; any thread may use it, and await it on
+/// any runtime. Dropping every handle detaches the job: it runs on.
+#[derive(Clone)]
+pub struct JobHandle {
+    pub(crate) name: Arc<str>,
+    pub(crate) outcome: watch::Receiver<Published>,
+    pub(crate) events: Arc<EventLog>,
+    /// `None` if the job could not be started.
+    pub(crate) ports: Option<HandlePorts>,
+}
+
+/// Where a job takes orders.
+#[derive(Clone)]
+pub(crate) struct HandlePorts {
+    pub(crate) end: Recipient<EndJob>,
+    pub(crate) checkpoint: Recipient<RequestCheckpoint>,
+    pub(crate) savepoint: Recipient<RequestSavepoint>,
+}
+
+impl JobHandle {
+    /// The job's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the job is doing now, and its figures: checkpoints, interval, restores. After its end, what it was last.
+    pub fn status(&self) -> JobStatus {
+        self.events.status()
+    }
+
+    /// The newest events, oldest first; at most [`Limits::history_len`](crate::protocol::Limits::history_len).
+    pub fn history(&self) -> Vec<JobEvent> {
+        self.events.history()
+    }
+
+    /// Sends every later event to `recipient`, in order, until it is disconnected.
+    pub fn subscribe(&self, recipient: Recipient<JobEvent>) {
+        self.events.subscribe(recipient);
+    }
+
+    /// Takes a checkpoint as soon as none is in flight and all regions run; the request is made at once, not when the
+    /// future is polled. After the input has ended it resolves with the final checkpoint.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]. The job goes on.
+    pub fn checkpoint(&self) -> impl Future<Output = Result<CheckpointId, CheckpointError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(ports) = &self.ports {
+            ports.checkpoint.do_send(RequestCheckpoint { reply });
+        }
+        async { answer.await.unwrap_or(Err(CheckpointError::Interrupted)) }
+    }
+
+    /// Stops the job now, without a checkpoint. The next start goes on from the newest one. Ordered at once, whether or
+    /// not the future is awaited.
+    ///
+    /// # Errors
+    /// As the job's own outcome.
+    pub fn cancel(&self) -> impl Future<Output = Result<JobOutcome, JobError>> + Send + use<> {
+        self.end(EndJob::Cancel)
+    }
+
+    /// Stops reading, takes a last checkpoint, commits, and ends the job; the next start goes on where this one ended.
+    /// Ordered at once; outlives restarts.
+    ///
+    /// # Errors
+    /// As the job's own outcome.
+    pub fn drain(&self) -> impl Future<Output = Result<JobOutcome, JobError>> + Send + use<> {
+        self.end(EndJob::Drain)
+    }
+
+    /// Ends the input here: windows fire, everything is committed, and the job is complete: it cannot be resumed.
+    /// Ordered at once; outlives restarts.
+    ///
+    /// # Errors
+    /// As the job's own outcome.
+    pub fn finish(&self) -> impl Future<Output = Result<JobOutcome, JobError>> + Send + use<> {
+        self.end(EndJob::Finish)
+    }
+
+    /// Writes a savepoint: takes a checkpoint as [`checkpoint`](Self::checkpoint) does, waits until every sink has
+    /// committed it, and exports exactly that one into a new file at `path`, beside which nothing else is needed to
+    /// start a job from it. Checkpoints go on meanwhile. A checkpoint that fails is tried again, 3 times, and 16 if
+    /// restarts abort it; each counts as any failed checkpoint does. Ordered at once, whether or not the future is awaited; after the input has ended it is of the
+    /// final checkpoint, and the job ends once it is written.
+    ///
+    /// # Errors
+    /// [`SavepointError`]. Nothing is left at `path`, what was there is as it was, and the job goes on.
+    pub fn savepoint(&self, path: impl AsRef<Path>) -> BoxedFuture<Result<Savepoint, SavepointError>> {
+        Box::pin(self.request_savepoint(path.as_ref().to_owned(), false))
+    }
+
+    /// Stops reading, takes a last checkpoint, commits, writes it as a savepoint to `path` and ends the job, as
+    /// [`drain`](Self::drain) does. The next start on the store goes on where this one ended, and so does a start from
+    /// the savepoint on an empty one. Ordered at once; outlives restarts.
+    ///
+    /// # Errors
+    /// [`SavepointError`]. Nothing is left at `path`, and the job goes on reading from where it had stopped, unless it
+    /// was asked to end in another way, too.
+    pub fn stop_with_savepoint(
+        &self,
+        path: impl AsRef<Path>,
+    ) -> BoxedFuture<Result<(JobOutcome, Savepoint), SavepointError>> {
+        let written = self.request_savepoint(path.as_ref().to_owned(), true);
+        let job = self.clone();
+        Box::pin(async move {
+            let savepoint = written.await?;
+            match job.await {
+                Ok(outcome) => Ok((outcome, savepoint)),
+                Err(error) => Err(SavepointError::JobFailed { savepoint, error: Box::new(error) }),
+            }
+        })
+    }
+
+    fn request_savepoint(
+        &self,
+        path: PathBuf,
+        then_stop: bool,
+    ) -> impl Future<Output = Result<Savepoint, SavepointError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(ports) = &self.ports {
+            ports.savepoint.do_send(RequestSavepoint { path, then_stop, reply });
+        }
+        async { answer.await.unwrap_or(Err(SavepointError::Interrupted)) }
+    }
+
+    fn end(&self, how: EndJob) -> impl Future<Output = Result<JobOutcome, JobError>> + Send + use<> {
+        if let Some(ports) = &self.ports {
+            ports.end.do_send(how);
+        }
+        self.clone().into_future()
+    }
+}
+
+impl IntoFuture for JobHandle {
+    type Output = Result<JobOutcome, JobError>;
+    type IntoFuture = BoxedFuture<Self::Output>;
+
+    /// Resolves when the job has ended and let go of its store.
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move {
+            match self.outcome.wait_for(Option::is_some).await {
+                Ok(outcome) => outcome.clone().unwrap_or(Err(JobError::SystemStopped)),
+                Err(_) => Err(JobError::SystemStopped),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle").field("name", &self.name).field("status", &self.status()).finish()
+    }
+}

@@ -1,0 +1,269 @@
+//! The job supervisor: the root of one job. Learns from the coordinator that the last checkpoint is settled, from region
+//! supervisors that they have ended, from the handle how the job is to end; then stops everything in order (regions,
+//! coordinator, writer) and publishes the outcome.
+//!
+//! It is not restarted: if it panics, its guard stops the job with a typed error.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
+use tokio::sync::{oneshot, watch};
+
+use crate::contract::Step;
+use crate::control::checkpoint_coordinator::{RequestDrain, StopCoordinator};
+use crate::control::event::{EventLog, JobEventKind};
+use crate::control::job_context::{Ending, JobContext, lock};
+use crate::control::outcome::{JobError, JobOutcome, OutcomeKind};
+use crate::control::region_supervisor::{EndInput, ReadOn, StopRegion};
+use crate::control::snapshot_writer::StoreRequest;
+use crate::protocol::{ActorName, PanicReport, RegionId};
+use crate::task::StopSubtask;
+
+/// The coordinator knows how the job ends.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct JobDecided {
+    pub(crate) result: Result<OutcomeKind, JobError>,
+}
+
+/// No subtask of a region is left, and none will be started.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RegionEnded {
+    pub(crate) region: RegionId,
+    pub(crate) error: Option<JobError>,
+}
+
+/// A control actor has come to an end that its restarts did not prevent.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ControlActorLost {
+    pub(crate) actor: ActorName,
+    pub(crate) report: PanicReport,
+}
+
+/// The handle's wish.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum EndJob {
+    /// Now.
+    Cancel,
+    /// After a last checkpoint, to go on later.
+    Drain,
+    /// As if the input had ended.
+    Finish,
+    /// As `Drain`, unless the savepoint for which it is done cannot be written.
+    StopForSavepoint,
+}
+
+/// No savepoint came of the stop that was made for one: go on.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ResumeReading;
+
+/// The result of a job; `None` until there is one.
+pub(crate) type Published = Option<Result<JobOutcome, JobError>>;
+
+/// Where the outcome is made known, once.
+#[derive(Clone)]
+pub(crate) struct Publisher {
+    pub(crate) outcome: Arc<watch::Sender<Published>>,
+    pub(crate) events: Arc<EventLog>,
+}
+
+impl Publisher {
+    /// Makes the outcome known; does nothing if there is one already.
+    pub(crate) fn publish(&self, result: Result<JobOutcome, JobError>) {
+        if self.outcome.borrow().is_some() {
+            return;
+        }
+        self.events.emit(JobEventKind::Ended { result: result.clone() });
+        self.outcome.send_if_modified(|published| {
+            let first = published.is_none();
+            if first {
+                *published = Some(result);
+            }
+            first
+        });
+    }
+}
+
+/// Everybody below the root.
+#[derive(Clone)]
+pub(crate) struct Subordinates {
+    pub(crate) stop_regions: Vec<Recipient<StopRegion>>,
+    pub(crate) end_input: Vec<Recipient<EndInput>>,
+    pub(crate) read_on: Vec<Recipient<ReadOn>>,
+    pub(crate) drain: Recipient<RequestDrain>,
+    pub(crate) stop_coordinator: Recipient<StopCoordinator>,
+    pub(crate) writer: Recipient<StoreRequest>,
+}
+
+impl Subordinates {
+    /// Stops all without waiting for anybody: the root has failed. Answers when the store is closed.
+    pub(crate) fn abandon(&self) -> oneshot::Receiver<()> {
+        for region in &self.stop_regions {
+            region.do_send(StopRegion);
+        }
+        self.stop_coordinator.do_send(StopCoordinator);
+        let (done, closed) = oneshot::channel();
+        self.writer.do_send(StoreRequest::Close { done });
+        closed
+    }
+}
+
+/// The actor.
+pub(crate) struct JobSupervisor {
+    job: Arc<JobContext>,
+    below: Subordinates,
+    publisher: Publisher,
+    regions: BTreeSet<RegionId>,
+    /// Decided, while the regions are being stopped.
+    result: Option<Result<OutcomeKind, JobError>>,
+    closing: bool,
+}
+
+impl JobSupervisor {
+    pub(crate) fn new(job: Arc<JobContext>, below: Subordinates, publisher: Publisher) -> Self {
+        let regions = (0..job.spec.regions).map(RegionId).collect();
+        Self { job, below, publisher, regions, result: None, closing: false }
+    }
+
+    /// The end is decided; the first decision counts.
+    fn decide(&mut self, result: Result<OutcomeKind, JobError>, ctx: &mut Context<Self>) {
+        if self.result.is_none() {
+            self.result = Some(result);
+            for region in &self.below.stop_regions {
+                region.do_send(StopRegion);
+            }
+        }
+        self.check_stopped(ctx);
+    }
+
+    fn check_stopped(&mut self, ctx: &mut Context<Self>) {
+        if self.result.is_none() || !self.regions.is_empty() || self.closing {
+            return;
+        }
+        self.closing = true;
+        self.below.stop_coordinator.do_send(StopCoordinator);
+        let (done, closed) = oneshot::channel();
+        self.below.writer.do_send(StoreRequest::Close { done });
+        ctx.spawn(closed.into_actor(self).map(|_, this, ctx| this.end(ctx)));
+        // A store that does not return from a call must not keep the outcome.
+        let limit = self.job.clock.sleep(self.job.limits.stop_timeout);
+        ctx.spawn(limit.into_actor(self).map(|(), this, ctx| this.end(ctx)));
+    }
+
+    fn end(&mut self, ctx: &mut Context<Self>) {
+        let status = self.job.events.status();
+        let had_ended = self.job.had_ended_with();
+        let is_as_before = had_ended.is_some() && had_ended == status.newest_checkpoint;
+        let result = self.result.clone().unwrap_or(Err(JobError::SystemStopped)).map(|kind| JobOutcome {
+            kind,
+            already_complete: kind == OutcomeKind::Finished && is_as_before,
+            checkpoints: status.checkpoints,
+            restarts: status.restarts,
+            last_checkpoint: status.newest_checkpoint,
+        });
+        self.publisher.publish(result);
+        ctx.stop();
+    }
+
+    fn request(&self, ending: Ending) {
+        let mut requested = lock(&self.job.ending);
+        // Finishing includes stopping to read; neither can be taken back, but for a savepoint that fails.
+        let is_more = match *requested {
+            None | Some(Ending::DrainForSavepoint) => true,
+            Some(Ending::Drain) => ending == Ending::Finish,
+            Some(Ending::Finish) => false,
+        };
+        if is_more {
+            *requested = Some(ending);
+        }
+        drop(requested);
+        for region in &self.below.end_input {
+            region.do_send(EndInput);
+        }
+        if ending != Ending::Finish {
+            self.below.drain.do_send(RequestDrain);
+        }
+    }
+
+    fn reached(&self) {
+        self.job.reached(Step::JobSupervising, &ActorName::JobSupervisor);
+    }
+}
+
+impl Actor for JobSupervisor {
+    type Context = Context<Self>;
+}
+
+impl Handler<JobDecided> for JobSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, JobDecided { result }: JobDecided, ctx: &mut Self::Context) {
+        self.reached();
+        self.decide(result, ctx);
+    }
+}
+
+impl Handler<RegionEnded> for JobSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, RegionEnded { region, error }: RegionEnded, ctx: &mut Self::Context) {
+        self.reached();
+        self.regions.remove(&region);
+        match error {
+            Some(error) => self.decide(Err(error), ctx),
+            None => self.check_stopped(ctx),
+        }
+    }
+}
+
+impl Handler<ControlActorLost> for JobSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, ControlActorLost { actor, report }: ControlActorLost, ctx: &mut Self::Context) {
+        self.reached();
+        if let ActorName::RegionSupervisor(region) = actor {
+            // Nobody else will stop its subtasks.
+            for child in lock(&self.job.regions[region.0 as usize]).children.values() {
+                child.fence.raise();
+                if let Some(stop) = &child.stop {
+                    stop.do_send(StopSubtask);
+                }
+            }
+            self.regions.remove(&region);
+        }
+        self.decide(Err(JobError::Internal { actor, report }), ctx);
+    }
+}
+
+impl Handler<EndJob> for JobSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, how: EndJob, ctx: &mut Self::Context) {
+        match how {
+            EndJob::Cancel => self.decide(Ok(OutcomeKind::Cancelled), ctx),
+            EndJob::Drain => self.request(Ending::Drain),
+            EndJob::Finish => self.request(Ending::Finish),
+            EndJob::StopForSavepoint => self.request(Ending::DrainForSavepoint),
+        }
+    }
+}
+
+impl Handler<ResumeReading> for JobSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: ResumeReading, _: &mut Self::Context) {
+        let mut requested = lock(&self.job.ending);
+        if *requested == Some(Ending::DrainForSavepoint) {
+            *requested = None;
+            drop(requested);
+            for region in &self.below.read_on {
+                region.do_send(ReadOn);
+            }
+        }
+    }
+}

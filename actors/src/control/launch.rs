@@ -1,0 +1,308 @@
+//! Puts the control actors of a job together and starts them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use actix::{Actor, Addr, Context, Recipient, Supervised};
+use actix_rt::{Arbiter, ArbiterHandle};
+use tokio::sync::watch;
+
+use crate::contract::{ChunkSource, Clock, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, StoreOpening};
+use crate::control::checkpoint_coordinator::{CheckpointCoordinator, CoordinatorSeed, RegionPorts};
+use crate::control::event::{EventLog, JobEventKind};
+use crate::control::job_context::{CoordinatorMemory, JobContext, Origin, RegionMemory, lock};
+use crate::control::job_handle::{HandlePorts, JobHandle};
+use crate::control::job_supervisor::{ControlActorLost, JobSupervisor, Publisher, Subordinates};
+use crate::control::outcome::{FailureRecord, JobError};
+use crate::control::region_supervisor::{RegionSeed, RegionSupervisor, TaskPorts};
+use crate::control::snapshot_writer::{SnapshotWriter, WriterSeed};
+use crate::protocol::{
+    ActorName, Attempt, Cause, CheckpointId, Checkpointing, Limits, PanicReport, ReadProgress, RegionId, RestartPolicy,
+    RestartStrategy,
+};
+use crate::runtime::arbiters::{ArbiterPool, stop_and_join};
+use crate::runtime::guard::{self, End, Place};
+use crate::task::JobSpec;
+
+/// How a job is run.
+pub struct JobConfig {
+    /// Where its checkpoints go.
+    pub store: Arc<dyn SnapshotStore>,
+    /// What [`SnapshotStore::open_job`] said.
+    pub opening: StoreOpening,
+    /// When checkpoints are taken.
+    pub checkpointing: Checkpointing,
+    /// What follows a failure.
+    pub restart: RestartStrategy,
+    /// Bounds.
+    pub limits: Limits,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The test seam, if any.
+    pub probe: Option<Arc<dyn Probe>>,
+    /// Of the jitter of restart delays.
+    pub seed: u64,
+    /// Savepoints, those to be written and the one to begin with.
+    pub savepoints: SavepointConfig,
+}
+
+/// What a job has to do with savepoints.
+pub struct SavepointConfig {
+    /// How they are written.
+    pub format: Arc<dyn SavepointFormat>,
+    /// The one that the job begins with: its checkpoint and where its chunks are. It counts as older than any checkpoint
+    /// of the store, which has none but those of this job, above its id.
+    pub origin: Option<(Arc<Manifest>, Arc<dyn ChunkSource>)>,
+    /// The one that the store's checkpoints go back to, noted in each.
+    pub descends_from: Option<SavepointId>,
+}
+
+/// The writer's arbiter, stopped and joined off-thread with the job.
+struct OwnArbiter(Option<Arbiter>);
+
+impl Drop for OwnArbiter {
+    fn drop(&mut self) {
+        stop_and_join(self.0.take().into_iter().collect());
+    }
+}
+
+/// Starts a job on the arbiters of the current `System`. Returns at once; restoring happens on the tasks' side. The job
+/// begins from the newest retained checkpoint, and settles at once if its input had ended there.
+///
+/// If the system refuses the threads, the handle resolves with [`JobError::Arbiter`].
+///
+/// # Panics
+/// If the calling thread has no actix `System`.
+pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
+    let events =
+        Arc::new(EventLog::new(spec.name.clone(), config.clock.clone(), config.limits.history_len, spec.regions));
+    let (sender, outcome) = watch::channel(None);
+    let publisher = Publisher { outcome: Arc::new(sender), events: events.clone() };
+    let name = spec.name.clone();
+    let started = ArbiterPool::of_this_system().and_then(|pool| Ok((pool, Arbiter::try_new()?)));
+    let ports = match started {
+        Ok((pool, writer_arbiter)) => {
+            let opened_with = config.opening.retained.clone();
+            let job = Arc::new(job_context(spec, config, pool, events.clone()));
+            Some(start(job, opened_with, writer_arbiter, publisher))
+        }
+        Err(error) => {
+            publisher.publish(Err(JobError::Arbiter(Arc::new(error))));
+            None
+        }
+    };
+    JobHandle { name, outcome, events, ports }
+}
+
+fn job_context(spec: JobSpec, config: JobConfig, pool: Arc<ArbiterPool>, events: Arc<EventLog>) -> JobContext {
+    let JobConfig { store, opening, checkpointing, restart, limits, clock, probe, seed, savepoints } = config;
+    let SavepointConfig { format, origin, descends_from } = savepoints;
+    let origin = origin.map(|(manifest, chunks)| Origin { manifest, chunks });
+    let restores = opening.retained.last().or(origin.as_ref().map(|origin| &origin.manifest)).cloned();
+    let memory = CoordinatorMemory {
+        reserved_up_to: opening.reserved_up_to,
+        announced: opening.retained.last().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint),
+        abandoned: BTreeSet::from_iter(opening.abandoned),
+        ..CoordinatorMemory::default()
+    };
+    let regions = (0..spec.regions).map(|region| {
+        Mutex::new(RegionMemory {
+            attempt: Attempt(0),
+            children: BTreeMap::new(),
+            policy: RestartPolicy::new(restart.clone(), seed.wrapping_add(u64::from(region))),
+            progress: ReadProgress::default(),
+            failures: VecDeque::new(),
+            failed_at: None,
+            stopping_for_good: false,
+            ended: false,
+        })
+    });
+    JobContext {
+        regions: regions.collect(),
+        spec,
+        store,
+        incarnation: opening.incarnation,
+        checkpointing,
+        limits: Arc::new(limits),
+        clock,
+        probe,
+        events,
+        pool,
+        restores,
+        savepoints: format,
+        origin,
+        descends_from,
+        pins: Arc::default(),
+        ending: Mutex::new(None),
+        memory: Mutex::new(memory),
+    }
+}
+
+fn start(
+    job: Arc<JobContext>,
+    opened_with: Vec<Arc<Manifest>>,
+    writer_arbiter: Arbiter,
+    publisher: Publisher,
+) -> HandlePorts {
+    let writer = Place::<SnapshotWriter>::new();
+    let coordinator = Place::<CheckpointCoordinator>::new();
+    let root = Place::<JobSupervisor>::new();
+    let regions: Vec<_> = (0..job.spec.regions).map(|_| Place::<RegionSupervisor>::new()).collect();
+    let ports = HandlePorts {
+        end: to(&root.address),
+        checkpoint: to(&coordinator.address),
+        savepoint: to(&coordinator.address),
+    };
+    let below = Subordinates {
+        stop_regions: regions.iter().map(|region| to(&region.address)).collect(),
+        end_input: regions.iter().map(|region| to(&region.address)).collect(),
+        read_on: regions.iter().map(|region| to(&region.address)).collect(),
+        drain: to(&coordinator.address),
+        stop_coordinator: to(&coordinator.address),
+        writer: to(&writer.address),
+    };
+    let lost: Recipient<ControlActorLost> = to(&root.address);
+    let region_ports =
+        regions.iter().map(|region| RegionPorts { chosen: to(&region.address), completed: to(&region.address) });
+    let coordinator_seed = CoordinatorSeed {
+        job: job.clone(),
+        writer: to(&writer.address),
+        regions: region_ports.collect(),
+        root: to(&root.address),
+        end: to(&root.address),
+        resume: to(&root.address),
+        export: to(&writer.address),
+    };
+    let task_ports = TaskPorts {
+        acknowledge: to(&coordinator.address),
+        decline: to(&coordinator.address),
+        halted: to(&coordinator.address),
+        committed: to(&coordinator.address),
+        chunks: to(&writer.address),
+    };
+    let coordinator_address = coordinator.address.clone();
+    let root_address = root.address.clone();
+    job.emit(JobEventKind::Started {
+        tasks: job.spec.tasks.len(),
+        subtasks: job.spec.tasks.iter().map(|task| u64::from(task.parallelism)).sum(),
+        restores: job.restores.as_ref().map(|manifest| manifest.checkpoint),
+    });
+
+    let control = job.pool.control().clone();
+    let writing = writer_arbiter.handle();
+    start_root(&job, root, below, publisher, OwnArbiter(Some(writer_arbiter)));
+    let lives = Arc::new(AtomicU64::new(0));
+    let writer_seed = WriterSeed {
+        job: job.clone(),
+        coordinator: to(&coordinator_address),
+        exported: to(&coordinator_address),
+        lives,
+        opened_with,
+    };
+    let writer_place = (writer, ActorName::Writer);
+    start_control(&job, &writing, writer_place, &lost, move || SnapshotWriter::new(writer_seed));
+    let coordinator_place = (coordinator, ActorName::Coordinator);
+    start_control(&job, &control, coordinator_place, &lost, move || CheckpointCoordinator::new(coordinator_seed));
+    for (region, place) in (0..).map(RegionId).zip(regions) {
+        let seed = RegionSeed {
+            job: job.clone(),
+            region,
+            task_ports: task_ports.clone(),
+            running: to(&coordinator_address),
+            down: to(&coordinator_address),
+            choose: to(&coordinator_address),
+            root: to(&root_address),
+        };
+        let place = (place, ActorName::RegionSupervisor(region));
+        start_control(&job, &control, place, &lost, move || RegionSupervisor::new(seed));
+    }
+    ports
+}
+
+fn to<A, M>(address: &Addr<A>) -> Recipient<M>
+where
+    A: Actor<Context = Context<A>> + actix::Handler<M>,
+    M: actix::Message + Send + 'static,
+    M::Result: Send,
+{
+    address.clone().recipient()
+}
+
+/// Starts an actor that is restarted in place; the root hears of it only when that does not help.
+fn start_control<A>(
+    job: &Arc<JobContext>,
+    arbiter: &ArbiterHandle,
+    (place, actor): (Place<A>, ActorName),
+    lost: &Recipient<ControlActorLost>,
+    make: impl FnOnce() -> A + Send + 'static,
+) where
+    A: Actor<Context = Context<A>> + Supervised,
+{
+    let (of_job, name) = (job.clone(), actor.clone());
+    let told = move |report: &PanicReport| restarted(&of_job, &name, report);
+    let lost = lost.clone();
+    let on_end = move |end| {
+        if let End::Panicked(report) = end {
+            lost.do_send(ControlActorLost { actor, report });
+        }
+    };
+    guard::start_restarting(arbiter, place, job.clock.clone(), make, told, on_end);
+}
+
+fn restarted(job: &JobContext, actor: &ActorName, report: &PanicReport) {
+    if let ActorName::RegionSupervisor(region) = actor {
+        let mut memory = lock(&job.regions[region.0 as usize]);
+        let attempt = memory.attempt;
+        let cause = Cause::Panicked(report.clone());
+        memory.failures.push_back(FailureRecord { unix_ms: job.clock.unix_ms(), attempt, actor: actor.clone(), cause });
+    }
+    job.emit(JobEventKind::ActorRestarted { actor: actor.clone(), report: report.clone() });
+}
+
+fn start_root(
+    job: &Arc<JobContext>,
+    place: Place<JobSupervisor>,
+    below: Subordinates,
+    publisher: Publisher,
+    writer_arbiter: OwnArbiter,
+) {
+    let (of_end, below_end, publisher_end) = (job.clone(), below.clone(), publisher.clone());
+    let on_end = move |end| match end {
+        End::Panicked(report) => root_lost(&of_end, &below_end, publisher_end, report, writer_arbiter),
+        // Without effect if it has published the job's outcome before.
+        End::Stopped | End::Abandoned => publisher_end.publish(Err(JobError::SystemStopped)),
+    };
+    let job = job.clone();
+    let control = job.pool.control().clone();
+    guard::start_once(&control, place, move || JobSupervisor::new(job, below, publisher), on_end);
+}
+
+/// The root panicked: everything below it is fenced and stopped; the outcome waits for the store, but not for long.
+fn root_lost(
+    job: &JobContext,
+    below: &Subordinates,
+    publisher: Publisher,
+    report: PanicReport,
+    writer_arbiter: OwnArbiter,
+) {
+    for region in &job.regions {
+        lock(region).children.values().for_each(|child| child.fence.raise());
+    }
+    let closed = below.abandon();
+    let result = Err(JobError::Internal { actor: ActorName::JobSupervisor, report });
+    let limit = job.clock.sleep(job.limits.stop_timeout);
+    let (in_time, late) = ((publisher.clone(), result.clone()), (publisher, result));
+    // The arbiter on which this waits ends with the pool, and the others may let go of it before the outcome is known.
+    let pool = job.pool.clone();
+    actix_rt::spawn(async move {
+        // A writer that is gone has let go as well.
+        let _ = closed.await;
+        in_time.0.publish(in_time.1);
+        drop((writer_arbiter, pool));
+    });
+    actix_rt::spawn(async move {
+        limit.await;
+        late.0.publish(late.1);
+    });
+}

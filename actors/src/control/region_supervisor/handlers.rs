@@ -1,0 +1,165 @@
+//! The region supervisor's handlers.
+
+use super::*;
+use crate::protocol::TaskKind;
+use crate::runtime::guard::ChildExit;
+use crate::task::{RestoreFigures, RestoreProgress, SubtaskReady};
+
+impl Handler<SubtaskReady> for RegionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, ready: SubtaskReady, _: &mut Self::Context) {
+        if ready.execution != self.execution || self.state != RegionState::Starting {
+            return;
+        }
+        if self.ready.is_empty() {
+            self.figures = RestoreFigures::default();
+        }
+        if self.ready.insert(ready.subtask) {
+            self.figures.bytes += ready.restored.bytes;
+            self.figures.entries += ready.restored.entries;
+            self.figures.took = self.figures.took.max(ready.restored.took);
+        }
+        self.check_ready();
+    }
+}
+
+impl Handler<RestoreProgress> for RegionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, progress: RestoreProgress, _: &mut Self::Context) {
+        let RestoreProgress { execution, subtask, restored: RestoreFigures { bytes, entries, took }, bytes_total } =
+            progress;
+        let Some(manifest) = self.restored.as_ref().filter(|_| execution == self.execution) else { return };
+        let (actor, checkpoint) = (self.seed.job.name_of(subtask), manifest.checkpoint);
+        let (region, attempt) = (self.seed.region, execution.attempt);
+        self.seed.job.emit(JobEventKind::Restoring {
+            region,
+            attempt,
+            actor,
+            checkpoint,
+            bytes,
+            bytes_total,
+            entries,
+            elapsed: took,
+        });
+    }
+}
+
+impl Handler<ChildExit> for RegionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, exit: ChildExit, ctx: &mut Self::Context) {
+        let ChildExit { execution, subtask, name, cause, records_in } = exit;
+        let attempt = execution.attempt;
+        let mut memory = lock(self.memory());
+        if memory.children.remove(&(attempt, subtask)).is_none() {
+            return;
+        }
+        let is_source = self.seed.job.task(subtask.task).kind == TaskKind::Source;
+        if is_source && attempt == self.execution.attempt {
+            memory.progress.ended(subtask, records_in);
+        }
+        drop(memory);
+        let expected = match &cause {
+            Cause::Stopped | Cause::Abandoned => self.state.is_stopping(),
+            Cause::Failed(TaskError::Sink(error)) if matches!(**error, SinkError::Fenced) => self.state.is_stopping(),
+            Cause::Failed(_) | Cause::Panicked(_) => false,
+        };
+        if !expected {
+            self.subtask_failed(attempt, name, cause, records_in, ctx);
+        }
+        self.check_ended(ctx);
+    }
+}
+
+impl Handler<RestoreChosen> for RegionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, RestoreChosen { execution, decision }: RestoreChosen, ctx: &mut Self::Context) {
+        if execution != self.execution || self.state != RegionState::Restoring {
+            return;
+        }
+        match decision {
+            RestoreDecision::From { manifest, withdraw } => self.start_subtasks(manifest, withdraw, ctx),
+            RestoreDecision::Refused(reason) => {
+                let error = match (self.damaged.take(), reason) {
+                    (Some((checkpoint, error)), reason) => JobError::Damaged { checkpoint, error, reason },
+                    (None, NoRestore::Store(error)) => {
+                        let error = TaskError::Restore(error);
+                        JobError::Failed { actor: ActorName::Writer, error }
+                    }
+                    (None, _) => JobError::StoreLost { store: self.seed.job.store.describe() },
+                };
+                self.final_error(error);
+                self.fail_for_good(ctx);
+            }
+        }
+    }
+}
+
+impl Handler<CheckpointCompleted> for RegionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, completed: CheckpointCompleted, _: &mut Self::Context) {
+        self.newest = Some(completed.checkpoint);
+        if self.state != RegionState::Running {
+            return;
+        }
+        let mut memory = lock(self.memory());
+        if memory.progress.covers_failures(completed.checkpoint) {
+            memory.policy.overcome();
+            memory.failures.clear();
+        }
+    }
+}
+
+impl Handler<EndInput> for RegionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: EndInput, _: &mut Self::Context) {
+        if self.state == RegionState::Running {
+            self.end_input();
+        }
+    }
+}
+
+impl Handler<ReadOn> for RegionSupervisor {
+    type Result = ();
+
+    /// Sources that have stopped do not begin again; those of an attempt that is yet to run do not stop.
+    fn handle(&mut self, _: ReadOn, ctx: &mut Self::Context) {
+        if self.state == RegionState::Running && self.go(RegionEvent::Failed) {
+            self.delay = Duration::ZERO;
+            self.stop_subtasks(ctx);
+        }
+    }
+}
+
+impl Handler<StopRegion> for RegionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: StopRegion, ctx: &mut Self::Context) {
+        self.fail_for_good(ctx);
+    }
+}
+
+impl RegionSupervisor {
+    fn fail_for_good(&mut self, ctx: &mut Context<Self>) {
+        let was_stopping = self.state.is_stopping();
+        self.stop_for_good();
+        match self.state {
+            RegionState::Ended => {}
+            _ if was_stopping => self.check_ended(ctx),
+            _ => self.stop_subtasks(ctx),
+        }
+    }
+}
+
+impl Handler<ArbiterCondemned> for RegionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, ArbiterCondemned { arbiter }: ArbiterCondemned, ctx: &mut Self::Context) {
+        self.lose_arbiter(arbiter, ctx);
+    }
+}

@@ -1,0 +1,116 @@
+//! Starts the subtasks of one attempt: receivers before senders, so that ports exist.
+
+use std::sync::Arc;
+
+use actix::{AsyncContext, Context};
+
+use super::RegionSupervisor;
+use super::wiring::{Ports, Wiring};
+use crate::contract::{Fence, Manifest, Step, SubtaskInfo};
+use crate::control::job_context::{Child, lock};
+use crate::protocol::{CheckpointId, KeyGroupRange, RegionEvent, SubtaskId};
+use crate::task::{RestorePlan, SubtaskContext, TaskReports, TaskSpec};
+
+impl RegionSupervisor {
+    pub(super) fn start_subtasks(
+        &mut self,
+        manifest: Option<Arc<Manifest>>,
+        withdraw: Vec<CheckpointId>,
+        ctx: &mut Context<Self>,
+    ) {
+        if !self.go(RegionEvent::RestoreChosen) {
+            return;
+        }
+        self.reached(Step::RegionStarting);
+        let job = self.seed.job.clone();
+        self.fence = Fence::default();
+        self.ready.clear();
+        let restore = manifest.clone().map(|manifest| RestorePlan { store: job.chunks_of(&manifest), manifest });
+        let checkpoint = manifest.as_ref().map(|manifest| manifest.checkpoint);
+        let rewinds = lock(self.memory()).progress.restored(checkpoint);
+        self.rewinds = rewinds;
+        self.restored = manifest;
+        // Of all its tasks: channels are wired by where both ends would sit, also where only sinks are started.
+        let tasks = job.spec.tasks.iter().filter(|task| task.region == self.seed.region);
+        let most = tasks.map(|task| task.parallelism).max().unwrap_or(0);
+        let berths: Vec<_> = (0..most).map(|index| job.pool.berth(index)).collect();
+        let arbiter_of = |index: u32| berths[index as usize].id;
+        let wiring = Wiring { spec: &job.spec, limits: &job.limits, arbiter_of: &arbiter_of };
+        let reports = self.reports(ctx);
+        let (mut ports, mut subtasks) = (Ports::new(), Vec::new());
+        for task in job.tasks_of(self.seed.region, checkpoint).rev() {
+            for index in 0..task.parallelism {
+                let subtask = SubtaskId { task: task.id, index };
+                let berth = berths[index as usize].clone();
+                // A job that had ended starts its sinks alone: their channels stay silent.
+                let cx = self.subtask_context(task, index, &reports, restore.clone(), withdraw.clone());
+                let (input, outputs) = (wiring.input(subtask), wiring.outputs(subtask, &ports));
+                let key = (self.execution.attempt, subtask);
+                let (attempt, name, fence) = (self.execution.attempt, cx.info.name.clone(), self.fence.clone());
+                let arbiter = berth.arbiter.clone();
+                lock(self.memory()).children.insert(key, Child { attempt, name, berth, fence, stop: None });
+                let started = task.factory.start(cx, &arbiter, input, outputs);
+                if let Some(child) = lock(self.memory()).children.get_mut(&key) {
+                    child.stop = Some(started.address.stop.clone());
+                }
+                ports.extend(started.port.map(|port| (subtask, port)));
+                subtasks.push(started.address);
+            }
+        }
+        self.subtasks = subtasks.into();
+        self.check_ready();
+    }
+
+    fn reports(&self, ctx: &Context<Self>) -> TaskReports {
+        let ports = &self.seed.task_ports;
+        TaskReports {
+            acknowledge: ports.acknowledge.clone(),
+            decline: ports.decline.clone(),
+            halted: ports.halted.clone(),
+            committed: ports.committed.clone(),
+            chunks: ports.chunks.clone(),
+            ready: ctx.address().recipient(),
+            restoring: ctx.address().recipient(),
+            exit: ctx.address().recipient(),
+        }
+    }
+
+    fn subtask_context(
+        &self,
+        task: &TaskSpec,
+        index: u32,
+        reports: &TaskReports,
+        restore: Option<RestorePlan>,
+        withdraw: Vec<CheckpointId>,
+    ) -> SubtaskContext {
+        let job = &self.seed.job;
+        let max_parallelism = job.spec.max_parallelism;
+        // A task without keys may have more subtasks than there are key groups.
+        let key_groups = if task.parallelism <= max_parallelism {
+            KeyGroupRange::of_subtask(index, task.parallelism, max_parallelism)
+        } else {
+            KeyGroupRange { start: 0, end: 0 }
+        };
+        let subtask = SubtaskId { task: task.id, index };
+        let info = SubtaskInfo {
+            job: job.spec.name.clone(),
+            subtask,
+            name: job.name_of(subtask),
+            parallelism: task.parallelism,
+            max_parallelism,
+            key_groups,
+            execution: self.execution,
+            limits: job.limits.clone(),
+            clock: job.clock.clone(),
+        };
+        SubtaskContext {
+            info,
+            mode: job.checkpointing.mode,
+            probe: job.probe.clone(),
+            reports: reports.clone(),
+            restore,
+            withdraw,
+            fence: self.fence.clone(),
+        }
+    }
+}

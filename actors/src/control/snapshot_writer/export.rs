@@ -1,0 +1,161 @@
+//! Exports: the writer's part in savepoints. Files are written on blocking threads, so that checkpoints go on meanwhile;
+//! the store is closed only after the last export has ended.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, WrapFuture};
+
+use super::*;
+use crate::contract::{ChunkSource, Savepoint, SavepointExport, SavepointFileError, SnapshotStore};
+use crate::control::outcome::SavepointError;
+use crate::control::pins::Pin;
+use crate::protocol::TaskKind;
+use crate::runtime::time::monotonic;
+use crate::task::sink_task::PENDING;
+
+/// Time between two lines of the log on one export.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// What the coordinator wants for a savepoint.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) enum ExportRequest {
+    /// Claim room for it.
+    Prepare { request: u64, path: PathBuf },
+    /// Write this checkpoint, which all sinks have committed, for as long as it is wanted.
+    Write { request: u64, target: Box<dyn SavepointExport>, checkpoint: CheckpointId, pin: Pin, wanted: Weak<()> },
+}
+
+/// What became of it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) enum ExportReply {
+    Prepared { request: u64, result: Result<Box<dyn SavepointExport>, SavepointError> },
+    Written { request: u64, result: Result<Savepoint, SavepointError> },
+}
+
+/// The exports under way.
+#[derive(Default)]
+pub(super) struct Exports {
+    running: usize,
+    /// Gone when the writer is, or closes: exports end then.
+    until: Arc<()>,
+    /// Waits for the last export, to close the store.
+    closing: Option<oneshot::Sender<()>>,
+}
+
+impl SnapshotWriter {
+    /// Closes the store once no export reads it.
+    pub(super) fn close(&mut self, done: oneshot::Sender<()>, ctx: &mut Context<Self>) {
+        self.exports.until = Arc::default();
+        self.exports.closing = Some(done);
+        self.close_if_idle(ctx);
+    }
+
+    fn close_if_idle(&mut self, ctx: &mut Context<Self>) {
+        if self.exports.running == 0
+            && let Some(done) = self.exports.closing.take()
+        {
+            self.seed.job.store.close();
+            // Nobody waits for it if the root has gone.
+            let _ = done.send(());
+            ctx.stop();
+        }
+    }
+
+    /// The checkpoint without what belongs to its job alone: pending commits, which are committed, and the note of the
+    /// job's own origin.
+    fn portable(&self, checkpoint: CheckpointId) -> Option<Manifest> {
+        let known = self.retained.iter().flatten().find(|manifest| manifest.checkpoint == checkpoint)?;
+        let mut manifest = Manifest::clone(known);
+        let sinks = self.seed.job.spec.tasks.iter().filter(|task| task.kind == TaskKind::Sink);
+        let sinks: Vec<_> = sinks.flat_map(|task| &task.operators).map(|operator| &operator.id).collect();
+        manifest.chunks.retain(|chunk| {
+            let is_pending = &*chunk.address.state == PENDING && sinks.contains(&&chunk.address.operator);
+            !is_pending && !is_mark(&chunk.address)
+        });
+        Some(manifest)
+    }
+
+    /// Runs `work` on a blocking thread and tells the coordinator what `reply` makes of it.
+    fn export<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, SavepointError> + Send + 'static,
+        reply: impl FnOnce(Result<T, SavepointError>) -> ExportReply + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        self.exports.running += 1;
+        let working = actix_rt::task::spawn_blocking(work);
+        ctx.spawn(working.into_actor(self).map(|result, this, ctx| {
+            let result = result.unwrap_or_else(|error| {
+                let payload = error.into_panic();
+                let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                let message = text.or_else(|| payload.downcast_ref().cloned()).unwrap_or_default();
+                Err(SavepointError::Panicked { message })
+            });
+            this.seed.exported.do_send(reply(result));
+            this.exports.running = this.exports.running.saturating_sub(1);
+            this.close_if_idle(ctx);
+        }));
+    }
+}
+
+impl Handler<ExportRequest> for SnapshotWriter {
+    type Result = ();
+
+    fn handle(&mut self, request: ExportRequest, ctx: &mut Self::Context) {
+        match request {
+            ExportRequest::Prepare { request, path } => {
+                let format = self.seed.job.savepoints.clone();
+                let work = move || format.begin(&path).map_err(SavepointError::from);
+                self.export(work, move |result| ExportReply::Prepared { request, result }, ctx);
+            }
+            ExportRequest::Write { request, target, checkpoint, pin, wanted } => {
+                self.reached(Step::ExportStarting);
+                if self.retained.is_none() {
+                    self.reopen();
+                }
+                let Some(manifest) = self.portable(checkpoint) else {
+                    let result = Err(SavepointError::Gone { checkpoint });
+                    return self.seed.exported.do_send(ExportReply::Written { request, result });
+                };
+                let (store, until) = (self.seed.job.store.clone(), Arc::downgrade(&self.exports.until));
+                let name = self.seed.job.spec.name.clone();
+                let work = move || {
+                    let wanted = || wanted.strong_count() > 0 && until.strong_count() > 0;
+                    let written = write(&name, target, &manifest, &store, wanted);
+                    drop(pin);
+                    written.map_err(SavepointError::from)
+                };
+                self.export(work, move |result| ExportReply::Written { request, result }, ctx);
+            }
+        }
+    }
+}
+
+/// Writes the file, and says in the log how far it is, while somebody wants it.
+fn write(
+    job: &str,
+    target: Box<dyn SavepointExport>,
+    manifest: &Manifest,
+    store: &Arc<dyn SnapshotStore>,
+    wanted: impl Fn() -> bool,
+) -> Result<Savepoint, SavepointFileError> {
+    let (of, mut told_at) = (manifest.state_bytes(), monotonic());
+    let mut progress = |done: u64| {
+        if monotonic() - told_at >= PROGRESS_EVERY {
+            told_at = monotonic();
+            let (done, of) = (done >> 20, of >> 20);
+            let checkpoint = manifest.checkpoint;
+            log::info!(
+                target: "millstream::checkpoint",
+                "job={job} savepoint of checkpoint={checkpoint}: {done} of {of} MiB written"
+            );
+        }
+        wanted()
+    };
+    let chunks: &dyn ChunkSource = store;
+    target.write(manifest, chunks, &mut progress)
+}

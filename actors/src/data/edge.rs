@@ -1,0 +1,313 @@
+//! Edges: the channels between subtasks, their batches and their credits.
+//!
+//! Data goes by `do_send` only: FIFO per sender, and never refused. What bounds it is credit, returned by messages that
+//! carry the emptied batch back to be filled again: freeing it on another thread costs more than the hop.
+
+use std::any::Any;
+use std::fmt;
+
+use actix::{Message, Recipient};
+
+use crate::contract::{BATCH_RECORDS_MAX, Batch, Partitioner};
+use crate::data::wiring::{InputWiring, OutputWiring};
+use crate::protocol::{Barrier, Element, ReceiveWindow, SendWindow, TaskError, Timestamp};
+
+/// An element of one channel, to the receiving task.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Deliver<T: Send + 'static> {
+    /// The receiver's number for the channel.
+    pub channel: u32,
+    /// The element.
+    pub element: Element<Box<Batch<T>>>,
+}
+
+/// The first message of a channel: where its credits go.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ConnectChannel {
+    /// The receiver's number for the channel.
+    pub channel: u32,
+    /// The way back.
+    pub credits: CreditReturn,
+}
+
+/// Where the receiver of a channel gives credits back.
+#[derive(Clone, Debug)]
+pub struct CreditReturn {
+    /// The sending task.
+    pub to: Recipient<ReturnCredit>,
+    /// The sender's number for the edge.
+    pub output: u32,
+    /// The sender's number for the channel in the edge.
+    pub line: u32,
+}
+
+/// To the sender of a channel: batches were worked off.
+///
+/// The emptied batch is only storage, and a task's outputs have several types, so it travels untyped: one downcast per
+/// batch.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReturnCredit {
+    /// The sender's number for the edge.
+    pub output: u32,
+    /// The sender's number for the channel in the edge.
+    pub line: u32,
+    /// How many credits.
+    pub credits: u32,
+    /// The emptied `Batch<T>`, if there was one.
+    pub batch: Option<Box<dyn Any + Send>>,
+}
+
+/// The receiving end of a channel.
+#[derive(Debug)]
+pub(crate) struct ChannelEnd {
+    window: ReceiveWindow,
+    back: Option<CreditReturn>,
+}
+
+impl ChannelEnd {
+    /// The ends of all input channels of a task.
+    pub(crate) fn all(input: &InputWiring) -> Vec<Self> {
+        input.windows.iter().map(|&window| Self { window: ReceiveWindow::new(window), back: None }).collect()
+    }
+
+    /// The sender says where credits go.
+    pub(crate) fn connect(&mut self, back: CreditReturn) {
+        self.back = Some(back);
+    }
+
+    /// A credit's worth was worked off: gives back what brings the sender to `target` credits, and the emptied batch.
+    pub(crate) fn give_back<T: Send + 'static>(&mut self, target: u32, batch: Option<Box<Batch<T>>>) {
+        let credits = self.window.give_back(target);
+        let back = self.back.as_ref().expect("a channel is connected before its first element");
+        let batch = batch.map(|batch| batch as Box<dyn Any + Send>);
+        back.to.do_send(ReturnCredit { output: back.output, line: back.line, credits, batch });
+    }
+}
+
+/// Where a task takes the elements of its channels.
+pub struct InputPort<T: Send + 'static> {
+    /// Takes elements.
+    pub deliver: Recipient<Deliver<T>>,
+    /// Takes the opening of a channel, before its first element.
+    pub connect: Recipient<ConnectChannel>,
+}
+
+/// How the records of an edge spread over its channels.
+pub enum Routing<T> {
+    /// There is one channel.
+    Single,
+    /// Each record takes one channel.
+    Partitioned(Box<dyn Partitioner<T>>),
+    /// Each record takes every channel.
+    Broadcast(fn(&T) -> T),
+}
+
+/// The sending side of one edge of one subtask.
+pub struct Outlet<T: Send + 'static> {
+    routing: Routing<T>,
+    lines: Vec<Line<T>>,
+    targets: Vec<u32>,
+}
+
+/// One channel, seen from its sender.
+struct Line<T: Send + 'static> {
+    to: Recipient<Deliver<T>>,
+    channel: u32,
+    window: SendWindow<Box<Batch<T>>>,
+    open: Box<Batch<T>>,
+    #[expect(clippy::vec_box, reason = "the box travels: it is the allocation to be kept")]
+    spare: Vec<Box<Batch<T>>>,
+}
+
+impl<T: Send + 'static> Outlet<T> {
+    /// An outlet over these channels; announces itself to each receiver as edge `output` of the task at `credits`.
+    ///
+    /// # Panics
+    /// If a port is not of type `T`: the graph wires ports by type.
+    pub fn connect(routing: Routing<T>, wiring: &OutputWiring, output: u32, credits: &Recipient<ReturnCredit>) -> Self {
+        let lines = (0u32..).zip(wiring).map(|(line, target)| {
+            let port = target.port.downcast_ref::<InputPort<T>>().expect("the graph wires ports by type");
+            let credits = CreditReturn { to: credits.clone(), output, line };
+            port.connect.do_send(ConnectChannel { channel: target.channel, credits });
+            Line {
+                to: port.deliver.clone(),
+                channel: target.channel,
+                window: SendWindow::new(target.window),
+                open: Box::default(),
+                spare: Vec::new(),
+            }
+        });
+        let lines: Vec<Line<T>> = lines.collect();
+        let routing = if lines.len() == 1 { Routing::Single } else { routing };
+        Self { routing, lines, targets: Vec::new() }
+    }
+
+    /// Takes all records of the batch. What cannot go out for want of credit waits, at most one closed batch and one
+    /// open one per channel if [`is_blocked`](AnyOutlet::is_blocked) is respected between batches.
+    ///
+    /// # Errors
+    /// [`TaskError::ChannelOutOfRange`] if a partitioner chooses a channel that does not exist,
+    /// [`TaskError::TargetsMissing`] if it does not choose one for each record.
+    pub fn accept(&mut self, batch: &mut Batch<T>) -> Result<(), TaskError> {
+        match &mut self.routing {
+            Routing::Single => self.lines[0].accept(batch),
+            Routing::Broadcast(copy) => {
+                let (last, others) = self.lines.split_last_mut().expect("an edge has a channel");
+                for line in others {
+                    for record in &batch.records {
+                        line.open.records.push(copy(record));
+                    }
+                    line.open.bytes += batch.bytes;
+                    line.close_if_full();
+                }
+                last.accept(batch);
+            }
+            Routing::Partitioned(partitioner) => {
+                self.targets.clear();
+                partitioner.assign(batch, self.lines.len() as u32, &mut self.targets);
+                let (records, targets) = (batch.len(), self.targets.len());
+                if records != targets {
+                    return Err(TaskError::TargetsMissing { records, targets });
+                }
+                scatter(batch, &self.targets, &mut self.lines)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Spreads the records over the lines.
+fn scatter<T: Send + 'static>(batch: &mut Batch<T>, targets: &[u32], lines: &mut [Line<T>]) -> Result<(), TaskError> {
+    let bytes_per_record = batch.bytes_of(1);
+    let channels = lines.len() as u32;
+    for (record, &channel) in batch.records.drain(..).zip(targets) {
+        let Some(line) = lines.get_mut(channel as usize) else {
+            return Err(TaskError::ChannelOutOfRange { channel, channels });
+        };
+        line.open.push(record, bytes_per_record);
+        line.close_if_full();
+    }
+    batch.bytes = 0;
+    Ok(())
+}
+
+impl<T: Send + 'static> Line<T> {
+    /// A batch that is at least half full goes as it is; smaller ones are gathered.
+    fn accept(&mut self, batch: &mut Batch<T>) {
+        if self.open.len() + batch.len() > BATCH_RECORDS_MAX {
+            self.close();
+        }
+        if self.open.is_empty() {
+            std::mem::swap(&mut *self.open, batch);
+        } else {
+            self.open.records.append(&mut batch.records);
+            self.open.bytes += std::mem::take(&mut batch.bytes);
+        }
+        if self.open.len() >= BATCH_RECORDS_MAX / 2 || self.open.is_full() {
+            self.close();
+        }
+    }
+
+    #[inline]
+    fn close_if_full(&mut self) {
+        if self.open.is_full() {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            let fresh = self.spare.pop().unwrap_or_default();
+            let closed = std::mem::replace(&mut self.open, fresh);
+            self.push(Element::Batch(closed));
+        }
+    }
+
+    fn push(&mut self, element: Element<Box<Batch<T>>>) {
+        self.window.push(element);
+        self.send();
+    }
+
+    fn send(&mut self) {
+        while let Some(element) = self.window.pop() {
+            self.to.do_send(Deliver { channel: self.channel, element });
+        }
+    }
+}
+
+/// An outlet, whatever its records.
+pub trait AnyOutlet {
+    /// Whether a batch waits for credit: no new input until it has gone.
+    fn is_blocked(&self) -> bool;
+
+    /// Sends records that wait for a batch to fill.
+    fn flush(&mut self);
+
+    /// Event time has come to `at`; behind all records so far, on every channel.
+    fn watermark(&mut self, at: Timestamp);
+
+    /// No records at present.
+    fn idle(&mut self);
+
+    /// Closes a checkpoint on every channel in one step, behind all records so far.
+    fn barrier(&mut self, barrier: Barrier);
+
+    /// No more records.
+    fn end(&mut self);
+
+    /// Credits came back, with the batch that carried them.
+    fn credit(&mut self, line: u32, credits: u32, batch: Option<Box<dyn Any + Send>>);
+}
+
+impl<T: Send + 'static> Outlet<T> {
+    fn on_each_line(&mut self, element: impl Fn() -> Element<Box<Batch<T>>>) {
+        for line in &mut self.lines {
+            line.close();
+            line.push(element());
+        }
+    }
+}
+
+impl<T: Send + 'static> AnyOutlet for Outlet<T> {
+    fn is_blocked(&self) -> bool {
+        self.lines.iter().any(|line| line.window.is_blocked())
+    }
+
+    fn flush(&mut self) {
+        self.lines.iter_mut().for_each(Line::close);
+    }
+
+    fn watermark(&mut self, at: Timestamp) {
+        self.on_each_line(|| Element::Watermark { at, paid: false });
+    }
+
+    fn idle(&mut self) {
+        self.on_each_line(|| Element::Idle);
+    }
+
+    fn barrier(&mut self, barrier: Barrier) {
+        self.on_each_line(|| Element::Barrier(barrier));
+    }
+
+    fn end(&mut self) {
+        self.on_each_line(|| Element::End);
+    }
+
+    fn credit(&mut self, line: u32, credits: u32, batch: Option<Box<dyn Any + Send>>) {
+        let line = &mut self.lines[line as usize];
+        if let Some(batch) = batch.and_then(|batch| batch.downcast::<Batch<T>>().ok()) {
+            line.spare.push(batch);
+        }
+        line.window.grant(credits);
+        line.send();
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Outlet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outlet({} channels)", self.lines.len())
+    }
+}

@@ -1,0 +1,5 @@
+//! How records move: the channels between subtasks, and the operators that run within one.
+
+pub mod edge;
+pub mod pipeline;
+pub mod wiring;

@@ -1,0 +1,45 @@
+//! How the subtasks of two tasks are connected, as their supervisor works it out.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::protocol::TaskId;
+
+/// How the subtasks of two tasks are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgePattern {
+    /// Subtask i to subtask i; both tasks have one parallelism.
+    Forward,
+    /// Every subtask to every subtask.
+    AllToAll,
+}
+
+/// An edge, seen from its sender.
+#[derive(Clone, Debug)]
+pub struct EdgeSpec {
+    /// The receiving task.
+    pub to: TaskId,
+    /// Which channels there are.
+    pub pattern: EdgePattern,
+}
+
+/// One end of a channel, as handed to the sending subtask.
+#[derive(Clone)]
+pub struct ChannelTarget {
+    /// A `Recipient<Deliver<T>>` of the edge's record type.
+    pub port: Arc<dyn Any + Send + Sync>,
+    /// The channel's number at the receiver.
+    pub channel: u32,
+    /// Batches the sender may have under way.
+    pub window: u32,
+}
+
+/// The channels of one edge that leave one subtask, by receiving subtask.
+pub type OutputWiring = Vec<ChannelTarget>;
+
+/// The channels that enter one subtask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputWiring {
+    /// The window of each channel in batches.
+    pub windows: Vec<u32>,
+}

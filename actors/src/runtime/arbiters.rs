@@ -1,0 +1,198 @@
+//! The arbiters of the engine: one per core for tasks and one for control, shared by the jobs of one actix `System`.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use actix::{Message, Recipient};
+use actix_rt::{Arbiter, ArbiterHandle, System};
+
+use crate::runtime::guard::Activity;
+
+/// An arbiter was given up: nothing on it may be waited for.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ArbiterCondemned {
+    /// Which.
+    pub(crate) arbiter: ArbiterId,
+}
+
+/// One arbiter in the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ArbiterId(u64);
+
+/// Where a task goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Berth {
+    pub(crate) id: ArbiterId,
+    pub(crate) arbiter: ArbiterHandle,
+    pub(crate) activity: Arc<Activity>,
+}
+
+struct Slot {
+    id: ArbiterId,
+    arbiter: Arbiter,
+    activity: Arc<Activity>,
+}
+
+impl Slot {
+    fn start(next_id: &mut u64) -> io::Result<Self> {
+        let arbiter = Arbiter::try_new()?;
+        let activity = Arc::new(Activity::default());
+        let adopted = activity.clone();
+        arbiter.spawn_fn(move || adopted.adopt());
+        *next_id += 1;
+        Ok(Self { id: ArbiterId(*next_id), arbiter, activity })
+    }
+}
+
+struct State {
+    next_id: u64,
+    tasks: Vec<Slot>,
+    listeners: Vec<Recipient<ArbiterCondemned>>,
+}
+
+/// The arbiters. Stopped and joined, off-thread, when the last job lets go.
+pub(crate) struct ArbiterPool {
+    control: Mutex<Option<Arbiter>>,
+    control_handle: ArbiterHandle,
+    state: Mutex<State>,
+}
+
+static POOLS: Mutex<Vec<(usize, Weak<ArbiterPool>)>> = Mutex::new(Vec::new());
+
+impl ArbiterPool {
+    /// The pool of the current `System`, which is started if no job of it runs.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    ///
+    /// # Panics
+    /// If the calling thread has no actix `System`.
+    pub(crate) fn of_this_system() -> io::Result<Arc<Self>> {
+        let system = System::current().id();
+        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|(_, pool)| pool.strong_count() > 0);
+        if let Some(pool) = pools.iter().find(|(of, _)| *of == system).and_then(|(_, pool)| pool.upgrade()) {
+            return Ok(pool);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = Arc::new(Self::start(cores)?);
+        pools.push((system, Arc::downgrade(&pool)));
+        Ok(pool)
+    }
+
+    fn start(tasks: usize) -> io::Result<Self> {
+        let control = Arbiter::try_new()?;
+        let mut next_id = 0;
+        let tasks = (0..tasks).map(|_| Slot::start(&mut next_id)).collect::<io::Result<Vec<_>>>()?;
+        let control_handle = control.handle();
+        let state = Mutex::new(State { next_id, tasks, listeners: Vec::new() });
+        Ok(Self { control: Mutex::new(Some(control)), control_handle, state })
+    }
+
+    /// The arbiter of supervisors and coordinators.
+    pub(crate) fn control(&self) -> &ArbiterHandle {
+        &self.control_handle
+    }
+
+    /// The arbiter of the subtasks with this index.
+    pub(crate) fn berth(&self, subtask_index: u32) -> Berth {
+        let state = self.state();
+        let slot = &state.tasks[subtask_index as usize % state.tasks.len()];
+        Berth { id: slot.id, arbiter: slot.arbiter.handle(), activity: slot.activity.clone() }
+    }
+
+    /// Tells `listener` of condemned arbiters until it is disconnected.
+    pub(crate) fn listen(&self, listener: Recipient<ArbiterCondemned>) {
+        let mut state = self.state();
+        state.listeners.retain(Recipient::connected);
+        state.listeners.push(listener);
+    }
+
+    /// Ends all notices to `listener`, so that its actor is not kept.
+    pub(crate) fn unlisten(&self, listener: &Recipient<ArbiterCondemned>) {
+        self.state().listeners.retain(|known| known != listener);
+    }
+
+    /// Replaces an arbiter by a fresh one and tells every listener. Its thread ends when whatever holds it returns.
+    /// An arbiter that was condemned before is left alone.
+    ///
+    /// # Errors
+    /// If the system refuses a thread: then nothing has changed.
+    pub(crate) fn condemn(&self, id: ArbiterId) -> io::Result<()> {
+        let mut state = self.state();
+        let Some(index) = state.tasks.iter().position(|slot| slot.id == id) else { return Ok(()) };
+        let fresh = Slot::start(&mut state.next_id)?;
+        let old = std::mem::replace(&mut state.tasks[index], fresh);
+        old.arbiter.stop();
+        for listener in &state.listeners {
+            listener.do_send(ArbiterCondemned { arbiter: id });
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ArbiterPool {
+    fn drop(&mut self) {
+        let tasks = std::mem::take(&mut self.state.get_mut().unwrap_or_else(PoisonError::into_inner).tasks);
+        let control = self.control.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        stop_and_join(tasks.into_iter().map(|slot| slot.arbiter).chain(control).collect());
+    }
+}
+
+/// Stops arbiters and waits for them on a thread of its own: the caller may run on one of them.
+pub(crate) fn stop_and_join(arbiters: Vec<Arbiter>) {
+    for arbiter in &arbiters {
+        arbiter.stop();
+    }
+    let join = move || {
+        for arbiter in arbiters {
+            // A panic of an arbiter's thread was reported by the guards of its actors.
+            let _ = arbiter.join();
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("millstream-join".to_owned()).spawn(join) {
+        log::warn!(target: "millstream::supervisor", "arbiters are stopped but not joined: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pool_is_shared_in_a_system_and_ends_with_its_last_user() {
+        System::new().block_on(async {
+            let pool = ArbiterPool::of_this_system().expect("a pool");
+            assert!(Arc::ptr_eq(&pool, &ArbiterPool::of_this_system().expect("a pool")));
+            let berth = pool.berth(0);
+            drop(pool);
+            let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+            berth.arbiter.spawn(async move {
+                let _held = sender;
+                std::future::pending::<()>().await;
+            });
+            receiver.await.expect_err("the arbiter has ended, and dropped what it held");
+        });
+    }
+
+    #[test]
+    fn condemned_arbiter_is_replaced_once_and_the_fresh_one_runs() {
+        System::new().block_on(async {
+            let pool = ArbiterPool::of_this_system().expect("a pool");
+            let old = pool.berth(0);
+            pool.condemn(old.id).expect("a thread");
+            let fresh = pool.berth(0);
+            assert_ne!(old.id, fresh.id);
+            pool.condemn(old.id).expect("nothing to do");
+            assert_eq!(fresh.id, pool.berth(0).id);
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            fresh.arbiter.spawn_fn(move || sender.send(Activity::of_this_thread().is_some()).expect("the test waits"));
+            assert!(receiver.await.expect("it runs"));
+        });
+    }
+}

@@ -1,0 +1,348 @@
+//! From panic to message: runs an actor's own future under a guard.
+//!
+//! actix restarts no actor that panics, and runs `stopping` and `stopped` of a panicked actor while its stack unwinds,
+//! where a second panic aborts the process. So the future of each actor is polled under `catch_unwind`, and dropped
+//! under another, when nothing unwinds any more.
+
+mod activity;
+mod panics;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::dev::ContextFut;
+use actix::dev::channel::{AddressReceiver, channel};
+use actix::{Actor, Addr, Context, Message, Recipient, Supervised};
+use actix_rt::ArbiterHandle;
+
+use crate::contract::Clock;
+use crate::protocol::{ActorName, Cause, Execution, PanicReport, SubtaskId, TaskError};
+
+pub(crate) use activity::{Activity, Sample};
+pub use panics::catch_panic;
+pub(crate) use panics::drop_guarded;
+
+/// A control actor that panics more often than this within [`INTENSITY_WITHIN`] ends its job.
+const INTENSITY_MAX: usize = 32;
+/// See [`INTENSITY_MAX`].
+const INTENSITY_WITHIN: Duration = Duration::from_secs(60);
+
+/// A subtask has come to its end: nothing of it runs any more.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ChildExit {
+    /// Who, in time.
+    pub execution: Execution,
+    /// Who.
+    pub subtask: SubtaskId,
+    /// Its name.
+    pub name: ActorName,
+    /// Why.
+    pub cause: Cause,
+    /// Input records it had taken in this attempt.
+    pub records_in: u64,
+}
+
+/// Whom a guard watches, and whom it tells.
+#[derive(Clone, Debug)]
+pub struct TaskGuard {
+    /// Who, in time.
+    pub execution: Execution,
+    /// Who.
+    pub subtask: SubtaskId,
+    /// Its name.
+    pub name: ActorName,
+    /// Told of the end, exactly once.
+    pub exit: Recipient<ChildExit>,
+}
+
+/// How a guarded task tells its guard what it knows of its own end.
+///
+/// [`ChildExit`] is sent when the last clone is dropped. The guard and the actor hold one each, and so does each thread
+/// of the task: its end is not reported while anything of it runs.
+#[derive(Clone, Debug)]
+pub struct ExitSlot(Arc<Exit>);
+
+#[derive(Debug)]
+struct Exit {
+    guard: TaskGuard,
+    records_in: AtomicU64,
+    cause: Mutex<Option<Cause>>,
+}
+
+impl ExitSlot {
+    fn new(guard: TaskGuard) -> Self {
+        Self(Arc::new(Exit { guard, records_in: AtomicU64::new(0), cause: Mutex::new(None) }))
+    }
+
+    /// The task failed. What is said first is the cause of its end.
+    pub fn fail(&self, error: TaskError) {
+        self.set(Cause::Failed(error));
+    }
+
+    /// The task's connector panicked on its own thread.
+    pub fn panicked(&self, report: PanicReport) {
+        self.set(Cause::Panicked(report));
+    }
+
+    /// The task has taken this many input records in all.
+    #[inline]
+    pub fn records_in(&self, records: u64) {
+        self.0.records_in.store(records, Ordering::Relaxed);
+    }
+
+    fn set(&self, cause: Cause) {
+        self.0.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+    }
+
+    fn ended(&self, end: End) {
+        self.set(match end {
+            End::Panicked(report) => Cause::Panicked(report),
+            End::Abandoned => Cause::Abandoned,
+            End::Stopped => Cause::Stopped,
+        });
+    }
+}
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        let TaskGuard { execution, subtask, name, exit } = self.guard.clone();
+        let records_in = *self.records_in.get_mut();
+        let cause = self.cause.get_mut().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(Cause::Abandoned);
+        exit.do_send(ChildExit { execution, subtask, name, cause, records_in });
+    }
+}
+
+/// How a guarded actor ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    Stopped,
+    Panicked(PanicReport),
+    /// Its arbiter went away.
+    Abandoned,
+}
+
+/// Called once, at the latest when it is dropped.
+struct OnEnd(Option<Box<dyn FnOnce(End) + Send>>);
+
+impl OnEnd {
+    fn call(&mut self, end: End) {
+        if let Some(call) = self.0.take()
+            && let Err(report) = catch_panic(|| call(end))
+        {
+            log::error!(target: "millstream::supervisor", "reporting an actor's end panicked: {report}");
+        }
+    }
+}
+
+impl Drop for OnEnd {
+    fn drop(&mut self) {
+        self.call(End::Abandoned);
+    }
+}
+
+/// Starts a task actor on `arbiter` under a guard. `make` runs there, under the guard too. Whatever happens to the
+/// actor, [`ChildExit`] is sent exactly once, after the actor was dropped and the task's threads have ended.
+pub fn start_guarded<A>(
+    arbiter: &ArbiterHandle,
+    guard: TaskGuard,
+    make: impl FnOnce(&mut Context<A>, ExitSlot) -> A + Send + 'static,
+) -> Addr<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    let (sender, receiver) = channel(16);
+    let watched = Some((guard.execution, guard.subtask));
+    let slot = ExitSlot::new(guard);
+    let for_end = slot.clone();
+    let on_end = OnEnd(Some(Box::new(move |end| for_end.ended(end))));
+    spawn(arbiter, receiver, watched, on_end, None, move |ctx| make(ctx, slot));
+    Addr::new(sender)
+}
+
+/// How often, and how, an actor is restarted in place.
+struct Restarts<A: Actor<Context = Context<A>>> {
+    restart: fn(&mut ContextFut<A, Context<A>>) -> bool,
+    told: Box<dyn Fn(&PanicReport) + Send>,
+    clock: Arc<dyn Clock>,
+    recent: VecDeque<Duration>,
+}
+
+impl<A: Actor<Context = Context<A>>> Restarts<A> {
+    /// Restarts the actor behind its address; `false` if it panics too often or cannot be restarted.
+    fn again(&mut self, fut: &mut ContextFut<A, Context<A>>, report: &PanicReport) -> bool {
+        let now = self.clock.now();
+        self.recent.push_back(now);
+        while self.recent.front().is_some_and(|at| now.saturating_sub(*at) > INTENSITY_WITHIN) {
+            self.recent.pop_front();
+        }
+        if self.recent.len() > INTENSITY_MAX {
+            return false;
+        }
+        catch_panic(|| {
+            (self.told)(report);
+            (self.restart)(fut)
+        })
+        .unwrap_or(false)
+    }
+}
+
+/// An address whose actor is started later, so that actors can know each other.
+pub(crate) struct Place<A: Actor> {
+    pub(crate) address: Addr<A>,
+    receiver: AddressReceiver<A>,
+}
+
+impl<A: Actor> Place<A> {
+    pub(crate) fn new() -> Self {
+        let (sender, receiver) = channel(16);
+        Self { address: Addr::new(sender), receiver }
+    }
+}
+
+/// Starts a control actor on `arbiter`. If it panics, `told` is called and it is restarted behind the same address:
+/// [`Supervised::restarting`] replaces the whole value, and messages that wait stay. `on_end` is called once, when it
+/// has stopped or panics too often.
+pub(crate) fn start_restarting<A>(
+    arbiter: &ArbiterHandle,
+    place: Place<A>,
+    clock: Arc<dyn Clock>,
+    make: impl FnOnce() -> A + Send + 'static,
+    told: impl Fn(&PanicReport) + Send + 'static,
+    on_end: impl FnOnce(End) + Send + 'static,
+) where
+    A: Actor<Context = Context<A>> + Supervised,
+{
+    let restarts = move || Restarts {
+        restart: ContextFut::<A, Context<A>>::restart,
+        told: Box::new(told),
+        clock,
+        recent: VecDeque::new(),
+    };
+    let on_end = OnEnd(Some(Box::new(on_end)));
+    spawn(arbiter, place.receiver, None, on_end, Some(Box::new(restarts)), move |_| make());
+}
+
+/// Starts a control actor that is not restarted.
+pub(crate) fn start_once<A>(
+    arbiter: &ArbiterHandle,
+    place: Place<A>,
+    make: impl FnOnce() -> A + Send + 'static,
+    on_end: impl FnOnce(End) + Send + 'static,
+) where
+    A: Actor<Context = Context<A>>,
+{
+    spawn(arbiter, place.receiver, None, OnEnd(Some(Box::new(on_end))), None, move |_| make());
+}
+
+type MakeRestarts<A> = Box<dyn FnOnce() -> Restarts<A> + Send>;
+
+fn spawn<A>(
+    arbiter: &ArbiterHandle,
+    receiver: AddressReceiver<A>,
+    watched: Option<(Execution, SubtaskId)>,
+    mut on_end: OnEnd,
+    restarts: Option<MakeRestarts<A>>,
+    make: impl FnOnce(&mut Context<A>) -> A + Send + 'static,
+) where
+    A: Actor<Context = Context<A>>,
+{
+    panics::install_hook();
+    arbiter.spawn_fn(move || {
+        let activity = watched.and_then(|watched| Activity::of_this_thread().map(|a| (a.register(watched), a)));
+        let made = catch_panic(|| {
+            if let Some((id, activity)) = &activity {
+                activity.enter(*id);
+            }
+            let mut ctx = Context::with_receiver(receiver);
+            let actor = make(&mut ctx);
+            ctx.into_future(actor)
+        });
+        if let Some((_, activity)) = &activity {
+            activity.leave();
+        }
+        match made {
+            Ok(fut) => {
+                let restarts = restarts.map(|make| make());
+                actix_rt::spawn(Guarded { fut: Some(fut), on_end, restarts, activity });
+            }
+            Err(report) => {
+                if let Some((id, activity)) = &activity {
+                    activity.forget(*id);
+                }
+                on_end.call(End::Panicked(report));
+            }
+        }
+    });
+}
+
+struct Guarded<A: Actor<Context = Context<A>>> {
+    fut: Option<ContextFut<A, Context<A>>>,
+    on_end: OnEnd,
+    restarts: Option<Restarts<A>>,
+    activity: Option<(u64, Arc<Activity>)>,
+}
+
+impl<A: Actor<Context = Context<A>>> Guarded<A> {
+    fn end(&mut self, end: End) {
+        drop_guarded(self.fut.take());
+        self.on_end.call(end);
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> Future for Guarded<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            let Some(fut) = this.fut.as_mut() else { return Poll::Ready(()) };
+            if let Some((id, activity)) = &this.activity {
+                activity.enter(*id);
+            }
+            let polled = catch_panic(|| Pin::new(&mut *fut).poll(cx));
+            if let Some((_, activity)) = &this.activity {
+                activity.leave();
+            }
+            let end = match polled {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(())) => End::Stopped,
+                Err(report) => {
+                    if this.restarts.as_mut().is_some_and(|restarts| restarts.again(fut, &report)) {
+                        continue;
+                    }
+                    End::Panicked(report)
+                }
+            };
+            this.end(end);
+            return Poll::Ready(());
+        }
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> Drop for Guarded<A> {
+    fn drop(&mut self) {
+        // Before the end is reported, which dropping `on_end` does if it was not.
+        drop_guarded(self.fut.take());
+        if let Some((id, activity)) = &self.activity {
+            activity.forget(*id);
+        }
+    }
+}
+
+/// Replaces an actor by its next life; the old value may be in any shape, and is dropped under a guard.
+pub(crate) fn replace<A>(actor: &mut A, next: A) {
+    let old = std::mem::replace(actor, next);
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(old))) {
+        std::mem::forget(payload);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! Where actors run: arbiters, the guard that turns a panic into a message, pacing, and threads of connectors.
+
+pub(crate) mod arbiters;
+pub(crate) mod connector_thread;
+pub mod guard;
+pub(crate) mod pacing;
+pub mod time;

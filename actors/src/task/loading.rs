@@ -1,0 +1,195 @@
+//! How a task loads its state at a start: on blocking threads, several key groups at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+use crate::contract::{ChunkAddress, ChunkRef, LoadedGroup, RestoredState, StateScope, Step};
+use crate::data::pipeline::{GroupLoaders, LoadedState};
+use crate::protocol::{OperatorId, TaskError};
+use crate::runtime::time::monotonic;
+use crate::task::{RestoreFigures, RestorePlan, RestoreProgress, SubtaskContext};
+
+/// What loading gave.
+pub(crate) type Loaded = Result<(LoadedState, RestoreFigures), TaskError>;
+
+/// A task that loads its state before it begins.
+pub(crate) trait Loading: Actor<Context = Context<Self>> {
+    /// What it knows of its job.
+    fn context(&self) -> &SubtaskContext;
+
+    /// Loaders of its operators' keyed state, for one thread.
+    fn group_loaders(&self) -> GroupLoaders {
+        GroupLoaders::new()
+    }
+
+    /// Its state is loaded, or is not.
+    fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>);
+}
+
+/// Loads the state of these operators on blocking threads.
+pub(crate) fn start_loading<A: Loading>(
+    task: &mut A,
+    plan: RestorePlan,
+    operators: &[OperatorId],
+    ctx: &mut Context<A>,
+) {
+    let cx = task.context().clone();
+    cx.reached(Step::Restoring);
+    let loaders = task.group_loaders();
+    let load = Arc::new(Load::new(plan, cx, operators, &loaders));
+    let threads = load.groups.len().clamp(1, load.cx.info.limits.restore_threads.max(1));
+    let more = (1..threads).map(|_| task.group_loaders()).collect::<Vec<_>>();
+    let parts: Vec<_> = std::iter::once(loaders)
+        .chain(more)
+        .enumerate()
+        .map(|(thread, loaders)| {
+            let load = load.clone();
+            actix_rt::task::spawn_blocking(move || load.run(thread, loaders))
+        })
+        .collect();
+    let all = async move {
+        let mut state = LoadedState { checkpoint: load.plan.manifest.checkpoint, ..LoadedState::default() };
+        let mut outcome = Ok(());
+        for part in parts {
+            // A panic on a blocking thread goes on here, under the task's guard.
+            match part.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+                Ok(part) => part.merge_into(&mut state),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome.map(|()| (state, load.figures()))
+    };
+    ctx.spawn(all.into_actor(task).map(|loaded, task, ctx| task.loaded(loaded, ctx)));
+}
+
+/// One subtask's share of a checkpoint, and how far its threads are.
+struct Load {
+    plan: RestorePlan,
+    cx: SubtaskContext,
+    /// What has no loader.
+    plain: Vec<ChunkRef>,
+    /// What has one, by operator and key group, in the order in which it is applied.
+    groups: Vec<(OperatorId, u32, Vec<ChunkRef>)>,
+    bytes_total: u64,
+    started: Duration,
+    next: AtomicUsize,
+    failed: AtomicBool,
+    bytes: AtomicU64,
+    entries: AtomicU64,
+}
+
+impl Load {
+    fn new(plan: RestorePlan, cx: SubtaskContext, operators: &[OperatorId], loaders: &GroupLoaders) -> Self {
+        let mut plain = Vec::new();
+        let mut groups: BTreeMap<(OperatorId, u32), Vec<ChunkRef>> = BTreeMap::new();
+        let mut bytes_total = 0;
+        for reference in plan.manifest.chunks.iter().filter(|chunk| operators.contains(&chunk.address.operator)) {
+            let ChunkAddress { operator, scope, .. } = &reference.address;
+            match *scope {
+                StateScope::KeyGroup(group) if !cx.info.key_groups.contains(group) => continue,
+                StateScope::KeyGroup(group) if loaders.contains_key(operator) => {
+                    groups.entry((operator.clone(), group)).or_default().push(reference.clone());
+                }
+                StateScope::KeyGroup(_) | StateScope::Subtask(_) => plain.push(reference.clone()),
+            }
+            bytes_total += u64::from(reference.len);
+        }
+        Self {
+            plan,
+            cx,
+            plain,
+            groups: groups.into_iter().map(|((operator, group), chunks)| (operator, group, chunks)).collect(),
+            bytes_total,
+            started: monotonic(),
+            next: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
+            bytes: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+        }
+    }
+
+    /// The work of one thread. Blocks.
+    fn run(&self, thread: usize, loaders: GroupLoaders) -> Result<LoadedPart, TaskError> {
+        let stop_others = StopOthers(&self.failed);
+        let part = self.work(thread, loaders)?;
+        std::mem::forget(stop_others);
+        Ok(part)
+    }
+
+    fn work(&self, thread: usize, mut loaders: GroupLoaders) -> Result<LoadedPart, TaskError> {
+        let mut part = LoadedPart::default();
+        if thread == 0 {
+            part.sections = self.read(&self.plain)?;
+        }
+        let mut said = monotonic();
+        while let Some((operator, group, chunks)) = self.groups.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            if self.failed.load(Ordering::Relaxed) {
+                break;
+            }
+            let sections = self.read(chunks)?.take(operator);
+            let loader = loaders.get_mut(operator).expect("groups are those of operators that have a loader");
+            let loaded = loader.load(*group, &sections)?;
+            self.entries.fetch_add(loaded.entries, Ordering::Relaxed);
+            part.groups.push((operator.clone(), loaded));
+            if thread == 0 && monotonic() - said >= self.cx.info.limits.restore_progress_every {
+                said = monotonic();
+                self.say_progress();
+            }
+        }
+        Ok(part)
+    }
+
+    fn read(&self, chunks: &[ChunkRef]) -> Result<RestoredState, TaskError> {
+        let mut read = Vec::with_capacity(chunks.len());
+        for reference in chunks {
+            read.push((reference.address.clone(), self.plan.store.read_chunk(reference)?));
+            self.bytes.fetch_add(u64::from(reference.len), Ordering::Relaxed);
+        }
+        Ok(RestoredState::from_chunks(read))
+    }
+
+    fn figures(&self) -> RestoreFigures {
+        let (bytes, entries) = (self.bytes.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed));
+        RestoreFigures { bytes, entries, took: monotonic() - self.started }
+    }
+
+    fn say_progress(&self) {
+        self.cx.reports.restoring.do_send(RestoreProgress {
+            execution: self.cx.info.execution,
+            subtask: self.cx.info.subtask,
+            restored: self.figures(),
+            bytes_total: self.bytes_total,
+        });
+    }
+}
+
+/// Tells the other threads, when it is dropped, that one has failed or panicked.
+struct StopOthers<'a>(&'a AtomicBool);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What one thread has loaded.
+#[derive(Default)]
+struct LoadedPart {
+    sections: RestoredState,
+    groups: Vec<(OperatorId, LoadedGroup)>,
+}
+
+impl LoadedPart {
+    fn merge_into(self, state: &mut LoadedState) {
+        if !self.sections.is_empty() {
+            state.sections = self.sections;
+        }
+        for (operator, group) in self.groups {
+            state.groups.entry(operator).or_default().push(group);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What a subtask is: the orders it takes, the facts it reports, its snapshots, and one actor for each kind of task.
+
+mod capture;
+mod loading;
+pub mod operator_task;
+mod orders;
+mod reports;
+pub mod sink_task;
+mod sink_writing;
+mod source_reading;
+pub mod source_task;
+mod spec;
+
+pub use orders::{
+    BeginReading, CheckpointAborted, CheckpointComplete, FinishInput, RequestBarrier, SourceAddress, StopReading,
+    StopSubtask, SubtaskAddress,
+};
+pub use reports::{
+    AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, RestoreFigures, RestoreProgress, SinkCommitted,
+    SourceHalted, StoreChunks, SubtaskReady, TaskReports,
+};
+pub use spec::{JobSpec, OperatorInfo, RestorePlan, StartedSubtask, SubtaskContext, TaskFactory, TaskSpec};

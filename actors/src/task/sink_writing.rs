@@ -1,0 +1,147 @@
+//! How a sink task writes: inline, or on a thread of the connector's own.
+
+use std::sync::{Arc, mpsc};
+
+use actix::{Message, Recipient};
+
+use crate::contract::{
+    Batch, Fence, PendingCommit, Probe, Sink, SinkContext, SinkError, SinkRestore, SinkWriter, Step, Threading,
+};
+use crate::protocol::{ActorName, Barrier, CheckpointId, TaskError};
+use crate::runtime::connector_thread::{self, ConnectorPanicked};
+use crate::runtime::guard::ExitSlot;
+
+/// What a sink's writer is told to do, in this order.
+pub(crate) enum Order<T> {
+    /// Write these records, which came on this channel.
+    Write { channel: usize, batch: Box<Batch<T>> },
+    /// Nothing more is at hand.
+    Flush,
+    /// Make durable what belongs to this checkpoint.
+    Prepare(Barrier),
+    /// Publish everything up to this checkpoint.
+    Commit(CheckpointId),
+}
+
+/// What became of an order.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) enum WriterEvent<T: Send + 'static> {
+    /// The writer is open, and has settled what was pending.
+    Opened,
+    /// Opening failed.
+    NotOpened(SinkError),
+    /// The records are written.
+    Written { channel: usize, batch: Box<Batch<T>>, result: Result<(), SinkError> },
+    /// Buffers were handed on.
+    Flushed(Result<(), SinkError>),
+    /// The checkpoint is prepared.
+    Prepared { barrier: Barrier, result: Result<Vec<PendingCommit>, SinkError> },
+    /// Everything up to the checkpoint is published.
+    Committed { checkpoint: CheckpointId, result: Result<(), SinkError> },
+}
+
+/// The writer of a sink task.
+pub(crate) enum Writing<T: Send + 'static> {
+    /// Called on the arbiter.
+    Inline(GuardedWriter<T>),
+    /// Called on its thread; dropping the sender ends the thread.
+    Thread(mpsc::Sender<Order<T>>),
+}
+
+/// A writer, the flag it reads before each effect, and the test seam.
+pub(crate) struct GuardedWriter<T> {
+    writer: Box<dyn SinkWriter<Item = T>>,
+    effects: Effects,
+}
+
+/// What surrounds every outside effect of a sink.
+#[derive(Clone)]
+pub(crate) struct Effects {
+    pub(crate) fence: Fence,
+    pub(crate) probe: Option<Arc<dyn Probe>>,
+    pub(crate) name: ActorName,
+}
+
+impl Effects {
+    fn reached(&self, step: Step) {
+        if let Some(probe) = &self.probe {
+            probe.reached(step, &self.name);
+        }
+    }
+
+    fn check(&self) -> Result<(), SinkError> {
+        if self.fence.is_raised() { Err(SinkError::Fenced) } else { Ok(()) }
+    }
+}
+
+/// Where a writer on a thread reports.
+pub(crate) struct WriterReports<T: Send + 'static> {
+    pub(crate) events: Recipient<WriterEvent<T>>,
+    pub(crate) panicked: Recipient<ConnectorPanicked>,
+}
+
+impl<T: Send + 'static> GuardedWriter<T> {
+    fn open<S: Sink<Item = T>>(
+        sink: &S,
+        cx: &SinkContext,
+        restored: SinkRestore,
+        effects: Effects,
+    ) -> Result<Self, SinkError> {
+        effects.check()?;
+        Ok(Self { writer: sink.open(cx, restored)?, effects })
+    }
+
+    /// Carries an order out.
+    pub(crate) fn obey(&mut self, order: Order<T>) -> WriterEvent<T> {
+        match order {
+            Order::Write { channel, mut batch } => {
+                let result = self.effects.check().and_then(|()| self.writer.write(&mut batch));
+                WriterEvent::Written { channel, batch, result }
+            }
+            Order::Flush => WriterEvent::Flushed(self.effects.check().and_then(|()| self.writer.flush())),
+            Order::Prepare(barrier) => {
+                self.effects.reached(Step::SinkPreparing);
+                let result = self.effects.check().and_then(|()| self.writer.prepare(barrier.checkpoint));
+                self.effects.reached(Step::SinkPrepared);
+                WriterEvent::Prepared { barrier, result }
+            }
+            Order::Commit(checkpoint) => {
+                self.effects.reached(Step::SinkCommitting);
+                let result = self.effects.check().and_then(|()| self.writer.commit(checkpoint));
+                self.effects.reached(Step::SinkCommitted);
+                WriterEvent::Committed { checkpoint, result }
+            }
+        }
+    }
+}
+
+/// Opens the writer; a blocking one is open when [`WriterEvent::Opened`] arrives.
+pub(crate) fn open<S: Sink>(
+    sink: &Arc<S>,
+    cx: SinkContext,
+    restored: SinkRestore,
+    effects: Effects,
+    exit: &ExitSlot,
+    reports: WriterReports<S::Item>,
+) -> Result<Writing<S::Item>, TaskError> {
+    match sink.threading() {
+        Threading::Inline => Ok(Writing::Inline(GuardedWriter::open(&**sink, &cx, restored, effects)?)),
+        Threading::Blocking => {
+            let (orders, received) = mpsc::channel();
+            let (sink, name) = (sink.clone(), format!("{}-{}", cx.operator, cx.subtask_index));
+            connector_thread::spawn(name, exit.clone(), reports.panicked, move || {
+                match GuardedWriter::open(&*sink, &cx, restored, effects) {
+                    Ok(mut writer) => {
+                        reports.events.do_send(WriterEvent::Opened);
+                        while let Ok(order) = received.recv() {
+                            reports.events.do_send(writer.obey(order));
+                        }
+                    }
+                    Err(error) => reports.events.do_send(WriterEvent::NotOpened(error)),
+                }
+            })?;
+            Ok(Writing::Thread(orders))
+        }
+    }
+}

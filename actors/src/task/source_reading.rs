@@ -1,0 +1,150 @@
+//! How a source task reads: inline, or ahead on a thread of the connector's own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, mpsc};
+
+use actix::{Message, Recipient};
+
+use crate::contract::{
+    Batch, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SplitPosition, Threading,
+};
+use crate::protocol::TaskError;
+use crate::runtime::connector_thread::{self, ConnectorPanicked};
+use crate::runtime::guard::ExitSlot;
+
+/// What one read found, with the positions after it.
+pub(crate) struct ReadResult<T> {
+    pub(crate) batch: Box<Batch<T>>,
+    pub(crate) side: Vec<SideRecord>,
+    pub(crate) moved: Vec<SplitPosition>,
+    pub(crate) status: ReadStatus,
+}
+
+/// From the connector's thread: the reader is open, or a read has returned.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) enum ReaderEvent<T: Send + 'static> {
+    /// The reader is open, at these positions.
+    Opened(Vec<SplitPosition>),
+    /// A read.
+    Read(ReadResult<T>),
+    /// Opening or reading failed.
+    Failed(SourceError),
+}
+
+/// The reader of a source task.
+pub(crate) enum Reading<T> {
+    /// Called on the arbiter.
+    Inline { reader: Box<dyn SourceReader<Item = T>>, spare: Box<Batch<T>> },
+    /// Called on a thread of its own.
+    Ahead(ReadAhead<T>),
+}
+
+/// A reader that reads ahead on its thread whenever it is given a batch to fill.
+pub(crate) struct ReadAhead<T> {
+    /// Dropping it ends the thread.
+    permits: mpsc::Sender<Box<Batch<T>>>,
+    /// Batches that the thread has, or has filled and which were not taken.
+    under_way: usize,
+    arrived: VecDeque<ReadResult<T>>,
+}
+
+impl<T> ReadAhead<T> {
+    /// Lets the thread read until this many batches are under way. A thread that has ended says why by itself.
+    pub(crate) fn refill(&mut self, batches: usize) {
+        while self.under_way < batches {
+            self.give(Box::default());
+        }
+    }
+
+    /// Lets the thread fill this batch.
+    pub(crate) fn give(&mut self, batch: Box<Batch<T>>) {
+        self.under_way += 1;
+        let _ = self.permits.send(batch);
+    }
+
+    /// A read has returned.
+    pub(crate) fn arrive(&mut self, read: ReadResult<T>) {
+        self.arrived.push_back(read);
+    }
+
+    /// The oldest read that has returned.
+    pub(crate) fn take(&mut self) -> Option<ReadResult<T>> {
+        let read = self.arrived.pop_front()?;
+        self.under_way -= 1;
+        Some(read)
+    }
+
+    /// Whether the thread has nothing to do and everything was taken.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.under_way == 0
+    }
+}
+
+/// Where a reader on a thread reports.
+pub(crate) struct ReaderReports<T: Send + 'static> {
+    pub(crate) events: Recipient<ReaderEvent<T>>,
+    pub(crate) panicked: Recipient<ConnectorPanicked>,
+}
+
+/// Opens the reader; for a blocking source it is open when [`ReaderEvent::Opened`] arrives.
+pub(crate) fn open<S: Source>(
+    source: &Arc<S>,
+    cx: SourceContext,
+    restored: Option<Vec<SplitPosition>>,
+    exit: &ExitSlot,
+    reports: ReaderReports<S::Item>,
+) -> Result<Reading<S::Item>, TaskError> {
+    match source.threading() {
+        Threading::Inline => Ok(Reading::Inline { reader: source.open(&cx, restored)?, spare: Box::default() }),
+        Threading::Blocking => {
+            let (permits, batches) = mpsc::channel();
+            let (source, name) = (source.clone(), format!("{}-{}", cx.operator, cx.subtask_index));
+            connector_thread::spawn(name, exit.clone(), reports.panicked, move || {
+                let ended = source.open(&cx, restored).and_then(|mut reader| {
+                    let mut positions = Vec::new();
+                    reader.report_positions(&mut positions);
+                    reports.events.do_send(ReaderEvent::Opened(positions));
+                    read_ahead(&mut *reader, &batches, &reports.events)
+                });
+                if let Err(error) = ended {
+                    reports.events.do_send(ReaderEvent::Failed(error));
+                }
+            })?;
+            Ok(Reading::Ahead(ReadAhead { permits, under_way: 0, arrived: VecDeque::new() }))
+        }
+    }
+}
+
+fn read_ahead<T: Send + 'static>(
+    reader: &mut dyn SourceReader<Item = T>,
+    batches: &mpsc::Receiver<Box<Batch<T>>>,
+    events: &Recipient<ReaderEvent<T>>,
+) -> Result<(), SourceError> {
+    while let Ok(mut batch) = batches.recv() {
+        let status = reader.read(&mut batch)?;
+        let mut moved = Vec::new();
+        reader.report_positions(&mut moved);
+        let side = reader.take_side_records();
+        events.do_send(ReaderEvent::Read(ReadResult { batch, side, moved, status }));
+        if status == ReadStatus::End {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The positions of all splits of a subtask, as of the last record handed to the pipeline.
+#[derive(Debug, Default)]
+pub(crate) struct Positions(BTreeMap<String, Vec<u8>>);
+
+impl Positions {
+    pub(crate) fn update(&mut self, moved: Vec<SplitPosition>) {
+        self.0.extend(moved.into_iter().map(|split| (split.split, split.position)));
+    }
+
+    pub(crate) fn to_list(&self) -> Vec<SplitPosition> {
+        let list = self.0.iter();
+        list.map(|(split, position)| SplitPosition { split: split.clone(), position: position.clone() }).collect()
+    }
+}

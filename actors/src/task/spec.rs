@@ -1,0 +1,130 @@
+//! A job as the engine runs it: its tasks, and what each of their subtasks is started with.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use actix_rt::ArbiterHandle;
+
+use super::{SubtaskAddress, TaskReports};
+use crate::contract::{ChunkSource, Fence, Manifest, Probe, Step, SubtaskInfo};
+use crate::data::wiring::{EdgeSpec, InputWiring, OutputWiring};
+use crate::protocol::{CheckpointId, CheckpointMode, OperatorId, RegionId, TaskId, TaskKind};
+use crate::runtime::guard::TaskGuard;
+
+/// An operator, as the engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorInfo {
+    /// Its id.
+    pub id: OperatorId,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// A task of the job: operators chained to run together, and the edges that leave it.
+#[derive(Clone)]
+pub struct TaskSpec {
+    /// Its id: its index in [`JobSpec::tasks`], in topological order.
+    pub id: TaskId,
+    /// Its name: its operators' names joined.
+    pub name: Arc<str>,
+    /// What it is.
+    pub kind: TaskKind,
+    /// Its operators in chain order.
+    pub operators: Vec<OperatorInfo>,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// The connected component it belongs to.
+    pub region: RegionId,
+    /// The edges that leave it, in the order in which its factory takes their ports.
+    pub outputs: Vec<EdgeSpec>,
+    /// Starts its subtasks.
+    pub factory: Arc<dyn TaskFactory>,
+}
+
+/// A subtask that was started.
+pub struct StartedSubtask {
+    /// Where it takes orders.
+    pub address: SubtaskAddress,
+    /// Where it takes batches: a `Recipient<Deliver<In>>`. A source has none.
+    pub port: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Starts the subtasks of one task. Called on the control arbiter for each subtask of each attempt; user code runs only
+/// later, on the subtask's arbiter, under its guard.
+pub trait TaskFactory: Send + Sync + 'static {
+    /// Starts a subtask on `arbiter` with `input_channels` input channels, whose windows are `input_window` batches,
+    /// and with these outputs.
+    fn start(
+        &self,
+        cx: SubtaskContext,
+        arbiter: &ArbiterHandle,
+        input: InputWiring,
+        outputs: Vec<OutputWiring>,
+    ) -> StartedSubtask;
+}
+
+/// A job, ready to run.
+#[derive(Clone)]
+pub struct JobSpec {
+    /// Its name: also its identity in the store.
+    pub name: Arc<str>,
+    /// Its tasks in topological order.
+    pub tasks: Vec<TaskSpec>,
+    /// Number of regions.
+    pub regions: u32,
+    /// Key groups.
+    pub max_parallelism: u32,
+    /// Whether every transactional sink can withdraw what it published.
+    pub sinks_can_withdraw: bool,
+}
+
+/// Which checkpoint a subtask restores, and how to get at it.
+#[derive(Clone)]
+pub struct RestorePlan {
+    /// The checkpoint.
+    pub manifest: Arc<Manifest>,
+    /// Where its chunks are.
+    pub store: Arc<dyn ChunkSource>,
+}
+
+/// What a subtask is started with.
+#[derive(Clone)]
+pub struct SubtaskContext {
+    /// Itself.
+    pub info: SubtaskInfo,
+    /// How barriers align.
+    pub mode: CheckpointMode,
+    /// The test seam, if any.
+    pub probe: Option<Arc<dyn Probe>>,
+    /// Where facts go.
+    pub reports: TaskReports,
+    /// What to restore; `None` at a start from the beginning.
+    pub restore: Option<RestorePlan>,
+    /// Completed checkpoints that were abandoned: sinks withdraw what they published for them.
+    pub withdraw: Vec<CheckpointId>,
+    /// Raised when the attempt has been replaced.
+    pub fence: Fence,
+}
+
+impl SubtaskContext {
+    /// Tells the probe, if there is one.
+    #[inline]
+    pub fn reached(&self, step: Step) {
+        if let Some(probe) = &self.probe {
+            probe.reached(step, &self.info.name);
+        }
+    }
+
+    /// What watches the subtask's actor, and reports its end.
+    pub(crate) fn guard(&self) -> TaskGuard {
+        let SubtaskInfo { execution, subtask, name, .. } = &self.info;
+        TaskGuard { execution: *execution, subtask: *subtask, name: name.clone(), exit: self.reports.exit.clone() }
+    }
+}
+
+impl fmt::Debug for SubtaskContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SubtaskContext({:?})", self.info)
+    }
+}
