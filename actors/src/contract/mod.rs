@@ -13,6 +13,10 @@ mod store;
 pub mod store_suite;
 mod subtask;
 
+pub use crate::protocol::{
+    CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Contribution, Manifest, SnapshotError, StateError,
+    StateScope,
+};
 pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch};
 pub use clock::{Clock, Sleep};
 pub use operator::{BatchOperator, GroupLoader, LoadedGroup, Output, Progress, RunBudget};
@@ -23,13 +27,10 @@ pub use savepoint::{
 };
 pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter};
 pub(crate) use snapshot::SPARE_BUFFERS_MAX;
-pub use snapshot::{CarriedState, Contribution, RestoredSection, RestoredState, SnapshotWriter, StateError};
+pub use snapshot::{RestoredSection, RestoredState, SnapshotWriter};
 pub use source::{
     Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,
     Threading,
 };
-pub use store::{
-    CHUNK_BYTES_MAX, CheckpointDurations, Chunk, ChunkAddress, ChunkRef, Finalised, Manifest, SnapshotError,
-    SnapshotStore, StateScope, StoreOpening, checksum,
-};
+pub use store::{CHUNK_BYTES_MAX, Chunk, Finalised, SnapshotStore, StoreOpening, checksum};
 pub use subtask::SubtaskInfo;

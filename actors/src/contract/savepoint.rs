@@ -4,8 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::store::{Chunk, ChunkAddress, ChunkRef, Manifest, SnapshotError, SnapshotStore, StateScope};
-use crate::protocol::{CheckpointId, Fault, Incarnation, OperatorId};
+use super::store::{Chunk, SnapshotStore};
+use crate::protocol::{
+    CheckpointId, ChunkAddress, ChunkRef, Fault, Incarnation, Manifest, OperatorId, SnapshotError, StateScope,
+};
 
 /// The state under which a checkpoint notes the savepoint that its job began with. Its operator id is empty, which no
 /// operator's is.

@@ -1,57 +1,11 @@
 //! How operators write their state at a barrier, and read it back.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::error::Error as StdError;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{CHUNK_BYTES_MAX, Chunk, ChunkAddress, ChunkRef, Manifest, StateScope};
-use crate::protocol::{CheckpointId, Fault, OperatorId};
-
-/// Sections of one state that go on from the base checkpoint: what this one writes of them is a delta, or nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CarriedState {
-    /// The operator.
-    pub operator: OperatorId,
-    /// The state.
-    pub state: Arc<str>,
-    /// Its key groups, ascending.
-    pub groups: Vec<u32>,
-}
-
-/// What a subtask contributes to a checkpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Contribution {
-    /// The chunks that it wrote.
-    pub chunks: Vec<ChunkRef>,
-    /// What goes on from the base: the checkpoint consists of the base's chunks of these, too.
-    pub carried: Vec<CarriedState>,
-}
-
-impl Contribution {
-    /// The chunks of a checkpoint with these contributions over `base`, sorted by address.
-    ///
-    /// # Panics
-    /// If something goes on from a base and there is none: a bug of an operator.
-    pub fn compose(written: Vec<Self>, base: Option<&Manifest>) -> Vec<ChunkRef> {
-        let mut carried: HashMap<(&OperatorId, &str), HashSet<u32>> = HashMap::new();
-        for CarriedState { operator, state, groups } in written.iter().flat_map(|written| &written.carried) {
-            carried.entry((operator, state)).or_default().extend(groups);
-        }
-        assert!(carried.is_empty() || base.is_some(), "a delta over no checkpoint: {carried:?}");
-        let goes_on = |chunk: &&ChunkRef| {
-            let StateScope::KeyGroup(group) = chunk.address.scope else { return false };
-            let of_state = carried.get(&(&chunk.address.operator, &*chunk.address.state));
-            of_state.is_some_and(|groups| groups.contains(&group))
-        };
-        let from_base = base.iter().flat_map(|base| &base.chunks).filter(goes_on);
-        let own = written.iter().flat_map(|written| &written.chunks);
-        let mut chunks: Vec<ChunkRef> = from_base.chain(own).cloned().collect();
-        chunks.sort_by(|a, b| a.address.cmp(&b.address));
-        chunks
-    }
-}
+use super::{CHUNK_BYTES_MAX, Chunk};
+use crate::protocol::{CarriedState, CheckpointId, ChunkAddress, Contribution, OperatorId, StateError, StateScope};
 
 /// Buffers kept for what is written next: 32 MiB of them.
 pub(crate) const SPARE_BUFFERS_MAX: usize = 128;
@@ -332,117 +286,6 @@ impl RestoredState {
     /// The sections of one operator, which are then no longer here.
     pub fn take(&mut self, operator: &OperatorId) -> Vec<RestoredSection> {
         self.sections.remove(operator).unwrap_or_default()
-    }
-}
-
-/// Why state could not be written or read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StateError {
-    /// A value's serializer gave up.
-    #[error("operator '{operator}', state '{state}', {scope}: cannot encode: {reason}")]
-    Encode {
-        /// The operator.
-        operator: OperatorId,
-        /// The state.
-        state: Arc<str>,
-        /// Key group or subtask.
-        scope: StateScope,
-        /// What the serializer said.
-        reason: String,
-    },
-    /// Stored bytes are not what the type expects: it has changed shape since, or its deserializer is wrong.
-    #[error(
-        "operator '{operator}', state '{state}' (version {version}), {scope}: cannot decode: {reason}; the stored bytes are undamaged, so the type or its deserializer has changed: give new fields a serde default and other changes a version with a migration, or start without this checkpoint"
-    )]
-    Decode {
-        /// The operator.
-        operator: OperatorId,
-        /// The state.
-        state: Arc<str>,
-        /// Key group or subtask.
-        scope: StateScope,
-        /// The version of the state's encoding.
-        version: u32,
-        /// What the deserializer said.
-        reason: String,
-    },
-    /// The stored state was declared otherwise.
-    #[error("operator '{operator}': {reason}")]
-    Mismatch {
-        /// The operator.
-        operator: OperatorId,
-        /// What does not match.
-        reason: String,
-    },
-    /// A keyed operator met a key outside its key groups: the key selector is not pure.
-    #[error(
-        "operator '{operator}': a key of group {group} reached the subtask that owns groups {start}..{end}; the key selector must give the same key for the same record every time"
-    )]
-    ForeignKey {
-        /// The operator.
-        operator: OperatorId,
-        /// The key's group.
-        group: u32,
-        /// First group of the subtask.
-        start: u32,
-        /// One past its last.
-        end: u32,
-    },
-    /// An operator started one section twice in a snapshot: a bug of the operator.
-    #[error("operator '{operator}', state '{state}', {scope}: the section is written twice in one snapshot")]
-    SectionTwice {
-        /// The operator.
-        operator: OperatorId,
-        /// The state.
-        state: Arc<str>,
-        /// Key group or subtask.
-        scope: StateScope,
-    },
-    /// What changes while a checkpoint is taken takes up more memory than it may before the store has written it.
-    #[error(
-        "operator '{operator}': {bytes} bytes of a snapshot wait to be stored, {limit} may (Limits::capture_bytes_max); the store is slower than the state changes"
-    )]
-    CaptureFull {
-        /// The operator.
-        operator: OperatorId,
-        /// How many wait.
-        bytes: usize,
-        /// How many may.
-        limit: usize,
-    },
-    /// The file with the part of an operator's state that is not in memory could not be used.
-    #[error(
-        "operator '{operator}': cannot {action} {}, which holds state that is not in memory: {source}; look after the disk: a restart continues from the last checkpoint with a new file",
-        file.display()
-    )]
-    WorkingFile {
-        /// The operator.
-        operator: OperatorId,
-        /// The file.
-        file: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// What went wrong.
-        source: Box<dyn StdError + Send + Sync>,
-    },
-    /// Something else, from an operator outside this crate.
-    #[error(transparent)]
-    Other(Box<dyn StdError + Send + Sync>),
-}
-
-impl StateError {
-    /// Whether doing the same again may succeed.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Encode { .. } | Self::CaptureFull { .. } | Self::WorkingFile { .. } | Self::Other(_))
-    }
-
-    /// Whose fault it is.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::CaptureFull { .. } | Self::WorkingFile { .. } => Fault::External,
-            _ => Fault::User,
-        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::SubtaskId;
-use crate::contract::{SinkError, SnapshotError, SourceError, StateError};
+use super::{SnapshotError, StateError};
+use crate::contract::{SinkError, SourceError};
 
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,12 +11,15 @@ mod inlet;
 mod interval_advice;
 mod key_groups;
 mod limits;
+mod manifest;
 mod pending_checkpoint;
 mod read_progress;
 mod region_lifecycle;
 mod restart_policy;
 mod roles;
 mod savepoints;
+mod snapshot_error;
+mod state_error;
 mod watermarks;
 
 pub use alignment::{Alignment, BarrierAligner};
@@ -33,6 +36,7 @@ pub use interval_advice::{IntervalAdvice, RecoveryEstimate, RecoveryPart};
 pub(crate) use interval_advice::{IntervalAdvisor, IntervalPlan, Recovered};
 pub use key_groups::{KeyGroupRange, subtask_of_group};
 pub use limits::{CheckpointMode, Checkpointing, Limits};
+pub use manifest::{CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Contribution, Manifest, StateScope};
 pub use pending_checkpoint::AckFacts;
 pub(crate) use read_progress::ReadProgress;
 pub(crate) use region_lifecycle::{RegionEvent, RegionState};
@@ -40,6 +44,8 @@ pub use restart_policy::RestartStrategy;
 pub(crate) use restart_policy::{RestartDecision, RestartPolicy};
 pub use roles::{SourceState, TaskKind};
 pub(crate) use savepoints::{SAVEPOINTS_MAX, SavepointCommand, Savepoints};
+pub use snapshot_error::SnapshotError;
+pub use state_error::StateError;
 pub use watermarks::{EventTime, WatermarkMerge};
 
 /// Event time: milliseconds since the Unix epoch.

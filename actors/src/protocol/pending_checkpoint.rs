@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{CheckpointId, Execution, Incarnation, SubtaskId};
-use crate::contract::{CheckpointDurations, Contribution, Manifest};
 use crate::protocol::{Barrier, SourceState};
+use crate::protocol::{CheckpointDurations, Contribution, Manifest};
 
 /// What an acknowledgement means. All of these are expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,8 +173,8 @@ impl PendingCheckpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{CarriedState, ChunkAddress, ChunkRef, StateScope};
     use crate::protocol::{Attempt, RegionId, TaskId};
+    use crate::protocol::{CarriedState, ChunkAddress, ChunkRef, StateScope};
 
     fn execution(attempt: u32) -> Execution {
         Execution { incarnation: Incarnation(1), region: RegionId(0), attempt: Attempt(attempt) }

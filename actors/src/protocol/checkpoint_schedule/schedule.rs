@@ -8,11 +8,11 @@ use super::{
     AbortReason, NoRestore, Now, Participant, RestoreDecision, ScheduleCommand as Command, ScheduleEvent as Event,
     TriggerReason,
 };
-use crate::contract::{Manifest, SnapshotError};
 use crate::protocol::pending_checkpoint::{AckVerdict, PendingCheckpoint};
 use crate::protocol::{
     Barrier, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId, TaskKind,
 };
+use crate::protocol::{Manifest, SnapshotError};
 
 /// Delay before the store is asked again after a failure, doubling.
 const STORE_RETRY_FIRST: Duration = Duration::from_millis(10);

@@ -3,11 +3,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::contract::{Contribution, Manifest, SnapshotError, SourceError};
+use crate::contract::SourceError;
 use crate::protocol::{
     AckFacts, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId,
     TaskError, TaskId, TaskKind,
 };
+use crate::protocol::{Contribution, Manifest, SnapshotError};
 
 const SOURCE: SubtaskId = SubtaskId { task: TaskId(0), index: 0 };
 const SINK: SubtaskId = SubtaskId { task: TaskId(1), index: 0 };

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::contract::{Contribution, Manifest, SnapshotError};
 use crate::protocol::{
     AckFacts, Barrier, CheckpointId, Execution, RegionId, SourceState, SubtaskId, TaskError, TaskKind,
 };
+use crate::protocol::{Contribution, Manifest, SnapshotError};
 
 /// Why a checkpoint was triggered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
