@@ -64,7 +64,7 @@ pub struct SubtaskAddress {
     pub aborted: Recipient<CheckpointAborted>,
     /// Only a source has these.
     pub source: Option<SourceAddress>,
-    /// Whether it is a sink, which answers completed checkpoints with [`SinkCommitted`].
+    /// Whether it is a sink, which answers completed checkpoints with [`SinkCommitted`](super::SinkCommitted).
     pub is_sink: bool,
 }
 
