@@ -1,13 +1,12 @@
-//! Keyed state written by earlier versions is read by this one: `tests/format/states-*/` is kept for ever.
+//! The keyed state in `tests/format/states.redb.gz` is read, by the function that wrote it and by one with other types.
 //!
-//! A store has, of each kind of state, whole sections and changes since. A new layout of these gets a directory of its
-//! own, written by `write_states_of_this_version` and then committed; so does a new kind, which becomes another state of
-//! [`Written`].
+//! The store has, of each kind of state, whole sections and changes since. A new kind becomes another state of
+//! [`Written`]. `tests/format.rs` says how the file is made anew.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +29,7 @@ const KEYS: u64 = 200;
 /// Few, so that there are many keys in each and some changes are a delta.
 const KEY_GROUPS: u32 = 4;
 const JOB: &str = "format-states";
-const VERSIONS: [&str; 2] = ["states-v2", "states-v3"];
+const KEPT: &str = "tests/format/states.redb.gz";
 /// The wall clock when the store was written, Unix milliseconds.
 const WRITTEN_MS: u64 = 1_800_000_000_000;
 const BRIEF: Duration = Duration::from_secs(10);
@@ -288,14 +287,13 @@ where
 }
 
 /// What the kept store has of each key, as `function` reads it so many seconds after it was written.
-fn kept<F>(version: &str, function: F, seconds: u64) -> BTreeMap<u64, Known>
+fn kept<F>(function: F, seconds: u64) -> BTreeMap<u64, Known>
 where
     F: KeyedProcessFunction<u64, u64, Out = Seen>,
 {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store.redb");
-    let kept = Path::new("tests/format").join(version).join("store.redb.gz");
-    io::copy(&mut GzDecoder::new(File::open(kept).unwrap()), &mut File::create(&store).unwrap()).unwrap();
+    io::copy(&mut GzDecoder::new(File::open(KEPT).unwrap()), &mut File::create(&store).unwrap()).unwrap();
     check_chains(&store);
     let seen = run(&store, WRITTEN_MS + 1000 * seconds, function, &[(0..KEYS).collect()]);
     assert_eq!(seen.len(), KEYS as usize);
@@ -320,40 +318,34 @@ fn check_chains(store: &Path) {
 }
 
 #[test]
-fn states_of_every_version_are_read_by_the_function_that_wrote_them() {
-    for version in VERSIONS {
-        assert_eq!(kept(version, Written, 9), expected(), "{version}: all of it is alive");
-        let mut brief_gone = expected();
-        brief_gone.values_mut().for_each(|known| known.brief = None);
-        assert_eq!(kept(version, Written, 10), brief_gone, "{version}");
-        for known in brief_gone.values_mut() {
-            known.lasting = None;
-            known.map.clear();
-        }
-        assert_eq!(kept(version, Written, 3600), brief_gone, "{version}");
+fn kept_states_are_read_by_the_function_that_wrote_them() {
+    assert_eq!(kept(Written, 9), expected(), "all of it is alive");
+    let mut brief_gone = expected();
+    brief_gone.values_mut().for_each(|known| known.brief = None);
+    assert_eq!(kept(Written, 10), brief_gone);
+    for known in brief_gone.values_mut() {
+        known.lasting = None;
+        known.map.clear();
     }
+    assert_eq!(kept(Written, 3600), brief_gone);
 }
 
 #[test]
-fn states_of_every_version_are_read_by_a_function_with_other_types() {
+fn kept_states_are_read_by_a_function_with_other_types() {
     // All deadlines have passed: of states that expire no more nothing is forgotten, and added deadlines begin now.
     let mut expected = expected();
     expected.values_mut().for_each(|known| known.names = None);
-    for version in VERSIONS {
-        assert_eq!(kept(version, Migrated, 10_000), expected, "{version}");
-    }
+    assert_eq!(kept(Migrated, 10_000), expected);
 }
 
 #[test]
-#[ignore = "writes what is then kept for ever, once per format"]
-fn write_states_of_this_version() {
-    let target = Path::new("tests/format/states-next");
-    fs::create_dir_all(target).unwrap();
+#[ignore = "writes the states that are kept anew"]
+fn write_the_states() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store.redb");
     run(&store, WRITTEN_MS, Written, &written());
-    let mut packed = GzEncoder::new(File::create(target.join("store.redb.gz")).unwrap(), Compression::best());
+    check_chains(&store);
+    let mut packed = GzEncoder::new(File::create(KEPT).unwrap(), Compression::best());
     io::copy(&mut File::open(&store).unwrap(), &mut packed).unwrap();
     packed.finish().unwrap();
-    check_chains(&store);
 }

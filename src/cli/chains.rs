@@ -30,14 +30,14 @@ impl Chain {
         self.sections.iter().map(|(checkpoint, bytes)| (*checkpoint, &**bytes))
     }
 
-    /// Brings sections of older versions into the current layout, for [`entries`](Self::entries).
+    /// Unpacks its entries, for [`entries`](Self::entries).
     ///
     /// # Errors
     /// [`CliError::Malformed`].
-    pub(super) fn upgrade(&mut self, id: &StateId, scope: StateScope) -> Result<(), CliError> {
+    pub(super) fn unpack(&mut self, id: &StateId, scope: StateScope) -> Result<(), CliError> {
         for (_, bytes) in &mut self.sections {
-            let current = plain(bytes).map_err(|reason| malformed(id, scope, reason))?.into_owned();
-            *bytes = current;
+            let unpacked = plain(bytes).map_err(|reason| malformed(id, scope, reason))?.into_owned();
+            *bytes = unpacked;
         }
         Ok(())
     }

@@ -173,8 +173,8 @@ impl Comparison<'_> {
         report: &mut StateReport,
         output: &mut Output<'_>,
     ) -> Result<bool, CliError> {
-        before.upgrade(id, scope)?;
-        after.upgrade(id, scope)?;
+        before.unpack(id, scope)?;
+        after.unpack(id, scope)?;
         let (Ok(before), Ok(after)) = (before.entries(id, scope)?, after.entries(id, scope)?) else {
             return Ok(false);
         };

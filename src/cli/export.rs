@@ -82,7 +82,7 @@ pub(super) fn run(
 /// Whether its encoding is known.
 fn export_group(id: &StateId, group: u32, mut chain: Chain, output: &mut Output<'_>) -> Result<bool, CliError> {
     let scope = StateScope::KeyGroup(group);
-    chain.upgrade(id, scope)?;
+    chain.unpack(id, scope)?;
     let entries = match chain.entries(id, scope)? {
         Ok(entries) => entries,
         Err(reason) => {

@@ -216,7 +216,7 @@ fn count_part(
         }
         return Ok(lists.map(|lists| lists.iter().map(|items| items.len() as u64).sum()));
     }
-    chain.upgrade(id, scope)?;
+    chain.unpack(id, scope)?;
     let entries = match chain.entries(id, scope)? {
         Ok(entries) => entries,
         Err(unknown) => {

@@ -4,6 +4,7 @@
 //! one MessagePack array. Kind, format and checksum stay where they are in every future format, so that a newer one is
 //! told from a damaged one.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use millstream_actors::contract::{CheckpointDurations, ChunkAddress, ChunkRef, Manifest, StateScope, checksum};
@@ -14,8 +15,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::ledger::{Ledger, Retained};
 
-/// The format written by this version, and the newest it reads.
-pub(super) const FORMAT: u32 = 2;
+/// The format written and read by this version.
+pub(super) const FORMAT: u32 = 1;
 
 const LEDGER_KIND: [u8; 4] = *b"MSLG";
 const MANIFEST_KIND: [u8; 4] = *b"MSMF";
@@ -61,12 +62,6 @@ type ScopePayload = (u8, u32, Vec<ChunkPayload>);
 /// `[age, seq, len, checksum]`, where age is how far the chunk's checkpoint is below the manifest's.
 type ChunkPayload = (u64, u32, u32, u64);
 
-/// `[checkpoint, job, incarnation, triggered, max parallelism, is final, [section...]]`
-type ManifestPayloadV1 = (u64, String, u64, u64, u32, bool, Vec<StatePayloadV1>);
-
-/// Consecutive chunks of one state: `[checkpoint, operator, state, [[scope tag, scope index, seq, len, checksum]...]]`
-type StatePayloadV1 = (u64, String, String, Vec<(u8, u32, u32, u32, u64)>);
-
 /// The ledger's bytes.
 pub(super) fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
     let payload: LedgerPayload = (
@@ -81,9 +76,7 @@ pub(super) fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
 
 /// The ledger in `bytes`.
 pub(super) fn decode_ledger(bytes: &[u8]) -> Result<Ledger, FormatError> {
-    // Format 2 changed manifests only.
-    let (job, incarnation, reserved, retained, abandoned): LedgerPayload =
-        decode(unseal(LEDGER_KIND, FORMAT, bytes)?.1)?;
+    let (job, incarnation, reserved, retained, abandoned): LedgerPayload = decode(unseal(LEDGER_KIND, FORMAT, bytes)?)?;
     Ok(Ledger {
         job,
         incarnation: Incarnation(incarnation),
@@ -158,13 +151,10 @@ fn chunk_payload(manifest: CheckpointId, chunk: &ChunkRef) -> ChunkPayload {
 
 /// The manifest in `bytes`.
 pub(super) fn decode_manifest(bytes: &[u8]) -> Result<Manifest, FormatError> {
-    match unseal(MANIFEST_KIND, FORMAT, bytes)? {
-        (1, payload) => decode_manifest_v1(payload),
-        (_, payload) => decode_manifest_v2(payload),
-    }
+    decode_manifest_payload(unseal(MANIFEST_KIND, FORMAT, bytes)?)
 }
 
-fn decode_manifest_v2(payload: &[u8]) -> Result<Manifest, FormatError> {
+fn decode_manifest_payload(payload: &[u8]) -> Result<Manifest, FormatError> {
     let (checkpoint, job, incarnation, triggered_unix_ms, max_parallelism, is_final, durations, operators) =
         decode::<ManifestPayload>(payload)?;
     let (took_ms, alignment_ms, capture_ms) = durations;
@@ -197,36 +187,6 @@ fn decode_manifest_v2(payload: &[u8]) -> Result<Manifest, FormatError> {
         max_parallelism,
         is_final,
         durations: CheckpointDurations { took_ms, alignment_ms, capture_ms },
-        chunks,
-    })
-}
-
-fn decode_manifest_v1(payload: &[u8]) -> Result<Manifest, FormatError> {
-    let (checkpoint, job, incarnation, triggered_unix_ms, max_parallelism, is_final, states) =
-        decode::<ManifestPayloadV1>(payload)?;
-    let mut chunks = Vec::with_capacity(states.iter().map(|(_, _, _, chunks)| chunks.len()).sum());
-    for (checkpoint, operator, state, of_state) in states {
-        let operator = OperatorId::new(operator);
-        let state: Arc<str> = state.into();
-        for (tag, index, seq, len, checksum) in of_state {
-            let address = ChunkAddress {
-                checkpoint: CheckpointId(checkpoint),
-                operator: operator.clone(),
-                state: state.clone(),
-                scope: scope_from_parts(tag, index)?,
-                seq,
-            };
-            chunks.push(ChunkRef { address, len, checksum });
-        }
-    }
-    Ok(Manifest {
-        checkpoint: CheckpointId(checkpoint),
-        job,
-        incarnation: Incarnation(incarnation),
-        triggered_unix_ms,
-        max_parallelism,
-        is_final,
-        durations: CheckpointDurations::default(),
         chunks,
     })
 }
@@ -291,8 +251,8 @@ pub(super) fn seal(kind: [u8; 4], format: u32, payload: &impl Serialize) -> Vec<
     bytes
 }
 
-/// The format, up to `newest`, and the payload of a record that is whole.
-pub(super) fn unseal(kind: [u8; 4], newest: u32, bytes: &[u8]) -> Result<(u32, &[u8]), FormatError> {
+/// The payload of a record of this kind and format that is whole.
+pub(super) fn unseal(kind: [u8; 4], format: u32, bytes: &[u8]) -> Result<&[u8], FormatError> {
     if bytes.len() < PREFIX_BYTES + CHECKSUM_BYTES {
         return Err(FormatError::Short(bytes.len()));
     }
@@ -306,11 +266,11 @@ pub(super) fn unseal(kind: [u8; 4], newest: u32, bytes: &[u8]) -> Result<(u32, &
     if prefix[..4] != kind {
         return Err(FormatError::Kind(prefix[..4].try_into().expect("4 bytes")));
     }
-    let format = u32::from_le_bytes(prefix[4..].try_into().expect("4 bytes"));
-    match format {
-        0 => Err(FormatError::Payload("format 0".to_owned())),
-        newer if newer > newest => Err(FormatError::Newer(newer)),
-        _ => Ok((format, payload)),
+    let found = u32::from_le_bytes(prefix[4..].try_into().expect("4 bytes"));
+    match found.cmp(&format) {
+        Ordering::Less => Err(FormatError::Payload(format!("format {found}"))),
+        Ordering::Equal => Ok(payload),
+        Ordering::Greater => Err(FormatError::Newer(found)),
     }
 }
 
@@ -325,8 +285,7 @@ pub(super) fn payload_of(record: &[u8]) -> &[u8] {
 
 /// Decodes bytes as what each kind of record holds behind its checksum.
 pub(super) fn decode_payloads(payload: &[u8]) -> Result<(), FormatError> {
-    let manifest = decode_manifest_v1(payload).or_else(|_| decode_manifest_v2(payload)).map(drop);
-    manifest.or_else(|_| decode::<LedgerPayload>(payload).map(drop))
+    decode_manifest_payload(payload).map(drop).or_else(|_| decode::<LedgerPayload>(payload).map(drop))
 }
 
 /// A ledger as a later format would seal it.
@@ -383,26 +342,7 @@ mod tests {
         assert_eq!(decode_manifest(&bytes).unwrap(), manifest());
     }
 
-    #[test]
-    fn manifest_of_format_1_is_read() {
-        let chunk = |seq: u32| (1, 7, seq, 10 + seq, u64::MAX - u64::from(seq));
-        let states: Vec<StatePayloadV1> = vec![
-            (6, "count".to_owned(), "totals".to_owned(), vec![chunk(0)]),
-            (7, "count".to_owned(), "totals".to_owned(), vec![chunk(0), chunk(1)]),
-        ];
-        let payload: ManifestPayloadV1 = (7, "flights".to_owned(), 5, 9, 128, true, states);
-        let decoded = decode_manifest(&seal(MANIFEST_KIND, 1, &payload)).unwrap();
-        let named: Vec<_> = decoded
-            .chunks
-            .iter()
-            .map(|chunk| (chunk.address.checkpoint.0, chunk.address.scope, chunk.address.seq, chunk.len))
-            .collect();
-        let scope = StateScope::Subtask(7);
-        assert_eq!(named, [(6, scope, 0, 10), (7, scope, 0, 10), (7, scope, 1, 11)]);
-        assert_eq!(decoded, Manifest { chunks: decoded.chunks.clone(), ..decoded_head() });
-    }
-
-    fn decoded_head() -> Manifest {
+    fn head_of_manifest() -> Manifest {
         Manifest {
             checkpoint: CheckpointId(7),
             job: "flights".to_owned(),
@@ -429,7 +369,7 @@ mod tests {
         }
         chunks.sort_by(|a, b| a.address.cmp(&b.address));
         let count = chunks.len();
-        let manifest = Manifest { checkpoint: CheckpointId(1_000_000), chunks, ..decoded_head() };
+        let manifest = Manifest { checkpoint: CheckpointId(1_000_000), chunks, ..head_of_manifest() };
         let (bytes, _) = encode_manifest(&manifest);
         assert_eq!(count, 15_360);
         assert!(bytes.len() < 25 * count, "{} bytes for {count} chunks", bytes.len());

@@ -35,7 +35,7 @@ fn store_of(path: &Path, bytes: &[u8]) {
 
 /// A whole section of one piece, as `docs/snapshot-format.md` says: one entry, its key a `u32`.
 fn section(values: u8, value: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![2, 0, 3, values, 1, 0, 0, 0];
+    let mut bytes = vec![1, 0, 3, values, 1, 0, 0, 0];
     bytes.extend([0; 8]);
     bytes.extend(1_u32.to_le_bytes());
     bytes.extend(0_u32.to_le_bytes());

@@ -167,10 +167,10 @@ fn what_is_not_there_is_named_with_what_is() {
 }
 
 #[test]
-fn store_of_format_1_is_read() {
+fn kept_store_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store.redb");
-    let mut kept = GzDecoder::new(File::open("tests/format/v1/store.redb.gz").unwrap());
+    let mut kept = GzDecoder::new(File::open("tests/format/job/store.redb.gz").unwrap());
     io::copy(&mut kept, &mut File::create(&store).unwrap()).unwrap();
     call("verify", &store, &[]).fine();
     let report = call("inspect", &store, &["--json"]).fine().json();
@@ -191,15 +191,9 @@ fn store_of_format_1_is_read() {
 /// Whole sections and changes of values, lists and maps, some with a time to live, some compact.
 #[test]
 fn states_of_every_kind_are_read() {
-    for version in ["states-v2", "states-v3"] {
-        states_are_read(version);
-    }
-}
-
-fn states_are_read(version: &str) {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store.redb");
-    let mut kept = GzDecoder::new(File::open(format!("tests/format/{version}/store.redb.gz")).unwrap());
+    let mut kept = GzDecoder::new(File::open("tests/format/states.redb.gz").unwrap());
     io::copy(&mut kept, &mut File::create(&store).unwrap()).unwrap();
     let verified = call("verify", &store, &["--json"]).fine().json();
     assert_eq!(verified["unknown_sections"], 0, "{verified}");

@@ -150,7 +150,7 @@ impl Copied {
         let (length, rest) = bytes.split_at_checked(LENGTH_BYTES).ok_or_else(short)?;
         let length = u32::from_le_bytes(length.try_into().expect("split off 4 bytes"));
         let (record, index) = rest.split_at_checked(length as usize).ok_or_else(short)?;
-        let (sum, reserved, packs, places): IndexPayload = decode(unseal(INDEX_KIND, INDEX_FORMAT, index)?.1)?;
+        let (sum, reserved, packs, places): IndexPayload = decode(unseal(INDEX_KIND, INDEX_FORMAT, index)?)?;
         let computed = checksum(record);
         if sum != computed {
             return Err(FormatError::Checksum { found: sum, computed });

@@ -15,7 +15,7 @@ use crate::snapshot::format::{FormatError, decode_manifest, encode_manifest};
 
 /// What every savepoint begins with.
 pub(super) const MAGIC: [u8; 8] = *b"MSSAVEPT";
-/// The format written by this version, and the newest it reads.
+/// The format written and read by this version.
 pub(super) const FORMAT: u32 = 1;
 /// Length of the prefix.
 pub(super) const PREFIX_BYTES: usize = 28;

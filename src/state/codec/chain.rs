@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use millstream_actors::protocol::CheckpointId;
 
-use super::collections::{Stored, Value};
+use super::collections::{Stored, Value, item};
 use super::fixed::{self, Encoding};
 use super::piece::{PieceHeader, SECTION_VERSION};
-use super::upgrade;
 
 /// Why a section whose bytes are whole cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,11 +58,11 @@ pub(crate) fn each_change<'a>(
             check_known("values", values)?;
         }
         for _ in 0..header.live {
-            let key = upgrade::item(header.keys, &mut section).map_err(Unreadable::Malformed)?;
+            let key = item(header.keys, &mut section).map_err(Unreadable::Malformed)?;
             visit(&header, Change::Put { key, value: Stored::take(header.format, &mut section)? });
         }
         for _ in 0..header.dead {
-            let key = upgrade::item(header.keys, &mut section).map_err(Unreadable::Malformed)?;
+            let key = item(header.keys, &mut section).map_err(Unreadable::Malformed)?;
             visit(&header, Change::Remove { key });
         }
     }

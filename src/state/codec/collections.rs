@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use rmp_serde::Deserializer;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
 use super::chain::{Unreadable, check_known};
-use super::fixed::Encoding;
+use super::fixed::{self, Encoding};
 use super::piece::StateFormat;
 use super::untyped::{Untyped, encoding_name, shown};
-use super::upgrade::item;
 
 /// Little-endian: milliseconds, doubled; the lowest bit is 1 if no value follows.
 const DEADLINE_BYTES: usize = 8;
@@ -120,6 +123,22 @@ impl Value<'_> {
             Self::Map([keys, values], _) => format!("map of {} to {}", encoding_name(*keys), encoding_name(*values)),
         }
     }
+}
+
+/// Takes one key or value off the front of `bytes`.
+pub(super) fn item<'a>(encoding: Encoding, bytes: &mut &'a [u8]) -> Result<&'a [u8], String> {
+    let len = match fixed::width(encoding) {
+        Some(width) => width,
+        None if [Encoding::MESSAGE_PACK, Encoding::COMPACT].contains(&encoding) => {
+            let mut rest = *bytes;
+            IgnoredAny::deserialize(&mut Deserializer::new(&mut rest)).map_err(|error| error.to_string())?;
+            bytes.len() - rest.len()
+        }
+        None => return Err(format!("encoding {} is unknown", encoding.0)),
+    };
+    let (item, rest) = bytes.split_at_checked(len).ok_or("a value is cut short")?;
+    *bytes = rest;
+    Ok(item)
 }
 
 fn take_bytes<'a>(count: usize, bytes: &mut &'a [u8]) -> Result<&'a [u8], Unreadable> {

@@ -10,7 +10,6 @@ mod piece;
 mod plain;
 #[cfg(feature = "cli")]
 mod untyped;
-mod upgrade;
 
 #[cfg(feature = "cli")]
 pub(crate) use chain::{Entries, Unreadable, check_link, each_change, merged};

@@ -13,11 +13,8 @@ use millstream_actors::protocol::CheckpointId;
 use super::fixed::{self, Encoding};
 use super::packing::Packing;
 
-/// The version of the layout that this release writes.
-pub const SECTION_VERSION: u8 = 3;
-
-/// The version before, which differs only in that it has no packed entries.
-const UNPACKED_VERSION: u8 = 2;
+/// The version of the layout.
+pub const SECTION_VERSION: u8 = 1;
 
 /// The bit beside a piece's kind that says that its entries are packed.
 const PACKED: u8 = 2;
@@ -97,8 +94,8 @@ impl PieceHeader {
     /// Takes the header at the front of `bytes`.
     pub(super) fn read_any(bytes: &mut &[u8]) -> Result<Self, String> {
         let (head, rest) = bytes.split_at_checked(HEADER_BYTES).ok_or("a piece's header is cut short")?;
-        if ![UNPACKED_VERSION, SECTION_VERSION].contains(&head[0]) {
-            return Err(format!("section version {} is unknown, this release reads up to {SECTION_VERSION}", head[0]));
+        if head[0] != SECTION_VERSION {
+            return Err(format!("section version {} is unknown, this release reads {SECTION_VERSION}", head[0]));
         }
         let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
         let base = CheckpointId(u64::from_le_bytes(head[8..16].try_into().expect("eight bytes")));
@@ -231,14 +228,6 @@ impl PieceBuffer {
         }
     }
 
-    /// As [`entry`](Self::entry), of a key that is encoded already.
-    pub(crate) fn raw_entry(&mut self, key: &[u8], value: impl FnOnce(&mut Vec<u8>) -> Captured) {
-        let start = self.recent.len();
-        self.recent.extend_from_slice(key);
-        let captured = value(&mut self.recent);
-        self.end_entry(start, start + key.len(), captured);
-    }
-
     #[inline]
     fn end_entry(&mut self, start: usize, key_end: usize, captured: Captured) -> usize {
         match captured {
@@ -261,12 +250,7 @@ impl PieceBuffer {
 
     /// Closes the piece and gives its bytes; what is written next begins a new one. `base` as in the section.
     pub(crate) fn close<K: 'static>(&mut self, format: StateFormat, base: Option<CheckpointId>) -> Vec<u8> {
-        self.close_as(fixed::encoding_of::<K>(), format, base)
-    }
-
-    /// As [`close`](Self::close), with keys of this encoding.
-    pub(crate) fn close_as(&mut self, keys: Encoding, format: StateFormat, base: Option<CheckpointId>) -> Vec<u8> {
-        let is_packed = self.packing.is_some();
+        let (keys, is_packed) = (fixed::encoding_of::<K>(), self.packing.is_some());
         let header = PieceHeader { base, keys, format, live: self.live, dead: self.dead, is_packed };
         self.settle(|| None);
         header.write(&mut self.bytes[..HEADER_BYTES]);

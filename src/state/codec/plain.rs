@@ -1,18 +1,16 @@
-//! Sections of every layout as plain pieces: header, entries one after the other, removed keys.
+//! Sections as plain pieces: header, entries one after the other, removed keys.
 
 use std::borrow::Cow;
 
 use super::packing::Packing;
 use super::piece::{HEADER_BYTES, PieceHeader};
-use super::upgrade::upgraded;
 
 /// The section with its entries unpacked; unchanged if they are plain.
 pub(crate) fn plain(section: &[u8]) -> Result<Cow<'_, [u8]>, String> {
-    let current = match upgraded(section)? {
-        Cow::Borrowed(current) if PieceHeader::is_of_packed(current) => current,
-        plain => return Ok(plain),
-    };
-    let mut left = current;
+    if !PieceHeader::is_of_packed(section) {
+        return Ok(Cow::Borrowed(section));
+    }
+    let mut left = section;
     let mut plain = Vec::new();
     while !left.is_empty() {
         let header = PieceHeader::read_any(&mut left)?;
