@@ -58,7 +58,7 @@ pub struct Finalised {
     pub expired: Vec<CheckpointId>,
 }
 
-/// A place for snapshots. All calls block; the engine makes them on the snapshot writer's own thread, but for
+/// A place for snapshots. All calls block; the engine makes them on threads for this, one at a time for each job, but for
 /// [`read_chunk`](Self::read_chunk), which restoring tasks call on blocking threads, in parallel.
 ///
 /// Every implementation passes [`store_suite`](crate::contract::store_suite).

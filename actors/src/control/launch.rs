@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Addr, Context, Recipient, Supervised};
-use actix_rt::{Arbiter, ArbiterHandle};
+use actix_rt::ArbiterHandle;
 use tokio::sync::watch;
 
 use crate::contract::{ChunkSource, Clock, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, StoreOpening};
@@ -21,7 +21,7 @@ use crate::protocol::{
     ActorName, Attempt, Cause, CheckpointId, Checkpointing, Limits, PanicReport, ReadProgress, RegionId, RestartPolicy,
     RestartStrategy,
 };
-use crate::runtime::arbiters::{ArbiterPool, stop_and_join};
+use crate::runtime::arbiters::ArbiterPool;
 use crate::runtime::guard::{self, End, Place};
 use crate::task::JobSpec;
 
@@ -58,15 +58,6 @@ pub struct SavepointConfig {
     pub descends_from: Option<SavepointId>,
 }
 
-/// The writer's arbiter, stopped and joined off-thread with the job.
-struct OwnArbiter(Option<Arbiter>);
-
-impl Drop for OwnArbiter {
-    fn drop(&mut self) {
-        stop_and_join(self.0.take().into_iter().collect());
-    }
-}
-
 /// Starts a job on the arbiters of the current `System`. Returns at once; restoring happens on the tasks' side. The job
 /// begins from the newest retained checkpoint, and settles at once if its input had ended there.
 ///
@@ -80,12 +71,13 @@ pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
     let (sender, outcome) = watch::channel(None);
     let publisher = Publisher { outcome: Arc::new(sender), events: events.clone() };
     let name = spec.name.clone();
-    let started = ArbiterPool::of_this_system().and_then(|pool| Ok((pool, Arbiter::try_new()?)));
-    let ports = match started {
-        Ok((pool, writer_arbiter)) => {
+    let threads = ArbiterPool::of_this_system()
+        .and_then(|pool| pool.store_calls().allow(config.limits.store_threads).map(|()| pool));
+    let ports = match threads {
+        Ok(pool) => {
             let opened_with = config.opening.retained.clone();
             let job = Arc::new(job_context(spec, config, pool, events.clone()));
-            Some(start(job, opened_with, writer_arbiter, publisher))
+            Some(start(job, opened_with, publisher))
         }
         Err(error) => {
             publisher.publish(Err(JobError::Arbiter(Arc::new(error))));
@@ -139,12 +131,7 @@ fn job_context(spec: JobSpec, config: JobConfig, pool: Arc<ArbiterPool>, events:
     }
 }
 
-fn start(
-    job: Arc<JobContext>,
-    opened_with: Vec<Arc<Manifest>>,
-    writer_arbiter: Arbiter,
-    publisher: Publisher,
-) -> HandlePorts {
+fn start(job: Arc<JobContext>, opened_with: Vec<Arc<Manifest>>, publisher: Publisher) -> HandlePorts {
     let writer = Place::<SnapshotWriter>::new();
     let coordinator = Place::<CheckpointCoordinator>::new();
     let root = Place::<JobSupervisor>::new();
@@ -190,8 +177,7 @@ fn start(
     });
 
     let control = job.pool.control().clone();
-    let writing = writer_arbiter.handle();
-    start_root(&job, root, below, publisher, OwnArbiter(Some(writer_arbiter)));
+    start_root(&job, root, below, publisher);
     let lives = Arc::new(AtomicU64::new(0));
     let writer_seed = WriterSeed {
         job: job.clone(),
@@ -201,7 +187,7 @@ fn start(
         opened_with,
     };
     let writer_place = (writer, ActorName::Writer);
-    start_control(&job, &writing, writer_place, &lost, move || SnapshotWriter::new(writer_seed));
+    start_control(&job, &control, writer_place, &lost, move || SnapshotWriter::new(writer_seed));
     let coordinator_place = (coordinator, ActorName::Coordinator);
     start_control(&job, &control, coordinator_place, &lost, move || CheckpointCoordinator::new(coordinator_seed));
     for (region, place) in (0..).map(RegionId).zip(regions) {
@@ -260,16 +246,10 @@ fn restarted(job: &JobContext, actor: &ActorName, report: &PanicReport) {
     job.emit(JobEventKind::ActorRestarted { actor: actor.clone(), report: report.clone() });
 }
 
-fn start_root(
-    job: &Arc<JobContext>,
-    place: Place<JobSupervisor>,
-    below: Subordinates,
-    publisher: Publisher,
-    writer_arbiter: OwnArbiter,
-) {
+fn start_root(job: &Arc<JobContext>, place: Place<JobSupervisor>, below: Subordinates, publisher: Publisher) {
     let (of_end, below_end, publisher_end) = (job.clone(), below.clone(), publisher.clone());
     let on_end = move |end| match end {
-        End::Panicked(report) => root_lost(&of_end, &below_end, publisher_end, report, writer_arbiter),
+        End::Panicked(report) => root_lost(&of_end, &below_end, publisher_end, report),
         // Without effect if it has published the job's outcome before.
         End::Stopped | End::Abandoned => publisher_end.publish(Err(JobError::SystemStopped)),
     };
@@ -279,13 +259,7 @@ fn start_root(
 }
 
 /// The root panicked: everything below it is fenced and stopped; the outcome waits for the store, but not for long.
-fn root_lost(
-    job: &JobContext,
-    below: &Subordinates,
-    publisher: Publisher,
-    report: PanicReport,
-    writer_arbiter: OwnArbiter,
-) {
+fn root_lost(job: &JobContext, below: &Subordinates, publisher: Publisher, report: PanicReport) {
     for region in &job.regions {
         lock(region).children.values().for_each(|child| child.fence.raise());
     }
@@ -293,13 +267,13 @@ fn root_lost(
     let result = Err(JobError::Internal { actor: ActorName::JobSupervisor, report });
     let limit = job.clock.sleep(job.limits.stop_timeout);
     let (in_time, late) = ((publisher.clone(), result.clone()), (publisher, result));
-    // The arbiter on which this waits ends with the pool, and the others may let go of it before the outcome is known.
+    // The arbiter on which this waits ends with the pool, and others may let go of it before the outcome is known.
     let pool = job.pool.clone();
     actix_rt::spawn(async move {
         // A writer that is gone has let go as well.
         let _ = closed.await;
         in_time.0.publish(in_time.1);
-        drop((writer_arbiter, pool));
+        drop(pool);
     });
     actix_rt::spawn(async move {
         limit.await;

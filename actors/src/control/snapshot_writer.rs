@@ -1,24 +1,29 @@
-//! The snapshot writer: the one actor that writes to the store, on an arbiter of its own, since every call blocks.
+//! The snapshot writer: the one actor that writes to the store. Every call blocks, so it is made on a thread of the
+//! `BlockingPool` that all jobs share, and nothing else is taken from the mailbox until it has returned.
 //!
 //! Takes chunks from tasks and `StoreRequest`s from the coordinator, in the order of its mailbox, and answers the
 //! coordinator. A restart loses the message at work: the coordinator is told what the store holds, and everything that
 //! it had asked for before counts as not done unless that list shows it.
 
 mod export;
+mod session;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix::{Actor, ActorContext, Context, Handler, Message, Recipient, Supervised};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, Supervised, WrapFuture,
+};
 use tokio::sync::oneshot;
 
-use crate::contract::{Chunk, Manifest, SnapshotError, Step, is_mark};
+use crate::contract::{Manifest, SnapshotError, Step, is_mark};
 use crate::control::job_context::JobContext;
-use crate::protocol::{ActorName, CheckpointId};
+use crate::protocol::CheckpointId;
 use crate::runtime::guard;
 use crate::task::{ChunksStored, StoreChunks};
 use export::Exports;
-pub(crate) use export::{ExportReply, ExportRequest};
+pub(crate) use export::{Export, ExportReply, ExportRequest};
+use session::StoreSession;
 
 /// What the coordinator wants of the store.
 #[derive(Debug, Message)]
@@ -67,132 +72,53 @@ pub(crate) struct WriterSeed {
 pub(crate) struct SnapshotWriter {
     seed: WriterSeed,
     life: u64,
-    /// What the store retains; `None` when a failed call has left that unknown.
-    retained: Option<Vec<Arc<Manifest>>>,
-    /// The checkpoint whose chunks are not all stored, and why.
-    failed: Option<(CheckpointId, Arc<SnapshotError>)>,
-    /// Chunks up to this checkpoint come too late.
-    settled: CheckpointId,
+    /// With the thread that calls the store while there is one.
+    session: Option<StoreSession>,
     exports: Exports,
 }
 
 impl SnapshotWriter {
     pub(crate) fn new(seed: WriterSeed) -> Self {
         let life = seed.lives.fetch_add(1, Ordering::Relaxed) + 1;
-        let retained = (life == 1).then(|| seed.opened_with.clone());
-        Self { seed, life, retained, failed: None, settled: CheckpointId::NONE, exports: Exports::default() }
+        let session = Some(StoreSession::new(&seed, life));
+        Self { seed, life, session, exports: Exports::default() }
     }
 
-    fn reached(&self, step: Step) {
-        self.seed.job.reached(step, &ActorName::Writer);
+    /// Has a thread make calls of the store, and does nothing else until they have returned.
+    fn call(&mut self, work: impl FnOnce(&mut StoreSession) + Send + 'static, ctx: &mut Context<Self>) {
+        self.call_then(work, |_, (), _| (), ctx);
     }
 
-    fn answer(&self, reply: StoreReply) {
-        self.seed.coordinator.do_send(reply);
-    }
-
-    /// A call failed: opens the store anew. Answers what it holds.
-    fn reopen(&mut self) -> Option<Vec<Arc<Manifest>>> {
-        self.retained = self.seed.job.store.reopen().ok();
-        self.retained.clone()
-    }
-
-    fn report(&mut self) {
-        if self.retained.is_none() {
-            self.reopen();
-        }
-        self.answer(StoreReply::Report { life: self.life, retained: self.retained.clone() });
-    }
-
-    fn finalise(&mut self, manifest: Arc<Manifest>) {
-        let checkpoint = manifest.checkpoint;
-        self.reached(Step::CommittingManifest);
-        if let Some((failed, error)) = &self.failed
-            && *failed == checkpoint
-        {
-            let (error, retained) = (error.clone(), self.retained.clone());
-            return self.answer(StoreReply::FinaliseFailed { checkpoint, error, retained });
-        }
-        let retain = self.seed.job.pins.retain(self.seed.job.checkpointing.retained, self.retained.as_deref());
-        let marked = self.marked(manifest);
-        match marked.and_then(|manifest| self.seed.job.store.finalise(&manifest, retain).map(|_| manifest)) {
-            Ok(manifest) => {
-                self.reached(Step::ManifestCommitted);
-                self.settled = checkpoint.max(self.settled);
-                if let Some(retained) = &mut self.retained {
-                    retained.push(manifest);
-                    let excess = retained.len().saturating_sub(retain);
-                    retained.drain(..excess);
-                }
-                self.answer(StoreReply::Finalised { checkpoint });
+    /// As [`call`](Self::call); `then` gets the answer. A panic in `work` is one of this actor.
+    fn call_then<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut StoreSession) -> T + Send + 'static,
+        then: impl FnOnce(&mut Self, T, &mut Context<Self>) + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        let mut session = self.session.take().expect("no message is taken while a call is under way");
+        let job = &self.seed.job;
+        let call = job.pool.store_calls().run(move || {
+            let answer = work(&mut session);
+            (session, answer)
+        });
+        let outcome = call.outcome(job.clock.clone(), job.limits.store_wait_max);
+        ctx.wait(outcome.into_actor(self).map(|outcome, this, ctx| match outcome {
+            Ok((session, answer)) => {
+                this.session = Some(session);
+                then(this, answer, ctx);
             }
-            Err(error) => {
-                let (error, retained) = (Arc::new(error), self.reopen());
-                self.answer(StoreReply::FinaliseFailed { checkpoint, error, retained });
-            }
-        }
-    }
-
-    /// The manifest with a note of the savepoint that the job began with, if it did; the note is stored.
-    fn marked(&self, manifest: Arc<Manifest>) -> Result<Arc<Manifest>, SnapshotError> {
-        let Some(origin) = &self.seed.job.descends_from else { return Ok(manifest) };
-        let mark = origin.mark(manifest.checkpoint);
-        let mut marked = Manifest::clone(&manifest);
-        marked.chunks.retain(|chunk| !is_mark(&chunk.address));
-        let place = marked.chunks.partition_point(|chunk| chunk.address < mark.reference.address);
-        marked.chunks.insert(place, mark.reference.clone());
-        self.seed.job.store.put_chunks(&[mark])?;
-        Ok(Arc::new(marked))
-    }
-
-    fn abandon_above(&mut self, above: CheckpointId) {
-        match self.seed.job.store.abandon_above(above) {
-            Ok(completed) => {
-                if let Some(retained) = &mut self.retained {
-                    retained.retain(|manifest| manifest.checkpoint <= above);
-                }
-                self.answer(StoreReply::Abandoned { above, completed });
-            }
-            Err(error) => {
-                self.reopen();
-                self.answer(StoreReply::AbandonFailed { error: Arc::new(error) });
-            }
-        }
-    }
-
-    fn store(&mut self, checkpoint: CheckpointId, chunks: &[Chunk]) {
-        let failed_before = self.failed.as_ref().is_some_and(|(failed, _)| *failed == checkpoint);
-        if chunks.is_empty() || failed_before || checkpoint <= self.settled {
-            return;
-        }
-        self.reached(Step::StoringChunks);
-        if let Err(error) = self.put(chunks) {
-            let (error, retained) = (Arc::new(error), self.reopen());
-            self.failed = Some((checkpoint, error.clone()));
-            self.answer(StoreReply::ChunksFailed { checkpoint, error, retained });
-        }
-    }
-
-    fn put(&self, chunks: &[Chunk]) -> Result<(), SnapshotError> {
-        let most = self.seed.job.limits.store_transaction_bytes;
-        let (mut start, mut bytes) = (0, 0);
-        for (end, chunk) in chunks.iter().enumerate() {
-            if end > start && bytes + chunk.bytes.len() > most {
-                self.seed.job.store.put_chunks(&chunks[start..end])?;
-                (start, bytes) = (end, 0);
-            }
-            bytes += chunk.bytes.len();
-        }
-        self.seed.job.store.put_chunks(&chunks[start..])
+            Err(report) => guard::resume_panic(report),
+        }));
     }
 }
 
 impl Actor for SnapshotWriter {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Self::Context) {
+    fn started(&mut self, ctx: &mut Self::Context) {
         if self.life > 1 {
-            self.report();
+            self.call(StoreSession::report, ctx);
         }
     }
 }
@@ -207,12 +133,15 @@ impl Supervised for SnapshotWriter {
 impl Handler<StoreChunks> for SnapshotWriter {
     type Result = ();
 
-    fn handle(&mut self, message: StoreChunks, _: &mut Self::Context) {
+    fn handle(&mut self, message: StoreChunks, ctx: &mut Self::Context) {
         let StoreChunks { checkpoint, chunks, stored, .. } = message;
-        self.store(checkpoint, &chunks);
-        if let Some(stored) = stored {
-            stored.do_send(ChunksStored::of(checkpoint, chunks));
-        }
+        let work = move |session: &mut StoreSession| {
+            session.store(checkpoint, &chunks);
+            if let Some(stored) = stored {
+                stored.do_send(ChunksStored::of(checkpoint, chunks));
+            }
+        };
+        self.call(work, ctx);
     }
 }
 
@@ -220,29 +149,18 @@ impl Handler<StoreRequest> for SnapshotWriter {
     type Result = ();
 
     fn handle(&mut self, request: StoreRequest, ctx: &mut Self::Context) {
-        let store = &self.seed.job.store;
         match request {
-            StoreRequest::Report => self.report(),
-            StoreRequest::ReserveIds { up_to } => match store.reserve_ids(up_to) {
-                Ok(()) => self.answer(StoreReply::IdsReserved { up_to }),
-                Err(error) => {
-                    let (error, retained) = (Arc::new(error), self.reopen());
-                    self.answer(StoreReply::ReserveFailed { error, retained });
-                }
-            },
+            StoreRequest::Report => self.call(StoreSession::report, ctx),
+            StoreRequest::ReserveIds { up_to } => self.call(move |session| session.reserve_ids(up_to), ctx),
             StoreRequest::Finalise { life, manifest } => {
                 if life == self.life {
-                    self.finalise(manifest);
+                    self.call(move |session| session.finalise(manifest), ctx);
                 }
             }
-            StoreRequest::Discard { checkpoint } => {
-                self.settled = checkpoint.max(self.settled);
-                // What stays is garbage that the next finalisation removes.
-                if store.discard(checkpoint).is_err() {
-                    self.reopen();
-                }
+            StoreRequest::Discard { checkpoint } => self.call(move |session| session.discard(checkpoint), ctx),
+            StoreRequest::AbandonAbove { checkpoint } => {
+                self.call(move |session| session.abandon_above(checkpoint), ctx);
             }
-            StoreRequest::AbandonAbove { checkpoint } => self.abandon_above(checkpoint),
             StoreRequest::Close { done } => self.close(done, ctx),
         }
     }

@@ -38,6 +38,12 @@ pub struct Limits {
     pub read_ahead: usize,
     /// Chunk bytes written in one transaction of the store. 16 MiB.
     pub store_transaction_bytes: usize,
+    /// Threads on which the snapshot writers of all jobs of a `System` call their stores; the largest number that
+    /// a job has asked for counts. 4: commits of several stores overlap while each waits for its disk.
+    pub store_threads: usize,
+    /// How long a store call may wait for one of these threads before those that have been busy all that time are
+    /// replaced, since their stores may hang. 1 s: far above what a commit takes.
+    pub store_wait_max: Duration,
     /// Bytes of a task's snapshot that may be on their way to the store before its sweep pauses. 32 MiB: the writer
     /// always has work, and what records change meanwhile has room.
     pub capture_bytes_in_flight: usize,
@@ -67,6 +73,8 @@ impl Default for Limits {
             checkpoint_ids_per_block: 1_000,
             read_ahead: 4,
             store_transaction_bytes: 16 << 20,
+            store_threads: 4,
+            store_wait_max: Duration::from_secs(1),
             capture_bytes_in_flight: 32 << 20,
             capture_bytes_max: 512 << 20,
             restore_threads: 2,

@@ -1,4 +1,5 @@
-//! The arbiters of the engine: one per core for tasks and one for control, shared by the jobs of one actix `System`.
+//! The arbiters of the engine: one per core for tasks and one for control, shared by the jobs of one actix `System`, as
+//! are the threads for calls of stores.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -6,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use actix::{Message, Recipient};
 use actix_rt::{Arbiter, ArbiterHandle, System};
 
+use crate::runtime::blocking_pool::BlockingPool;
 use crate::runtime::guard::Activity;
 
 /// An arbiter was given up: nothing on it may be waited for.
@@ -56,6 +58,7 @@ pub(crate) struct ArbiterPool {
     control: Mutex<Option<Arbiter>>,
     control_handle: ArbiterHandle,
     state: Mutex<State>,
+    store_calls: BlockingPool,
 }
 
 static POOLS: Mutex<Vec<(usize, Weak<ArbiterPool>)>> = Mutex::new(Vec::new());
@@ -87,10 +90,16 @@ impl ArbiterPool {
         let tasks = (0..tasks).map(|_| Slot::start(&mut next_id)).collect::<io::Result<Vec<_>>>()?;
         let control_handle = control.handle();
         let state = Mutex::new(State { next_id, tasks, listeners: Vec::new() });
-        Ok(Self { control: Mutex::new(Some(control)), control_handle, state })
+        let store_calls = BlockingPool::default();
+        Ok(Self { control: Mutex::new(Some(control)), control_handle, state, store_calls })
     }
 
-    /// The arbiter of supervisors and coordinators.
+    /// The threads on which snapshot writers call their stores.
+    pub(crate) fn store_calls(&self) -> &BlockingPool {
+        &self.store_calls
+    }
+
+    /// The arbiter of supervisors, coordinators and snapshot writers.
     pub(crate) fn control(&self) -> &ArbiterHandle {
         &self.control_handle
     }
@@ -145,7 +154,7 @@ impl Drop for ArbiterPool {
 }
 
 /// Stops arbiters and waits for them on a thread of its own: the caller may run on one of them.
-pub(crate) fn stop_and_join(arbiters: Vec<Arbiter>) {
+fn stop_and_join(arbiters: Vec<Arbiter>) {
     for arbiter in &arbiters {
         arbiter.stop();
     }

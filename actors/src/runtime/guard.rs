@@ -26,7 +26,7 @@ use crate::protocol::{ActorName, Cause, Execution, PanicReport, SubtaskId, TaskE
 
 pub(crate) use activity::{Activity, Sample};
 pub use panics::catch_panic;
-pub(crate) use panics::drop_guarded;
+pub(crate) use panics::{drop_guarded, resume_panic};
 
 /// A control actor that panics more often than this within [`INTENSITY_WITHIN`] ends its job.
 const INTENSITY_MAX: usize = 32;

@@ -7,7 +7,7 @@ use crate::contract::{Savepoint, SavepointExport};
 use crate::control::job_supervisor::ResumeReading;
 use crate::control::outcome::SavepointError;
 use crate::control::pins::Pin;
-use crate::control::snapshot_writer::{ExportReply, ExportRequest};
+use crate::control::snapshot_writer::{Export, ExportReply, ExportRequest};
 use crate::protocol::{SAVEPOINTS_MAX, SavepointCommand};
 
 /// Write a savepoint, and stop with it if `then_stop`.
@@ -58,7 +58,8 @@ impl CheckpointCoordinator {
                 let pin = of.pin.take().unwrap_or_else(|| Pin::new(&self.seed.job.pins, checkpoint));
                 let wanted = Arc::downgrade(&of.wanted);
                 self.reached(Step::Exporting);
-                self.seed.export.do_send(ExportRequest::Write { request, target, checkpoint, pin, wanted });
+                let export = Export { request, target, checkpoint, pin, wanted };
+                self.seed.export.do_send(ExportRequest::Write(export));
             }
             SavepointCommand::Refuse { request, tries, last } => {
                 self.answer_savepoint(request, Err(SavepointError::Checkpoint { tries, last }));

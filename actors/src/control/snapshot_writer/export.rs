@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use actix::{ActorFutureExt, AsyncContext, WrapFuture};
-
 use super::*;
 use crate::contract::{ChunkSource, Savepoint, SavepointExport, SavepointFileError, SnapshotStore};
 use crate::control::outcome::SavepointError;
@@ -24,8 +22,17 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 pub(crate) enum ExportRequest {
     /// Claim room for it.
     Prepare { request: u64, path: PathBuf },
-    /// Write this checkpoint, which all sinks have committed, for as long as it is wanted.
-    Write { request: u64, target: Box<dyn SavepointExport>, checkpoint: CheckpointId, pin: Pin, wanted: Weak<()> },
+    /// Write a checkpoint.
+    Write(Export),
+}
+
+/// A checkpoint that all sinks have committed, to be written for as long as it is wanted.
+pub(crate) struct Export {
+    pub(crate) request: u64,
+    pub(crate) target: Box<dyn SavepointExport>,
+    pub(crate) checkpoint: CheckpointId,
+    pub(crate) pin: Pin,
+    pub(crate) wanted: Weak<()>,
 }
 
 /// What became of it.
@@ -58,25 +65,45 @@ impl SnapshotWriter {
         if self.exports.running == 0
             && let Some(done) = self.exports.closing.take()
         {
-            self.seed.job.store.close();
-            // Nobody waits for it if the root has gone.
-            let _ = done.send(());
-            ctx.stop();
+            let closed = |_: &mut Self, (), ctx: &mut Context<Self>| {
+                // Nobody waits for it if the root has gone.
+                let _ = done.send(());
+                ctx.stop();
+            };
+            self.call_then(|session| session.close(), closed, ctx);
         }
     }
 
     /// The checkpoint without what belongs to its job alone: pending commits, which are committed, and the note of the
     /// job's own origin.
-    fn portable(&self, checkpoint: CheckpointId) -> Option<Manifest> {
-        let known = self.retained.iter().flatten().find(|manifest| manifest.checkpoint == checkpoint)?;
-        let mut manifest = Manifest::clone(known);
+    fn portable(&self, retained: &Manifest) -> Manifest {
+        let mut manifest = retained.clone();
         let sinks = self.seed.job.spec.tasks.iter().filter(|task| task.kind == TaskKind::Sink);
         let sinks: Vec<_> = sinks.flat_map(|task| &task.operators).map(|operator| &operator.id).collect();
         manifest.chunks.retain(|chunk| {
             let is_pending = &*chunk.address.state == PENDING && sinks.contains(&&chunk.address.operator);
             !is_pending && !is_mark(&chunk.address)
         });
-        Some(manifest)
+        manifest
+    }
+
+    /// Writes a checkpoint, if the store still has it.
+    fn write(&mut self, export: Export, retained: Option<Arc<Manifest>>, ctx: &mut Context<Self>) {
+        let Export { request, target, checkpoint, pin, wanted } = export;
+        let Some(retained) = retained else {
+            let result = Err(SavepointError::Gone { checkpoint });
+            return self.seed.exported.do_send(ExportReply::Written { request, result });
+        };
+        let manifest = self.portable(&retained);
+        let (store, until) = (self.seed.job.store.clone(), Arc::downgrade(&self.exports.until));
+        let name = self.seed.job.spec.name.clone();
+        let work = move || {
+            let wanted = || wanted.strong_count() > 0 && until.strong_count() > 0;
+            let written = write(&name, target, &manifest, &store, wanted);
+            drop(pin);
+            written.map_err(SavepointError::from)
+        };
+        self.export(work, move |result| ExportReply::Written { request, result }, ctx);
     }
 
     /// Runs `work` on a blocking thread and tells the coordinator what `reply` makes of it.
@@ -112,24 +139,13 @@ impl Handler<ExportRequest> for SnapshotWriter {
                 let work = move || format.begin(&path).map_err(SavepointError::from);
                 self.export(work, move |result| ExportReply::Prepared { request, result }, ctx);
             }
-            ExportRequest::Write { request, target, checkpoint, pin, wanted } => {
-                self.reached(Step::ExportStarting);
-                if self.retained.is_none() {
-                    self.reopen();
-                }
-                let Some(manifest) = self.portable(checkpoint) else {
-                    let result = Err(SavepointError::Gone { checkpoint });
-                    return self.seed.exported.do_send(ExportReply::Written { request, result });
+            ExportRequest::Write(export) => {
+                let checkpoint = export.checkpoint;
+                let work = move |session: &mut StoreSession| {
+                    session.reached(Step::ExportStarting);
+                    session.retained(checkpoint)
                 };
-                let (store, until) = (self.seed.job.store.clone(), Arc::downgrade(&self.exports.until));
-                let name = self.seed.job.spec.name.clone();
-                let work = move || {
-                    let wanted = || wanted.strong_count() > 0 && until.strong_count() > 0;
-                    let written = write(&name, target, &manifest, &store, wanted);
-                    drop(pin);
-                    written.map_err(SavepointError::from)
-                };
-                self.export(work, move |result| ExportReply::Written { request, result }, ctx);
+                self.call_then(work, |this, retained, ctx| this.write(export, retained, ctx), ctx);
             }
         }
     }

@@ -51,6 +51,12 @@ pub fn catch_panic<R>(f: impl FnOnce() -> R) -> Result<R, PanicReport> {
     })
 }
 
+/// Goes on with a panic that was caught on another thread: the guard of the calling actor gets the same report.
+pub(crate) fn resume_panic(report: PanicReport) -> ! {
+    REPORT.set(Some(report));
+    std::panic::resume_unwind(Box::new(()))
+}
+
 /// Drops a value whose `Drop` may panic.
 pub(crate) fn drop_guarded<T>(value: T) {
     if let Err(report) = catch_panic(|| drop(value)) {

@@ -1,0 +1,135 @@
+//! Many jobs in one process: they share threads, and one whose store hangs does not hold up the others.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millstream::prelude::*;
+use millstream::sink::{PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
+use millstream::source::{
+    Batch, Boundedness, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition,
+};
+use millstream::testing::{FaultyStore, Gate, StoreCall, StoreFault};
+use millstream::time::ManualClock;
+use millstream::{CheckpointId, Limits};
+
+/// Threads are those of the whole process: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A source that has nothing and goes on, and a sink for it.
+struct Quiet;
+
+impl Source for Quiet {
+    type Item = u64;
+
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::Unbounded
+    }
+
+    fn open(
+        &self,
+        _: &SourceContext,
+        _: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl SourceReader for Quiet {
+    type Item = u64;
+
+    fn read(&mut self, _: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
+        Ok(ReadStatus::Idle { retry_after: None })
+    }
+
+    fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
+        moved.push(SplitPosition { split: "quiet".to_owned(), position: Vec::new() });
+    }
+}
+
+impl Sink for Quiet {
+    type Item = u64;
+
+    fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = u64>>, SinkError> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl SinkWriter for Quiet {
+    type Item = u64;
+
+    fn write(&mut self, batch: &mut Batch<u64>) -> Result<(), SinkError> {
+        batch.clear();
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: CheckpointId) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+fn quiet_job(name: &str) -> StreamEnvironment {
+    let env = StreamEnvironment::new(name).checkpointing(Checkpointing::disabled());
+    env.source("numbers", Quiet).map(|n| n + 1).sink("all", Quiet);
+    env
+}
+
+/// Names of the process's threads.
+#[cfg(target_os = "linux")]
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("the list of threads");
+    // A thread may end between the two looks.
+    tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok()).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn hundred_jobs_need_no_more_threads_than_a_few() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    actix_rt::System::new().block_on(async {
+        let before = threads().len();
+        let jobs: Vec<_> = (0..100).map(|n| quiet_job(&format!("job-{n}")).start().expect("the job starts")).collect();
+        let checkpoints: Vec<_> = jobs.iter().map(JobHandle::checkpoint).collect();
+        for checkpoint in checkpoints {
+            checkpoint.await.expect("a checkpoint");
+        }
+        let names = threads();
+        let store_threads = Limits::default().store_threads;
+        let of_stores = names.iter().filter(|name| name.starts_with("store-")).count();
+        assert!((1..=store_threads).contains(&of_stores), "{names:?}");
+        let arbiters = 1 + std::thread::available_parallelism().map_or(1, usize::from);
+        assert!(names.len() <= before + arbiters + store_threads, "{before} threads before, now {names:?}");
+        for job in jobs {
+            job.cancel().await.expect("cancelled");
+        }
+    });
+}
+
+#[test]
+fn job_whose_store_hangs_delays_another_by_the_longest_wait_only() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    actix_rt::System::new().block_on(async {
+        let mut limits = Limits::default();
+        limits.store_threads = 1;
+        let (hanging, gate) = (FaultyStore::new(Arc::new(MemoryStore::new())), Gate::new());
+        hanging.inject(StoreCall::Finalise, 1, StoreFault::Hold(gate.clone()));
+        let stuck = quiet_job("stuck").limits(limits.clone()).snapshot_store(hanging).start().expect("the job starts");
+        let its_checkpoint = stuck.checkpoint();
+        gate.wait_for_arrival();
+
+        let clock = ManualClock::new();
+        let wait_max = limits.store_wait_max;
+        let other = quiet_job("other").limits(limits).clock(clock.clone()).start().expect("the job starts");
+        // The watchdog of its region, and its writer's first call.
+        clock.wait_for_sleepers(2).await;
+        clock.advance(wait_max);
+        other.checkpoint().await.expect("a checkpoint on the thread that was added");
+        other.cancel().await.expect("cancelled");
+
+        gate.open();
+        its_checkpoint.await.expect("the call has returned");
+        stuck.cancel().await.expect("cancelled");
+    });
+}
