@@ -1,5 +1,6 @@
 //! What checkpoints cost the data path: a keyed job updates `u64 -> (u64, u64)` at full rate, without checkpoints and
-//! with one each second to redb; all keys changing, and one in a hundred.
+//! with one each second to redb; all keys changing, and one in a hundred, behind a shuffle; and all of them, in the task of
+//! the source.
 //!
 //! `cargo bench --bench snapshot`; `MILLSTREAM_KEYS=100000,1000000` for other sizes, `MILLSTREAM_BACKEND=memory` or `redb`
 //! for one, `MILLSTREAM_PAIRS=1` for fewer runs, `MILLSTREAM_SECONDS=10` for longer ones, `MILLSTREAM_STORE=memory` to see
@@ -20,12 +21,12 @@ fn main() {
     // Runs without and with checkpoints, one after the other, so that both meet the same noise.
     let pairs: usize = setting("MILLSTREAM_PAIRS").and_then(|n| n.parse().ok()).unwrap_or(3).max(1);
     println!(
-        "backend  keys        changing  checkpoints  M records/s  ratio  longest gap  gaps >1/4/8 ms  per checkpoint: took, written, state"
+        "backend  keys        changing  behind     checkpoints  M records/s  ratio  longest gap  gaps >1/4/8 ms  per checkpoint: took, written, state"
     );
     for backend in Backend::chosen() {
         for keys in keys.split(',').filter_map(|keys| keys.trim().parse().ok()) {
-            for one_in in [1, 100] {
-                measure(backend, Plan { one_in, ..Plan::of(keys, 0) }, seconds, pairs);
+            for (one_in, is_chained) in [(1, false), (100, false), (1, true)] {
+                measure(backend, Plan { one_in, is_chained, ..Plan::of(keys, 0) }, seconds, pairs);
             }
         }
     }
@@ -39,7 +40,8 @@ fn measure(backend: Backend, plan: Plan, seconds: u64, pairs: usize) {
     };
     let probe = run(backend, Plan { updates: probed, ..plan }, false);
     let plan = Plan { updates: (probe.meter.rate() * seconds as f64) as u64, ..plan };
-    let head = format!("{backend:<8} {:<11} 1 in {:<4}", plan.keys, plan.one_in);
+    let behind = if plan.is_chained { "its source" } else { "a shuffle" };
+    let head = format!("{backend:<8} {:<11} 1 in {:<4} {behind:<10}", plan.keys, plan.one_in);
     let mut ratios = Vec::new();
     for _ in 0..pairs {
         let off = run(backend, plan, false);
@@ -61,7 +63,7 @@ struct Run {
 fn run(backend: Backend, plan: Plan, checkpoints: bool) -> Run {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let (meter, history) = actix_rt::System::new().block_on(async {
-        let mut env = StreamEnvironment::new("updates").parallelism(2);
+        let mut env = StreamEnvironment::new("updates").parallelism(if plan.is_chained { 1 } else { 2 });
         env = env.state_backend(backend.in_dir(scratch.path()));
         env = if checkpoints {
             let env = env.checkpointing(Checkpointing::every(Duration::from_secs(1)));

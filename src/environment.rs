@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use millstream_actors::contract::{Clock, Probe, SavepointFileError, SnapshotError, SnapshotStore, Source};
 use millstream_actors::protocol::{CheckpointId, Checkpointing, Incarnation, Limits, RestartStrategy};
+use millstream_actors::runtime::time::monotonic;
+use millstream_actors::task::SliceClock;
 use millstream_actors::{JobConfig, JobHandle, launch};
 
 use crate::graph::{
@@ -66,6 +68,7 @@ pub struct StreamEnvironment {
     restore: RestoreWish,
     clock: Arc<dyn Clock>,
     probe: Option<Arc<dyn Probe>>,
+    slice_clock: SliceClock,
 }
 
 impl StreamEnvironment {
@@ -88,6 +91,7 @@ impl StreamEnvironment {
             restore: RestoreWish::default(),
             clock: Arc::new(SystemClock::new()),
             probe: None,
+            slice_clock: monotonic,
         }
     }
 
@@ -171,6 +175,13 @@ impl StreamEnvironment {
         self
     }
 
+    /// Has tasks measure by `now` how long they have worked before they let others run: a test seam. By default the
+    /// machine's monotonic clock.
+    pub fn slice_clock(mut self, now: fn() -> Duration) -> Self {
+        self.slice_clock = now;
+        self
+    }
+
     /// Adds a source. `id` is the stable id under which its positions are found again.
     #[track_caller]
     pub fn source<S: Source>(&self, id: &str, source: S) -> DataStream<S::Item> {
@@ -230,6 +241,7 @@ impl StreamEnvironment {
             seed: self.clock.unix_ms(),
             clock: self.clock,
             probe: self.probe,
+            slice_clock: self.slice_clock,
             savepoints,
         };
         Ok(launch(spec, config))

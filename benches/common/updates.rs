@@ -163,12 +163,14 @@ pub(crate) struct Plan {
     pub(crate) one_in: u64,
     /// Updates after the table is full.
     pub(crate) updates: u64,
+    /// One source, in the task of the keyed operator, instead of two before two of them.
+    pub(crate) is_chained: bool,
 }
 
 impl Plan {
     /// As many updates of keys chosen at random, all of which may change.
     pub(crate) fn of(keys: u64, updates: u64) -> Self {
-        Self { keys, one_in: 1, updates }
+        Self { keys, one_in: 1, updates, is_chained: false }
     }
 }
 
@@ -176,7 +178,7 @@ impl Plan {
 #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 pub(crate) fn updates(env: &StreamEnvironment, plan: Plan) -> Arc<Meter> {
     let meter = Arc::new(Meter::default());
-    let Plan { keys, one_in, updates } = plan;
+    let Plan { keys, one_in, updates, is_chained } = plan;
     let update = Update {
         meter: meter.clone(),
         start: Instant::now(),
@@ -186,20 +188,18 @@ pub(crate) fn updates(env: &StreamEnvironment, plan: Plan) -> Arc<Meter> {
         looked_at: None,
     };
     let total = keys + updates;
+    let sources = if is_chained { 1 } else { 2 };
     let numbers = |id: &str, first: u64| {
-        // Even and odd numbers, so that both sources end the filling together.
-        let numbers = env.source(id, SequenceSource::new(0..total / 2)).parallelism(1);
+        // Even and odd numbers if there are two, so that both sources end the filling together.
+        let numbers = env.source(id, SequenceSource::new(0..total / sources)).parallelism(1);
         let key = move |n: u64| {
-            let n = 2 * n + first;
+            let n = sources * n + first;
             if n < keys { n } else { splitmix64(n) % (keys / one_in) * one_in }
         };
         numbers.map(key).parallelism(1)
     };
-    numbers("even", 0)
-        .union(numbers("odd", 1))
-        .key_by(|key| *key)
-        .process("totals", update)
-        .sink("nothing", SumSink::new(|n: &u64| *n));
+    let keys = if is_chained { numbers("all", 0) } else { numbers("even", 0).union(numbers("odd", 1)) };
+    keys.key_by(|key| *key).process("totals", update).sink("nothing", SumSink::new(|n: &u64| *n));
     meter
 }
 

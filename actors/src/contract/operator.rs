@@ -243,8 +243,7 @@ pub trait BatchOperator: 'static {
     }
 
     /// Writes more of the state as of the last barrier, until `budget` is exhausted or `writer` has no room. Called
-    /// between batches, and also when there are none, until it is done or the checkpoint is given up. In the task of a
-    /// source it is called until it is done without a pause.
+    /// between batches, and also when there are none, until it is done or the checkpoint is given up.
     ///
     /// # Errors
     /// Declines the checkpoint; the task goes on.

@@ -18,6 +18,8 @@ pub enum Step {
     BarrierReached,
     /// A task has forwarded the barrier, its own snapshot not taken.
     BarrierForwarded,
+    /// A task has written a slice of its snapshot, and there is more to write.
+    SliceWritten,
     /// A task has taken its snapshot and sent it to the writer, not acknowledged.
     SnapshotTaken,
     /// A task has acknowledged.

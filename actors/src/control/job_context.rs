@@ -15,7 +15,7 @@ use crate::protocol::{
     RegionId, RestartPolicy, SourceState, SubtaskId, TaskId, TaskKind,
 };
 use crate::runtime::arbiters::{ArbiterPool, Berth};
-use crate::task::{JobSpec, StopSubtask, SubtaskAddress, TaskSpec};
+use crate::task::{JobSpec, SliceClock, StopSubtask, SubtaskAddress, TaskSpec};
 
 /// How a running job was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,7 @@ pub(crate) struct JobContext {
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) probe: Option<Arc<dyn Probe>>,
+    pub(crate) slice_clock: SliceClock,
     pub(crate) events: Arc<EventLog>,
     pub(crate) pool: Arc<ArbiterPool>,
     /// How savepoints are written.

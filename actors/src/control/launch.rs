@@ -23,7 +23,7 @@ use crate::protocol::{
 };
 use crate::runtime::arbiters::ArbiterPool;
 use crate::runtime::guard::{self, End, Place};
-use crate::task::JobSpec;
+use crate::task::{JobSpec, SliceClock};
 
 /// How a job is run.
 pub struct JobConfig {
@@ -41,6 +41,8 @@ pub struct JobConfig {
     pub clock: Arc<dyn Clock>,
     /// The test seam, if any.
     pub probe: Option<Arc<dyn Probe>>,
+    /// What tasks measure slices of work by.
+    pub slice_clock: SliceClock,
     /// Of the jitter of restart delays.
     pub seed: u64,
     /// Savepoints, those to be written and the one to begin with.
@@ -88,7 +90,8 @@ pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
 }
 
 fn job_context(spec: JobSpec, config: JobConfig, pool: Arc<ArbiterPool>, events: Arc<EventLog>) -> JobContext {
-    let JobConfig { store, opening, checkpointing, restart, limits, clock, probe, seed, savepoints } = config;
+    let JobConfig { store, opening, checkpointing, restart, limits, clock, probe, slice_clock, seed, savepoints } =
+        config;
     let SavepointConfig { format, origin, descends_from } = savepoints;
     let origin = origin.map(|(manifest, chunks)| Origin { manifest, chunks });
     let restores = opening.retained.last().or(origin.as_ref().map(|origin| &origin.manifest)).cloned();
@@ -119,6 +122,7 @@ fn job_context(spec: JobSpec, config: JobConfig, pool: Arc<ArbiterPool>, events:
         limits: Arc::new(limits),
         clock,
         probe,
+        slice_clock,
         events,
         pool,
         restores,

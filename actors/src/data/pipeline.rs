@@ -15,7 +15,6 @@ use crate::contract::{
 use crate::data::edge::{AnyOutlet, Outlet, ReturnCredit, Routing};
 use crate::data::wiring::OutputWiring;
 use crate::protocol::{Barrier, CheckpointId, OperatorId, TaskError, Timestamp};
-use crate::runtime::time::monotonic;
 
 /// A link of a chain, seen from the one before it: takes batches of `T`.
 pub trait Chain<T> {
@@ -451,21 +450,6 @@ impl<T> Pipeline<T> {
     /// The first error of an operator.
     pub fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
         self.head.snapshot(writer)
-    }
-
-    /// Writes the state of all operators to the end.
-    ///
-    /// # Errors
-    /// The first error of an operator.
-    pub(crate) fn whole_snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<(), StateError> {
-        let mut written = self.snapshot(writer);
-        while let Ok(Progress::Suspended) = written {
-            written = self.continue_snapshot(writer, &mut RunBudget::start(monotonic));
-        }
-        if written.is_err() {
-            self.abandon_snapshot();
-        }
-        written.map(|_| ())
     }
 
     /// Goes on with it.

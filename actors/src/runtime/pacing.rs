@@ -4,10 +4,11 @@
 //! `ctx.spawn` is polled only once the mailbox is drained, which makes a ready one the cheapest sign of "no more input
 //! at hand": no timer, 16 ns.
 
+use std::time::Duration;
+
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use crate::contract::RunBudget;
-use crate::runtime::time::monotonic;
 
 /// A task that works in steps.
 pub(crate) trait Paced: Actor<Context = Context<Self>> {
@@ -36,8 +37,9 @@ impl Pacing {
         self.resumes
     }
 
-    pub(crate) fn new() -> Self {
-        Self { budget: RunBudget::start(monotonic), resumes: false, awaits_drain: false }
+    /// Of a task whose slices `now` measures.
+    pub(crate) fn new(now: fn() -> Duration) -> Self {
+        Self { budget: RunBudget::start(now), resumes: false, awaits_drain: false }
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a subtask is: the orders it takes, the facts it reports, its snapshots, and one actor for each kind of task.
 
-mod capture;
+mod lists;
 mod loading;
 pub mod operator_task;
 mod orders;
 mod reports;
 pub mod sink_task;
 mod sink_writing;
+mod snapshots;
 mod source_reading;
 pub mod source_task;
 mod spec;
@@ -19,4 +20,4 @@ pub use reports::{
     AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, RestoreFigures, RestoreProgress, SinkCommitted,
     SourceHalted, StoreChunks, SubtaskReady, TaskReports,
 };
-pub use spec::{JobSpec, OperatorInfo, RestorePlan, StartedSubtask, SubtaskContext, TaskFactory, TaskSpec};
+pub use spec::{JobSpec, OperatorInfo, RestorePlan, SliceClock, StartedSubtask, SubtaskContext, TaskFactory, TaskSpec};

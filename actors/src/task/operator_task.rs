@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use actix_rt::ArbiterHandle;
 
-use crate::contract::{Batch, Progress, RunBudget, Step};
+use crate::contract::{Batch, Progress, RunBudget, SnapshotWriter, Step};
 use crate::data::edge::{ChannelEnd, ConnectChannel, Deliver, InputPort, ReturnCredit};
 use crate::data::pipeline::{GroupLoaders, Pipeline, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
@@ -19,8 +19,8 @@ use crate::protocol::{AckFacts, Barrier, Inlet, Input, OperatorId, TaskError, Ti
 use crate::runtime::guard::{ExitSlot, start_guarded};
 use crate::runtime::pacing::{Paced, Pacing, when_drained, yield_then_run};
 use crate::runtime::time::monotonic;
-use crate::task::capture::{Capture, CaptureStep, Remains};
 use crate::task::loading::{Loaded, Loading, start_loading};
+use crate::task::snapshots::{Snapshots, Written};
 use crate::task::{
     CheckpointAborted, CheckpointComplete, ChunksStored, RestoreFigures, StartedSubtask, StopSubtask, SubtaskAddress,
     SubtaskContext, SubtaskReady, TaskFactory,
@@ -53,7 +53,8 @@ impl<T: Send + 'static> TaskFactory for OperatorTaskFactory<T> {
             cx.reached(Step::Starting);
             let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient());
             let pipeline = factory.build(builder);
-            OperatorTask::new(cx, exit, operators, pipeline, &input)
+            let snapshots = Snapshots::new(ctx.address().recipient());
+            OperatorTask::new(cx, exit, operators, pipeline, snapshots, &input)
         });
         StartedSubtask {
             address: SubtaskAddress {
@@ -84,10 +85,7 @@ struct OperatorTask<T: Send + 'static> {
     is_ready: bool,
     records_in: u64,
     alignment_started: Option<Duration>,
-    /// The snapshot that is being taken between batches.
-    capture: Option<Capture>,
-    /// What earlier snapshots have left.
-    remains: Remains,
+    snapshots: Snapshots,
 }
 
 /// A step that was suspended and is finished before the next element is taken.
@@ -118,27 +116,27 @@ impl<T: Send + 'static> OperatorTask<T> {
         exit: ExitSlot,
         operators: Vec<OperatorId>,
         pipeline: Pipeline<T>,
+        snapshots: Snapshots,
         input: &InputWiring,
     ) -> Self {
         Self {
             inlet: Inlet::new(input.windows.len(), cx.mode),
             rate: WorkRate::new(&cx.info.limits, input.windows.len() as u32),
+            pacing: Pacing::new(cx.slice_clock),
             cx,
             exit,
             operators,
             pipeline,
             channels: ChannelEnd::all(input),
-            pacing: Pacing::new(),
             step: OpenStep::None,
             is_ready: false,
             records_in: 0,
             alignment_started: None,
-            capture: None,
-            remains: Remains::default(),
+            snapshots,
         }
     }
 
-    fn step(&mut self, ctx: &mut Context<Self>) -> Result<Stepped, TaskError> {
+    fn step(&mut self) -> Result<Stepped, TaskError> {
         match std::mem::replace(&mut self.step, OpenStep::None) {
             OpenStep::Batch { channel, batch, started } => return self.take_batch(channel, batch, started),
             OpenStep::Watermark(at) => return self.advance_watermark(at),
@@ -158,7 +156,7 @@ impl<T: Send + 'static> OperatorTask<T> {
             Some(Input::Watermark(at)) => return self.advance_watermark(at),
             Some(Input::Idle) => self.pipeline.idle(),
             Some(Input::AlignmentStarted(_)) => self.alignment_started = Some(monotonic()),
-            Some(Input::Barrier(barrier)) => self.checkpoint(barrier, ctx),
+            Some(Input::Barrier(barrier)) => self.checkpoint(barrier),
             Some(Input::End) => self.pipeline.end(),
             None => return Ok(Stepped::Starved),
         }
@@ -205,44 +203,32 @@ impl<T: Send + 'static> OperatorTask<T> {
     }
 
     /// The barrier goes on before the snapshot is taken, so that tasks further down align meanwhile.
-    fn checkpoint(&mut self, barrier: Barrier, ctx: &mut Context<Self>) {
+    fn checkpoint(&mut self, barrier: Barrier) {
         let alignment = self.alignment_started.take().map_or(Duration::ZERO, |started| monotonic() - started);
         self.cx.reached(Step::BarrierReached);
         self.pipeline.barrier(barrier);
         self.cx.reached(Step::BarrierForwarded);
-        self.abandon_capture();
+        self.give_up_snapshot();
         let facts = AckFacts { alignment, ..AckFacts::default() };
-        let remains = std::mem::take(&mut self.remains);
-        let capture = Capture::new(&self.cx, barrier, facts, remains, Some(ctx.address().recipient()));
-        let step = capture.advance(&self.cx, |writer| self.pipeline.snapshot(writer));
-        self.captured(step);
-    }
-
-    /// One slice of the running capture, if there is one. Whether there is one still, and it can go on.
-    fn capture_slice(&mut self) -> bool {
-        // A capture without room writes nothing, but may have to give up.
-        if let Some(capture) = self.capture.take() {
-            let mut slice = RunBudget::start(monotonic);
-            let step = capture.advance(&self.cx, |writer| self.pipeline.continue_snapshot(writer, &mut slice));
-            self.captured(step);
-        }
-        self.capture.as_ref().is_some_and(Capture::has_room)
-    }
-
-    fn captured(&mut self, step: CaptureStep) {
-        match step {
-            CaptureStep::More(capture) => self.capture = Some(capture),
-            CaptureStep::Acknowledged(remains) => self.remains = remains,
-            CaptureStep::Declined(capture) => {
-                self.remains = capture.into_remains();
-                self.pipeline.abandon_snapshot();
-            }
+        let written = self.snapshots.begin(&self.cx, barrier, facts, |writer| self.pipeline.snapshot(writer));
+        if written == Written::Declined {
+            self.pipeline.abandon_snapshot();
         }
     }
 
-    fn abandon_capture(&mut self) {
-        if let Some(capture) = self.capture.take() {
-            self.remains = capture.into_remains();
+    /// Writes a slice of the open snapshot, if there is one. Whether there is one still, and it can be written on.
+    fn write_slice(&mut self) -> bool {
+        // A snapshot without room writes nothing, but may have to be declined.
+        let mut slice = RunBudget::start(self.cx.slice_clock);
+        let write = |writer: &mut SnapshotWriter| self.pipeline.continue_snapshot(writer, &mut slice);
+        if self.snapshots.write_slice(&self.cx, write) == Some(Written::Declined) {
+            self.pipeline.abandon_snapshot();
+        }
+        self.snapshots.can_write()
+    }
+
+    fn give_up_snapshot(&mut self) {
+        if self.snapshots.give_up() {
             self.pipeline.abandon_snapshot();
         }
     }
@@ -308,18 +294,18 @@ impl<T: Send + 'static> Paced for OperatorTask<T> {
             return;
         }
         loop {
-            let stepped = match self.step(ctx) {
+            let stepped = match self.step() {
                 Ok(stepped) => stepped,
                 Err(error) => return self.fail(error, ctx),
             };
             // Between batches, and by itself when there are none or the outputs are blocked.
-            let captures = !self.pacing.will_run() && self.capture_slice();
+            let writes_on = self.snapshots.open().is_some() && !self.pacing.will_run() && self.write_slice();
             match stepped {
                 Stepped::On if self.pacing.budget.check() => return yield_then_run(self, ctx),
                 Stepped::On => {}
                 Stepped::OutOfTime => return yield_then_run(self, ctx),
-                Stepped::Blocked if captures => return yield_then_run(self, ctx),
-                Stepped::Starved if captures => {
+                Stepped::Blocked if writes_on => return yield_then_run(self, ctx),
+                Stepped::Starved if writes_on => {
                     self.drained(ctx);
                     return yield_then_run(self, ctx);
                 }
@@ -381,8 +367,8 @@ impl<T: Send + 'static> Handler<CheckpointAborted> for OperatorTask<T> {
         if self.inlet.abort(message.checkpoint) {
             self.alignment_started = None;
         }
-        if self.capture.as_ref().is_some_and(|capture| capture.checkpoint() <= message.checkpoint) {
-            self.abandon_capture();
+        if self.snapshots.open().is_some_and(|open| open <= message.checkpoint) {
+            self.give_up_snapshot();
         }
         self.run(ctx);
     }
@@ -392,11 +378,10 @@ impl<T: Send + 'static> Handler<ChunksStored> for OperatorTask<T> {
     type Result = ();
 
     fn handle(&mut self, message: ChunksStored, ctx: &mut Context<Self>) {
-        match &mut self.capture {
-            Some(capture) => capture.stored(&self.cx, message),
-            None => return self.remains.stored(message),
+        self.snapshots.stored(&self.cx, message);
+        if self.snapshots.open().is_some() {
+            self.run(ctx);
         }
-        self.run(ctx);
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use actix_rt::ArbiterHandle;
 
-use crate::contract::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, Step};
+use crate::contract::{Batch, PendingCommit, Progress, Sink, SinkContext, SinkError, SinkRestore, Step};
 use crate::data::edge::{ChannelEnd, ConnectChannel, Deliver, InputPort};
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, Inlet, Input, OperatorId, TaskError, WorkRate};
@@ -19,12 +19,13 @@ use crate::runtime::connector_thread::ConnectorPanicked;
 use crate::runtime::guard::{ExitSlot, start_guarded};
 use crate::runtime::pacing::{Paced, Pacing, when_drained, yield_then_run};
 use crate::runtime::time::monotonic;
-use crate::task::capture::{decline, read_lists, snapshot, write_list};
+use crate::task::lists::{read_lists, write_list};
 use crate::task::loading::{Loaded, Loading, start_loading};
 use crate::task::sink_writing::{self, Effects, Order, WriterEvent, WriterReports, Writing};
+use crate::task::snapshots::{Snapshots, decline};
 use crate::task::{
-    CheckpointAborted, CheckpointComplete, RestoreFigures, SinkCommitted, StartedSubtask, StopSubtask, SubtaskAddress,
-    SubtaskContext, SubtaskReady, TaskFactory,
+    CheckpointAborted, CheckpointComplete, ChunksStored, RestoreFigures, SinkCommitted, StartedSubtask, StopSubtask,
+    SubtaskAddress, SubtaskContext, SubtaskReady, TaskFactory,
 };
 
 /// The state under which a sink's pending commits are stored.
@@ -56,9 +57,10 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
     ) -> StartedSubtask {
         let guard = cx.guard();
         let (subtask, sink, operator) = (cx.info.subtask, self.sink.clone(), self.operator.clone());
-        let address = start_guarded(arbiter, guard, move |_, exit| {
+        let address = start_guarded(arbiter, guard, move |ctx, exit| {
             cx.reached(Step::Starting);
-            SinkTask::new(sink, operator, cx, exit, &input)
+            let snapshots = Snapshots::new(ctx.address().recipient());
+            SinkTask::new(sink, operator, cx, exit, snapshots, &input)
         });
         StartedSubtask {
             address: SubtaskAddress {
@@ -88,6 +90,7 @@ struct SinkTask<S: Sink> {
     rate: WorkRate,
     pacing: Pacing,
     writing: Option<Writing<S::Item>>,
+    snapshots: Snapshots,
     restored: RestoreFigures,
     /// The writer is open and what was pending is settled.
     is_ready: bool,
@@ -105,17 +108,25 @@ struct SinkTask<S: Sink> {
 }
 
 impl<S: Sink> SinkTask<S> {
-    fn new(sink: Arc<S>, operator: OperatorId, cx: SubtaskContext, exit: ExitSlot, input: &InputWiring) -> Self {
+    fn new(
+        sink: Arc<S>,
+        operator: OperatorId,
+        cx: SubtaskContext,
+        exit: ExitSlot,
+        snapshots: Snapshots,
+        input: &InputWiring,
+    ) -> Self {
         Self {
             sink,
             operator,
             inlet: Inlet::new(input.windows.len(), cx.mode),
             rate: WorkRate::new(&cx.info.limits, input.windows.len() as u32),
             channels: ChannelEnd::all(input),
+            pacing: Pacing::new(cx.slice_clock),
             cx,
             exit,
-            pacing: Pacing::new(),
             writing: None,
+            snapshots,
             restored: RestoreFigures::default(),
             is_ready: false,
             writes_under_way: 0,
@@ -199,7 +210,10 @@ impl<S: Sink> SinkTask<S> {
         match result {
             Ok(pending) => {
                 let facts = AckFacts { alignment: self.alignment, ..AckFacts::default() };
-                snapshot(&self.cx, barrier, facts, |writer| write_list(writer, &self.operator, PENDING, &pending));
+                // One list, written at once; it may decline the checkpoint, and there is nothing to give up then.
+                let _ = self.snapshots.begin(&self.cx, barrier, facts, |writer| {
+                    write_list(writer, &self.operator, PENDING, &pending).map(|()| Progress::Done)
+                });
                 Ok(())
             }
             Err(error) if error.declines_checkpoint() => {
@@ -418,6 +432,14 @@ impl<S: Sink> Handler<CheckpointAborted> for SinkTask<S> {
             self.alignment_started = None;
         }
         self.run(ctx);
+    }
+}
+
+impl<S: Sink> Handler<ChunksStored> for SinkTask<S> {
+    type Result = ();
+
+    fn handle(&mut self, message: ChunksStored, _: &mut Context<Self>) {
+        self.snapshots.stored(&self.cx, message);
     }
 }
 

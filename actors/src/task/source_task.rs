@@ -8,12 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle, WrapFuture,
-};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
 use actix_rt::ArbiterHandle;
 
-use crate::contract::{Batch, Progress, ReadStatus, Source, SourceContext, SourceWaker, SplitPosition, Step};
+use crate::contract::{
+    Batch, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceWaker, SplitPosition, Step,
+};
 use crate::data::edge::ReturnCredit;
 use crate::data::pipeline::{GroupLoaders, Pipeline, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
@@ -22,12 +22,14 @@ use crate::runtime::connector_thread::ConnectorPanicked;
 use crate::runtime::guard::{ExitSlot, start_guarded};
 use crate::runtime::pacing::{Paced, Pacing, when_drained, yield_then_run};
 use crate::runtime::time::monotonic;
-use crate::task::capture::{read_lists, snapshot, write_list};
+use crate::task::lists::{read_lists, write_list};
 use crate::task::loading::{Loaded, Loading, start_loading};
-use crate::task::source_reading::{self, Positions, ReaderEvent, ReaderReports, Reading};
+use crate::task::snapshots::{Snapshots, Written};
+use crate::task::source_reading::{self, Phase, Positions, ReaderEvent, ReaderReports, Reading, Wake};
 use crate::task::{
-    BeginReading, CheckpointAborted, CheckpointComplete, FinishInput, RequestBarrier, RestoreFigures, SourceAddress,
-    SourceHalted, StartedSubtask, StopReading, StopSubtask, SubtaskAddress, SubtaskContext, SubtaskReady, TaskFactory,
+    BeginReading, CheckpointAborted, CheckpointComplete, ChunksStored, FinishInput, RequestBarrier, RestoreFigures,
+    SourceAddress, SourceHalted, StartedSubtask, StopReading, StopSubtask, SubtaskAddress, SubtaskContext,
+    SubtaskReady, TaskFactory,
 };
 
 /// The state under which a source's positions are stored.
@@ -64,7 +66,8 @@ impl<S: Source> TaskFactory for SourceTaskFactory<S> {
             cx.reached(Step::Starting);
             let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient());
             let pipeline = factory.build(builder);
-            SourceTask::new(source, cx, exit, operators, pipeline)
+            let snapshots = Snapshots::new(ctx.address().recipient());
+            SourceTask::new(source, cx, exit, operators, pipeline, snapshots)
         });
         StartedSubtask {
             address: SubtaskAddress {
@@ -92,6 +95,7 @@ struct SourceTask<S: Source> {
     exit: ExitSlot,
     operators: Vec<OperatorId>,
     pipeline: Pipeline<S::Item>,
+    snapshots: Snapshots,
     reading: Option<Reading<S::Item>>,
     positions: Positions,
     phase: Phase,
@@ -113,24 +117,6 @@ struct SourceTask<S: Source> {
     records_in: u64,
 }
 
-/// What a source task waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Its state, its reader, or the order to begin.
-    Opening,
-    /// Nothing: it reads.
-    Reading,
-    /// Its reader has nothing: a timer or a wake-up.
-    Idle {
-        /// No timer runs: the stream counts as idle.
-        until_woken: bool,
-    },
-    /// The job's end: told to stop reading.
-    Stopped,
-    /// The job's end: its input has ended.
-    Ended,
-}
-
 /// How a step ended.
 enum Stepped {
     /// There may be more to do.
@@ -141,11 +127,6 @@ enum Stepped {
     OutOfTime,
 }
 
-/// To itself: look for records again.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-struct Wake;
-
 impl<S: Source> SourceTask<S> {
     fn new(
         source: Arc<S>,
@@ -153,17 +134,19 @@ impl<S: Source> SourceTask<S> {
         exit: ExitSlot,
         operators: Vec<OperatorId>,
         pipeline: Pipeline<S::Item>,
+        snapshots: Snapshots,
     ) -> Self {
         Self {
             source,
+            pacing: Pacing::new(cx.slice_clock),
             cx,
             exit,
             operators,
             pipeline,
+            snapshots,
             reading: None,
             positions: Positions::default(),
             phase: Phase::Opening,
-            pacing: Pacing::new(),
             step: None,
             ending: false,
             finish_after: None,
@@ -343,10 +326,31 @@ impl<S: Source> SourceTask<S> {
             self.positions.update(moved);
         }
         let facts = AckFacts { source: Some(state), records_in: self.records_in, ..AckFacts::default() };
-        snapshot(&self.cx, barrier, facts, |writer| {
+        self.give_up_snapshot();
+        let written = self.snapshots.begin(&self.cx, barrier, facts, |writer| {
             write_list(writer, &self.operators[0], POSITIONS, &self.positions.to_list())?;
-            self.pipeline.whole_snapshot(writer)
+            self.pipeline.snapshot(writer)
         });
+        if written == Written::Declined {
+            self.pipeline.abandon_snapshot();
+        }
+    }
+
+    /// Writes a slice of the open snapshot, if there is one. Whether there is one still, and it can be written on.
+    fn write_slice(&mut self) -> bool {
+        // A snapshot without room writes nothing, but may have to be declined.
+        let mut slice = RunBudget::start(self.cx.slice_clock);
+        let write = |writer: &mut SnapshotWriter| self.pipeline.continue_snapshot(writer, &mut slice);
+        if self.snapshots.write_slice(&self.cx, write) == Some(Written::Declined) {
+            self.pipeline.abandon_snapshot();
+        }
+        self.snapshots.can_write()
+    }
+
+    fn give_up_snapshot(&mut self) {
+        if self.snapshots.give_up() {
+            self.pipeline.abandon_snapshot();
+        }
     }
 
     /// Loads the state of the chained operators and opens the reader at the restored positions.
@@ -436,12 +440,18 @@ impl<S: Source> Paced for SourceTask<S> {
 
     fn run(&mut self, ctx: &mut Context<Self>) {
         loop {
-            match self.step(ctx) {
-                Ok(Stepped::On) if self.pacing.budget.check() => return yield_then_run(self, ctx),
-                Ok(Stepped::On) => {}
-                Ok(Stepped::OutOfTime) => return yield_then_run(self, ctx),
-                Ok(Stepped::Waiting) => return,
+            let stepped = match self.step(ctx) {
+                Ok(stepped) => stepped,
                 Err(error) => return self.fail(error, ctx),
+            };
+            // Between batches, and by itself when there are none or the outputs are blocked.
+            let writes_on = self.snapshots.open().is_some() && !self.pacing.will_run() && self.write_slice();
+            match stepped {
+                Stepped::On if self.pacing.budget.check() => return yield_then_run(self, ctx),
+                Stepped::On => {}
+                Stepped::OutOfTime => return yield_then_run(self, ctx),
+                Stepped::Waiting if writes_on => return yield_then_run(self, ctx),
+                Stepped::Waiting => return,
             }
         }
     }
@@ -562,6 +572,20 @@ impl<S: Source> Handler<CheckpointAborted> for SourceTask<S> {
         self.cx.reached(Step::AbortReceived);
         self.last_barrier = self.last_barrier.max(message.checkpoint);
         self.requested = self.requested.filter(|barrier| barrier.checkpoint > message.checkpoint);
+        if self.snapshots.open().is_some_and(|open| open <= message.checkpoint) {
+            self.give_up_snapshot();
+        }
+    }
+}
+
+impl<S: Source> Handler<ChunksStored> for SourceTask<S> {
+    type Result = ();
+
+    fn handle(&mut self, message: ChunksStored, ctx: &mut Context<Self>) {
+        self.snapshots.stored(&self.cx, message);
+        if self.snapshots.open().is_some() {
+            self.run(ctx);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 
@@ -88,6 +89,9 @@ pub struct RestorePlan {
     pub store: Arc<dyn ChunkSource>,
 }
 
+/// A monotonic clock, without an origin that means anything.
+pub type SliceClock = fn() -> Duration;
+
 /// What a subtask is started with.
 #[derive(Clone)]
 pub struct SubtaskContext {
@@ -105,6 +109,8 @@ pub struct SubtaskContext {
     pub withdraw: Vec<CheckpointId>,
     /// Raised when the attempt has been replaced.
     pub fence: Fence,
+    /// What slices of work are measured by.
+    pub slice_clock: SliceClock,
 }
 
 impl SubtaskContext {

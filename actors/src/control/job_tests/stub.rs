@@ -24,6 +24,7 @@ use crate::protocol::{
     SourceState, SubtaskId, TaskError, TaskId, TaskKind,
 };
 use crate::runtime::guard::{ExitSlot, TaskGuard, start_guarded};
+use crate::runtime::time::monotonic;
 use crate::task::{AcknowledgeCheckpoint, RestoreFigures, SinkCommitted, SourceHalted, StoreChunks, SubtaskReady, *};
 
 pub(super) const SOURCE: TaskId = TaskId(0);
@@ -488,6 +489,7 @@ impl Setup {
             limits: self.limits,
             clock: clock.clone(),
             probe: self.probe,
+            slice_clock: monotonic,
             seed: 1,
             savepoints: no_savepoints::config(),
         };

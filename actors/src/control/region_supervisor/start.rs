@@ -111,6 +111,7 @@ impl RegionSupervisor {
             restore,
             withdraw,
             fence: self.fence.clone(),
+            slice_clock: job.slice_clock,
         }
     }
 }
