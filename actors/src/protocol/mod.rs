@@ -4,6 +4,7 @@
 mod alignment;
 mod checkpoint_schedule;
 mod credit;
+mod deadlines;
 mod element;
 mod failure;
 mod ids;
@@ -28,6 +29,7 @@ pub(crate) use checkpoint_schedule::{
     CheckpointSchedule, Now, Participant, RestoreDecision, ScheduleCommand, ScheduleEvent, ScheduleSettings,
 };
 pub use credit::{ReceiveWindow, SendWindow, WorkRate};
+pub use deadlines::Deadlines;
 pub use element::{Barrier, ChannelOrder, Element};
 pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};
 pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, RegionId, SubtaskId, TaskId};

@@ -4,5 +4,4 @@ pub(crate) mod arbiters;
 pub(crate) mod blocking_pool;
 pub(crate) mod connector_thread;
 pub mod guard;
-pub(crate) mod pacing;
 pub mod time;

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
-
 use crate::contract::{ChunkAddress, ChunkRef, LoadedGroup, RestoredState, StateScope, Step};
 use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{OperatorId, TaskError};
@@ -16,34 +14,19 @@ use crate::task::{RestoreFigures, RestorePlan, RestoreProgress, SubtaskContext};
 /// What loading gave.
 pub(crate) type Loaded = Result<(LoadedState, RestoreFigures), TaskError>;
 
-/// A task that loads its state before it begins.
-pub(crate) trait Loading: Actor<Context = Context<Self>> {
-    /// What it knows of its job.
-    fn context(&self) -> &SubtaskContext;
-
-    /// Loaders of its operators' keyed state, for one thread.
-    fn group_loaders(&self) -> GroupLoaders {
-        GroupLoaders::new()
-    }
-
-    /// Its state is loaded, or is not.
-    fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>);
-}
-
-/// Loads the state of these operators on blocking threads.
-pub(crate) fn start_loading<A: Loading>(
-    task: &mut A,
+/// Loads the state of these operators on blocking threads, each of which gets a set of loaders.
+pub(crate) fn load(
+    cx: &SubtaskContext,
     plan: RestorePlan,
     operators: &[OperatorId],
-    ctx: &mut Context<A>,
-) {
-    let cx = task.context().clone();
+    loaders: &mut dyn FnMut() -> GroupLoaders,
+) -> impl Future<Output = Loaded> + use<> {
     cx.reached(Step::Restoring);
-    let loaders = task.group_loaders();
-    let load = Arc::new(Load::new(plan, cx, operators, &loaders));
+    let first = loaders();
+    let load = Arc::new(Load::new(plan, cx.clone(), operators, &first));
     let threads = load.groups.len().clamp(1, load.cx.info.limits.restore_threads.max(1));
-    let more = (1..threads).map(|_| task.group_loaders()).collect::<Vec<_>>();
-    let parts: Vec<_> = std::iter::once(loaders)
+    let more = (1..threads).map(|_| loaders()).collect::<Vec<_>>();
+    let parts: Vec<_> = std::iter::once(first)
         .chain(more)
         .enumerate()
         .map(|(thread, loaders)| {
@@ -51,7 +34,7 @@ pub(crate) fn start_loading<A: Loading>(
             actix_rt::task::spawn_blocking(move || load.run(thread, loaders))
         })
         .collect();
-    let all = async move {
+    async move {
         let mut state = LoadedState { checkpoint: load.plan.manifest.checkpoint, ..LoadedState::default() };
         let mut outcome = Ok(());
         for part in parts {
@@ -62,8 +45,7 @@ pub(crate) fn start_loading<A: Loading>(
             }
         }
         outcome.map(|()| (state, load.figures()))
-    };
-    ctx.spawn(all.into_actor(task).map(|loaded, task, ctx| task.loaded(loaded, ctx)));
+    }
 }
 
 /// One subtask's share of a checkpoint, and how far its threads are.

@@ -1,8 +1,11 @@
 //! What a subtask is: the orders it takes, the facts it reports, its snapshots, and one actor for each kind of task.
 
+mod alarm;
+mod inputs;
 mod lists;
 mod loading;
 pub mod operator_task;
+mod operators;
 mod orders;
 mod reports;
 pub mod sink_task;
@@ -11,6 +14,7 @@ mod snapshots;
 mod source_reading;
 pub mod source_task;
 mod spec;
+mod stepper;
 
 pub use orders::{
     BeginReading, CheckpointAborted, CheckpointComplete, FinishInput, RequestBarrier, SourceAddress, StopReading,

@@ -1,32 +1,28 @@
 //! The sink task: takes batches from its channels and writes them, in two phases with the checkpoint.
 //!
-//! Receives [`Deliver`] and [`ConnectChannel`] from the tasks before it, [`CheckpointComplete`], [`CheckpointAborted`]
-//! from the coordinator, [`StopSubtask`] from its region supervisor, and what its connector's thread reports. Sends
-//! credits, snapshots, acknowledgements, and [`SinkCommitted`]. A restart loses what was written and not prepared for a
-//! completed checkpoint; the list of pending commits is in the snapshot, and is settled before the first record.
+//! Receives [`Deliver`](crate::data::edge::Deliver) and [`ConnectChannel`](crate::data::edge::ConnectChannel) from the
+//! tasks before it, what its connector's thread reports, and what every task does (`stepper.rs`). Sends credits,
+//! snapshots, acknowledgements, and [`SinkCommitted`]. A restart loses what was written and not prepared for a completed
+//! checkpoint; the list of pending commits is in the snapshot, and is settled before the first record.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix::{AsyncContext, Context, Handler};
 use actix_rt::ArbiterHandle;
 
 use crate::contract::{Batch, PendingCommit, Progress, Sink, SinkContext, SinkError, SinkRestore, Step};
-use crate::data::edge::{ChannelEnd, ConnectChannel, Deliver, InputPort};
+use crate::data::pipeline::LoadedState;
 use crate::data::wiring::{InputWiring, OutputWiring};
-use crate::protocol::{AckFacts, Barrier, CheckpointId, Inlet, Input, OperatorId, TaskError, WorkRate};
-use crate::runtime::connector_thread::ConnectorPanicked;
-use crate::runtime::guard::{ExitSlot, start_guarded};
-use crate::runtime::pacing::{Paced, Pacing, when_drained, yield_then_run};
+use crate::protocol::{AckFacts, Barrier, CheckpointId, Input, OperatorId, TaskError};
 use crate::runtime::time::monotonic;
+use crate::task::alarm::Due;
+use crate::task::inputs::{Inputs, WithInputs, port_of};
 use crate::task::lists::{read_lists, write_list};
-use crate::task::loading::{Loaded, Loading, start_loading};
 use crate::task::sink_writing::{self, Effects, Order, WriterEvent, WriterReports, Writing};
-use crate::task::snapshots::{Snapshots, decline};
-use crate::task::{
-    CheckpointAborted, CheckpointComplete, ChunksStored, RestoreFigures, SinkCommitted, StartedSubtask, StopSubtask,
-    SubtaskAddress, SubtaskContext, SubtaskReady, TaskFactory,
-};
+use crate::task::snapshots::decline;
+use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
+use crate::task::{SinkCommitted, StartedSubtask, SubtaskContext, TaskFactory};
 
 /// The state under which a sink's pending commits are stored.
 pub(crate) const PENDING: &str = "pending";
@@ -55,128 +51,56 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
         input: InputWiring,
         _: Vec<OutputWiring>,
     ) -> StartedSubtask {
-        let guard = cx.guard();
         let (subtask, sink, operator) = (cx.info.subtask, self.sink.clone(), self.operator.clone());
-        let address = start_guarded(arbiter, guard, move |ctx, exit| {
-            cx.reached(Step::Starting);
-            let snapshots = Snapshots::new(ctx.address().recipient());
-            SinkTask::new(sink, operator, cx, exit, snapshots, &input)
+        let task = stepper::start(cx, arbiter, move |cx, _| SinkWork {
+            sink,
+            operator,
+            inputs: Inputs::new(cx, &input),
+            writing: None,
+            writes_under_way: 0,
+            last_written: Duration::ZERO,
+            alignment: Duration::ZERO,
+            commit_failures: 0,
+            has_unflushed: false,
+            complete: CheckpointId::NONE,
         });
-        StartedSubtask {
-            address: SubtaskAddress {
-                subtask,
-                stop: address.clone().recipient(),
-                complete: address.clone().recipient(),
-                aborted: address.clone().recipient(),
-                source: None,
-                is_sink: true,
-            },
-            port: Some(Arc::new(InputPort::<S::Item> {
-                deliver: address.clone().recipient(),
-                connect: address.recipient(),
-            })),
-        }
+        let address = stepper::address_of(&task, subtask, None, true);
+        StartedSubtask { address, port: Some(Arc::new(port_of(&task))) }
     }
 }
 
 /// See the module's documentation.
-struct SinkTask<S: Sink> {
+struct SinkWork<S: Sink> {
     sink: Arc<S>,
     operator: OperatorId,
-    cx: SubtaskContext,
-    exit: ExitSlot,
-    inlet: Inlet<Box<Batch<S::Item>>>,
-    channels: Vec<ChannelEnd>,
-    rate: WorkRate,
-    pacing: Pacing,
+    inputs: Inputs<S::Item>,
     writing: Option<Writing<S::Item>>,
-    snapshots: Snapshots,
-    restored: RestoreFigures,
-    /// The writer is open and what was pending is settled.
-    is_ready: bool,
     writes_under_way: usize,
     last_written: Duration,
-    records_in: u64,
-    alignment_started: Option<Duration>,
     /// How long the newest checkpoint took to align.
     alignment: Duration,
     commit_failures: u32,
-    retry_commit: bool,
     has_unflushed: bool,
     /// Highest checkpoint known to be complete.
     complete: CheckpointId,
 }
 
-impl<S: Sink> SinkTask<S> {
-    fn new(
-        sink: Arc<S>,
-        operator: OperatorId,
-        cx: SubtaskContext,
-        exit: ExitSlot,
-        snapshots: Snapshots,
-        input: &InputWiring,
-    ) -> Self {
-        Self {
-            sink,
-            operator,
-            inlet: Inlet::new(input.windows.len(), cx.mode),
-            rate: WorkRate::new(&cx.info.limits, input.windows.len() as u32),
-            channels: ChannelEnd::all(input),
-            pacing: Pacing::new(cx.slice_clock),
-            cx,
-            exit,
-            writing: None,
-            snapshots,
-            restored: RestoreFigures::default(),
-            is_ready: false,
-            writes_under_way: 0,
-            last_written: Duration::ZERO,
-            records_in: 0,
-            alignment_started: None,
-            alignment: Duration::ZERO,
-            commit_failures: 0,
-            retry_commit: false,
-            has_unflushed: false,
-            complete: CheckpointId::NONE,
+impl<S: Sink> SinkWork<S> {
+    fn write(&mut self, stepper: &mut Stepper, channel: usize, batch: Box<Batch<S::Item>>) -> Result<(), TaskError> {
+        stepper.takes_batch(batch.len());
+        if self.writes_under_way == 0 {
+            self.last_written = monotonic();
         }
+        self.writes_under_way += 1;
+        self.has_unflushed = true;
+        self.order(stepper, Order::Write { channel, batch })
     }
 
-    /// Takes one element; false if none may be taken.
-    fn step(&mut self) -> Result<bool, TaskError> {
-        if self.writes_under_way >= WRITES_UNDER_WAY_MAX {
-            return Ok(false);
-        }
-        match self.inlet.take() {
-            Some(Input::Batch { channel, batch }) => {
-                self.cx.reached(Step::Batch);
-                self.records_in += batch.len() as u64;
-                self.exit.records_in(self.records_in);
-                if self.writes_under_way == 0 {
-                    self.last_written = monotonic();
-                }
-                self.writes_under_way += 1;
-                self.has_unflushed = true;
-                self.order(Order::Write { channel, batch })?;
-            }
-            Some(Input::Credit { channel }) => self.give_back(channel, None),
-            Some(Input::AlignmentStarted(_)) => self.alignment_started = Some(monotonic()),
-            Some(Input::Barrier(barrier)) => {
-                self.cx.reached(Step::BarrierReached);
-                let started = self.alignment_started.take();
-                self.alignment = started.map_or(Duration::ZERO, |started| monotonic() - started);
-                self.order(Order::Prepare(barrier))?;
-            }
-            Some(Input::Watermark(_) | Input::Idle | Input::End) => {}
-            None => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn order(&mut self, order: Order<S::Item>) -> Result<(), TaskError> {
+    fn order(&mut self, stepper: &mut Stepper, order: Order<S::Item>) -> Result<(), TaskError> {
         match &mut self.writing {
             Some(Writing::Inline(writer)) => {
                 let event = writer.obey(order);
-                self.event(event)
+                self.event(stepper, event)
             }
             Some(Writing::Thread(orders)) => {
                 // A thread that has ended says why by itself.
@@ -187,37 +111,42 @@ impl<S: Sink> SinkTask<S> {
         }
     }
 
-    fn event(&mut self, event: WriterEvent<S::Item>) -> Result<(), TaskError> {
+    fn event(&mut self, stepper: &mut Stepper, event: WriterEvent<S::Item>) -> Result<(), TaskError> {
         match event {
-            WriterEvent::Opened => self.ready(),
+            WriterEvent::Opened => stepper.ready(),
             WriterEvent::NotOpened(error) => return Err(error.into()),
             WriterEvent::Written { channel, mut batch, result } => {
                 result?;
                 batch.clear();
                 let now = monotonic();
-                self.rate.measured(now - std::mem::replace(&mut self.last_written, now));
+                let took = now - std::mem::replace(&mut self.last_written, now);
                 self.writes_under_way -= 1;
-                self.give_back(channel, Some(batch));
+                self.inputs.worked_off(channel, batch, took);
             }
             WriterEvent::Flushed(result) => result?,
-            WriterEvent::Prepared { barrier, result } => return self.prepared(barrier, result),
-            WriterEvent::Committed { checkpoint, result } => return self.committed(checkpoint, result),
+            WriterEvent::Prepared { barrier, result } => return self.prepared(stepper, barrier, result),
+            WriterEvent::Committed { checkpoint, result } => return self.committed(stepper, checkpoint, result),
         }
         Ok(())
     }
 
-    fn prepared(&mut self, barrier: Barrier, result: Result<Vec<PendingCommit>, SinkError>) -> Result<(), TaskError> {
+    fn prepared(
+        &mut self,
+        stepper: &mut Stepper,
+        barrier: Barrier,
+        result: Result<Vec<PendingCommit>, SinkError>,
+    ) -> Result<(), TaskError> {
         match result {
             Ok(pending) => {
                 let facts = AckFacts { alignment: self.alignment, ..AckFacts::default() };
-                // One list, written at once; it may decline the checkpoint, and there is nothing to give up then.
-                let _ = self.snapshots.begin(&self.cx, barrier, facts, |writer| {
+                // One list, written at once: where it is declined there is nothing to give up.
+                let _ = stepper.begin_snapshot(barrier, facts, |writer| {
                     write_list(writer, &self.operator, PENDING, &pending).map(|()| Progress::Done)
                 });
                 Ok(())
             }
             Err(error) if error.declines_checkpoint() => {
-                decline(&self.cx, barrier.checkpoint, error.into());
+                decline(&stepper.cx, barrier.checkpoint, error.into());
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -225,21 +154,28 @@ impl<S: Sink> SinkTask<S> {
     }
 
     /// A failed commit of a completed checkpoint is tried again, and never aborts the checkpoint.
-    fn committed(&mut self, checkpoint: CheckpointId, result: Result<(), SinkError>) -> Result<(), TaskError> {
+    fn committed(
+        &mut self,
+        stepper: &mut Stepper,
+        checkpoint: CheckpointId,
+        result: Result<(), SinkError>,
+    ) -> Result<(), TaskError> {
+        let limits = stepper.cx.info.limits.clone();
         match result {
             Ok(()) => {
                 self.commit_failures = 0;
-                let (execution, subtask) = (self.cx.info.execution, self.cx.info.subtask);
-                self.cx.reports.committed.do_send(SinkCommitted { execution, subtask, checkpoint });
+                stepper.alarm.clear(Due::Commit);
+                let (execution, subtask) = (stepper.cx.info.execution, stepper.cx.info.subtask);
+                stepper.cx.reports.committed.do_send(SinkCommitted { execution, subtask, checkpoint });
                 Ok(())
             }
-            Err(error) if error.is_retryable() && self.commit_failures < self.cx.info.limits.commit_retries => {
+            Err(error) if error.is_retryable() && self.commit_failures < limits.commit_retries => {
                 self.commit_failures += 1;
-                self.retry_commit = true;
+                stepper.alarm.set(Due::Commit, limits.commit_retry_delay);
                 log::warn!(
                     target: "millstream::sink",
                     "job={} {} checkpoint={checkpoint} commit failed, try {} of {}: {error}",
-                    self.cx.info.job, self.cx.info.name, self.commit_failures, self.cx.info.limits.commit_retries
+                    stepper.cx.info.job, stepper.cx.info.name, self.commit_failures, limits.commit_retries
                 );
                 Ok(())
             }
@@ -247,206 +183,107 @@ impl<S: Sink> SinkTask<S> {
         }
     }
 
-    fn give_back(&mut self, channel: usize, batch: Option<Box<Batch<S::Item>>>) {
-        self.channels[channel].give_back(self.rate.target(), batch);
-    }
-
-    fn open(&mut self, loaded: Option<Loaded>, ctx: &mut Context<Self>) -> Result<(), TaskError> {
-        let mut restore = SinkRestore { withdraw: self.cx.withdraw.clone(), ..SinkRestore::default() };
-        if let Some(loaded) = loaded {
-            let (mut state, figures) = loaded?;
-            self.restored = figures;
+    /// What is to be settled before the first record: each subtask has its share.
+    fn restore(&self, cx: &SubtaskContext, loaded: Option<LoadedState>) -> Result<SinkRestore, TaskError> {
+        let mut restore = SinkRestore { withdraw: cx.withdraw.clone(), ..SinkRestore::default() };
+        if let Some(mut state) = loaded {
             let pending = read_lists::<PendingCommit>(&self.operator, PENDING, state.sections.take(&self.operator))?;
-            restore.checkpoint = self.cx.restore.as_ref().map(|plan| plan.manifest.checkpoint);
+            restore.checkpoint = Some(state.checkpoint);
             for (index, commit) in (0u32..).zip(pending) {
-                if index % self.cx.info.parallelism == self.cx.info.subtask.index {
+                if index % cx.info.parallelism == cx.info.subtask.index {
                     restore.pending.push(commit);
                 } else {
                     restore.pending_elsewhere.push(commit);
                 }
             }
-            self.cx.reached(Step::Restored);
+            cx.reached(Step::Restored);
         }
-        let cx = SinkContext {
-            job: self.cx.info.job.clone(),
+        Ok(restore)
+    }
+}
+
+impl<S: Sink> Work for SinkWork<S> {
+    fn operators(&self) -> Vec<OperatorId> {
+        vec![self.operator.clone()]
+    }
+
+    fn open(
+        &mut self,
+        stepper: &mut Stepper,
+        loaded: Option<LoadedState>,
+        ctx: &mut Context<Task<Self>>,
+    ) -> Result<bool, TaskError> {
+        let cx = &stepper.cx;
+        let restore = self.restore(cx, loaded)?;
+        let effects = Effects { fence: cx.fence.clone(), probe: cx.probe.clone(), name: cx.info.name.clone() };
+        let context = SinkContext {
+            job: cx.info.job.clone(),
             operator: self.operator.clone(),
-            subtask_index: self.cx.info.subtask.index,
-            parallelism: self.cx.info.parallelism,
-            execution: self.cx.info.execution,
-            clock: self.cx.info.clock.clone(),
-            fenced: self.cx.fence.clone(),
+            subtask_index: cx.info.subtask.index,
+            parallelism: cx.info.parallelism,
+            execution: cx.info.execution,
+            clock: cx.info.clock.clone(),
+            fenced: cx.fence.clone(),
         };
-        let effects =
-            Effects { fence: self.cx.fence.clone(), probe: self.cx.probe.clone(), name: self.cx.info.name.clone() };
         let reports = WriterReports { events: ctx.address().recipient(), panicked: ctx.address().recipient() };
-        let writing = sink_writing::open(&self.sink, cx, restore, effects, &self.exit, reports)?;
+        let writing = sink_writing::open(&self.sink, context, restore, effects, &stepper.exit, reports)?;
         let is_open = matches!(writing, Writing::Inline(_));
         self.writing = Some(writing);
-        if is_open {
-            self.ready();
+        Ok(is_open)
+    }
+
+    fn step(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
+        if self.writes_under_way >= WRITES_UNDER_WAY_MAX {
+            return Ok(Stepped::Blocked);
+        }
+        match self.inputs.take() {
+            Some(Input::Batch { channel, batch }) => self.write(stepper, channel, batch)?,
+            Some(Input::Barrier(barrier)) => {
+                stepper.cx.reached(Step::BarrierReached);
+                self.alignment = self.inputs.alignment();
+                self.order(stepper, Order::Prepare(barrier))?;
+            }
+            Some(_) => {}
+            None => return Ok(Stepped::Starved),
+        }
+        Ok(Stepped::On)
+    }
+
+    fn drained(&mut self, stepper: &mut Stepper) -> Result<(), TaskError> {
+        if self.has_unflushed && self.writes_under_way == 0 {
+            self.has_unflushed = false;
+            self.order(stepper, Order::Flush)?;
         }
         Ok(())
     }
 
-    fn ready(&mut self) {
-        self.is_ready = true;
-        let (execution, subtask, restored) = (self.cx.info.execution, self.cx.info.subtask, self.restored);
-        self.cx.reports.ready.do_send(SubtaskReady { execution, subtask, restored });
+    fn due(&mut self, stepper: &mut Stepper, _: Due) -> Result<(), TaskError> {
+        self.order(stepper, Order::Commit(self.complete))
     }
 
-    fn fail(&mut self, error: impl Into<TaskError>, ctx: &mut Context<Self>) {
-        self.exit.fail(error.into());
-        ctx.stop();
+    fn complete(&mut self, stepper: &mut Stepper, checkpoint: CheckpointId) -> Result<(), TaskError> {
+        self.complete = self.complete.max(checkpoint);
+        self.order(stepper, Order::Commit(self.complete))
     }
 
-    /// Does what an event of the writer asks for, and then takes further input.
-    fn go_on(&mut self, result: Result<(), TaskError>, ctx: &mut Context<Self>) {
-        match result {
-            Ok(()) => {
-                self.retry_commit_later(ctx);
-                self.run(ctx);
-            }
-            Err(error) => self.fail(error, ctx),
-        }
-    }
-
-    fn retry_commit_later(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::take(&mut self.retry_commit) {
-            let delay = self.cx.info.clock.sleep(self.cx.info.limits.commit_retry_delay);
-            ctx.spawn(delay.into_actor(self).map(|(), task, ctx| {
-                let ordered = task.order(Order::Commit(task.complete));
-                task.go_on(ordered, ctx);
-            }));
-        }
+    fn aborted(&mut self, checkpoint: CheckpointId) {
+        self.inputs.abort(checkpoint);
     }
 }
 
-impl<S: Sink> Actor for SinkTask<S> {
-    type Context = Context<Self>;
+impl<S: Sink> WithInputs for SinkWork<S> {
+    type In = S::Item;
 
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(plan) = self.cx.restore.clone() else {
-            if let Err(error) = self.open(None, ctx) {
-                self.fail(error, ctx);
-            }
-            return;
-        };
-        let operators = [self.operator.clone()];
-        start_loading(self, plan, &operators, ctx);
+    fn inputs(&mut self) -> &mut Inputs<S::Item> {
+        &mut self.inputs
     }
 }
 
-impl<S: Sink> Loading for SinkTask<S> {
-    fn context(&self) -> &SubtaskContext {
-        &self.cx
-    }
-
-    fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
-        if let Err(error) = self.open(Some(loaded), ctx) {
-            self.fail(error, ctx);
-        }
-    }
-}
-
-impl<S: Sink> Paced for SinkTask<S> {
-    fn pacing(&mut self) -> &mut Pacing {
-        &mut self.pacing
-    }
-
-    fn run(&mut self, ctx: &mut Context<Self>) {
-        if !self.is_ready {
-            return;
-        }
-        loop {
-            match self.step() {
-                Ok(true) if self.pacing.budget.check() => return yield_then_run(self, ctx),
-                Ok(true) => {}
-                Ok(false) => return when_drained(self, ctx),
-                Err(error) => return self.fail(error, ctx),
-            }
-        }
-    }
-
-    fn drained(&mut self, ctx: &mut Context<Self>) {
-        if self.has_unflushed && self.writes_under_way == 0 {
-            self.has_unflushed = false;
-            if let Err(error) = self.order(Order::Flush) {
-                self.fail(error, ctx);
-            }
-        }
-    }
-}
-
-impl<S: Sink> Handler<ConnectChannel> for SinkTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, message: ConnectChannel, _: &mut Context<Self>) {
-        self.channels[message.channel as usize].connect(message.credits);
-    }
-}
-
-impl<S: Sink> Handler<Deliver<S::Item>> for SinkTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, message: Deliver<S::Item>, ctx: &mut Context<Self>) {
-        self.inlet.arrive(message.channel as usize, message.element);
-        self.run(ctx);
-    }
-}
-
-impl<S: Sink> Handler<WriterEvent<S::Item>> for SinkTask<S> {
+impl<S: Sink> Handler<WriterEvent<S::Item>> for Task<SinkWork<S>> {
     type Result = ();
 
     fn handle(&mut self, message: WriterEvent<S::Item>, ctx: &mut Context<Self>) {
-        let result = self.event(message);
-        self.go_on(result, ctx);
-    }
-}
-
-impl<S: Sink> Handler<ConnectorPanicked> for SinkTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, message: ConnectorPanicked, ctx: &mut Context<Self>) {
-        self.exit.panicked(message.report);
-        ctx.stop();
-    }
-}
-
-impl<S: Sink> Handler<CheckpointComplete> for SinkTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, message: CheckpointComplete, ctx: &mut Context<Self>) {
-        self.cx.reached(Step::CompleteReceived);
-        self.complete = self.complete.max(message.checkpoint);
-        let ordered = self.order(Order::Commit(self.complete));
-        self.go_on(ordered, ctx);
-    }
-}
-
-impl<S: Sink> Handler<CheckpointAborted> for SinkTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, message: CheckpointAborted, ctx: &mut Context<Self>) {
-        self.cx.reached(Step::AbortReceived);
-        if self.inlet.abort(message.checkpoint) {
-            self.alignment_started = None;
-        }
-        self.run(ctx);
-    }
-}
-
-impl<S: Sink> Handler<ChunksStored> for SinkTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, message: ChunksStored, _: &mut Context<Self>) {
-        self.snapshots.stored(&self.cx, message);
-    }
-}
-
-impl<S: Sink> Handler<StopSubtask> for SinkTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, _: StopSubtask, ctx: &mut Context<Self>) {
-        ctx.stop();
+        let done = self.work.event(&mut self.stepper, message);
+        self.go_on(done, ctx);
     }
 }

@@ -81,29 +81,6 @@ impl<T> ReadAhead<T> {
     }
 }
 
-/// What a source task waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Its state, its reader, or the order to begin.
-    Opening,
-    /// Nothing: it reads.
-    Reading,
-    /// Its reader has nothing: a timer or a wake-up.
-    Idle {
-        /// No timer runs: the stream counts as idle.
-        until_woken: bool,
-    },
-    /// The job's end: told to stop reading.
-    Stopped,
-    /// The job's end: its input has ended.
-    Ended,
-}
-
-/// To itself: look for records again.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Wake;
-
 /// Where a reader on a thread reports.
 pub(crate) struct ReaderReports<T: Send + 'static> {
     pub(crate) events: Recipient<ReaderEvent<T>>,

@@ -1,35 +1,31 @@
 //! The source task: reads a source, runs the operators chained to it, and emits barriers when asked.
 //!
-//! Receives [`RequestBarrier`], [`CheckpointComplete`], [`CheckpointAborted`] from the coordinator, [`BeginReading`],
-//! [`StopReading`], [`FinishInput`], [`StopSubtask`] from its supervisors, [`ReturnCredit`] from the tasks behind it,
-//! and what its connector's thread reports. Sends batches, snapshots and acknowledgements, and [`SourceHalted`] once it
-//! reads no more. A restart loses what was read since the restored checkpoint, and reads it again.
+//! Receives [`RequestBarrier`] from the coordinator, [`BeginReading`], [`StopReading`], [`FinishInput`] from its
+//! supervisors, [`ReturnCredit`](crate::data::edge::ReturnCredit) from the tasks behind it, what its connector's thread
+//! reports, and what every task does (`stepper.rs`). Sends batches, snapshots and acknowledgements, and [`SourceHalted`]
+//! once it reads no more. A restart loses what was read since the restored checkpoint, and reads it again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
+use actix::{AsyncContext, Context, Handler, Message, Recipient};
 use actix_rt::ArbiterHandle;
 
 use crate::contract::{
-    Batch, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceWaker, SplitPosition, Step,
+    Batch, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceWaker, SplitPosition,
+    StateError, Step,
 };
-use crate::data::edge::ReturnCredit;
-use crate::data::pipeline::{GroupLoaders, Pipeline, PipelineBuilder, PipelineFactory};
+use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SourceState, TaskError, Timestamp};
-use crate::runtime::connector_thread::ConnectorPanicked;
-use crate::runtime::guard::{ExitSlot, start_guarded};
-use crate::runtime::pacing::{Paced, Pacing, when_drained, yield_then_run};
-use crate::runtime::time::monotonic;
+use crate::task::alarm::Due;
 use crate::task::lists::{read_lists, write_list};
-use crate::task::loading::{Loaded, Loading, start_loading};
-use crate::task::snapshots::{Snapshots, Written};
-use crate::task::source_reading::{self, Phase, Positions, ReaderEvent, ReaderReports, Reading, Wake};
+use crate::task::operators::{Given, Operators, Outcome, WithOperators};
+use crate::task::source_reading::{self, Positions, ReadResult, ReaderEvent, ReaderReports, Reading};
+use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
 use crate::task::{
-    BeginReading, CheckpointAborted, CheckpointComplete, ChunksStored, FinishInput, RequestBarrier, RestoreFigures,
-    SourceAddress, SourceHalted, StartedSubtask, StopReading, StopSubtask, SubtaskAddress, SubtaskContext,
-    SubtaskReady, TaskFactory,
+    BeginReading, FinishInput, RequestBarrier, SourceAddress, SourceHalted, StartedSubtask, StopReading,
+    SubtaskContext, TaskFactory,
 };
 
 /// The state under which a source's positions are stored.
@@ -59,212 +55,165 @@ impl<S: Source> TaskFactory for SourceTaskFactory<S> {
         _: InputWiring,
         outputs: Vec<OutputWiring>,
     ) -> StartedSubtask {
-        let guard = cx.guard();
         let subtask = cx.info.subtask;
-        let (source, operators, factory) = (self.source.clone(), self.operators.clone(), self.pipeline.clone());
-        let address = start_guarded(arbiter, guard, move |ctx, exit| {
-            cx.reached(Step::Starting);
+        let (source, ids, factory) = (self.source.clone(), self.operators.clone(), self.pipeline.clone());
+        let task = stepper::start(cx, arbiter, move |cx, ctx| {
             let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient());
-            let pipeline = factory.build(builder);
-            let snapshots = Snapshots::new(ctx.address().recipient());
-            SourceTask::new(source, cx, exit, operators, pipeline, snapshots)
+            SourceWork::new(source, ids, Operators::new(factory.build(builder)))
         });
-        StartedSubtask {
-            address: SubtaskAddress {
-                subtask,
-                stop: address.clone().recipient(),
-                complete: address.clone().recipient(),
-                aborted: address.clone().recipient(),
-                source: Some(SourceAddress {
-                    barrier: address.clone().recipient(),
-                    begin: address.clone().recipient(),
-                    stop_reading: address.clone().recipient(),
-                    finish: address.recipient(),
-                }),
-                is_sink: false,
-            },
-            port: None,
-        }
+        let orders = SourceAddress {
+            barrier: task.clone().recipient(),
+            begin: task.clone().recipient(),
+            stop_reading: task.clone().recipient(),
+            finish: task.clone().recipient(),
+        };
+        StartedSubtask { address: stepper::address_of(&task, subtask, Some(orders), false), port: None }
     }
 }
 
 /// See the module's documentation.
-struct SourceTask<S: Source> {
+struct SourceWork<S: Source> {
     source: Arc<S>,
-    cx: SubtaskContext,
-    exit: ExitSlot,
-    operators: Vec<OperatorId>,
-    pipeline: Pipeline<S::Item>,
-    snapshots: Snapshots,
+    ids: Vec<OperatorId>,
+    operators: Operators<S::Item>,
     reading: Option<Reading<S::Item>>,
     positions: Positions,
     phase: Phase,
-    pacing: Pacing,
-    /// A batch whose step was suspended: finished before anything else.
-    step: Option<Box<Batch<S::Item>>>,
-    /// The final watermark's step was suspended.
-    ending: bool,
+    /// The input has ended, and that is to be said.
+    is_ending: bool,
     /// Told to act as if the input ended once this many records are read.
     finish_after: Option<u64>,
     /// The last read found nothing, and the connector's thread was not told to look again.
     read_nothing: bool,
     /// Woken while the connector's thread was reading: it may have looked before there was something to find.
     woken_meanwhile: bool,
-    restored: RestoreFigures,
     requested: Option<Barrier>,
     last_barrier: CheckpointId,
-    idle_timer: Option<SpawnHandle>,
-    records_in: u64,
 }
 
-/// How a step ended.
-enum Stepped {
-    /// There may be more to do.
-    On,
-    /// An output waits for credit, or there is nothing to read.
-    Waiting,
-    /// The budget is exhausted in the middle of a step.
-    OutOfTime,
+/// What a source task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Its state, its reader, or the order to begin.
+    Opening,
+    /// Nothing: it reads.
+    Reading,
+    /// Its reader has nothing: the alarm or a wake-up.
+    Idle {
+        /// The alarm is not set: the stream counts as idle.
+        until_woken: bool,
+    },
+    /// The job's end: told to stop reading.
+    Stopped,
+    /// The job's end: its input has ended.
+    Ended,
 }
 
-impl<S: Source> SourceTask<S> {
-    fn new(
-        source: Arc<S>,
-        cx: SubtaskContext,
-        exit: ExitSlot,
-        operators: Vec<OperatorId>,
-        pipeline: Pipeline<S::Item>,
-        snapshots: Snapshots,
-    ) -> Self {
+/// To itself: look for records again.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct Wake;
+
+impl<S: Source> SourceWork<S> {
+    fn new(source: Arc<S>, ids: Vec<OperatorId>, operators: Operators<S::Item>) -> Self {
         Self {
             source,
-            pacing: Pacing::new(cx.slice_clock),
-            cx,
-            exit,
+            ids,
             operators,
-            pipeline,
-            snapshots,
             reading: None,
             positions: Positions::default(),
             phase: Phase::Opening,
-            step: None,
-            ending: false,
+            is_ending: false,
             finish_after: None,
             read_nothing: false,
             woken_meanwhile: false,
-            restored: RestoreFigures::default(),
             requested: None,
             last_barrier: CheckpointId::NONE,
-            idle_timer: None,
-            records_in: 0,
         }
     }
 
-    fn step(&mut self, ctx: &mut Context<Self>) -> Result<Stepped, TaskError> {
-        if let Some(batch) = self.step.take() {
-            return self.push(batch);
-        }
-        if self.ending {
-            return self.end();
-        }
-        if let Some(barrier) = self.requested.take() {
-            self.checkpoint(barrier);
-            return Ok(Stepped::On);
-        }
-        if self.phase != Phase::Reading || self.pipeline.is_blocked() {
-            return Ok(Stepped::Waiting);
-        }
-        self.read(ctx)
+    fn give(&mut self, stepper: &mut Stepper, given: Given<S::Item>) -> Result<Stepped, TaskError> {
+        let outcome = self.operators.give(given, &mut stepper.budget)?;
+        Ok(self.given(stepper, outcome))
     }
 
-    fn read(&mut self, ctx: &mut Context<Self>) -> Result<Stepped, TaskError> {
-        let (batch, side, status) = match &mut self.reading {
-            Some(Reading::Inline { reader, spare }) => {
-                let mut batch = std::mem::take(spare);
-                let status = reader.read(&mut batch)?;
-                (batch, reader.take_side_records(), status)
+    fn given(&mut self, stepper: &mut Stepper, outcome: Outcome<S::Item>) -> Stepped {
+        match outcome {
+            Outcome::Taken(Given::Batch { batch, .. }) => self.batch_taken(stepper, batch),
+            Outcome::Taken(Given::Watermark(_)) => {
+                // A source has no watermark but the last one.
+                self.is_ending = false;
+                self.operators.pipeline.end();
+                self.halt(stepper, Phase::Ended, SourceState::Ended);
             }
-            Some(Reading::Ahead(ahead)) => match ahead.take() {
-                Some(read) => {
-                    self.positions.update(read.moved);
-                    (read.batch, read.side, read.status)
-                }
-                None => {
-                    when_drained(self, ctx);
-                    return Ok(Stepped::Waiting);
-                }
-            },
-            None => return Ok(Stepped::Waiting),
-        };
-        self.cx.reached(Step::Batch);
-        self.records_in += batch.len() as u64;
-        self.exit.records_in(self.records_in);
-        match status {
-            // The thread may have found records after it had said that there were none.
-            ReadStatus::More => self.read_nothing = false,
-            ReadStatus::Idle { retry_after } => self.idle(retry_after, ctx),
-            ReadStatus::End => self.ending = true,
+            Outcome::Suspended(stepped) => return stepped,
         }
-        self.end_if_finished();
-        self.pipeline.push_side_records(side)?;
-        self.push(batch)
+        Stepped::On
     }
 
-    fn push(&mut self, mut batch: Box<Batch<S::Item>>) -> Result<Stepped, TaskError> {
-        if self.pipeline.push(&mut batch, &mut self.pacing.budget)? == Progress::Suspended {
-            self.step = Some(batch);
-            return Ok(self.suspended());
-        }
-        batch.clear();
+    fn batch_taken(&mut self, stepper: &Stepper, batch: Box<Batch<S::Item>>) {
         match &mut self.reading {
             Some(Reading::Inline { spare, .. }) => *spare = batch,
-            Some(Reading::Ahead(ahead)) if self.phase == Phase::Reading && !self.ending && !self.read_nothing => {
+            Some(Reading::Ahead(ahead)) if self.phase == Phase::Reading && !self.is_ending && !self.read_nothing => {
                 ahead.give(batch);
-                ahead.refill(self.cx.info.limits.read_ahead.max(1));
+                ahead.refill(stepper.cx.info.limits.read_ahead.max(1));
             }
             _ => {}
         }
         if let Phase::Idle { until_woken } = self.phase {
-            self.pipeline.flush();
+            self.operators.pipeline.flush();
             if until_woken {
-                self.pipeline.idle();
+                self.operators.pipeline.idle();
             }
         }
-        Ok(Stepped::On)
+    }
+
+    fn read(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
+        let Some(ReadResult { batch, side, moved, status }) = self.next_read()? else { return Ok(Stepped::Starved) };
+        self.positions.update(moved);
+        stepper.takes_batch(batch.len());
+        match status {
+            // The thread may have found records after it had said that there were none.
+            ReadStatus::More => self.read_nothing = false,
+            ReadStatus::Idle { retry_after } => self.idle(stepper, retry_after),
+            ReadStatus::End => self.is_ending = true,
+        }
+        self.end_if_finished(stepper.records_in());
+        self.operators.pipeline.push_side_records(side)?;
+        self.give(stepper, Given::Batch { channel: 0, batch })
+    }
+
+    /// What is read now, or was read ahead; `None` if the connector's thread is behind.
+    fn next_read(&mut self) -> Result<Option<ReadResult<S::Item>>, TaskError> {
+        match &mut self.reading {
+            Some(Reading::Inline { reader, spare }) => {
+                let mut batch = std::mem::take(spare);
+                let status = reader.read(&mut batch)?;
+                let side = reader.take_side_records();
+                // Positions are asked for at a barrier.
+                Ok(Some(ReadResult { batch, side, moved: Vec::new(), status }))
+            }
+            Some(Reading::Ahead(ahead)) => Ok(ahead.take()),
+            None => Ok(None),
+        }
     }
 
     /// Ends the input if that was asked for, and what failed attempts had read is read again, or cannot be.
-    fn end_if_finished(&mut self) {
+    fn end_if_finished(&mut self, records_in: u64) {
         let reads_on = matches!(self.phase, Phase::Opening | Phase::Reading);
-        if self.finish_after.is_some_and(|records| self.records_in >= records || !reads_on) {
-            self.ending = true;
+        if self.finish_after.is_some_and(|records| records_in >= records || !reads_on) {
+            self.is_ending = true;
         }
     }
 
-    /// The end of the input: the final watermark, and then no more records.
-    fn end(&mut self) -> Result<Stepped, TaskError> {
-        self.ending = true;
-        if self.pipeline.advance_watermark(Timestamp::MAX, &mut self.pacing.budget)? == Progress::Suspended {
-            return Ok(self.suspended());
-        }
-        self.ending = false;
-        self.pipeline.end();
-        self.halt(Phase::Ended, SourceState::Ended);
-        Ok(Stepped::On)
-    }
-
-    fn halt(&mut self, phase: Phase, state: SourceState) {
+    fn halt(&mut self, stepper: &Stepper, phase: Phase, state: SourceState) {
         self.phase = phase;
-        let (execution, subtask) = (self.cx.info.execution, self.cx.info.subtask);
-        self.cx.reports.halted.do_send(SourceHalted { execution, subtask, state });
-    }
-
-    fn suspended(&self) -> Stepped {
-        if self.pipeline.is_blocked() { Stepped::Waiting } else { Stepped::OutOfTime }
+        let (execution, subtask) = (stepper.cx.info.execution, stepper.cx.info.subtask);
+        stepper.cx.reports.halted.do_send(SourceHalted { execution, subtask, state });
     }
 
     /// The reader had nothing. What its thread found since it said so comes first.
-    fn idle(&mut self, retry_after: Option<Duration>, ctx: &mut Context<Self>) {
+    fn idle(&mut self, stepper: &mut Stepper, retry_after: Option<Duration>) {
         if let Some(Reading::Ahead(ahead)) = &self.reading
             && !ahead.is_at_rest()
         {
@@ -273,326 +222,223 @@ impl<S: Source> SourceTask<S> {
         }
         if std::mem::take(&mut self.woken_meanwhile) {
             self.read_nothing = false;
-            return self.fill_read_ahead();
+            return self.fill_read_ahead(stepper);
         }
         self.phase = Phase::Idle { until_woken: retry_after.is_none() };
         if let Some(delay) = retry_after {
-            let sleep = self.cx.info.clock.sleep(delay);
-            let timer = ctx.spawn(sleep.into_actor(self).map(|(), task, ctx| {
-                task.idle_timer = None;
-                task.wake(ctx);
-            }));
-            self.idle_timer = Some(timer);
+            stepper.alarm.set(Due::Read, delay);
         }
     }
 
-    fn wake(&mut self, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.idle_timer.take() {
-            ctx.cancel_future(timer);
-        }
+    fn wake(&mut self, stepper: &mut Stepper) {
+        stepper.alarm.clear(Due::Read);
         if let Phase::Idle { .. } = self.phase {
             self.phase = Phase::Reading;
         }
         self.read_nothing = false;
         self.woken_meanwhile = matches!(&self.reading, Some(Reading::Ahead(ahead)) if !ahead.is_at_rest());
-        self.fill_read_ahead();
-        self.run(ctx);
+        self.fill_read_ahead(stepper);
     }
 
-    fn fill_read_ahead(&mut self) {
+    fn fill_read_ahead(&mut self, stepper: &Stepper) {
         if let (Phase::Reading, Some(Reading::Ahead(ahead))) = (self.phase, &mut self.reading)
-            && !self.ending
+            && !self.is_ending
         {
-            ahead.refill(self.cx.info.limits.read_ahead.max(1));
+            ahead.refill(stepper.cx.info.limits.read_ahead.max(1));
         }
     }
 
-    fn checkpoint(&mut self, barrier: Barrier) {
+    /// Takes the positions at the barrier; the state of the operators is written in slices.
+    fn checkpoint(&mut self, stepper: &mut Stepper, barrier: Barrier) {
         if barrier.checkpoint <= self.last_barrier {
             return;
         }
         self.last_barrier = barrier.checkpoint;
-        self.cx.reached(Step::BarrierReached);
-        self.pipeline.barrier(barrier);
-        self.cx.reached(Step::BarrierForwarded);
         let state = match self.phase {
             Phase::Opening | Phase::Reading | Phase::Idle { .. } => SourceState::Reading,
             Phase::Stopped => SourceState::Stopped,
             Phase::Ended => SourceState::Ended,
         };
-        if let Some(Reading::Inline { reader, .. }) = &mut self.reading {
-            let mut moved = Vec::new();
-            reader.report_positions(&mut moved);
-            self.positions.update(moved);
-        }
-        let facts = AckFacts { source: Some(state), records_in: self.records_in, ..AckFacts::default() };
-        self.give_up_snapshot();
-        let written = self.snapshots.begin(&self.cx, barrier, facts, |writer| {
-            write_list(writer, &self.operators[0], POSITIONS, &self.positions.to_list())?;
-            self.pipeline.snapshot(writer)
+        let facts = AckFacts { source: Some(state), records_in: stepper.records_in(), ..AckFacts::default() };
+        let Self { ids, operators, reading, positions, .. } = self;
+        operators.barrier(stepper, barrier, facts, |writer| {
+            if let Some(Reading::Inline { reader, .. }) = reading {
+                let mut moved = Vec::new();
+                reader.report_positions(&mut moved);
+                positions.update(moved);
+            }
+            write_list(writer, &ids[0], POSITIONS, &positions.to_list())
         });
-        if written == Written::Declined {
-            self.pipeline.abandon_snapshot();
-        }
+    }
+}
+
+impl<S: Source> Work for SourceWork<S> {
+    fn operators(&self) -> Vec<OperatorId> {
+        self.ids.clone()
     }
 
-    /// Writes a slice of the open snapshot, if there is one. Whether there is one still, and it can be written on.
-    fn write_slice(&mut self) -> bool {
-        // A snapshot without room writes nothing, but may have to be declined.
-        let mut slice = RunBudget::start(self.cx.slice_clock);
-        let write = |writer: &mut SnapshotWriter| self.pipeline.continue_snapshot(writer, &mut slice);
-        if self.snapshots.write_slice(&self.cx, write) == Some(Written::Declined) {
-            self.pipeline.abandon_snapshot();
-        }
-        self.snapshots.can_write()
+    fn group_loaders(&mut self) -> GroupLoaders {
+        self.operators.pipeline.group_loaders()
     }
 
-    fn give_up_snapshot(&mut self) {
-        if self.snapshots.give_up() {
-            self.pipeline.abandon_snapshot();
-        }
-    }
-
-    /// Loads the state of the chained operators and opens the reader at the restored positions.
-    fn open(&mut self, loaded: Option<Loaded>, ctx: &mut Context<Self>) -> Result<(), TaskError> {
-        let started = monotonic();
-        let mut restored = RestoreFigures::default();
+    /// Gives the chained operators their state and opens the reader at the restored positions.
+    fn open(
+        &mut self,
+        stepper: &mut Stepper,
+        loaded: Option<LoadedState>,
+        ctx: &mut Context<Task<Self>>,
+    ) -> Result<bool, TaskError> {
         let mut positions = None;
-        if let Some(loaded) = loaded {
-            let (mut state, figures) = loaded?;
-            restored = figures;
-            let source = &self.operators[0];
+        if let Some(mut state) = loaded {
+            let source = &self.ids[0];
             let sections = state.sections.take(source);
             // A source that the checkpoint does not know starts from the beginning.
             if !sections.is_empty() {
                 positions = Some(read_lists::<SplitPosition>(source, POSITIONS, sections)?);
             }
-            self.pipeline.restore(&mut state)?;
-            self.cx.reached(Step::Restored);
+            self.operators.pipeline.restore(&mut state)?;
+            stepper.cx.reached(Step::Restored);
         }
         let wake: Recipient<Wake> = ctx.address().recipient();
-        let cx = SourceContext {
-            job: self.cx.info.job.clone(),
-            operator: self.operators[0].clone(),
-            subtask_index: self.cx.info.subtask.index,
-            parallelism: self.cx.info.parallelism,
-            clock: self.cx.info.clock.clone(),
+        let info = &stepper.cx.info;
+        let context = SourceContext {
+            job: info.job.clone(),
+            operator: self.ids[0].clone(),
+            subtask_index: info.subtask.index,
+            parallelism: info.parallelism,
+            clock: info.clock.clone(),
             waker: SourceWaker::new(move || wake.do_send(Wake)),
         };
         let reports = ReaderReports { events: ctx.address().recipient(), panicked: ctx.address().recipient() };
-        let reading = source_reading::open(&self.source, cx, positions, &self.exit, reports)?;
-        restored.took += monotonic() - started;
-        self.restored = restored;
+        let reading = source_reading::open(&self.source, context, positions, &stepper.exit, reports)?;
         let is_open = matches!(reading, Reading::Inline { .. });
         self.reading = Some(reading);
-        if is_open {
-            self.ready();
+        Ok(is_open)
+    }
+
+    fn step(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
+        if let Some(outcome) = self.operators.resume(&mut stepper.budget)? {
+            return Ok(self.given(stepper, outcome));
         }
-        Ok(())
-    }
-
-    fn ready(&mut self) {
-        let (execution, subtask, restored) = (self.cx.info.execution, self.cx.info.subtask, self.restored);
-        self.cx.reports.ready.do_send(SubtaskReady { execution, subtask, restored });
-    }
-
-    fn fail(&mut self, error: impl Into<TaskError>, ctx: &mut Context<Self>) {
-        self.exit.fail(error.into());
-        ctx.stop();
-    }
-}
-
-impl<S: Source> Actor for SourceTask<S> {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(plan) = self.cx.restore.clone() else {
-            if let Err(error) = self.open(None, ctx) {
-                self.fail(error, ctx);
-            }
-            return;
-        };
-        let operators = self.operators.clone();
-        start_loading(self, plan, &operators, ctx);
-    }
-}
-
-impl<S: Source> Loading for SourceTask<S> {
-    fn context(&self) -> &SubtaskContext {
-        &self.cx
-    }
-
-    fn group_loaders(&self) -> GroupLoaders {
-        self.pipeline.group_loaders()
-    }
-
-    fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
-        if let Err(error) = self.open(Some(loaded), ctx) {
-            self.fail(error, ctx);
+        if self.is_ending {
+            return self.give(stepper, Given::Watermark(Timestamp::MAX));
         }
-    }
-}
-
-impl<S: Source> Paced for SourceTask<S> {
-    fn pacing(&mut self) -> &mut Pacing {
-        &mut self.pacing
-    }
-
-    fn run(&mut self, ctx: &mut Context<Self>) {
-        loop {
-            let stepped = match self.step(ctx) {
-                Ok(stepped) => stepped,
-                Err(error) => return self.fail(error, ctx),
-            };
-            // Between batches, and by itself when there are none or the outputs are blocked.
-            let writes_on = self.snapshots.open().is_some() && !self.pacing.will_run() && self.write_slice();
-            match stepped {
-                Stepped::On if self.pacing.budget.check() => return yield_then_run(self, ctx),
-                Stepped::On => {}
-                Stepped::OutOfTime => return yield_then_run(self, ctx),
-                Stepped::Waiting if writes_on => return yield_then_run(self, ctx),
-                Stepped::Waiting => return,
-            }
+        if let Some(barrier) = self.requested.take() {
+            self.checkpoint(stepper, barrier);
+            return Ok(Stepped::On);
         }
+        if self.phase != Phase::Reading {
+            return Ok(Stepped::Idle);
+        }
+        if self.operators.pipeline.is_blocked() {
+            return Ok(Stepped::Blocked);
+        }
+        self.read(stepper)
     }
 
     /// The connector's thread is behind: what was read so far need not wait for more.
-    fn drained(&mut self, _: &mut Context<Self>) {
-        if self.step.is_none() {
-            self.pipeline.flush();
-        }
+    fn drained(&mut self, _: &mut Stepper) -> Result<(), TaskError> {
+        self.operators.drained();
+        Ok(())
+    }
+
+    fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {
+        self.operators.pipeline.continue_snapshot(writer, slice)
+    }
+
+    fn give_up_snapshot(&mut self) {
+        self.operators.pipeline.abandon_snapshot();
+    }
+
+    fn due(&mut self, stepper: &mut Stepper, _: Due) -> Result<(), TaskError> {
+        self.wake(stepper);
+        Ok(())
+    }
+
+    fn aborted(&mut self, checkpoint: CheckpointId) {
+        self.last_barrier = self.last_barrier.max(checkpoint);
+        self.requested = self.requested.filter(|barrier| barrier.checkpoint > checkpoint);
     }
 }
 
-impl<S: Source> Handler<BeginReading> for SourceTask<S> {
+impl<S: Source> WithOperators for SourceWork<S> {
+    type In = S::Item;
+
+    fn operators_mut(&mut self) -> &mut Operators<S::Item> {
+        &mut self.operators
+    }
+}
+
+impl<S: Source> Handler<BeginReading> for Task<SourceWork<S>> {
     type Result = ();
 
     fn handle(&mut self, _: BeginReading, ctx: &mut Context<Self>) {
-        if self.phase == Phase::Opening {
-            self.phase = Phase::Reading;
-            self.fill_read_ahead();
+        if self.work.phase == Phase::Opening {
+            self.work.phase = Phase::Reading;
+            self.work.fill_read_ahead(&self.stepper);
             self.run(ctx);
         }
     }
 }
 
-impl<S: Source> Handler<RequestBarrier> for SourceTask<S> {
+impl<S: Source> Handler<RequestBarrier> for Task<SourceWork<S>> {
     type Result = ();
 
     fn handle(&mut self, message: RequestBarrier, ctx: &mut Context<Self>) {
-        self.requested = Some(message.barrier);
+        self.work.requested = Some(message.barrier);
         self.run(ctx);
     }
 }
 
-impl<S: Source> Handler<StopReading> for SourceTask<S> {
+impl<S: Source> Handler<StopReading> for Task<SourceWork<S>> {
     type Result = ();
 
     fn handle(&mut self, _: StopReading, ctx: &mut Context<Self>) {
-        if !self.ending && self.phase != Phase::Ended && self.phase != Phase::Stopped {
-            self.halt(Phase::Stopped, SourceState::Stopped);
+        let phase = self.work.phase;
+        if !self.work.is_ending && phase != Phase::Ended && phase != Phase::Stopped {
+            self.work.halt(&self.stepper, Phase::Stopped, SourceState::Stopped);
             self.run(ctx);
         }
     }
 }
 
-impl<S: Source> Handler<FinishInput> for SourceTask<S> {
+impl<S: Source> Handler<FinishInput> for Task<SourceWork<S>> {
     type Result = ();
 
     fn handle(&mut self, message: FinishInput, ctx: &mut Context<Self>) {
-        if self.phase != Phase::Ended {
-            self.finish_after = Some(message.after_records);
-            self.end_if_finished();
+        if self.work.phase != Phase::Ended {
+            self.work.finish_after = Some(message.after_records);
+            self.work.end_if_finished(self.stepper.records_in());
             self.run(ctx);
         }
     }
 }
 
-impl<S: Source> Handler<ReturnCredit> for SourceTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, message: ReturnCredit, ctx: &mut Context<Self>) {
-        let was_blocked = self.pipeline.is_blocked();
-        self.pipeline.credit(message);
-        if was_blocked {
-            self.run(ctx);
-        }
-    }
-}
-
-impl<S: Source> Handler<ReaderEvent<S::Item>> for SourceTask<S> {
+impl<S: Source> Handler<ReaderEvent<S::Item>> for Task<SourceWork<S>> {
     type Result = ();
 
     fn handle(&mut self, message: ReaderEvent<S::Item>, ctx: &mut Context<Self>) {
         match message {
             ReaderEvent::Opened(positions) => {
-                self.positions.update(positions);
-                self.ready();
+                self.work.positions.update(positions);
+                self.stepper.ready();
             }
             ReaderEvent::Read(read) => {
-                if let Some(Reading::Ahead(ahead)) = &mut self.reading {
+                if let Some(Reading::Ahead(ahead)) = &mut self.work.reading {
                     ahead.arrive(read);
                 }
-                self.run(ctx);
             }
-            ReaderEvent::Failed(error) => self.fail(error, ctx),
+            ReaderEvent::Failed(error) => return self.fail(error.into(), ctx),
         }
+        self.run(ctx);
     }
 }
 
-impl<S: Source> Handler<ConnectorPanicked> for SourceTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, message: ConnectorPanicked, ctx: &mut Context<Self>) {
-        self.exit.panicked(message.report);
-        ctx.stop();
-    }
-}
-
-impl<S: Source> Handler<Wake> for SourceTask<S> {
+impl<S: Source> Handler<Wake> for Task<SourceWork<S>> {
     type Result = ();
 
     fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
-        self.wake(ctx);
-    }
-}
-
-impl<S: Source> Handler<CheckpointComplete> for SourceTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, _: CheckpointComplete, _: &mut Context<Self>) {
-        self.cx.reached(Step::CompleteReceived);
-    }
-}
-
-impl<S: Source> Handler<CheckpointAborted> for SourceTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, message: CheckpointAborted, _: &mut Context<Self>) {
-        self.cx.reached(Step::AbortReceived);
-        self.last_barrier = self.last_barrier.max(message.checkpoint);
-        self.requested = self.requested.filter(|barrier| barrier.checkpoint > message.checkpoint);
-        if self.snapshots.open().is_some_and(|open| open <= message.checkpoint) {
-            self.give_up_snapshot();
-        }
-    }
-}
-
-impl<S: Source> Handler<ChunksStored> for SourceTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, message: ChunksStored, ctx: &mut Context<Self>) {
-        self.snapshots.stored(&self.cx, message);
-        if self.snapshots.open().is_some() {
-            self.run(ctx);
-        }
-    }
-}
-
-impl<S: Source> Handler<StopSubtask> for SourceTask<S> {
-    type Result = ();
-
-    fn handle(&mut self, _: StopSubtask, ctx: &mut Context<Self>) {
-        ctx.stop();
+        self.work.wake(&mut self.stepper);
+        self.run(ctx);
     }
 }

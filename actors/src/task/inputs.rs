@@ -1,0 +1,97 @@
+//! The input channels of a task: what operator and sink tasks have in common.
+
+use std::time::Duration;
+
+use actix::{Addr, Context, Handler};
+
+use crate::contract::Batch;
+use crate::data::edge::{ChannelEnd, ConnectChannel, Deliver, InputPort};
+use crate::data::wiring::InputWiring;
+use crate::protocol::{CheckpointId, Inlet, Input, WorkRate};
+use crate::runtime::time::monotonic;
+use crate::task::SubtaskContext;
+use crate::task::stepper::{Task, Work};
+
+/// The input channels of a task, aligned, and the credit that they get back.
+pub(crate) struct Inputs<T> {
+    inlet: Inlet<Box<Batch<T>>>,
+    channels: Vec<ChannelEnd>,
+    rate: WorkRate,
+    /// When the first barrier of the pending checkpoint came.
+    alignment_started: Option<Duration>,
+}
+
+/// The work of a task that has inputs.
+pub(crate) trait WithInputs: Work {
+    /// What comes on the channels.
+    type In: Send + 'static;
+
+    fn inputs(&mut self) -> &mut Inputs<Self::In>;
+}
+
+impl<T: Send + 'static> Inputs<T> {
+    pub(crate) fn new(cx: &SubtaskContext, wiring: &InputWiring) -> Self {
+        Self {
+            inlet: Inlet::new(wiring.windows.len(), cx.mode),
+            channels: ChannelEnd::all(wiring),
+            rate: WorkRate::new(&cx.info.limits, wiring.windows.len() as u32),
+            alignment_started: None,
+        }
+    }
+
+    /// The next element that the task has to do with; `None` if none may be taken. Notes when an alignment starts, and
+    /// gives back the credit of elements that are nothing but credit.
+    pub(crate) fn take(&mut self) -> Option<Input<Box<Batch<T>>>> {
+        loop {
+            match self.inlet.take()? {
+                Input::Credit { channel } => self.give_back(channel, None),
+                Input::AlignmentStarted(_) => self.alignment_started = Some(monotonic()),
+                input => return Some(input),
+            }
+        }
+    }
+
+    /// Since the first barrier of the checkpoint that is now aligned. To be asked once.
+    pub(crate) fn alignment(&mut self) -> Duration {
+        self.alignment_started.take().map_or(Duration::ZERO, |started| monotonic() - started)
+    }
+
+    /// A batch of this channel was worked off, in so much time; its storage goes back.
+    pub(crate) fn worked_off(&mut self, channel: usize, batch: Box<Batch<T>>, took: Duration) {
+        self.rate.measured(took);
+        self.give_back(channel, Some(batch));
+    }
+
+    /// The checkpoint was aborted: nothing waits for it.
+    pub(crate) fn abort(&mut self, checkpoint: CheckpointId) {
+        if self.inlet.abort(checkpoint) {
+            self.alignment_started = None;
+        }
+    }
+
+    fn give_back(&mut self, channel: usize, batch: Option<Box<Batch<T>>>) {
+        self.channels[channel].give_back(self.rate.target(), batch);
+    }
+}
+
+/// Where a task takes the elements of its channels.
+pub(crate) fn port_of<W: WithInputs>(task: &Addr<Task<W>>) -> InputPort<W::In> {
+    InputPort { deliver: task.clone().recipient(), connect: task.clone().recipient() }
+}
+
+impl<W: WithInputs> Handler<ConnectChannel> for Task<W> {
+    type Result = ();
+
+    fn handle(&mut self, message: ConnectChannel, _: &mut Context<Self>) {
+        self.work.inputs().channels[message.channel as usize].connect(message.credits);
+    }
+}
+
+impl<W: WithInputs> Handler<Deliver<W::In>> for Task<W> {
+    type Result = ();
+
+    fn handle(&mut self, message: Deliver<W::In>, ctx: &mut Context<Self>) {
+        self.work.inputs().inlet.arrive(message.channel as usize, message.element);
+        self.run(ctx);
+    }
+}

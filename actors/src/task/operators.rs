@@ -1,0 +1,115 @@
+//! The operators of a task, and the step that they have not finished: what source and operator tasks have in common.
+
+use actix::{Context, Handler};
+
+use crate::contract::{Batch, Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::data::edge::ReturnCredit;
+use crate::data::pipeline::Pipeline;
+use crate::protocol::{AckFacts, Barrier, TaskError, Timestamp};
+use crate::task::stepper::{Stepped, Stepper, Task, Work};
+
+/// What is given to the operators.
+pub(crate) enum Given<T> {
+    /// Records, that came on this channel.
+    Batch { channel: usize, batch: Box<Batch<T>> },
+    /// Event time has come this far.
+    Watermark(Timestamp),
+}
+
+/// What has become of it.
+pub(crate) enum Outcome<T> {
+    /// It is taken. A batch comes back empty.
+    Taken(Given<T>),
+    /// Its step is suspended, and comes before anything else.
+    Suspended(Stepped),
+}
+
+/// The operators of a task.
+pub(crate) struct Operators<T> {
+    pub(crate) pipeline: Pipeline<T>,
+    /// What they have taken a part of.
+    suspended: Option<Given<T>>,
+}
+
+/// The work of a task that has operators.
+pub(crate) trait WithOperators: Work {
+    /// What the first of them takes.
+    type In: Send + 'static;
+
+    fn operators_mut(&mut self) -> &mut Operators<Self::In>;
+}
+
+impl<T> Operators<T> {
+    pub(crate) fn new(pipeline: Pipeline<T>) -> Self {
+        Self { pipeline, suspended: None }
+    }
+
+    /// Gives them something. What was suspended must have been finished.
+    pub(crate) fn give(&mut self, mut given: Given<T>, budget: &mut RunBudget) -> Result<Outcome<T>, TaskError> {
+        let progress = match &mut given {
+            Given::Batch { batch, .. } => self.pipeline.push(batch, budget)?,
+            Given::Watermark(at) => self.pipeline.advance_watermark(*at, budget)?,
+        };
+        if progress == Progress::Suspended {
+            self.suspended = Some(given);
+            let is_blocked = self.pipeline.is_blocked();
+            return Ok(Outcome::Suspended(if is_blocked { Stepped::Blocked } else { Stepped::OutOfTime }));
+        }
+        if let Given::Batch { batch, .. } = &mut given {
+            batch.clear();
+        }
+        Ok(Outcome::Taken(given))
+    }
+
+    /// Goes on with what was suspended; `None` if nothing is.
+    pub(crate) fn resume(&mut self, budget: &mut RunBudget) -> Result<Option<Outcome<T>>, TaskError> {
+        match self.suspended.take() {
+            Some(given) => self.give(given, budget).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends what waits for a batch to fill, unless that is in the middle of a step.
+    pub(crate) fn drained(&mut self) {
+        if self.suspended.is_none() {
+            self.pipeline.flush();
+        }
+    }
+
+    /// Passes the barrier on and begins the snapshot, in this order, so that tasks further down align meanwhile.
+    /// `first` writes what the task has besides the state of its operators.
+    pub(crate) fn barrier(
+        &mut self,
+        stepper: &mut Stepper,
+        barrier: Barrier,
+        facts: AckFacts,
+        first: impl FnOnce(&mut SnapshotWriter) -> Result<(), StateError>,
+    ) {
+        stepper.cx.reached(Step::BarrierReached);
+        self.pipeline.barrier(barrier);
+        stepper.cx.reached(Step::BarrierForwarded);
+        if stepper.drop_snapshot() {
+            self.pipeline.abandon_snapshot();
+        }
+        let is_begun = stepper.begin_snapshot(barrier, facts, |writer| {
+            first(writer)?;
+            self.pipeline.snapshot(writer)
+        });
+        if !is_begun {
+            self.pipeline.abandon_snapshot();
+        }
+    }
+}
+
+impl<W: WithOperators> Handler<ReturnCredit> for Task<W> {
+    type Result = ();
+
+    fn handle(&mut self, message: ReturnCredit, ctx: &mut Context<Self>) {
+        let pipeline = &mut self.work.operators_mut().pipeline;
+        let was_blocked = pipeline.is_blocked();
+        pipeline.credit(message);
+        if was_blocked {
+            self.run(ctx);
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! The one way in which all tasks work: an actor that takes steps while there is something to do.
+//!
+//! Receives from everywhere what every task receives: [`CheckpointComplete`], [`CheckpointAborted`] from the coordinator,
+//! [`StopSubtask`] from its region supervisor, [`ChunksStored`] from the snapshot writer, and a panic of its connector.
+//! What only one kind of task receives is in the file of its [`Work`], as is what a restart loses.
+//!
+//! An actor's poll drains its mailbox without limit (actix issue 520), so a task yields by itself. A future given to
+//! `ctx.spawn` is polled only once the mailbox is drained, which makes a ready one the cheapest sign of "no more input
+//! at hand": no timer, 16 ns.
+
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture, fut};
+use actix_rt::ArbiterHandle;
+
+use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::data::pipeline::{GroupLoaders, LoadedState};
+use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SubtaskId, TaskError};
+use crate::runtime::connector_thread::ConnectorPanicked;
+use crate::runtime::guard::{ExitSlot, start_guarded};
+use crate::runtime::time::monotonic;
+use crate::task::alarm::{Alarm, Due};
+use crate::task::loading::{Loaded, load};
+use crate::task::snapshots::{Snapshots, Written};
+use crate::task::{
+    CheckpointAborted, CheckpointComplete, ChunksStored, RestoreFigures, SourceAddress, StopSubtask, SubtaskAddress,
+    SubtaskContext, SubtaskReady,
+};
+
+/// What one kind of task does in its steps.
+pub(crate) trait Work: Sized + Unpin + 'static {
+    /// The operators whose state its snapshots have.
+    fn operators(&self) -> Vec<OperatorId>;
+
+    /// Loaders of keyed state, for one thread.
+    fn group_loaders(&mut self) -> GroupLoaders {
+        GroupLoaders::new()
+    }
+
+    /// Takes its state, if there is one to restore, and opens its connector. True if it is ready then; else it says so
+    /// later, by [`Stepper::ready`].
+    fn open(
+        &mut self,
+        stepper: &mut Stepper,
+        loaded: Option<LoadedState>,
+        ctx: &mut Context<Task<Self>>,
+    ) -> Result<bool, TaskError>;
+
+    /// Takes one step. A step that was suspended comes before anything else.
+    fn step(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError>;
+
+    /// No more input is at hand.
+    fn drained(&mut self, stepper: &mut Stepper) -> Result<(), TaskError>;
+
+    /// Writes a slice of the snapshot that was begun last.
+    fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {
+        let _ = (writer, slice);
+        Ok(Progress::Done)
+    }
+
+    /// The snapshot that was begun last is not wanted any more.
+    fn give_up_snapshot(&mut self) {}
+
+    /// Something has come due that it has set.
+    fn due(&mut self, stepper: &mut Stepper, due: Due) -> Result<(), TaskError> {
+        let _ = stepper;
+        unreachable!("{due:?} was not set")
+    }
+
+    /// The checkpoint is complete.
+    fn complete(&mut self, stepper: &mut Stepper, checkpoint: CheckpointId) -> Result<(), TaskError> {
+        let _ = (stepper, checkpoint);
+        Ok(())
+    }
+
+    /// The checkpoint will not complete: nothing waits for it.
+    fn aborted(&mut self, checkpoint: CheckpointId);
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stepped {
+    /// There may be more to do.
+    On,
+    /// The budget is exhausted in the middle of a step.
+    OutOfTime,
+    /// An output takes nothing more at present; a message says when it does.
+    Blocked,
+    /// There is no input; a message or the alarm says when there is.
+    Idle,
+    /// No input is at hand. What waits for more goes out if the mailbox holds none either.
+    Starved,
+}
+
+/// What follows when no more steps are taken.
+enum Rest {
+    /// Others run, then this one again.
+    Yield,
+    /// [`Work::drained`], once the mailbox is empty.
+    AwaitDrain,
+    /// Nothing.
+    Wait,
+}
+
+/// What the steps of every kind of task use.
+pub(crate) struct Stepper {
+    pub(crate) cx: SubtaskContext,
+    pub(crate) exit: ExitSlot,
+    /// Time until the task must yield.
+    pub(crate) budget: RunBudget,
+    pub(crate) alarm: Alarm,
+    snapshots: Snapshots,
+    /// Input records so far, in this attempt.
+    records_in: u64,
+    restored: RestoreFigures,
+    /// Its state is loaded and its connector is open. No step is taken before.
+    is_ready: bool,
+    /// It has yielded and runs again by itself: messages that come before take no more than their own time.
+    resumes: bool,
+    awaits_drain: bool,
+}
+
+impl Stepper {
+    fn new(cx: SubtaskContext, exit: ExitSlot, stored: Recipient<ChunksStored>) -> Self {
+        Self {
+            budget: RunBudget::start(cx.slice_clock),
+            alarm: Alarm::new(cx.info.clock.clone()),
+            cx,
+            exit,
+            snapshots: Snapshots::new(stored),
+            records_in: 0,
+            restored: RestoreFigures::default(),
+            is_ready: false,
+            resumes: false,
+            awaits_drain: false,
+        }
+    }
+
+    /// Input records so far, in this attempt.
+    pub(crate) fn records_in(&self) -> u64 {
+        self.records_in
+    }
+
+    /// A batch of so many records is taken.
+    pub(crate) fn takes_batch(&mut self, records: usize) {
+        self.cx.reached(Step::Batch);
+        self.records_in += records as u64;
+        self.exit.records_in(self.records_in);
+    }
+
+    /// Begins the snapshot of `barrier` by `write`. One that is open must have been given up. False if it is declined:
+    /// what `write` has begun is to be given up.
+    #[must_use]
+    pub(crate) fn begin_snapshot(
+        &mut self,
+        barrier: Barrier,
+        facts: AckFacts,
+        write: impl FnOnce(&mut SnapshotWriter) -> Result<Progress, StateError>,
+    ) -> bool {
+        self.snapshots.begin(&self.cx, barrier, facts, write) != Written::Declined
+    }
+
+    /// Lets go of the open snapshot. True if there was one: what was begun is to be given up.
+    #[must_use]
+    pub(crate) fn drop_snapshot(&mut self) -> bool {
+        self.snapshots.give_up()
+    }
+
+    /// Its state is loaded and its connector is open: steps may be taken.
+    pub(crate) fn ready(&mut self) {
+        self.is_ready = true;
+        let (execution, subtask, restored) = (self.cx.info.execution, self.cx.info.subtask, self.restored);
+        self.cx.reports.ready.do_send(SubtaskReady { execution, subtask, restored });
+    }
+}
+
+/// A task's actor.
+pub(crate) struct Task<W: Work> {
+    pub(crate) stepper: Stepper,
+    pub(crate) work: W,
+}
+
+/// Starts a task on `arbiter`, under its guard; `make` runs there too.
+pub(crate) fn start<W: Work>(
+    cx: SubtaskContext,
+    arbiter: &ArbiterHandle,
+    make: impl FnOnce(&SubtaskContext, &mut Context<Task<W>>) -> W + Send + 'static,
+) -> Addr<Task<W>> {
+    let guard = cx.guard();
+    start_guarded(arbiter, guard, move |ctx, exit| {
+        cx.reached(Step::Starting);
+        let work = make(&cx, ctx);
+        Task { stepper: Stepper::new(cx, exit, ctx.address().recipient()), work }
+    })
+}
+
+/// Where a task takes its orders.
+pub(crate) fn address_of<W: Work>(
+    task: &Addr<Task<W>>,
+    subtask: SubtaskId,
+    source: Option<SourceAddress>,
+    is_sink: bool,
+) -> SubtaskAddress {
+    SubtaskAddress {
+        subtask,
+        stop: task.clone().recipient(),
+        complete: task.clone().recipient(),
+        aborted: task.clone().recipient(),
+        source,
+        is_sink,
+    }
+}
+
+impl<W: Work> Task<W> {
+    /// Takes steps until there is nothing to do or the budget is exhausted.
+    pub(crate) fn run(&mut self, ctx: &mut Context<Self>) {
+        if self.stepper.is_ready {
+            match self.take_steps() {
+                Ok(Rest::Yield) => self.yield_then_run(ctx),
+                Ok(Rest::AwaitDrain) => self.await_drain(ctx),
+                Ok(Rest::Wait) => {}
+                Err(error) => return self.fail(error, ctx),
+            }
+        }
+        self.stepper.alarm.arm(ctx, Self::alarm);
+    }
+
+    /// Does what a message has led to, and then runs on.
+    pub(crate) fn go_on(&mut self, result: Result<(), TaskError>, ctx: &mut Context<Self>) {
+        match result {
+            Ok(()) => self.run(ctx),
+            Err(error) => self.fail(error, ctx),
+        }
+    }
+
+    /// Ends the task.
+    pub(crate) fn fail(&mut self, error: TaskError, ctx: &mut Context<Self>) {
+        self.stepper.exit.fail(error);
+        ctx.stop();
+    }
+
+    fn take_steps(&mut self) -> Result<Rest, TaskError> {
+        loop {
+            let stepped = self.work.step(&mut self.stepper)?;
+            // Between batches, and by itself when there are none or the outputs are blocked.
+            let writes_on = !self.stepper.resumes && self.write_slice();
+            match stepped {
+                Stepped::On if self.stepper.budget.check() => return Ok(Rest::Yield),
+                Stepped::On => {}
+                Stepped::OutOfTime => return Ok(Rest::Yield),
+                Stepped::Blocked | Stepped::Idle if writes_on => return Ok(Rest::Yield),
+                Stepped::Starved if writes_on => {
+                    self.work.drained(&mut self.stepper)?;
+                    return Ok(Rest::Yield);
+                }
+                Stepped::Blocked | Stepped::Idle => return Ok(Rest::Wait),
+                Stepped::Starved => return Ok(Rest::AwaitDrain),
+            }
+        }
+    }
+
+    /// Writes a slice of the open snapshot, if there is one. Whether there is one still, and it can be written on.
+    fn write_slice(&mut self) -> bool {
+        let Self { stepper, work } = self;
+        if stepper.snapshots.open().is_none() {
+            return false;
+        }
+        let mut slice = RunBudget::start(stepper.cx.slice_clock);
+        // A snapshot without room writes nothing, but may have to be declined.
+        let written = stepper.snapshots.write_slice(&stepper.cx, |writer| work.write_slice(writer, &mut slice));
+        if written == Some(Written::Declined) {
+            work.give_up_snapshot();
+        }
+        stepper.snapshots.can_write()
+    }
+
+    /// Lets every other actor of the arbiter run, takes what has arrived meanwhile, and runs on.
+    fn yield_then_run(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.stepper.resumes, true) {
+            return;
+        }
+        ctx.wait(tokio::task::yield_now().into_actor(self).map(|(), task, _| task.stepper.budget.restart()));
+        ctx.spawn(fut::ready(()).map(|(), task: &mut Self, ctx| {
+            task.stepper.resumes = false;
+            task.run(ctx);
+        }));
+    }
+
+    fn await_drain(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.stepper.awaits_drain, true) {
+            return;
+        }
+        ctx.spawn(fut::ready(()).map(|(), task: &mut Self, ctx| {
+            task.stepper.awaits_drain = false;
+            task.stepper.budget.restart();
+            if let Err(error) = task.work.drained(&mut task.stepper) {
+                task.fail(error, ctx);
+            }
+        }));
+    }
+
+    fn alarm(&mut self, ctx: &mut Context<Self>) {
+        self.stepper.alarm.rang();
+        while let Some(due) = self.stepper.alarm.take_due() {
+            if let Err(error) = self.work.due(&mut self.stepper, due) {
+                return self.fail(error, ctx);
+            }
+        }
+        self.run(ctx);
+    }
+
+    fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
+        match loaded {
+            Ok((state, figures)) => {
+                self.stepper.restored = figures;
+                self.open(Some(state), ctx);
+            }
+            Err(error) => self.fail(error, ctx),
+        }
+    }
+
+    fn open(&mut self, loaded: Option<LoadedState>, ctx: &mut Context<Self>) {
+        let started = monotonic();
+        match self.work.open(&mut self.stepper, loaded, ctx) {
+            Ok(is_ready) => {
+                self.stepper.restored.took += monotonic() - started;
+                if is_ready {
+                    self.stepper.ready();
+                }
+                self.run(ctx);
+            }
+            Err(error) => self.fail(error, ctx),
+        }
+    }
+}
+
+impl<W: Work> Actor for Task<W> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(plan) = self.stepper.cx.restore.clone() else { return self.open(None, ctx) };
+        let loading = load(&self.stepper.cx, plan, &self.work.operators(), &mut || self.work.group_loaders());
+        ctx.spawn(loading.into_actor(self).map(|loaded, task, ctx| task.loaded(loaded, ctx)));
+    }
+}
+
+impl<W: Work> Handler<CheckpointComplete> for Task<W> {
+    type Result = ();
+
+    fn handle(&mut self, message: CheckpointComplete, ctx: &mut Self::Context) {
+        self.stepper.cx.reached(Step::CompleteReceived);
+        let done = self.work.complete(&mut self.stepper, message.checkpoint);
+        self.go_on(done, ctx);
+    }
+}
+
+impl<W: Work> Handler<CheckpointAborted> for Task<W> {
+    type Result = ();
+
+    fn handle(&mut self, message: CheckpointAborted, ctx: &mut Self::Context) {
+        self.stepper.cx.reached(Step::AbortReceived);
+        self.work.aborted(message.checkpoint);
+        let is_over = self.stepper.snapshots.open().is_some_and(|open| open <= message.checkpoint);
+        if is_over && self.stepper.drop_snapshot() {
+            self.work.give_up_snapshot();
+        }
+        self.run(ctx);
+    }
+}
+
+impl<W: Work> Handler<ChunksStored> for Task<W> {
+    type Result = ();
+
+    fn handle(&mut self, message: ChunksStored, ctx: &mut Self::Context) {
+        self.stepper.snapshots.stored(&self.stepper.cx, message);
+        if self.stepper.snapshots.open().is_some() {
+            self.run(ctx);
+        }
+    }
+}
+
+impl<W: Work> Handler<ConnectorPanicked> for Task<W> {
+    type Result = ();
+
+    fn handle(&mut self, message: ConnectorPanicked, ctx: &mut Self::Context) {
+        self.stepper.exit.panicked(message.report);
+        ctx.stop();
+    }
+}
+
+impl<W: Work> Handler<StopSubtask> for Task<W> {
+    type Result = ();
+
+    fn handle(&mut self, _: StopSubtask, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
