@@ -5,10 +5,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millstream_actors::contract::{Clock, Sleep};
 
+use super::timing_thread;
+
 /// The machine's clock: what a job runs on unless it is given another. Its origin is when it was made.
 ///
-/// A sleep binds to the runtime of the thread that first polls it, so it may be made anywhere and must be polled where
-/// a tokio runtime with timers runs, as every arbiter is.
+/// Delays are kept to some tens of microseconds, by one thread for the process, and need no runtime. (Should the system
+/// refuse the thread, they wait on the timer of the tokio runtime that polls them, which goes by the millisecond.)
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     origin: Instant,
@@ -41,13 +43,13 @@ impl Clock for SystemClock {
 
     fn sleep(&self, delay: Duration) -> Sleep {
         match instant().checked_add(delay) {
-            Some(deadline) => Box::pin(async move { tokio::time::sleep_until(deadline.into()).await }),
+            Some(deadline) => timing_thread::until(deadline),
             None => Box::pin(future::pending()),
         }
     }
 }
 
-fn instant() -> Instant {
+pub(super) fn instant() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "this is the clock that is injected elsewhere")]
     Instant::now()
 }
