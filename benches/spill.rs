@@ -11,7 +11,8 @@ use std::time::Duration;
 use millstream::operator::{
     BatchOperator, ByValue, KeyedOperator, Output, Progress, RunBudget, SideOutputs, SnapshotWriter, fold_pairs,
 };
-use millstream::state::{RedbBackend, SpillPlace, ValueState};
+use millstream::state::ValueState;
+use millstream::state::internal::{RedbBackend, SpillPlace};
 use millstream_actors::contract::Batch;
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
 use millstream_actors::runtime::time::monotonic;

@@ -10,7 +10,8 @@ use millstream::operator::{
     SideOutputs,
 };
 use millstream::prelude::*;
-use millstream::state::{RedbBackend, SpillPlace, StateSet};
+use millstream::state::StateSet;
+use millstream::state::internal::{RedbBackend, SpillPlace};
 use millstream_actors::contract::Batch;
 use millstream_actors::protocol::KeyGroupRange;
 use millstream_actors::runtime::time::monotonic;

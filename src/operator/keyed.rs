@@ -16,7 +16,7 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, OperatorI
 use super::batches::put_back;
 use super::slices::Slices;
 use super::{KeySelector, KeyedContext, KeyedProcessFunction, SideOutputs};
-use crate::state::{KeyedBackend, KeyedTable, RowAccess, StateSet, stable_hash};
+use crate::state::{KeyedBackend, KeyedTable, RowAccess, StateRows, StateSet, stable_hash};
 use crate::time::SystemClock;
 
 /// Records to a block: what the passes keep of them stays in the innermost cache.

@@ -3,7 +3,7 @@
 use millstream_actors::protocol::Timestamp;
 
 /// The mark of a state entry's last change: it counts the barriers of an attempt. 0: never changed.
-pub type Stamp = u32;
+pub(crate) type Stamp = u32;
 
 /// When, and between which barriers, a row is worked on.
 #[derive(Clone, Copy, Debug)]

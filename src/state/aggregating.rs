@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Captured, StateFormat};
+use super::codec::{StateFormat, Written};
 use super::schema::schema_methods;
 use super::{Access, Span, Stamp, State, ValueSlot, ValueState};
 
@@ -136,28 +136,8 @@ impl<A: AggregateFunction> State for AggregatingState<A> {
     }
 
     #[inline]
-    fn stamp(slot: &Self::Slot) -> Stamp {
-        <ValueState<A::Accumulator> as State>::stamp(slot)
-    }
-
-    #[inline]
-    fn touch(slot: &mut Self::Slot, stamp: Stamp) {
-        <ValueState<A::Accumulator> as State>::touch(slot, stamp);
-    }
-
-    #[inline]
-    fn clear(slot: &mut Self::Slot, stamp: Stamp) {
-        <ValueState<A::Accumulator> as State>::clear(slot, stamp);
-    }
-
-    #[inline]
-    fn is_clear(slot: &Self::Slot) -> bool {
-        <ValueState<A::Accumulator> as State>::is_clear(slot)
-    }
-
-    #[inline]
-    fn capture(&self, slot: &mut Self::Slot, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
-        State::capture(&self.values, slot, span, bytes)
+    fn write(&self, slot: &mut Self::Slot, span: Span, bytes: &mut Vec<u8>) -> Result<Written, String> {
+        self.values.write(slot, span, bytes)
     }
 
     #[inline]
@@ -169,11 +149,11 @@ impl<A: AggregateFunction> State for AggregatingState<A> {
         is_delta: bool,
         bytes: &mut &[u8],
     ) -> Result<(), String> {
-        State::load(&self.values, slot, stamp, stored, is_delta, bytes)
+        self.values.load(slot, stamp, stored, is_delta, bytes)
     }
 
     fn check(&self) -> Result<(), String> {
-        State::check(&self.values)
+        self.values.check()
     }
 }
 

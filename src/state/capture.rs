@@ -10,7 +10,7 @@ use millstream_actors::contract::{CHUNK_BYTES_MAX, SnapshotWriter, StateError, S
 use millstream_actors::protocol::{CheckpointId, OperatorId};
 
 use super::codec::{Encoding, Packing, PieceBuffer, StateFormat};
-use super::{Access, Span, Stamp, StateKey, StateSet};
+use super::{Access, Span, Stamp, StateKey, StateRows, StateSet};
 
 /// How far the sweep is in a group.
 #[derive(Debug)]
@@ -256,7 +256,7 @@ impl GroupWriter<'_> {
         if S::stamp(row) <= self.span.after {
             return;
         }
-        match states.capture(key, row, self.span, self.pieces) {
+        match states.write_row(key, row, self.span, self.pieces) {
             Ok(bytes) => self.outlet.held += bytes,
             Err((state, reason)) => return self.fail(Failure::Encode(state, self.group, reason)),
         }

@@ -7,7 +7,7 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
 
 use super::{
     Access, BroadcastState, Expiring, KeyedTable, ListState, MapState, OperatorListState, OperatorState, Share, State,
-    StateKey, StateSet, StateTtl, StoredCopy, TableLoader, ValueState, stable_hash,
+    StateKey, StateRows, StateSet, StateTtl, StoredCopy, TableLoader, ValueState, stable_hash,
 };
 use crate::testing::Decoder;
 

@@ -1,20 +1,10 @@
 //! Which key group a key belongs to.
 
-use std::hash::Hash;
-
-use super::stable_hash;
-
-/// The group of a key with this [`stable_hash`], below `max_parallelism`: the high half of the hash, scaled. The low
+/// The group of a key with this [`stable_hash`](super::stable_hash), below `max_parallelism`: the high half of the hash, scaled. The low
 /// half is left for tables to choose buckets by.
 #[inline]
-pub fn group_of_hash(hash: u64, max_parallelism: u32) -> u32 {
+pub(crate) fn group_of_hash(hash: u64, max_parallelism: u32) -> u32 {
     (((hash >> 32) * u64::from(max_parallelism)) >> 32) as u32
-}
-
-/// The group of a key.
-#[inline]
-pub fn group_of_key<K: Hash + ?Sized>(key: &K, max_parallelism: u32) -> u32 {
-    group_of_hash(stable_hash(key), max_parallelism)
 }
 
 #[cfg(test)]

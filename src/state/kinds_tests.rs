@@ -8,9 +8,10 @@ use std::sync::Arc;
 use millstream_actors::contract::{Manifest, SnapshotStore};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
 
+use super::codec::Written;
 use super::test_kit::{Random, Subtask, change, manifest, no_time};
 use super::{
-    Access, AggregateFunction, AggregatingState, Captured, KeyedBackend, KeyedTable, ListState, MapState, RedbBackend,
+    Access, AggregateFunction, AggregatingState, KeyedBackend, KeyedTable, ListState, MapState, RedbBackend,
     ReducingState, Span, State, ValueState,
 };
 use crate::snapshot::MemoryStore;
@@ -427,12 +428,12 @@ fn stored<K: Kind>(random: &mut Random) -> Option<(Vec<u8>, Vec<u8>)> {
     for stamp in [1, 2] {
         let access = Access { stamp, processing_time: 0, watermark: 0 };
         (0..12).for_each(|_| K::change(random, &mut state.handle(&mut slot, access), &mut model));
-        if stamp == 1 && state.capture(&mut slot, Span { after: 0, up_to: 1 }, &mut whole) != Ok(Captured::Live) {
+        if stamp == 1 && state.write(&mut slot, Span { after: 0, up_to: 1 }, &mut whole) != Ok(Written::Live) {
             return None;
         }
     }
-    let captured = state.capture(&mut slot, Span { after: 1, up_to: 2 }, &mut delta);
-    (captured == Ok(Captured::Live)).then_some((whole, delta))
+    let written = state.write(&mut slot, Span { after: 1, up_to: 2 }, &mut delta);
+    (written == Ok(Written::Live)).then_some((whole, delta))
 }
 
 /// Loads one over the other. Never a panic; an error, or no more than the bytes.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Captured, Encoding, StateFormat, check_kind, put, take, width};
+use super::codec::{Encoding, StateFormat, Written, check_kind, put, take, width};
 use super::schema::{Schema, schema_methods};
-use super::{Access, Span, Stamp, State};
+use super::{Access, Slot, Span, Stamp, State};
 
 /// Declares a list of values per key. Follows Flink's `ListState`.
 ///
@@ -158,6 +158,27 @@ impl<T> ListSlot<T> {
     }
 }
 
+impl<T: Send + 'static> Slot for ListSlot<T> {
+    #[inline]
+    fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    #[inline]
+    fn touch(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
+    }
+
+    #[inline]
+    fn is_clear(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    fn clear(&mut self, stamp: Stamp) {
+        *self.replace(stamp) = Vec::new();
+    }
+}
+
 impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
     type Slot = ListSlot<T>;
     type Handle<'a> = ListHandle<'a, T>;
@@ -170,46 +191,21 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
         StateFormat { values: Encoding::LIST, ..self.schema.format() }
     }
 
-    fn writes_parts(&self) -> bool {
-        true
-    }
-
     #[inline]
     fn handle<'a>(&'a self, slot: &'a mut ListSlot<T>, access: Access) -> ListHandle<'a, T> {
         ListHandle { slot, now: access.stamp }
     }
 
-    #[inline]
-    fn stamp(slot: &ListSlot<T>) -> Stamp {
-        slot.stamp
-    }
-
-    #[inline]
-    fn touch(slot: &mut ListSlot<T>, stamp: Stamp) {
-        slot.stamp = stamp;
-    }
-
-    fn clear(slot: &mut ListSlot<T>, stamp: Stamp) {
-        if !slot.values.is_empty() {
-            *slot.replace(stamp) = Vec::new();
-        }
-    }
-
-    #[inline]
-    fn is_clear(slot: &ListSlot<T>) -> bool {
-        slot.values.is_empty()
-    }
-
     /// The encoding of the values; how many at the front stay; how many follow them; these.
-    fn capture(&self, slot: &mut ListSlot<T>, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
+    fn write(&self, slot: &mut ListSlot<T>, span: Span, bytes: &mut Vec<u8>) -> Result<Written, String> {
         let ListSlot { values, replaced, tails, .. } = slot;
         let start = match tails.start(span.after) {
             _ if *replaced > span.after => 0,
             Some(start) => start,
-            None => return Ok(Captured::Nothing),
+            None => return Ok(Written::Nothing),
         };
         if values.is_empty() {
-            return Ok(if span.is_full() { Captured::Nothing } else { Captured::Dead });
+            return Ok(if span.is_full() { Written::Nothing } else { Written::Dead });
         }
         if !span.is_full() {
             tails.settle(span.after);
@@ -220,11 +216,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
         put(&start, bytes)?;
         put(&count, bytes)?;
         appended.iter().try_for_each(|value| self.schema.put(value, bytes))?;
-        Ok(Captured::Live)
-    }
-
-    fn cleared(stamp: Stamp) -> ListSlot<T> {
-        ListSlot { stamp, replaced: stamp, ..ListSlot::default() }
+        Ok(Written::Live)
     }
 
     fn load(
@@ -365,10 +357,10 @@ mod tests {
         Access { stamp, processing_time: 0, watermark: 0 }
     }
 
-    fn captured(slot: &mut ListSlot<u32>, after: Stamp, up_to: Stamp) -> (Captured, Vec<u8>) {
+    fn written(slot: &mut ListSlot<u32>, after: Stamp, up_to: Stamp) -> (Written, Vec<u8>) {
         let mut bytes = Vec::new();
-        let captured = ListState::new("list").capture(slot, Span { after, up_to }, &mut bytes).unwrap();
-        (captured, bytes)
+        let written = ListState::new("list").write(slot, Span { after, up_to }, &mut bytes).unwrap();
+        (written, bytes)
     }
 
     fn stored(start: u32, values: &[u32]) -> Vec<u8> {
@@ -390,16 +382,16 @@ mod tests {
     fn what_was_pushed_since_the_base_is_written_alone() {
         let (state, mut slot) = (ListState::<u32>::new("list"), ListSlot::default());
         state.handle(&mut slot, at(1)).extend(0..10);
-        assert_eq!(captured(&mut slot, 0, 1), (Captured::Live, stored(0, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9])));
+        assert_eq!(written(&mut slot, 0, 1), (Written::Live, stored(0, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9])));
         state.handle(&mut slot, at(2)).push(10);
-        assert_eq!(captured(&mut slot, 1, 2), (Captured::Live, stored(10, &[10])));
+        assert_eq!(written(&mut slot, 1, 2), (Written::Live, stored(10, &[10])));
         state.handle(&mut slot, at(3)).extend([11, 12]);
         // The checkpoint that closed 2 was given up: the next one over the same base has its changes again.
-        assert_eq!(captured(&mut slot, 1, 3), (Captured::Live, stored(10, &[10, 11, 12])));
-        assert_eq!(captured(&mut slot, 2, 3), (Captured::Live, stored(11, &[11, 12])));
+        assert_eq!(written(&mut slot, 1, 3), (Written::Live, stored(10, &[10, 11, 12])));
+        assert_eq!(written(&mut slot, 2, 3), (Written::Live, stored(11, &[11, 12])));
         state.handle(&mut slot, at(4)).push(13);
         state.handle(&mut slot, at(5)).push(14);
-        assert_eq!(captured(&mut slot, 4, 5), (Captured::Live, stored(14, &[14])));
+        assert_eq!(written(&mut slot, 4, 5), (Written::Live, stored(14, &[14])));
     }
 
     #[test]
@@ -408,31 +400,31 @@ mod tests {
         for stamp in 1..=6 {
             state.handle(&mut slot, at(stamp)).push(stamp);
         }
-        assert_eq!(captured(&mut slot.clone(), 1, 6).1, stored(1, &[2, 3, 4, 5, 6]));
-        assert_eq!(captured(&mut slot.clone(), 3, 6).1, stored(1, &[2, 3, 4, 5, 6]), "longer than need be");
-        assert_eq!(captured(&mut slot.clone(), 5, 6).1, stored(5, &[6]));
+        assert_eq!(written(&mut slot.clone(), 1, 6).1, stored(1, &[2, 3, 4, 5, 6]));
+        assert_eq!(written(&mut slot.clone(), 3, 6).1, stored(1, &[2, 3, 4, 5, 6]), "longer than need be");
+        assert_eq!(written(&mut slot.clone(), 5, 6).1, stored(5, &[6]));
     }
 
     #[test]
     fn a_list_changed_otherwise_is_written_whole_and_a_touched_one_not_at_all() {
         let (state, mut slot) = (ListState::<u32>::new("list"), ListSlot::default());
         state.handle(&mut slot, at(1)).extend(0..3);
-        ListState::touch(&mut slot, 2);
-        assert_eq!(ListState::stamp(&slot), 2);
-        assert_eq!(captured(&mut slot, 1, 2), (Captured::Nothing, vec![]));
+        slot.touch(2);
+        assert_eq!(slot.stamp(), 2);
+        assert_eq!(written(&mut slot, 1, 2), (Written::Nothing, vec![]));
         state.handle(&mut slot, at(2)).retain(|_| true);
-        assert_eq!(captured(&mut slot, 1, 2), (Captured::Nothing, vec![]));
+        assert_eq!(written(&mut slot, 1, 2), (Written::Nothing, vec![]));
         state.handle(&mut slot, at(3)).push(3);
         state.handle(&mut slot, at(3)).retain(|value| *value != 1);
         state.handle(&mut slot, at(3)).push(4);
-        assert_eq!(captured(&mut slot, 2, 3), (Captured::Live, stored(0, &[0, 2, 3, 4])));
+        assert_eq!(written(&mut slot, 2, 3), (Written::Live, stored(0, &[0, 2, 3, 4])));
         state.handle(&mut slot, at(4)).clear();
-        assert_eq!(captured(&mut slot, 3, 4), (Captured::Dead, vec![]));
-        assert_eq!(captured(&mut slot, 0, 4), (Captured::Nothing, vec![]));
-        ListState::touch(&mut slot, 5);
-        assert_eq!(captured(&mut slot, 4, 5), (Captured::Nothing, vec![]), "the base knows");
+        assert_eq!(written(&mut slot, 3, 4), (Written::Dead, vec![]));
+        assert_eq!(written(&mut slot, 0, 4), (Written::Nothing, vec![]));
+        slot.touch(5);
+        assert_eq!(written(&mut slot, 4, 5), (Written::Nothing, vec![]), "the base knows");
         state.handle(&mut slot, at(6)).push(1);
-        assert_eq!(captured(&mut slot, 5, 6), (Captured::Live, stored(0, &[1])));
+        assert_eq!(written(&mut slot, 5, 6), (Written::Live, stored(0, &[1])));
     }
 
     #[test]
@@ -443,7 +435,7 @@ mod tests {
         list.extend([]);
         list.set(Vec::new());
         assert!(list.take().is_empty() && list.is_empty());
-        assert_eq!(ListState::stamp(&slot), 0);
+        assert_eq!(slot.stamp(), 0);
         assert_eq!(size_of::<ListSlot<u32>>(), 48);
     }
 

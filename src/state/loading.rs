@@ -11,10 +11,10 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
 use super::codec::{PieceHeader, SectionError, check_encoding, plain, take};
 use super::epochs::{Epochs, GroupChain};
 use super::table::{Entry, bucket_hash, rehash};
-use super::{KeyedTable, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
+use super::{KeyedTable, Stamp, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// Loads the key groups of a table of states `S`.
-pub struct TableLoader<K, S: StateSet> {
+pub(crate) struct TableLoader<K, S: StateSet> {
     operator: OperatorId,
     states: S,
     names: Vec<Arc<str>>,
@@ -39,7 +39,7 @@ pub(super) struct LoadedRows<K, Row> {
 
 impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     /// A loader for the states of `operator` in these key groups.
-    pub fn new(operator: OperatorId, states: S, range: KeyGroupRange, max_parallelism: u32) -> Self {
+    pub(crate) fn new(operator: OperatorId, states: S, range: KeyGroupRange, max_parallelism: u32) -> Self {
         let names = states.names();
         Self { operator, states, names, range, max_parallelism, of: std::marker::PhantomData }
     }
@@ -150,14 +150,14 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             let hash = stable_hash(&key);
             rows.has_foreign |= group_of_hash(hash, self.max_parallelism) != group;
             let row = row_of(&mut rows.table, hash, key);
-            self.states.load(index, row, rows.top, header.format, is_delta, bytes)?;
+            self.states.load_state(index, row, rows.top, (header.format, is_delta), bytes)?;
         }
         rows.has_changes |= is_delta;
         for _ in 0..header.dead {
             let key: K = take(bytes)?;
             let hash = bucket_hash(stable_hash(&key));
             if let Some(entry) = rows.table.find_mut(hash, |entry| entry.key == key) {
-                S::unload(index, &mut entry.row);
+                self.states.unload_state(index, &mut entry.row);
             }
         }
         Ok(())

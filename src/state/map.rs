@@ -11,9 +11,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Captured, Encoding, StateFormat, check_encoding, check_kind, encoding_of, put, take};
+use super::codec::{Encoding, StateFormat, Written, check_encoding, check_kind, encoding_of, put, take};
 use super::schema::{Schema, schema_methods};
-use super::{Access, Span, Stamp, State, ValueSlot};
+use super::{Access, Slot, Span, Stamp, State, ValueSlot};
 
 /// Declares a map per key, from `K` to `V`. Follows Flink's `MapState`, but for the order.
 ///
@@ -153,14 +153,14 @@ impl<K: Ord, V> MapSlot<K, V> {
     fn forget_too_many(&mut self, now: Stamp) {
         let live = self.live();
         if live == 0 {
-            self.clear(now);
+            self.empty(now);
         } else if self.removed as usize > live.max(REMOVED_MIN) {
             self.entries.retain(|_, entry| entry.value().is_some());
             (self.removed, self.replaced) = (0, now);
         }
     }
 
-    fn clear(&mut self, now: Stamp) {
+    fn empty(&mut self, now: Stamp) {
         *self = Self { stamp: now, changed: now, replaced: now, ..Self::default() };
     }
 
@@ -178,6 +178,27 @@ const WHOLE: u8 = 0;
 /// What is stored of a map: the entries that changed.
 const CHANGES: u8 = 1;
 
+impl<K: Ord + Send + 'static, V: Send + 'static> Slot for MapSlot<K, V> {
+    #[inline]
+    fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    #[inline]
+    fn touch(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
+    }
+
+    #[inline]
+    fn is_clear(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn clear(&mut self, stamp: Stamp) {
+        self.empty(stamp);
+    }
+}
+
 impl<K, V> State for MapState<K, V>
 where
     K: Ord + Serialize + DeserializeOwned + Send + 'static,
@@ -194,43 +215,18 @@ where
         StateFormat { values: Encoding::MAP, ..self.schema.format() }
     }
 
-    fn writes_parts(&self) -> bool {
-        true
-    }
-
     #[inline]
     fn handle<'a>(&'a self, slot: &'a mut MapSlot<K, V>, access: Access) -> MapHandle<'a, K, V> {
         MapHandle { slot, now: access.stamp }
     }
 
-    #[inline]
-    fn stamp(slot: &MapSlot<K, V>) -> Stamp {
-        slot.stamp
-    }
-
-    #[inline]
-    fn touch(slot: &mut MapSlot<K, V>, stamp: Stamp) {
-        slot.stamp = stamp;
-    }
-
-    fn clear(slot: &mut MapSlot<K, V>, stamp: Stamp) {
-        if !slot.entries.is_empty() {
-            slot.clear(stamp);
-        }
-    }
-
-    #[inline]
-    fn is_clear(slot: &MapSlot<K, V>) -> bool {
-        slot.entries.is_empty()
-    }
-
     /// The encodings of keys and values; whether it is all; how many entries and removed keys; these.
-    fn capture(&self, slot: &mut MapSlot<K, V>, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
+    fn write(&self, slot: &mut MapSlot<K, V>, span: Span, bytes: &mut Vec<u8>) -> Result<Written, String> {
         if slot.changed <= span.after {
-            return Ok(Captured::Nothing);
+            return Ok(Written::Nothing);
         }
         if slot.entries.is_empty() {
-            return Ok(if span.is_full() { Captured::Nothing } else { Captured::Dead });
+            return Ok(if span.is_full() { Written::Nothing } else { Written::Dead });
         }
         let is_whole = slot.replaced > span.after;
         bytes.extend([encoding_of::<K>().0, self.schema.format().values.0, if is_whole { WHOLE } else { CHANGES }]);
@@ -261,13 +257,7 @@ where
         if !span.is_full() {
             slot.settle(span.after);
         }
-        Ok(Captured::Live)
-    }
-
-    fn cleared(stamp: Stamp) -> MapSlot<K, V> {
-        let mut slot = MapSlot::default();
-        slot.clear(stamp);
-        slot
+        Ok(Written::Live)
     }
 
     fn load(
@@ -500,7 +490,7 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
     #[inline]
     pub fn clear(&mut self) {
         if !self.is_empty() {
-            self.slot.clear(self.now);
+            self.slot.empty(self.now);
         }
     }
 }

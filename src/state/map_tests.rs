@@ -1,6 +1,6 @@
 use super::*;
 
-type Slot = MapSlot<u8, u16>;
+type Numbers = MapSlot<u8, u16>;
 
 fn at(stamp: Stamp) -> Access {
     Access { stamp, processing_time: 0, watermark: 0 }
@@ -10,9 +10,9 @@ fn state() -> MapState<u8, u16> {
     MapState::new("map")
 }
 
-fn captured(slot: &mut Slot, after: Stamp, up_to: Stamp) -> (Captured, Vec<u8>) {
+fn written(slot: &mut Numbers, after: Stamp, up_to: Stamp) -> (Written, Vec<u8>) {
     let mut bytes = Vec::new();
-    (state().capture(slot, Span { after, up_to }, &mut bytes).unwrap(), bytes)
+    (state().write(slot, Span { after, up_to }, &mut bytes).unwrap(), bytes)
 }
 
 fn stored(kind: u8, live: &[(u8, u16)], dead: &[u8]) -> Vec<u8> {
@@ -27,8 +27,8 @@ fn stored(kind: u8, live: &[(u8, u16)], dead: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn filled() -> Slot {
-    let mut slot = Slot::default();
+fn filled() -> Numbers {
+    let mut slot = Numbers::default();
     for key in [5, 3, 4, 9] {
         state().handle(&mut slot, at(1)).insert(key, u16::from(key));
     }
@@ -38,7 +38,7 @@ fn filled() -> Slot {
 #[test]
 fn entries_that_changed_are_written_and_keys_of_removed_ones() {
     let mut slot = filled();
-    assert_eq!(captured(&mut slot, 0, 1).1, stored(WHOLE, &[(3, 3), (4, 4), (5, 5), (9, 9)], &[]));
+    assert_eq!(written(&mut slot, 0, 1).1, stored(WHOLE, &[(3, 3), (4, 4), (5, 5), (9, 9)], &[]));
     let state = state();
     let mut map = state.handle(&mut slot, at(2));
     assert_eq!((map.remove(&4), map.remove(&4), map.get(&4)), (Some(4), None, None));
@@ -47,29 +47,29 @@ fn entries_that_changed_are_written_and_keys_of_removed_ones() {
     assert!(map.get_mut(&4).is_none());
     assert_eq!((map.insert(7, 7), map.len()), (None, 4));
     let both = stored(CHANGES, &[(7, 7), (9, 90)], &[4]);
-    assert_eq!(captured(&mut slot, 1, 3), (Captured::Live, both.clone()));
-    assert_eq!(captured(&mut slot, 1, 3).1, both, "again after it was given up");
+    assert_eq!(written(&mut slot, 1, 3), (Written::Live, both.clone()));
+    assert_eq!(written(&mut slot, 1, 3).1, both, "again after it was given up");
     assert_eq!(slot.entries.len(), 5);
-    assert_eq!(captured(&mut slot, 2, 3).1, stored(CHANGES, &[(7, 7)], &[]));
+    assert_eq!(written(&mut slot, 2, 3).1, stored(CHANGES, &[(7, 7)], &[]));
     assert_eq!((slot.entries.len(), slot.removed), (4, 0), "no base to come has the removed one");
-    assert_eq!(captured(&mut slot, 3, 3), (Captured::Nothing, vec![]));
+    assert_eq!(written(&mut slot, 3, 3), (Written::Nothing, vec![]));
 }
 
 #[test]
 fn a_touched_map_is_not_written_and_a_cleared_one_is_written_whole() {
     let (state, mut slot) = (state(), filled());
-    MapState::<u8, u16>::touch(&mut slot, 2);
-    assert_eq!(MapState::<u8, u16>::stamp(&slot), 2);
-    assert_eq!(captured(&mut slot, 1, 2), (Captured::Nothing, vec![]));
+    slot.touch(2);
+    assert_eq!(slot.stamp(), 2);
+    assert_eq!(written(&mut slot, 1, 2), (Written::Nothing, vec![]));
     let mut map = state.handle(&mut slot, at(3));
     map.clear();
-    assert_eq!(captured(&mut slot, 2, 3), (Captured::Dead, vec![]));
-    assert_eq!(captured(&mut slot, 0, 3), (Captured::Nothing, vec![]));
+    assert_eq!(written(&mut slot, 2, 3), (Written::Dead, vec![]));
+    assert_eq!(written(&mut slot, 0, 3), (Written::Nothing, vec![]));
     state.handle(&mut slot, at(4)).insert(1, 1);
-    assert_eq!(captured(&mut slot, 2, 4).1, stored(WHOLE, &[(1, 1)], &[]));
+    assert_eq!(written(&mut slot, 2, 4).1, stored(WHOLE, &[(1, 1)], &[]));
     state.handle(&mut slot, at(5)).insert(2, 2);
-    assert_eq!(captured(&mut slot, 3, 5).1, stored(WHOLE, &[(1, 1), (2, 2)], &[]));
-    assert_eq!(captured(&mut slot, 4, 5).1, stored(CHANGES, &[(2, 2)], &[]));
+    assert_eq!(written(&mut slot, 3, 5).1, stored(WHOLE, &[(1, 1), (2, 2)], &[]));
+    assert_eq!(written(&mut slot, 4, 5).1, stored(CHANGES, &[(2, 2)], &[]));
 }
 
 #[test]
@@ -86,19 +86,19 @@ fn marks_of_removed_entries_do_not_pile_up() {
     map.remove(&1);
     map.retain(|_, _| false);
     assert!(slot.entries.is_empty(), "where nothing is left there are no marks");
-    assert_eq!(captured(&mut slot, 1, 3), (Captured::Dead, vec![]));
-    let mut unused = Slot::default();
+    assert_eq!(written(&mut slot, 1, 3), (Written::Dead, vec![]));
+    let mut unused = Numbers::default();
     let mut map = state.handle(&mut unused, at(1));
     map.clear();
     map.remove(&1);
     map.retain(|_, _| false);
-    assert_eq!(MapState::<u8, u16>::stamp(&unused), 0, "nothing was changed");
+    assert_eq!(unused.stamp(), 0, "nothing was changed");
 }
 
 #[test]
 fn counts_kinds_and_keys_are_verified() {
     let load = |parts: &[Vec<u8>]| {
-        let mut slot = Slot::default();
+        let mut slot = Numbers::default();
         for (stamp, part) in (1..).zip(parts) {
             state().load(&mut slot, stamp, state().format(), stamp > 1, &mut &part[..])?;
         }

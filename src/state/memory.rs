@@ -8,7 +8,7 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Times
 
 use super::backend::{KeyedBackend, RowAccess};
 use super::table::RowEntry;
-use super::{Access, KeyedTable, StateKey, StateSet, TableLoader};
+use super::{Access, KeyedTable, StateKey, StateRows, StateSet, TableLoader};
 
 /// Tables above this size are looked up in advance.
 pub(crate) const CACHED_BYTES_MAX: usize = 4 << 20;

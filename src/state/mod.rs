@@ -40,11 +40,10 @@ mod memory;
 mod operator_state;
 mod reducing;
 mod schema;
+mod set;
 mod snapshots;
 mod spill;
 mod stable_hash;
-mod state_set;
-mod state_struct;
 mod table;
 mod ttl;
 mod value;
@@ -60,27 +59,37 @@ mod ttl_kinds_tests;
 
 pub(crate) use decoders::decoders;
 
-pub use access::{Access, Span, Stamp};
 pub use aggregating::{AggregateFunction, AggregatingHandle, AggregatingState};
-pub use backend::{KeyedBackend, RowAccess};
 pub use choice::StateBackend;
-pub use codec::{Captured, PieceBuffer, SECTION_VERSION, SectionError, StateFormat};
-pub use key_group::{group_of_hash, group_of_key};
-pub use list::{ListHandle, ListSlot, ListState};
-pub use loading::TableLoader;
-pub use map::{MapHandle, MapSlot, MapState};
-#[cfg(test)]
-pub(crate) use memory::CACHED_BYTES_MAX;
+pub use list::{ListHandle, ListState};
+pub use map::{MapHandle, MapState};
 pub use operator_state::{
-    BroadcastHandle, BroadcastState, CopyError, OperatorListHandle, OperatorListState, OperatorState, OperatorStateSet,
-    Share, StoredCopy,
+    BroadcastHandle, BroadcastState, OperatorListHandle, OperatorListState, OperatorState, OperatorStateSet,
 };
 pub use reducing::{ReducingHandle, ReducingState};
-pub use schema::Schema;
-pub(crate) use spill::prepare_dir;
-pub use spill::{CachedRow, RedbBackend, SpillPlace};
-pub use stable_hash::{StableHasher, stable_hash};
-pub use state_set::{State, StateKey, StateSet};
-pub use table::{KeyedTable, RowEntry};
-pub use ttl::{Expiring, ExpiringHandle, ExpiringSlot, StateTtl};
-pub use value::{ValueHandle, ValueSlot, ValueState};
+pub use set::{State, StateKey, StateSet};
+pub use ttl::{Expiring, ExpiringHandle, StateTtl};
+pub use value::{ValueHandle, ValueState};
+
+pub(crate) use access::{Access, Span, Stamp};
+pub(crate) use backend::{KeyedBackend, RowAccess};
+pub(crate) use key_group::group_of_hash;
+pub(crate) use loading::TableLoader;
+#[cfg(test)]
+pub(crate) use memory::CACHED_BYTES_MAX;
+pub(crate) use operator_state::{Share, StoredCopy};
+pub(crate) use set::{Slot, StateRows};
+pub(crate) use spill::{RedbBackend, SpillPlace, prepare_dir};
+pub(crate) use stable_hash::stable_hash;
+pub(crate) use table::KeyedTable;
+#[cfg(test)]
+pub(crate) use test_kit::group_of_key;
+pub(crate) use value::ValueSlot;
+
+/// What the macros of this crate and its benches need, and programs do not. It may change at any time.
+#[doc(hidden)]
+pub mod internal {
+    pub use super::access::Access;
+    pub use super::set::{SlotVisitor, StateVisitor};
+    pub use super::spill::{RedbBackend, SpillPlace};
+}

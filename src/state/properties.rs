@@ -10,7 +10,7 @@ use millstream_actors::contract::{ChunkAddress, Contribution, Manifest, Snapshot
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, subtask_of_group};
 
 use super::test_kit::{Random, Subtask, change, manifest, no_time};
-use super::{KeyedBackend, KeyedTable, RedbBackend, StateSet, ValueState, group_of_key};
+use super::{KeyedBackend, KeyedTable, RedbBackend, StateRows, ValueState, group_of_key};
 use crate::snapshot::MemoryStore;
 
 const GROUPS: u32 = 8;

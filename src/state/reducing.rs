@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Captured, StateFormat};
+use super::codec::{StateFormat, Written};
 use super::schema::schema_methods;
 use super::{Access, Span, Stamp, State, ValueSlot, ValueState};
 
@@ -86,28 +86,8 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ReducingState<V
     }
 
     #[inline]
-    fn stamp(slot: &ValueSlot<V>) -> Stamp {
-        <ValueState<V> as State>::stamp(slot)
-    }
-
-    #[inline]
-    fn touch(slot: &mut ValueSlot<V>, stamp: Stamp) {
-        <ValueState<V> as State>::touch(slot, stamp);
-    }
-
-    #[inline]
-    fn clear(slot: &mut ValueSlot<V>, stamp: Stamp) {
-        <ValueState<V> as State>::clear(slot, stamp);
-    }
-
-    #[inline]
-    fn is_clear(slot: &ValueSlot<V>) -> bool {
-        <ValueState<V> as State>::is_clear(slot)
-    }
-
-    #[inline]
-    fn capture(&self, slot: &mut ValueSlot<V>, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
-        State::capture(&self.values, slot, span, bytes)
+    fn write(&self, slot: &mut ValueSlot<V>, span: Span, bytes: &mut Vec<u8>) -> Result<Written, String> {
+        self.values.write(slot, span, bytes)
     }
 
     #[inline]
@@ -119,11 +99,11 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ReducingState<V
         is_delta: bool,
         bytes: &mut &[u8],
     ) -> Result<(), String> {
-        State::load(&self.values, slot, stamp, stored, is_delta, bytes)
+        self.values.load(slot, stamp, stored, is_delta, bytes)
     }
 
     fn check(&self) -> Result<(), String> {
-        State::check(&self.values)
+        self.values.check()
     }
 }
 

@@ -16,7 +16,7 @@ use super::codec::{Encoding, StateFormat, encoding_of, put, put_compact, take_as
 /// Versions count from 1 and are the user's. Structs are stored with named fields, so a field with a serde default may
 /// be added, and a field that is not needed any more be left out, without a new version. Everything else is a new
 /// version, with a migration from the one before.
-pub struct Schema<V> {
+pub(crate) struct Schema<V> {
     version: u32,
     is_compact: bool,
     /// By the version that they start from, ascending.
@@ -41,17 +41,17 @@ struct Migration {
 
 impl<V> Schema<V> {
     /// Version 1, named fields.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { version: 1, is_compact: false, migrations: Vec::new(), of: PhantomData }
     }
 
     /// Sets the version of today's type.
-    pub fn set_version(&mut self, version: u32) {
+    pub(crate) fn set_version(&mut self, version: u32) {
         self.version = version;
     }
 
     /// Sets how values of version `from` become those of the next.
-    pub fn add_migration<Old, New>(&mut self, from: u32, migrate: impl Fn(Old) -> New + Send + Sync + 'static)
+    pub(crate) fn add_migration<Old, New>(&mut self, from: u32, migrate: impl Fn(Old) -> New + Send + Sync + 'static)
     where
         Old: DeserializeOwned + 'static,
         New: 'static,
@@ -68,7 +68,7 @@ impl<V> Schema<V> {
     }
 
     /// Stores structs without the names of their fields.
-    pub fn set_compact(&mut self) {
+    pub(crate) fn set_compact(&mut self) {
         self.is_compact = true;
     }
 }
@@ -79,7 +79,7 @@ impl<V: 'static> Schema<V> {
     ///
     /// # Errors
     /// What does not fit.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.version == 0 || self.migrations.first().is_some_and(|first| first.from == 0) {
             return Err("there is no version 0: versions count from 1".to_owned());
         }
@@ -113,7 +113,7 @@ impl<V: 'static> Schema<V> {
 
     /// How values are stored now.
     #[inline]
-    pub fn format(&self) -> StateFormat {
+    pub(crate) fn format(&self) -> StateFormat {
         let values = match encoding_of::<V>() {
             Encoding::MESSAGE_PACK if self.is_compact => Encoding::COMPACT,
             encoding => encoding,
@@ -128,7 +128,7 @@ impl<V: Serialize + 'static> Schema<V> {
     /// # Errors
     /// What its serializer says.
     #[inline]
-    pub fn put(&self, value: &V, bytes: &mut Vec<u8>) -> Result<(), String> {
+    pub(crate) fn put(&self, value: &V, bytes: &mut Vec<u8>) -> Result<(), String> {
         if self.is_compact { put_compact(value, bytes) } else { put(value, bytes) }
     }
 }
@@ -139,7 +139,7 @@ impl<V: DeserializeOwned + 'static> Schema<V> {
     /// # Errors
     /// If the bytes are no such value, or its version cannot be brought up to today's.
     #[inline]
-    pub fn take(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, String> {
+    pub(crate) fn take(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, String> {
         if stored.version == self.version { take_as(stored.values, bytes) } else { self.take_older(stored, bytes) }
     }
 

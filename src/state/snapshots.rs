@@ -14,7 +14,7 @@ use super::changes::Changes;
 use super::codec::encoding_of;
 use super::epochs::GroupAtBarrier;
 use super::table::{Entry, shrink};
-use super::{Access, KeyedTable, Stamp, StateKey, StateSet};
+use super::{Access, KeyedTable, Stamp, StateKey, StateRows, StateSet};
 
 /// Entries between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
 const ENTRIES_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };

@@ -20,7 +20,7 @@ const FINISHER: u64 = 0xbf58_476d_1ce4_e5b9;
 
 /// A [`Hasher`] with one result on every platform and for ever; see the module.
 #[derive(Clone, Debug)]
-pub struct StableHasher {
+pub(crate) struct StableHasher {
     state: u64,
 }
 
@@ -113,7 +113,7 @@ impl Hasher for StableHasher {
 
 /// The stable hash of a key. A key and what it borrows as (`String` and `str`) hash alike.
 #[inline]
-pub fn stable_hash<K: Hash + ?Sized>(key: &K) -> u64 {
+pub(crate) fn stable_hash<K: Hash + ?Sized>(key: &K) -> u64 {
     let mut hasher = StableHasher::default();
     key.hash(&mut hasher);
     hasher.finish()

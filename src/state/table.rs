@@ -17,7 +17,7 @@ use super::changes::Changes;
 use super::epochs::{Compaction, Epochs};
 use super::groups::Groups;
 use super::loading::Arrived;
-use super::{Access, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
+use super::{Access, Stamp, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// A key and its row.
 #[derive(Debug)]
@@ -209,7 +209,8 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         while left > 0 && !groups.0.is_empty() {
             let table = &mut groups.0[*group];
             let (to, keys) = (table.num_buckets().min(*from + left), table.len());
-            let is_due = |bucket: &usize| table.get_bucket(*bucket).is_some_and(|e| states.is_due(&e.row, access));
+            let is_due =
+                |bucket: &usize| table.get_bucket_mut(*bucket).is_some_and(|e| states.is_due(&mut e.row, access));
             let Some(due) = (*from..to).find(is_due) else {
                 left -= to.saturating_sub(*from).max(1);
                 (*group, *from) =
@@ -297,7 +298,7 @@ fn write_ahead<K: StateKey, S: StateSet>(
         changes.tombstones += usize::from(!was_clear && S::is_clear(row));
     }
     // From here on the row counts as changed: the sweep passes it over.
-    S::touch(row, span, current);
+    states.touch(row, span, current);
     if S::stamp(row) == current {
         changes.record(bucket, keys);
     }

@@ -1,5 +1,6 @@
 //! What tests of state need: rows changed one at a time, and checkpoints as the engine makes them.
 
+use std::hash::Hash;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use millstream_actors::contract::{
 };
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, OperatorId};
 
-use super::{KeyedBackend, KeyedTable, RowAccess, StateKey, StateSet, stable_hash};
+use super::{KeyedBackend, KeyedTable, RowAccess, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// splitmix64.
 pub(crate) struct Random(pub(crate) u64);
@@ -35,6 +36,11 @@ impl Random {
 
 pub(crate) fn operator() -> OperatorId {
     "op".into()
+}
+
+/// The group of a key.
+pub(crate) fn group_of_key<K: Hash + ?Sized>(key: &K, max_parallelism: u32) -> u32 {
+    group_of_hash(stable_hash(key), max_parallelism)
 }
 
 /// The handles of a key's states, as a function gets them.

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use millstream_actors::protocol::Timestamp;
 
-use super::codec::{Captured, StateFormat};
-use super::{Access, Span, Stamp, State};
+use super::codec::{StateFormat, Written};
+use super::{Access, Slot, Span, Stamp, State};
 
 /// How long values live that are not used. Follows Flink's `StateTtlConfig`.
 ///
@@ -226,7 +226,65 @@ impl<H> DerefMut for ExpiringHandle<'_, H> {
     }
 }
 
+impl<T: Slot> Slot for ExpiringSlot<T> {
+    #[inline]
+    fn stamp(&self) -> Stamp {
+        self.inner.stamp()
+    }
+
+    #[inline]
+    fn touch(&mut self, stamp: Stamp) {
+        self.inner.touch(stamp);
+    }
+
+    #[inline]
+    fn is_clear(&self) -> bool {
+        self.inner.is_clear()
+    }
+
+    fn clear(&mut self, stamp: Stamp) {
+        self.inner.clear(stamp);
+    }
+}
+
+/// The deadline of a slot, and the time to live that moves it.
+#[derive(Debug)]
+pub struct Expiry<'a> {
+    ttl: StateTtl,
+    deadline: &'a Cell<Deadline>,
+}
+
+impl Expiry<'_> {
+    /// Whether the deadline has passed, or is to be set since the time is known by now.
+    #[inline]
+    pub(super) fn is_due(&self, access: Access) -> bool {
+        let deadline = self.deadline.get();
+        self.ttl.now(access).is_some_and(|now| deadline.ms() <= now || deadline == Deadline::UNDATED)
+    }
+
+    /// Sets the deadline of a value whose time of use was not known. False if it has one.
+    pub(super) fn begin(&self, access: Access) -> bool {
+        let is_undated = self.deadline.get() == Deadline::UNDATED;
+        if is_undated {
+            self.deadline.set(self.ttl.deadline(access));
+        }
+        is_undated
+    }
+
+    /// Whether a use has moved the deadline since the last time it was asked.
+    #[inline]
+    pub(super) fn settle(&self) -> bool {
+        let deadline = self.deadline.get();
+        if deadline.is_moved() {
+            self.deadline.set(deadline.settled());
+        }
+        deadline.is_moved()
+    }
+}
+
 impl<S: State> State for Expiring<S> {
+    const EXPIRES: bool = true;
+
     type Slot = ExpiringSlot<S::Slot>;
     type Handle<'a> = ExpiringHandle<'a, S::Handle<'a>>;
 
@@ -246,46 +304,23 @@ impl<S: State> State for Expiring<S> {
         ExpiringHandle { deadline: &slot.deadline, fresh, stale, inner: self.inner.handle(&mut slot.inner, access) }
     }
 
-    #[inline]
-    fn stamp(slot: &Self::Slot) -> Stamp {
-        S::stamp(&slot.inner)
-    }
-
-    #[inline]
-    fn touch(slot: &mut Self::Slot, stamp: Stamp) {
-        S::touch(&mut slot.inner, stamp);
-    }
-
-    fn clear(slot: &mut Self::Slot, stamp: Stamp) {
-        S::clear(&mut slot.inner, stamp);
-    }
-
-    #[inline]
-    fn is_clear(slot: &Self::Slot) -> bool {
-        S::is_clear(&slot.inner)
-    }
-
     /// The deadline, and the value after it. A value that did not change but for its deadline may have nothing to write:
     /// then the lowest bit of the deadline says so.
-    fn capture(&self, slot: &mut Self::Slot, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
+    fn write(&self, slot: &mut Self::Slot, span: Span, bytes: &mut Vec<u8>) -> Result<Written, String> {
         let start = bytes.len();
         bytes.extend_from_slice(&slot.deadline.get().settled().0.to_le_bytes());
-        match self.inner.capture(&mut slot.inner, span, bytes)? {
-            Captured::Live => Ok(Captured::Live),
-            Captured::Nothing if !span.is_full() && !S::is_clear(&slot.inner) => {
+        match self.inner.write(&mut slot.inner, span, bytes)? {
+            Written::Live => Ok(Written::Live),
+            Written::Nothing if !span.is_full() && !slot.inner.is_clear() => {
                 bytes.truncate(start + Deadline::BYTES);
                 bytes[start] |= Deadline::MOVED as u8;
-                Ok(Captured::Live)
+                Ok(Written::Live)
             }
             other => {
                 bytes.truncate(start);
                 Ok(other)
             }
         }
-    }
-
-    fn cleared(stamp: Stamp) -> Self::Slot {
-        ExpiringSlot { inner: S::cleared(stamp), ..ExpiringSlot::default() }
     }
 
     fn load(
@@ -305,55 +340,19 @@ impl<S: State> State for Expiring<S> {
         load_value(&self.inner, &mut slot.inner, stamp, stored, (is_delta, is_alone), bytes)
     }
 
-    fn writes_parts(&self) -> bool {
-        self.inner.writes_parts()
-    }
-
     fn check(&self) -> Result<(), String> {
         if self.ttl.millis <= 0 {
             return Err("a time to live of less than a millisecond".to_owned());
         }
-        if self.inner.format().has_deadline() {
+        if S::EXPIRES {
             return Err("two times to live".to_owned());
         }
         self.inner.check()
     }
 
     #[inline]
-    fn expires(&self) -> bool {
-        true
-    }
-
-    #[inline]
-    fn is_due(&self, slot: &Self::Slot, access: Access) -> bool {
-        if S::is_clear(&slot.inner) || S::stamp(&slot.inner) > access.stamp {
-            return false;
-        }
-        let deadline = slot.deadline.get();
-        self.ttl.now(access).is_some_and(|now| deadline.ms() <= now || deadline == Deadline::UNDATED)
-    }
-
-    fn expire(&self, slot: &mut Self::Slot, access: Access) {
-        if !self.is_due(slot, access) {
-            return;
-        }
-        if slot.deadline.get() == Deadline::UNDATED {
-            slot.deadline.set(self.ttl.deadline(access));
-            S::touch(&mut slot.inner, access.stamp);
-        } else {
-            S::clear(&mut slot.inner, access.stamp);
-        }
-    }
-
-    #[inline]
-    fn settle(&self, slot: &mut Self::Slot, stamp: Stamp) {
-        let deadline = slot.deadline.get();
-        if deadline.is_moved() {
-            slot.deadline.set(deadline.settled());
-            if !S::is_clear(&slot.inner) {
-                S::touch(&mut slot.inner, stamp);
-            }
-        }
+    fn expiry<'a>(&self, slot: &'a Self::Slot) -> Option<Expiry<'a>> {
+        Some(Expiry { ttl: self.ttl, deadline: &slot.deadline })
     }
 }
 
@@ -382,10 +381,10 @@ fn load_value<S: State>(
     if !is_alone {
         return state.load(slot, stamp, stored.without_deadline(), is_delta, bytes);
     }
-    if !is_delta || S::is_clear(slot) {
+    if !is_delta || slot.is_clear() {
         return Err("a deadline without a value".to_owned());
     }
-    S::touch(slot, stamp);
+    slot.touch(stamp);
     Ok(())
 }
 

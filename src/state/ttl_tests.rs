@@ -92,7 +92,7 @@ fn reading_refreshes_if_wanted_and_is_a_change_only_now_and_then() {
     set(&mut subtask, 1, "a");
     let first = checkpoint(&mut subtask, &store, 1, None);
     let stamp = |subtask: &mut Subtask<u64, Text>| {
-        (0..GROUPS).flat_map(|group| subtask.table.group(group)).map(|(_, slot)| Text::stamp(slot)).max().unwrap()
+        (0..GROUPS).flat_map(|group| subtask.table.group(group)).map(|(_, slot)| slot.stamp()).max().unwrap()
     };
     let written = stamp(&mut subtask);
     at(&mut subtask, 30);
@@ -229,6 +229,21 @@ struct PartsSlot {
     value: u64,
 }
 
+impl Slot for PartsSlot {
+    fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+    fn touch(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
+    }
+    fn is_clear(&self) -> bool {
+        self.value == 0
+    }
+    fn clear(&mut self, stamp: Stamp) {
+        *self = PartsSlot { stamp, changed: stamp, value: 0 };
+    }
+}
+
 impl State for Parts {
     type Slot = PartsSlot;
     type Handle<'a> = (&'a mut PartsSlot, Stamp);
@@ -239,29 +254,20 @@ impl State for Parts {
     fn format(&self) -> StateFormat {
         ValueState::<u64>::new("").format()
     }
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
     fn handle<'a>(&'a self, slot: &'a mut PartsSlot, access: Access) -> Self::Handle<'a> {
         (slot, access.stamp)
     }
-    fn stamp(slot: &PartsSlot) -> Stamp {
-        slot.stamp
-    }
-    fn touch(slot: &mut PartsSlot, stamp: Stamp) {
-        slot.stamp = stamp;
-    }
-    fn clear(slot: &mut PartsSlot, stamp: Stamp) {
-        *slot = PartsSlot { stamp, changed: stamp, value: 0 };
-    }
-    fn is_clear(slot: &PartsSlot) -> bool {
-        slot.value == 0
-    }
-    fn capture(&self, slot: &mut PartsSlot, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
+    fn write(&self, slot: &mut PartsSlot, span: Span, bytes: &mut Vec<u8>) -> Result<Written, String> {
         bytes.extend_from_slice(b"to be cut off");
         if !span.is_full() && !span.contains(slot.changed) {
-            return Ok(Captured::Nothing);
+            return Ok(Written::Nothing);
         }
         bytes.truncate(bytes.len() - 13);
         bytes.extend_from_slice(&slot.value.to_le_bytes());
-        Ok(if slot.value == 0 { Captured::Dead } else { Captured::Live })
+        Ok(if slot.value == 0 { Written::Dead } else { Written::Live })
     }
     fn load(
         &self,

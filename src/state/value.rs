@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Captured, StateFormat};
+use super::codec::{StateFormat, Written};
 use super::schema::{Schema, schema_methods};
-use super::{Access, Span, Stamp, State};
+use super::{Access, Slot, Span, Stamp, State};
 
 /// Declares one value per key. Follows Flink's `ValueState`.
 ///
@@ -93,13 +93,6 @@ impl<V> ValueSlot<V> {
     }
 
     #[inline]
-    pub(crate) fn touch(&mut self, now: Stamp) {
-        match self {
-            Self::Clear(stamp) | Self::Set(stamp, _) => *stamp = now,
-        }
-    }
-
-    #[inline]
     pub(crate) fn value(&self) -> Option<&V> {
         match self {
             Self::Clear(_) => None,
@@ -132,6 +125,30 @@ impl<V> ValueSlot<V> {
     }
 }
 
+impl<V: Send + 'static> Slot for ValueSlot<V> {
+    #[inline]
+    fn stamp(&self) -> Stamp {
+        ValueSlot::stamp(self)
+    }
+
+    #[inline]
+    fn touch(&mut self, now: Stamp) {
+        match self {
+            Self::Clear(stamp) | Self::Set(stamp, _) => *stamp = now,
+        }
+    }
+
+    #[inline]
+    fn is_clear(&self) -> bool {
+        matches!(self, Self::Clear(_))
+    }
+
+    #[inline]
+    fn clear(&mut self, stamp: Stamp) {
+        *self = Self::Clear(stamp);
+    }
+}
+
 impl<V: Serialize + DeserializeOwned + Send + 'static> State for ValueState<V> {
     type Slot = ValueSlot<V>;
     type Handle<'a> = ValueHandle<'a, V>;
@@ -150,31 +167,11 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ValueState<V> {
     }
 
     #[inline]
-    fn stamp(slot: &ValueSlot<V>) -> Stamp {
-        slot.stamp()
-    }
-
-    #[inline]
-    fn touch(slot: &mut ValueSlot<V>, stamp: Stamp) {
-        slot.touch(stamp);
-    }
-
-    #[inline]
-    fn clear(slot: &mut ValueSlot<V>, stamp: Stamp) {
-        slot.take(stamp);
-    }
-
-    #[inline]
-    fn is_clear(slot: &ValueSlot<V>) -> bool {
-        matches!(slot, ValueSlot::Clear(_))
-    }
-
-    #[inline]
-    fn capture(&self, slot: &mut ValueSlot<V>, span: Span, bytes: &mut Vec<u8>) -> Result<Captured, String> {
+    fn write(&self, slot: &mut ValueSlot<V>, span: Span, bytes: &mut Vec<u8>) -> Result<Written, String> {
         match slot {
-            ValueSlot::Set(_, value) => self.schema.put(value, bytes).map(|()| Captured::Live),
-            ValueSlot::Clear(_) if span.is_full() => Ok(Captured::Nothing),
-            ValueSlot::Clear(_) => Ok(Captured::Dead),
+            ValueSlot::Set(_, value) => self.schema.put(value, bytes).map(|()| Written::Live),
+            ValueSlot::Clear(_) if span.is_full() => Ok(Written::Nothing),
+            ValueSlot::Clear(_) => Ok(Written::Dead),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype};
 use crate::operator::{
     Fold, KeyGroupPartitioner, KeySelector, KeyedOperator, KeyedProcessFunction, Reduce, fold_pairs,
 };
-use crate::state::{KeyedTable, RedbBackend, SpillPlace, StateSet};
+use crate::state::{KeyedTable, RedbBackend, SpillPlace, StateRows, StateSet};
 
 /// A stream whose records are grouped by the key that `S` selects: the entry to keyed state.
 ///
@@ -109,7 +109,7 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
 
     fn check_states(&self, id: &str, states: &impl StateSet, at: &'static Location<'static>) {
         let mut graph = self.stream.graph.borrow_mut();
-        for (state, reason) in states.check() {
+        for (state, reason) in states.mistakes() {
             graph.errors.push(GraphError::InvalidState { operator: id.into(), state: state.to_string(), reason, at });
         }
         graph.check_state_names(id, &states.names(), at);

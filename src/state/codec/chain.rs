@@ -129,7 +129,7 @@ pub(super) fn check_known(what: &str, encoding: Encoding) -> Result<(), Unreadab
 
 #[cfg(test)]
 mod tests {
-    use super::super::piece::{Captured, PieceBuffer, StateFormat};
+    use super::super::piece::{PieceBuffer, StateFormat, Written};
     use super::*;
 
     const FORMAT: StateFormat = StateFormat { values: Encoding(4), version: 1 };
@@ -140,7 +140,7 @@ mod tests {
         for (index, (key, value)) in live.iter().enumerate() {
             let write = |bytes: &mut Vec<u8>| {
                 bytes.extend(value.to_le_bytes());
-                Ok(Captured::Live)
+                Ok(Written::Live)
             };
             piece.entry(&(*key).to_owned(), write).unwrap();
             if index % 2 == 1 {
@@ -148,7 +148,7 @@ mod tests {
             }
         }
         for key in dead {
-            piece.entry(&(*key).to_owned(), |_| Ok(Captured::Dead)).unwrap();
+            piece.entry(&(*key).to_owned(), |_| Ok(Written::Dead)).unwrap();
         }
         all.extend(piece.close::<String>(FORMAT, base.map(CheckpointId)));
         all

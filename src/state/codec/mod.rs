@@ -17,7 +17,7 @@ pub(crate) use chain::{Entries, Unreadable, check_link, each_change, merged};
 pub(crate) use collections::Value;
 pub(crate) use fixed::{Encoding, encoding_of, width};
 pub(crate) use packing::Packing;
-pub use piece::{Captured, PieceBuffer, SECTION_VERSION, SectionError, StateFormat};
+pub(crate) use piece::{PieceBuffer, SectionError, StateFormat, Written};
 pub(crate) use piece::{PieceHeader, check_encoding, check_kind, put, put_compact, take, take_as};
 pub(crate) use plain::plain;
 #[cfg(feature = "cli")]

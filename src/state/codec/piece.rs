@@ -14,7 +14,7 @@ use super::fixed::{self, Encoding};
 use super::packing::Packing;
 
 /// The version of the layout.
-pub const SECTION_VERSION: u8 = 1;
+pub(crate) const SECTION_VERSION: u8 = 1;
 
 /// The bit beside a piece's kind that says that its entries are packed.
 const PACKED: u8 = 2;
@@ -46,6 +46,11 @@ impl StateFormat {
     /// Of the values alone.
     pub(crate) fn without_deadline(self) -> Self {
         Self { values: Encoding(self.values.0 & !Encoding::DEADLINE), ..self }
+    }
+
+    /// Whether what is written of a value that has changed may be a part of it.
+    pub(crate) fn has_parts(self) -> bool {
+        [Encoding::LIST, Encoding::MAP].contains(&self.without_deadline().values)
     }
 
     /// Whether each value has a deadline before it.
@@ -123,7 +128,7 @@ impl PieceHeader {
 
 /// What of a value was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Captured {
+pub enum Written {
     /// The value, or what has changed in it.
     Live,
     /// That there is none any more.
@@ -134,7 +139,7 @@ pub enum Captured {
 
 /// A piece that is being written.
 #[derive(Debug, Default)]
-pub struct PieceBuffer {
+pub(crate) struct PieceBuffer {
     /// How entries are packed when they are moved to the others.
     packing: Option<Packing>,
     /// The header's place, and the entries: key, value, key, value, ... or blocks of them.
@@ -209,18 +214,18 @@ impl PieceBuffer {
     /// # Errors
     /// What a serializer says. Nothing is written then.
     #[inline]
-    pub fn entry<K: Serialize + 'static>(
+    pub(crate) fn entry<K: Serialize + 'static>(
         &mut self,
         key: &K,
-        value: impl FnOnce(&mut Vec<u8>) -> Result<Captured, String>,
+        value: impl FnOnce(&mut Vec<u8>) -> Result<Written, String>,
     ) -> Result<usize, String> {
         let start = self.recent.len();
         let written = put(key, &mut self.recent).and_then(|()| {
             let key_end = self.recent.len();
-            value(&mut self.recent).map(|captured| (captured, key_end))
+            value(&mut self.recent).map(|written| (written, key_end))
         });
         match written {
-            Ok((captured, key_end)) => Ok(self.end_entry(start, key_end, captured)),
+            Ok((written, key_end)) => Ok(self.end_entry(start, key_end, written)),
             Err(reason) => {
                 self.recent.truncate(start);
                 Err(reason)
@@ -229,19 +234,19 @@ impl PieceBuffer {
     }
 
     #[inline]
-    fn end_entry(&mut self, start: usize, key_end: usize, captured: Captured) -> usize {
-        match captured {
-            Captured::Live => {
+    fn end_entry(&mut self, start: usize, key_end: usize, written: Written) -> usize {
+        match written {
+            Written::Live => {
                 self.live += 1;
                 self.recent.len() - start
             }
-            Captured::Dead => {
+            Written::Dead => {
                 self.dead_keys.extend_from_slice(&self.recent[start..key_end]);
                 self.dead += 1;
                 self.recent.truncate(start);
                 key_end - start
             }
-            Captured::Nothing => {
+            Written::Nothing => {
                 self.recent.truncate(start);
                 0
             }
@@ -320,7 +325,7 @@ pub(crate) fn check_kind(stored: Encoding, now: Encoding) -> Result<(), String> 
 
 /// Why a section could not be read.
 #[derive(Debug, PartialEq, Eq)]
-pub struct SectionError {
+pub(crate) struct SectionError {
     /// The version of the values' type that it says it has; 0 if that is not known.
     pub version: u32,
     /// What is wrong.

@@ -6,7 +6,7 @@ use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::piece::HEADER_BYTES;
+use super::piece::{HEADER_BYTES, SECTION_VERSION};
 use super::*;
 use crate::snapshot::MemoryStore;
 use crate::state::test_kit::{Random, Subtask, change, manifest, operator};
@@ -96,7 +96,7 @@ fn packed_section<K: StateKey, V: Serialize + 'static>(entries: &[(K, V)]) -> Ve
 
 fn section_in<K: StateKey, V: Serialize + 'static>(mut piece: PieceBuffer, entries: &[(K, V)]) -> Vec<u8> {
     for (key, value) in entries {
-        piece.entry(key, |bytes| put(value, bytes).map(|()| Captured::Live)).unwrap();
+        piece.entry(key, |bytes| put(value, bytes).map(|()| Written::Live)).unwrap();
     }
     piece.close::<K>(StateFormat { values: encoding_of::<V>(), version: 1 }, None)
 }
@@ -134,9 +134,9 @@ fn the_layout_is_as_documented() {
     assert_eq!(packed[..4], [1, 0, 0, 0]);
     assert_eq!(packed[24..], *b"\xa2UA\x81\xa4With\x81\xa5delay\x01", "fields are named");
     let mut piece = PieceBuffer::default();
-    piece.entry(&7u8, |_| Ok(Captured::Dead)).unwrap();
-    piece.entry(&8u8, |_| Ok(Captured::Nothing)).unwrap();
-    piece.entry(&9u8, |bytes| put(&1u8, bytes).map(|()| Captured::Live)).unwrap();
+    piece.entry(&7u8, |_| Ok(Written::Dead)).unwrap();
+    piece.entry(&8u8, |_| Ok(Written::Nothing)).unwrap();
+    piece.entry(&9u8, |bytes| put(&1u8, bytes).map(|()| Written::Live)).unwrap();
     let delta = piece.close::<u8>(StateFormat { values: encoding_of::<u8>(), version: 3 }, Some(CheckpointId(258)));
     assert_eq!(delta, [1, 1, 1, 1, 3, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 1, 7]);
 }
@@ -145,9 +145,9 @@ fn the_layout_is_as_documented() {
 fn packed_entries_are_as_documented_and_removed_keys_are_not_packed() {
     let mut piece = PieceBuffer::packed(Packing::of(encoding_of::<u64>(), encoding_of::<(u64, i64)>()));
     for (key, value) in [(7u64, (300u64, -1i64)), (9, (5, 2))] {
-        piece.entry(&key, |bytes| put(&value, bytes).map(|()| Captured::Live)).unwrap();
+        piece.entry(&key, |bytes| put(&value, bytes).map(|()| Written::Live)).unwrap();
     }
-    piece.entry(&258u64, |_| Ok(Captured::Dead)).unwrap();
+    piece.entry(&258u64, |_| Ok(Written::Dead)).unwrap();
     let format = StateFormat { values: encoding_of::<(u64, i64)>(), version: 1 };
     let delta = piece.close::<u64>(format, Some(CheckpointId(6)));
     let head = [1, 3, 4, 26, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0];
@@ -223,7 +223,7 @@ fn another_type_another_version_and_a_key_twice_are_errors() {
 fn changes_without_what_they_build_on_are_an_error() {
     let section = |checkpoint, base: Option<u64>, value: u64| {
         let mut piece = PieceBuffer::default();
-        piece.entry(&1u64, |bytes| put(&value, bytes).map(|()| Captured::Live)).unwrap();
+        piece.entry(&1u64, |bytes| put(&value, bytes).map(|()| Written::Live)).unwrap();
         let format = StateFormat { values: encoding_of::<u64>(), version: 1 };
         let bytes = piece.close::<u64>(format, base.map(CheckpointId));
         let (state, scope) = ("v".into(), StateScope::KeyGroup(0));

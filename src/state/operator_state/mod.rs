@@ -11,6 +11,6 @@ mod tests;
 
 pub use broadcast::{BroadcastHandle, BroadcastState};
 pub use list::{OperatorListHandle, OperatorListState};
-pub use section::{CopyError, StoredCopy};
+pub(crate) use section::{CopyError, StoredCopy};
 pub use set::{OperatorState, OperatorStateSet};
-pub use share::Share;
+pub(crate) use share::Share;

@@ -9,7 +9,7 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Times
 use super::cached_row::CachedRow;
 use super::table::RedbBackend;
 use crate::state::backend::KeyedBackend;
-use crate::state::{Access, StateKey, StateSet, TableLoader};
+use crate::state::{Access, StateKey, StateRows, StateSet, TableLoader};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
     type Row<'a>

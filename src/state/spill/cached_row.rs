@@ -6,7 +6,7 @@ use super::dirt::Dirt;
 use super::table::{Cached, Group};
 use crate::state::backend::RowAccess;
 use crate::state::capture::Capture;
-use crate::state::{Access, Stamp, StateKey, StateSet};
+use crate::state::{Access, Stamp, StateKey, StateRows, StateSet};
 
 /// What is counted of a group.
 pub(super) struct Account<'a> {
@@ -40,7 +40,7 @@ impl Account<'_> {
             self.write(capture, states, index, cached);
         }
         let Cached { row, marks, .. } = cached;
-        S::touch(row, capture.span(index), current);
+        states.touch(row, capture.span(index), current);
         if before < current && S::stamp(row) == current {
             marks.is_changed = true;
             self.dirt.record();

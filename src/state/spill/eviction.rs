@@ -9,7 +9,7 @@ use super::cached_row::Account;
 use super::rows::put_row;
 use super::table::{Cached, RedbBackend};
 use crate::state::codec::put;
-use crate::state::{StateKey, StateSet, stable_hash};
+use crate::state::{StateKey, StateRows, StateSet, stable_hash};
 
 /// Rows that are written in one transaction, at most. Those of one group are close together in the file: with a tenth
 /// of its rows in the batch each page that is touched is changed for several.

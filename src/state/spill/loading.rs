@@ -16,7 +16,7 @@ use super::table::{Cached, Marks, RedbBackend, rehash};
 use crate::state::epochs::{Epochs, GroupChain};
 use crate::state::loading::LoadedRows;
 use crate::state::table::{Entry, bucket_hash};
-use crate::state::{Stamp, StateKey, StateSet, TableLoader, stable_hash};
+use crate::state::{Stamp, StateKey, StateRows, StateSet, TableLoader, stable_hash};
 
 /// Rows to one transaction.
 const BATCH_ROWS_MAX: usize = 64 << 10;

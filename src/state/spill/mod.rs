@@ -15,7 +15,6 @@ mod shared;
 mod snapshots;
 mod table;
 
-pub use cached_row::CachedRow;
 pub use place::SpillPlace;
 pub(crate) use place::prepare_dir;
 pub use table::RedbBackend;

@@ -5,7 +5,7 @@
 //! slots. A row without slots says that its key is gone. Several rows follow each other without a mark between them.
 
 use crate::state::codec::put;
-use crate::state::{Stamp, StateKey, StateSet};
+use crate::state::{Stamp, StateKey, StateRows, StateSet};
 
 /// A row, not decoded.
 #[derive(Clone, Copy, Debug)]

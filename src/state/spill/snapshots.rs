@@ -19,7 +19,7 @@ use crate::state::capture::{Capture, Reach};
 use crate::state::codec::{encoding_of, take};
 use crate::state::epochs::GroupAtBarrier;
 use crate::state::table::bucket_hash;
-use crate::state::{Access, StateKey, StateSet};
+use crate::state::{Access, StateKey, StateRows, StateSet};
 
 /// Rows in the cache between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
 const CACHED_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
@@ -237,7 +237,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         capture.write(&self.states, index, &key, &mut row);
         if S::is_clear(&row) && !stored.is_clear && self.cached < self.limits.rows_max {
             // It has expired. The disk gets to know by way of the cache; without room there, at another barrier.
-            S::touch(&mut row, capture.span(index), self.current);
+            self.states.touch(&mut row, capture.span(index), self.current);
             let group = &mut self.groups[index];
             group.dirt.record();
             group.live -= 1;

@@ -27,7 +27,7 @@ use crate::state::capture::Capture;
 use crate::state::codec::take;
 use crate::state::epochs::{Compaction, Epochs};
 use crate::state::table::bucket_hash;
-use crate::state::{Access, Stamp, StateKey, StateSet, group_of_hash, stable_hash};
+use crate::state::{Access, Stamp, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// Whether a table for `usual` rows would soon be full again.
 fn is_crowded(rows: usize, usual: usize) -> bool {
@@ -416,10 +416,11 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         let mut left = buckets;
         while left > 0 && !self.groups.is_empty() {
             let (group, from) = self.clean_from;
-            let table = &self.groups[group].table;
+            let table = &mut self.groups[group].table;
             let to = table.num_buckets().min(from + left);
             let states = &self.states;
-            let is_due = |bucket: &usize| table.get_bucket(*bucket).is_some_and(|e| states.is_due(&e.row, access));
+            let is_due =
+                |bucket: &usize| table.get_bucket_mut(*bucket).is_some_and(|e| states.is_due(&mut e.row, access));
             let Some(due) = (from..to).find(is_due) else {
                 left -= to.saturating_sub(from).max(1);
                 self.clean_from =

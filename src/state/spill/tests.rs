@@ -11,7 +11,7 @@ use super::filter::Filter;
 use super::*;
 use crate::snapshot::MemoryStore;
 use crate::state::test_kit::{Subtask, change, manifest};
-use crate::state::{KeyedBackend, KeyedTable, State, StateKey, StateSet, StateTtl, ValueState, stable_hash};
+use crate::state::{KeyedBackend, KeyedTable, State, StateKey, StateRows, StateTtl, ValueState, stable_hash};
 use crate::testing::FaultyDisk;
 
 const GROUPS: u32 = 4;

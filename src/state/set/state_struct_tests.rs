@@ -4,7 +4,7 @@ use millstream_actors::contract::Output;
 
 use crate::operator::{ByValue, KeyedContext, KeyedProcessFunction, Row};
 use crate::state::kinds_tests::Mean;
-use crate::state::{AggregatingState, ListState, MapState, ReducingState, StateSet, ValueState};
+use crate::state::{AggregatingState, ListState, MapState, ReducingState, StateRows, ValueState};
 use crate::testing::OperatorHarness;
 
 crate::state_set! {

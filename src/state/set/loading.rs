@@ -1,0 +1,47 @@
+//! Loading one state of a row from what was stored of it.
+
+use super::{Slot, State, StateVisitor};
+use crate::state::Stamp;
+use crate::state::codec::StateFormat;
+use crate::state::ttl::load_without_deadline;
+
+/// Loads the state at this index.
+pub(super) struct Load<'a, 'b> {
+    pub(super) index: usize,
+    pub(super) stamp: Stamp,
+    pub(super) stored: StateFormat,
+    pub(super) is_delta: bool,
+    pub(super) bytes: &'a mut &'b [u8],
+    /// `None` if there is no such state.
+    pub(super) loaded: Option<Result<(), String>>,
+}
+
+impl StateVisitor for Load<'_, '_> {
+    #[inline]
+    fn visit<S: State>(&mut self, index: usize, state: &S, slot: &mut S::Slot) {
+        let Self { stamp, stored, is_delta, .. } = *self;
+        if index != self.index {
+            return;
+        }
+        self.loaded = Some(if slot.stamp() == stamp {
+            Err("one key is stored twice".to_owned())
+        } else if stored.has_deadline() && !S::EXPIRES {
+            load_without_deadline(state, slot, stamp, stored, is_delta, self.bytes)
+        } else {
+            state.load(slot, stamp, stored, is_delta, self.bytes)
+        });
+    }
+}
+
+/// Makes the slot of the state at this index as it is by default.
+pub(super) struct Unload {
+    pub(super) index: usize,
+}
+
+impl StateVisitor for Unload {
+    fn visit<S: State>(&mut self, index: usize, _: &S, slot: &mut S::Slot) {
+        if index == self.index {
+            *slot = S::Slot::default();
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Declared states, sets of them, and what is done with the rows of a set.
+//!
+//! A set declares its states, lends the handles of a row, and shows a visitor each state with its slot. Whatever else is
+//! done with rows is written once over that, for every set.
+
+mod declared;
+mod loading;
+mod rows;
+mod spilling;
+mod state;
+mod state_struct;
+mod writing;
+
+pub use declared::{SlotVisitor, StateKey, StateSet, StateVisitor};
+pub(crate) use rows::StateRows;
+pub(crate) use state::Slot;
+pub use state::State;

@@ -1,0 +1,88 @@
+//! One kind of keyed state.
+
+use std::sync::Arc;
+
+use crate::state::codec::{StateFormat, Written};
+use crate::state::ttl::Expiry;
+use crate::state::{Access, Expiring, Span, Stamp, StateTtl};
+
+/// One kind of keyed state, as declared: [`ValueState`](crate::state::ValueState) and its like.
+pub trait State: Send + 'static {
+    /// Whether its values expire. Only [`Expiring`] says so.
+    const EXPIRES: bool = false;
+
+    /// A key's place for it.
+    type Slot: Slot;
+    /// Access to one key's slot.
+    type Handle<'a>;
+
+    /// The name, under which the state is found again in a snapshot.
+    fn name(&self) -> &Arc<str>;
+
+    /// How its values are stored.
+    fn format(&self) -> StateFormat;
+
+    /// Whether what was declared fits together. The graph refuses what does not.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn check(&self) -> Result<(), String>;
+
+    /// Lends a slot.
+    fn handle<'a>(&'a self, slot: &'a mut Self::Slot, access: Access) -> Self::Handle<'a>;
+
+    /// Appends what is to be stored of the slot for this span, and says what it was. The slot was not changed after the
+    /// span.
+    ///
+    /// # Errors
+    /// What a serializer says.
+    fn write(&self, slot: &mut Self::Slot, span: Span, bytes: &mut Vec<u8>) -> Result<Written, String>;
+
+    /// Takes what [`write`](Self::write) appended off the front of `bytes` into the slot, whose stamp becomes `stamp`. A
+    /// delta changes what the slot holds; otherwise it holds nothing yet.
+    ///
+    /// # Errors
+    /// If the bytes are no such value.
+    fn load(
+        &self,
+        slot: &mut Self::Slot,
+        stamp: Stamp,
+        stored: StateFormat,
+        is_delta: bool,
+        bytes: &mut &[u8],
+    ) -> Result<(), String>;
+
+    /// When the slot's value expires; `None` if it does not. Only [`Expiring`] gives one.
+    #[inline]
+    fn expiry<'a>(&self, slot: &'a Self::Slot) -> Option<Expiry<'a>> {
+        let _ = slot;
+        None
+    }
+
+    /// This state, whose values expire: each key's value (its whole list or map, if the state is one) when it has not
+    /// been used for as long as `ttl` says.
+    fn with_ttl(self, ttl: StateTtl) -> Expiring<Self>
+    where
+        Self: Sized,
+    {
+        Expiring::new(self, ttl)
+    }
+}
+
+/// A key's place for one state. By default it was never set.
+///
+/// Every change sets its stamp to that of the [`Access`] under which it is made: this is how a snapshot finds what has
+/// changed. A slot that was set and is clear again keeps its stamp: it then is the mark of its own removal.
+pub trait Slot: Default + Send + 'static {
+    /// The stamp of the last change; 0 if it was never set.
+    fn stamp(&self) -> Stamp;
+
+    /// Sets the stamp as if the slot had been changed, though it was not.
+    fn touch(&mut self, stamp: Stamp);
+
+    /// Whether there is nothing in it.
+    fn is_clear(&self) -> bool;
+
+    /// Empties it, and makes it the mark of a removal with this stamp, also if it was empty.
+    fn clear(&mut self, stamp: Stamp);
+}
