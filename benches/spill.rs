@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use millstream::operator::{
-    BatchOperator, ByValue, KeyedOperator, Output, Progress, RunBudget, SideOutputs, SnapshotWriter, fold_pairs,
+    BatchOperator, ByValue, KeyedOperator, Output, Progress, RunBudget, SideOutputs, SnapshotWriter, Stateful,
+    fold_pairs,
 };
 use millstream::state::ValueState;
 use millstream::state::internal::{RedbBackend, SpillPlace};
@@ -66,19 +67,15 @@ fn main() {
 /// Gives the operator `n` records; the time of the longest batch.
 fn feed(operator: &mut impl BatchOperator<In = u64>, n: u64, key: &dyn Fn(u64) -> u64) -> Duration {
     let (mut out, mut longest) = (Output::new(), Duration::ZERO);
-    let mut input = Batch { records: Vec::new(), bytes: 0 };
+    let mut input = Batch::new();
     for first in (0..n).step_by(BATCH as usize) {
         // Bijective, so that each key comes once where `key` is the identity.
-        input.records.extend((first..n.min(first + BATCH)).map(key));
+        input.extend((first..n.min(first + BATCH)).map(key));
         let started = monotonic();
         loop {
             let progress = operator.process(&mut input, &mut out, &mut RunBudget::start(monotonic));
             let progress = progress.expect("the disk works");
-            let drained = out.drain(|batch| {
-                batch.clear();
-                Ok(Progress::Done)
-            });
-            drop(drained);
+            out.drain(|_| ());
             if progress == Progress::Done {
                 break;
             }
@@ -88,7 +85,7 @@ fn feed(operator: &mut impl BatchOperator<In = u64>, n: u64, key: &dyn Fn(u64) -
     longest
 }
 
-fn snapshot(operator: &mut impl BatchOperator, what: &str, checkpoint: u64, base: u64) {
+fn snapshot(operator: &mut impl Stateful, what: &str, checkpoint: u64, base: u64) {
     let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId(base), 0);
     writer.set_operator(&"sums".into());
     let started = monotonic();

@@ -142,10 +142,10 @@ fn measure(keys: u64, name: &str, mut operator: impl BatchOperator<In = u64>) {
 
 fn feed(operator: &mut impl BatchOperator<In = u64>, records: u64, key: impl Fn(u64) -> u64) -> Duration {
     let mut out = Output::new();
-    let mut input = Batch { records: Vec::new(), bytes: 0 };
+    let mut input = Batch::new();
     let started = monotonic();
     for first in (0..records).step_by(1024) {
-        input.records.extend((first..records.min(first + 1024)).map(&key));
+        input.extend((first..records.min(first + 1024)).map(&key));
         loop {
             let progress = operator.process(&mut input, &mut out, &mut RunBudget::start(monotonic));
             if progress.expect("it does not fail") == Progress::Done {

@@ -32,7 +32,7 @@ impl SinkWriter for FailsOnceWriter {
     type Item = u64;
 
     fn write(&mut self, batch: &mut Batch<u64>) -> Result<(), SinkError> {
-        self.1.append(&mut batch.records);
+        self.1.extend(batch.drain());
         self.0.seen.send_if_modified(|seen| std::mem::replace(seen, self.1.len().max(*seen)) < self.1.len());
         Ok(())
     }

@@ -95,7 +95,7 @@ impl SinkWriter for HeldWriter {
     fn write(&mut self, batch: &mut Batch<u64>) -> Result<(), SinkError> {
         // Fails at once when the test has dropped its end.
         let _ = self.released.lock().expect("no panic under it").recv();
-        self.written.lock().expect("no panic under it").append(&mut batch.records);
+        self.written.lock().expect("no panic under it").extend(batch.drain());
         Ok(())
     }
 

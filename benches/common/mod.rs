@@ -66,7 +66,7 @@ impl<T: Send + 'static, F: Fn(&T) -> u64 + Send + 'static> SinkWriter for SumWri
     type Item = T;
 
     fn write(&mut self, batch: &mut Batch<T>) -> Result<(), SinkError> {
-        let sum = batch.records.iter().fold(0u64, |sum, record| sum.wrapping_add((self.weigh)(record)));
+        let sum = batch.iter().fold(0u64, |sum, record| sum.wrapping_add((self.weigh)(record)));
         self.sum.fetch_add(sum, Ordering::Relaxed);
         batch.clear();
         Ok(())

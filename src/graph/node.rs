@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use millstream_actors::contract::{Boundedness, Sink, SinkGuarantee, Source, SubtaskInfo};
 use millstream_actors::data::edge::Routing;
-use millstream_actors::data::pipeline::{Chain, Consumers, PipelineBuilder};
+use millstream_actors::data::pipeline::{Chain, Consumers, Pipeline, PipelineBuilder};
 use millstream_actors::protocol::OperatorId;
 use millstream_actors::task::TaskFactory;
 use millstream_actors::task::operator_task::OperatorTaskFactory;
@@ -21,7 +21,7 @@ use crate::state::StateBackend;
 /// A node's index in its graph; nodes come after their inputs.
 pub(crate) type NodeId = usize;
 
-/// A `Box<dyn Chain<T>>`.
+/// A `Chain<T>`.
 pub(crate) type AnyChain = Box<dyn Any>;
 
 /// An `Arc<Routes<T>>`.
@@ -189,8 +189,7 @@ pub(crate) struct OperatorNode<In, Out> {
 }
 
 /// Puts a fresh instance before the chain it is given.
-type LinkFn<In, Out> =
-    dyn Fn(&PipelineBuilder<'_>, NodeContext<'_>, Box<dyn Chain<Out>>) -> Box<dyn Chain<In>> + Send + Sync;
+type LinkFn<In, Out> = dyn Fn(&mut PipelineBuilder<'_>, NodeContext<'_>, Chain<Out>) -> Chain<In> + Send + Sync;
 
 impl<In: Send + 'static, Out: Send + 'static> AnyOperator for OperatorNode<In, Out> {
     fn link(
@@ -201,7 +200,7 @@ impl<In: Send + 'static, Out: Send + 'static> AnyOperator for OperatorNode<In, O
         state_backend: &StateBackend,
         next: AnyChain,
     ) -> AnyChain {
-        let next = *next.downcast::<Box<dyn Chain<Out>>>().expect("an operator is followed by its output's type");
+        let next = *next.downcast::<Chain<Out>>().expect("an operator is followed by its output's type");
         let cx = NodeContext { id, subtask: builder.subtask(), sides, state_backend };
         Box::new((self.link)(builder, cx, next))
     }
@@ -213,11 +212,8 @@ impl<In: Send + 'static, Out: Send + 'static> AnyOperator for OperatorNode<In, O
     }
 }
 
-fn finish<T: 'static>(
-    mut builder: PipelineBuilder<'_>,
-    recipe: &Recipe,
-) -> millstream_actors::data::pipeline::Pipeline<T> {
-    let head = recipe(&mut builder).downcast::<Box<dyn Chain<T>>>().expect("a task's head has the task's input type");
+fn finish<T: 'static>(mut builder: PipelineBuilder<'_>, recipe: &Recipe) -> Pipeline<T> {
+    let head = recipe(&mut builder).downcast::<Chain<T>>().expect("a task's head has the task's input type");
     builder.finish(*head)
 }
 

@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 use millstream_actors::contract::{Batch, BatchOperator, Output, Progress, RunBudget};
 use millstream_actors::protocol::TaskError;
 
-use super::batches::{count_filled, room, take_bytes};
 use super::slices::Slices;
 
 /// Makes one record or none of each; keeps the order.
@@ -38,13 +37,9 @@ impl<T: Send + 'static, U: Send + 'static, F: Fn(T) -> Option<U> + 'static> Batc
             if out.is_full() {
                 return Ok(Progress::Suspended);
             }
-            let records = self.slices.next(input.len().min(room(out)));
-            let bytes = take_bytes(input, records);
-            let open = out.open_batch();
-            let before = open.len();
-            open.records.extend(input.records.drain(..records).filter_map(&self.function));
-            let kept = open.len() - before;
-            count_filled(out, bytes * kept / records);
+            let records = self.slices.next(input.len().min(out.room()));
+            input.filter_map_front(records, out.open_batch(), &self.function);
+            out.close_if_full();
             if !self.slices.has_time_after(records, budget) && !input.is_empty() {
                 return Ok(Progress::Suspended);
             }

@@ -1,12 +1,10 @@
 //! Any number of records out for each record in.
 
 use std::marker::PhantomData;
-use std::ops::ControlFlow;
 
 use millstream_actors::contract::{Batch, BatchOperator, Output, Progress, RunBudget};
 use millstream_actors::protocol::{OperatorId, TaskError};
 
-use super::batches::drain_until;
 use super::slices::Slices;
 use super::{OutputTag, SideOutputs};
 
@@ -91,27 +89,25 @@ where
             if out.is_full() {
                 return Ok(Progress::Suspended);
             }
-            let bytes_each = input.bytes_of(1);
-            let first = self.slices.next(input.len());
-            let mut exceeded = false;
-            let before = input.len();
             let limit = self.emit_per_call_max;
-            let records = drain_until(&mut input.records, first, |_, record| {
-                let mut emitter = {
-                    let side_outputs = &mut self.side_outputs;
-                    Emitter { out: &mut *out, side_outputs, left: limit, exceeded: false }
-                };
+            let mut front = input.front(self.slices.next(input.len()));
+            let bytes_each = front.bytes_each();
+            for record in front.by_ref() {
+                let side_outputs = &mut self.side_outputs;
+                let mut emitter = Emitter { out: &mut *out, side_outputs, left: limit, exceeded: false };
                 (self.function)(record, &mut emitter);
-                exceeded = emitter.exceeded;
+                if emitter.exceeded {
+                    return Err(TaskError::EmitLimit { operator: self.operator.clone(), limit });
+                }
                 if emitter.left < limit {
                     out.add_bytes(bytes_each);
                 }
-                if exceeded || out.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            input.bytes -= input.bytes * records / before;
-            if exceeded {
-                return Err(TaskError::EmitLimit { operator: self.operator.clone(), limit });
+                if out.is_full() {
+                    break;
+                }
             }
+            let records = front.taken();
+            drop(front);
             if !self.slices.has_time_after(records, budget) && !input.is_empty() {
                 return Ok(Progress::Suspended);
             }
@@ -143,9 +139,9 @@ mod tests {
         let mut flat_map = FlatMap::new("many".into(), 1 << 20, |x: u32, out: &mut Emitter<'_, u32>| {
             (0..1_000_000).for_each(|_| out.emit(x));
         });
-        let (mut input, mut out) = (Batch { records: vec![1, 2, 3], bytes: 30 }, Output::new());
+        let (mut input, mut out) = (Batch::counted(vec![1, 2, 3], 30), Output::new());
         assert_eq!(flat_map.process(&mut input, &mut out, &mut budget()).unwrap(), Progress::Suspended);
-        assert_eq!((out.len(), input.records.as_slice(), input.bytes), (1_000_000, &[2, 3][..], 20));
+        assert_eq!((out.len(), input.as_slice(), input.bytes()), (1_000_000, &[2, 3][..], 20));
         assert_eq!(flat_map.process(&mut input, &mut out, &mut budget()).unwrap(), Progress::Suspended);
         assert_eq!(input.len(), 2, "nothing is worked on while the output is full");
     }
@@ -154,7 +150,7 @@ mod tests {
     fn a_call_that_emits_above_the_limit_fails_and_stores_no_more_than_it() {
         let endless = |_: u32, out: &mut Emitter<'_, u32>| (0..5000).for_each(|i| out.emit(i));
         let mut flat_map = FlatMap::new("endless".into(), 4999, endless);
-        let (mut input, mut out) = (Batch { records: vec![1], bytes: 0 }, Output::new());
+        let (mut input, mut out) = (Batch::from_iter([1]), Output::new());
         let error = flat_map.process(&mut input, &mut out, &mut budget()).unwrap_err();
         assert!(matches!(error, TaskError::EmitLimit { limit: 4999, .. }), "{error}");
         assert!(error.to_string().contains("endless"));

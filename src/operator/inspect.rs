@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 use millstream_actors::contract::{Batch, BatchOperator, Output, Progress, RunBudget};
 use millstream_actors::protocol::TaskError;
 
-use super::batches::{count_filled, pass_on, room, take_bytes};
 use super::slices::Slices;
 
 /// Shows each record to a function and passes it on; keeps the order. After a failure records are shown again.
@@ -38,14 +37,13 @@ impl<T: Send + 'static, F: Fn(&T) + 'static> BatchOperator for Inspect<T, F> {
             if out.is_full() {
                 return Ok(Progress::Suspended);
             }
-            let records = self.slices.next(input.len().min(room(out)));
-            input.records[..records].iter().for_each(&self.function);
+            let records = self.slices.next(input.len().min(out.room()));
+            input.as_slice()[..records].iter().for_each(&self.function);
             if records == input.len() {
-                pass_on(input, out);
+                out.pass_on(input);
             } else {
-                let bytes = take_bytes(input, records);
-                out.open_batch().records.extend(input.records.drain(..records));
-                count_filled(out, bytes);
+                input.move_front(records, out.open_batch());
+                out.close_if_full();
             }
             if !self.slices.has_time_after(records, budget) && !input.is_empty() {
                 return Ok(Progress::Suspended);

@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use millstream_actors::contract::{
     Batch, BatchOperator, Clock, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget,
-    SnapshotWriter, StateError,
+    SnapshotWriter, StateError, Stateful,
 };
-use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, OperatorId, TaskError, Timestamp};
+use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, Mark, OperatorId, TaskError, Timestamp};
 
-use super::batches::put_back;
 use super::slices::Slices;
 use super::{KeySelector, KeyedContext, KeyedProcessFunction, SideOutputs};
 use crate::state::{KeyedBackend, KeyedTable, RowAccess, StateRows, StateSet, stable_hash};
@@ -120,16 +119,15 @@ where
     }
 
     /// Calls the function with the `first` records, or as many until the output becomes full; gives their number.
-    fn call(&mut self, records: &mut Vec<In>, first: usize, out: &mut Output<F::Out>) -> Result<usize, TaskError> {
+    fn call(&mut self, input: &mut Batch<In>, first: usize, out: &mut Output<F::Out>) -> Result<usize, TaskError> {
         self.look_at_clock();
         let access = self.table.access();
         let Self { selector, function, side_outputs, table, ahead, emit_per_call_max, .. } = self;
-        let mut drain = records.drain(..first);
-        let mut called = 0;
-        while !drain.as_slice().is_empty() && !out.is_full() {
-            let block = drain.len().min(BLOCK_RECORDS);
-            ahead.prepare(&self.operator, selector, table, &drain.as_slice()[..block])?;
-            for (index, record) in drain.by_ref().take(block).enumerate() {
+        let mut front = input.front(first);
+        while !front.as_slice().is_empty() && !out.is_full() {
+            let block = front.len().min(BLOCK_RECORDS);
+            ahead.prepare(&self.operator, selector, table, &front.as_slice()[..block])?;
+            for (index, record) in front.by_ref().take(block).enumerate() {
                 let query = selector.query(&record, &ahead.held[index]);
                 let own = || selector.own(query);
                 let mut entry = table.entry(ahead.hashes[index], ahead.hints.get(index).copied(), query, own);
@@ -138,7 +136,6 @@ where
                 let before = out.open_batch().len();
                 function.process(record, states, &mut ctx, out);
                 entry.settle();
-                called += 1;
                 let emitted = if out.is_full() { out.len() } else { out.open_batch().len() } - before;
                 if emitted > *emit_per_call_max {
                     let (operator, limit) = (self.operator.clone(), *emit_per_call_max);
@@ -149,8 +146,8 @@ where
                 }
             }
         }
-        let rest: Vec<In> = drain.collect();
-        put_back(records, rest);
+        let called = front.taken();
+        drop(front);
         // A record adds one key at most: while the look goes round once, half as many keys come as there are buckets.
         self.table.clean(CLEANED_MIN + 2 * called);
         Ok(called)
@@ -236,10 +233,9 @@ where
                 return Ok(Progress::Suspended);
             }
             let records = self.slices.next(input.len());
-            let (bytes, available) = (input.bytes, input.len());
-            let called = self.call(&mut input.records, records, out)?;
-            let bytes = bytes * called / available;
-            input.bytes -= bytes;
+            let before = input.bytes();
+            let called = self.call(input, records, out)?;
+            let bytes = before - input.bytes();
             if !out.open_batch().is_empty() {
                 out.add_bytes(bytes);
             }
@@ -250,18 +246,29 @@ where
         Ok(Progress::Done)
     }
 
-    fn advance_watermark(
-        &mut self,
-        watermark: Timestamp,
-        _: &mut Output<F::Out>,
-        _: &mut RunBudget,
-    ) -> Result<Progress, TaskError> {
-        self.look_at_clock();
-        self.table.set_time(0, watermark);
-        self.table.clean(CLEANED_BY_WATERMARK);
+    fn mark(&mut self, mark: Mark, out: &mut Output<F::Out>, _: &mut RunBudget) -> Result<Progress, TaskError> {
+        if let Mark::Watermark(at) = mark {
+            self.look_at_clock();
+            self.table.set_time(0, at);
+            self.table.clean(CLEANED_BY_WATERMARK);
+        }
+        out.mark(mark);
         Ok(Progress::Done)
     }
 
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        Some(self)
+    }
+}
+
+impl<In, S, F, B> Stateful for KeyedOperator<In, S, F, B>
+where
+    In: Send + 'static,
+    S: KeySelector<In>,
+    F: KeyedProcessFunction<S::Key, In>,
+    S::Held: 'static,
+    B: KeyedBackend<S::Key, States<S, F, In>>,
+{
     fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
         self.look_at_clock();
         self.table.begin_snapshot(&self.names, writer);

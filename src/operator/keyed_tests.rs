@@ -6,7 +6,7 @@ use millstream_actors::contract::{RestoredState, StateScope};
 use millstream_actors::protocol::CheckpointId;
 
 use super::*;
-use crate::operator::{ByRef, ByValue, OutputTag, Row};
+use crate::operator::{ByRef, ByValue, Emitted, OutputTag, Row};
 use crate::state::{CACHED_BYTES_MAX, ValueState, group_of_key};
 use crate::testing::OperatorHarness;
 
@@ -97,13 +97,13 @@ fn budget() -> RunBudget {
 }
 
 fn run<Op: BatchOperator>(operator: &mut Op, records: Vec<Op::In>) -> Result<Vec<Op::Out>, TaskError> {
-    let (mut input, mut out, mut outputs) = (Batch { records, bytes: 0 }, Output::new(), Vec::new());
+    let (mut input, mut out, mut outputs) = (Batch::counted(records, 0), Output::new(), Vec::new());
     loop {
         let progress = operator.process(&mut input, &mut out, &mut budget())?;
-        let _ = out.drain(|batch| {
-            outputs.append(&mut batch.records);
-            Ok(Progress::Done)
-        })?;
+        out.drain(|emitted| {
+            let Emitted::Batch(batch) = emitted else { panic!("no mark was emitted") };
+            outputs.extend(batch.drain());
+        });
         if progress == Progress::Done {
             return Ok(outputs);
         }
@@ -137,7 +137,7 @@ fn a_key_outside_the_groups_fails_with_operator_and_group() {
     assert_eq!(operator.keys(), 0);
 }
 
-fn saved<Op: BatchOperator>(operator: &mut Op) -> Vec<RestoredSection> {
+fn saved<Op: Stateful>(operator: &mut Op) -> Vec<RestoredSection> {
     let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
     writer.set_operator(&"words".into());
     let mut progress = operator.snapshot(&mut writer).unwrap();
@@ -148,11 +148,11 @@ fn saved<Op: BatchOperator>(operator: &mut Op) -> Vec<RestoredSection> {
     RestoredState::from_chunks(chunks).take(&"words".into())
 }
 
-fn words(range: KeyGroupRange) -> impl BatchOperator<In = Line, Out = (String, u64, Option<String>)> {
+fn words(range: KeyGroupRange) -> impl BatchOperator<In = Line, Out = (String, u64, Option<String>)> + Stateful {
     KeyedOperator::new("words".into(), range, 128, by_ref(), Words, SideOutputs::default())
 }
 
-fn restore<Op: BatchOperator>(operator: &mut Op, sections: &[RestoredSection]) -> Result<(), StateError> {
+fn restore<Op: Stateful>(operator: &mut Op, sections: &[RestoredSection]) -> Result<(), StateError> {
     let mut loader = operator.group_loader().unwrap();
     let of_group = |group| sections.iter().filter(move |section| section.scope == StateScope::KeyGroup(group));
     for group in 0..128 {

@@ -1,7 +1,7 @@
 use millstream_actors::contract::RestoredState;
 
 use super::*;
-use crate::operator::{ByValue, Row};
+use crate::operator::{ByValue, Emitted, Row};
 use crate::state::{Expiring, State, StateTtl, ValueState};
 use crate::testing::OperatorHarness;
 use crate::time::ManualClock;
@@ -49,13 +49,13 @@ fn budget() -> RunBudget {
 
 /// How often the operator has seen each of these now.
 fn seen(operator: &mut Keyed, keys: impl IntoIterator<Item = u64>) -> Vec<u64> {
-    let mut input = Batch { records: keys.into_iter().collect(), bytes: 0 };
+    let mut input = keys.into_iter().collect::<Batch<u64>>();
     let (mut out, mut seen) = (Output::new(), Vec::new());
     loop {
         let progress = operator.process(&mut input, &mut out, &mut budget()).unwrap();
-        let _ = out.drain(|batch| {
-            seen.extend(batch.records.drain(..).map(|(_, count)| count));
-            Ok(Progress::Done)
+        out.drain(|emitted| {
+            let Emitted::Batch(batch) = emitted else { panic!("no mark was emitted") };
+            seen.extend(batch.drain().map(|(_, count)| count));
         });
         if progress == Progress::Done {
             return seen;
@@ -64,7 +64,7 @@ fn seen(operator: &mut Keyed, keys: impl IntoIterator<Item = u64>) -> Vec<u64> {
 }
 
 fn watermark(operator: &mut Keyed, to: Timestamp) {
-    assert_eq!(operator.advance_watermark(to, &mut Output::new(), &mut budget()).unwrap(), Progress::Done);
+    assert_eq!(operator.mark(Mark::Watermark(to), &mut Output::new(), &mut budget()).unwrap(), Progress::Done);
 }
 
 fn snapshot(operator: &mut Keyed, checkpoint: u64, base: u64) -> Vec<RestoredSection> {

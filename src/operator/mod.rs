@@ -1,6 +1,5 @@
 //! Operators.
 
-mod batches;
 mod filter;
 mod filter_map;
 mod flat_map;
@@ -31,5 +30,7 @@ pub use reduce::{Fold, Reduce, fold_pairs};
 pub use side_output::{OutputTag, SideOutputs};
 
 pub use millstream_actors::contract::{
-    BatchOperator, Output, Partitioner, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
+    Batch, BatchOperator, Emitted, Front, GroupLoader, LoadedGroup, Output, Partitioner, Progress, RestoredSection,
+    RunBudget, SnapshotWriter, StateError, Stateful,
 };
+pub use millstream_actors::protocol::Mark;

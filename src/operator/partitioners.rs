@@ -52,7 +52,7 @@ impl<S> KeyGroupPartitioner<S> {
 
 impl<T, S: KeySelector<T>> Partitioner<T> for KeyGroupPartitioner<S> {
     fn assign(&mut self, batch: &Batch<T>, channels: u32, targets: &mut Vec<u32>) {
-        targets.extend(batch.records.iter().map(|record| {
+        targets.extend(batch.iter().map(|record| {
             let held = self.selector.hold(record);
             let hash = stable_hash(self.selector.query(record, &held));
             subtask_of_group(group_of_hash(hash, self.max_parallelism), channels, self.max_parallelism)
@@ -76,7 +76,7 @@ impl<T, F: Fn(&T, u32) -> u32> CustomPartitioner<T, F> {
 
 impl<T: 'static, F: Fn(&T, u32) -> u32 + 'static> Partitioner<T> for CustomPartitioner<T, F> {
     fn assign(&mut self, batch: &Batch<T>, channels: u32, targets: &mut Vec<u32>) {
-        targets.extend(batch.records.iter().map(|record| (self.function)(record, channels)));
+        targets.extend(batch.iter().map(|record| (self.function)(record, channels)));
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
 
     fn assign<T>(partitioner: &mut impl Partitioner<T>, records: Vec<T>, channels: u32) -> Vec<u32> {
         let mut targets = Vec::new();
-        partitioner.assign(&Batch { records, bytes: 0 }, channels, &mut targets);
+        partitioner.assign(&Batch::counted(records, 0), channels, &mut targets);
         targets
     }
 

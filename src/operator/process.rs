@@ -1,15 +1,14 @@
 //! Runs a function that is not keyed, and keeps its states in snapshots.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use millstream_actors::contract::{
     Batch, BatchOperator, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, StateScope,
+    Stateful,
 };
-use millstream_actors::protocol::{Limits, OperatorId, TaskError, Timestamp};
+use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
 
-use super::batches::drain_until;
 use super::slices::Slices;
 use super::{ProcessContext, ProcessFunction, SideOutputs};
 use crate::state::{OperatorStateSet, Share, StoredCopy};
@@ -30,7 +29,6 @@ pub struct ProcessOperator<In, F: ProcessFunction<In>> {
     names: Vec<Arc<str>>,
     held: <F::State as OperatorStateSet>::Held,
     slices: Slices,
-    has_ended: bool,
 }
 
 impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
@@ -47,7 +45,6 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
             states,
             held: Default::default(),
             slices: Slices::new(),
-            has_ended: false,
         }
     }
 
@@ -121,21 +118,22 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
             if out.is_full() {
                 return Ok(Progress::Suspended);
             }
-            let (bytes_each, before) = (input.bytes_of(1), input.len());
-            let first = self.slices.next(before);
-            let mut exceeded = false;
-            let records = drain_until(&mut input.records, first, |_, record| {
-                let (emitted, too_many) = self.call(Some(record), out);
-                exceeded = too_many;
+            let mut front = input.front(self.slices.next(input.len()));
+            let bytes_each = front.bytes_each();
+            for record in front.by_ref() {
+                let (emitted, exceeded) = self.call(Some(record), out);
+                if exceeded {
+                    return Err(self.emit_limit());
+                }
                 if emitted > 0 {
                     out.add_bytes(bytes_each);
                 }
-                if exceeded || out.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            input.bytes -= input.bytes * records / before;
-            if exceeded {
-                return Err(self.emit_limit());
+                if out.is_full() {
+                    break;
+                }
             }
+            let records = front.taken();
+            drop(front);
             if !self.slices.has_time_after(records, budget) && !input.is_empty() {
                 return Ok(Progress::Suspended);
             }
@@ -143,22 +141,20 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
         Ok(Progress::Done)
     }
 
-    fn advance_watermark(
-        &mut self,
-        watermark: Timestamp,
-        out: &mut Output<F::Out>,
-        _: &mut RunBudget,
-    ) -> Result<Progress, TaskError> {
-        // Called again with the same one until nothing waits to be handed on.
-        if watermark == Timestamp::MAX && !self.has_ended {
-            self.has_ended = true;
-            if self.call(None, out).1 {
-                return Err(self.emit_limit());
-            }
+    fn mark(&mut self, mark: Mark, out: &mut Output<F::Out>, _: &mut RunBudget) -> Result<Progress, TaskError> {
+        if mark == Mark::End && self.call(None, out).1 {
+            return Err(self.emit_limit());
         }
+        out.mark(mark);
         Ok(Progress::Done)
     }
 
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        Some(self)
+    }
+}
+
+impl<In: Send + 'static, F: ProcessFunction<In>> Stateful for ProcessOperator<In, F> {
     fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
         for (index, name) in self.names.iter().enumerate() {
             let section = writer.subtask(name);

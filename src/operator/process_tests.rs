@@ -6,7 +6,7 @@ use millstream_actors::protocol::CheckpointId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::*;
-use crate::operator::{OutputTag, States};
+use crate::operator::{Emitted, OutputTag, States};
 use crate::state::{BroadcastState, OperatorListState};
 use crate::testing::OperatorHarness;
 
@@ -88,21 +88,21 @@ fn operator<In, F: ProcessFunction<In>>(function: F, subtask: u32, parallelism: 
 
 fn run<Op: BatchOperator>(operator: &mut Op, records: Vec<Op::In>) -> Result<Vec<Op::Out>, TaskError> {
     let bytes = records.len() * 10;
-    let (mut input, mut out, mut outputs) = (Batch { records, bytes }, Output::new(), Vec::new());
+    let (mut input, mut out, mut outputs) = (Batch::counted(records, bytes), Output::new(), Vec::new());
     let mut budget = RunBudget::start(|| std::time::Duration::ZERO);
     loop {
         let progress = operator.process(&mut input, &mut out, &mut budget)?;
-        let _ = out.drain(|batch| {
-            outputs.append(&mut batch.records);
-            Ok(Progress::Done)
-        })?;
+        out.drain(|emitted| {
+            let Emitted::Batch(batch) = emitted else { panic!("no mark was emitted") };
+            outputs.extend(batch.drain());
+        });
         if progress == Progress::Done {
             return Ok(outputs);
         }
     }
 }
 
-fn saved<Op: BatchOperator>(operator: &mut Op, subtask: u32) -> Result<Vec<RestoredSection>, StateError> {
+fn saved<Op: Stateful>(operator: &mut Op, subtask: u32) -> Result<Vec<RestoredSection>, StateError> {
     let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, subtask);
     writer.set_operator(&"pack".into());
     assert_eq!(operator.snapshot(&mut writer)?, Progress::Done);
@@ -168,11 +168,11 @@ fn a_call_that_emits_above_the_limit_in_all_fails_with_operator_and_limit() {
 #[test]
 fn a_full_output_suspends_and_leaves_the_rest_of_the_input() {
     let mut operator = operator(Many, 0, 1);
-    let (mut input, mut out) = (Batch { records: vec![(2000, 0); 3], bytes: 30 }, Output::new());
+    let (mut input, mut out) = (Batch::counted(vec![(2000, 0); 3], 30), Output::new());
     let mut budget = RunBudget::start(|| std::time::Duration::ZERO);
     for _ in 0..2 {
         assert_eq!(operator.process(&mut input, &mut out, &mut budget).unwrap(), Progress::Suspended);
-        assert_eq!((out.len(), input.len(), input.bytes), (2000, 2, 20), "nothing is worked on while it is full");
+        assert_eq!((out.len(), input.len(), input.bytes()), (2000, 2, 20), "nothing is worked on while it is full");
     }
 }
 
@@ -184,12 +184,19 @@ fn end_of_input_comes_once_in_an_attempt_and_again_after_a_restore() {
     let ended = |operator: &mut ProcessOperator<Input, Pack>| {
         let mut out = Output::new();
         let mut budget = RunBudget::start(|| std::time::Duration::ZERO);
-        assert_eq!(operator.advance_watermark(5, &mut out, &mut budget).unwrap(), Progress::Done);
-        assert!(out.is_empty(), "event time is not at its end");
-        (0..2).for_each(|_| {
-            assert_eq!(operator.advance_watermark(Timestamp::MAX, &mut out, &mut budget).unwrap(), Progress::Done);
+        for mark in [Mark::Watermark(i64::MAX), Mark::Idle] {
+            assert_eq!(operator.mark(mark, &mut out, &mut budget).unwrap(), Progress::Done);
+        }
+        assert_eq!(out.len(), 0, "the input has not ended");
+        assert_eq!(operator.mark(Mark::End, &mut out, &mut budget).unwrap(), Progress::Done);
+        let records = out.len();
+        let mut marks = Vec::new();
+        out.drain(|emitted| match emitted {
+            Emitted::Mark(mark) => marks.push(mark),
+            Emitted::Batch(_) => assert_eq!(marks.len(), 2, "records go ahead of the end"),
         });
-        out.len()
+        assert_eq!(marks, [Mark::Watermark(i64::MAX), Mark::Idle, Mark::End]);
+        records
     };
     assert_eq!(ended(&mut first), 2);
     let after = saved(&mut first, 0).unwrap();

@@ -170,8 +170,7 @@ impl<T: Send + 'static> SinkWriter for CollectWriter<T> {
     type Item = T;
 
     fn write(&mut self, batch: &mut Batch<T>) -> Result<(), SinkError> {
-        self.records.append(&mut batch.records);
-        batch.clear();
+        self.records.extend(batch.drain());
         Ok(())
     }
 
@@ -204,7 +203,7 @@ mod tests {
     use crate::sink::driver::context;
 
     fn batch(records: &[u32]) -> Batch<u32> {
-        Batch { records: records.to_vec(), bytes: 0 }
+        Batch::counted(records.to_vec(), 0)
     }
 
     #[test]

@@ -65,7 +65,7 @@ where
 
     fn write(&mut self, batch: &mut Batch<T>) -> Result<(), SinkError> {
         self.text.clear();
-        for record in batch.records.drain(..) {
+        for record in batch.drain() {
             (self.line)(&record, &mut self.text).map_err(|error| SinkError::Encode { reason: error.to_string() })?;
         }
         batch.clear();
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn batch(records: &[&'static str]) -> Batch<&'static str> {
-        Batch { records: records.to_vec(), bytes: 0 }
+        Batch::counted(records.to_vec(), 0)
     }
 
     #[test]

@@ -74,9 +74,8 @@ pub(crate) fn read_from<T: Send + 'static>(
         let mut batch = Batch::new();
         for _ in 0..reads.unwrap_or(usize::MAX) {
             let status = reader.read(&mut batch).expect("reads");
-            run.batches.push(batch.bytes);
-            run.records.append(&mut batch.records);
-            batch.clear();
+            run.batches.push(batch.bytes());
+            run.records.extend(batch.drain());
             run.side.extend(reader.take_side_records());
             note(&mut *reader, &mut positions);
             if status == ReadStatus::End {

@@ -156,7 +156,7 @@ impl SourceReader for SequenceReader {
         while let Some(split) = self.splits.front_mut() {
             let take = room.min(split.rest.end - split.rest.start);
             let stop = split.rest.start + take;
-            batch.records.extend(split.rest.start..stop);
+            batch.extend(split.rest.start..stop);
             split.rest.start = stop;
             room -= take;
             self.moved = self.moved.max(1);
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(idle, ReadStatus::Idle { retry_after: Some(Duration::from_millis(10)) });
         clock.advance(Duration::from_millis(10));
         assert_eq!(reader.read(&mut batch).unwrap(), ReadStatus::More);
-        assert_eq!(batch.records, [0]);
+        assert_eq!(batch.as_slice(), [0]);
         clock.advance(Duration::from_secs(3600));
         reader.read(&mut batch).unwrap();
         assert_eq!(batch.len(), 101, "makes up for one second");

@@ -59,7 +59,7 @@ impl<T: Clone + Send + Sync + 'static> SourceReader for VecReader<T> {
             return Ok(ReadStatus::End);
         }
         let end = self.records.len().min(self.next + READ_MAX.saturating_sub(batch.len()));
-        batch.records.extend_from_slice(&self.records[self.next..end]);
+        batch.extend(self.records[self.next..end].iter().cloned());
         self.moved |= end > self.next;
         self.next = end;
         Ok(if end < self.records.len() { ReadStatus::More } else { ReadStatus::End })

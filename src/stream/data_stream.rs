@@ -314,7 +314,7 @@ impl<T: Send + 'static> DataStream<T> {
         at: &'static Location<'static>,
         make: impl Fn(NodeContext<'_>) -> Op + Send + Sync + 'static,
     ) -> DataStream<Op::Out> {
-        let link = move |builder: &PipelineBuilder<'_>, cx: NodeContext<'_>, next: Box<dyn Chain<Op::Out>>| {
+        let link = move |builder: &mut PipelineBuilder<'_>, cx: NodeContext<'_>, next: Chain<Op::Out>| {
             let id = cx.id.clone();
             builder.link(id, make(cx), next)
         };
@@ -327,7 +327,7 @@ impl<T: Send + 'static> DataStream<T> {
         name: &str,
         id: Option<&str>,
         at: &'static Location<'static>,
-        link: impl Fn(&PipelineBuilder<'_>, NodeContext<'_>, Box<dyn Chain<U>>) -> Box<dyn Chain<T>> + Send + Sync + 'static,
+        link: impl Fn(&mut PipelineBuilder<'_>, NodeContext<'_>, Chain<U>) -> Chain<T> + Send + Sync + 'static,
     ) -> DataStream<U> {
         let kind = NodeKind::Operator(Arc::new(OperatorNode::<T, U> { link: Box::new(link) }));
         let inputs = self.edges();

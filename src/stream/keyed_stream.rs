@@ -82,7 +82,7 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         let routed = self.stream.routed(EdgeKind::KeyBy, move |cx| {
             Routing::Partitioned(Box::new(KeyGroupPartitioner::new(partitioning.fresh(), cx.max_parallelism)))
         });
-        let link = move |builder: &PipelineBuilder<'_>, cx: NodeContext<'_>, next: Box<dyn Chain<F::Out>>| {
+        let link = move |builder: &mut PipelineBuilder<'_>, cx: NodeContext<'_>, next: Chain<F::Out>| {
             let (id, task) = (cx.id.clone(), cx.subtask);
             let (groups, max) = (task.key_groups, task.max_parallelism);
             let (selector, function, states) = (selector.fresh(), function.fresh(), function.fresh().state());

@@ -7,10 +7,10 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    BATCH_RECORDS_MAX, Batch, BatchOperator, Chunk, Output, Progress, RestoredSection, RestoredState, RunBudget,
-    SnapshotWriter, StateScope,
+    BATCH_RECORDS_MAX, Batch, BatchOperator, Chunk, Emitted, Output, Progress, RestoredSection, RestoredState,
+    RunBudget, SnapshotWriter, StateScope, Stateful,
 };
-use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp, subtask_of_group};
+use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Mark, OperatorId, subtask_of_group};
 
 use crate::operator::{
     KeySelector, KeyedOperator, KeyedProcessFunction, ProcessFunction, ProcessOperator, SideOutputs,
@@ -237,8 +237,8 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
             });
             let owned = owned.map(|chunk| (chunk.reference.address.clone(), chunk.bytes.clone()));
             let sections = RestoredState::from_chunks(owned).take(&OperatorId::from("harness"));
-            if let Some(chunk) = chunks.first() {
-                load(&mut *operator, sections, chunk.reference.address.checkpoint);
+            if let (Some(chunk), Some(state)) = (chunks.first(), operator.stateful()) {
+                load(state, sections, chunk.reference.address.checkpoint);
             }
             operator
         };
@@ -256,11 +256,7 @@ fn assert_same<Out: Debug + PartialEq>(run: Run, outputs: &[Out], expected: &[Ou
 }
 
 /// Restores as the engine does: key groups by the operator's loader, then the rest.
-fn load<In: Send + 'static, Out: Send + 'static>(
-    operator: &mut dyn BatchOperator<In = In, Out = Out>,
-    sections: Vec<RestoredSection>,
-    checkpoint: CheckpointId,
-) {
+fn load(state: &mut dyn Stateful, sections: Vec<RestoredSection>, checkpoint: CheckpointId) {
     let mut groups: BTreeMap<u32, Vec<RestoredSection>> = BTreeMap::new();
     let mut others = Vec::new();
     for section in sections {
@@ -269,16 +265,16 @@ fn load<In: Send + 'static, Out: Send + 'static>(
             StateScope::Subtask(_) => others.push(section),
         }
     }
-    if let Some(mut loader) = operator.group_loader() {
+    if let Some(mut loader) = state.group_loader() {
         for (group, sections) in groups {
             let loaded = loader.load(group, &sections).expect("what an operator wrote it must read");
-            operator.restore_group(loaded).expect("what its loader read");
+            state.restore_group(loaded).expect("what its loader read");
         }
     }
     if !others.is_empty() {
-        operator.restore(others).expect("what an operator wrote it must read");
+        state.restore(others).expect("what an operator wrote it must read");
     }
-    operator.restored(checkpoint);
+    state.restored(checkpoint);
 }
 
 fn save<In: Send + 'static, Out: Send + 'static>(
@@ -287,12 +283,13 @@ fn save<In: Send + 'static, Out: Send + 'static>(
 ) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     for (index, subtask) in subtasks.iter_mut().enumerate() {
+        let Some(state) = subtask.stateful() else { continue };
         let mut writer = SnapshotWriter::new(checkpoint, CheckpointId::NONE, index as u32);
         writer.set_operator(&OperatorId::from("harness"));
-        let mut progress = subtask.snapshot(&mut writer).expect("its state must be written");
+        let mut progress = state.snapshot(&mut writer).expect("its state must be written");
         while progress == Progress::Suspended {
             let mut budget = RunBudget::start(standing_clock);
-            progress = subtask.continue_snapshot(&mut writer, &mut budget).expect("its state must be written");
+            progress = state.continue_snapshot(&mut writer, &mut budget).expect("its state must be written");
         }
         writer.check().expect("each section is written once");
         chunks.extend(writer.finish().0);
@@ -309,7 +306,8 @@ fn feed<In: Send + 'static, Out: Send + 'static>(
     outputs: &mut Vec<Out>,
 ) {
     let now = if run == Run::NoTime { racing_clock } else { standing_clock };
-    let mut input = Batch { bytes: records.len(), records };
+    let counted = records.len();
+    let mut input = Batch::counted(records, counted);
     let mut out = Output::new();
     loop {
         let (left, was_full) = (input.len(), out.is_full());
@@ -323,7 +321,8 @@ fn feed<In: Send + 'static, Out: Send + 'static>(
         if was_full {
             assert_eq!(input.len(), left, "{run:?}: records were taken while the output was full");
         }
-        assert!(input.bytes <= input.len(), "{run:?}: bytes of records that are gone");
+        assert!(input.bytes() <= input.len(), "{run:?}: bytes of records that are gone");
+        assert!(!out.has_ended(), "{run:?}: the end is emitted before it has come");
         take(run, progress, &mut out, outputs);
         if progress == Progress::Done {
             return;
@@ -331,35 +330,37 @@ fn feed<In: Send + 'static, Out: Send + 'static>(
     }
 }
 
-/// The end of the input, as the engine tells operators of it.
+/// The end of the input, as the engine tells operators of it: once, and again until they are done.
 fn end<In: Send + 'static, Out: Send + 'static>(
     run: Run,
     operator: &mut dyn BatchOperator<In = In, Out = Out>,
     outputs: &mut Vec<Out>,
 ) {
+    let now = if run == Run::NoTime { racing_clock } else { standing_clock };
     let mut out = Output::new();
     loop {
-        let mut budget = RunBudget::start(standing_clock);
-        let progress = operator.advance_watermark(Timestamp::MAX, &mut out, &mut budget).expect("it must not fail");
-        if progress == Progress::Done && out.is_empty() {
+        let progress = operator.mark(Mark::End, &mut out, &mut RunBudget::start(now)).expect("it must not fail");
+        let has_ended = out.has_ended();
+        take(run, progress, &mut out, outputs);
+        if progress == Progress::Done {
+            assert!(has_ended, "{run:?}: done with the end and has not passed it on");
             return;
         }
-        take(run, Progress::Done, &mut out, outputs);
     }
 }
 
 /// Takes the output: all of it, or one record a call until the operator is done.
 fn take<Out>(run: Run, progress: Progress, out: &mut Output<Out>, outputs: &mut Vec<Out>) {
     let one = run == Run::OutputTakesOne && progress == Progress::Suspended;
-    let drained = out.drain(|batch| {
-        assert!(batch.len() <= BATCH_RECORDS_MAX, "{run:?}: a batch of {} records", batch.len());
-        if one && batch.len() > 1 {
-            outputs.push(batch.records.remove(0));
-            return Ok(Progress::Suspended);
+    while let Some(first) = out.first() {
+        if let Emitted::Batch(batch) = first {
+            assert!(batch.len() <= BATCH_RECORDS_MAX, "{run:?}: a batch of {} records", batch.len());
+            if one && batch.len() > 1 {
+                outputs.extend(batch.front(1));
+                return;
+            }
+            outputs.extend(batch.drain());
         }
-        outputs.append(&mut batch.records);
-        Ok(Progress::Done)
-    });
-    let drained = drained.expect("taking records does not fail");
-    assert!(one || drained == Progress::Done);
+        out.remove_first();
+    }
 }

@@ -120,7 +120,7 @@ impl<T: Send + 'static> SinkWriter for TaggedWriter<T> {
     type Item = T;
 
     fn write(&mut self, batch: &mut Batch<T>) -> Result<(), SinkError> {
-        self.records.lock().expect("no panic under it")[self.subtask].append(&mut batch.records);
+        self.records.lock().expect("no panic under it")[self.subtask].extend(batch.drain());
         batch.clear();
         Ok(())
     }

@@ -63,10 +63,9 @@ impl<T: 'static> SourceReader for Reader<T> {
             if self.allowed == 0 || self.left.load(Ordering::Relaxed) == 0 {
                 return Ok(ReadStatus::Idle { retry_after: Some(AGAIN) });
             }
-            let mut one = Batch { records: Vec::new(), bytes: ALMOST_FULL };
+            let mut one = Batch::counted(Vec::new(), ALMOST_FULL);
             let status = self.reader.read(&mut one)?;
-            let Some(record) = one.records.pop() else { return Ok(status) };
-            assert!(one.records.is_empty(), "one record fills the batch");
+            let Some(record) = one.drain().next_back() else { return Ok(status) };
             self.allowed -= 1;
             // Subtasks may take one more than is left, between them.
             let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));

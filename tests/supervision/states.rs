@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use millstream::operator::{BatchOperator, Output, Progress, RunBudget, SnapshotWriter, StateError};
+use millstream::operator::{
+    BatchOperator, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+};
 use millstream::prelude::*;
 use millstream::source::Batch;
 use millstream::{CheckpointError, JobEventKind, TaskError};
@@ -124,16 +126,25 @@ impl BatchOperator for WritesTwice {
         out: &mut Output<u64>,
         _: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
-        input.records.drain(..).for_each(|record| out.emit(record));
-        input.clear();
-        Ok(Progress::Done)
+        out.pass_on(input);
+        Ok(if input.is_empty() { Progress::Done } else { Progress::Suspended })
     }
 
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        Some(self)
+    }
+}
+
+impl Stateful for WritesTwice {
     fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
         self.snapshots += 1;
         let sections = if self.snapshots == 1 { 2 } else { 1 };
         (0..sections).for_each(|_| writer.subtask(&"tally".into()).put(b"x"));
         Ok(Progress::Done)
+    }
+
+    fn restore(&mut self, _: Vec<RestoredSection>) -> Result<(), StateError> {
+        Ok(())
     }
 }
 

@@ -1,18 +1,23 @@
 //! A batch: the unit in which records move between subtasks.
 
+use std::{mem, slice, vec};
+
 /// A batch closes at this many records.
 pub const BATCH_RECORDS_MAX: usize = 1024;
 
 /// A batch closes at this many bytes of payload, as counted by its source or codec.
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// Records that travel together, in order.
+/// Records that travel together, in order, and what is known of them.
+///
+/// Its columns change together, by methods that work on many records at once. Bytes are counted for the batch as a whole,
+/// and records that leave it take an equal share each. Where nobody counts (0 bytes), no method does anything for them
+/// per record.
 #[derive(Clone, Debug)]
 pub struct Batch<T> {
-    /// The records.
-    pub records: Vec<T>,
+    records: Vec<T>,
     /// Payload bytes of the records as counted by the source or codec that made them; 0 where nobody counts.
-    pub bytes: usize,
+    bytes: usize,
 }
 
 impl<T> Batch<T> {
@@ -21,24 +26,56 @@ impl<T> Batch<T> {
         Self { records: Vec::new(), bytes: 0 }
     }
 
+    /// Records that count for `bytes` bytes of payload together.
+    pub const fn counted(records: Vec<T>, bytes: usize) -> Self {
+        Self { records, bytes }
+    }
+
     /// Number of records.
+    #[inline]
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
     /// Whether there is no record.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
+    /// Payload bytes of all records together; 0 where nobody counts.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether it has reached a limit and must be closed.
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.records.len() >= BATCH_RECORDS_MAX || self.bytes >= BATCH_BYTES_MAX
     }
 
+    /// The records.
+    #[inline]
+    pub fn as_slice(&self) -> &[T] {
+        &self.records
+    }
+
+    /// The records, in order.
+    pub fn iter(&self) -> slice::Iter<'_, T> {
+        self.records.iter()
+    }
+
     /// Appends a record that counts for `bytes` bytes of payload.
+    #[inline]
     pub fn push(&mut self, record: T, bytes: usize) {
         self.records.push(record);
+        self.bytes += bytes;
+    }
+
+    /// Counts bytes for records that are in it.
+    #[inline]
+    pub fn add_bytes(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
 
@@ -48,9 +85,154 @@ impl<T> Batch<T> {
         self.bytes = 0;
     }
 
-    /// The share of [`bytes`](Self::bytes) that the first `records` records stand for.
-    pub fn bytes_of(&self, records: usize) -> usize {
-        if self.bytes == 0 || self.records.is_empty() { 0 } else { self.bytes * records / self.records.len() }
+    /// Takes all records out and keeps the allocation.
+    pub fn drain(&mut self) -> vec::Drain<'_, T> {
+        self.bytes = 0;
+        self.records.drain(..)
+    }
+
+    /// Moves all records of `other` behind its own.
+    pub fn append(&mut self, other: &mut Self) {
+        self.records.append(&mut other.records);
+        self.bytes += mem::take(&mut other.bytes);
+    }
+
+    /// Puts copies of all records of `other` behind its own.
+    pub fn append_copy(&mut self, other: &Self, copy: impl Fn(&T) -> T) {
+        self.records.extend(other.records.iter().map(copy));
+        self.bytes += other.bytes;
+    }
+
+    /// Moves the first `records` records behind those of `to`, as they are.
+    ///
+    /// # Panics
+    /// If there are fewer, as in all methods that take a number of first records.
+    #[inline]
+    pub fn move_front(&mut self, records: usize, to: &mut Self) {
+        to.bytes += self.take_bytes(records);
+        to.records.extend(self.records.drain(..records));
+    }
+
+    /// Moves the first `records` records behind those of `to`, changed by `map`.
+    #[inline]
+    pub fn map_front<U>(&mut self, records: usize, to: &mut Batch<U>, map: impl FnMut(T) -> U) {
+        to.bytes += self.take_bytes(records);
+        let same_layout = const { size_of::<T>() == size_of::<U>() && align_of::<T>() == align_of::<U>() };
+        if same_layout && records == self.len() && to.is_empty() {
+            map_in_place(&mut self.records, &mut to.records, map);
+        } else {
+            to.records.extend(self.records.drain(..records).map(map));
+        }
+    }
+
+    /// Moves those of the first `records` records for which `keep` holds behind those of `to`, and drops the others.
+    #[inline]
+    pub fn filter_front(&mut self, records: usize, to: &mut Self, keep: impl FnMut(&T) -> bool) {
+        let (bytes, before) = (self.take_bytes(records), to.len());
+        to.records.extend(self.records.drain(..records).filter(keep));
+        to.bytes += share(bytes, to.len() - before, records);
+    }
+
+    /// Takes the first `records` records out and puts what `map` gives of them behind the records of `to`.
+    #[inline]
+    pub fn filter_map_front<U>(&mut self, records: usize, to: &mut Batch<U>, map: impl FnMut(T) -> Option<U>) {
+        let (bytes, before) = (self.take_bytes(records), to.len());
+        to.records.extend(self.records.drain(..records).filter_map(map));
+        to.bytes += share(bytes, to.len() - before, records);
+    }
+
+    /// Keeps the records for which `keep` holds, in order, without a branch on its answer, which cannot be predicted:
+    /// every record changes places with the first one that was refused.
+    #[inline]
+    pub fn keep(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        let (mut kept, before) = (0, self.len());
+        for index in 0..before {
+            let keeps = keep(&self.records[index]);
+            self.records.swap(kept, index);
+            kept += usize::from(keeps);
+        }
+        self.records.truncate(kept);
+        self.bytes = share(self.bytes, kept, before);
+    }
+
+    /// The first `records` records, to be taken one by one; those that are not taken stay in front.
+    pub fn front(&mut self, records: usize) -> Front<'_, T> {
+        assert!(records <= self.len(), "{records} of {} records", self.len());
+        let before = self.len();
+        Front { rest: mem::take(&mut self.records).into_iter(), batch: self, before, left: records }
+    }
+
+    /// Moves each record to the batch that `open` gives of the line with the record's number in `targets`, and empties
+    /// itself. A batch that has become full is closed by `close`.
+    ///
+    /// # Errors
+    /// The first number that is none of a line. Records before that one have been moved.
+    pub fn scatter<L>(
+        &mut self,
+        targets: &[u32],
+        lines: &mut [L],
+        open: impl Fn(&mut L) -> &mut Self,
+        mut close: impl FnMut(&mut L),
+    ) -> Result<(), u32> {
+        let bytes_each = share(self.bytes, 1, self.len());
+        let mut records = self.drain().zip(targets);
+        if bytes_each == 0 {
+            return records.try_for_each(|(record, &target)| {
+                let line = lines.get_mut(target as usize).ok_or(target)?;
+                let batch = open(line);
+                batch.records.push(record);
+                if batch.records.len() >= BATCH_RECORDS_MAX {
+                    close(line);
+                }
+                Ok(())
+            });
+        }
+        records.try_for_each(|(record, &target)| {
+            let line = lines.get_mut(target as usize).ok_or(target)?;
+            let batch = open(line);
+            batch.push(record, bytes_each);
+            if batch.is_full() {
+                close(line);
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes the bytes of the first `records` records, which are about to go, off the count.
+    fn take_bytes(&mut self, records: usize) -> usize {
+        let bytes = share(self.bytes, records, self.len());
+        self.bytes -= bytes;
+        bytes
+    }
+}
+
+/// The share of `bytes` that `part` of `all` records stand for.
+#[inline]
+fn share(bytes: usize, part: usize, all: usize) -> usize {
+    if bytes == 0 || all == 0 { 0 } else { bytes * part / all }
+}
+
+/// Maps all of `input` into `out`, which is empty, and exchanges their allocations: collecting a vector's own iterator
+/// reuses its allocation where the layouts are the same. A chain then works in one buffer, which stays in the
+/// processor's first cache.
+#[inline]
+fn map_in_place<T, U>(input: &mut Vec<T>, out: &mut Vec<U>, map: impl FnMut(T) -> U) {
+    let spare = mem::take(out);
+    *out = mem::take(input).into_iter().map(map).collect();
+    *input = spare.into_iter().filter_map(|_| None).collect();
+}
+
+impl<T> Extend<T> for Batch<T> {
+    /// Appends records for which nobody counts bytes.
+    fn extend<I: IntoIterator<Item = T>>(&mut self, records: I) {
+        self.records.extend(records);
+    }
+}
+
+impl<T> FromIterator<T> for Batch<T> {
+    /// A batch of records for which nobody counts bytes.
+    fn from_iter<I: IntoIterator<Item = T>>(records: I) -> Self {
+        Self::counted(records.into_iter().collect(), 0)
     }
 }
 
@@ -59,3 +241,64 @@ impl<T> Default for Batch<T> {
         Self::new()
     }
 }
+
+/// The first records of a batch, taken one by one by [`Batch::front`]. When it is dropped, those that were not taken are
+/// in front of the batch again.
+#[derive(Debug)]
+pub struct Front<'a, T> {
+    batch: &'a mut Batch<T>,
+    rest: vec::IntoIter<T>,
+    /// Number of records of the batch, before.
+    before: usize,
+    /// How many may still be taken.
+    left: usize,
+}
+
+impl<T> Front<'_, T> {
+    /// Those of the first records that are not taken.
+    #[inline]
+    pub fn as_slice(&self) -> &[T] {
+        &self.rest.as_slice()[..self.left]
+    }
+
+    /// The bytes of one record.
+    #[inline]
+    pub fn bytes_each(&self) -> usize {
+        self.batch.bytes / self.before.max(1)
+    }
+
+    /// How many were taken.
+    #[inline]
+    pub fn taken(&self) -> usize {
+        self.before - self.rest.len()
+    }
+}
+
+impl<T> Iterator for Front<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        self.left = self.left.checked_sub(1)?;
+        self.rest.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<T> ExactSizeIterator for Front<'_, T> {}
+
+impl<T> Drop for Front<'_, T> {
+    fn drop(&mut self) {
+        let taken = self.taken();
+        self.batch.bytes -= share(self.batch.bytes, taken, self.before);
+        // In place: the allocation goes on.
+        self.batch.records = mem::take(&mut self.rest).take(self.before).collect();
+    }
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

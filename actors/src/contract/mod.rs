@@ -1,14 +1,17 @@
 //! What the engine runs: the contracts that sources, operators, partitioners, sinks, stores and clocks fulfil.
 
 mod batch;
+mod budget;
 mod clock;
 mod operator;
+mod output;
 mod partitioner;
 mod probe;
 mod savepoint;
 mod sink;
 mod snapshot;
 mod source;
+mod stateful;
 mod store;
 pub mod store_suite;
 mod subtask;
@@ -17,9 +20,12 @@ pub use crate::protocol::{
     CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Contribution, Manifest, SnapshotError, StateError,
     StateScope,
 };
-pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch};
+pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Front};
+pub use budget::RunBudget;
 pub use clock::{Clock, Sleep};
-pub use operator::{BatchOperator, GroupLoader, LoadedGroup, Output, Progress, RunBudget};
+pub use operator::{BatchOperator, Progress};
+pub(crate) use output::TakesMarks;
+pub use output::{Emitted, Output};
 pub use partitioner::Partitioner;
 pub use probe::{Probe, Step};
 pub use savepoint::{
@@ -32,5 +38,6 @@ pub use source::{
     Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,
     Threading,
 };
+pub use stateful::{GroupLoader, LoadedGroup, Stateful};
 pub use store::{CHUNK_BYTES_MAX, Chunk, Finalised, SnapshotStore, StoreOpening, checksum};
 pub use subtask::SubtaskInfo;

@@ -10,7 +10,7 @@ use actix::{Message, Recipient};
 
 use crate::contract::{BATCH_RECORDS_MAX, Batch, Partitioner};
 use crate::data::wiring::{InputWiring, OutputWiring};
-use crate::protocol::{Barrier, Element, ReceiveWindow, SendWindow, TaskError, Timestamp};
+use crate::protocol::{Barrier, Element, Mark, ReceiveWindow, SendWindow, TaskError};
 
 /// An element of one channel, to the receiving task.
 #[derive(Message)]
@@ -157,10 +157,7 @@ impl<T: Send + 'static> Outlet<T> {
             Routing::Broadcast(copy) => {
                 let (last, others) = self.lines.split_last_mut().expect("an edge has a channel");
                 for line in others {
-                    for record in &batch.records {
-                        line.open.records.push(copy(record));
-                    }
-                    line.open.bytes += batch.bytes;
+                    line.open.append_copy(batch, *copy);
                     line.close_if_full();
                 }
                 last.accept(batch);
@@ -172,26 +169,14 @@ impl<T: Send + 'static> Outlet<T> {
                 if records != targets {
                     return Err(TaskError::TargetsMissing { records, targets });
                 }
-                scatter(batch, &self.targets, &mut self.lines)?;
+                let channels = self.lines.len() as u32;
+                batch
+                    .scatter(&self.targets, &mut self.lines, |line| &mut line.open, Line::close)
+                    .map_err(|channel| TaskError::ChannelOutOfRange { channel, channels })?;
             }
         }
         Ok(())
     }
-}
-
-/// Spreads the records over the lines.
-fn scatter<T: Send + 'static>(batch: &mut Batch<T>, targets: &[u32], lines: &mut [Line<T>]) -> Result<(), TaskError> {
-    let bytes_per_record = batch.bytes_of(1);
-    let channels = lines.len() as u32;
-    for (record, &channel) in batch.records.drain(..).zip(targets) {
-        let Some(line) = lines.get_mut(channel as usize) else {
-            return Err(TaskError::ChannelOutOfRange { channel, channels });
-        };
-        line.open.push(record, bytes_per_record);
-        line.close_if_full();
-    }
-    batch.bytes = 0;
-    Ok(())
 }
 
 impl<T: Send + 'static> Line<T> {
@@ -203,8 +188,7 @@ impl<T: Send + 'static> Line<T> {
         if self.open.is_empty() {
             std::mem::swap(&mut *self.open, batch);
         } else {
-            self.open.records.append(&mut batch.records);
-            self.open.bytes += std::mem::take(&mut batch.bytes);
+            self.open.append(batch);
         }
         if self.open.len() >= BATCH_RECORDS_MAX / 2 || self.open.is_full() {
             self.close();
@@ -246,17 +230,11 @@ pub trait AnyOutlet {
     /// Sends records that wait for a batch to fill.
     fn flush(&mut self);
 
-    /// Event time has come to `at`; behind all records so far, on every channel.
-    fn watermark(&mut self, at: Timestamp);
-
-    /// No records at present.
-    fn idle(&mut self);
+    /// Passes a mark on, behind all records so far, on every channel.
+    fn mark(&mut self, mark: Mark);
 
     /// Closes a checkpoint on every channel in one step, behind all records so far.
     fn barrier(&mut self, barrier: Barrier);
-
-    /// No more records.
-    fn end(&mut self);
 
     /// Credits came back, with the batch that carried them.
     fn credit(&mut self, line: u32, credits: u32, batch: Option<Box<dyn Any + Send>>);
@@ -280,20 +258,12 @@ impl<T: Send + 'static> AnyOutlet for Outlet<T> {
         self.lines.iter_mut().for_each(Line::close);
     }
 
-    fn watermark(&mut self, at: Timestamp) {
-        self.on_each_line(|| Element::Watermark { at, paid: false });
-    }
-
-    fn idle(&mut self) {
-        self.on_each_line(|| Element::Idle);
+    fn mark(&mut self, mark: Mark) {
+        self.on_each_line(|| mark.into());
     }
 
     fn barrier(&mut self, barrier: Barrier) {
         self.on_each_line(|| Element::Barrier(barrier));
-    }
-
-    fn end(&mut self) {
-        self.on_each_line(|| Element::End);
     }
 
     fn credit(&mut self, line: u32, credits: u32, batch: Option<Box<dyn Any + Send>>) {

@@ -11,6 +11,19 @@ pub struct Barrier {
     pub base: CheckpointId,
 }
 
+/// What a stream says of itself between its records. Operators may originate marks, hold them back and release them;
+/// what is written as state at a barrier does not wait for a mark that is held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mark {
+    /// Event time has come this far: no record of an earlier time is expected.
+    Watermark(Timestamp),
+    /// No records at present: event time need not wait for this stream.
+    Idle,
+    /// No more records and no further marks. Nothing is held back beyond it.
+    End,
+}
+
 /// One element of a channel. Legal order: `(batch | watermark | idle | barrier)* end barrier*`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Element<B> {
@@ -29,6 +42,16 @@ pub enum Element<B> {
     Barrier(Barrier),
     /// No more records; barriers still follow. Never costs a credit.
     End,
+}
+
+impl<B> From<Mark> for Element<B> {
+    fn from(mark: Mark) -> Self {
+        match mark {
+            Mark::Watermark(at) => Self::Watermark { at, paid: false },
+            Mark::Idle => Self::Idle,
+            Mark::End => Self::End,
+        }
+    }
 }
 
 /// Checks the order of one channel.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::alignment::{Alignment, BarrierAligner};
 use super::watermarks::{EventTime, WatermarkMerge};
-use super::{Barrier, ChannelOrder, CheckpointId, CheckpointMode, Element, Timestamp};
+use super::{Barrier, ChannelOrder, CheckpointId, CheckpointMode, Element, Mark};
 
 /// What a task does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,16 +21,13 @@ pub enum Input<B> {
         /// The channel.
         channel: usize,
     },
-    /// Event time has come to this.
-    Watermark(Timestamp),
-    /// All inputs are idle.
-    Idle,
+    /// Pass this mark on. Watermarks are merged; [`Mark::Idle`] means that all inputs are idle, [`Mark::End`] that all
+    /// have ended. Barriers follow the end.
+    Mark(Mark),
     /// The first barrier of a checkpoint is here; others are awaited.
     AlignmentStarted(CheckpointId),
     /// Take the snapshot of this checkpoint.
     Barrier(Barrier),
-    /// Every input has ended. Barriers still follow.
-    End,
 }
 
 /// The input channels of one task. Elements wait here while the task is busy, out of credit downstream, or while their
@@ -44,7 +41,7 @@ pub struct Inlet<B> {
     watermarks: WatermarkMerge,
     open: usize,
     /// What the last element leads to besides the step it gave.
-    then: VecDeque<Then>,
+    then: VecDeque<Mark>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,12 +49,6 @@ struct Channel<B> {
     order: ChannelOrder,
     waiting: VecDeque<Element<B>>,
     blocked: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Then {
-    Watermark(Timestamp),
-    Idle,
 }
 
 impl<B> Inlet<B> {
@@ -89,10 +80,8 @@ impl<B> Inlet<B> {
 
     /// The next step; `None` when no element may be taken.
     pub fn take(&mut self) -> Option<Input<B>> {
-        match self.then.pop_front() {
-            Some(Then::Watermark(at)) => return Some(Input::Watermark(at)),
-            Some(Then::Idle) => return Some(Input::Idle),
-            None => {}
+        if let Some(mark) = self.then.pop_front() {
+            return Some(Input::Mark(mark));
         }
         while let Some(channel) = self.arrivals.pop_front() {
             let element = self.channels[channel].waiting.pop_front().expect("one arrival per waiting element");
@@ -129,7 +118,7 @@ impl<B> Inlet<B> {
                     return self.event_time(advanced);
                 }
                 if let EventTime::Advanced(at) = advanced {
-                    self.then.push_back(Then::Watermark(at));
+                    self.then.push_back(Mark::Watermark(at));
                 }
                 Some(Input::Credit { channel })
             }
@@ -140,7 +129,8 @@ impl<B> Inlet<B> {
             Element::Barrier(barrier) => self.barrier(channel, barrier),
             Element::End => {
                 self.open -= 1;
-                (self.open == 0).then_some(Input::End)
+                let change = self.watermarks.end(channel);
+                if self.open == 0 { Some(Input::Mark(Mark::End)) } else { self.event_time(change) }
             }
         }
     }
@@ -148,11 +138,11 @@ impl<B> Inlet<B> {
     fn event_time(&mut self, change: EventTime) -> Option<Input<B>> {
         match change {
             EventTime::Unchanged => None,
-            EventTime::Advanced(at) => Some(Input::Watermark(at)),
-            EventTime::Idle => Some(Input::Idle),
+            EventTime::Advanced(at) => Some(Input::Mark(Mark::Watermark(at))),
+            EventTime::Idle => Some(Input::Mark(Mark::Idle)),
             EventTime::AdvancedThenIdle(at) => {
-                self.then.push_back(Then::Idle);
-                Some(Input::Watermark(at))
+                self.then.push_back(Mark::Idle);
+                Some(Input::Mark(Mark::Watermark(at)))
             }
         }
     }
@@ -228,7 +218,7 @@ mod tests {
         inlet.arrive(1, Element::End);
         assert_eq!(drain(&mut inlet), [Input::AlignmentStarted(CheckpointId(1))]);
         inlet.arrive(1, Element::Barrier(barrier(1)));
-        assert_eq!(drain(&mut inlet), [Input::Barrier(barrier(1)), Input::End]);
+        assert_eq!(drain(&mut inlet), [Input::Barrier(barrier(1)), Input::Mark(Mark::End)]);
         inlet.arrive(0, Element::Barrier(barrier(2)));
         inlet.arrive(1, Element::Barrier(barrier(2)));
         assert_eq!(drain(&mut inlet), [Input::AlignmentStarted(CheckpointId(2)), Input::Barrier(barrier(2))]);
@@ -264,7 +254,7 @@ mod tests {
     fn paid_watermark_gives_its_credit_back_before_it_takes_effect() {
         let mut inlet = inlet(1);
         inlet.arrive(0, Element::Watermark { at: 7, paid: true });
-        assert_eq!(drain(&mut inlet), [Input::Credit { channel: 0 }, Input::Watermark(7)]);
+        assert_eq!(drain(&mut inlet), [Input::Credit { channel: 0 }, Input::Mark(Mark::Watermark(7))]);
     }
 
     #[test]
@@ -274,6 +264,18 @@ mod tests {
         inlet.arrive(0, Element::Idle);
         assert_eq!(drain(&mut inlet), []);
         inlet.arrive(1, Element::Idle);
-        assert_eq!(drain(&mut inlet), [Input::Watermark(7), Input::Idle]);
+        assert_eq!(drain(&mut inlet), [Input::Mark(Mark::Watermark(7)), Input::Mark(Mark::Idle)]);
+    }
+
+    #[test]
+    fn an_input_that_ends_lets_event_time_go_on_and_the_last_one_ends_the_task() {
+        let mut inlet = inlet(2);
+        inlet.arrive(0, Element::Watermark { at: 7, paid: false });
+        inlet.arrive(1, Element::Watermark { at: 3, paid: false });
+        assert_eq!(drain(&mut inlet), [Input::Mark(Mark::Watermark(3))]);
+        inlet.arrive(1, Element::End);
+        assert_eq!(drain(&mut inlet), [Input::Mark(Mark::Watermark(7))]);
+        inlet.arrive(0, Element::End);
+        assert_eq!(drain(&mut inlet), [Input::Mark(Mark::End)]);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) use checkpoint_schedule::{
 };
 pub use credit::{ReceiveWindow, SendWindow, WorkRate};
 pub use deadlines::Deadlines;
-pub use element::{Barrier, ChannelOrder, Element};
+pub use element::{Barrier, ChannelOrder, Element, Mark};
 pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};
 pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, RegionId, SubtaskId, TaskId};
 pub use inlet::{Inlet, Input};

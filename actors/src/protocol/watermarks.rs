@@ -6,16 +6,21 @@ use super::Timestamp;
 ///
 /// - An idle input does not count; one that returns counts again once it has caught up with the merged watermark.
 /// - When all inputs go idle the highest watermark among them is let through first.
+/// - An input that has ended does not count, and never returns. When all others are idle, its watermark is among those of
+///   which the highest is let through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WatermarkMerge {
     inputs: Vec<Input>,
     merged: Timestamp,
     idle: bool,
+    /// How many inputs have ended.
+    ended: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Input {
     watermark: Timestamp,
+    /// Idle or ended.
     idle: bool,
     /// Whether it holds the merged watermark back: active, and not behind it since it returned from idle.
     counts: bool,
@@ -38,7 +43,7 @@ impl WatermarkMerge {
     /// A merge over this many inputs, none of which has a watermark.
     pub fn new(inputs: usize) -> Self {
         let input = Input { watermark: Timestamp::MIN, idle: false, counts: true };
-        Self { inputs: vec![input; inputs], merged: Timestamp::MIN, idle: false }
+        Self { inputs: vec![input; inputs], merged: Timestamp::MIN, idle: false, ended: 0 }
     }
 
     /// The input's event time has come to `at`. An earlier time than before is ignored.
@@ -67,6 +72,16 @@ impl WatermarkMerge {
         if !self.inputs.iter().all(|input| input.idle) {
             return self.advance();
         }
+        self.all_idle()
+    }
+
+    /// The input has ended. Once all have, this says [`EventTime::Unchanged`]: the end says more.
+    pub fn end(&mut self, input: usize) -> EventTime {
+        self.ended += 1;
+        if self.ended == self.inputs.len() { EventTime::Unchanged } else { self.idle(input) }
+    }
+
+    fn all_idle(&mut self) -> EventTime {
         if std::mem::replace(&mut self.idle, true) {
             return EventTime::Unchanged;
         }
@@ -120,6 +135,26 @@ mod tests {
         assert_eq!(merge.watermark(1, 15), EventTime::Unchanged);
         assert_eq!(merge.watermark(1, 25), EventTime::Unchanged, "input 0 is at 20");
         assert_eq!(merge.watermark(0, 30), EventTime::Advanced(25));
+    }
+
+    #[test]
+    fn input_that_has_ended_does_not_hold_back_and_counts_as_idle() {
+        let mut merge = WatermarkMerge::new(3);
+        merge.watermark(0, 10);
+        merge.watermark(1, 5);
+        assert_eq!(merge.watermark(2, 7), EventTime::Advanced(5));
+        assert_eq!(merge.end(1), EventTime::Advanced(7));
+        assert_eq!(merge.idle(2), EventTime::Advanced(10));
+        assert_eq!(merge.end(0), EventTime::Idle, "what is left is idle");
+        assert_eq!(merge.end(2), EventTime::Unchanged, "all have ended");
+        let mut merge = WatermarkMerge::new(2);
+        merge.watermark(0, 10);
+        merge.idle(1);
+        assert_eq!(merge.end(0), EventTime::Idle);
+        let mut merge = WatermarkMerge::new(2);
+        merge.watermark(0, 10);
+        assert_eq!(merge.end(0), EventTime::Unchanged, "input 1 has no watermark yet");
+        assert_eq!(merge.idle(1), EventTime::AdvancedThenIdle(10));
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl<T: Send + 'static> OperatorWork<T> {
                 self.inputs.worked_off(channel, batch, monotonic() - self.taken_at);
                 Stepped::On
             }
-            Outcome::Taken(Given::Watermark(_)) => Stepped::On,
+            Outcome::Taken(Given::Mark(_)) => Stepped::On,
             Outcome::Suspended(stepped) => stepped,
         }
     }
@@ -115,13 +115,11 @@ impl<T: Send + 'static> Work for OperatorWork<T> {
                 self.taken_at = monotonic();
                 return self.give(stepper, Given::Batch { channel, batch });
             }
-            Some(Input::Watermark(at)) => return self.give(stepper, Given::Watermark(at)),
-            Some(Input::Idle) => self.operators.pipeline.idle(),
+            Some(Input::Mark(mark)) => return self.give(stepper, Given::Mark(mark)),
             Some(Input::Barrier(barrier)) => {
                 let facts = AckFacts { alignment: self.inputs.alignment(), ..AckFacts::default() };
                 self.operators.barrier(stepper, barrier, facts, |_| Ok(()));
             }
-            Some(Input::End) => self.operators.pipeline.end(),
             Some(Input::Credit { .. } | Input::AlignmentStarted(_)) => {}
             None => return Ok(Stepped::Starved),
         }

@@ -5,15 +5,15 @@ use actix::{Context, Handler};
 use crate::contract::{Batch, Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::ReturnCredit;
 use crate::data::pipeline::Pipeline;
-use crate::protocol::{AckFacts, Barrier, TaskError, Timestamp};
+use crate::protocol::{AckFacts, Barrier, Mark, TaskError};
 use crate::task::stepper::{Stepped, Stepper, Task, Work};
 
 /// What is given to the operators.
 pub(crate) enum Given<T> {
     /// Records, that came on this channel.
     Batch { channel: usize, batch: Box<Batch<T>> },
-    /// Event time has come this far.
-    Watermark(Timestamp),
+    /// A mark.
+    Mark(Mark),
 }
 
 /// What has become of it.
@@ -48,7 +48,7 @@ impl<T> Operators<T> {
     pub(crate) fn give(&mut self, mut given: Given<T>, budget: &mut RunBudget) -> Result<Outcome<T>, TaskError> {
         let progress = match &mut given {
             Given::Batch { batch, .. } => self.pipeline.push(batch, budget)?,
-            Given::Watermark(at) => self.pipeline.advance_watermark(*at, budget)?,
+            Given::Mark(mark) => self.pipeline.mark(*mark, budget)?,
         };
         if progress == Progress::Suspended {
             self.suspended = Some(given);

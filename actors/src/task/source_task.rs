@@ -17,7 +17,7 @@ use crate::contract::{
 };
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
-use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SourceState, TaskError, Timestamp};
+use crate::protocol::{AckFacts, Barrier, CheckpointId, Mark, OperatorId, SourceState, TaskError};
 use crate::task::alarm::Due;
 use crate::task::lists::{read_lists, write_list};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators};
@@ -134,24 +134,23 @@ impl<S: Source> SourceWork<S> {
 
     fn give(&mut self, stepper: &mut Stepper, given: Given<S::Item>) -> Result<Stepped, TaskError> {
         let outcome = self.operators.give(given, &mut stepper.budget)?;
-        Ok(self.given(stepper, outcome))
+        self.given(stepper, outcome)
     }
 
-    fn given(&mut self, stepper: &mut Stepper, outcome: Outcome<S::Item>) -> Stepped {
+    fn given(&mut self, stepper: &mut Stepper, outcome: Outcome<S::Item>) -> Result<Stepped, TaskError> {
         match outcome {
-            Outcome::Taken(Given::Batch { batch, .. }) => self.batch_taken(stepper, batch),
-            Outcome::Taken(Given::Watermark(_)) => {
-                // A source has no watermark but the last one.
+            Outcome::Taken(Given::Batch { batch, .. }) => return self.batch_taken(stepper, batch),
+            Outcome::Taken(Given::Mark(Mark::End)) => {
                 self.is_ending = false;
-                self.operators.pipeline.end();
                 self.halt(stepper, Phase::Ended, SourceState::Ended);
             }
-            Outcome::Suspended(stepped) => return stepped,
+            Outcome::Taken(Given::Mark(_)) => {}
+            Outcome::Suspended(stepped) => return Ok(stepped),
         }
-        Stepped::On
+        Ok(Stepped::On)
     }
 
-    fn batch_taken(&mut self, stepper: &Stepper, batch: Box<Batch<S::Item>>) {
+    fn batch_taken(&mut self, stepper: &mut Stepper, batch: Box<Batch<S::Item>>) -> Result<Stepped, TaskError> {
         match &mut self.reading {
             Some(Reading::Inline { spare, .. }) => *spare = batch,
             Some(Reading::Ahead(ahead)) if self.phase == Phase::Reading && !self.is_ending && !self.read_nothing => {
@@ -163,9 +162,10 @@ impl<S: Source> SourceWork<S> {
         if let Phase::Idle { until_woken } = self.phase {
             self.operators.pipeline.flush();
             if until_woken {
-                self.operators.pipeline.idle();
+                return self.give(stepper, Given::Mark(Mark::Idle));
             }
         }
+        Ok(Stepped::On)
     }
 
     fn read(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
@@ -318,10 +318,10 @@ impl<S: Source> Work for SourceWork<S> {
 
     fn step(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
         if let Some(outcome) = self.operators.resume(&mut stepper.budget)? {
-            return Ok(self.given(stepper, outcome));
+            return self.given(stepper, outcome);
         }
         if self.is_ending {
-            return self.give(stepper, Given::Watermark(Timestamp::MAX));
+            return self.give(stepper, Given::Mark(Mark::End));
         }
         if let Some(barrier) = self.requested.take() {
             self.checkpoint(stepper, barrier);

@@ -264,6 +264,8 @@ fn watermarks_and_idleness_neither_overtake_nor_stop_anything() {
     let other = [Record(1), Watermark(2), Idle, Watermark(5)];
     holds("watermarks, union with itself", &Scenario::new(with_script(union_with_itself(1, 0), &script), 2));
     holds("watermarks, two sources", &Scenario::new(two_sources(1, &script, &other), 1));
+    let short = [Watermark(1), Record(2)];
+    holds("watermarks, one source ends early", &Scenario::new(with_sink(two_sources(1, &other, &short)), 1));
 }
 
 fn with_script(mut graph: Graph, script: &[Emit]) -> Graph {

@@ -2,7 +2,7 @@
 //! with them, without the actors.
 
 use millstream_actors::protocol::{
-    Barrier, CheckpointId, CheckpointMode, Element, Inlet, Input, ReceiveWindow, SendWindow, Timestamp,
+    Barrier, CheckpointId, CheckpointMode, Element, Inlet, Input, Mark, ReceiveWindow, SendWindow, Timestamp,
 };
 
 use crate::graph::{Emit, Graph, Tally, TaskSpec};
@@ -248,14 +248,9 @@ impl Task {
                 self.unreturned[channel] += 1;
                 self.give_back(setting, channel, effects);
             }
-            Some(Input::Watermark(at)) => self.emit_watermark(setting, at, effects),
-            Some(Input::Idle) => self.emit(setting, || Element::Idle, effects),
+            Some(Input::Mark(mark)) => self.mark(setting, mark, effects),
             Some(Input::AlignmentStarted(_)) => {}
             Some(Input::Barrier(barrier)) => self.checkpoint(setting, barrier, effects),
-            Some(Input::End) => {
-                self.ended = true;
-                self.emit(setting, || Element::End, effects);
-            }
             None => return Stepped::Waiting,
         }
         Stepped::On
@@ -278,13 +273,9 @@ impl Task {
                 let batch = Batch { sequence: 0, records: vec![record], barrier: None };
                 self.push(setting, OpenStep { input: None, batch, pieces_left: setting.spec.burst }, effects);
             }
-            Some(Emit::Watermark(at)) => self.emit_watermark(setting, at, effects),
-            Some(Emit::Idle) => self.emit(setting, || Element::Idle, effects),
-            None => {
-                self.ended = true;
-                self.emit_watermark(setting, Timestamp::MAX, effects);
-                self.emit(setting, || Element::End, effects);
-            }
+            Some(Emit::Watermark(at)) => self.mark(setting, Mark::Watermark(at), effects),
+            Some(Emit::Idle) => self.mark(setting, Mark::Idle, effects),
+            None => self.mark(setting, Mark::End, effects),
         }
     }
 
@@ -358,10 +349,17 @@ impl Task {
         Stepped::On
     }
 
-    fn emit_watermark(&mut self, setting: Setting<'_>, at: Timestamp, effects: &mut Effects) {
-        let before = std::mem::replace(&mut self.watermark, at);
-        effects.check(at > before, || format!("watermark {at} follows watermark {before}"));
-        self.emit(setting, || Element::Watermark { at, paid: false }, effects);
+    fn mark(&mut self, setting: Setting<'_>, mark: Mark, effects: &mut Effects) {
+        effects.check(!self.ended, || format!("{mark:?} follows the end"));
+        match mark {
+            Mark::Watermark(at) => {
+                let before = std::mem::replace(&mut self.watermark, at);
+                effects.check(at > before, || format!("watermark {at} follows watermark {before}"));
+            }
+            Mark::End => self.ended = true,
+            _ => {}
+        }
+        self.emit(setting, || mark.into(), effects);
     }
 
     fn emit(&mut self, setting: Setting<'_>, element: impl Fn() -> Element<Batch>, effects: &mut Effects) {

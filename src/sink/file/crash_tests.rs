@@ -59,7 +59,7 @@ impl World {
         let mut read = newest.map_or(0, |manifest| manifest.read);
         while read < RECORDS {
             for record in read..read + RECORDS_PER_CHECKPOINT {
-                let mut batch = Batch { records: vec![record], bytes: 0 };
+                let mut batch = Batch::from_iter([record]);
                 writers[(record % parallelism) as usize].write(&mut batch)?;
             }
             read += RECORDS_PER_CHECKPOINT;

@@ -22,7 +22,7 @@ fn open<T: Send + 'static>(sink: &FileSink<T>, incarnation: u64) -> Box<dyn Sink
 }
 
 fn write<T: 'static>(writer: &mut Box<dyn SinkWriter<Item = T>>, records: Vec<T>) {
-    let mut batch = Batch { records, bytes: 0 };
+    let mut batch = Batch::counted(records, 0);
     writer.write(&mut batch).unwrap();
     assert!(batch.is_empty());
 }
@@ -113,7 +113,7 @@ fn file_is_closed_by_age_when_the_next_records_come() {
 fn record_that_does_not_encode_is_named_and_final() {
     let dir = temp();
     let mut writer = open(&FileSink::json_lines(dir.path()), 1);
-    let mut batch = Batch { records: vec![BTreeMap::from([((1, 2), 3)])], bytes: 0 };
+    let mut batch = Batch::from_iter([BTreeMap::from([((1, 2), 3)])]);
     let error = writer.write(&mut batch).unwrap_err();
     assert!(matches!(error, SinkError::Encode { .. }) && !error.is_retryable(), "{error}");
 }

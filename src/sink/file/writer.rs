@@ -166,7 +166,7 @@ impl<T: Send + 'static> SinkWriter for FileWriter<T> {
         if age.is_some_and(|age| age >= self.rolling.age) {
             self.close()?;
         }
-        for record in batch.records.drain(..) {
+        for record in batch.drain() {
             self.write_record(&record)?;
         }
         batch.clear();

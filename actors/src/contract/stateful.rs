@@ -1,0 +1,89 @@
+//! The contract of an operator's state: how it is written at a barrier, and read back.
+
+use std::any::Any;
+use std::fmt;
+
+use super::{Progress, RestoredSection, RunBudget, SnapshotWriter};
+use crate::protocol::{CheckpointId, StateError};
+
+/// State of an operator, as snapshots see it. What is written is read by another instance, of another attempt or
+/// process.
+pub trait Stateful {
+    /// The barrier. What is written belongs to the state as of now. [`Progress::Done`] means that all of it is;
+    /// [`Progress::Suspended`], that [`continue_snapshot`](Self::continue_snapshot) writes the rest: the operator then
+    /// captures what changes before it is written.
+    ///
+    /// # Errors
+    /// Declines the checkpoint; the task goes on.
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError>;
+
+    /// Writes more of the state as of the last barrier, until `budget` is exhausted or `writer` has no room. Called
+    /// between batches, and also when there are none, until it is done or the checkpoint is given up.
+    ///
+    /// # Errors
+    /// Declines the checkpoint; the task goes on.
+    fn continue_snapshot(
+        &mut self,
+        writer: &mut SnapshotWriter,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, StateError> {
+        let _ = (writer, budget);
+        Ok(Progress::Done)
+    }
+
+    /// The snapshot that was begun last, and is not all written, is not wanted any more: the checkpoint was aborted, or
+    /// declined by another operator.
+    fn abandon_snapshot(&mut self) {}
+
+    /// What loads keyed state on other threads; `None` if there is none. Called for each thread.
+    fn group_loader(&self) -> Option<Box<dyn GroupLoader>> {
+        None
+    }
+
+    /// Takes a key group that the loader has loaded. Called before [`restore`](Self::restore), which gets what is not
+    /// keyed.
+    ///
+    /// # Errors
+    /// Fails the task.
+    fn restore_group(&mut self, group: LoadedGroup) -> Result<(), StateError> {
+        let _ = group;
+        Ok(())
+    }
+
+    /// Loads state, before the first record, into a fresh instance. Not called when there is nothing to restore.
+    ///
+    /// # Errors
+    /// Fails the task; finally, unless [`StateError::is_retryable`].
+    fn restore(&mut self, sections: Vec<RestoredSection>) -> Result<(), StateError>;
+
+    /// All state is loaded, as of `checkpoint`.
+    fn restored(&mut self, checkpoint: CheckpointId) {
+        let _ = checkpoint;
+    }
+}
+
+/// Loads key groups away from the task's thread.
+pub trait GroupLoader: Send {
+    /// Puts the sections of one key group together: of each state the whole section and then its changes, in the order
+    /// of their checkpoints.
+    ///
+    /// # Errors
+    /// Fails the task; finally, unless [`StateError::is_retryable`].
+    fn load(&mut self, group: u32, sections: &[RestoredSection]) -> Result<LoadedGroup, StateError>;
+}
+
+/// A key group as its operator keeps it.
+pub struct LoadedGroup {
+    /// The key group.
+    pub group: u32,
+    /// Number of keys.
+    pub entries: u64,
+    /// What the operator made of it.
+    pub state: Box<dyn Any + Send>,
+}
+
+impl fmt::Debug for LoadedGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoadedGroup({}: {} entries)", self.group, self.entries)
+    }
+}

@@ -1,0 +1,157 @@
+//! How the pipeline of a subtask is put together.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::Recipient;
+
+use super::exit::{Exit, SideExit};
+use super::link::{Link, Queue};
+use super::walk::{Pipeline, SourceSide, StageSlot};
+use crate::contract::{BatchOperator, Output, SubtaskInfo, TakesMarks};
+use crate::data::edge::{AnyOutlet, Outlet, ReturnCredit, Routing};
+use crate::data::wiring::OutputWiring;
+use crate::protocol::OperatorId;
+
+/// A chain of stages as far as it is built, seen from the stage to be put before it: takes records of type `T`.
+pub struct Chain<T> {
+    input: Queue<T>,
+}
+
+impl<T> fmt::Debug for Chain<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Chain")
+    }
+}
+
+/// The consumers of one stream: the task's edges with these numbers, and how each spreads records.
+pub type Consumers<T> = Vec<(u32, Routing<T>)>;
+
+/// Builds the chain of one subtask, on its arbiter, from the last stage to the first.
+pub struct PipelineBuilder<'a> {
+    subtask: &'a SubtaskInfo,
+    wiring: Vec<OutputWiring>,
+    credits: Recipient<ReturnCredit>,
+    outlets: Vec<Option<Rc<RefCell<dyn AnyOutlet>>>>,
+    /// Last stage first.
+    stages: Vec<StageSlot>,
+    /// Those of the operator to be linked next, or of the source.
+    sides: Vec<Side>,
+    source_sides: BTreeMap<Arc<str>, SourceSide>,
+}
+
+/// A side output that belongs to no stage yet.
+struct Side {
+    marks: Rc<dyn TakesMarks>,
+    exit: Box<dyn SideExit>,
+}
+
+impl<'a> PipelineBuilder<'a> {
+    /// A builder for `subtask` with these edges, whose credits come back to `credits`.
+    pub fn new(subtask: &'a SubtaskInfo, wiring: Vec<OutputWiring>, credits: Recipient<ReturnCredit>) -> Self {
+        let outlets = wiring.iter().map(|_| None).collect();
+        let (stages, sides, source_sides) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { subtask, wiring, credits, outlets, stages, sides, source_sides }
+    }
+
+    /// The subtask.
+    pub fn subtask(&self) -> &'a SubtaskInfo {
+        self.subtask
+    }
+
+    /// The end of a chain whose output has these consumers. `copy` is needed where there are several.
+    pub fn terminal<T: Send + 'static>(&mut self, consumers: Consumers<T>, copy: Option<fn(&T) -> T>) -> Chain<T> {
+        let outlets = self.outlets_for(consumers);
+        let input = Queue::default();
+        self.stages.push(StageSlot::new(None, Box::new(Exit::new(input.clone(), outlets, copy))));
+        Chain { input }
+    }
+
+    /// An operator before `next`, with the side outputs that were made since the operator before this one was linked.
+    pub fn link<Op: BatchOperator>(&mut self, id: OperatorId, operator: Op, next: Chain<Op::Out>) -> Chain<Op::In> {
+        let sides = self.take_sides(&mut next.input.borrow_mut());
+        let input = Queue::default();
+        let link = Link { id: id.clone(), operator, input: input.clone(), out: next.input, sides };
+        self.stages.push(StageSlot::new(Some(id), Box::new(link)));
+        Chain { input }
+    }
+
+    /// A side output with these consumers, of the operator that is linked next: call the result for each record.
+    pub fn side<S: Send + 'static>(
+        &mut self,
+        consumers: Consumers<S>,
+        copy: Option<fn(&S) -> S>,
+    ) -> impl FnMut(S) + 'static + use<S> {
+        let outlets = self.outlets_for(consumers);
+        let queue: Queue<S> = Queue::default();
+        self.sides.push(Side { marks: queue.clone(), exit: Box::new(Exit::new(queue.clone(), outlets, copy)) });
+        move |record| queue.borrow_mut().emit(record)
+    }
+
+    /// Sends the source's side records called `tag` to a side output with these consumers.
+    ///
+    /// # Panics
+    /// The pipeline does, when the source hands over a record of another type under this tag.
+    pub fn source_side<S: Send + 'static>(
+        &mut self,
+        tag: Arc<str>,
+        consumers: Consumers<S>,
+        copy: Option<fn(&S) -> S>,
+    ) {
+        let mut emit = self.side(consumers, copy);
+        let name = tag.clone();
+        let take = move |record: Box<dyn Any + Send>| match record.downcast::<S>() {
+            Ok(record) => emit(*record),
+            Err(_) => panic!("side output '{name}' is used with two record types"),
+        };
+        self.source_sides.insert(tag, Box::new(take));
+    }
+
+    /// The finished pipeline with `head` as its first stage. Side outputs that no operator has are the source's.
+    pub fn finish<T>(mut self, head: Chain<T>) -> Pipeline<T> {
+        let sides = self.take_sides(&mut head.input.borrow_mut());
+        let outlets = self.outlets.into_iter();
+        let outlets = outlets.map(|outlet| outlet.expect("every edge of a task has a stream")).collect();
+        self.stages.reverse();
+        Pipeline::new(head.input, self.stages, outlets, sides, self.source_sides)
+    }
+
+    /// The side outputs made last, which get the marks of `out` from now on.
+    fn take_sides<T>(&mut self, out: &mut Output<T>) -> Vec<Box<dyn SideExit>> {
+        let sides = self.sides.drain(..).map(|side| {
+            out.add_side(side.marks);
+            side.exit
+        });
+        sides.collect()
+    }
+
+    fn outlets_for<T: Send + 'static>(&mut self, consumers: Consumers<T>) -> Vec<Rc<RefCell<Outlet<T>>>> {
+        let mut made = Vec::with_capacity(consumers.len());
+        for (index, routing) in consumers {
+            let outlet = Outlet::connect(routing, &self.wiring[index as usize], index, &self.credits);
+            let outlet = Rc::new(RefCell::new(outlet));
+            self.outlets[index as usize] = Some(outlet.clone());
+            made.push(outlet);
+        }
+        made
+    }
+}
+
+/// Builds the pipeline of a subtask; called on its arbiter, under its guard, once per attempt.
+pub trait PipelineFactory<T>: Send + Sync + 'static {
+    /// Builds the chain with fresh clones of all user functions.
+    fn build(&self, builder: PipelineBuilder<'_>) -> Pipeline<T>;
+}
+
+impl<T, F> PipelineFactory<T> for F
+where
+    F: Fn(PipelineBuilder<'_>) -> Pipeline<T> + Send + Sync + 'static,
+{
+    fn build(&self, builder: PipelineBuilder<'_>) -> Pipeline<T> {
+        self(builder)
+    }
+}
