@@ -43,7 +43,13 @@ where
         (self.states)()
     }
 
-    fn process(&mut self, n: u64, states: Row<'_, Self, u64, u64>, _: &mut KeyedContext<'_, u64>, _: &mut Output<u64>) {
+    fn process(
+        &mut self,
+        n: u64,
+        states: Row<'_, Self, u64, u64>,
+        _: &mut KeyedContext<'_, u64>,
+        _: &mut Emitter<'_, u64>,
+    ) {
         (self.update)(n, states);
     }
 }

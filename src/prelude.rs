@@ -3,7 +3,7 @@
 pub use crate::operator::{
     Emitter, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction, Row, States,
 };
-pub use crate::sink::{CollectSink, FileSink, PrintSink};
+pub use crate::sink::{CollectSink, Collected, FileSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{FileSource, OnMalformed, SequenceSource, Throttled, VecSource};
 pub use crate::state::State as _;
@@ -14,5 +14,6 @@ pub use crate::state::{
 pub use crate::state_set;
 pub use crate::stream::{DataStream, KeyedStream};
 pub use crate::{
-    Checkpointing, JobError, JobEvent, JobHandle, JobOutcome, OutcomeKind, RestartStrategy, StreamEnvironment,
+    Checkpointing, JobError, JobEvent, JobHandle, JobOutcome, OutcomeKind, RestartStrategy, StartError,
+    StreamEnvironment,
 };

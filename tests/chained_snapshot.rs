@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millstream::operator::Output;
 use millstream::prelude::*;
 use millstream::snapshot::SnapshotStore;
 use millstream::state::{ValueHandle, ValueState};
@@ -78,7 +77,13 @@ impl KeyedProcessFunction<u64, u64> for Count {
         ValueState::new("counts")
     }
 
-    fn process(&mut self, _: u64, mut row: ValueHandle<'_, Row>, _: &mut KeyedContext<'_, u64>, _: &mut Output<u64>) {
+    fn process(
+        &mut self,
+        _: u64,
+        mut row: ValueHandle<'_, Row>,
+        _: &mut KeyedContext<'_, u64>,
+        _: &mut Emitter<'_, u64>,
+    ) {
         row.get_or_insert_with(|| Row { count: 0, text: "x".repeat(TEXT_BYTES) }).count += 1;
         RECORDS.set(RECORDS.get() + 1);
         if RECORDS.get().is_multiple_of(KEYS) {

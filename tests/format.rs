@@ -63,7 +63,7 @@ impl KeyedProcessFunction<(String, u64), (String, u64)> for Running {
         (_, number): (String, u64),
         (mut sum, mut extremes): Row<'_, Self, (String, u64), (String, u64)>,
         ctx: &mut KeyedContext<'_, (String, u64)>,
-        out: &mut millstream::operator::Output<Figures>,
+        out: &mut Emitter<'_, Figures>,
     ) {
         let (key, sum_before, extremes_before) = (ctx.key().clone(), sum.get().copied(), extremes.get().cloned());
         let figures = add(key, sum_before.unwrap_or(0), extremes_before.unwrap_or_default(), number);

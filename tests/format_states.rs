@@ -14,7 +14,6 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use millstream::operator::Output;
 use millstream::prelude::*;
 use millstream::snapshot::SnapshotStore;
 use millstream::time::SystemClock;
@@ -137,7 +136,7 @@ impl KeyedProcessFunction<u64, u64> for Written {
             u64,
         >,
         ctx: &mut KeyedContext<'_, u64>,
-        out: &mut Output<Seen>,
+        out: &mut Emitter<'_, Seen>,
     ) {
         let mut known = Known {
             sum: sum.get().copied(),
@@ -225,7 +224,7 @@ impl KeyedProcessFunction<u64, u64> for Migrated {
         _: u64,
         (sum, extremes, last, brief, lasting, list, map, greatest): Row<'_, Self, u64, u64>,
         ctx: &mut KeyedContext<'_, u64>,
-        out: &mut Output<Seen>,
+        out: &mut Emitter<'_, Seen>,
     ) {
         let known = Known {
             sum: sum.get().map(|sum| sum.all),

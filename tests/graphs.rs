@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use millstream::operator::Output;
 use millstream::prelude::*;
 use millstream::{GraphError, StartError};
 
@@ -46,7 +45,8 @@ impl KeyedProcessFunction<u64, u64> for Twice {
         (ValueState::new("same"), ValueState::new("same"))
     }
 
-    fn process(&mut self, _: u64, _: Row<'_, Self, u64, u64>, _: &mut KeyedContext<'_, u64>, _: &mut Output<u64>) {}
+    fn process(&mut self, _: u64, _: Row<'_, Self, u64, u64>, _: &mut KeyedContext<'_, u64>, _: &mut Emitter<'_, u64>) {
+    }
 }
 
 #[test]
@@ -142,7 +142,8 @@ impl KeyedProcessFunction<u64, u64> for Unfit {
         )
     }
 
-    fn process(&mut self, _: u64, _: Row<'_, Self, u64, u64>, _: &mut KeyedContext<'_, u64>, _: &mut Output<u64>) {}
+    fn process(&mut self, _: u64, _: Row<'_, Self, u64, u64>, _: &mut KeyedContext<'_, u64>, _: &mut Emitter<'_, u64>) {
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl KeyedProcessFunction<u64, u64> for Sum {
         number: u64,
         (mut sum,): Row<'_, Self, u64, u64>,
         ctx: &mut KeyedContext<'_, u64>,
-        out: &mut millstream::operator::Output<(u64, u64)>,
+        out: &mut Emitter<'_, (u64, u64)>,
     ) {
         let total = sum.get().copied().unwrap_or(0) + number;
         sum.set(total);

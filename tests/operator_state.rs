@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millstream::operator::Output;
 use millstream::prelude::*;
 use millstream::{GraphError, JobError, StartError};
 
@@ -38,7 +37,7 @@ impl ProcessFunction<u64> for Multiples {
         number: u64,
         mut rule: States<'_, Self, u64>,
         ctx: &mut ProcessContext<'_>,
-        out: &mut Output<u64>,
+        out: &mut Emitter<'_, u64>,
     ) {
         assert_eq!(ctx.parallelism(), PARALLELISM);
         if number >= RULES {
@@ -142,7 +141,7 @@ impl ProcessFunction<u64> for Total {
         number: u64,
         (mut sums, mut last): States<'_, Self, u64>,
         _: &mut ProcessContext<'_>,
-        _: &mut Output<Self::Out>,
+        _: &mut Emitter<'_, Self::Out>,
     ) {
         let take_one = |left: u64| left.checked_sub(1);
         if number == NUMBERS - 1 && self.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok() {
@@ -157,7 +156,7 @@ impl ProcessFunction<u64> for Total {
         &mut self,
         (mut sums, last): States<'_, Self, u64>,
         _: &mut ProcessContext<'_>,
-        out: &mut Output<Self::Out>,
+        out: &mut Emitter<'_, Self::Out>,
     ) {
         sums.take().into_iter().for_each(|sum| out.emit((sum, last.get("last").copied())));
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use millstream::operator::Output;
 use millstream::prelude::*;
 use millstream::sink::Collected;
 use millstream::{ActorName, JobHandle, JobState};
@@ -205,7 +204,7 @@ impl KeyedProcessFunction<u64, u64> for Gaps {
         record: u64,
         (mut count, mut gap): Row<'_, Self, u64, u64>,
         ctx: &mut KeyedContext<'_, u64>,
-        out: &mut Output<Self::Out>,
+        out: &mut Emitter<'_, Self::Out>,
     ) {
         let seen = *count.get_or_insert_with(|| 0) + 1;
         count.set(seen);
@@ -299,13 +298,13 @@ impl KeyedProcessFunction<u64, u64> for Odd {
         &mut self,
         record: u64,
         _: Row<'_, Self, u64, u64>,
-        ctx: &mut KeyedContext<'_, u64>,
-        out: &mut Output<u64>,
+        _: &mut KeyedContext<'_, u64>,
+        out: &mut Emitter<'_, u64>,
     ) {
         if record.is_multiple_of(2) {
             out.emit(record);
         } else {
-            ctx.emit_to(&self.0, record.to_string());
+            out.emit_to(&self.0, record.to_string());
         }
     }
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use millstream::operator::Output;
 use millstream::prelude::*;
 use millstream::state::{ValueHandle, ValueState};
 
@@ -141,7 +140,7 @@ impl KeyedProcessFunction<u64, u64> for Update {
         key: u64,
         mut totals: ValueHandle<'_, (u64, u64)>,
         _: &mut KeyedContext<'_, u64>,
-        _: &mut Output<u64>,
+        _: &mut Emitter<'_, u64>,
     ) {
         let totals = totals.get_or_insert_with(|| (0, 0));
         *totals = (totals.0 + 1, totals.1.wrapping_add(key ^ 0x55));

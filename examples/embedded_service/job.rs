@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use millstream::StartError;
 use millstream::prelude::*;
-use millstream::sink::Collected;
 
 use crate::departures::{ByAirport, DEPARTURES, Departure, Figures};
 

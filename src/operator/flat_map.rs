@@ -6,51 +6,13 @@ use millstream_actors::contract::{Batch, BatchOperator, Output, Progress, RunBud
 use millstream_actors::protocol::{OperatorId, TaskError};
 
 use super::slices::Slices;
-use super::{OutputTag, SideOutputs};
-
-/// What a flat-map function emits into.
-#[derive(Debug)]
-pub struct Emitter<'a, U> {
-    out: &'a mut Output<U>,
-    side_outputs: &'a mut SideOutputs,
-    left: usize,
-    exceeded: bool,
-}
-
-impl<U> Emitter<'_, U> {
-    /// Emits one record. Never blocks. What one call emits above `Limits::emit_per_call_max` is not kept, and the task
-    /// fails when the call returns.
-    #[inline]
-    pub fn emit(&mut self, record: U) {
-        if self.left == 0 {
-            self.exceeded = true;
-            return;
-        }
-        self.left -= 1;
-        self.out.emit(record);
-    }
-
-    /// Emits a record to a side output. Dropped if nobody consumes the tag. Counts as [`emit`](Self::emit) does.
-    ///
-    /// # Panics
-    /// If the tag's name is in use with another type.
-    pub fn emit_to<S: 'static>(&mut self, tag: &OutputTag<S>, record: S) {
-        if self.left == 0 {
-            self.exceeded = true;
-            return;
-        }
-        self.left -= 1;
-        self.side_outputs.emit(tag, record);
-    }
-}
+use super::{Emission, Emitter, SideOutputs};
 
 /// Calls a function that may emit any number of records; keeps the order.
 #[derive(Debug)]
 pub struct FlatMap<T, U, F> {
-    operator: OperatorId,
-    emit_per_call_max: usize,
     function: F,
-    side_outputs: SideOutputs,
+    emission: Emission,
     slices: Slices,
     of: PhantomData<fn(T) -> U>,
 }
@@ -58,13 +20,13 @@ pub struct FlatMap<T, U, F> {
 impl<T, U, F: Fn(T, &mut Emitter<'_, U>)> FlatMap<T, U, F> {
     /// An operator that applies `function`, which may emit at most `emit_per_call_max` records for one.
     pub fn new(operator: OperatorId, emit_per_call_max: usize, function: F) -> Self {
-        let (side_outputs, slices) = (SideOutputs::default(), Slices::new());
-        Self { operator, emit_per_call_max, function, side_outputs, slices, of: PhantomData }
+        let emission = Emission::new(operator, SideOutputs::default(), emit_per_call_max);
+        Self { function, emission, slices: Slices::new(), of: PhantomData }
     }
 
     /// Connects the side outputs that the function may emit to.
     pub fn side_outputs(mut self, side_outputs: SideOutputs) -> Self {
-        self.side_outputs = side_outputs;
+        self.emission.side_outputs(side_outputs);
         self
     }
 }
@@ -89,19 +51,10 @@ where
             if out.is_full() {
                 return Ok(Progress::Suspended);
             }
-            let limit = self.emit_per_call_max;
             let mut front = input.front(self.slices.next(input.len()));
             let bytes_each = front.bytes_each();
             for record in front.by_ref() {
-                let side_outputs = &mut self.side_outputs;
-                let mut emitter = Emitter { out: &mut *out, side_outputs, left: limit, exceeded: false };
-                (self.function)(record, &mut emitter);
-                if emitter.exceeded {
-                    return Err(TaskError::EmitLimit { operator: self.operator.clone(), limit });
-                }
-                if emitter.left < limit {
-                    out.add_bytes(bytes_each);
-                }
+                self.emission.call(out, bytes_each, |out| (self.function)(record, out))?;
                 if out.is_full() {
                     break;
                 }

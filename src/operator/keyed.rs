@@ -14,7 +14,7 @@ use millstream_actors::contract::{
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, Mark, OperatorId, TaskError, Timestamp};
 
 use super::slices::Slices;
-use super::{KeySelector, KeyedContext, KeyedProcessFunction, SideOutputs};
+use super::{Emission, KeySelector, KeyedContext, KeyedProcessFunction, SideOutputs};
 use crate::state::{KeyedBackend, KeyedTable, RowAccess, StateRows, StateSet, stable_hash};
 use crate::time::SystemClock;
 
@@ -40,8 +40,7 @@ where
     operator: OperatorId,
     selector: S,
     function: F,
-    side_outputs: SideOutputs,
-    emit_per_call_max: usize,
+    emission: Emission,
     capture_bytes_max: usize,
     names: Vec<Arc<str>>,
     table: B,
@@ -80,11 +79,10 @@ where
     pub fn with_backend(operator: OperatorId, backend: B, selector: S, function: F, side_outputs: SideOutputs) -> Self {
         let names = function.state().names();
         Self {
+            emission: Emission::new(operator.clone(), side_outputs, Limits::default().emit_per_call_max),
             operator,
             selector,
             function,
-            side_outputs,
-            emit_per_call_max: Limits::default().emit_per_call_max,
             capture_bytes_max: Limits::default().capture_bytes_max,
             names,
             table: backend,
@@ -103,7 +101,7 @@ where
 
     /// Sets how many records one call of the function may emit, by default that of [`Limits`].
     pub fn emit_per_call_max(mut self, records: usize) -> Self {
-        self.emit_per_call_max = records;
+        self.emission.per_call_max(records);
         self
     }
 
@@ -122,7 +120,7 @@ where
     fn call(&mut self, input: &mut Batch<In>, first: usize, out: &mut Output<F::Out>) -> Result<usize, TaskError> {
         self.look_at_clock();
         let access = self.table.access();
-        let Self { selector, function, side_outputs, table, ahead, emit_per_call_max, .. } = self;
+        let Self { selector, function, emission, table, ahead, .. } = self;
         let mut front = input.front(first);
         while !front.as_slice().is_empty() && !out.is_full() {
             let block = front.len().min(BLOCK_RECORDS);
@@ -132,15 +130,10 @@ where
                 let own = || selector.own(query);
                 let mut entry = table.entry(ahead.hashes[index], ahead.hints.get(index).copied(), query, own);
                 let (key, states) = entry.lend(access);
-                let mut ctx = KeyedContext { key, side_outputs };
-                let before = out.open_batch().len();
-                function.process(record, states, &mut ctx, out);
+                let mut ctx = KeyedContext { key };
+                let called = emission.call(out, 0, |out| function.process(record, states, &mut ctx, out));
                 entry.settle();
-                let emitted = if out.is_full() { out.len() } else { out.open_batch().len() } - before;
-                if emitted > *emit_per_call_max {
-                    let (operator, limit) = (self.operator.clone(), *emit_per_call_max);
-                    return Err(TaskError::EmitLimit { operator, limit });
-                }
+                called?;
                 if out.is_full() {
                     break;
                 }

@@ -4,8 +4,7 @@ use std::fmt;
 
 use crate::state::StateSet;
 
-use super::{OutputTag, SideOutputs};
-use millstream_actors::contract::Output;
+use super::Emitter;
 
 /// A function on the records of a keyed stream, with states of its own for each key. Follows Flink's
 /// `KeyedProcessFunction`.
@@ -31,7 +30,7 @@ pub trait KeyedProcessFunction<K, In>: Clone + Send + 'static {
         record: In,
         states: <Self::State as StateSet>::Handles<'_>,
         ctx: &mut KeyedContext<'_, K>,
-        out: &mut Output<Self::Out>,
+        out: &mut Emitter<'_, Self::Out>,
     );
 }
 
@@ -41,7 +40,6 @@ pub type Row<'a, F, K, In> = <<F as KeyedProcessFunction<K, In>>::State as State
 /// What a keyed function knows while it works on a record.
 pub struct KeyedContext<'a, K> {
     pub(crate) key: &'a K,
-    pub(crate) side_outputs: &'a mut SideOutputs,
 }
 
 impl<K> KeyedContext<'_, K> {
@@ -49,14 +47,6 @@ impl<K> KeyedContext<'_, K> {
     #[inline]
     pub fn key(&self) -> &K {
         self.key
-    }
-
-    /// Emits a record to a side output. Dropped if nobody consumes the tag.
-    ///
-    /// # Panics
-    /// If the tag's name is in use with another type.
-    pub fn emit_to<S: 'static>(&mut self, tag: &OutputTag<S>, record: S) {
-        self.side_outputs.emit(tag, record);
     }
 }
 

@@ -6,7 +6,7 @@ use millstream_actors::contract::{RestoredState, StateScope};
 use millstream_actors::protocol::CheckpointId;
 
 use super::*;
-use crate::operator::{ByRef, ByValue, Emitted, OutputTag, Row};
+use crate::operator::{ByRef, ByValue, Emitted, Emitter, OutputTag, Row};
 use crate::state::{CACHED_BYTES_MAX, ValueState, group_of_key};
 use crate::testing::OperatorHarness;
 
@@ -29,12 +29,12 @@ impl KeyedProcessFunction<String, Line> for Words {
         (_, line): Line,
         (mut count, mut longest): Row<'_, Self, String, Line>,
         ctx: &mut KeyedContext<'_, String>,
-        out: &mut Output<Self::Out>,
+        out: &mut Emitter<'_, Self::Out>,
     ) {
         if line.is_empty() {
             count.clear();
             longest.clear();
-            ctx.emit_to(&OutputTag::new("forgotten"), ctx.key().clone());
+            out.emit_to(&OutputTag::new("forgotten"), ctx.key().clone());
             return;
         }
         let count = count.get_or_insert_with(|| 0);
@@ -228,7 +228,13 @@ impl KeyedProcessFunction<u64, u64> for Flood {
     fn state(&self) -> ValueState<u64> {
         ValueState::new("unused")
     }
-    fn process(&mut self, n: u64, _: Row<'_, Self, u64, u64>, _: &mut KeyedContext<'_, u64>, out: &mut Output<u64>) {
+    fn process(
+        &mut self,
+        n: u64,
+        _: Row<'_, Self, u64, u64>,
+        _: &mut KeyedContext<'_, u64>,
+        out: &mut Emitter<'_, u64>,
+    ) {
         (0..n).for_each(|i| out.emit(i));
     }
 }
@@ -239,6 +245,38 @@ fn a_function_that_emits_above_the_limit_fails() {
     let new = || KeyedOperator::new("flood".into(), all_groups(), 128, selector.clone(), Flood, SideOutputs::default());
     assert_eq!(run(&mut new().emit_per_call_max(5000), vec![100, 5000, 100]).unwrap().len(), 5200);
     let error = run(&mut new().emit_per_call_max(5000), vec![100, 5001]).unwrap_err();
+    assert!(matches!(error, TaskError::EmitLimit { limit: 5000, .. }), "{error}");
+}
+
+/// Emits half of the records to a side output that nobody consumes.
+#[derive(Clone)]
+struct FloodBoth;
+
+impl KeyedProcessFunction<u64, u64> for FloodBoth {
+    type Out = u64;
+    type State = ValueState<u64>;
+    fn state(&self) -> ValueState<u64> {
+        ValueState::new("unused")
+    }
+    fn process(
+        &mut self,
+        n: u64,
+        _: Row<'_, Self, u64, u64>,
+        _: &mut KeyedContext<'_, u64>,
+        out: &mut Emitter<'_, u64>,
+    ) {
+        let tag = OutputTag::new("nobody");
+        (0..n).for_each(|i| if i % 2 == 0 { out.emit(i) } else { out.emit_to(&tag, i) });
+    }
+}
+
+#[test]
+fn side_outputs_count_against_the_limit_of_a_keyed_function() {
+    let selector = ByValue::new(|x: &u64| *x);
+    let sides = SideOutputs::default;
+    let new = || KeyedOperator::new("flood".into(), all_groups(), 128, selector.clone(), FloodBoth, sides());
+    assert_eq!(run(&mut new().emit_per_call_max(5000), vec![100, 5000]).unwrap().len(), 2550);
+    let error = run(&mut new().emit_per_call_max(5000), vec![5001]).unwrap_err();
     assert!(matches!(error, TaskError::EmitLimit { limit: 5000, .. }), "{error}");
 }
 

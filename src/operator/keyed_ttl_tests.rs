@@ -1,7 +1,7 @@
 use millstream_actors::contract::RestoredState;
 
 use super::*;
-use crate::operator::{ByValue, Emitted, Row};
+use crate::operator::{ByValue, Emitted, Emitter, Row};
 use crate::state::{Expiring, State, StateTtl, ValueState};
 use crate::testing::OperatorHarness;
 use crate::time::ManualClock;
@@ -26,7 +26,7 @@ impl KeyedProcessFunction<u64, u64> for Visits {
         key: u64,
         mut visits: Row<'_, Self, u64, u64>,
         _: &mut KeyedContext<'_, u64>,
-        out: &mut Output<Self::Out>,
+        out: &mut Emitter<'_, Self::Out>,
     ) {
         let visits = visits.get_or_insert_with(|| 0);
         *visits += 1;

@@ -1,5 +1,6 @@
 //! Operators.
 
+mod emitter;
 mod filter;
 mod filter_map;
 mod flat_map;
@@ -15,9 +16,11 @@ mod reduce;
 mod side_output;
 mod slices;
 
+pub(crate) use emitter::Emission;
+pub use emitter::Emitter;
 pub use filter::Filter;
 pub use filter_map::FilterMap;
-pub use flat_map::{Emitter, FlatMap};
+pub use flat_map::FlatMap;
 pub use inspect::Inspect;
 pub use key_selector::{ByRef, ByValue, KeySelector};
 pub use keyed::KeyedOperator;

@@ -10,7 +10,7 @@ use millstream_actors::contract::{
 use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
 
 use super::slices::Slices;
-use super::{ProcessContext, ProcessFunction, SideOutputs};
+use super::{Emission, Emitter, ProcessContext, ProcessFunction, SideOutputs};
 use crate::state::{OperatorStateSet, Share, StoredCopy};
 
 /// What subtasks had stored of one state.
@@ -23,8 +23,7 @@ pub struct ProcessOperator<In, F: ProcessFunction<In>> {
     operator: OperatorId,
     share: Share,
     function: F,
-    side_outputs: SideOutputs,
-    emit_per_call_max: usize,
+    emission: Emission,
     states: F::State,
     names: Vec<Arc<str>>,
     held: <F::State as OperatorStateSet>::Held,
@@ -36,11 +35,10 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
     pub fn new(operator: OperatorId, share: Share, function: F, side_outputs: SideOutputs) -> Self {
         let states = function.state();
         Self {
+            emission: Emission::new(operator.clone(), side_outputs, Limits::default().emit_per_call_max),
             operator,
             share,
             function,
-            side_outputs,
-            emit_per_call_max: Limits::default().emit_per_call_max,
             names: states.names(),
             states,
             held: Default::default(),
@@ -50,29 +48,8 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
 
     /// Sets how many records one call of the function may emit, by default that of [`Limits`].
     pub fn emit_per_call_max(mut self, records: usize) -> Self {
-        self.emit_per_call_max = records;
+        self.emission.per_call_max(records);
         self
-    }
-
-    /// Calls the function with a record, or for the end of input; gives the number of records emitted to `out`, and
-    /// whether all that was emitted is too much.
-    #[inline]
-    fn call(&mut self, record: Option<In>, out: &mut Output<F::Out>) -> (usize, bool) {
-        let limit = self.emit_per_call_max;
-        let side_outputs = &mut self.side_outputs;
-        let mut ctx = ProcessContext { share: self.share, side_outputs, left: limit, exceeded: false };
-        let states = self.states.handles(&mut self.held);
-        let before = out.open_batch().len();
-        match record {
-            Some(record) => self.function.process(record, states, &mut ctx, out),
-            None => self.function.end_of_input(states, &mut ctx, out),
-        }
-        let emitted = if out.is_full() { out.len() } else { out.open_batch().len() } - before;
-        (emitted, ctx.exceeded || emitted > ctx.left)
-    }
-
-    fn emit_limit(&self) -> TaskError {
-        TaskError::EmitLimit { operator: self.operator.clone(), limit: self.emit_per_call_max }
     }
 
     fn mismatch(&self, reason: String) -> StateError {
@@ -121,13 +98,9 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
             let mut front = input.front(self.slices.next(input.len()));
             let bytes_each = front.bytes_each();
             for record in front.by_ref() {
-                let (emitted, exceeded) = self.call(Some(record), out);
-                if exceeded {
-                    return Err(self.emit_limit());
-                }
-                if emitted > 0 {
-                    out.add_bytes(bytes_each);
-                }
+                let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext { share: &self.share });
+                let call = |out: &mut Emitter<'_, F::Out>| self.function.process(record, states, &mut ctx, out);
+                self.emission.call(out, bytes_each, call)?;
                 if out.is_full() {
                     break;
                 }
@@ -142,8 +115,9 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
     }
 
     fn mark(&mut self, mark: Mark, out: &mut Output<F::Out>, _: &mut RunBudget) -> Result<Progress, TaskError> {
-        if mark == Mark::End && self.call(None, out).1 {
-            return Err(self.emit_limit());
+        if mark == Mark::End {
+            let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext { share: &self.share });
+            self.emission.call(out, 0, |out| self.function.end_of_input(states, &mut ctx, out))?;
         }
         out.mark(mark);
         Ok(Progress::Done)

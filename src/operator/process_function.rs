@@ -4,8 +4,7 @@ use std::fmt;
 
 use crate::state::{OperatorStateSet, Share};
 
-use super::{OutputTag, SideOutputs};
-use millstream_actors::contract::Output;
+use super::Emitter;
 
 /// A function on the records of a stream, with states of its own for each subtask. Follows Flink's `ProcessFunction`
 /// with `CheckpointedFunction`.
@@ -15,7 +14,6 @@ use millstream_actors::contract::Output;
 /// [`OperatorListState`](crate::state::OperatorListState) and [`BroadcastState`](crate::state::BroadcastState).
 ///
 /// ```
-/// use millstream::operator::Output;
 /// use millstream::prelude::*;
 ///
 /// /// Packs what comes into parcels of ten.
@@ -35,7 +33,7 @@ use millstream_actors::contract::Output;
 ///         record: u64,
 ///         mut packed: States<'_, Self, u64>,
 ///         _: &mut ProcessContext<'_>,
-///         out: &mut Output<Vec<u64>>,
+///         out: &mut Emitter<'_, Vec<u64>>,
 ///     ) {
 ///         packed.push(record);
 ///         if packed.len() == 10 {
@@ -47,7 +45,7 @@ use millstream_actors::contract::Output;
 ///         &mut self,
 ///         mut packed: States<'_, Self, u64>,
 ///         _: &mut ProcessContext<'_>,
-///         out: &mut Output<Vec<u64>>,
+///         out: &mut Emitter<'_, Vec<u64>>,
 ///     ) {
 ///         if !packed.is_empty() {
 ///             out.emit(packed.take());
@@ -83,7 +81,7 @@ pub trait ProcessFunction<In>: Clone + Send + 'static {
         record: In,
         states: States<'_, Self, In>,
         ctx: &mut ProcessContext<'_>,
-        out: &mut Output<Self::Out>,
+        out: &mut Emitter<'_, Self::Out>,
     );
 
     /// The input of this subtask has ended; what is withheld is to be emitted now. Does nothing by default. Not called
@@ -98,7 +96,7 @@ pub trait ProcessFunction<In>: Clone + Send + 'static {
         &mut self,
         states: States<'_, Self, In>,
         ctx: &mut ProcessContext<'_>,
-        out: &mut Output<Self::Out>,
+        out: &mut Emitter<'_, Self::Out>,
     ) {
         let _ = (states, ctx, out);
     }
@@ -109,12 +107,7 @@ pub type States<'a, F, In> = <<F as ProcessFunction<In>>::State as OperatorState
 
 /// What a function knows while it works on a record.
 pub struct ProcessContext<'a> {
-    pub(crate) share: Share,
-    pub(crate) side_outputs: &'a mut SideOutputs,
-    /// How many records it may emit to side outputs.
-    pub(crate) left: usize,
-    /// Whether it wanted to emit more.
-    pub(crate) exceeded: bool,
+    pub(crate) share: &'a Share,
 }
 
 impl ProcessContext<'_> {
@@ -128,25 +121,10 @@ impl ProcessContext<'_> {
     pub fn parallelism(&self) -> u32 {
         self.share.parallelism
     }
-
-    /// Emits a record to a side output. Dropped if nobody consumes the tag. Counts against
-    /// [`Limits::emit_per_call_max`](crate::Limits::emit_per_call_max); what is above is not kept, and the task fails
-    /// when the call returns.
-    ///
-    /// # Panics
-    /// If the tag's name is in use with another type.
-    pub fn emit_to<S: 'static>(&mut self, tag: &OutputTag<S>, record: S) {
-        if self.left == 0 {
-            self.exceeded = true;
-            return;
-        }
-        self.left -= 1;
-        self.side_outputs.emit(tag, record);
-    }
 }
 
 impl fmt::Debug for ProcessContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessContext").field("share", &self.share).finish_non_exhaustive()
+        f.debug_struct("ProcessContext").field("share", self.share).finish_non_exhaustive()
     }
 }

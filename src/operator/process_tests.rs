@@ -33,8 +33,8 @@ impl ProcessFunction<Input> for Pack {
         &mut self,
         input: Input,
         (mut rules, mut packed): States<'_, Self, Input>,
-        ctx: &mut ProcessContext<'_>,
-        out: &mut Output<Self::Out>,
+        _: &mut ProcessContext<'_>,
+        out: &mut Emitter<'_, Self::Out>,
     ) {
         match input {
             Input::Rule(sensor, least) => {
@@ -43,7 +43,7 @@ impl ProcessFunction<Input> for Pack {
             Input::Reading(sensor, value) if rules.get(&sensor).is_some_and(|least| value >= *least) => {
                 packed.push((sensor, value));
             }
-            Input::Reading(sensor, value) => ctx.emit_to(&OutputTag::new("refused"), (sensor, value)),
+            Input::Reading(sensor, value) => out.emit_to(&OutputTag::new("refused"), (sensor, value)),
         }
         if packed.len() == 3 {
             packed.take().into_iter().for_each(|reading| out.emit(reading));
@@ -54,7 +54,7 @@ impl ProcessFunction<Input> for Pack {
         &mut self,
         (_, mut packed): States<'_, Self, Input>,
         _: &mut ProcessContext<'_>,
-        out: &mut Output<Self::Out>,
+        out: &mut Emitter<'_, Self::Out>,
     ) {
         packed.take().into_iter().for_each(|reading| out.emit(reading));
     }
@@ -118,9 +118,9 @@ fn side_outputs_get_their_records_and_the_context_knows_the_subtask() {
         type Out = u32;
         type State = ();
         fn state(&self) {}
-        fn process(&mut self, record: u32, (): (), ctx: &mut ProcessContext<'_>, _: &mut Output<u32>) {
-            ctx.emit_to(&OutputTag::new("side"), (record, ctx.subtask(), ctx.parallelism()));
-            ctx.emit_to(&OutputTag::new("nobody"), record);
+        fn process(&mut self, record: u32, (): (), ctx: &mut ProcessContext<'_>, out: &mut Emitter<'_, u32>) {
+            out.emit_to(&OutputTag::new("side"), (record, ctx.subtask(), ctx.parallelism()));
+            out.emit_to(&OutputTag::new("nobody"), record);
         }
     }
     let seen: Rc<RefCell<Vec<(u32, u32, u32)>>> = Rc::default();
@@ -142,9 +142,9 @@ impl ProcessFunction<(u32, u32)> for Many {
     type Out = u32;
     type State = ();
     fn state(&self) {}
-    fn process(&mut self, (main, side): (u32, u32), (): (), ctx: &mut ProcessContext<'_>, out: &mut Output<u32>) {
+    fn process(&mut self, (main, side): (u32, u32), (): (), _: &mut ProcessContext<'_>, out: &mut Emitter<'_, u32>) {
         (0..main).for_each(|n| out.emit(n));
-        (0..side).for_each(|n| ctx.emit_to(&OutputTag::new("side"), n));
+        (0..side).for_each(|n| out.emit_to(&OutputTag::new("side"), n));
     }
 }
 
@@ -259,7 +259,7 @@ fn serializer_that_refuses_is_an_error_with_operator_state_and_subtask() {
             _: u32,
             (_, mut bad): States<'_, Self, u32>,
             _: &mut ProcessContext<'_>,
-            _: &mut Output<u32>,
+            _: &mut Emitter<'_, u32>,
         ) {
             bad.push(Self);
         }

@@ -3,9 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use millstream_actors::contract::Output;
-
-use super::{KeyedContext, KeyedProcessFunction};
+use super::{Emitter, KeyedContext, KeyedProcessFunction};
 use crate::state::{ValueHandle, ValueState};
 
 /// Combines the records of a key by `Fn(T, T) -> T` and emits the running value with each record. Follows Flink's
@@ -35,7 +33,13 @@ where
     }
 
     #[inline]
-    fn process(&mut self, record: T, mut state: ValueHandle<'_, T>, _: &mut KeyedContext<'_, K>, out: &mut Output<T>) {
+    fn process(
+        &mut self,
+        record: T,
+        mut state: ValueHandle<'_, T>,
+        _: &mut KeyedContext<'_, K>,
+        out: &mut Emitter<'_, T>,
+    ) {
         let value = match state.take() {
             Some(value) => (self.function)(value, record),
             None => record,
@@ -90,7 +94,7 @@ where
         record: T,
         mut state: ValueHandle<'_, A>,
         ctx: &mut KeyedContext<'_, K>,
-        out: &mut Output<Out>,
+        out: &mut Emitter<'_, Out>,
     ) {
         let accumulator = state.get_or_insert_with(|| self.initial.clone());
         (self.function)(accumulator, record);

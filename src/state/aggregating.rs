@@ -40,7 +40,6 @@ pub trait AggregateFunction: Send + 'static {
 /// What is stored is the accumulator, as a [`ValueState`] of it is.
 ///
 /// ```
-/// use millstream::operator::Output;
 /// use millstream::prelude::*;
 ///
 /// #[derive(Clone)]
@@ -85,7 +84,7 @@ pub trait AggregateFunction: Send + 'static {
 ///         (sensor, reading): (u32, f64),
 ///         mut mean: Row<'_, Self, u32, (u32, f64)>,
 ///         _: &mut KeyedContext<'_, u32>,
-///         out: &mut Output<Self::Out>,
+///         out: &mut Emitter<'_, Self::Out>,
 ///     ) {
 ///         mean.add(reading);
 ///         out.emit((sensor, mean.get().unwrap_or(0.0)));

@@ -16,7 +16,6 @@ use super::{Access, Slot, Span, Stamp, State};
 /// builds on; otherwise it has the whole list.
 ///
 /// ```
-/// use millstream::operator::Output;
 /// use millstream::prelude::*;
 ///
 /// /// Hands on the readings of a sensor in threes.
@@ -36,7 +35,7 @@ use super::{Access, Slot, Span, Stamp, State};
 ///         (sensor, reading): (u32, f64),
 ///         mut readings: Row<'_, Self, u32, (u32, f64)>,
 ///         _: &mut KeyedContext<'_, u32>,
-///         out: &mut Output<Self::Out>,
+///         out: &mut Emitter<'_, Self::Out>,
 ///     ) {
 ///         readings.push(reading);
 ///         if readings.len() == 3 {

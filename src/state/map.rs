@@ -24,7 +24,6 @@ use super::{Access, Slot, Span, Stamp, State, ValueSlot};
 /// entry of a map that has changed, in one go.
 ///
 /// ```
-/// use millstream::operator::Output;
 /// use millstream::prelude::*;
 ///
 /// /// Counts the visits to each page by user, and tells of each new page how many the user has seen.
@@ -44,7 +43,7 @@ use super::{Access, Slot, Span, Stamp, State, ValueSlot};
 ///         (user, page): (u64, String),
 ///         mut visits: Row<'_, Self, u64, (u64, String)>,
 ///         _: &mut KeyedContext<'_, u64>,
-///         out: &mut Output<Self::Out>,
+///         out: &mut Emitter<'_, Self::Out>,
 ///     ) {
 ///         match visits.get_mut(page.as_str()) {
 ///             Some(count) => *count += 1,

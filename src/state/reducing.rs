@@ -15,7 +15,6 @@ use super::{Access, Span, Stamp, State, ValueSlot, ValueState};
 /// It is stored as a [`ValueState`] is, so a program may exchange one for the other.
 ///
 /// ```
-/// use millstream::operator::Output;
 /// use millstream::prelude::*;
 ///
 /// /// The lowest price of each article so far.
@@ -35,7 +34,7 @@ use super::{Access, Span, Stamp, State, ValueSlot, ValueState};
 ///         (article, cents): (u32, u64),
 ///         mut lowest: Row<'_, Self, u32, (u32, u64)>,
 ///         _: &mut KeyedContext<'_, u32>,
-///         out: &mut Output<Self::Out>,
+///         out: &mut Emitter<'_, Self::Out>,
 ///     ) {
 ///         out.emit((article, *lowest.add(cents)));
 ///     }

@@ -161,7 +161,7 @@ impl Deadline {
 ///         user: u64,
 ///         mut visits: Row<'_, Self, u64, u64>,
 ///         _: &mut KeyedContext<'_, u64>,
-///         out: &mut millstream::operator::Output<(u64, u32)>,
+///         out: &mut Emitter<'_, (u64, u32)>,
 ///     ) {
 ///         let visits = visits.get_or_insert_with(|| 0);
 ///         *visits += 1;

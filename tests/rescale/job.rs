@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use millstream::operator::Output;
 use millstream::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -111,7 +110,7 @@ impl KeyedProcessFunction<u64, Order> for KeepAccounts {
         order: Order,
         (mut orders, mut amounts, mut note, mut categories, mut ids): Row<'_, Self, u64, Order>,
         _: &mut KeyedContext<'_, u64>,
-        out: &mut Output<Account>,
+        out: &mut Emitter<'_, Account>,
     ) {
         if order.amount == 0 {
             orders.clear();
@@ -164,7 +163,7 @@ impl ProcessFunction<Order> for CountByCategory {
         order: Order,
         mut tallies: States<'_, Self, Order>,
         _: &mut ProcessContext<'_>,
-        out: &mut Output<Order>,
+        out: &mut Emitter<'_, Order>,
     ) {
         let category = order.category;
         let mut orders = 1;
@@ -180,10 +179,10 @@ impl ProcessFunction<Order> for CountByCategory {
     fn end_of_input(
         &mut self,
         mut tallies: States<'_, Self, Order>,
-        ctx: &mut ProcessContext<'_>,
-        _: &mut Output<Order>,
+        _: &mut ProcessContext<'_>,
+        out: &mut Emitter<'_, Order>,
     ) {
-        tallies.take().into_iter().for_each(|tally| ctx.emit_to(&self.0, tally));
+        tallies.take().into_iter().for_each(|tally| out.emit_to(&self.0, tally));
     }
 }
 
@@ -211,7 +210,7 @@ impl ProcessFunction<PriceInput> for Price {
         input: PriceInput,
         (mut rules, mut waiting): States<'_, Self, PriceInput>,
         _: &mut ProcessContext<'_>,
-        out: &mut Output<Priced>,
+        out: &mut Emitter<'_, Priced>,
     ) {
         match input {
             PriceInput::Rule(rule) => {
@@ -233,7 +232,7 @@ impl ProcessFunction<PriceInput> for Price {
         &mut self,
         (_, mut waiting): States<'_, Self, PriceInput>,
         _: &mut ProcessContext<'_>,
-        out: &mut Output<Priced>,
+        out: &mut Emitter<'_, Priced>,
     ) {
         waiting.take().into_iter().for_each(|order| out.emit(Priced { id: order.id, price: None }));
     }

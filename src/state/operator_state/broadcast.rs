@@ -29,7 +29,6 @@ use millstream_actors::contract::SnapshotWriter;
 /// # A filter whose rules come as a stream
 ///
 /// ```
-/// use millstream::operator::Output;
 /// use millstream::prelude::*;
 ///
 /// /// What both streams carry.
@@ -57,7 +56,7 @@ use millstream_actors::contract::SnapshotWriter;
 ///         input: Input,
 ///         (mut rules, mut waiting): States<'_, Self, Input>,
 ///         _: &mut ProcessContext<'_>,
-///         out: &mut Output<(u32, i64)>,
+///         out: &mut Emitter<'_, (u32, i64)>,
 ///     ) {
 ///         match input {
 ///             Input::Rule { sensor, least } => {

@@ -7,7 +7,6 @@
 /// with. The struct has no type parameters.
 ///
 /// ```
-/// use millstream::operator::Output;
 /// use millstream::prelude::*;
 ///
 /// state_set! {
@@ -52,7 +51,7 @@
 ///         (flight, airport, delay): (u32, String, i64),
 ///         mut states: Row<'_, Self, u32, (u32, String, i64)>,
 ///         _: &mut KeyedContext<'_, u32>,
-///         out: &mut Output<Self::Out>,
+///         out: &mut Emitter<'_, Self::Out>,
 ///     ) {
 ///         *states.arrivals.get_or_insert_with(|| 0) += 1;
 ///         *states.airports.get_or_insert_with(airport, || 0) += 1;

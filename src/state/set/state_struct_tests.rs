@@ -1,8 +1,6 @@
 use std::collections::BTreeMap;
 
-use millstream_actors::contract::Output;
-
-use crate::operator::{ByValue, KeyedContext, KeyedProcessFunction, Row};
+use crate::operator::{ByValue, Emitter, KeyedContext, KeyedProcessFunction, Row};
 use crate::state::kinds_tests::Mean;
 use crate::state::{AggregatingState, ListState, MapState, ReducingState, StateRows, ValueState};
 use crate::testing::OperatorHarness;
@@ -53,7 +51,7 @@ impl KeyedProcessFunction<u64, u64> for UsesEverything {
         n: u64,
         mut states: Row<'_, Self, u64, u64>,
         ctx: &mut KeyedContext<'_, u64>,
-        out: &mut Output<Seen>,
+        out: &mut Emitter<'_, Seen>,
     ) {
         if n.is_multiple_of(37) {
             states.map.clear();
