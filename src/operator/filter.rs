@@ -37,15 +37,9 @@ impl<T: Send + 'static, F: Fn(&T) -> bool + 'static> BatchOperator for Filter<T,
             if out.is_full() {
                 return Ok(Progress::Suspended);
             }
-            let records = self.slices.next(input.len());
-            if records == input.len() && out.open_batch().is_empty() {
-                input.keep(&self.function);
-                out.pass_on(input);
-            } else {
-                let records = records.min(out.room());
-                input.filter_front(records, out.open_batch(), &self.function);
-                out.close_if_full();
-            }
+            let records = self.slices.next(input.len().min(out.room()));
+            input.filter_front(records, out.open_batch(), &self.function);
+            out.close_if_full();
             if !self.slices.has_time_after(records, budget) && !input.is_empty() {
                 return Ok(Progress::Suspended);
             }

@@ -125,11 +125,24 @@ impl<T> Batch<T> {
         }
     }
 
-    /// Moves those of the first `records` records for which `keep` holds behind those of `to`, and drops the others.
+    /// Moves those of the first `records` records for which `keep` holds behind those of `to`, in order, and drops the
+    /// others. Without a branch on the answer of `keep`, which cannot be predicted: each record is pushed, and popped again
+    /// if it was refused.
     #[inline]
-    pub fn filter_front(&mut self, records: usize, to: &mut Self, keep: impl FnMut(&T) -> bool) {
+    pub fn filter_front(&mut self, records: usize, to: &mut Self, mut keep: impl FnMut(&T) -> bool) {
         let (bytes, before) = (self.take_bytes(records), to.len());
-        to.records.extend(self.records.drain(..records).filter(keep));
+        // A vector of this function alone that cannot grow: its length stays in a register.
+        let mut kept = mem::take(&mut to.records);
+        kept.reserve(records);
+        for record in self.records.drain(..records) {
+            assert!(kept.len() < kept.capacity(), "there is room for all records");
+            let keeps = keep(&record);
+            kept.push(record);
+            if !keeps {
+                kept.pop();
+            }
+        }
+        to.records = kept;
         to.bytes += share(bytes, to.len() - before, records);
     }
 
@@ -139,20 +152,6 @@ impl<T> Batch<T> {
         let (bytes, before) = (self.take_bytes(records), to.len());
         to.records.extend(self.records.drain(..records).filter_map(map));
         to.bytes += share(bytes, to.len() - before, records);
-    }
-
-    /// Keeps the records for which `keep` holds, in order, without a branch on its answer, which cannot be predicted:
-    /// every record changes places with the first one that was refused.
-    #[inline]
-    pub fn keep(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        let (mut kept, before) = (0, self.len());
-        for index in 0..before {
-            let keeps = keep(&self.records[index]);
-            self.records.swap(kept, index);
-            kept += usize::from(keeps);
-        }
-        self.records.truncate(kept);
-        self.bytes = share(self.bytes, kept, before);
     }
 
     /// The first `records` records, to be taken one by one; those that are not taken stay in front.

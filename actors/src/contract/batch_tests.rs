@@ -28,10 +28,10 @@ fn refused_records_take_their_bytes_with_them() {
     from.filter_front(4, &mut to, odd);
     from.filter_map_front(4, &mut to, |x| odd(&x).then_some(x));
     assert_eq!((parts(&from), parts(&to)), ((vec![8, 9], 20), (vec![1, 3, 5, 7], 40)));
-    from.keep(odd);
-    assert_eq!(parts(&from), (vec![9], 10));
-    from.keep(|_| false);
-    assert_eq!(parts(&from), (vec![], 0));
+    from.filter_front(2, &mut to, odd);
+    assert_eq!((parts(&from), parts(&to)), ((vec![], 0), (vec![1, 3, 5, 7, 9], 50)));
+    to.filter_front(5, &mut from, |_| false);
+    assert_eq!((parts(&from), parts(&to)), ((vec![], 0), (vec![], 0)));
 }
 
 #[test]
@@ -43,11 +43,12 @@ fn a_whole_batch_is_mapped_where_it_lies() {
 }
 
 #[test]
-fn keeping_keeps_order_and_drops_each_refused_record_once() {
+fn filtering_keeps_order_and_drops_each_refused_record_once() {
     let counted: Vec<Rc<u32>> = (0..100).map(Rc::new).collect();
     let mut records: Batch<Rc<u32>> = counted.iter().cloned().collect();
-    records.keep(|record| **record % 7 < 3);
-    assert!(records.iter().eq(counted.iter().filter(|record| ***record % 7 < 3)));
+    let mut kept = Batch::new();
+    records.filter_front(100, &mut kept, |record| **record % 7 < 3);
+    assert!(kept.iter().eq(counted.iter().filter(|record| ***record % 7 < 3)));
     for record in &counted {
         assert_eq!(Rc::strong_count(record), 1 + usize::from(**record % 7 < 3));
     }
