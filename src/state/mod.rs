@@ -23,7 +23,6 @@
 //! A function has none of them, one, or a tuple of up to eight. They are written in full at each barrier.
 
 mod access;
-mod aggregating;
 mod backend;
 mod capture;
 mod changes;
@@ -33,43 +32,32 @@ mod decoders;
 mod epochs;
 mod groups;
 mod key_group;
-mod list;
+mod kinds;
 mod loading;
-mod map;
 mod memory;
-mod operator_state;
-mod reducing;
-mod schema;
+mod operator;
 mod set;
 mod snapshots;
 mod spill;
 mod stable_hash;
 mod table;
-mod ttl;
-mod value;
 
-#[cfg(test)]
-mod kinds_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 pub(crate) mod test_kit;
-#[cfg(test)]
-mod ttl_kinds_tests;
 
 pub(crate) use decoders::decoders;
 
-pub use aggregating::{AggregateFunction, AggregatingHandle, AggregatingState};
 pub use choice::StateBackend;
-pub use list::{ListHandle, ListState};
-pub use map::{MapHandle, MapState};
-pub use operator_state::{
+pub use kinds::{
+    AggregateFunction, AggregatingHandle, AggregatingState, Expiring, ExpiringHandle, ListHandle, ListState, MapHandle,
+    MapState, ReducingHandle, ReducingState, StateTtl, ValueHandle, ValueState,
+};
+pub use operator::{
     BroadcastHandle, BroadcastState, OperatorListHandle, OperatorListState, OperatorState, OperatorStateSet,
 };
-pub use reducing::{ReducingHandle, ReducingState};
 pub use set::{State, StateKey, StateSet};
-pub use ttl::{Expiring, ExpiringHandle, StateTtl};
-pub use value::{ValueHandle, ValueState};
 
 pub(crate) use access::{Access, Span, Stamp};
 pub(crate) use backend::{KeyedBackend, RowAccess};
@@ -77,14 +65,13 @@ pub(crate) use key_group::group_of_hash;
 pub(crate) use loading::TableLoader;
 #[cfg(test)]
 pub(crate) use memory::CACHED_BYTES_MAX;
-pub(crate) use operator_state::{Share, StoredCopy};
+pub(crate) use operator::{Share, StoredCopy};
 pub(crate) use set::{Slot, StateRows};
 pub(crate) use spill::{RedbBackend, SpillPlace, prepare_dir};
 pub(crate) use stable_hash::stable_hash;
 pub(crate) use table::KeyedTable;
 #[cfg(test)]
 pub(crate) use test_kit::group_of_key;
-pub(crate) use value::ValueSlot;
 
 /// What the macros of this crate and its benches need, and programs do not. It may change at any time.
 #[doc(hidden)]

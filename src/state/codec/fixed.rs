@@ -17,9 +17,9 @@ impl Encoding {
     pub(crate) const COMPACT: Self = Self(64);
     /// This bit beside another encoding: each value has a deadline before it.
     pub(crate) const DEADLINE: u8 = 0x80;
-    /// A list of values, or what was appended to it: see `list.rs`.
+    /// A list of values, or what was appended to it: see `kinds/list.rs`.
     pub(crate) const LIST: Self = Self(100);
-    /// A map, or what has changed in it: see `map.rs`.
+    /// A map, or what has changed in it: see `kinds/map.rs`.
     pub(crate) const MAP: Self = Self(101);
 }
 

@@ -3,7 +3,7 @@
 use super::{Slot, State, StateVisitor};
 use crate::state::Stamp;
 use crate::state::codec::StateFormat;
-use crate::state::ttl::load_without_deadline;
+use crate::state::kinds::load_without_deadline;
 
 /// Loads the state at this index.
 pub(super) struct Load<'a, 'b> {

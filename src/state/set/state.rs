@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::state::codec::{StateFormat, Written};
-use crate::state::ttl::Expiry;
+use crate::state::kinds::Expiry;
 use crate::state::{Access, Expiring, Span, Stamp, StateTtl};
 
 /// One kind of keyed state, as declared: [`ValueState`](crate::state::ValueState) and its like.

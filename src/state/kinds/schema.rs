@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Encoding, StateFormat, encoding_of, put, put_compact, take_as};
+use crate::state::codec::{Encoding, StateFormat, encoding_of, put, put_compact, take_as};
 
 /// The stored form of the values of type `V` that a state has: their version and encoding, and the migrations from
 /// older versions. Every kind of state has one for its values, elements or accumulators.

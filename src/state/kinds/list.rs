@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Encoding, StateFormat, Written, check_kind, put, take, width};
 use super::schema::{Schema, schema_methods};
-use super::{Access, Slot, Span, Stamp, State};
+use crate::state::codec::{Encoding, StateFormat, Written, check_kind, put, take, width};
+use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// Declares a list of values per key. Follows Flink's `ListState`.
 ///

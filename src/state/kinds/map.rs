@@ -11,9 +11,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Encoding, StateFormat, Written, check_encoding, check_kind, encoding_of, put, take};
+use super::ValueSlot;
 use super::schema::{Schema, schema_methods};
-use super::{Access, Slot, Span, Stamp, State, ValueSlot};
+use crate::state::codec::{Encoding, StateFormat, Written, check_encoding, check_kind, encoding_of, put, take};
+use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// Declares a map per key, from `K` to `V`. Follows Flink's `MapState`, but for the order.
 ///

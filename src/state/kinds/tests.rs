@@ -8,13 +8,13 @@ use std::sync::Arc;
 use millstream_actors::contract::{Manifest, SnapshotStore};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
 
-use super::codec::Written;
-use super::test_kit::{Random, Subtask, change, manifest, no_time};
-use super::{
+use crate::snapshot::MemoryStore;
+use crate::state::codec::Written;
+use crate::state::test_kit::{Random, Subtask, change, manifest, no_time};
+use crate::state::{
     Access, AggregateFunction, AggregatingState, KeyedBackend, KeyedTable, ListState, MapState, RedbBackend,
     ReducingState, Span, State, ValueState,
 };
-use crate::snapshot::MemoryStore;
 
 const GROUPS: u32 = 4;
 const RETAINED: usize = 3;
@@ -43,7 +43,7 @@ impl Kind for List {
         ListState::new("list")
     }
 
-    fn change(random: &mut Random, list: &mut super::ListHandle<'_, u32>, model: &mut Vec<u32>) {
+    fn change(random: &mut Random, list: &mut crate::state::ListHandle<'_, u32>, model: &mut Vec<u32>) {
         let value = random.below(100) as u32;
         match random.below(16) {
             0..7 => {
@@ -82,7 +82,7 @@ impl Kind for List {
         assert_eq!((list.len(), list.is_empty()), (model.len(), model.is_empty()));
     }
 
-    fn read(list: &super::ListHandle<'_, u32>) -> Vec<u32> {
+    fn read(list: &crate::state::ListHandle<'_, u32>) -> Vec<u32> {
         assert_eq!(list.iter().len(), list.into_iter().count());
         list.get().to_vec()
     }
@@ -98,7 +98,11 @@ impl Kind for Map {
         MapState::new("map")
     }
 
-    fn change(random: &mut Random, map: &mut super::MapHandle<'_, String, u64>, model: &mut BTreeMap<String, u64>) {
+    fn change(
+        random: &mut Random,
+        map: &mut crate::state::MapHandle<'_, String, u64>,
+        model: &mut BTreeMap<String, u64>,
+    ) {
         let (value, most) = (random.next(), [2, 8, 60][random.below(3) as usize]);
         let key = format!("k{}", random.below(most));
         match random.below(16) {
@@ -130,7 +134,7 @@ impl Kind for Map {
         assert_eq!((map.len(), map.is_empty()), (model.len(), model.is_empty()));
     }
 
-    fn read(map: &super::MapHandle<'_, String, u64>) -> BTreeMap<String, u64> {
+    fn read(map: &crate::state::MapHandle<'_, String, u64>) -> BTreeMap<String, u64> {
         let entries: Vec<(&String, &u64)> = map.iter().collect();
         assert!(entries.is_sorted());
         assert_eq!(map.range::<str>(..).collect::<Vec<_>>(), entries);
@@ -149,7 +153,7 @@ impl Kind for Reducing {
         ReducingState::new("joined", |a: String, b: String| a + &b)
     }
 
-    fn change(random: &mut Random, joined: &mut super::ReducingHandle<'_, String>, model: &mut Option<String>) {
+    fn change(random: &mut Random, joined: &mut crate::state::ReducingHandle<'_, String>, model: &mut Option<String>) {
         match random.below(8) {
             0..5 => {
                 let text = random.text();
@@ -165,14 +169,14 @@ impl Kind for Reducing {
         }
     }
 
-    fn read(joined: &super::ReducingHandle<'_, String>) -> Option<String> {
+    fn read(joined: &crate::state::ReducingHandle<'_, String>) -> Option<String> {
         joined.get().cloned()
     }
 }
 
 /// Sum and number, from which the mean is made.
 #[derive(Clone)]
-pub(super) struct Mean;
+pub(crate) struct Mean;
 
 impl AggregateFunction for Mean {
     type In = u32;
@@ -206,7 +210,7 @@ impl Kind for Aggregating {
         AggregatingState::new("mean", Mean)
     }
 
-    fn change(random: &mut Random, mean: &mut super::AggregatingHandle<'_, Mean>, model: &mut Self::Model) {
+    fn change(random: &mut Random, mean: &mut crate::state::AggregatingHandle<'_, Mean>, model: &mut Self::Model) {
         let value = random.below(1000) as u32;
         match random.below(8) {
             0..4 => {
@@ -229,7 +233,7 @@ impl Kind for Aggregating {
         assert_eq!(mean.get(), model.map(|(sum, count)| sum as f64 / count as f64));
     }
 
-    fn read(mean: &super::AggregatingHandle<'_, Mean>) -> Self::Model {
+    fn read(mean: &crate::state::AggregatingHandle<'_, Mean>) -> Self::Model {
         mean.accumulator().copied()
     }
 }

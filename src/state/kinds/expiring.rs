@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use millstream_actors::protocol::Timestamp;
 
-use super::codec::{StateFormat, Written};
-use super::{Access, Slot, Span, Stamp, State};
+use crate::state::codec::{StateFormat, Written};
+use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// How long values live that are not used. Follows Flink's `StateTtlConfig`.
 ///
@@ -176,7 +176,7 @@ pub struct Expiring<S> {
 }
 
 impl<S> Expiring<S> {
-    pub(super) fn new(inner: S, ttl: StateTtl) -> Self {
+    pub(crate) fn new(inner: S, ttl: StateTtl) -> Self {
         Self { inner, ttl }
     }
 }
@@ -257,13 +257,13 @@ pub struct Expiry<'a> {
 impl Expiry<'_> {
     /// Whether the deadline has passed, or is to be set since the time is known by now.
     #[inline]
-    pub(super) fn is_due(&self, access: Access) -> bool {
+    pub(crate) fn is_due(&self, access: Access) -> bool {
         let deadline = self.deadline.get();
         self.ttl.now(access).is_some_and(|now| deadline.ms() <= now || deadline == Deadline::UNDATED)
     }
 
     /// Sets the deadline of a value whose time of use was not known. False if it has one.
-    pub(super) fn begin(&self, access: Access) -> bool {
+    pub(crate) fn begin(&self, access: Access) -> bool {
         let is_undated = self.deadline.get() == Deadline::UNDATED;
         if is_undated {
             self.deadline.set(self.ttl.deadline(access));
@@ -273,7 +273,7 @@ impl Expiry<'_> {
 
     /// Whether a use has moved the deadline since the last time it was asked.
     #[inline]
-    pub(super) fn settle(&self) -> bool {
+    pub(crate) fn settle(&self) -> bool {
         let deadline = self.deadline.get();
         if deadline.is_moved() {
             self.deadline.set(deadline.settled());
@@ -357,7 +357,7 @@ impl<S: State> State for Expiring<S> {
 }
 
 /// Loads a value without a time to live that was stored when it had one.
-pub(super) fn load_without_deadline<S: State>(
+pub(crate) fn load_without_deadline<S: State>(
     state: &S,
     slot: &mut S::Slot,
     stamp: Stamp,
@@ -389,5 +389,5 @@ fn load_value<S: State>(
 }
 
 #[cfg(test)]
-#[path = "ttl_tests.rs"]
+#[path = "expiring_tests.rs"]
 mod tests;

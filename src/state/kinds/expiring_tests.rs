@@ -6,8 +6,9 @@ use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
 
 use super::*;
 use crate::snapshot::MemoryStore;
+use crate::state::ValueState;
+use crate::state::kinds::ValueSlot;
 use crate::state::test_kit::{Random, Subtask, all_the_time, change, manifest, no_time};
-use crate::state::{ValueSlot, ValueState};
 
 const GROUPS: u32 = 4;
 const TTL: Duration = Duration::from_millis(1000);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{StateFormat, Written};
 use super::schema::{Schema, schema_methods};
-use super::{Access, Slot, Span, Stamp, State};
+use crate::state::codec::{StateFormat, Written};
+use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// Declares one value per key. Follows Flink's `ValueState`.
 ///

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{StateFormat, Written};
 use super::schema::schema_methods;
-use super::{Access, Span, Stamp, State, ValueSlot, ValueState};
+use super::{ValueSlot, ValueState};
+use crate::state::codec::{StateFormat, Written};
+use crate::state::{Access, Span, Stamp, State};
 
 /// Declares one value per key, into which all values that are added are reduced. Follows Flink's `ReducingState`.
 ///

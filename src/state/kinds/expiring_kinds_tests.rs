@@ -8,9 +8,9 @@ use millstream_actors::contract::{Manifest, SnapshotStore};
 use millstream_actors::protocol::{Incarnation, KeyGroupRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::test_kit::{Random, Subtask, change, manifest, no_time};
-use super::{Expiring, ListState, MapState, State, StateSet, StateTtl};
 use crate::snapshot::MemoryStore;
+use crate::state::test_kit::{Random, Subtask, change, manifest, no_time};
+use crate::state::{Expiring, ListState, MapState, State, StateSet, StateTtl};
 
 const GROUPS: u32 = 2;
 
