@@ -41,21 +41,30 @@ impl<T> Partitioner<T> for Rebalance {
 pub struct KeyGroupPartitioner<S> {
     selector: S,
     max_parallelism: u32,
+    /// The channel of each group: looked up for each record, where computing it would take a division.
+    channel_of: Vec<u32>,
+    /// The number of channels of which it says so.
+    channels: u32,
 }
 
 impl<S> KeyGroupPartitioner<S> {
     /// Keys by `selector`, in `max_parallelism` groups.
     pub fn new(selector: S, max_parallelism: u32) -> Self {
-        Self { selector, max_parallelism }
+        Self { selector, max_parallelism, channel_of: Vec::new(), channels: 0 }
     }
 }
 
 impl<T, S: KeySelector<T>> Partitioner<T> for KeyGroupPartitioner<S> {
     fn assign(&mut self, batch: &Batch<T>, channels: u32, targets: &mut Vec<u32>) {
+        let Self { selector, max_parallelism, channel_of, channels: known } = self;
+        if *known != channels {
+            let of_group = |group| subtask_of_group(group, channels, *max_parallelism);
+            (*channel_of, *known) = ((0..*max_parallelism).map(of_group).collect(), channels);
+        }
         targets.extend(batch.iter().map(|record| {
-            let held = self.selector.hold(record);
-            let hash = stable_hash(self.selector.query(record, &held));
-            subtask_of_group(group_of_hash(hash, self.max_parallelism), channels, self.max_parallelism)
+            let held = selector.hold(record);
+            let hash = stable_hash(selector.query(record, &held));
+            channel_of[group_of_hash(hash, *max_parallelism) as usize]
         }));
     }
 }
@@ -109,9 +118,11 @@ mod tests {
     #[test]
     fn a_key_goes_to_the_subtask_whose_range_holds_its_group() {
         let mut partitioner = KeyGroupPartitioner::new(ByValue::new(|x: &u64| *x), 128);
-        for (key, target) in assign(&mut partitioner, (0..1000).collect(), 3).into_iter().enumerate() {
-            let group = group_of_hash(stable_hash(&(key as u64)), 128);
-            assert!(KeyGroupRange::of_subtask(target, 3, 128).contains(group));
+        for channels in [3, 128, 2] {
+            for (key, target) in assign(&mut partitioner, (0..1000).collect(), channels).into_iter().enumerate() {
+                let group = group_of_hash(stable_hash(&(key as u64)), 128);
+                assert!(KeyGroupRange::of_subtask(target, channels, 128).contains(group));
+            }
         }
     }
 
