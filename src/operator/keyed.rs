@@ -1,21 +1,21 @@
 //! Runs a keyed function: finds each record's states, and keeps them in snapshots.
 //!
-//! A batch is worked on in blocks, in three passes each. The first takes keys and hashes. The second, where the table is
-//! too large for the processor's cache, looks up where each key is: these loads do not depend on each other, so their
-//! cache misses overlap. The third calls the function.
+//! A batch is worked on in blocks: first the keys and hashes of all its records are taken, then the backend looks up and
+//! lends their rows, which is where the function is called.
 
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use millstream_actors::contract::{
-    Batch, BatchOperator, Clock, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget,
+    Batch, BatchOperator, Clock, Front, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget,
     SnapshotWriter, StateError, Stateful,
 };
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, Mark, OperatorId, TaskError, Timestamp};
 
 use super::slices::Slices;
 use super::{Emission, KeySelector, KeyedContext, KeyedProcessFunction, SideOutputs};
-use crate::state::{KeyedBackend, KeyedTable, RowAccess, StateRows, StateSet, stable_hash};
+use crate::state::{KeyedBackend, KeyedBlock, KeyedTable, StateRows, StateSet, stable_hash};
 use crate::time::SystemClock;
 
 /// Records to a block: what the passes keep of them stays in the innermost cache.
@@ -45,7 +45,7 @@ where
     names: Vec<Arc<str>>,
     table: B,
     slices: Slices,
-    ahead: Ahead<S::Held>,
+    keys: Keys<S::Held>,
     clock: Arc<dyn Clock>,
     of: PhantomData<fn(In)>,
 }
@@ -87,7 +87,7 @@ where
             names,
             table: backend,
             slices: Slices::new(),
-            ahead: Ahead { held: Vec::new(), hashes: Vec::new(), hints: Vec::new() },
+            keys: Keys { held: Vec::new(), hashes: Vec::new() },
             clock: Arc::new(SystemClock::new()),
             of: PhantomData,
         }
@@ -119,28 +119,18 @@ where
     /// Calls the function with the `first` records, or as many until the output becomes full; gives their number.
     fn call(&mut self, input: &mut Batch<In>, first: usize, out: &mut Output<F::Out>) -> Result<usize, TaskError> {
         self.look_at_clock();
-        let access = self.table.access();
-        let Self { selector, function, emission, table, ahead, .. } = self;
-        let mut front = input.front(first);
-        while !front.as_slice().is_empty() && !out.is_full() {
-            let block = front.len().min(BLOCK_RECORDS);
-            ahead.prepare(&self.operator, selector, table, &front.as_slice()[..block])?;
-            for (index, record) in front.by_ref().take(block).enumerate() {
-                let query = selector.query(&record, &ahead.held[index]);
-                let own = || selector.own(query);
-                let mut entry = table.entry(ahead.hashes[index], ahead.hints.get(index).copied(), query, own);
-                let (key, states) = entry.lend(access);
-                let mut ctx = KeyedContext { key };
-                let called = emission.call(out, 0, |out| function.process(record, states, &mut ctx, out));
-                entry.settle();
-                called?;
-                if out.is_full() {
-                    break;
-                }
-            }
+        let Self { selector, function, emission, table, keys, .. } = self;
+        let mut records = input.front(first);
+        while !records.as_slice().is_empty() && !out.is_full() {
+            let block = &records.as_slice()[..records.len().min(BLOCK_RECORDS)];
+            keys.take(&self.operator, selector, table, block)?;
+            let records = &mut records;
+            let mut block = Block { selector, function, emission, keys, records, out, called: 0, outcome: Ok(()) };
+            table.work_on(&mut block)?;
+            block.outcome?;
         }
-        let called = front.taken();
-        drop(front);
+        let called = records.taken();
+        drop(records);
         // A record adds one key at most: while the look goes round once, half as many keys come as there are buckets.
         self.table.clean(CLEANED_MIN + 2 * called);
         Ok(called)
@@ -165,21 +155,19 @@ where
     }
 }
 
-/// What is known of the records of a block before the function is called.
-struct Ahead<H> {
+/// The keys of a block's records.
+struct Keys<H> {
     held: Vec<H>,
     hashes: Vec<u64>,
-    /// Where each key is, or any number; empty for small tables.
-    hints: Vec<usize>,
 }
 
-impl<H> Ahead<H> {
-    /// First and second pass.
-    fn prepare<In, S, St, B>(
+impl<H> Keys<H> {
+    /// Takes those of a block, which must be keys of the backend.
+    fn take<In, S, St, B>(
         &mut self,
         operator: &OperatorId,
         selector: &S,
-        backend: &mut B,
+        backend: &B,
         records: &[In],
     ) -> Result<(), StateError>
     where
@@ -188,18 +176,69 @@ impl<H> Ahead<H> {
         B: KeyedBackend<S::Key, St>,
     {
         self.held.clear();
-        self.hashes.clear();
-        self.hints.clear();
         self.held.extend(records.iter().map(|record| selector.hold(record)));
-        let keys = records.iter().zip(&self.held).map(|(record, held)| selector.query(record, held));
-        self.hashes.extend(keys.clone().map(stable_hash));
+        self.hashes.clear();
+        let held = self.held.iter();
+        self.hashes.extend(records.iter().zip(held).map(|(record, held)| stable_hash(selector.query(record, held))));
         for hash in &self.hashes {
             if let Err(group) = backend.check_group(*hash) {
                 let KeyGroupRange { start, end } = backend.range();
                 return Err(StateError::ForeignKey { operator: operator.clone(), group, start, end });
             }
         }
-        backend.prepare(self.hashes.iter().copied().zip(keys), &mut self.hints)
+        Ok(())
+    }
+}
+
+/// Some records in front of the function.
+struct Block<'a, 'r, In, S, F>
+where
+    S: KeySelector<In>,
+    F: KeyedProcessFunction<S::Key, In>,
+{
+    selector: &'a S,
+    function: &'a mut F,
+    emission: &'a mut Emission,
+    keys: &'a Keys<S::Held>,
+    /// Those of the block come first.
+    records: &'a mut Front<'r, In>,
+    out: &'a mut Output<F::Out>,
+    /// Of so many records it has been called.
+    called: usize,
+    /// Of the last call.
+    outcome: Result<(), TaskError>,
+}
+
+impl<In, S, F> KeyedBlock<S::Key, F::State> for Block<'_, '_, In, S, F>
+where
+    S: KeySelector<In>,
+    F: KeyedProcessFunction<S::Key, In>,
+{
+    type Query = S::Query;
+
+    #[inline]
+    fn hashes(&self) -> &[u64] {
+        &self.keys.hashes
+    }
+
+    #[inline]
+    fn query(&self, place: usize) -> &S::Query {
+        self.selector.query(&self.records.as_slice()[place - self.called], &self.keys.held[place])
+    }
+
+    #[inline]
+    fn own(&self, place: usize) -> S::Key {
+        self.selector.own(self.query(place))
+    }
+
+    #[inline]
+    fn work(&mut self, _: usize, key: &S::Key, states: <F::State as StateSet>::Handles<'_>) -> ControlFlow<()> {
+        let Some(record) = self.records.next() else { return ControlFlow::Break(()) };
+        self.called += 1;
+        let Self { function, emission, out, .. } = self;
+        let mut ctx = KeyedContext { key };
+        self.outcome = emission.call(out, 0, |out| function.process(record, states, &mut ctx, out));
+        if self.outcome.is_err() || self.out.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

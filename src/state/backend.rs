@@ -1,24 +1,17 @@
 //! What a keyed operator needs of whatever keeps its rows.
 
 use std::borrow::Borrow;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
-use super::{Access, StateKey, StateSet, group_of_hash};
+use super::{StateKey, StateSet, group_of_hash, stable_hash};
 
 /// Keeps the rows of the keys that one subtask owns, and writes them at barriers. [`KeyedTable`](super::KeyedTable)
 /// keeps them in memory.
-///
-/// Records come in blocks. [`prepare`](Self::prepare) is given all keys of a block, [`entry`](Self::entry) then one
-/// after the other; whatever may fail or take long belongs in the former.
 pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
-    /// The row of one key, for as long as one record is worked on.
-    type Row<'a>: RowAccess<K, S>
-    where
-        Self: 'a;
-
     /// The key groups it holds.
     fn range(&self) -> KeyGroupRange;
 
@@ -31,9 +24,6 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
         let group = group_of_hash(hash, self.max_parallelism());
         if self.range().contains(group) { Ok(()) } else { Err(group) }
     }
-
-    /// What row handles are to know of the moment.
-    fn access(&self) -> Access;
 
     /// Whether values of any state expire.
     fn expires(&self) -> bool;
@@ -48,26 +38,19 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
     /// Number of keys that have state.
     fn live(&self) -> usize;
 
-    /// Gets ready for [`entry`](Self::entry) of these keys of its groups, given with their hashes. Adds to `hints` where
-    /// each of them is, or nothing if that is no help.
+    /// Works on a block: looks up the rows of its keys, makes those of new ones, and lends them in the order of the
+    /// block until it breaks. If a snapshot is being taken, a row has been written before it is lent. A key of which
+    /// nothing is left afterwards is forgotten.
     ///
     /// # Errors
     /// [`StateError::WorkingFile`]. The backend cannot be used any more.
-    fn prepare<'q, Q>(
-        &mut self,
-        keys: impl Iterator<Item = (u64, &'q Q)> + Clone,
-        hints: &mut Vec<usize>,
-    ) -> Result<(), StateError>
+    ///
+    /// # Panics
+    /// If a key is not one of its groups'.
+    fn work_on<B>(&mut self, block: &mut B) -> Result<(), StateError>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized + 'q;
-
-    /// The row of a key of the block, new if need be; `own` makes the key of a new one. A `hint` that has become wrong
-    /// does no harm. If a snapshot is being taken, the row has been written before it is given out.
-    fn entry<Q>(&mut self, hash: u64, hint: Option<usize>, query: &Q, own: impl FnOnce() -> K) -> Self::Row<'_>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized;
+        B: KeyedBlock<K, S>,
+        K: Borrow<B::Query>;
 
     /// The barrier: what changes from now on belongs to the next checkpoint. A capture that still runs is given up.
     fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter);
@@ -105,11 +88,58 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
     fn drop_rows(&mut self);
 }
 
-/// One key's row, for as long as one record is worked on.
-pub trait RowAccess<K, S: StateSet> {
-    /// The key, and handles of its states.
-    fn lend(&mut self, access: Access) -> (&K, S::Handles<'_>);
+/// Some records, to be worked on one after the other. A block keeps what it has for the records together, so that a
+/// backend looks up all their keys before it lends the first row.
+pub trait KeyedBlock<K, S: StateSet> {
+    /// What a key is looked up by.
+    type Query: Eq + ?Sized;
 
-    /// The record has been worked on: keeps account of what was changed, and forgets the key if nothing is left of it.
-    fn settle(self);
+    /// The [`stable_hash`] of each record's key, in order.
+    fn hashes(&self) -> &[u64];
+
+    /// The key of the record at this place, to look it up. Asked only for records that have not been worked on.
+    fn query(&self, place: usize) -> &Self::Query;
+
+    /// The key of the record at this place, to be stored: it is new.
+    fn own(&self, place: usize) -> K;
+
+    /// Works on the record at this place. After a break the records behind it have not been worked on.
+    fn work(&mut self, place: usize, key: &K, states: S::Handles<'_>) -> ControlFlow<()>;
+}
+
+/// A block of one key, without a record.
+pub(crate) struct OneKey<'a, K, F> {
+    hash: [u64; 1],
+    key: &'a K,
+    work: Option<F>,
+}
+
+impl<'a, K: StateKey, F> OneKey<'a, K, F> {
+    /// Gives the key's states to `work`.
+    pub(crate) fn new(key: &'a K, work: F) -> Self {
+        Self { hash: [stable_hash(key)], key, work: Some(work) }
+    }
+}
+
+impl<K: StateKey + Clone, S: StateSet, F: FnOnce(S::Handles<'_>)> KeyedBlock<K, S> for OneKey<'_, K, F> {
+    type Query = K;
+
+    fn hashes(&self) -> &[u64] {
+        &self.hash
+    }
+
+    fn query(&self, _: usize) -> &K {
+        self.key
+    }
+
+    fn own(&self, _: usize) -> K {
+        self.key.clone()
+    }
+
+    fn work(&mut self, _: usize, _: &K, states: S::Handles<'_>) -> ControlFlow<()> {
+        if let Some(work) = self.work.take() {
+            work(states);
+        }
+        ControlFlow::Continue(())
+    }
 }

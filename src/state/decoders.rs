@@ -5,9 +5,10 @@ use std::time::Duration;
 use millstream_actors::contract::{GroupLoader, Progress, RestoredSection, RunBudget, SnapshotWriter, StateScope};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
 
+use super::backend::OneKey;
 use super::{
-    Access, BroadcastState, Expiring, KeyedTable, ListState, MapState, OperatorListState, OperatorState, Share, State,
-    StateKey, StateRows, StateSet, StateTtl, StoredCopy, TableLoader, ValueState, stable_hash,
+    BroadcastState, Expiring, KeyedTable, ListState, MapState, OperatorListState, OperatorState, Share, State,
+    StateKey, StateRows, StateSet, StateTtl, StoredCopy, TableLoader, ValueState,
 };
 use crate::testing::Decoder;
 
@@ -118,10 +119,7 @@ where
 {
     let mut table = KeyedTable::<K, S>::new(states(), GROUP, 1);
     for key in keys {
-        let access = Access { stamp: table.stamp(), processing_time: 0, watermark: 0 };
-        let mut entry = table.entry(stable_hash(key), None, key, || key.clone());
-        fill(key, entry.lend(access).1);
-        entry.settle();
+        table.work_on_block(&mut OneKey::new(key, |states: S::Handles<'_>| fill(key, states)));
     }
     let names = states().names();
     let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);

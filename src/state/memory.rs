@@ -6,30 +6,16 @@ use std::sync::Arc;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
-use super::backend::{KeyedBackend, RowAccess};
-use super::table::RowEntry;
-use super::{Access, KeyedTable, StateKey, StateRows, StateSet, TableLoader};
-
-/// Tables above this size are looked up in advance.
-pub(crate) const CACHED_BYTES_MAX: usize = 4 << 20;
+use super::backend::{KeyedBackend, KeyedBlock};
+use super::{KeyedTable, StateKey, StateRows, StateSet, TableLoader};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
-    type Row<'a>
-        = RowEntry<'a, K, S>
-    where
-        Self: 'a;
-
     fn range(&self) -> KeyGroupRange {
         self.range
     }
 
     fn max_parallelism(&self) -> u32 {
         self.max_parallelism
-    }
-
-    #[inline]
-    fn access(&self) -> Access {
-        KeyedTable::access(self)
     }
 
     fn expires(&self) -> bool {
@@ -50,28 +36,13 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
     }
 
     #[inline]
-    fn prepare<'q, Q>(
-        &mut self,
-        keys: impl Iterator<Item = (u64, &'q Q)> + Clone,
-        hints: &mut Vec<usize>,
-    ) -> Result<(), StateError>
+    fn work_on<B>(&mut self, block: &mut B) -> Result<(), StateError>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized + 'q,
+        B: KeyedBlock<K, S>,
+        K: Borrow<B::Query>,
     {
-        if self.row_bytes() > CACHED_BYTES_MAX {
-            hints.extend(keys.map(|(hash, query)| self.locate(hash, query).unwrap_or(0)));
-        }
+        self.work_on_block(block);
         Ok(())
-    }
-
-    #[inline]
-    fn entry<Q>(&mut self, hash: u64, hint: Option<usize>, query: &Q, own: impl FnOnce() -> K) -> RowEntry<'_, K, S>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        KeyedTable::entry(self, hash, hint, query, own)
     }
 
     fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {
@@ -107,17 +78,5 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
 
     fn drop_rows(&mut self) {
         KeyedTable::drop_rows(self);
-    }
-}
-
-impl<K: StateKey, S: StateSet> RowAccess<K, S> for RowEntry<'_, K, S> {
-    #[inline]
-    fn lend(&mut self, access: Access) -> (&K, S::Handles<'_>) {
-        RowEntry::lend(self, access)
-    }
-
-    #[inline]
-    fn settle(self) {
-        RowEntry::settle(self);
     }
 }

@@ -24,6 +24,7 @@
 
 mod access;
 mod backend;
+mod block;
 mod capture;
 mod changes;
 mod choice;
@@ -60,11 +61,9 @@ pub use operator::{
 pub use set::{State, StateKey, StateSet};
 
 pub(crate) use access::{Access, Span, Stamp};
-pub(crate) use backend::{KeyedBackend, RowAccess};
+pub(crate) use backend::{KeyedBackend, KeyedBlock};
 pub(crate) use key_group::group_of_hash;
 pub(crate) use loading::TableLoader;
-#[cfg(test)]
-pub(crate) use memory::CACHED_BYTES_MAX;
 pub(crate) use operator::{Share, StoredCopy};
 pub(crate) use set::{Slot, StateRows};
 pub(crate) use spill::{RedbBackend, SpillPlace, prepare_dir};

@@ -11,7 +11,8 @@ use millstream_actors::contract::{
 };
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, OperatorId};
 
-use super::{KeyedBackend, KeyedTable, RowAccess, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
+use super::backend::OneKey;
+use super::{KeyedBackend, KeyedTable, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// splitmix64.
 pub(crate) struct Random(pub(crate) u64);
@@ -49,13 +50,18 @@ pub(crate) fn change<K: StateKey + Clone, S: StateSet, R>(
     key: &K,
     change: impl FnOnce(S::Handles<'_>) -> R,
 ) -> R {
-    let access = table.access();
-    let (hash, mut hints) = (stable_hash(key), Vec::new());
-    table.prepare(std::iter::once((hash, key)), &mut hints).expect("the backend works");
-    let mut entry = table.entry(hash, hints.first().copied(), key, || key.clone());
-    let result = change(entry.lend(access).1);
-    entry.settle();
-    result
+    try_change(table, key, change).expect("the backend works")
+}
+
+/// The same of a backend that may have failed.
+pub(crate) fn try_change<K: StateKey + Clone, S: StateSet, R>(
+    table: &mut impl KeyedBackend<K, S>,
+    key: &K,
+    change: impl FnOnce(S::Handles<'_>) -> R,
+) -> Result<R, StateError> {
+    let mut result = None;
+    table.work_on(&mut OneKey::new(key, |states: S::Handles<'_>| result = Some(change(states))))?;
+    Ok(result.expect("a block of one key is worked on"))
 }
 
 /// A budget that is exhausted at the first look.

@@ -6,28 +6,17 @@ use std::sync::Arc;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
-use super::cached_row::CachedRow;
 use super::table::RedbBackend;
-use crate::state::backend::KeyedBackend;
-use crate::state::{Access, StateKey, StateRows, StateSet, TableLoader};
+use crate::state::backend::{KeyedBackend, KeyedBlock};
+use crate::state::{StateKey, StateRows, StateSet, TableLoader};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
-    type Row<'a>
-        = CachedRow<'a, K, S>
-    where
-        Self: 'a;
-
     fn range(&self) -> KeyGroupRange {
         self.range
     }
 
     fn max_parallelism(&self) -> u32 {
         self.max_parallelism
-    }
-
-    #[inline]
-    fn access(&self) -> Access {
-        self.moment()
     }
 
     fn expires(&self) -> bool {
@@ -47,28 +36,29 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         RedbBackend::live(self)
     }
 
-    fn prepare<'q, Q>(
-        &mut self,
-        keys: impl Iterator<Item = (u64, &'q Q)> + Clone,
-        hints: &mut Vec<usize>,
-    ) -> Result<(), StateError>
+    fn work_on<B>(&mut self, block: &mut B) -> Result<(), StateError>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized + 'q,
+        B: KeyedBlock<K, S>,
+        K: Borrow<B::Query>,
     {
         if self.has_failed {
             return Err(self.damaged("it has failed before".to_owned()));
         }
-        self.prepare_block(keys, hints)
-    }
-
-    #[inline]
-    fn entry<Q>(&mut self, hash: u64, hint: Option<usize>, query: &Q, own: impl FnOnce() -> K) -> CachedRow<'_, K, S>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        self.row(hash, hint, query, own)
+        let mut hints = Vec::with_capacity(block.hashes().len());
+        let keys = block.hashes().iter().enumerate().map(|(place, hash)| (*hash, block.query(place)));
+        self.prepare_block(keys, &mut hints)?;
+        let access = self.moment();
+        for (place, hint) in hints.into_iter().enumerate() {
+            let hash = block.hashes()[place];
+            let mut row = self.row(hash, hint, block.query(place), || block.own(place));
+            let (key, states) = row.lend(access);
+            let flow = block.work(place, key, states);
+            row.settle();
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {

@@ -4,7 +4,6 @@ use hashbrown::hash_table::OccupiedEntry;
 
 use super::dirt::Dirt;
 use super::table::{Cached, Group};
-use crate::state::backend::RowAccess;
 use crate::state::capture::Capture;
 use crate::state::{Access, Stamp, StateKey, StateRows, StateSet};
 
@@ -70,7 +69,7 @@ impl Account<'_> {
 }
 
 /// One key's row in the cache, for as long as one record is worked on.
-pub struct CachedRow<'a, K, S: StateSet> {
+pub(super) struct CachedRow<'a, K, S: StateSet> {
     pub(super) found: OccupiedEntry<'a, Cached<K, S::Row>>,
     pub(super) states: &'a S,
     pub(super) account: Account<'a>,
@@ -83,9 +82,10 @@ pub struct CachedRow<'a, K, S: StateSet> {
     pub(super) is_clear: bool,
 }
 
-impl<K: StateKey, S: StateSet> RowAccess<K, S> for CachedRow<'_, K, S> {
+impl<K: StateKey, S: StateSet> CachedRow<'_, K, S> {
+    /// The key, and handles of its states.
     #[inline]
-    fn lend(&mut self, access: Access) -> (&K, S::Handles<'_>) {
+    pub(super) fn lend(&mut self, access: Access) -> (&K, S::Handles<'_>) {
         let Cached { key, row, .. } = self.found.get_mut();
         if self.states.expires() {
             self.states.expire(row, access);
@@ -93,8 +93,9 @@ impl<K: StateKey, S: StateSet> RowAccess<K, S> for CachedRow<'_, K, S> {
         (key, self.states.handles(row, access))
     }
 
+    /// The record has been worked on: keeps account of what was changed, and forgets the key if nothing is left of it.
     #[inline]
-    fn settle(mut self) {
+    pub(super) fn settle(mut self) {
         let Cached { row, marks, .. } = self.found.get_mut();
         if self.states.expires() {
             self.states.settle(row, self.current);

@@ -22,7 +22,6 @@ use super::place::SpillPlace;
 use super::shared::{CacheLimits, Shared};
 use super::snapshots::DiskReach;
 
-use crate::state::backend::RowAccess;
 use crate::state::capture::Capture;
 use crate::state::codec::take;
 use crate::state::epochs::{Compaction, Epochs};
@@ -350,14 +349,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         group.hand = 0;
     }
 
-    /// The row of a key that was prepared.
-    pub(super) fn row<Q>(
-        &mut self,
-        hash: u64,
-        hint: Option<usize>,
-        query: &Q,
-        own: impl FnOnce() -> K,
-    ) -> CachedRow<'_, K, S>
+    /// The row of a key that was prepared and was found at `hint` then.
+    pub(super) fn row<Q>(&mut self, hash: u64, hint: usize, query: &Q, own: impl FnOnce() -> K) -> CachedRow<'_, K, S>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -366,9 +359,9 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         self.reserve(index);
         let table = &mut self.groups[index].table;
         let is_query = |cached: &Cached<K, S::Row>| cached.key.borrow() == query;
-        let bucket = match hint.filter(|bucket| table.get_bucket(*bucket).is_some_and(is_query)) {
-            Some(bucket) => bucket,
-            None => match table.entry(bucket_hash(hash), is_query, rehash) {
+        let bucket = match table.get_bucket(hint).is_some_and(is_query) {
+            true => hint,
+            false => match table.entry(bucket_hash(hash), is_query, rehash) {
                 TableEntry::Occupied(found) => found.bucket_index(),
                 TableEntry::Vacant(vacant) => {
                     self.cached += 1;

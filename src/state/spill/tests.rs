@@ -10,8 +10,8 @@ use super::file::WorkingFile;
 use super::filter::Filter;
 use super::*;
 use crate::snapshot::MemoryStore;
-use crate::state::test_kit::{Subtask, change, manifest};
-use crate::state::{KeyedBackend, KeyedTable, State, StateKey, StateRows, StateTtl, ValueState, stable_hash};
+use crate::state::test_kit::{Subtask, change, manifest, try_change};
+use crate::state::{KeyedBackend, KeyedTable, State, StateKey, StateRows, StateTtl, ValueState};
 use crate::testing::FaultyDisk;
 
 const GROUPS: u32 = 4;
@@ -154,18 +154,12 @@ fn a_directory_that_is_gone_is_an_error_with_operator_and_file() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing");
     let mut table: Backend<u64> = RedbBackend::tiny(state(), all(), GROUPS, &missing, 4, false);
-    let failed = (0..100u64).find_map(|key| {
-        let failed = table.prepare(std::iter::once((stable_hash(&key), &key)), &mut Vec::new()).err();
-        if failed.is_none() {
-            change(&mut table, &key, |mut value| value.set(key));
-        }
-        failed
-    });
+    let failed = (0..100u64).find_map(|key| try_change(&mut table, &key, |mut value| value.set(key)).err());
     let error = failed.expect("the cache is full before the hundredth key");
     let StateError::WorkingFile { operator, file, action, .. } = &error else { panic!("{error}") };
     assert_eq!((operator.as_str(), *action, file.parent()), ("op", "create", Some(&*missing)));
     assert!(error.is_retryable(), "a restart may find it again");
-    let again = table.prepare(std::iter::once((stable_hash(&1u64), &1u64)), &mut Vec::new());
+    let again = try_change(&mut table, &1u64, |_| ());
     assert!(again.is_err(), "nothing goes on after a failure");
 }
 
@@ -177,11 +171,7 @@ fn a_full_disk_fails_the_next_block_of_records() {
     let mut table: Backend<u64> = RedbBackend::tiny(state(), all(), GROUPS, dir.path(), 50, false);
     table.disk = Some(Disk::new(Arc::new(file), Arc::new(Filter::new(1 << 10))).unwrap());
     let mut fill = |keys: std::ops::Range<u64>| {
-        keys.clone().try_for_each(|key| {
-            table.prepare(std::iter::once((stable_hash(&key), &key)), &mut Vec::new())?;
-            change(&mut table, &key, |mut value| value.set(key));
-            Ok::<_, StateError>(())
-        })
+        keys.clone().try_for_each(|key| try_change(&mut table, &key, |mut value| value.set(key)))
     };
     fill(0..1_000).unwrap();
     disk.limit(Some(0));
