@@ -55,7 +55,7 @@
 //! | let values expire, change their type | [`StateTtl`](state::StateTtl), [`ValueState`](state::ValueState#when-the-type-changes) |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
-//! | write a connector | [`Source`](source::Source), [`Sink`](sink::Sink) |
+//! | write a connector | [`Source`](source::Source), [`SplitQueue`](source::SplitQueue), [`Sink`](sink::Sink) |
 //! | write a stage or a store | [`BatchOperator`](operator::BatchOperator), [`SnapshotStore`](snapshot::SnapshotStore) |
 //! | test a function or a job | [`testing`], [`ManualClock`](time::ManualClock) |
 //!

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millstream::prelude::*;
-use millstream::sink::{Collected, SinkError};
-use millstream::source::{MalformedRecord, SourceError};
+use millstream::sink::{Collected, FileSinkError};
+use millstream::source::{FileSourceError, MalformedRecord};
 use millstream::{Cause, Fault, JobEventKind, TaskError};
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +111,9 @@ fn malformed_record_ends_the_job_at_once_with_file_line_and_column() {
         let (outcome, _, restarts) = run(format.source(&input));
         let error = outcome.unwrap_err();
         let Some(TaskError::Source(source)) = error.task_error() else { panic!("{error}") };
-        let SourceError::Malformed { path, line, column, reason } = &**source else { panic!("{error}") };
+        let Some(FileSourceError::Malformed { path, line, column, reason }) = source.reason().downcast_ref() else {
+            panic!("{error}")
+        };
         assert_eq!((path, (*line, *column)), (&input, format.place(BAD[0])), "{format:?}: {reason}");
         assert!(matches!(error, JobError::Failed { .. }) && restarts == 0, "{restarts} restarts do not mend a file");
         assert_eq!(error.fault(), Fault::External);
@@ -195,7 +197,7 @@ fn missing_input_ends_the_job_at_once_with_the_pattern() {
         let (outcome, _, restarts) = run(FileSource::csv(pattern.to_str().unwrap()));
         let error = outcome.unwrap_err();
         let Some(TaskError::Source(source)) = error.task_error() else { panic!("{error}") };
-        assert!(matches!(&**source, SourceError::Configuration { .. }), "{error}");
+        assert_eq!(source.location(), "source configuration", "{error}");
         assert!(matches!(error, JobError::Failed { .. }) && restarts == 0, "{error}, {restarts} restarts");
         assert_eq!(error.fault(), Fault::User);
         assert!(error.to_string().contains(pattern.to_str().unwrap()), "{error}");
@@ -214,7 +216,7 @@ fn output_directory_with_a_file_in_the_way_is_an_error_that_names_it() {
         env.start().unwrap().await.unwrap_err()
     });
     let Some(TaskError::Sink(sink)) = error.task_error() else { panic!("{error}") };
-    assert!(matches!(&**sink, SinkError::Io { .. }), "{error}");
+    assert!(matches!(sink.reason().downcast_ref(), Some(FileSinkError::Io { .. })), "{error}");
     assert!(error.to_string().contains(way.to_str().unwrap()), "{error}");
     assert_eq!(fs::read_to_string(&way).unwrap(), "not a directory");
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_actors::contract::{
-    Batch, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter,
+    Batch, PendingCommit, Retry, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter,
 };
 use millstream_actors::protocol::CheckpointId;
 
@@ -21,7 +20,7 @@ type BlockId = (WriterId, u64);
 /// covers them has completed.
 ///
 /// Survives restarts of its job in the process, not the process itself: a job restored from a checkpoint with records
-/// that were prepared and never committed fails with [`SinkError::PendingLost`], since they are gone. Holds all that it
+/// that were prepared and never committed fails for good, since they are gone. Holds all that it
 /// collects: for tests and small results. One sink, one job.
 pub struct CollectSink<T> {
     shared: Arc<Mutex<Shared<T>>>,
@@ -138,8 +137,9 @@ impl<T: Send + 'static> Sink for CollectSink<T> {
         for pending in &restored.pending {
             let block = decode(pending)?;
             if !shared.commit(block) {
-                let path = PathBuf::from(format!("memory of sink '{}'", cx.operator));
-                return Err(SinkError::PendingLost { path, checkpoint: pending.checkpoint });
+                let location = format!("memory of sink '{}'", cx.operator);
+                let reason = format!("what was prepared for checkpoint {} is gone", pending.checkpoint);
+                return Err(SinkError::external(location, reason, Retry::Never));
             }
         }
         let elsewhere = restored.pending_elsewhere.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
@@ -154,8 +154,7 @@ impl<T: Send + 'static> Sink for CollectSink<T> {
 }
 
 fn decode(pending: &PendingCommit) -> Result<BlockId, SinkError> {
-    rmp_serde::from_slice(&pending.data)
-        .map_err(|error| SinkError::Pending { checkpoint: pending.checkpoint, reason: error.to_string() })
+    rmp_serde::from_slice(&pending.data).map_err(|error| SinkError::pending(pending.checkpoint, error))
 }
 
 struct CollectWriter<T> {
@@ -243,7 +242,7 @@ mod tests {
         assert!(lock(&sink.shared).prepared.is_empty());
         let restore = SinkRestore { checkpoint, pending, ..SinkRestore::default() };
         let lost = CollectSink::<u32>::new().open(&context(2, 1, 0, 1), restore).err().unwrap();
-        assert!(matches!(lost, SinkError::PendingLost { .. }), "{lost}");
+        assert!(lost.to_string().contains("checkpoint 1 is gone") && !lost.is_retryable(), "{lost}");
     }
 
     #[test]

@@ -7,10 +7,10 @@ mod file;
 mod print;
 
 pub use collect::{CollectSink, Collected};
-pub use file::FileSink;
 pub(crate) use file::decoders::decoders;
+pub use file::{FileSink, FileSinkError};
 pub use print::PrintSink;
 
 pub use millstream_actors::contract::{
-    Batch, Fence, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter, Threading,
+    Batch, Fence, PendingCommit, Retry, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter, Threading,
 };

@@ -2,16 +2,15 @@
 
 use std::fmt::{Debug, Display};
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use millstream_actors::contract::{
-    Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter, Threading,
+    Batch, PendingCommit, Retry, Sink, SinkContext, SinkError, SinkRestore, SinkWriter, Threading,
 };
 use millstream_actors::protocol::CheckpointId;
 
 /// Prints each record on a line of standard output. At least once: records show at once, and again after a restart.
 ///
-/// Batches of several subtasks are not mixed. A closed pipe is a [`SinkError::Io`].
+/// Batches of several subtasks are not mixed. A closed pipe fails the attempt.
 #[derive(Debug)]
 pub struct PrintSink<T> {
     line: fn(&T, &mut Vec<u8>) -> io::Result<()>,
@@ -66,14 +65,10 @@ where
     fn write(&mut self, batch: &mut Batch<T>) -> Result<(), SinkError> {
         self.text.clear();
         for record in batch.drain() {
-            (self.line)(&record, &mut self.text).map_err(|error| SinkError::Encode { reason: error.to_string() })?;
+            (self.line)(&record, &mut self.text).map_err(SinkError::encode)?;
         }
         batch.clear();
-        (self.print)(&self.text).map_err(|source| SinkError::Io {
-            path: PathBuf::from("standard output"),
-            action: "write to",
-            source,
-        })
+        (self.print)(&self.text).map_err(|error| SinkError::external("standard output", error, Retry::Call))
     }
 
     fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
@@ -109,6 +104,7 @@ mod tests {
         let print = |_: &[u8]| Err(io::Error::from(io::ErrorKind::BrokenPipe));
         let mut writer = PrintWriter { line: PrintSink::<&str>::new().line, text: Vec::new(), print };
         let error = writer.write(&mut batch(&["a"])).unwrap_err();
-        assert!(matches!(&error, SinkError::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe));
+        let reason: &io::Error = error.reason().downcast_ref().unwrap();
+        assert_eq!(reason.kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -1,17 +1,16 @@
 //! Sources: where records come from, replayable from any position.
 
-#[cfg(test)]
-pub(crate) mod driver;
 mod file;
 mod position;
 mod sequence;
+mod splits;
 mod throttled;
 mod vec;
 
-pub(crate) use position::{decode as decode_position, encode as encode_position};
-
-pub use file::{FileSource, MalformedRecord, OnMalformed, Positioned};
+pub use file::{FileSource, FileSourceError, MalformedRecord, OnMalformed, Positioned};
+pub use position::{decode_position, encode_position};
 pub use sequence::SequenceSource;
+pub use splits::{Split, SplitQueue};
 pub use throttled::Throttled;
 pub use vec::VecSource;
 

@@ -1,6 +1,5 @@
 //! A source of numbers.
 
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use millstream_actors::contract::{
     SplitPosition, checksum,
 };
 
-use super::position;
+use super::{Split, SplitQueue};
 
 /// The range is cut into this many pieces, whatever the parallelism, so that it can change.
 const PIECES: u64 = 64;
@@ -95,49 +94,32 @@ impl Source for SequenceSource {
         cx: &SourceContext,
         restored: Option<Vec<SplitPosition>>,
     ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
-        let mut splits = Vec::new();
-        match restored {
-            None => {
-                for (index, piece) in (0..).zip(self.pieces()) {
-                    splits.push(Split { id: split_id(index, &piece), rest: piece });
-                }
-            }
-            Some(stored) => {
-                for stored in stored {
-                    let next = position::decode(&stored)?;
-                    let rest = bounds_of(&stored.split).filter(|piece| (piece.start..=piece.end).contains(&next));
-                    let Some(rest) = rest.map(|piece| next..piece.end) else {
-                        let reason = format!("{next} is no number of this split");
-                        return Err(SourceError::Position { split: stored.split, reason });
-                    };
-                    splits.push(Split { id: stored.split, rest });
-                }
-            }
+        let first = |(index, piece): (u64, Range<u64>)| Split { id: split_id(index, &piece), position: piece.start };
+        let list = || Ok((0..).zip(self.pieces()).map(first).collect());
+        let splits = SplitQueue::open(cx, restored, list)?.sorted_by_key(|split| split.position);
+        for split in splits.iter() {
+            rest_of(split)?;
         }
-        splits.retain(|split| cx.owns(&split.id));
-        splits.sort_by_key(|split| (split.rest.start, split.rest.end));
         let pace = match self.rate {
-            Some(0) => return Err(SourceError::Configuration { reason: "a rate of 0 records per second".into() }),
+            Some(0) => return Err(SourceError::configuration("a rate of 0 records per second")),
             Some(rate) => Some(Pace::start(cx.clock.clone(), rate, cx.parallelism)),
             None => None,
         };
-        Ok(Box::new(SequenceReader { moved: splits.len(), splits: splits.into(), done: Vec::new(), pace }))
+        Ok(Box::new(SequenceReader { splits, pace }))
     }
 }
 
-struct Split {
-    id: String,
-    /// What has not been handed out.
-    rest: Range<u64>,
+/// What has not been handed out.
+fn rest_of(split: &Split<u64>) -> Result<Range<u64>, SourceError> {
+    let next = split.position;
+    let piece = bounds_of(&split.id).filter(|piece| (piece.start..=piece.end).contains(&next));
+    let piece = piece.ok_or_else(|| SourceError::position(&split.id, format!("{next} is no number of this split")))?;
+    Ok(next..piece.end)
 }
 
 struct SequenceReader {
-    /// Not exhausted, in the order of reading.
-    splits: VecDeque<Split>,
-    /// Exhausted since the last report.
-    done: Vec<Split>,
-    /// How many at the front of `splits` are to be reported: all at first, later the one being read.
-    moved: usize,
+    /// The position is the next number.
+    splits: SplitQueue<u64>,
     pace: Option<Pace>,
 }
 
@@ -146,36 +128,29 @@ impl SourceReader for SequenceReader {
 
     fn read(&mut self, batch: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
         let mut room = BATCH_RECORDS_MAX.saturating_sub(batch.len()) as u64;
-        if let Some(pace) = self.pace.as_mut().filter(|_| !self.splits.is_empty()) {
+        if let Some(pace) = self.pace.as_mut().filter(|_| !self.splits.is_finished()) {
             let due = pace.due();
             if due == 0 {
                 return Ok(ReadStatus::Idle { retry_after: Some(pace.pause()) });
             }
             room = room.min(due);
         }
-        while let Some(split) = self.splits.front_mut() {
-            let take = room.min(split.rest.end - split.rest.start);
-            let stop = split.rest.start + take;
-            batch.extend(split.rest.start..stop);
-            split.rest.start = stop;
-            room -= take;
-            self.moved = self.moved.max(1);
-            if let Some(pace) = &mut self.pace {
-                pace.handed_out += u128::from(take);
-            }
-            if stop < split.rest.end {
-                return Ok(ReadStatus::More);
-            }
-            self.done.extend(self.splits.pop_front());
-            self.moved -= 1;
+        let Some(split) = self.splits.current() else { return Ok(ReadStatus::End) };
+        let rest = rest_of(split)?;
+        let take = room.min(rest.end - rest.start);
+        split.position = rest.start + take;
+        batch.extend(rest.start..split.position);
+        if let Some(pace) = &mut self.pace {
+            pace.handed_out += u128::from(take);
         }
-        Ok(ReadStatus::End)
+        if split.position == rest.end {
+            self.splits.finish();
+        }
+        Ok(if self.splits.is_finished() { ReadStatus::End } else { ReadStatus::More })
     }
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        let moving = self.splits.iter().take(std::mem::take(&mut self.moved));
-        moved.extend(self.done.iter().chain(moving).map(|split| position::encode(&split.id, &split.rest.start)));
-        self.done.clear();
+        self.splits.report(moved);
     }
 }
 
@@ -220,13 +195,15 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::driver::{self, TestClock};
+    use crate::source::encode_position;
+    use crate::testing::{assert_resumes_anywhere, source_context};
+    use crate::time::ManualClock;
 
     #[test]
     fn one_subtask_counts_upwards_and_resumes_anywhere() {
         for len in [0, 1, 63, 65, 5000] {
             let want: Vec<u64> = (7..7 + len).collect();
-            driver::assert_resumes_anywhere(&SequenceSource::new(7..7 + len), |read| assert_eq!(read, &want));
+            assert_resumes_anywhere(&SequenceSource::new(7..7 + len), |read| assert_eq!(read, &want));
         }
     }
 
@@ -246,7 +223,7 @@ mod tests {
     #[test]
     fn exhausted_split_is_reported_once_and_only_moved_ones_again() {
         let source = SequenceSource::new(0..64 * 1024);
-        let mut reader = source.open(&driver::context(0, 1), None).unwrap();
+        let mut reader = source.open(&source_context(0, 1), None).unwrap();
         let mut positions = Vec::new();
         reader.report_positions(&mut positions);
         assert_eq!(positions.len(), 64);
@@ -264,8 +241,8 @@ mod tests {
 
     #[test]
     fn paced_reader_follows_the_clock() {
-        let clock = TestClock::new();
-        let cx = SourceContext { clock: clock.clone(), ..driver::context(0, 1) };
+        let clock = ManualClock::new();
+        let cx = SourceContext { clock: Arc::new(clock.clone()), ..source_context(0, 1) };
         let mut reader = SequenceSource::unbounded().rate_per_second(100).open(&cx, None).unwrap();
         let mut batch = Batch::new();
         let idle = reader.read(&mut batch).unwrap();
@@ -281,9 +258,9 @@ mod tests {
 
     #[test]
     fn foreign_split_or_number_is_refused() {
-        for stored in [position::encode("0..10#0", &11_u64), position::encode("elsewhere", &0_u64)] {
-            let error = SequenceSource::new(0..10).open(&driver::context(0, 1), Some(vec![stored])).err().unwrap();
-            assert!(matches!(error, SourceError::Position { .. }), "{error}");
+        for stored in [encode_position("0..10#0", &11_u64), encode_position("elsewhere", &0_u64)] {
+            let error = SequenceSource::new(0..10).open(&source_context(0, 1), Some(vec![stored])).err().unwrap();
+            assert!(error.to_string().contains("position") && !error.is_retryable(), "{error}");
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition};
+use millstream_actors::contract::{
+    BATCH_RECORDS_MAX, Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition,
+};
 
-use super::position;
+use super::{Split, SplitQueue};
 
 const SPLIT: &str = "vec";
-const READ_MAX: usize = millstream_actors::contract::BATCH_RECORDS_MAX;
 
 /// Hands out the elements of a `Vec`, in order, and ends. Bounded.
 ///
@@ -32,66 +33,64 @@ impl<T: Clone + Send + Sync + 'static> Source for VecSource<T> {
         cx: &SourceContext,
         restored: Option<Vec<SplitPosition>>,
     ) -> Result<Box<dyn SourceReader<Item = T>>, SourceError> {
-        let mut next = 0;
-        if let Some(stored) = restored.iter().flatten().find(|stored| stored.split == SPLIT) {
-            let stored: u64 = position::decode(stored)?;
-            next = usize::try_from(stored).ok().filter(|next| *next <= self.records.len()).ok_or_else(|| {
-                let reason = format!("it is record {stored}, there are {}", self.records.len());
-                SourceError::Position { split: SPLIT.into(), reason }
-            })?;
+        let list = || Ok(vec![Split { id: SPLIT.to_owned(), position: 0 }]);
+        let splits = SplitQueue::open(cx, restored, list)?;
+        let len = self.records.len() as u64;
+        if let Some(split) = splits.iter().find(|split| split.position > len) {
+            let reason = format!("it is record {}, there are {len}", split.position);
+            return Err(SourceError::position(&split.id, reason));
         }
-        Ok(Box::new(VecReader { records: self.records.clone(), next, owned: cx.owns(SPLIT), moved: true }))
+        Ok(Box::new(VecReader { records: self.records.clone(), splits }))
     }
 }
 
 struct VecReader<T> {
     records: Arc<[T]>,
-    next: usize,
-    owned: bool,
-    moved: bool,
+    /// The position is the index of the next record.
+    splits: SplitQueue<u64>,
 }
 
 impl<T: Clone + Send + Sync + 'static> SourceReader for VecReader<T> {
     type Item = T;
 
     fn read(&mut self, batch: &mut Batch<T>) -> Result<ReadStatus, SourceError> {
-        if !self.owned || self.next == self.records.len() {
-            return Ok(ReadStatus::End);
+        let Some(split) = self.splits.current() else { return Ok(ReadStatus::End) };
+        let next = usize::try_from(split.position).expect("at most the number of records");
+        let end = self.records.len().min(next + BATCH_RECORDS_MAX.saturating_sub(batch.len()));
+        batch.extend(self.records[next..end].iter().cloned());
+        split.position = end as u64;
+        if end == self.records.len() {
+            self.splits.finish();
         }
-        let end = self.records.len().min(self.next + READ_MAX.saturating_sub(batch.len()));
-        batch.extend(self.records[self.next..end].iter().cloned());
-        self.moved |= end > self.next;
-        self.next = end;
-        Ok(if end < self.records.len() { ReadStatus::More } else { ReadStatus::End })
+        Ok(if self.splits.is_finished() { ReadStatus::End } else { ReadStatus::More })
     }
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        if self.owned && std::mem::take(&mut self.moved) {
-            moved.push(position::encode(SPLIT, &(self.next as u64)));
-        }
+        self.splits.report(moved);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::driver;
+    use crate::source::encode_position;
+    use crate::testing::{assert_resumes_anywhere, read_source, source_context};
 
     #[test]
     fn resumed_anywhere_at_any_parallelism_gives_the_straight_run() {
         let records: Vec<u32> = (0..5000).collect();
-        driver::assert_resumes_anywhere(&VecSource::new(records.clone()), |read| assert_eq!(read, &records));
+        assert_resumes_anywhere(&VecSource::new(records.clone()), |read| assert_eq!(read, &records));
     }
 
     #[test]
     fn empty_vec_ends_at_once() {
-        assert!(driver::read_all(&VecSource::<u8>::new(vec![]), 1, None).records.is_empty());
+        assert!(read_source(&VecSource::<u8>::new(vec![]), 1, None, None).records.is_empty());
     }
 
     #[test]
     fn position_beyond_the_records_is_refused() {
-        let stored = position::encode(SPLIT, &4_u64);
-        let error = VecSource::new(vec![1, 2, 3]).open(&driver::context(0, 1), Some(vec![stored])).err().unwrap();
-        assert!(matches!(error, SourceError::Position { .. }), "{error}");
+        let stored = encode_position(SPLIT, &4_u64);
+        let error = VecSource::new(vec![1, 2, 3]).open(&source_context(0, 1), Some(vec![stored])).err().unwrap();
+        assert!(error.location().contains(SPLIT) && !error.is_retryable(), "{error}");
     }
 }

@@ -112,7 +112,7 @@ impl Source for SteppedSource {
                     .clone()
                     .try_into()
                     .map(u64::from_le_bytes)
-                    .map_err(|bytes| SourceError::Position { split: id.clone(), reason: format!("{bytes:?}") })
+                    .map_err(|bytes| SourceError::position(&id, format!("{bytes:?}")))
             })?;
             self.end.set(&id, next, split_records);
             splits.push(Split { index, id, next });

@@ -5,7 +5,7 @@ use std::io;
 use millstream::CheckpointId;
 use millstream::prelude::*;
 use millstream::sink::{
-    Batch, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter, Threading,
+    Batch, PendingCommit, Retry, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter, Threading,
 };
 
 use crate::rig::{Faults, Figure};
@@ -57,7 +57,7 @@ impl SinkWriter for FaultyWriter {
     fn commit(&mut self, up_to: CheckpointId) -> Result<(), SinkError> {
         if self.faults.sink_commit_fails.strikes() {
             let source = io::Error::other("injected");
-            return Err(SinkError::Io { path: "figures".into(), action: "commit", source });
+            return Err(SinkError::external("figures", source, Retry::Call));
         }
         self.faults.sink_commit.meet("sink commit");
         self.inner.commit(up_to)

@@ -31,7 +31,7 @@ pub use probe::{Probe, Step};
 pub use savepoint::{
     ChunkSource, Savepoint, SavepointExport, SavepointFileError, SavepointFormat, SavepointId, is_mark,
 };
-pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter};
+pub use sink::{Fence, PendingCommit, Retry, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter};
 pub(crate) use snapshot::SPARE_BUFFERS_MAX;
 pub use snapshot::{RestoredSection, RestoredState, SnapshotWriter};
 pub use source::{

@@ -4,8 +4,7 @@
 //! subtask, so there is no separate committer.
 
 use std::error::Error as StdError;
-use std::fmt;
-use std::path::PathBuf;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -156,96 +155,102 @@ pub trait SinkWriter: Send + 'static {
     fn commit(&mut self, up_to: CheckpointId) -> Result<(), SinkError>;
 }
 
-/// Why a sink failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SinkError {
-    /// Writing failed.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was tried, as a verb phrase.
-        action: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Making output durable failed. It must not be tried again, since what was written may be gone: the attempt fails,
-    /// and a new one writes it anew.
-    #[error("cannot make {path} durable: {source}", path = path.display())]
-    Sync {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A record cannot be encoded.
-    #[error("cannot encode a record: {reason}")]
-    Encode {
-        /// What the encoder said.
-        reason: String,
-    },
-    /// A prepared file has disappeared and is not known to be committed.
-    #[error(
-        "{path} was prepared for checkpoint {checkpoint} and is gone, and nothing shows that it was committed: output is lost; restore the file, or start from an older checkpoint", path = path.display()
-    )]
-    PendingLost {
-        /// The file.
-        path: PathBuf,
-        /// Its checkpoint.
-        checkpoint: CheckpointId,
-    },
-    /// A file to be created exists with other content.
-    #[error("{path} exists with other content and is not replaced; use an output directory of the job's own", path = path.display())]
-    Occupied {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A pending commit of the snapshot does not decode.
-    #[error("a pending commit of checkpoint {checkpoint} does not decode: {reason}")]
-    Pending {
-        /// Its checkpoint.
-        checkpoint: CheckpointId,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The attempt was replaced while the call ran; nothing more was done.
-    #[error("this attempt was replaced by a newer one")]
-    Fenced,
-    /// The sink is configured wrongly.
-    #[error("sink configuration: {reason}")]
-    Configuration {
-        /// What is wrong.
-        reason: String,
-    },
-    /// Something else.
-    #[error(transparent)]
-    Other(Box<dyn StdError + Send + Sync>),
+/// What may help after a sink has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The same call of the same writer: the checkpoint is declined, the commit tried again.
+    Call,
+    /// A new attempt, whose writer starts from the restored checkpoint. For what must not be called again: after a
+    /// failed sync, what was written may be gone although the next one succeeds.
+    Attempt,
+    /// Nothing: the job fails at once.
+    Never,
 }
 
+/// Why a sink failed: where, for what reason, whose fault that is, and what may help.
+///
+/// What else a connector knows of a failure it keeps in an error type of its own, as the [`reason`](Self::reason).
+#[derive(Debug, thiserror::Error)]
+#[error("{location}: {reason}")]
+pub struct SinkError {
+    location: String,
+    #[source]
+    reason: Box<dyn StdError + Send + Sync>,
+    fault: Fault,
+    retry: Retry,
+}
+
+/// The reason of a sink that was shut out.
+#[derive(Debug, thiserror::Error)]
+#[error("this attempt was replaced by a newer one")]
+struct Fenced;
+
 impl SinkError {
-    /// Whether doing the same again may succeed. Not if something stands in the way that a retry does not move.
+    /// Something outside refuses what is asked of it.
+    pub fn external(
+        location: impl Into<String>,
+        reason: impl Into<Box<dyn StdError + Send + Sync>>,
+        retry: Retry,
+    ) -> Self {
+        Self { location: location.into(), reason: reason.into(), fault: Fault::External, retry }
+    }
+
+    /// A record cannot be encoded: the user's fault.
+    pub fn encode(reason: impl Display) -> Self {
+        let location = "encoding a record".to_owned();
+        Self { location, reason: reason.to_string().into(), fault: Fault::User, retry: Retry::Never }
+    }
+
+    /// The sink is configured wrongly: the user's fault.
+    pub fn configuration(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let location = "sink configuration".to_owned();
+        Self { location, reason: reason.into(), fault: Fault::User, retry: Retry::Never }
+    }
+
+    /// A pending commit of the snapshot is none of this sink, or does not fit what it finds: a bug.
+    pub fn pending(checkpoint: CheckpointId, reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let location = format!("pending commit of checkpoint {checkpoint}");
+        Self { location, reason: reason.into(), fault: Fault::Internal, retry: Retry::Never }
+    }
+
+    /// The [fence](SinkContext::fenced) was raised while the call ran; nothing more was done.
+    pub fn fenced() -> Self {
+        let location = "output".to_owned();
+        Self { location, reason: Box::new(Fenced), fault: Fault::Internal, retry: Retry::Never }
+    }
+
+    /// Where it failed: a file, a table, a topic.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// What went wrong there. May be asked for the connector's own type of error with `downcast_ref`.
+    pub fn reason(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.reason
+    }
+
+    /// Whether it is the attempt that was shut out, not the output that failed.
+    pub fn is_fenced(&self) -> bool {
+        self.reason.is::<Fenced>()
+    }
+
+    /// What may help.
+    pub fn retry(&self) -> Retry {
+        self.retry
+    }
+
+    /// Whether doing the same again may succeed, by this writer or that of a new attempt.
     pub fn is_retryable(&self) -> bool {
-        use std::io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
-        if let Self::Io { source, .. } = self
-            && matches!(source.kind(), IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem)
-        {
-            return false;
-        }
-        matches!(self, Self::Io { .. } | Self::Sync { .. } | Self::Other(_))
+        self.retry != Retry::Never
     }
 
     /// Whether [`SinkWriter::prepare`] may be tried again for a later checkpoint by the same writer.
     pub fn declines_checkpoint(&self) -> bool {
-        self.is_retryable() && !matches!(self, Self::Sync { .. })
+        self.retry == Retry::Call
     }
 
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
-        match self {
-            Self::Encode { .. } | Self::Configuration { .. } => Fault::User,
-            Self::Pending { .. } | Self::Fenced => Fault::Internal,
-            _ => Fault::External,
-        }
+        self.fault
     }
 }

@@ -2,8 +2,7 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
-use std::fmt;
-use std::path::PathBuf;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,7 +132,7 @@ pub enum ReadStatus {
 ///         let start = restored.into_iter().flatten().find(|split| split.split == "counter");
 ///         let next = match start {
 ///             Some(split) => split.position.try_into().map(u64::from_le_bytes).map_err(|bytes| {
-///                 SourceError::Position { split: "counter".into(), reason: format!("{bytes:?} is no counter") }
+///                 SourceError::position("counter", format!("{bytes:?} is no counter"))
 ///             })?,
 ///             None => 0,
 ///         };
@@ -192,8 +191,9 @@ pub trait SourceReader: Send + 'static {
     /// Its records.
     type Item;
 
-    /// Appends records to `batch` until it [is full](Batch::is_full) or no more are at hand. Counts their payload bytes
-    /// where they are known. Records appended before an error or an `Idle` count as read.
+    /// Appends records of *one* split to `batch` until it [is full](Batch::is_full), the split ends, or no more are at
+    /// hand. A read that comes to the end of a split and knows of another answers [`ReadStatus::More`]. Counts their
+    /// payload bytes where they are known. Records appended before an error or an `Idle` count as read.
     ///
     /// # Errors
     /// [`SourceError`]: fails the attempt.
@@ -224,62 +224,58 @@ impl fmt::Debug for SideRecord {
     }
 }
 
-/// Why a source failed.
+/// Why a source failed: where, for what reason, whose fault that is, and whether doing the same again may succeed.
+///
+/// What else a connector knows of a failure it keeps in an error type of its own, as the [`reason`](Self::reason).
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SourceError {
-    /// Reading failed.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried, as a verb phrase.
-        action: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A record does not parse.
-    #[error("{path}:{line}:{column}: malformed record: {reason}; mend the input, or set on_malformed(Skip | SideOutput)", path = path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// Line, from 1.
-        line: u64,
-        /// Column in bytes, from 1.
-        column: u64,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The input is configured wrongly: nothing matches, a bad pattern.
-    #[error("source configuration: {reason}")]
-    Configuration {
-        /// What is wrong.
-        reason: String,
-    },
-    /// A restored position does not fit the input.
-    #[error("split '{split}': cannot read on from the restored position: {reason}")]
-    Position {
-        /// The split.
-        split: String,
-        /// Why.
-        reason: String,
-    },
-    /// Something else.
-    #[error(transparent)]
-    Other(Box<dyn StdError + Send + Sync>),
+#[error("{location}: {reason}")]
+pub struct SourceError {
+    location: String,
+    #[source]
+    reason: Box<dyn StdError + Send + Sync>,
+    fault: Fault,
+    retryable: bool,
 }
 
 impl SourceError {
-    /// Whether doing the same again may succeed.
+    /// What is to be read cannot be reached at the moment: external, and worth a retry.
+    pub fn unavailable(location: impl Into<String>, reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { location: location.into(), reason: reason.into(), fault: Fault::External, retryable: true }
+    }
+
+    /// What was read is not as it must be: external, and the same at every retry.
+    pub fn malformed(location: impl Into<String>, reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { location: location.into(), reason: reason.into(), fault: Fault::External, retryable: false }
+    }
+
+    /// The source is configured wrongly: the user's fault.
+    pub fn configuration(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let location = "source configuration".to_owned();
+        Self { location, reason: reason.into(), fault: Fault::User, retryable: false }
+    }
+
+    /// A restored position does not fit the input: external, and the same at every retry.
+    pub fn position(split: &str, reason: impl Display) -> Self {
+        Self::malformed(format!("split '{split}'"), format!("cannot read on from the restored position: {reason}"))
+    }
+
+    /// Where it failed: a file and a line, a table, a partition, a split.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// What went wrong there. May be asked for the connector's own type of error with `downcast_ref`.
+    pub fn reason(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.reason
+    }
+
+    /// Whether doing the same again may succeed. If not, the job fails at once.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Other(_))
+        self.retryable
     }
 
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
-        match self {
-            Self::Configuration { .. } => Fault::User,
-            _ => Fault::External,
-        }
+        self.fault
     }
 }

@@ -19,7 +19,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, Supervised, WrapFuture,
 };
 
-use crate::contract::{Fence, Manifest, SinkError, SnapshotError, Step};
+use crate::contract::{Fence, Manifest, SnapshotError, Step};
 use crate::control::checkpoint_coordinator::{ChooseRestore, RegionDown, RegionRunning};
 use crate::control::event::JobEventKind;
 use crate::control::job_context::{Ending, JobContext, RegionMemory, lock};

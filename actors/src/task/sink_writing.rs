@@ -71,7 +71,7 @@ impl Effects {
     }
 
     fn check(&self) -> Result<(), SinkError> {
-        if self.fence.is_raised() { Err(SinkError::Fenced) } else { Ok(()) }
+        if self.fence.is_raised() { Err(SinkError::fenced()) } else { Ok(()) }
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) trait Encoder<T>: Send {
     /// Appends a record to `text`.
     ///
     /// # Errors
-    /// [`SinkError::Encode`]; `text` is as before.
+    /// [`SinkError::encode`]; `text` is as before.
     fn encode(&mut self, record: &T, text: &mut Vec<u8>) -> Result<(), SinkError>;
 }
 
@@ -23,7 +23,7 @@ pub(super) trait Encoder<T>: Send {
 fn undo<E: Display>(text: &mut Vec<u8>, start: usize, outcome: Result<(), E>) -> Result<(), SinkError> {
     outcome.map_err(|error| {
         text.truncate(start);
-        SinkError::Encode { reason: error.to_string() }
+        SinkError::encode(error)
     })
 }
 

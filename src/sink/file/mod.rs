@@ -4,6 +4,7 @@
 mod crash_tests;
 pub(crate) mod decoders;
 mod disk;
+mod error;
 mod format;
 mod names;
 mod opening;
@@ -16,4 +17,5 @@ mod sink;
 mod tests;
 mod writer;
 
+pub use error::FileSinkError;
 pub use sink::FileSink;

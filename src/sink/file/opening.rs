@@ -81,7 +81,7 @@ fn claim(folder: &Folder, cx: &SinkContext) -> Result<(), SinkError> {
     }
     let (job, sink) = (&cx.job, &cx.operator);
     let reason = format!("{} belongs to another sink than '{sink}' of job '{job}'", folder.own.display());
-    Err(SinkError::Configuration { reason })
+    Err(SinkError::configuration(reason))
 }
 
 fn survey(folder: &Folder) -> Result<Found, SinkError> {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use millstream_actors::contract::{Fence, SinkError};
 
 use super::disk::{Disk, DiskFile};
+use super::error::FileSinkError;
 use super::names::{NEW, WriterId};
 use super::record::{PendingFile, Record};
 
@@ -34,7 +35,13 @@ pub(super) struct Folder {
 /// The error of an action on a path.
 pub(super) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> SinkError {
     let path = path.to_owned();
-    move |source| SinkError::Io { path: path.clone(), action, source }
+    move |source| FileSinkError::Io { path: path.clone(), action, source }.into()
+}
+
+/// The error of a sync of a path.
+pub(super) fn sync_error(path: &Path) -> impl Fn(io::Error) -> SinkError {
+    let path = path.to_owned();
+    move |source| FileSinkError::Sync { path: path.clone(), source }.into()
 }
 
 fn unless_missing(outcome: io::Result<()>) -> io::Result<bool> {
@@ -49,9 +56,9 @@ impl Folder {
     /// Asked before every outside effect.
     ///
     /// # Errors
-    /// [`SinkError::Fenced`].
+    /// [`SinkError::fenced`].
     pub(super) fn check_fence(&self) -> Result<(), SinkError> {
-        if self.fence.is_raised() { Err(SinkError::Fenced) } else { Ok(()) }
+        if self.fence.is_raised() { Err(SinkError::fenced()) } else { Ok(()) }
     }
 
     /// Removes a name; false if it was missing.
@@ -61,7 +68,7 @@ impl Folder {
     }
 
     pub(super) fn sync_dir(&self, dir: &Path) -> Result<(), SinkError> {
-        self.disk.sync_dir(dir).map_err(|source| SinkError::Sync { path: dir.to_owned(), source })
+        self.disk.sync_dir(dir).map_err(sync_error(dir))
     }
 
     /// Creates a file with this content, durable but for its name, replacing what an earlier try left.
@@ -69,14 +76,14 @@ impl Folder {
         self.remove(path)?;
         let mut file: Box<dyn DiskFile> = self.disk.create_new(path).map_err(io_error("create", path))?;
         file.write_all(content).map_err(io_error("write", path))?;
-        file.sync().map_err(|source| SinkError::Sync { path: path.to_owned(), source })
+        file.sync().map_err(sync_error(path))
     }
 
     /// Publishes `files`, of which `proven` tells whether a record shows that they are already, and notes them by
     /// `note` in this writer's record. Idempotent: may be called again after an error.
     ///
     /// # Errors
-    /// [`SinkError::PendingLost`], [`SinkError::Occupied`], [`SinkError::Fenced`], or those of the file system.
+    /// [`FileSinkError`], or [`SinkError::fenced`].
     pub(super) fn publish(
         &self,
         files: &[PendingFile],
@@ -114,12 +121,12 @@ impl Folder {
             // Nothing of ours removes it before there is a record; but the file may be there all the same.
             return match self.holds(&finished, file)? {
                 Some(true) => Ok(()),
-                _ => Err(SinkError::PendingLost { path: temporary, checkpoint: file.checkpoint }),
+                _ => Err(FileSinkError::PendingLost { path: temporary, checkpoint: file.checkpoint }.into()),
             };
         };
         if stat.len != file.len {
             let reason = format!("{} has {} bytes, prepared were {}", temporary.display(), stat.len, file.len);
-            return Err(SinkError::Pending { checkpoint: file.checkpoint, reason });
+            return Err(SinkError::pending(file.checkpoint, reason));
         }
         if stat.names > 1 {
             return Ok(());
@@ -127,7 +134,7 @@ impl Folder {
         match self.disk.hard_link(&temporary, &finished) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.holds(&finished, file)? {
                 Some(true) => Ok(()),
-                _ => Err(SinkError::Occupied { path: finished }),
+                _ => Err(FileSinkError::Occupied { path: finished }.into()),
             },
             outcome => outcome.map_err(io_error("create", &finished)),
         }

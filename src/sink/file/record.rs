@@ -41,10 +41,10 @@ impl PendingFile {
     }
 
     /// # Errors
-    /// [`SinkError::Pending`] for what [`encode`](Self::encode) did not write.
+    /// [`SinkError::pending`] for what [`encode`](Self::encode) did not write.
     pub(super) fn decode(pending: &PendingCommit) -> Result<Self, SinkError> {
         let checkpoint = pending.checkpoint;
-        let refuse = |reason: String| SinkError::Pending { checkpoint, reason };
+        let refuse = |reason: String| SinkError::pending(checkpoint, reason);
         let (version, temporary, finished, len, checksum): (u8, String, String, u64, u64) =
             rmp_serde::from_slice(&pending.data).map_err(|error| refuse(error.to_string()))?;
         if version != VERSION {

@@ -34,9 +34,9 @@ use super::writer::{FileWriter, Rolling, WriterState};
 /// same time. The directory's file system must support hard links.
 ///
 /// # Errors
-/// [`SinkError::Occupied`] if a finished name is taken by other content; [`SinkError::PendingLost`] if an unfinished
-/// file that a checkpoint refers to is gone; [`SinkError::Io`] and [`SinkError::Sync`], from a full disk for example,
-/// which decline the checkpoint or fail the attempt; [`SinkError::Encode`].
+/// With a [`FileSinkError`](super::FileSinkError) as reason: `Occupied` if a finished name is taken by other content;
+/// `PendingLost` if an unfinished file that a checkpoint refers to is gone; `Io` and `Sync`, from a full disk for example,
+/// which decline the checkpoint or fail the attempt. [`SinkError::encode`] for a record that cannot be encoded.
 pub struct FileSink<T> {
     dir: PathBuf,
     naming: Naming,
@@ -129,7 +129,7 @@ impl<T: Send + 'static> Sink for FileSink<T> {
         let Naming { prefix, suffix } = &self.naming;
         if prefix.starts_with('.') || prefix.contains(['/', '\\']) || suffix.contains(['/', '\\']) {
             let reason = format!("file names from '{prefix}' to '{suffix}' would be hidden or lead elsewhere");
-            return Err(SinkError::Configuration { reason });
+            return Err(SinkError::configuration(reason));
         }
         let folder = Folder {
             disk: self.disk.clone(),

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
-use millstream_actors::protocol::CheckpointId;
+use millstream_actors::protocol::{CheckpointId, Fault};
 use serde::Serialize;
 use tempfile::TempDir;
 
+use super::error::FileSinkError;
 use super::sim::SimDisk;
 use super::sink::FileSink;
 use crate::packed::packed;
 use crate::sink::driver::context;
-use crate::source::driver::TestClock;
+use crate::time::ManualClock;
 
 fn open<T: Send + 'static>(sink: &FileSink<T>, incarnation: u64) -> Box<dyn SinkWriter<Item = T>> {
     sink.open(&context(incarnation, 1, 0, 1), SinkRestore::default()).unwrap()
@@ -31,6 +32,10 @@ fn checkpoint<T: 'static>(writer: &mut Box<dyn SinkWriter<Item = T>>, checkpoint
     let pending = writer.prepare(CheckpointId(checkpoint)).unwrap();
     writer.commit(CheckpointId(checkpoint)).unwrap();
     pending
+}
+
+fn of_file(error: &SinkError) -> Option<&FileSinkError> {
+    error.reason().downcast_ref()
 }
 
 fn visible(dir: &Path) -> BTreeMap<String, String> {
@@ -97,8 +102,8 @@ fn formats_roll_by_bytes_and_every_csv_file_has_its_header() {
 #[test]
 fn file_is_closed_by_age_when_the_next_records_come() {
     let dir = temp();
-    let clock = TestClock::new();
-    let cx = SinkContext { clock: clock.clone(), ..context(1, 1, 0, 1) };
+    let clock = ManualClock::new();
+    let cx = SinkContext { clock: Arc::new(clock.clone()), ..context(1, 1, 0, 1) };
     let sink = FileSink::lines(dir.path()).roll_every(Duration::from_secs(60));
     let mut writer = sink.open(&cx, SinkRestore::default()).unwrap();
     for seconds in [0, 59, 1] {
@@ -115,7 +120,7 @@ fn record_that_does_not_encode_is_named_and_final() {
     let mut writer = open(&FileSink::json_lines(dir.path()), 1);
     let mut batch = Batch::from_iter([BTreeMap::from([((1, 2), 3)])]);
     let error = writer.write(&mut batch).unwrap_err();
-    assert!(matches!(error, SinkError::Encode { .. }) && !error.is_retryable(), "{error}");
+    assert!(error.fault() == Fault::User && !error.is_retryable(), "{error}");
 }
 
 #[test]
@@ -146,7 +151,7 @@ fn pending_file_that_is_gone_without_a_record_is_lost_loudly() {
     let pending = writer.prepare(CheckpointId(1)).unwrap();
     disk.delete(Path::new("/out/.job-sink/open-1-0-1-0-0"));
     let error = sink.open(&context(2, 1, 0, 1), restore(1, pending)).err().unwrap();
-    assert!(matches!(&error, SinkError::PendingLost { checkpoint: CheckpointId(1), .. }), "{error}");
+    assert!(matches!(of_file(&error), Some(FileSinkError::PendingLost { checkpoint: CheckpointId(1), .. })), "{error}");
     assert!(!error.is_retryable());
 }
 
@@ -160,7 +165,11 @@ fn occupied_name_is_not_replaced_but_equal_content_is_taken_for_done() {
         write(&mut writer, vec!["a"]);
         writer.prepare(CheckpointId(1)).unwrap();
         let outcome = writer.commit(CheckpointId(1));
-        assert_eq!(matches!(outcome, Err(SinkError::Occupied { .. })), occupied, "{outcome:?}");
+        assert_eq!(
+            matches!(outcome.as_ref().err().and_then(of_file), Some(FileSinkError::Occupied { .. })),
+            occupied,
+            "{outcome:?}"
+        );
         assert_eq!(outcome.is_ok(), !occupied);
         assert!(disk.files_below("/out").contains(&("/out/part-1-1-0-0.txt".into(), content.into())));
     }
@@ -233,8 +242,8 @@ fn fenced_writer_has_no_further_effect() {
     writer.prepare(CheckpointId(1)).unwrap();
     cx.fenced.raise();
     let before = disk.files_below("/out");
-    assert!(matches!(writer.commit(CheckpointId(1)), Err(SinkError::Fenced)));
-    assert!(matches!(sink.open(&cx, SinkRestore::default()).err(), Some(SinkError::Fenced)));
+    assert!(writer.commit(CheckpointId(1)).unwrap_err().is_fenced());
+    assert!(sink.open(&cx, SinkRestore::default()).err().unwrap().is_fenced());
     assert_eq!(disk.files_below("/out"), before);
 }
 
@@ -248,7 +257,7 @@ fn failed_sync_fails_the_attempt_instead_of_being_tried_again() {
     disk.fail_at(disk.steps() + 2);
     for _ in 0..2 {
         let error = writer.prepare(CheckpointId(1)).unwrap_err();
-        assert!(matches!(error, SinkError::Sync { .. }) && !error.declines_checkpoint(), "{error}");
+        assert!(matches!(of_file(&error), Some(FileSinkError::Sync { .. })) && !error.declines_checkpoint(), "{error}");
     }
 }
 
@@ -260,7 +269,7 @@ fn full_disk_declines_the_checkpoint_and_the_next_one_has_everything() {
     write(&mut writer, vec!["abcd"]);
     disk.fail_at(disk.steps() + 1);
     let error = writer.prepare(CheckpointId(1)).unwrap_err();
-    assert!(matches!(error, SinkError::Io { .. }) && error.declines_checkpoint(), "{error}");
+    assert!(matches!(of_file(&error), Some(FileSinkError::Io { .. })) && error.declines_checkpoint(), "{error}");
     checkpoint(&mut writer, 2);
     assert!(disk.files_below("/out").contains(&("/out/part-1-2-0-0.txt".into(), "abcd\n".into())));
 }
@@ -291,11 +300,11 @@ fn folder_of_another_sink_or_a_bad_prefix_is_a_configuration_error() {
     FileSink::lines::<String>(dir.path()).open(&cx, SinkRestore::default()).map(drop).unwrap();
     let cx = SinkContext { job: "job".into(), operator: "x-sink".into(), ..cx };
     let error = FileSink::lines::<String>(dir.path()).open(&cx, SinkRestore::default()).err().unwrap();
-    assert!(matches!(&error, SinkError::Configuration { .. }), "{error}");
+    assert!(error.fault() == Fault::User, "{error}");
     for prefix in [".hidden", "a/b"] {
         let sink = FileSink::lines::<String>(dir.path()).prefix(prefix);
         let error = sink.open(&context(1, 1, 0, 1), SinkRestore::default()).err().unwrap();
-        assert!(matches!(&error, SinkError::Configuration { .. }), "{error}");
+        assert!(error.fault() == Fault::User, "{error}");
     }
 }
 
@@ -307,6 +316,6 @@ fn pending_commit_that_does_not_decode_or_leads_elsewhere_is_refused() {
         let pending = vec![PendingCommit { checkpoint: CheckpointId(1), data }];
         let sink = FileSink::lines::<String>(dir.path());
         let error = sink.open(&context(2, 1, 0, 1), restore(1, pending)).err().unwrap();
-        assert!(matches!(error, SinkError::Pending { .. }), "{error}");
+        assert!(error.fault() == Fault::Internal, "{error}");
     }
 }

@@ -11,10 +11,11 @@ use millstream_actors::protocol::CheckpointId;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::disk::DiskFile;
+use super::error::FileSinkError;
 use super::format::Encoder;
 use super::names::Naming;
 use super::opening;
-use super::publish::{Folder, io_error};
+use super::publish::{Folder, io_error, sync_error};
 use super::record::{PendingFile, Record};
 
 /// Text is handed to the file system in pieces of at least this.
@@ -104,13 +105,15 @@ impl<T> FileWriter<T> {
             None => Ok(()),
             Some(path) => {
                 let source = io::Error::other("an earlier attempt to do so failed");
-                Err(SinkError::Sync { path: path.clone(), source })
+                Err(sync_error(path)(source))
             }
         }
     }
 
     fn note_failed_sync<V>(&mut self, outcome: Result<V, SinkError>) -> Result<V, SinkError> {
-        if let Err(SinkError::Sync { path, .. }) = &outcome {
+        if let Err(error) = &outcome
+            && let Some(FileSinkError::Sync { path, .. }) = error.reason().downcast_ref()
+        {
             self.state.sync_failed = Some(path.clone());
         }
         outcome
@@ -147,7 +150,7 @@ impl<T> FileWriter<T> {
     fn close(&mut self) -> Result<(), SinkError> {
         let Some(open) = &mut self.state.open else { return Ok(()) };
         open.write_out()?;
-        let synced = open.file.sync().map_err(|source| SinkError::Sync { path: open.path.clone(), source });
+        let synced = open.file.sync().map_err(sync_error(&open.path));
         self.note_failed_sync(synced)?;
         if let Some(open) = self.state.open.take() {
             let checksum = open.checksum.digest();

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use millstream_actors::contract::SourceError;
 
+use super::error::FileSourceError;
+
 /// The files that `pattern` names, sorted: itself if it is a file, the visible files directly inside if it is a
 /// directory, else the files that match it as a glob. Wildcards do not match a leading dot.
 ///
 /// # Errors
-/// [`SourceError::Configuration`] if nothing matches, the pattern is bad, or a path is not UTF-8; [`SourceError::Io`] if
-/// a directory cannot be read.
+/// A mistake in the [configuration](SourceError::configuration) if nothing matches, the pattern is bad, or a path is not
+/// UTF-8; [`FileSourceError::Io`] if a directory cannot be read.
 pub(super) fn list(pattern: &str) -> Result<Vec<String>, SourceError> {
     let found = match Path::new(pattern) {
         file if file.is_file() => vec![file.to_owned()],
@@ -17,12 +19,12 @@ pub(super) fn list(pattern: &str) -> Result<Vec<String>, SourceError> {
         _ => matching(pattern)?,
     };
     if found.is_empty() {
-        return Err(SourceError::Configuration { reason: format!("no file matches '{pattern}'") });
+        return Err(SourceError::configuration(format!("no file matches '{pattern}'")));
     }
     let mut paths = Vec::with_capacity(found.len());
     for path in found {
-        paths.push(path.into_os_string().into_string().map_err(|path| SourceError::Configuration {
-            reason: format!("{path:?}, which '{pattern}' matches, is not UTF-8"),
+        paths.push(path.into_os_string().into_string().map_err(|path| {
+            SourceError::configuration(format!("{path:?}, which '{pattern}' matches, is not UTF-8"))
         })?);
     }
     paths.sort();
@@ -30,7 +32,7 @@ pub(super) fn list(pattern: &str) -> Result<Vec<String>, SourceError> {
 }
 
 fn files_in(dir: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let io = |source| SourceError::Io { path: dir.to_owned(), action: "list", source };
+    let io = |source| FileSourceError::Io { path: dir.to_owned(), action: "list", source };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(io)? {
         let path = entry.map_err(io)?.path();
@@ -46,10 +48,10 @@ fn matching(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
     let options =
         glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
     let matches = glob::glob_with(pattern, options)
-        .map_err(|error| SourceError::Configuration { reason: format!("bad pattern '{pattern}': {error}") })?;
+        .map_err(|error| SourceError::configuration(format!("bad pattern '{pattern}': {error}")))?;
     let mut files = Vec::new();
     for path in matches {
-        let path = path.map_err(|error| SourceError::Io {
+        let path = path.map_err(|error| FileSourceError::Io {
             path: error.path().to_owned(),
             action: "list",
             source: error.into(),
@@ -63,6 +65,8 @@ fn matching(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
 
 #[cfg(test)]
 mod tests {
+    use millstream_actors::protocol::Fault;
+
     use super::*;
 
     #[test]
@@ -79,7 +83,7 @@ mod tests {
         assert_eq!(list(&at("*.csv")).unwrap(), [at("a.csv"), at("b.csv")]);
         for bad in [at("*.gz"), at("none"), at("***")] {
             let error = list(&bad).unwrap_err();
-            assert!(matches!(&error, SourceError::Configuration { reason } if reason.contains(&bad)), "{error}");
+            assert!(error.fault() == Fault::User && error.to_string().contains(&bad), "{error}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_actors::contract::{SideRecord, SourceError};
 
+use super::error::FileSourceError;
 use super::framing::Place;
 use crate::operator::OutputTag;
 
@@ -17,7 +18,7 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// What a [`FileSource`](super::FileSource) does with a record that does not parse.
 #[derive(Clone, Debug, Default)]
 pub enum OnMalformed {
-    /// Fails the job with [`SourceError::Malformed`]: file, line, column and reason.
+    /// Fails the job with [`FileSourceError::Malformed`]: file, line, column and reason.
     #[default]
     Fail,
     /// Counts it, logs it, goes on.
@@ -68,11 +69,11 @@ impl MalformedRecords {
     /// Takes a malformed record.
     ///
     /// # Errors
-    /// [`SourceError::Malformed`] under [`OnMalformed::Fail`].
+    /// [`FileSourceError::Malformed`] under [`OnMalformed::Fail`].
     pub(super) fn take(&mut self, path: &Arc<str>, start: Place, flaw: Flaw, text: &[u8]) -> Result<(), SourceError> {
         let (line, column, reason) = (start.line + flaw.line, flaw.column, flaw.reason);
         if let OnMalformed::Fail = self.policy {
-            return Err(SourceError::Malformed { path: Path::new(&**path).to_owned(), line, column, reason });
+            return Err(FileSourceError::Malformed { path: Path::new(&**path).to_owned(), line, column, reason }.into());
         }
         self.total.fetch_add(1, Ordering::Relaxed);
         self.seen += 1;

@@ -1,6 +1,7 @@
 //! Files: lines, CSV and JSON lines.
 
 mod decoder;
+mod error;
 mod framing;
 mod listing;
 mod malformed;
@@ -9,5 +10,6 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use error::FileSourceError;
 pub use malformed::{MalformedRecord, OnMalformed};
 pub use source::{FileSource, Positioned};

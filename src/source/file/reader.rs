@@ -1,9 +1,8 @@
 //! Reads the files of one subtask.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
@@ -11,10 +10,11 @@ use millstream_actors::contract::{Batch, ReadStatus, SideRecord, SourceError, So
 use serde::{Deserialize, Serialize};
 
 use super::decoder::{Decoder, Format};
+use super::error::FileSourceError;
 use super::framing::{Frame, Framer, Place};
 use super::malformed::{Flaw, MalformedRecords};
 use super::source::{FileSource, RecordPlace};
-use crate::source::position;
+use crate::source::{Split, SplitQueue};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 /// A read gives way after this many malformed records, which fill no batch.
@@ -34,30 +34,27 @@ pub(super) struct FilePosition {
 }
 
 /// One file.
-pub(super) struct FileSplit {
-    pub(super) path: Arc<str>,
-    pub(super) position: FilePosition,
+pub(super) type FileSplit = Split<FilePosition>;
+
+pub(super) fn unread(path: String) -> FileSplit {
+    Split { id: path, position: FilePosition { offset: 0, line: 1, record_index: 0, done: false } }
 }
 
 impl FileSplit {
-    pub(super) fn unread(path: String) -> Self {
-        Self { path: path.into(), position: FilePosition { offset: 0, line: 1, record_index: 0, done: false } }
-    }
-
     fn io(&self, action: &'static str) -> impl Fn(io::Error) -> SourceError + use<> {
-        let path = self.path.clone();
-        move |source| SourceError::Io { path: Path::new(&*path).to_owned(), action, source }
+        let path = PathBuf::from(&self.id);
+        move |source| FileSourceError::Io { path: path.clone(), action, source }.into()
     }
 
     fn too_short(&self, len: u64) -> SourceError {
         let reason = format!("it is at byte {}, the file has {len}", self.position.offset);
-        SourceError::Position { split: self.path.as_ref().into(), reason }
+        SourceError::position(&self.id, reason)
     }
 
     /// The decompressed bytes from `offset` on.
     fn input(&self, offset: u64) -> Result<Box<dyn BufRead + Send>, SourceError> {
-        let mut file = File::open(&*self.path).map_err(self.io("open"))?;
-        if !self.path.ends_with(".gz") {
+        let mut file = File::open(&self.id).map_err(self.io("open"))?;
+        if !self.id.ends_with(".gz") {
             let len = file.metadata().map_err(self.io("examine"))?.len();
             if len < offset {
                 return Err(self.too_short(len));
@@ -82,13 +79,16 @@ struct OpenFile<T> {
 
 /// Reads its files one after another.
 pub(super) struct FileReader<T, R> {
-    splits: VecDeque<FileSplit>,
-    /// The file at the front of `splits`.
+    splits: SplitQueue<FilePosition>,
+    reading: Reading<T, R>,
+}
+
+/// The file that is being read, and what reading takes.
+struct Reading<T, R> {
+    /// The current split's.
     open: Option<OpenFile<T>>,
-    /// Read to the end, or further, since the last report.
-    done: Vec<FileSplit>,
-    /// How many at the front of `splits` are to be reported: all at first, later the one being read.
-    moved: usize,
+    /// Its path, for the records' places.
+    path: Arc<str>,
     malformed: MalformedRecords,
     text: Vec<u8>,
     format: Format,
@@ -98,22 +98,22 @@ pub(super) struct FileReader<T, R> {
 }
 
 impl<T: 'static, R> FileReader<T, R> {
-    pub(super) fn new(splits: Vec<FileSplit>, source: &FileSource<T, R>) -> Self {
-        let (done, unread): (Vec<_>, VecDeque<_>) = partition(splits);
-        Self {
-            moved: unread.len(),
-            splits: unread,
+    pub(super) fn new(splits: SplitQueue<FilePosition>, source: &FileSource<T, R>) -> Self {
+        let reading = Reading {
             open: None,
-            done,
+            path: "".into(),
             malformed: source.malformed_records(),
             text: Vec::new(),
             format: source.format(),
             record_bytes_max: source.record_bytes_max(),
             new_decoder: source.new_decoder(),
             finish: source.finish(),
-        }
+        };
+        Self { splits, reading }
     }
+}
 
+impl<T: 'static, R> Reading<T, R> {
     /// Opens a file at its position, its header read.
     fn open(&mut self, split: &FileSplit) -> Result<OpenFile<T>, SourceError> {
         let position = split.position;
@@ -145,11 +145,10 @@ impl<T: 'static, R> FileReader<T, R> {
             if header.as_ref().is_ok_and(|text| text.is_empty()) {
                 continue;
             }
-            return header.and_then(|text| decoder.header(text)).map_err(|flaw| SourceError::Malformed {
-                path: Path::new(&*split.path).to_owned(),
-                line: start.line + flaw.line,
-                column: flaw.column,
-                reason: flaw.reason,
+            return header.and_then(|text| decoder.header(text)).map_err(|flaw| {
+                let Flaw { line, column, reason } = flaw;
+                let path = PathBuf::from(&split.id);
+                FileSourceError::Malformed { path, line: start.line + line, column, reason }.into()
             });
         }
     }
@@ -158,7 +157,10 @@ impl<T: 'static, R> FileReader<T, R> {
     fn read_split(&mut self, split: &mut FileSplit, batch: &mut Batch<R>) -> Result<bool, SourceError> {
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => self.open(split)?,
+            None => {
+                self.path = split.id.as_str().into();
+                self.open(split)?
+            }
         };
         let malformed_max = self.malformed.seen() + MALFORMED_PER_READ_MAX;
         while !batch.is_full() && self.malformed.seen() < malformed_max {
@@ -174,21 +176,16 @@ impl<T: 'static, R> FileReader<T, R> {
             match text.and_then(|text| open.decoder.decode(text)) {
                 Ok(None) => continue,
                 Ok(Some(record)) => {
-                    let place = RecordPlace { path: &split.path, line: start.line, index: split.position.record_index };
+                    let place = RecordPlace { path: &self.path, line: start.line, index: split.position.record_index };
                     batch.push((self.finish)(place, record), self.text.len());
                 }
-                Err(flaw) => self.malformed.take(&split.path, start, flaw, &self.text)?,
+                Err(flaw) => self.malformed.take(&self.path, start, flaw, &self.text)?,
             }
             split.position.record_index += 1;
         }
         self.open = Some(open);
         Ok(false)
     }
-}
-
-fn partition(splits: Vec<FileSplit>) -> (Vec<FileSplit>, VecDeque<FileSplit>) {
-    let (done, unread): (Vec<_>, Vec<_>) = splits.into_iter().partition(|split| split.position.done);
-    (done, unread.into())
 }
 
 fn text_of(frame: Frame, text: &[u8], record_bytes_max: usize) -> Result<&str, Flaw> {
@@ -211,27 +208,23 @@ impl<T: 'static, R: Send + 'static> SourceReader for FileReader<T, R> {
     type Item = R;
 
     fn read(&mut self, batch: &mut Batch<R>) -> Result<ReadStatus, SourceError> {
-        while let Some(mut split) = self.splits.pop_front() {
-            self.moved = self.moved.max(1);
-            let outcome = self.read_split(&mut split, batch);
-            if !matches!(outcome, Ok(true)) {
-                self.splits.push_front(split);
-                return outcome.map(|_| ReadStatus::More);
-            }
-            self.done.push(split);
-            self.moved -= 1;
+        let Some(split) = self.splits.current() else { return Ok(ReadStatus::End) };
+        // A file that was read to its end before a restore may be gone.
+        if split.position.done || self.reading.read_split(split, batch)? {
+            self.splits.finish();
         }
-        self.malformed.summarise();
-        Ok(ReadStatus::End)
+        if self.splits.is_finished() {
+            self.reading.malformed.summarise();
+            return Ok(ReadStatus::End);
+        }
+        Ok(ReadStatus::More)
     }
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        let moving = self.splits.iter().take(std::mem::take(&mut self.moved));
-        moved.extend(self.done.iter().chain(moving).map(|split| position::encode(&split.path, &split.position)));
-        self.done.clear();
+        self.splits.report(moved);
     }
 
     fn take_side_records(&mut self) -> Vec<SideRecord> {
-        self.malformed.take_side_records()
+        self.reading.malformed.take_side_records()
     }
 }

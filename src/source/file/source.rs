@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::decoder::{CsvDecoder, Decoder, Format, JsonDecoder, LineDecoder};
 use super::listing;
 use super::malformed::OnMalformed;
-use super::reader::{FileReader, FileSplit};
-use crate::source::position;
+use super::reader::{FileReader, unread};
+use crate::source::SplitQueue;
 
 /// Reads files: lines, CSV or JSON lines. Bounded.
 ///
@@ -27,8 +27,9 @@ use crate::source::position;
 /// longer than [`max_record_bytes`](Self::max_record_bytes), is malformed.
 ///
 /// # Errors
-/// [`SourceError::Configuration`] if nothing matches; [`SourceError::Io`] if a file cannot be read (a listed file that
-/// is gone, too); [`SourceError::Position`] for a file shorter than its position; [`SourceError::Malformed`].
+/// A mistake in the [configuration](SourceError::configuration) if nothing matches; [`SourceError::position`] for a file
+/// shorter than its position; with a [`FileSourceError`](super::FileSourceError) as reason if a file cannot be read (a
+/// listed file that is gone, too), or a record does not parse.
 pub struct FileSource<T, R = T> {
     pattern: String,
     format: Format,
@@ -173,19 +174,10 @@ impl<T: 'static, R: Send + 'static> Source for FileSource<T, R> {
         restored: Option<Vec<SplitPosition>>,
     ) -> Result<Box<dyn SourceReader<Item = R>>, SourceError> {
         if let Format::Csv { delimiter: b'\n' | b'\r' | b'"', .. } = self.format {
-            return Err(SourceError::Configuration { reason: "a delimiter must not be a quote or a line end".into() });
+            return Err(SourceError::configuration("a delimiter must not be a quote or a line end"));
         }
-        let mut splits = Vec::new();
-        match restored {
-            None => splits.extend(listing::list(&self.pattern)?.into_iter().map(FileSplit::unread)),
-            Some(stored) => {
-                for stored in stored {
-                    splits.push(FileSplit { position: position::decode(&stored)?, path: stored.split.into() });
-                }
-            }
-        }
-        splits.retain(|split| cx.owns(&split.path));
-        splits.sort_by(|a, b| a.path.cmp(&b.path));
+        let list = || Ok(listing::list(&self.pattern)?.into_iter().map(unread).collect());
+        let splits = SplitQueue::open(cx, restored, list)?.sorted_by_key(|split| split.id.clone());
         Ok(Box::new(FileReader::new(splits, self)))
     }
 }

@@ -4,12 +4,13 @@ use std::io::Write;
 use std::sync::atomic::Ordering;
 
 use millstream_actors::contract::{Batch, Source, SourceError};
+use millstream_actors::protocol::Fault;
 use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::*;
 use crate::operator::OutputTag;
-use crate::source::driver;
+use crate::testing::{assert_resumes_anywhere, read_source, source_context};
 
 fn dir_with(files: &[(&str, &[u8])]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -41,7 +42,7 @@ struct Row {
 }
 
 fn read_error<S: Source>(source: &S) -> SourceError {
-    let mut reader = match source.open(&driver::context(0, 1), None) {
+    let mut reader = match source.open(&source_context(0, 1), None) {
         Ok(reader) => reader,
         Err(error) => return error,
     };
@@ -60,7 +61,7 @@ fn lines_of_plain_and_compressed_files_resume_anywhere() {
         ("c.txt", b""),
         ("d.txt", b"\xEF\xBB\xBFlast\r\nwithout end"),
     ]);
-    driver::assert_resumes_anywhere(&FileSource::lines(format!("{}/*", path(&dir))), |read| {
+    assert_resumes_anywhere(&FileSource::lines(format!("{}/*", path(&dir))), |read| {
         assert_eq!(read.len(), 5002);
         assert!((0..5000).all(|i| read[i] == format!("record {i}")));
         assert_eq!(read[5000..], ["last", "without end"]);
@@ -76,7 +77,7 @@ fn csv_with_line_ends_in_fields_resumes_anywhere_and_keeps_its_places() {
     let dir = dir_with(&[("a.csv", &content), ("b.csv.gz", &content)]);
     let row = |id: u32| Row { id, note: format!("note, \"{id}\"\nsecond line") };
     let source = FileSource::csv::<Row>(path(&dir)).positioned();
-    driver::assert_resumes_anywhere(&source, |read| {
+    assert_resumes_anywhere(&source, |read| {
         assert_eq!(read.len(), 6000);
         for (i, record) in read.iter().enumerate() {
             let index = i as u64 % 3000;
@@ -91,7 +92,7 @@ fn csv_with_line_ends_in_fields_resumes_anywhere_and_keeps_its_places() {
 fn delimiter_and_missing_header_are_honoured() {
     let dir = dir_with(&[("a.csv", b"1;x,y\n\n2;\"z;\"\n")]);
     let source = FileSource::csv::<(u32, String)>(path(&dir)).without_header().delimiter(b';');
-    assert_eq!(driver::read_all(&source, 1, None).records, [(1, "x,y".into()), (2, "z;".into())]);
+    assert_eq!(read_source(&source, 1, None, None).records, [(1, "x,y".into()), (2, "z;".into())]);
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn json_lines_resume_anywhere_and_blank_lines_are_none() {
     let content: Vec<u8> =
         (0..3000).flat_map(|id| format!("{{\"id\":{id},\"note\":\"n\"}}\n \n").into_bytes()).collect();
     let dir = dir_with(&[("a.jsonl", &content)]);
-    driver::assert_resumes_anywhere(&FileSource::json_lines::<Row>(path(&dir)), |read| {
+    assert_resumes_anywhere(&FileSource::json_lines::<Row>(path(&dir)), |read| {
         assert!(read.len() == 3000 && (0..3000).all(|i| read[i].id == i as u32));
     });
 }
@@ -107,21 +108,27 @@ fn json_lines_resume_anywhere_and_blank_lines_are_none() {
 #[test]
 fn batch_closes_by_bytes() {
     let dir = dir_with(&[("a.txt", &[vec![b'x'; 100_000], vec![b'\n']].concat().repeat(7))]);
-    let run = driver::read_all(&FileSource::lines(path(&dir)), 1, None);
-    assert_eq!(run.batches, [300_000, 300_000, 100_000]);
+    let run = read_source(&FileSource::lines(path(&dir)), 1, None, None);
+    assert_eq!(run.read_bytes, [300_000, 300_000, 100_000]);
+}
+
+fn of_file(error: &SourceError) -> Option<&FileSourceError> {
+    error.reason().downcast_ref()
 }
 
 #[test]
 fn malformed_record_fails_with_file_line_and_column() {
     let dir = dir_with(&[("a.csv", b"id,note\n1,a\n2,\"b\n\"\nx3,c\n")]);
     let error = read_error(&FileSource::csv::<Row>(path(&dir)));
-    let SourceError::Malformed { path: file, line: 5, column: 1, reason } = &error else { panic!("{error}") };
+    let Some(FileSourceError::Malformed { path: file, line: 5, column: 1, reason }) = of_file(&error) else {
+        panic!("{error}")
+    };
     assert!(file.ends_with("a.csv") && reason.contains("'id'") && reason.contains("x3"), "{error}");
     assert!(!error.is_retryable());
 
     let dir = dir_with(&[("a.txt", b"good\nb\xFFd\n")]);
     let error = read_error(&FileSource::lines(path(&dir)));
-    assert!(matches!(error, SourceError::Malformed { line: 2, column: 2, .. }), "{error}");
+    assert!(matches!(of_file(&error), Some(FileSourceError::Malformed { line: 2, column: 2, .. })), "{error}");
 }
 
 #[test]
@@ -134,15 +141,15 @@ fn malformed_records_are_skipped_counted_and_diverted() {
     let source = FileSource::json_lines::<Row>(path(&dir)).max_record_bytes(20);
     let skipping = source.on_malformed(OnMalformed::Skip);
     let count = skipping.malformed_count();
-    let run = driver::read_all(&skipping, 1, None);
+    let run = read_source(&skipping, 1, None, None);
     assert_eq!(run.records.iter().map(|row| row.id).collect::<Vec<_>>(), [1, 4]);
     assert_eq!((count.load(Ordering::Relaxed), run.side.len()), (3, 0));
 
     let diverting = skipping.on_malformed(OnMalformed::SideOutput(tag));
     let positions: Vec<u64> =
-        driver::read_all(&diverting, 1, None).side.iter().map(|side| malformed(side).line).collect();
+        read_source(&diverting, 1, None, None).side.iter().map(|side| malformed(side).line).collect();
     assert_eq!(positions, [2, 3, 5]);
-    let run = driver::read_all(&diverting.positioned(), 1, None);
+    let run = read_source(&diverting.positioned(), 1, None, None);
     assert_eq!(run.records.iter().map(|record| record.record_index).collect::<Vec<_>>(), [0, 3]);
     let first = malformed(&run.side[0]);
     assert_eq!((first.column, &*first.text, &*run.side[0].tag), (7, "{\"id\":oh}", "bad"));
@@ -156,16 +163,16 @@ fn malformed(side: &millstream_actors::contract::SideRecord) -> &MalformedRecord
 fn unclosed_quote_is_malformed_not_the_end() {
     let dir = dir_with(&[("a.csv", b"id,note\n1,a\n2,\"b\n3,c\n")]);
     let error = read_error(&FileSource::csv::<Row>(path(&dir)));
-    assert!(matches!(&error, SourceError::Malformed { line: 3, .. }), "{error}");
+    assert!(matches!(of_file(&error), Some(FileSourceError::Malformed { line: 3, .. })), "{error}");
 }
 
 #[test]
 fn file_that_appears_after_the_start_is_not_read_after_a_restore() {
     let dir = dir_with(&[("a.txt", &numbered(0..3)), ("b.txt", &numbered(3..6))]);
     let source = FileSource::lines(path(&dir));
-    let before = driver::read_from(&source, 2, None, Some(0));
+    let before = read_source(&source, 2, None, Some(0));
     std::fs::write(dir.path().join("aa.txt"), "intruder\n").unwrap();
-    let mut records = driver::read_all(&source, 3, Some(before.positions)).records;
+    let mut records = read_source(&source, 3, Some(before.positions), None).records;
     records.sort();
     assert_eq!(records, (0..6).map(|i| format!("record {i}")).collect::<Vec<_>>());
 }
@@ -175,18 +182,18 @@ fn file_missing_or_shorter_than_its_position_is_a_typed_error() {
     for name in ["a.txt", "a.txt.gz"] {
         let dir = dir_with(&[(name, &numbered(0..2000))]);
         let source = FileSource::lines(path(&dir));
-        let positions = driver::read_from(&source, 1, None, Some(1)).positions;
+        let positions = read_source(&source, 1, None, Some(1)).positions;
         let error_after = |positions: &Vec<_>| {
-            let mut reader = source.open(&driver::context(0, 1), Some(positions.clone())).unwrap();
+            let mut reader = source.open(&source_context(0, 1), Some(positions.clone())).unwrap();
             reader.read(&mut Batch::new()).unwrap_err()
         };
         let short = dir_with(&[(name, b"record 0\n")]);
         std::fs::copy(short.path().join(name), dir.path().join(name)).unwrap();
         let error = error_after(&positions);
-        assert!(matches!(&error, SourceError::Position { split, .. } if split.ends_with(name)), "{error}");
+        assert!(!error.is_retryable() && error.location().contains(name), "{error}");
         std::fs::remove_file(dir.path().join(name)).unwrap();
         let error = error_after(&positions);
-        assert!(matches!(&error, SourceError::Io { path, .. } if path.ends_with(name)), "{error}");
+        assert!(matches!(of_file(&error), Some(FileSourceError::Io { path, .. }) if path.ends_with(name)), "{error}");
         assert!(error.is_retryable());
     }
 }
@@ -195,9 +202,9 @@ fn file_missing_or_shorter_than_its_position_is_a_typed_error() {
 fn finished_file_may_be_taken_away_before_a_restore() {
     let dir = dir_with(&[("a.txt", b"a\n"), ("b.txt", &numbered(0..1500))]);
     let source = FileSource::lines(path(&dir));
-    let first = driver::read_from(&source, 1, None, Some(1));
+    let first = read_source(&source, 1, None, Some(1));
     std::fs::remove_file(dir.path().join("a.txt")).unwrap();
-    let rest = driver::read_all(&source, 1, Some(first.positions));
+    let rest = read_source(&source, 1, Some(first.positions), None);
     assert_eq!(first.records.len() + rest.records.len(), 1501);
     assert_eq!(rest.positions.len(), 2, "the finished file stays in the list");
 }
@@ -206,11 +213,12 @@ fn finished_file_may_be_taken_away_before_a_restore() {
 fn bad_header_fails_under_every_policy() {
     let dir = dir_with(&[("a.csv", b"id,\xFF\n1,a\n")]);
     let source = FileSource::csv::<Row>(path(&dir)).on_malformed(OnMalformed::Skip);
-    assert!(matches!(read_error(&source), SourceError::Malformed { line: 1, column: 4, .. }));
+    let error = read_error(&source);
+    assert!(matches!(of_file(&error), Some(FileSourceError::Malformed { line: 1, column: 4, .. })), "{error}");
 }
 
 #[test]
 fn nothing_matching_is_a_configuration_error_that_names_the_pattern() {
     let error = read_error(&FileSource::lines("/nowhere/*.txt"));
-    assert!(matches!(&error, SourceError::Configuration { reason } if reason.contains("/nowhere/*.txt")), "{error}");
+    assert!(error.fault() == Fault::User && error.to_string().contains("/nowhere/*.txt"), "{error}");
 }

@@ -128,7 +128,7 @@ fn strategy_that_gives_up_ends_the_job_with_its_history() {
 #[test]
 fn error_that_would_repeat_is_final_at_once() {
     System::new().block_on(async {
-        let reason = SinkError::Configuration { reason: "no such directory".into() };
+        let reason = SinkError::configuration("no such directory");
         let setup = Setup::default().bad(SINK, When::Made, Bad::Fail(TaskError::from(reason)));
         let error = setup.launch().handle.await.expect_err("failed");
         assert!(matches!(&error, JobError::Failed { error: TaskError::Sink(_), .. }), "{error}");

@@ -63,7 +63,7 @@ impl Handler<ChildExit> for RegionSupervisor {
         drop(memory);
         let expected = match &cause {
             Cause::Stopped | Cause::Abandoned => self.state.is_stopping(),
-            Cause::Failed(TaskError::Sink(error)) if matches!(**error, SinkError::Fenced) => self.state.is_stopping(),
+            Cause::Failed(TaskError::Sink(error)) if error.is_fenced() => self.state.is_stopping(),
             Cause::Failed(_) | Cause::Panicked(_) => false,
         };
         if !expected {

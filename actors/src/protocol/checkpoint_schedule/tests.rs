@@ -146,7 +146,7 @@ impl Harness {
     }
 
     fn decline(&mut self, attempt: u32, id: u64) -> Vec<ScheduleCommand> {
-        let reason = TaskError::from(SourceError::Other("no".into()));
+        let reason = TaskError::from(SourceError::unavailable("input", "no"));
         let (execution, checkpoint) = (execution(attempt), CheckpointId(id));
         self.apply(ScheduleEvent::Declined { execution, subtask: SINK, checkpoint, reason })
     }

@@ -1,0 +1,63 @@
+//! What a file sink knows of its failures.
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use millstream_actors::contract::{Retry, SinkError};
+use millstream_actors::protocol::CheckpointId;
+
+/// The [reason](SinkError::reason) for which a [`FileSink`](super::FileSink) failed at a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileSinkError {
+    /// Writing failed. Worth a retry, unless something stands in the way that a retry does not move.
+    #[error("cannot {action} it: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Making output durable failed. It must not be tried again, since what was written may be gone: the attempt fails,
+    /// and a new one writes it anew.
+    #[error("cannot make it durable: {source}")]
+    Sync {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A prepared file has disappeared and is not known to be committed.
+    #[error(
+        "it was prepared for checkpoint {checkpoint} and is gone, and nothing shows that it was committed: output is lost; restore the file, or start from an older checkpoint"
+    )]
+    PendingLost {
+        /// The file.
+        path: PathBuf,
+        /// Its checkpoint.
+        checkpoint: CheckpointId,
+    },
+    /// A file to be created exists with other content.
+    #[error("it exists with other content and is not replaced; use an output directory of the job's own")]
+    Occupied {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl From<FileSinkError> for SinkError {
+    fn from(error: FileSinkError) -> Self {
+        use ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        let (path, retry) = match &error {
+            FileSinkError::Io { path, source, .. } => match source.kind() {
+                IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => (path, Retry::Never),
+                _ => (path, Retry::Call),
+            },
+            FileSinkError::Sync { path, .. } => (path, Retry::Attempt),
+            FileSinkError::PendingLost { path, .. } | FileSinkError::Occupied { path } => (path, Retry::Never),
+        };
+        Self::external(path.display().to_string(), error, retry)
+    }
+}
