@@ -105,8 +105,9 @@ pub use millstream_actors::protocol::{
     IntervalAdvice, Limits, NoRestore, OperatorId, PanicReport, RecoveryEstimate, RecoveryPart, RegionId,
     RestartStrategy, SubtaskId, TaskError, TaskId, TriggerReason,
 };
+pub use millstream_actors::task::Figures;
 pub use millstream_actors::{
     CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobHandle, JobOutcome,
-    JobState, JobStatus, LastRestore, OutcomeKind, SavepointError,
+    JobState, JobStatus, LastRestore, OutcomeKind, SavepointError, SubtaskFigures,
 };
 pub use restore::UnmatchedOperator;

@@ -16,7 +16,7 @@ pub mod runtime;
 pub mod task;
 
 pub use control::event::{JobEvent, JobEventKind, JobState, JobStatus};
-pub use control::figures::{CompletedCheckpoint, LastRestore};
+pub use control::figures::{CompletedCheckpoint, LastRestore, SubtaskFigures};
 pub use control::job_handle::JobHandle;
 pub use control::launch::{JobConfig, SavepointConfig, launch};
 pub use control::outcome::{CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind, SavepointError};

@@ -1,8 +1,12 @@
-//! Figures of a job's checkpoints and restores, for its status.
+//! Figures of a job: of its checkpoints and restores, for its status, and of its subtasks while they work.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::protocol::{Attempt, CheckpointId, RegionId};
+use crate::control::job_context::lock;
+use crate::protocol::{Attempt, CheckpointId, OperatorId, RegionId, SubtaskId};
+use crate::task::{Counters, Figures, TaskSpec};
 
 /// The newest checkpoint that a run of a job completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,4 +44,71 @@ pub struct LastRestore {
     pub rewinds: u64,
     /// From the failure until the region ran again; `None` at the start of the job, and while it does not run yet.
     pub downtime: Option<Duration>,
+}
+
+/// Figures of one subtask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubtaskFigures {
+    /// The subtask.
+    pub subtask: SubtaskId,
+    /// The name of its task.
+    pub task: Arc<str>,
+    /// The operators that run in it, in the order of their chain.
+    pub operators: Vec<OperatorId>,
+    /// Its newest attempt.
+    pub attempt: Attempt,
+    /// What that attempt has counted.
+    pub of_attempt: Figures,
+    /// What all attempts of this run have counted. What a failed attempt did is in it, also where it was done again.
+    pub of_run: Figures,
+}
+
+/// The figures of a job's subtasks, for whoever asks.
+#[derive(Debug, Default)]
+pub(crate) struct FigureBoard(Mutex<BTreeMap<SubtaskId, Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    task: Arc<str>,
+    operators: Vec<OperatorId>,
+    attempt: Attempt,
+    counters: Arc<Counters>,
+    /// Of all attempts before.
+    before: Figures,
+}
+
+impl FigureBoard {
+    /// An attempt of a subtask starts: what it is to count with.
+    pub(crate) fn begin(&self, task: &TaskSpec, subtask: SubtaskId, attempt: Attempt) -> Arc<Counters> {
+        let counters = Arc::new(Counters::default());
+        let mut entries = lock(&self.0);
+        let before = entries.get(&subtask).map(|entry| entry.before.and_then(entry.counters.read()));
+        let entry = Entry {
+            task: task.name.clone(),
+            operators: task.operators.iter().map(|operator| operator.id.clone()).collect(),
+            attempt,
+            counters: counters.clone(),
+            before: before.unwrap_or_default(),
+        };
+        entries.insert(subtask, entry);
+        counters
+    }
+
+    /// All of them, in the order of the graph.
+    pub(crate) fn read(&self) -> Vec<SubtaskFigures> {
+        let entries = lock(&self.0);
+        let figures = entries.iter().map(|(subtask, entry)| {
+            let of_attempt = entry.counters.read();
+            SubtaskFigures {
+                subtask: *subtask,
+                task: entry.task.clone(),
+                operators: entry.operators.clone(),
+                attempt: entry.attempt,
+                of_attempt,
+                of_run: entry.before.and_then(of_attempt),
+            }
+        });
+        figures.collect()
+    }
 }

@@ -8,6 +8,7 @@ use actix::Recipient;
 
 use crate::contract::{ChunkSource, Clock, Fence, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, Step};
 use crate::control::event::{EventLog, JobEventKind};
+use crate::control::figures::FigureBoard;
 use crate::control::outcome::FailureRecord;
 use crate::control::pins::Pins;
 use crate::protocol::{
@@ -91,6 +92,7 @@ pub(crate) struct JobContext {
     pub(crate) probe: Option<Arc<dyn Probe>>,
     pub(crate) slice_clock: SliceClock,
     pub(crate) events: Arc<EventLog>,
+    pub(crate) figures: Arc<FigureBoard>,
     pub(crate) pool: Arc<ArbiterPool>,
     /// How savepoints are written.
     pub(crate) savepoints: Arc<dyn SavepointFormat>,

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use crate::contract::Savepoint;
 use crate::control::checkpoint_coordinator::{RequestCheckpoint, RequestSavepoint};
 use crate::control::event::{EventLog, JobEvent, JobStatus};
+use crate::control::figures::{FigureBoard, SubtaskFigures};
 use crate::control::job_supervisor::{EndJob, Published};
 use crate::control::outcome::{CheckpointError, JobError, JobOutcome, SavepointError};
 use crate::protocol::CheckpointId;
@@ -26,6 +27,7 @@ pub struct JobHandle {
     pub(crate) name: Arc<str>,
     pub(crate) outcome: watch::Receiver<Published>,
     pub(crate) events: Arc<EventLog>,
+    pub(crate) figures: Arc<FigureBoard>,
     /// `None` if the job could not be started.
     pub(crate) ports: Option<HandlePorts>,
 }
@@ -47,6 +49,12 @@ impl JobHandle {
     /// What the job is doing now, and its figures: checkpoints, interval, restores. After its end, what it was last.
     pub fn status(&self) -> JobStatus {
         self.events.status()
+    }
+
+    /// The figures of all subtasks that have started, in the order of the graph, as they are while this is called; after
+    /// the job's end what they were last. Reading them disturbs nothing.
+    pub fn figures(&self) -> Vec<SubtaskFigures> {
+        self.figures.read()
     }
 
     /// The newest events, oldest first; at most [`Limits::history_len`](crate::protocol::Limits::history_len).

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::contract::{ChunkSource, Clock, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, StoreOpening};
 use crate::control::checkpoint_coordinator::{CheckpointCoordinator, CoordinatorSeed, RegionPorts};
 use crate::control::event::{EventLog, JobEventKind};
+use crate::control::figures::FigureBoard;
 use crate::control::job_context::{CoordinatorMemory, JobContext, Origin, RegionMemory, lock};
 use crate::control::job_handle::{HandlePorts, JobHandle};
 use crate::control::job_supervisor::{ControlActorLost, JobSupervisor, Publisher, Subordinates};
@@ -73,12 +74,13 @@ pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
     let (sender, outcome) = watch::channel(None);
     let publisher = Publisher { outcome: Arc::new(sender), events: events.clone() };
     let name = spec.name.clone();
+    let figures = Arc::new(FigureBoard::default());
     let threads = ArbiterPool::of_this_system()
         .and_then(|pool| pool.store_calls().allow(config.limits.store_threads).map(|()| pool));
     let ports = match threads {
         Ok(pool) => {
             let opened_with = config.opening.retained.clone();
-            let job = Arc::new(job_context(spec, config, pool, events.clone()));
+            let job = Arc::new(job_context(spec, config, pool, events.clone(), figures.clone()));
             Some(start(job, opened_with, publisher))
         }
         Err(error) => {
@@ -86,10 +88,16 @@ pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
             None
         }
     };
-    JobHandle { name, outcome, events, ports }
+    JobHandle { name, outcome, events, figures, ports }
 }
 
-fn job_context(spec: JobSpec, config: JobConfig, pool: Arc<ArbiterPool>, events: Arc<EventLog>) -> JobContext {
+fn job_context(
+    spec: JobSpec,
+    config: JobConfig,
+    pool: Arc<ArbiterPool>,
+    events: Arc<EventLog>,
+    figures: Arc<FigureBoard>,
+) -> JobContext {
     let JobConfig { store, opening, checkpointing, restart, limits, clock, probe, slice_clock, seed, savepoints } =
         config;
     let SavepointConfig { format, origin, descends_from } = savepoints;
@@ -124,6 +132,7 @@ fn job_context(spec: JobSpec, config: JobConfig, pool: Arc<ArbiterPool>, events:
         probe,
         slice_clock,
         events,
+        figures,
         pool,
         restores,
         savepoints: format,

@@ -120,6 +120,7 @@ struct Line<T: Send + 'static> {
     open: Box<Batch<T>>,
     #[expect(clippy::vec_box, reason = "the box travels: it is the allocation to be kept")]
     spare: Vec<Box<Batch<T>>>,
+    sent: Sent,
 }
 
 impl<T: Send + 'static> Outlet<T> {
@@ -138,6 +139,7 @@ impl<T: Send + 'static> Outlet<T> {
                 window: SendWindow::new(target.window),
                 open: Box::default(),
                 spare: Vec::new(),
+                sent: Sent::default(),
             }
         });
         let lines: Vec<Line<T>> = lines.collect();
@@ -217,8 +219,32 @@ impl<T: Send + 'static> Line<T> {
 
     fn send(&mut self) {
         while let Some(element) = self.window.pop() {
+            if let Element::Batch(batch) = &element {
+                self.sent.records += batch.len() as u64;
+                self.sent.batches += 1;
+            }
             self.to.do_send(Deliver { channel: self.channel, element });
         }
+    }
+}
+
+/// What was sent over some channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Records that have gone out.
+    pub records: u64,
+    /// Batches that have gone out.
+    pub batches: u64,
+    /// Batches that may go out at present, before another credit comes.
+    pub credits: u64,
+}
+
+impl Sent {
+    /// This, and what was sent over other channels.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let Self { records, batches, credits } = other;
+        Self { records: self.records + records, batches: self.batches + batches, credits: self.credits + credits }
     }
 }
 
@@ -226,6 +252,9 @@ impl<T: Send + 'static> Line<T> {
 pub trait AnyOutlet {
     /// Whether a batch waits for credit: no new input until it has gone.
     fn is_blocked(&self) -> bool;
+
+    /// What it has sent.
+    fn sent(&self) -> Sent;
 
     /// Sends records that wait for a batch to fill.
     fn flush(&mut self);
@@ -252,6 +281,11 @@ impl<T: Send + 'static> Outlet<T> {
 impl<T: Send + 'static> AnyOutlet for Outlet<T> {
     fn is_blocked(&self) -> bool {
         self.lines.iter().any(|line| line.window.is_blocked())
+    }
+
+    fn sent(&self) -> Sent {
+        let of_line = |line: &Line<T>| Sent { credits: line.window.credits().into(), ..line.sent };
+        self.lines.iter().map(of_line).fold(Sent::default(), Sent::and)
     }
 
     fn flush(&mut self) {

@@ -27,6 +27,11 @@ impl<B> SendWindow<B> {
         Self { credits, waiting: VecDeque::new(), batches_waiting: 0, after_batch: false, is_idle: false }
     }
 
+    /// Batches that may go out before another credit comes.
+    pub fn credits(&self) -> u32 {
+        self.credits
+    }
+
     /// Queues an element behind all before it.
     pub fn push(&mut self, element: Element<B>) {
         match &element {

@@ -1,4 +1,4 @@
-//! Where actors run: arbiters, the guard that turns a panic into a message, pacing, and threads of stores and connectors.
+//! Where actors run: arbiters, the guard that turns a panic into a message, and threads of stores and connectors.
 
 pub(crate) mod arbiters;
 pub(crate) mod blocking_pool;

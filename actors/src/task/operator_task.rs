@@ -12,6 +12,7 @@ use actix::{AsyncContext, Context};
 use actix_rt::ArbiterHandle;
 
 use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::data::edge::Sent;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, CheckpointId, Input, OperatorId, TaskError};
@@ -111,7 +112,7 @@ impl<T: Send + 'static> Work for OperatorWork<T> {
         }
         match self.inputs.take() {
             Some(Input::Batch { channel, batch }) => {
-                stepper.takes_batch(batch.len());
+                stepper.takes_batch(&batch);
                 self.taken_at = monotonic();
                 return self.give(stepper, Given::Batch { channel, batch });
             }
@@ -137,6 +138,10 @@ impl<T: Send + 'static> Work for OperatorWork<T> {
 
     fn give_up_snapshot(&mut self) {
         self.operators.pipeline.abandon_snapshot();
+    }
+
+    fn sent(&self) -> Sent {
+        self.operators.pipeline.sent()
     }
 
     fn aborted(&mut self, checkpoint: CheckpointId) {

@@ -87,7 +87,7 @@ struct SinkWork<S: Sink> {
 
 impl<S: Sink> SinkWork<S> {
     fn write(&mut self, stepper: &mut Stepper, channel: usize, batch: Box<Batch<S::Item>>) -> Result<(), TaskError> {
-        stepper.takes_batch(batch.len());
+        stepper.takes_batch(&batch);
         if self.writes_under_way == 0 {
             self.last_written = monotonic();
         }

@@ -91,6 +91,7 @@ impl Snapshots {
         let (can_write, open) = (self.can_write(), self.open.take()?);
         let written = self.advance(cx, open, write);
         if can_write && written == Written::Part {
+            cx.counters.snapshot_slices.add(1);
             cx.reached(Step::SliceWritten);
         }
         Some(written)
@@ -151,7 +152,9 @@ impl Snapshots {
     ) -> Written {
         let started = monotonic();
         let written = write(&mut open.writer).and_then(|progress| open.writer.check().map(|()| progress));
-        open.held_up += monotonic() - started;
+        let took = monotonic() - started;
+        open.held_up += took;
+        cx.counters.snapshot_ns.add_time(took);
         match written {
             Err(error) => {
                 decline(cx, open.writer.checkpoint(), error.into());
@@ -174,12 +177,17 @@ impl Snapshots {
 
     fn send(&mut self, cx: &SubtaskContext, open: &mut OpenSnapshot) {
         let (execution, checkpoint) = (cx.info.execution, open.writer.checkpoint());
-        *self.in_flight.entry(checkpoint).or_default() += open.writer.pending_bytes();
+        self.sends(cx, checkpoint, open.writer.pending_bytes());
         let chunks = open.writer.take_chunks();
         if !chunks.is_empty() {
             let stored = Some(self.stored.clone());
             cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks, stored });
         }
+    }
+
+    fn sends(&mut self, cx: &SubtaskContext, checkpoint: CheckpointId, bytes: usize) {
+        *self.in_flight.entry(checkpoint).or_default() += bytes;
+        cx.counters.snapshot_bytes.add(bytes as u64);
     }
 
     fn acknowledge(&mut self, cx: &SubtaskContext, mut open: OpenSnapshot) {
@@ -188,9 +196,10 @@ impl Snapshots {
         let (chunks, written) = open.writer.finish();
         if !chunks.is_empty() {
             let bytes = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
-            *self.in_flight.entry(checkpoint).or_default() += bytes;
+            self.sends(cx, checkpoint, bytes);
             cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks, stored: Some(self.stored.clone()) });
         }
+        cx.counters.snapshots.add(1);
         cx.reached(Step::SnapshotTaken);
         cx.reports.acknowledge.do_send(AcknowledgeCheckpoint {
             execution,

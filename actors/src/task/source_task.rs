@@ -15,6 +15,7 @@ use crate::contract::{
     Batch, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceWaker, SplitPosition,
     StateError, Step,
 };
+use crate::data::edge::Sent;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, Mark, OperatorId, SourceState, TaskError};
@@ -171,7 +172,7 @@ impl<S: Source> SourceWork<S> {
     fn read(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
         let Some(ReadResult { batch, side, moved, status }) = self.next_read()? else { return Ok(Stepped::Starved) };
         self.positions.update(moved);
-        stepper.takes_batch(batch.len());
+        stepper.takes_batch(&batch);
         match status {
             // The thread may have found records after it had said that there were none.
             ReadStatus::More => self.read_nothing = false,
@@ -353,6 +354,10 @@ impl<S: Source> Work for SourceWork<S> {
     fn due(&mut self, stepper: &mut Stepper, _: Due) -> Result<(), TaskError> {
         self.wake(stepper);
         Ok(())
+    }
+
+    fn sent(&self) -> Sent {
+        self.operators.pipeline.sent()
     }
 
     fn aborted(&mut self, checkpoint: CheckpointId) {

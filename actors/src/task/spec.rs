@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 
-use super::{SubtaskAddress, TaskReports};
+use super::{Counters, SubtaskAddress, TaskReports};
 use crate::contract::{ChunkSource, Fence, Manifest, Probe, Step, SubtaskInfo};
 use crate::data::wiring::{EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{CheckpointId, CheckpointMode, OperatorId, RegionId, TaskId, TaskKind};
@@ -109,6 +109,8 @@ pub struct SubtaskContext {
     pub withdraw: Vec<CheckpointId>,
     /// Raised when the attempt has been replaced.
     pub fence: Fence,
+    /// Where its figures go.
+    pub counters: Arc<Counters>,
     /// What slices of work are measured by.
     pub slice_clock: SliceClock,
 }

@@ -8,10 +8,13 @@
 //! `ctx.spawn` is polled only once the mailbox is drained, which makes a ready one the cheapest sign of "no more input
 //! at hand": no timer, 16 ns.
 
+use std::time::Duration;
+
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture, fut};
 use actix_rt::ArbiterHandle;
 
-use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::contract::{Batch, Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::data::edge::Sent;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SubtaskId, TaskError};
 use crate::runtime::connector_thread::ConnectorPanicked;
@@ -71,6 +74,11 @@ pub(crate) trait Work: Sized + Unpin + 'static {
         Ok(())
     }
 
+    /// What its outputs have sent.
+    fn sent(&self) -> Sent {
+        Sent::default()
+    }
+
     /// The checkpoint will not complete: nothing waits for it.
     fn aborted(&mut self, checkpoint: CheckpointId);
 }
@@ -96,8 +104,17 @@ enum Rest {
     Yield,
     /// [`Work::drained`], once the mailbox is empty.
     AwaitDrain,
-    /// Nothing.
-    Wait,
+    /// Nothing, until a message comes: there is no input, or the outputs are blocked.
+    Wait { is_blocked: bool },
+}
+
+/// What a task does while it takes no steps.
+#[derive(Clone, Copy, Debug)]
+enum Pause {
+    Idle,
+    Blocked,
+    /// It has yielded.
+    Waiting,
 }
 
 /// What the steps of every kind of task use.
@@ -116,6 +133,9 @@ pub(crate) struct Stepper {
     /// It has yielded and runs again by itself: messages that come before take no more than their own time.
     resumes: bool,
     awaits_drain: bool,
+    /// Why it took no steps before it ran last, and since when it runs, or takes none.
+    pause: Pause,
+    since: Duration,
 }
 
 impl Stepper {
@@ -131,6 +151,8 @@ impl Stepper {
             is_ready: false,
             resumes: false,
             awaits_drain: false,
+            pause: Pause::Idle,
+            since: monotonic(),
         }
     }
 
@@ -140,10 +162,40 @@ impl Stepper {
     }
 
     /// A batch of so many records is taken.
-    pub(crate) fn takes_batch(&mut self, records: usize) {
+    pub(crate) fn takes_batch<T>(&mut self, batch: &Batch<T>) {
         self.cx.reached(Step::Batch);
-        self.records_in += records as u64;
+        self.records_in += batch.len() as u64;
         self.exit.records_in(self.records_in);
+        let counters = &self.cx.counters;
+        counters.records_in.set(self.records_in);
+        counters.batches_in.add(1);
+        counters.bytes_in.add(batch.bytes() as u64);
+    }
+
+    fn begins_to_run(&mut self) {
+        let now = monotonic();
+        let paused = now - std::mem::replace(&mut self.since, now);
+        let counters = &self.cx.counters;
+        match self.pause {
+            Pause::Idle => counters.idle_ns.add_time(paused),
+            Pause::Blocked => counters.blocked_ns.add_time(paused),
+            Pause::Waiting => counters.waiting_ns.add_time(paused),
+        }
+    }
+
+    fn has_run(&mut self, pause: Pause, sent: Sent) {
+        let now = monotonic();
+        let counters = &self.cx.counters;
+        counters.busy_ns.add_time(now - std::mem::replace(&mut self.since, now));
+        self.pause = pause;
+        self.counts(sent);
+    }
+
+    fn counts(&self, sent: Sent) {
+        let counters = &self.cx.counters;
+        counters.records_out.set(sent.records);
+        counters.batches_out.set(sent.batches);
+        counters.credits.set(sent.credits);
     }
 
     /// Begins the snapshot of `barrier` by `write`. One that is open must have been given up. False if it is declined:
@@ -213,11 +265,21 @@ impl<W: Work> Task<W> {
     /// Takes steps until there is nothing to do or the budget is exhausted.
     pub(crate) fn run(&mut self, ctx: &mut Context<Self>) {
         if self.stepper.is_ready {
-            match self.take_steps() {
-                Ok(Rest::Yield) => self.yield_then_run(ctx),
-                Ok(Rest::AwaitDrain) => self.await_drain(ctx),
-                Ok(Rest::Wait) => {}
+            self.stepper.begins_to_run();
+            let rest = match self.take_steps() {
+                Ok(rest) => rest,
                 Err(error) => return self.fail(error, ctx),
+            };
+            let pause = match rest {
+                Rest::Yield => Pause::Waiting,
+                Rest::Wait { is_blocked: true } => Pause::Blocked,
+                Rest::AwaitDrain | Rest::Wait { .. } => Pause::Idle,
+            };
+            self.stepper.has_run(pause, self.work.sent());
+            match rest {
+                Rest::Yield => self.yield_then_run(ctx),
+                Rest::AwaitDrain => self.await_drain(ctx),
+                Rest::Wait { .. } => {}
             }
         }
         self.stepper.alarm.arm(ctx, Self::alarm);
@@ -251,7 +313,8 @@ impl<W: Work> Task<W> {
                     self.work.drained(&mut self.stepper)?;
                     return Ok(Rest::Yield);
                 }
-                Stepped::Blocked | Stepped::Idle => return Ok(Rest::Wait),
+                Stepped::Blocked => return Ok(Rest::Wait { is_blocked: true }),
+                Stepped::Idle => return Ok(Rest::Wait { is_blocked: false }),
                 Stepped::Starved => return Ok(Rest::AwaitDrain),
             }
         }
@@ -292,8 +355,9 @@ impl<W: Work> Task<W> {
             task.stepper.awaits_drain = false;
             task.stepper.budget.restart();
             if let Err(error) = task.work.drained(&mut task.stepper) {
-                task.fail(error, ctx);
+                return task.fail(error, ctx);
             }
+            task.stepper.counts(task.work.sent());
         }));
     }
 

@@ -111,6 +111,7 @@ impl RegionSupervisor {
             restore,
             withdraw,
             fence: self.fence.clone(),
+            counters: job.figures.begin(task, subtask, self.execution.attempt),
             slice_clock: job.slice_clock,
         }
     }

@@ -12,7 +12,7 @@ use crate::contract::{
     Batch, GroupLoader, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter, StateError,
     Stateful,
 };
-use crate::data::edge::{AnyOutlet, ReturnCredit};
+use crate::data::edge::{AnyOutlet, ReturnCredit, Sent};
 use crate::protocol::{Barrier, CheckpointId, Mark, OperatorId, TaskError};
 
 /// Loaders of keyed state, by operator.
@@ -157,6 +157,11 @@ impl<T> Pipeline<T> {
     /// Whether an edge waits for credit.
     pub fn is_blocked(&self) -> bool {
         self.outlets.iter().any(|outlet| outlet.borrow().is_blocked())
+    }
+
+    /// What the edges have sent.
+    pub(crate) fn sent(&self) -> Sent {
+        self.outlets.iter().map(|outlet| outlet.borrow().sent()).fold(Sent::default(), Sent::and)
     }
 
     /// Sends records that wait for a batch to fill.
