@@ -447,3 +447,6 @@ impl<S: Source> Handler<Wake> for Task<SourceWork<S>> {
         self.run(ctx);
     }
 }
+
+#[cfg(test)]
+mod tests;
