@@ -9,7 +9,7 @@ use super::timing_thread;
 
 /// The machine's clock: what a job runs on unless it is given another. Its origin is when it was made.
 ///
-/// Delays are kept to some tens of microseconds, by one thread for the process, and need no runtime. (Should the system
+/// Delays are ended by one thread for the process, and need no runtime. (Should the system
 /// refuse the thread, they wait on the timer of the tokio runtime that polls them, which goes by the millisecond.)
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {

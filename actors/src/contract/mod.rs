@@ -17,8 +17,8 @@ pub mod store_suite;
 mod subtask;
 
 pub use crate::protocol::{
-    CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Contribution, Manifest, SnapshotError, StateError,
-    StateScope,
+    CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Contribution, Manifest, Retry, SinkError, SnapshotError,
+    SourceError, StateError, StateScope,
 };
 pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Front};
 pub use budget::RunBudget;
@@ -31,12 +31,11 @@ pub use probe::{Probe, Step};
 pub use savepoint::{
     ChunkSource, Savepoint, SavepointExport, SavepointFileError, SavepointFormat, SavepointId, is_mark,
 };
-pub use sink::{Fence, PendingCommit, Retry, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter};
+pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkGuarantee, SinkRestore, SinkWriter};
 pub(crate) use snapshot::SPARE_BUFFERS_MAX;
 pub use snapshot::{RestoredSection, RestoredState, SnapshotWriter};
 pub use source::{
-    Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,
-    Threading,
+    Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceReader, SourceWaker, SplitPosition, Threading,
 };
 pub use stateful::{GroupLoader, LoadedGroup, Stateful};
 pub use store::{CHUNK_BYTES_MAX, Chunk, Finalised, SnapshotStore, StoreOpening, checksum};

@@ -5,8 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::SubtaskId;
-use super::{SnapshotError, StateError};
-use crate::contract::{SinkError, SourceError};
+use super::{SinkError, SnapshotError, SourceError, StateError};
 
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,9 @@ mod region_lifecycle;
 mod restart_policy;
 mod roles;
 mod savepoints;
+mod sink_error;
 mod snapshot_error;
+mod source_error;
 mod state_error;
 mod watermarks;
 
@@ -46,7 +48,9 @@ pub use restart_policy::RestartStrategy;
 pub(crate) use restart_policy::{RestartDecision, RestartPolicy};
 pub use roles::{SourceState, TaskKind};
 pub(crate) use savepoints::{SAVEPOINTS_MAX, SavepointCommand, Savepoints};
+pub use sink_error::{Retry, SinkError};
 pub use snapshot_error::SnapshotError;
+pub use source_error::SourceError;
 pub use state_error::StateError;
 pub use watermarks::{EventTime, WatermarkMerge};
 

@@ -37,7 +37,7 @@ const INTENSITY_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct ChildExit {
-    /// Who, in time.
+    /// The attempt it belongs to.
     pub execution: Execution,
     /// Who.
     pub subtask: SubtaskId,
@@ -52,7 +52,7 @@ pub struct ChildExit {
 /// Whom a guard watches, and whom it tells.
 #[derive(Clone, Debug)]
 pub struct TaskGuard {
-    /// Who, in time.
+    /// The attempt it belongs to.
     pub execution: Execution,
     /// Who.
     pub subtask: SubtaskId,

@@ -33,7 +33,7 @@ pub struct TaskReports {
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct AcknowledgeCheckpoint {
-    /// Who, in time.
+    /// The attempt it belongs to.
     pub execution: Execution,
     /// Who.
     pub subtask: SubtaskId,
@@ -51,7 +51,7 @@ pub struct AcknowledgeCheckpoint {
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct DeclineCheckpoint {
-    /// Who, in time.
+    /// The attempt it belongs to.
     pub execution: Execution,
     /// Who.
     pub subtask: SubtaskId,
@@ -65,7 +65,7 @@ pub struct DeclineCheckpoint {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SourceHalted {
-    /// Who, in time.
+    /// The attempt it belongs to.
     pub execution: Execution,
     /// Who.
     pub subtask: SubtaskId,
@@ -77,7 +77,7 @@ pub struct SourceHalted {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SinkCommitted {
-    /// Who, in time.
+    /// The attempt it belongs to.
     pub execution: Execution,
     /// Who.
     pub subtask: SubtaskId,
@@ -89,7 +89,7 @@ pub struct SinkCommitted {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SubtaskReady {
-    /// Who, in time.
+    /// The attempt it belongs to.
     pub execution: Execution,
     /// Who.
     pub subtask: SubtaskId,
@@ -101,7 +101,7 @@ pub struct SubtaskReady {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct RestoreProgress {
-    /// Who, in time.
+    /// The attempt it belongs to.
     pub execution: Execution,
     /// Who.
     pub subtask: SubtaskId,
@@ -126,7 +126,7 @@ pub struct RestoreFigures {
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StoreChunks {
-    /// Who, in time.
+    /// The attempt it belongs to.
     pub execution: Execution,
     /// The checkpoint.
     pub checkpoint: CheckpointId,

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::contract::SourceError;
+use crate::protocol::SourceError;
 use crate::protocol::{
     AckFacts, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId,
     TaskError, TaskId, TaskKind,
