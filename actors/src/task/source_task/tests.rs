@@ -156,7 +156,10 @@ impl SourceReader for Reader {
 
 /// A clock that stands still but for [`advance`](Self::advance).
 #[derive(Default)]
-struct TestClock(Mutex<(Duration, Vec<(Duration, oneshot::Sender<()>)>)>);
+struct TestClock(Mutex<(Duration, Vec<Sleeper>)>);
+
+/// When it wakes, and how.
+type Sleeper = (Duration, oneshot::Sender<()>);
 
 impl TestClock {
     fn advance(&self, by: Duration) {
