@@ -133,6 +133,14 @@ fn nothing_waits_by_sleeping() {
 }
 
 #[test]
+fn unsafe_code_is_in_one_place() {
+    let mut others = files(&["src", "actors/src"], "rs");
+    others.retain(|file| file.path != "src/state/prefetch.rs");
+    let found = lines_with(&others, &["unsafe {", "unsafe fn", "unsafe impl"]);
+    assert!(found.is_empty(), "hints to the processor are all that needs it:\n{found}");
+}
+
+#[test]
 fn exceptions_give_their_reason() {
     let mut found = String::new();
     for file in sources() {

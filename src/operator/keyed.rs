@@ -237,8 +237,12 @@ where
         self.called += 1;
         let Self { function, emission, out, .. } = self;
         let mut ctx = KeyedContext { key };
-        self.outcome = emission.call(out, 0, |out| function.process(record, states, &mut ctx, out));
-        if self.outcome.is_err() || self.out.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let called = emission.call(out, 0, |out| function.process(record, states, &mut ctx, out));
+        if let Err(error) = called {
+            self.outcome = Err(error);
+            return ControlFlow::Break(());
+        }
+        if self.out.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

@@ -1,21 +1,29 @@
 //! How a [`KeyedTable`] works on a block of records: look-up, lending, and account of what has changed.
 //!
 //! A processor waits a hundred nanoseconds for memory that is not in its caches, but it waits for many places at once as
-//! long as no address depends on what it waits for. So the rows of a block are looked up in two passes before the first
-//! is lent. The first reads only the control bytes of the tables, which say in which bucket a key probably is; the
-//! second reads these buckets. In a table that fits in the caches the passes cost little, so every block takes them.
+//! long as no address depends on what it waits for. So a pass over the block reads only the control bytes of the tables,
+//! which say in which bucket a key probably is, and has these buckets fetched; the first row is lent when the pass is
+//! done. In a table that fits in the caches the pass costs little, so every block takes it.
 
 use std::borrow::Borrow;
-use std::hint::black_box;
 
 use hashbrown::hash_table::Entry as TableEntry;
 
 use super::backend::KeyedBlock;
+use super::prefetch::prefetch;
 use super::table::{Entry, bucket_hash, rehash, shrink};
 use super::{Access, KeyedTable, Stamp, StateKey, StateRows, StateSet};
 
 /// In the place of a bucket: the key was in none when its block was looked up.
 const NOWHERE: u32 = u32::MAX;
+
+/// Where a key probably is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Which of the table's groups.
+    group: u32,
+    bucket: u32,
+}
 
 /// Fewer marks of removed keys do no harm.
 const TOMBSTONES_MIN: usize = 64;
@@ -47,59 +55,48 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         B: KeyedBlock<K, S>,
         K: Borrow<B::Query>,
     {
-        let mut buckets = std::mem::take(&mut self.buckets);
-        self.look_up(block, &mut buckets);
+        let mut places = std::mem::take(&mut self.places);
+        self.look_up(block.hashes(), &mut places);
         // What has to be done for each row only where it may be written or expire is left out where it is not.
         if self.capture.is_none() && !self.states.expires() {
-            self.lend_rows::<B, false>(block, &buckets);
+            self.lend_rows::<B, false>(block, &places);
         } else {
-            self.lend_rows::<B, true>(block, &buckets);
+            self.lend_rows::<B, true>(block, &places);
         }
-        self.buckets = buckets;
+        self.places = places;
     }
 
-    /// Where the keys of the block are.
+    /// Where the keys with these hashes probably are. The entries there are on their way into the cache afterwards.
     #[inline]
-    fn look_up<B>(&self, block: &B, buckets: &mut Vec<u32>)
-    where
-        B: KeyedBlock<K, S>,
-        K: Borrow<B::Query>,
-    {
-        buckets.clear();
-        buckets.extend(block.hashes().iter().map(|&hash| {
-            let mut candidates = self.groups.0[self.index_of(hash)].iter_hash_buckets(bucket_hash(hash));
-            candidates.next().map_or(NOWHERE, |bucket| bucket as u32)
-        }));
-        for (place, (bucket, &hash)) in buckets.iter_mut().zip(block.hashes()).enumerate() {
-            let table = &self.groups.0[self.index_of(hash)];
-            let Some(entry) = table.get_bucket(*bucket as usize) else { continue };
-            // The key loads one end of the entry; an entry may lie across two lines of the cache.
-            black_box(S::stamp(&entry.row));
-            let query = block.query(place);
-            if entry.key.borrow() != query {
-                let found = table.find_bucket_index(bucket_hash(hash), |entry| entry.key.borrow() == query);
-                *bucket = found.map_or(NOWHERE, |bucket| bucket as u32);
+    fn look_up(&self, hashes: &[u64], places: &mut Vec<Place>) {
+        places.clear();
+        places.extend(hashes.iter().map(|&hash| {
+            let index = self.index_of(hash);
+            let table = &self.groups.0[index];
+            let bucket = table.iter_hash_buckets(bucket_hash(hash)).next();
+            if let Some(entry) = bucket.and_then(|bucket| table.get_bucket(bucket)) {
+                prefetch(entry);
             }
-        }
+            Place { group: index as u32, bucket: bucket.map_or(NOWHERE, |bucket| bucket as u32) }
+        }));
     }
 
-    /// Lends the rows of the block, which probably are in these buckets. Rows have moved where the block has made a table
-    /// grow or has removed keys, so each key is compared once more. `IS_WATCHED`: a snapshot is being taken, or values
-    /// expire.
+    /// Lends the rows of the block, which probably are in these places. Another key may be there, with a hash that is like
+    /// it in part, and rows have moved where the block has made a table grow or has removed keys. `IS_WATCHED`: a snapshot
+    /// is being taken, or values expire.
     #[inline]
-    fn lend_rows<B, const IS_WATCHED: bool>(&mut self, block: &mut B, buckets: &[u32])
+    fn lend_rows<B, const IS_WATCHED: bool>(&mut self, block: &mut B, places: &[Place])
     where
         B: KeyedBlock<K, S>,
         K: Borrow<B::Query>,
     {
         let access = self.access();
-        for (place, &bucket) in buckets.iter().enumerate() {
-            let hash = block.hashes()[place];
-            let index = self.index_of(hash);
-            let bucket = match self.groups.0[index].get_bucket(bucket as usize) {
-                Some(entry) if entry.key.borrow() == block.query(place) => bucket as usize,
-                _ => self.find_or_insert(index, hash, block, place),
-            };
+        for (number, &Place { group, bucket }) in places.iter().enumerate() {
+            let (index, mut bucket) = (group as usize, bucket as usize);
+            let found = self.groups.0[index].get_bucket(bucket);
+            if !found.is_some_and(|entry| entry.key.borrow() == block.query(number)) {
+                bucket = self.find_or_insert(index, block.hashes()[number], block, number);
+            }
             if IS_WATCHED {
                 self.write_ahead(index, bucket);
             }
@@ -111,7 +108,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             if expires {
                 states.expire(row, access);
             }
-            let flow = block.work(place, key, states.handles(row, access));
+            let flow = block.work(number, key, states.handles(row, access));
             if expires {
                 states.settle(row, access.stamp);
             }

@@ -37,6 +37,7 @@ mod kinds;
 mod loading;
 mod memory;
 mod operator;
+mod prefetch;
 mod set;
 mod snapshots;
 mod spill;

@@ -9,6 +9,7 @@ use hashbrown::HashTable;
 
 use millstream_actors::protocol::{KeyGroupRange, Timestamp};
 
+use super::block::Place;
 use super::capture::Capture;
 use super::changes::Changes;
 use super::epochs::{Compaction, Epochs};
@@ -43,7 +44,7 @@ pub struct KeyedTable<K, S: StateSet> {
     /// The group and bucket at which the next look for expired values begins.
     clean_from: (usize, usize),
     /// Storage for where the rows of a block are.
-    pub(super) buckets: Vec<u32>,
+    pub(super) places: Vec<Place>,
 }
 
 /// Hash tables choose the bucket by the low bits and a tag by the top seven. All keys of a group share the top bits of
@@ -79,7 +80,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             processing_time: 0,
             watermark: Timestamp::MIN,
             clean_from: (0, 0),
-            buckets: Vec::new(),
+            places: Vec::new(),
         }
     }
 
