@@ -94,6 +94,8 @@ pub(crate) struct JobContext {
     pub(crate) events: Arc<EventLog>,
     pub(crate) figures: Arc<FigureBoard>,
     pub(crate) pool: Arc<ArbiterPool>,
+    /// The arbiter of each task's first subtask.
+    pub(crate) placement: Vec<u32>,
     /// How savepoints are written.
     pub(crate) savepoints: Arc<dyn SavepointFormat>,
     /// The savepoint that the job begins with while it has no checkpoint of its own.
@@ -151,6 +153,11 @@ impl JobContext {
 
     pub(crate) fn task(&self, id: TaskId) -> &TaskSpec {
         &self.spec.tasks[id.0 as usize]
+    }
+
+    /// The arbiter that a subtask runs on.
+    pub(crate) fn berth(&self, subtask: SubtaskId) -> Berth {
+        self.pool.berth(self.placement[subtask.task.0 as usize] + subtask.index)
     }
 
     pub(crate) fn name_of(&self, subtask: SubtaskId) -> ActorName {

@@ -18,13 +18,14 @@ use crate::control::job_supervisor::{ControlActorLost, JobSupervisor, Publisher,
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::control::region_supervisor::{RegionSeed, RegionSupervisor, TaskPorts};
 use crate::control::snapshot_writer::{SnapshotWriter, WriterSeed};
+use crate::data::wiring::EdgePattern;
 use crate::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, Checkpointing, Limits, PanicReport, ReadProgress, RegionId, RestartPolicy,
-    RestartStrategy,
+    ActorName, Attempt, Cause, CheckpointId, Checkpointing, Limits, PanicReport, PlacedTask, ReadProgress, RegionId,
+    RestartPolicy, RestartStrategy, TaskId, placement,
 };
 use crate::runtime::arbiters::ArbiterPool;
 use crate::runtime::guard::{self, End, Place};
-use crate::task::{JobSpec, SliceClock};
+use crate::task::{JobSpec, SliceClock, TaskSpec};
 
 /// How a job is run.
 pub struct JobConfig {
@@ -109,6 +110,7 @@ fn job_context(
         abandoned: BTreeSet::from_iter(opening.abandoned),
         ..CoordinatorMemory::default()
     };
+    let placement = placement(&placed_tasks(&spec), pool.arbiters(), pool.next_job());
     let regions = (0..spec.regions).map(|region| {
         Mutex::new(RegionMemory {
             attempt: Attempt(0),
@@ -134,6 +136,7 @@ fn job_context(
         events,
         figures,
         pool,
+        placement,
         restores,
         savepoints: format,
         origin,
@@ -142,6 +145,18 @@ fn job_context(
         ending: Mutex::new(None),
         memory: Mutex::new(memory),
     }
+}
+
+/// The tasks as their placement sees them.
+fn placed_tasks(spec: &JobSpec) -> Vec<PlacedTask> {
+    let sends_straight = |before: &TaskSpec, to: TaskId| {
+        before.outputs.iter().any(|edge| edge.to == to && edge.pattern == EdgePattern::Forward)
+    };
+    let placed = spec.tasks.iter().map(|task| PlacedTask {
+        parallelism: task.parallelism,
+        follows: spec.tasks.iter().position(|before| sends_straight(before, task.id)),
+    });
+    placed.collect()
 }
 
 fn start(job: Arc<JobContext>, opened_with: Vec<Arc<Manifest>>, publisher: Publisher) -> HandlePorts {

@@ -2,6 +2,7 @@
 //! are the threads for calls of stores.
 
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use actix::{Message, Recipient};
@@ -59,6 +60,7 @@ pub(crate) struct ArbiterPool {
     control_handle: ArbiterHandle,
     state: Mutex<State>,
     store_calls: BlockingPool,
+    jobs: AtomicU32,
 }
 
 static POOLS: Mutex<Vec<(usize, Weak<ArbiterPool>)>> = Mutex::new(Vec::new());
@@ -91,7 +93,7 @@ impl ArbiterPool {
         let control_handle = control.handle();
         let state = Mutex::new(State { next_id, tasks, listeners: Vec::new() });
         let store_calls = BlockingPool::default();
-        Ok(Self { control: Mutex::new(Some(control)), control_handle, state, store_calls })
+        Ok(Self { control: Mutex::new(Some(control)), control_handle, state, store_calls, jobs: AtomicU32::new(0) })
     }
 
     /// The threads on which snapshot writers call their stores.
@@ -104,10 +106,20 @@ impl ArbiterPool {
         &self.control_handle
     }
 
-    /// The arbiter of the subtasks with this index.
-    pub(crate) fn berth(&self, subtask_index: u32) -> Berth {
+    /// How many arbiters there are for tasks.
+    pub(crate) fn arbiters(&self) -> u32 {
+        self.state().tasks.len() as u32
+    }
+
+    /// Counts a job that starts, and gives the number of those before it: small jobs take turns on the arbiters.
+    pub(crate) fn next_job(&self) -> u32 {
+        self.jobs.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The arbiter at this place of the ring.
+    pub(crate) fn berth(&self, place: u32) -> Berth {
         let state = self.state();
-        let slot = &state.tasks[subtask_index as usize % state.tasks.len()];
+        let slot = &state.tasks[place as usize % state.tasks.len()];
         Berth { id: slot.id, arbiter: slot.arbiter.handle(), activity: slot.activity.clone() }
     }
 

@@ -1,5 +1,6 @@
 //! Starts the subtasks of one attempt: receivers before senders, so that ports exist.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context};
@@ -32,16 +33,16 @@ impl RegionSupervisor {
         self.restored = manifest;
         // Of all its tasks: channels are wired by where both ends would sit, also where only sinks are started.
         let tasks = job.spec.tasks.iter().filter(|task| task.region == self.seed.region);
-        let most = tasks.map(|task| task.parallelism).max().unwrap_or(0);
-        let berths: Vec<_> = (0..most).map(|index| job.pool.berth(index)).collect();
-        let arbiter_of = |index: u32| berths[index as usize].id;
+        let subtasks = tasks.flat_map(|task| (0..task.parallelism).map(|index| SubtaskId { task: task.id, index }));
+        let berths: BTreeMap<_, _> = subtasks.map(|subtask| (subtask, job.berth(subtask))).collect();
+        let arbiter_of = |subtask: SubtaskId| berths[&subtask].id;
         let wiring = Wiring { spec: &job.spec, limits: &job.limits, arbiter_of: &arbiter_of };
         let reports = self.reports(ctx);
         let (mut ports, mut subtasks) = (Ports::new(), Vec::new());
         for task in job.tasks_of(self.seed.region, checkpoint).rev() {
             for index in 0..task.parallelism {
                 let subtask = SubtaskId { task: task.id, index };
-                let berth = berths[index as usize].clone();
+                let berth = berths[&subtask].clone();
                 // A job that had ended starts its sinks alone: their channels stay silent.
                 let cx = self.subtask_context(task, index, &reports, restore.clone(), withdraw.clone());
                 let (input, outputs) = (wiring.input(subtask), wiring.outputs(subtask, &ports));

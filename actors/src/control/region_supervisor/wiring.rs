@@ -39,8 +39,8 @@ fn channels_of(edge: &Incoming<'_>) -> u32 {
 pub(super) struct Wiring<'a> {
     pub(super) spec: &'a JobSpec,
     pub(super) limits: &'a Limits,
-    /// The arbiter of the subtasks with an index.
-    pub(super) arbiter_of: &'a dyn Fn(u32) -> ArbiterId,
+    /// The arbiter of a subtask.
+    pub(super) arbiter_of: &'a dyn Fn(SubtaskId) -> ArbiterId,
 }
 
 impl Wiring<'_> {
@@ -49,10 +49,11 @@ impl Wiring<'_> {
         let channels = incoming(self.spec, to.task).map(|edge| channels_of(&edge)).sum();
         let mut windows = Vec::new();
         for edge in incoming(self.spec, to.task) {
+            let window = |index: u32| self.window(SubtaskId { task: edge.from.id, index }, to, channels);
             match edge.pattern {
-                EdgePattern::Forward => windows.push(self.window(to.index, to.index, channels)),
+                EdgePattern::Forward => windows.push(window(to.index)),
                 EdgePattern::AllToAll => {
-                    windows.extend((0..edge.from.parallelism).map(|from| self.window(from, to.index, channels)));
+                    windows.extend((0..edge.from.parallelism).map(window));
                 }
             }
         }
@@ -62,10 +63,10 @@ impl Wiring<'_> {
     /// The channels that leave a subtask, edge by edge. Every receiver has its port.
     pub(super) fn outputs(&self, from: SubtaskId, ports: &Ports) -> Vec<OutputWiring> {
         let task = &self.spec.tasks[from.task.0 as usize];
-        (0..task.outputs.len()).map(|output| self.output(task, output, from.index, ports)).collect()
+        (0..task.outputs.len()).map(|output| self.output(task, output, from, ports)).collect()
     }
 
-    fn output(&self, task: &TaskSpec, output: usize, from: u32, ports: &Ports) -> OutputWiring {
+    fn output(&self, task: &TaskSpec, output: usize, from: SubtaskId, ports: &Ports) -> OutputWiring {
         let edge = &task.outputs[output];
         let mut first = 0;
         let mut channels = 0;
@@ -75,21 +76,22 @@ impl Wiring<'_> {
             }
             channels += channels_of(&incoming);
         }
-        let target = |to: u32, channel: u32| {
-            let port = ports.get(&SubtaskId { task: edge.to, index: to });
+        let target = |index: u32, channel: u32| {
+            let to = SubtaskId { task: edge.to, index };
+            let port = ports.get(&to);
             let port = port.expect("receivers are started before their senders").clone();
             ChannelTarget { port, channel, window: self.window(from, to, channels) }
         };
         match edge.pattern {
-            EdgePattern::Forward => vec![target(from, first)],
+            EdgePattern::Forward => vec![target(from.index, first)],
             EdgePattern::AllToAll => {
                 let receivers = self.spec.tasks[edge.to.0 as usize].parallelism;
-                (0..receivers).map(|to| target(to, first + from)).collect()
+                (0..receivers).map(|to| target(to, first + from.index)).collect()
             }
         }
     }
 
-    fn window(&self, from: u32, to: u32, channels: u32) -> u32 {
+    fn window(&self, from: SubtaskId, to: SubtaskId, channels: u32) -> u32 {
         let limits = self.limits;
         let same_arbiter = (self.arbiter_of)(from) == (self.arbiter_of)(to);
         let most = if same_arbiter { limits.credits_same_arbiter } else { limits.credits_per_channel_max };
