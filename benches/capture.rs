@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+use millstream::keyed::{KeyedOperator, fold_pairs};
 use millstream::operator::{
-    BatchOperator, ByValue, KeyedOperator, Output, Progress, RunBudget, SideOutputs, SnapshotWriter, Stateful,
-    fold_pairs,
+    BatchOperator, ByValue, Output, Progress, RunBudget, SideOutputs, SnapshotWriter, Stateful,
 };
 use millstream::prelude::*;
 use millstream_actors::contract::{Batch, Chunk, Manifest, SnapshotStore};
@@ -46,7 +46,8 @@ fn main() {
         let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId::NONE, 0);
         writer.set_operator(&"sums".into());
         writer.recycle(std::mem::take(&mut spare));
-        let (progress, barrier) = cpu_time(|| operator.snapshot(&mut writer).expect("it can be written"));
+        let (progress, barrier) =
+            cpu_time(|| state_of(&mut operator).snapshot(&mut writer).expect("it can be written"));
         // In every other run records come before the sweep. What they write is then missing in the time of the sweep.
         let is_ahead = checkpoint % 2 == 0;
         let ahead = if is_ahead { feed(&mut operator, &stream[..records]) } else { Duration::MAX };
@@ -109,13 +110,14 @@ fn discard<T>(out: &mut Output<T>) {
 
 /// The chunks, the time of all slices, and that of the longest.
 fn sweep(
-    operator: &mut impl Stateful,
+    operator: &mut impl BatchOperator,
     writer: &mut SnapshotWriter,
     mut progress: Progress,
 ) -> (Vec<Chunk>, Duration, Duration) {
+    let state = state_of(operator);
     let (mut chunks, mut all, mut longest) = (Vec::new(), Duration::ZERO, Duration::ZERO);
     while progress == Progress::Suspended {
-        let slice = || operator.continue_snapshot(writer, &mut RunBudget::start(monotonic)).expect("it can be written");
+        let slice = || state.continue_snapshot(writer, &mut RunBudget::start(monotonic)).expect("it can be written");
         let (now, took) = cpu_time(slice);
         (progress, all, longest) = (now, all + took, longest.max(took));
         chunks.append(&mut writer.take_chunks());
@@ -158,4 +160,8 @@ fn mib(bytes: usize) -> f64 {
 
 fn per_100_mib(time: Duration, bytes: usize) -> f64 {
     time.as_secs_f64() * 1e3 / mib(bytes) * 100.0
+}
+
+fn state_of(operator: &mut impl BatchOperator) -> &mut dyn Stateful {
+    operator.stateful().expect("a keyed operator has state")
 }

@@ -8,10 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use millstream::operator::{
-    BatchOperator, ByValue, KeyedOperator, Output, Progress, RunBudget, SideOutputs, SnapshotWriter, Stateful,
-    fold_pairs,
-};
+use millstream::keyed::{KeyedOperator, fold_pairs};
+use millstream::operator::{BatchOperator, ByValue, Output, Progress, RunBudget, SideOutputs, SnapshotWriter};
 use millstream::state::ValueState;
 use millstream::state::internal::{RedbBackend, SpillPlace};
 use millstream_actors::contract::Batch;
@@ -85,16 +83,16 @@ fn feed(operator: &mut impl BatchOperator<In = u64>, n: u64, key: &dyn Fn(u64) -
     longest
 }
 
-fn snapshot(operator: &mut impl Stateful, what: &str, checkpoint: u64, base: u64) {
+fn snapshot(operator: &mut impl BatchOperator, what: &str, checkpoint: u64, base: u64) {
     let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId(base), 0);
     writer.set_operator(&"sums".into());
+    let state = operator.stateful().expect("a keyed operator has state");
     let started = monotonic();
-    let mut progress = operator.snapshot(&mut writer).expect("it can be written");
+    let mut progress = state.snapshot(&mut writer).expect("it can be written");
     let (mut bytes, mut longest) = (0, Duration::ZERO);
     while progress == Progress::Suspended {
         let slice = monotonic();
-        progress =
-            operator.continue_snapshot(&mut writer, &mut RunBudget::start(monotonic)).expect("it can be written");
+        progress = state.continue_snapshot(&mut writer, &mut RunBudget::start(monotonic)).expect("it can be written");
         longest = longest.max(monotonic() - slice);
         let chunks = writer.take_chunks();
         bytes += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();

@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
-use millstream::operator::{
-    BatchOperator, ByValue, KeyedContext, KeyedOperator, KeyedProcessFunction, Output, Progress, Row, RunBudget,
-    SideOutputs,
-};
+use millstream::keyed::KeyedOperator;
+use millstream::operator::{BatchOperator, ByValue, Output, Progress, RunBudget, SideOutputs};
 use millstream::prelude::*;
 use millstream::state::StateSet;
 use millstream::state::internal::{RedbBackend, SpillPlace};

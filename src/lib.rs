@@ -51,7 +51,7 @@
 //! | to | see |
 //! |---|---|
 //! | write a job | [`StreamEnvironment`], [`DataStream`](stream::DataStream), [`KeyedStream`](stream::KeyedStream) |
-//! | keep state per key | [`KeyedProcessFunction`](operator::KeyedProcessFunction), the kinds in [`state`], [`state_set!`] |
+//! | keep state per key | [`KeyedProcessFunction`](keyed::KeyedProcessFunction), the kinds in [`state`], [`state_set!`] |
 //! | let values expire, change their type | [`StateTtl`](state::StateTtl), [`ValueState`](state::ValueState#when-the-type-changes) |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
@@ -85,6 +85,7 @@ compile_error!(
 pub mod cli;
 mod environment;
 mod graph;
+pub mod keyed;
 pub mod operator;
 mod packed;
 pub mod prelude;

@@ -1,8 +1,7 @@
 //! What most programs need: `use millstream::prelude::*;`.
 
-pub use crate::operator::{
-    Emitter, KeyedContext, KeyedProcessFunction, OutputTag, ProcessContext, ProcessFunction, Row, States,
-};
+pub use crate::keyed::{KeyedContext, KeyedProcessFunction, Row};
+pub use crate::operator::{Emitter, OutputTag, ProcessContext, ProcessFunction, States};
 pub use crate::sink::{CollectSink, Collected, FileSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{FileSource, OnMalformed, SequenceSource, Throttled, VecSource};

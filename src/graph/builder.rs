@@ -10,7 +10,7 @@ use millstream_actors::contract::{Boundedness, SinkGuarantee};
 use millstream_actors::protocol::OperatorId;
 
 use super::error::At;
-use crate::state::StateBackend;
+use crate::state::{END_OF_INPUT, StateBackend};
 
 use super::{AnyPort, GraphError, InputEdge, Node, NodeId, NodeKind, PortRef, StreamRef};
 
@@ -110,6 +110,11 @@ impl GraphBuilder {
             if names[..index].contains(name) {
                 let (operator, state) = (id.into(), name.to_string());
                 self.errors.push(GraphError::DuplicateState { operator, state, at });
+            }
+            if **name == *END_OF_INPUT {
+                let (operator, state) = (id.into(), name.to_string());
+                let reason = "snapshots use this name for the step at the end of input".to_owned();
+                self.errors.push(GraphError::InvalidState { operator, state, reason, at });
             }
         }
     }

@@ -6,13 +6,10 @@ mod filter_map;
 mod flat_map;
 mod inspect;
 mod key_selector;
-mod keyed;
-mod keyed_function;
 mod map;
 mod partitioners;
 mod process;
 mod process_function;
-mod reduce;
 mod side_output;
 mod slices;
 
@@ -23,14 +20,12 @@ pub use filter_map::FilterMap;
 pub use flat_map::FlatMap;
 pub use inspect::Inspect;
 pub use key_selector::{ByRef, ByValue, KeySelector};
-pub use keyed::KeyedOperator;
-pub use keyed_function::{KeyedContext, KeyedProcessFunction, Row};
 pub use map::Map;
 pub use partitioners::{CustomPartitioner, KeyGroupPartitioner, Rebalance};
 pub use process::ProcessOperator;
 pub use process_function::{ProcessContext, ProcessFunction, States};
-pub use reduce::{Fold, Reduce, fold_pairs};
 pub use side_output::{OutputTag, SideOutputs};
+pub(crate) use slices::Slices;
 
 pub use millstream_actors::contract::{
     Batch, BatchOperator, Emitted, Front, GroupLoader, LoadedGroup, Output, Partitioner, Progress, RestoredSection,

@@ -11,7 +11,7 @@ use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
 
 use super::slices::Slices;
 use super::{Emission, Emitter, ProcessContext, ProcessFunction, SideOutputs};
-use crate::state::{OperatorStateSet, Share, StoredCopy};
+use crate::state::{OperatorStateSet, Share, StoredCopy, take_ended, write_ended};
 
 /// What subtasks had stored of one state.
 type Copies = Vec<(u32, Vec<u8>)>;
@@ -28,6 +28,9 @@ pub struct ProcessOperator<In, F: ProcessFunction<In>> {
     names: Vec<Arc<str>>,
     held: <F::State as OperatorStateSet>::Held,
     slices: Slices,
+    is_open: bool,
+    /// The step at the end of input has run since the last record.
+    has_ended: bool,
 }
 
 impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
@@ -43,6 +46,8 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
             states,
             held: Default::default(),
             slices: Slices::new(),
+            is_open: false,
+            has_ended: false,
         }
     }
 
@@ -50,6 +55,14 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
     pub fn emit_per_call_max(mut self, records: usize) -> Self {
         self.emission.per_call_max(records);
         self
+    }
+
+    /// Opens the function, before its first record or mark.
+    fn open(&mut self) {
+        if !std::mem::replace(&mut self.is_open, true) {
+            let mut ctx = ProcessContext::of(&self.share);
+            self.function.open(self.states.handles(&mut self.held), &mut ctx);
+        }
     }
 
     fn mismatch(&self, reason: String) -> StateError {
@@ -90,6 +103,8 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
         out: &mut Output<F::Out>,
         budget: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
+        self.open();
+        self.has_ended &= input.is_empty();
         self.slices.start(budget);
         while !input.is_empty() {
             if out.is_full() {
@@ -98,7 +113,7 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
             let mut front = input.front(self.slices.next(input.len()));
             let bytes_each = front.bytes_each();
             for record in front.by_ref() {
-                let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext { share: &self.share });
+                let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext::of(&self.share));
                 let call = |out: &mut Emitter<'_, F::Out>| self.function.process(record, states, &mut ctx, out);
                 self.emission.call(out, bytes_each, call)?;
                 if out.is_full() {
@@ -115,9 +130,11 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
     }
 
     fn mark(&mut self, mark: Mark, out: &mut Output<F::Out>, _: &mut RunBudget) -> Result<Progress, TaskError> {
-        if mark == Mark::End {
-            let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext { share: &self.share });
+        self.open();
+        if mark == Mark::End && !self.has_ended {
+            let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext::of(&self.share));
             self.emission.call(out, 0, |out| self.function.end_of_input(states, &mut ctx, out))?;
+            self.has_ended = !ctx.has_no_end();
         }
         out.mark(mark);
         Ok(Progress::Done)
@@ -130,6 +147,9 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
 
 impl<In: Send + 'static, F: ProcessFunction<In>> Stateful for ProcessOperator<In, F> {
     fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+        if self.has_ended {
+            write_ended(&self.operator, &[self.share.parallelism], writer)?;
+        }
         for (index, name) in self.names.iter().enumerate() {
             let section = writer.subtask(name);
             self.states.write(index, &self.held, section).map_err(|reason| StateError::Encode {
@@ -142,7 +162,11 @@ impl<In: Send + 'static, F: ProcessFunction<In>> Stateful for ProcessOperator<In
         Ok(Progress::Done)
     }
 
-    fn restore(&mut self, sections: Vec<RestoredSection>) -> Result<(), StateError> {
+    fn restore(&mut self, mut sections: Vec<RestoredSection>) -> Result<(), StateError> {
+        // Where each record counts at least once, some subtasks may have got to the end and others not.
+        let ended = take_ended(&self.operator, &mut sections)?;
+        let subtasks = ended.iter().flatten().next().copied();
+        self.has_ended = subtasks.is_some_and(|subtasks| subtasks as usize == ended.len());
         for (index, copies) in self.by_state(sections)? {
             let copies: Vec<StoredCopy<'_>> =
                 copies.iter().map(|(subtask, bytes)| StoredCopy { subtask: *subtask, bytes }).collect();

@@ -72,6 +72,15 @@ pub trait ProcessFunction<In>: Clone + Send + 'static {
     /// Declares the states; the same ones every time.
     fn state(&self) -> Self::State;
 
+    /// Called once for each instance, before its first record: at a start, and after each restore with the states as they
+    /// were restored. Does nothing by default.
+    ///
+    /// # Panics
+    /// As in [`process`](Self::process).
+    fn open(&mut self, states: States<'_, Self, In>, ctx: &mut ProcessContext<'_>) {
+        let _ = (states, ctx);
+    }
+
     /// Takes one record. `states` are those of the subtask, to be changed in place.
     ///
     /// # Panics
@@ -87,8 +96,8 @@ pub trait ProcessFunction<In>: Clone + Send + 'static {
     /// The input of this subtask has ended; what is withheld is to be emitted now. Does nothing by default. Not called
     /// when the job is drained or cancelled.
     ///
-    /// A checkpoint may be taken afterwards, and a subtask that is restored from it comes here again: what is emitted
-    /// must leave the states, as with [`OperatorListHandle::take`](crate::state::OperatorListHandle::take).
+    /// That it was called is in the snapshots that follow: a subtask that is restored from one of them does not come here
+    /// again before it has got another record.
     ///
     /// # Panics
     /// As in [`process`](Self::process).
@@ -98,7 +107,8 @@ pub trait ProcessFunction<In>: Clone + Send + 'static {
         ctx: &mut ProcessContext<'_>,
         out: &mut Emitter<'_, Self::Out>,
     ) {
-        let _ = (states, ctx, out);
+        let _ = (states, out);
+        ctx.has_no_end = true;
     }
 }
 
@@ -107,10 +117,20 @@ pub type States<'a, F, In> = <<F as ProcessFunction<In>>::State as OperatorState
 
 /// What a function knows while it works on a record.
 pub struct ProcessContext<'a> {
-    pub(crate) share: &'a Share,
+    share: &'a Share,
+    /// The function does nothing at the end of input.
+    has_no_end: bool,
 }
 
-impl ProcessContext<'_> {
+impl<'a> ProcessContext<'a> {
+    pub(super) fn of(share: &'a Share) -> Self {
+        Self { share, has_no_end: false }
+    }
+
+    pub(super) fn has_no_end(&self) -> bool {
+        self.has_no_end
+    }
+
     /// The index of this subtask, below [`parallelism`](Self::parallelism). Results that depend on it change when the
     /// parallelism does.
     pub fn subtask(&self) -> u32 {

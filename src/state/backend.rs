@@ -52,6 +52,21 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
         B: KeyedBlock<K, S>,
         K: Borrow<B::Query>;
 
+    /// Lends the rows of the keys of a group that have state, each key once and in no order, until `each` breaks; the next
+    /// call for that group goes on behind it. [`Progress::Done`] when all are lent. Rows are lent as by
+    /// [`work_on`](Self::work_on), and nothing is worked on between two calls for a group.
+    ///
+    /// # Errors
+    /// [`StateError::WorkingFile`]. The backend cannot be used any more.
+    ///
+    /// # Panics
+    /// If the group is not one of its own.
+    fn visit_group(
+        &mut self,
+        group: u32,
+        each: impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
+    ) -> Result<Progress, StateError>;
+
     /// The barrier: what changes from now on belongs to the next checkpoint. A capture that still runs is given up.
     fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter);
 

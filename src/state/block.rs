@@ -6,6 +6,7 @@
 //! done. In a table that fits in the caches the pass costs little, so every block takes it.
 
 use std::borrow::Borrow;
+use std::ops::ControlFlow;
 
 use hashbrown::hash_table::Entry as TableEntry;
 
@@ -97,29 +98,41 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             if !found.is_some_and(|entry| entry.key.borrow() == block.query(number)) {
                 bucket = self.find_or_insert(index, block.hashes()[number], block, number);
             }
-            if IS_WATCHED {
-                self.write_ahead(index, bucket);
-            }
-            let Self { states, groups, .. } = self;
-            let entry = groups.0[index].get_bucket_mut(bucket);
-            let Entry { key, row } = entry.expect("it was found or inserted above");
-            let before = Before::of::<S>(row);
-            let expires = IS_WATCHED && states.expires();
-            if expires {
-                states.expire(row, access);
-            }
-            let flow = block.work(number, key, states.handles(row, access));
-            if expires {
-                states.settle(row, access.stamp);
-            }
-            // There is nothing to note of a row that has been changed before under this stamp.
-            if before.stamp != access.stamp || before.is_clear || S::is_clear(row) {
-                self.settle(index, bucket, before);
-            }
-            if flow.is_break() {
+            let work = |key: &K, states: S::Handles<'_>| block.work(number, key, states);
+            if self.lend_row::<IS_WATCHED>(index, bucket, access, work).is_break() {
                 return;
             }
         }
+    }
+
+    /// Lends the row in a bucket in which there is one, and keeps account of what has become of it.
+    #[inline(always)]
+    pub(super) fn lend_row<const IS_WATCHED: bool>(
+        &mut self,
+        index: usize,
+        bucket: usize,
+        access: Access,
+        work: impl FnOnce(&K, S::Handles<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if IS_WATCHED {
+            self.write_ahead(index, bucket);
+        }
+        let Self { states, groups, .. } = self;
+        let Entry { key, row } = groups.0[index].get_bucket_mut(bucket).expect("there is a row");
+        let before = Before::of::<S>(row);
+        let expires = IS_WATCHED && states.expires();
+        if expires {
+            states.expire(row, access);
+        }
+        let flow = work(key, states.handles(row, access));
+        if expires {
+            states.settle(row, access.stamp);
+        }
+        // There is nothing to note of a row that has been changed before under this stamp.
+        if before.stamp != access.stamp || before.is_clear || S::is_clear(row) {
+            self.settle(index, bucket, before);
+        }
+        flow
     }
 
     /// The bucket of a key that was not where it was looked for.
@@ -183,8 +196,9 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
 
     #[cold]
     fn settle_clear(&mut self, index: usize, bucket: usize, was_tombstone: bool, stamp: Stamp) {
-        let Self { groups, changes, len, current, epochs, capture, .. } = self;
-        let (table, changes, may_move) = (&mut groups.0[index], &mut changes[index], capture.is_none());
+        let may_move = self.may_move();
+        let Self { groups, changes, len, current, epochs, .. } = self;
+        let (table, changes) = (&mut groups.0[index], &mut changes[index]);
         // No checkpoint can have this key's state, so it leaves no mark.
         let leaves_none = stamp == 0 || epochs.is_empty() || changes.full_floor == *current;
         changes.tombstones -= usize::from(was_tombstone);

@@ -1,6 +1,7 @@
 //! State in memory: [`KeyedTable`] as a backend.
 
 use std::borrow::Borrow;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
@@ -43,6 +44,14 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
     {
         self.work_on_block(block);
         Ok(())
+    }
+
+    fn visit_group(
+        &mut self,
+        group: u32,
+        each: impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
+    ) -> Result<Progress, StateError> {
+        Ok(self.lend_group(group, each))
     }
 
     fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {

@@ -31,6 +31,7 @@ mod choice;
 pub(crate) mod codec;
 mod decoders;
 mod epochs;
+mod every_key;
 mod groups;
 mod key_group;
 mod kinds;
@@ -65,7 +66,7 @@ pub(crate) use access::{Access, Span, Stamp};
 pub(crate) use backend::{KeyedBackend, KeyedBlock};
 pub(crate) use key_group::group_of_hash;
 pub(crate) use loading::TableLoader;
-pub(crate) use operator::{Share, StoredCopy};
+pub(crate) use operator::{END_OF_INPUT, Share, StoredCopy, take_ended, write_ended};
 pub(crate) use set::{Slot, StateRows};
 pub(crate) use spill::{RedbBackend, SpillPlace, prepare_dir};
 pub(crate) use stable_hash::stable_hash;
@@ -77,6 +78,6 @@ pub(crate) use test_kit::group_of_key;
 #[doc(hidden)]
 pub mod internal {
     pub use super::access::Access;
-    pub use super::set::{SlotVisitor, StateVisitor};
+    pub use super::set::{Beside, SlotVisitor, StateVisitor};
     pub use super::spill::{RedbBackend, SpillPlace};
 }

@@ -4,9 +4,10 @@
 //! checkpoint names stays in the store (guarantees G1, G3).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use millstream_actors::contract::{ChunkAddress, Contribution, Manifest, SnapshotStore};
+use millstream_actors::contract::{ChunkAddress, Contribution, Manifest, Progress, SnapshotStore};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, subtask_of_group};
 
 use super::test_kit::{Random, Subtask, change, manifest, no_time};
@@ -55,6 +56,7 @@ struct Figures {
     restores: u64,
     deltas: u64,
     removed: u64,
+    visited: u64,
 }
 
 impl<B: KeyedBackend<u64, States>> Schedule<B> {
@@ -93,7 +95,8 @@ impl<B: KeyedBackend<u64, States>> Schedule<B> {
             60..86 => self.slices(),
             86..94 => self.barrier(),
             94 => self.abort(),
-            95..97 => self.grow_or_shrink(),
+            95 => self.grow_or_shrink(),
+            96 => self.visit(),
             97..99 => self.kill(),
             _ => self.rewind(),
         }
@@ -158,6 +161,44 @@ impl<B: KeyedBackend<u64, States>> Schedule<B> {
         for key in first..(first + self.keys / 3).min(self.keys) {
             self.apply(key, action);
         }
+    }
+
+    /// Goes through all keys of a key group, in parts, between which a snapshot is written on: changes some, clears others.
+    fn visit(&mut self) {
+        let group = self.random.below(u64::from(GROUPS)) as u32;
+        let subtask = subtask_of_group(group, self.subtasks.len() as u32, GROUPS) as usize;
+        let is_of_group = |key: &u64| group_of_key(key, GROUPS) == group;
+        let expected: BTreeSet<u64> = self.model.keys().copied().filter(is_of_group).collect();
+        let (mut seen, mut left) = (BTreeSet::new(), usize::MAX);
+        while left > 0 {
+            let Self { random, model, subtasks, figures, .. } = self;
+            let visited = subtasks[subtask].table.visit_group(group, |key, (mut count, mut text)| {
+                assert!(seen.insert(*key), "key {key} is lent twice");
+                let known = model.get_mut(key).unwrap_or_else(|| panic!("key {key} has no state"));
+                assert_eq!((count.get().copied(), text.get().cloned()), *known, "key {key}");
+                match random.below(4) {
+                    0 => {
+                        count.clear();
+                        text.clear();
+                        model.remove(key);
+                        figures.removed += 1;
+                    }
+                    1 => {
+                        let number = random.next();
+                        count.set(number);
+                        known.0 = Some(number);
+                    }
+                    _ => {}
+                }
+                if random.below(3) == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            left = if visited.expect("the backend works") == Progress::Done { 0 } else { left - 1 };
+            for _ in 0..self.random.below(3) {
+                self.slice();
+            }
+        }
+        assert_eq!(seen, expected, "the keys of group {group}");
+        self.figures.visited += seen.len() as u64;
     }
 
     fn barrier(&mut self) {
@@ -325,12 +366,14 @@ fn run_all<B: KeyedBackend<u64, States>>(schedules: u64, backend: impl Fn(u64) -
         total.restores += figures.restores;
         total.deltas += figures.deltas;
         total.removed += figures.removed;
+        total.visited += figures.visited;
     }
     println!("seeds from {first}: {total:?}");
     if run_of >= schedules {
         let least = schedules * 5 / 2;
         assert!(total.completed > least && total.aborted > least && total.restores > least, "{total:?}");
         assert!(total.deltas > schedules && total.removed > schedules * 25, "{total:?}");
+        assert!(total.visited > schedules * 25, "{total:?}");
     }
 }
 

@@ -98,8 +98,9 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
 
     /// Looks at up to `most` entries of a group; true when it is through.
     fn sweep_group(&mut self, group: usize, most: usize) -> bool {
-        let Self { states, groups, changes, capture, len, .. } = self;
+        let Self { states, groups, changes, capture, len, visited, .. } = self;
         let (table, changes) = (&mut groups.0[group], &mut changes[group]);
+        let is_visited = visited.is_some_and(|(visited, _)| visited == group);
         let capture = capture.as_mut().expect("a sweep needs a capture");
         let (after, settled) = (capture.span(group).after, capture.settled);
         match std::mem::replace(&mut capture.reach[group], Reach::Done) {
@@ -138,7 +139,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
                     capture.reach[group] = Reach::Scan(to);
                     return false;
                 }
-                shrink(table, changes, true);
+                shrink(table, changes, !is_visited);
                 true
             }
             Reach::List(buckets, from) => {

@@ -45,6 +45,8 @@ pub struct KeyedTable<K, S: StateSet> {
     clean_from: (usize, usize),
     /// Storage for where the rows of a block are.
     pub(super) places: Vec<Place>,
+    /// The group all of whose rows are being lent, and the bucket at which that goes on.
+    pub(super) visited: Option<(usize, usize)>,
 }
 
 /// Hash tables choose the bucket by the low bits and a tag by the top seven. All keys of a group share the top bits of
@@ -81,6 +83,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             watermark: Timestamp::MIN,
             clean_from: (0, 0),
             places: Vec::new(),
+            visited: None,
         }
     }
 
@@ -129,6 +132,11 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     pub(crate) fn set_time(&mut self, processing_time: i64, watermark: Timestamp) {
         self.processing_time = self.processing_time.max(processing_time);
         self.watermark = self.watermark.max(watermark);
+    }
+
+    /// Whether entries may be moved to make a table smaller: nothing goes through the buckets of one.
+    pub(super) fn may_move(&self) -> bool {
+        self.capture.is_none() && self.visited.is_none()
     }
 
     #[inline]

@@ -6,15 +6,16 @@ use std::panic::Location;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use millstream_actors::contract::SubtaskInfo;
 use millstream_actors::data::edge::Routing;
 use millstream_actors::data::pipeline::{Chain, PipelineBuilder};
+use millstream_actors::protocol::OperatorId;
 
 use super::DataStream;
 use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype};
-use crate::operator::{
-    Fold, KeyGroupPartitioner, KeySelector, KeyedOperator, KeyedProcessFunction, Reduce, fold_pairs,
-};
-use crate::state::{KeyedTable, RedbBackend, SpillPlace, StateRows, StateSet};
+use crate::keyed::{Fold, Kernel, KeyedInput, KeyedProcessFunction, OnKernel, Process, Reduce, fold_pairs};
+use crate::operator::{Emission, KeyGroupPartitioner, KeySelector};
+use crate::state::{KeyedBackend, KeyedTable, RedbBackend, SpillPlace, StateRows, StateSet};
 
 /// A stream whose records are grouped by the key that `S` selects: the entry to keyed state.
 ///
@@ -74,33 +75,39 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
 
     /// Runs a function with states of its own for each key.
     #[track_caller]
-    pub fn process<F: KeyedProcessFunction<S::Key, T>>(self, id: &str, function: F) -> DataStream<F::Out> {
+    pub fn process<F: KeyedProcessFunction<S::Key, T>>(self, id: &str, function: F) -> DataStream<F::Out>
+    where
+        S::Held: 'static,
+    {
+        self.on_kernel(id, Process(function))
+    }
+
+    /// Adds a keyed operator.
+    #[track_caller]
+    pub(crate) fn on_kernel<O: OnKernel<T, S>>(self, id: &str, kind: O) -> DataStream<O::Out> {
         let at = Location::caller();
-        self.check_states(id, &function.state(), at);
-        let (selector, function) = (Prototype::new(self.selector), Prototype::new(function));
+        self.check_states(id, &kind.state(), at);
+        let (selector, kind) = (Prototype::new(self.selector), Prototype::new(kind));
         let partitioning = Prototype::new(selector.fresh());
         let routed = self.stream.routed(EdgeKind::KeyBy, move |cx| {
             Routing::Partitioned(Box::new(KeyGroupPartitioner::new(partitioning.fresh(), cx.max_parallelism)))
         });
-        let link = move |builder: &mut PipelineBuilder<'_>, cx: NodeContext<'_>, next: Chain<F::Out>| {
-            let (id, task) = (cx.id.clone(), cx.subtask);
-            let (groups, max) = (task.key_groups, task.max_parallelism);
-            let (selector, function, states) = (selector.fresh(), function.fresh(), function.fresh().state());
-            let (emits, captures, clock) =
-                (task.limits.emit_per_call_max, task.limits.capture_bytes_max, task.clock.clone());
+        let link = move |builder: &mut PipelineBuilder<'_>, cx: NodeContext<'_>, next: Chain<O::Out>| {
+            let (id, task, kind) = (cx.id.clone(), cx.subtask, kind.fresh());
+            let (groups, max, states) = (task.key_groups, task.max_parallelism, kind.state());
+            let input = KeyedInput::new(selector.fresh());
+            let emission = Emission::new(id.clone(), cx.sides, task.limits.emit_per_call_max);
             match cx.state_backend.spills() {
                 None => {
-                    let table = KeyedTable::new(states, groups, max);
-                    let operator = KeyedOperator::with_backend(id.clone(), table, selector, function, cx.sides);
-                    builder.link(id, operator.emit_per_call_max(emits).capture_bytes_max(captures).clock(clock), next)
+                    let kernel = kernel_of(&id, task, KeyedTable::new(states, groups, max), &kind);
+                    builder.link(id, kind.operator(kernel, input, emission), next)
                 }
                 Some((dir, cache_bytes)) => {
                     let (dir, job, subtask) = (dir.to_owned(), task.job.to_string(), task.subtask.index);
                     let place = SpillPlace { dir, job, operator: id.clone(), subtask };
                     let share = (cache_bytes as u128 * groups.len() as u128 / u128::from(max)) as usize;
-                    let backend = RedbBackend::new(states, groups, max, place, share);
-                    let operator = KeyedOperator::with_backend(id.clone(), backend, selector, function, cx.sides);
-                    builder.link(id, operator.emit_per_call_max(emits).capture_bytes_max(captures).clock(clock), next)
+                    let kernel = kernel_of(&id, task, RedbBackend::new(states, groups, max, place, share), &kind);
+                    builder.link(id, kind.operator(kernel, input, emission), next)
                 }
             }
         };
@@ -114,6 +121,25 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         }
         graph.check_state_names(id, &states.names(), at);
     }
+}
+
+/// The kernel of an operator in one subtask.
+fn kernel_of<T, S, O, B>(
+    operator: &OperatorId,
+    subtask: &SubtaskInfo,
+    backend: B,
+    kind: &O,
+) -> Kernel<S::Key, O::State, B>
+where
+    S: KeySelector<T>,
+    O: OnKernel<T, S>,
+    B: KeyedBackend<S::Key, O::State>,
+{
+    let declaring = kind.clone();
+    let mut kernel = Kernel::new(operator.clone(), backend, move || declaring.state());
+    kernel.clock(subtask.clock.clone());
+    kernel.capture_bytes_max(subtask.limits.capture_bytes_max);
+    kernel
 }
 
 impl<T, S> fmt::Debug for KeyedStream<T, S> {

@@ -12,9 +12,8 @@ use millstream_actors::contract::{
 };
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Mark, OperatorId, subtask_of_group};
 
-use crate::operator::{
-    KeySelector, KeyedOperator, KeyedProcessFunction, ProcessFunction, ProcessOperator, SideOutputs,
-};
+use crate::keyed::{KeyedOperator, KeyedProcessFunction};
+use crate::operator::{KeySelector, ProcessFunction, ProcessOperator, SideOutputs};
 use crate::state::{Share, group_of_hash, stable_hash};
 
 const MAX_PARALLELISM: u32 = 128;
@@ -52,6 +51,12 @@ enum Run {
     NoTime,
     Rescaled,
 }
+
+/// The ways of running one subtask.
+const ALONE: [Run; 4] = [Run::Straight, Run::RestoredAfterEachElement, Run::OutputTakesOne, Run::NoTime];
+
+/// The parallelisms of runs that are rescaled, one after the other.
+const RESCALED: [&[u32]; 3] = [&[1, 3, 2, 4], &[4, 1], &[2, 128, 7]];
 
 thread_local! {
     static CLOCK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
@@ -140,8 +145,31 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
         self.check_alone(&expected.into_iter().collect::<Vec<Out>>());
     }
 
+    /// Runs it in every way and compares the output as a whole, whatever its order.
+    ///
+    /// # Panics
+    /// If an output differs, or the operator breaks its contract.
+    pub fn check_in_any_order(&self, expected: impl IntoIterator<Item = Out>)
+    where
+        Out: Ord,
+    {
+        let sorted = |mut outputs: Vec<Out>| {
+            outputs.sort();
+            outputs
+        };
+        let expected = sorted(expected.into_iter().collect());
+        for run in ALONE {
+            assert_same(run, &sorted(self.run(run, &[1])), &expected);
+        }
+        if !matches!(self.spread, Spread::Alone) {
+            for parallelisms in RESCALED {
+                assert_same(Run::Rescaled, &sorted(self.run(Run::Rescaled, parallelisms)), &expected);
+            }
+        }
+    }
+
     fn check_alone(&self, expected: &[Out]) {
-        for run in [Run::Straight, Run::RestoredAfterEachElement, Run::OutputTakesOne, Run::NoTime] {
+        for run in ALONE {
             assert_same(run, &self.run(run, &[1]), expected);
         }
     }
@@ -161,7 +189,7 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
                 keys.into_values().flatten().collect::<Vec<Out>>()
             };
             let expected = by_key(expected);
-            for parallelisms in [&[1, 3, 2, 4][..], &[4, 1], &[2, 128, 7]] {
+            for parallelisms in RESCALED {
                 assert_same(Run::Rescaled, &by_key(self.run(Run::Rescaled, parallelisms)), &expected);
             }
         }
@@ -205,7 +233,24 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
         for subtask in &mut subtasks {
             end(run, &mut **subtask, &mut outputs);
         }
+        self.check_end_is_kept(run, parallelisms, checkpoint, subtasks);
         outputs
+    }
+
+    /// What is restored from after the end does not emit anything again.
+    fn check_end_is_kept(
+        &self,
+        run: Run,
+        parallelisms: &[u32],
+        checkpoint: CheckpointId,
+        mut ended: Vec<BoxedOperator<In, Out>>,
+    ) {
+        let chunks = save(&mut ended, CheckpointId(checkpoint.0 + 1));
+        let mut again = Vec::new();
+        for subtask in &mut self.start(parallelisms[0], &chunks) {
+            end(run, &mut **subtask, &mut again);
+        }
+        assert!(again.is_empty(), "{run:?}: emitted again after a restore from after the end: {again:?}");
     }
 
     /// The records of each subtask. `turn` is where dealing out begins.

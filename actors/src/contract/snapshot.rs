@@ -56,6 +56,11 @@ impl SnapshotWriter {
         self.checkpoint
     }
 
+    /// The index of the subtask whose snapshot it is.
+    pub fn subtask_index(&self) -> u32 {
+        self.subtask_index
+    }
+
     /// The newest completed checkpoint when the barrier was sent; a delta is over exactly this one.
     pub fn base(&self) -> CheckpointId {
         self.base

@@ -1,6 +1,7 @@
 //! State of functions that are not keyed: each subtask has its own, and a restore at another parallelism deals it out.
 
 mod broadcast;
+mod ended;
 mod list;
 mod section;
 mod set;
@@ -10,6 +11,7 @@ mod share;
 mod tests;
 
 pub use broadcast::{BroadcastHandle, BroadcastState};
+pub(crate) use ended::{END_OF_INPUT, take_ended, write_ended};
 pub use list::{OperatorListHandle, OperatorListState};
 pub(crate) use section::{CopyError, StoredCopy};
 pub use set::{OperatorState, OperatorStateSet};

@@ -3,6 +3,7 @@
 //! A set declares its states, lends the handles of a row, and shows a visitor each state with its slot. Whatever else is
 //! done with rows is written once over that, for every set.
 
+mod beside;
 mod declared;
 mod loading;
 mod rows;
@@ -11,6 +12,7 @@ mod state;
 mod state_struct;
 mod writing;
 
+pub use beside::Beside;
 pub use declared::{SlotVisitor, StateKey, StateSet, StateVisitor};
 pub(crate) use rows::StateRows;
 pub(crate) use state::Slot;

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use crate::operator::{ByValue, Emitter, KeyedContext, KeyedProcessFunction, Row};
+use crate::keyed::{KeyedContext, KeyedProcessFunction, Row};
+use crate::operator::{ByValue, Emitter};
 use crate::state::kinds::tests::Mean;
 use crate::state::{AggregatingState, ListState, MapState, ReducingState, StateRows, ValueState};
 use crate::testing::OperatorHarness;

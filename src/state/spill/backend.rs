@@ -1,6 +1,7 @@
 //! [`RedbBackend`] as a backend.
 
 use std::borrow::Borrow;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
@@ -41,9 +42,7 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         B: KeyedBlock<K, S>,
         K: Borrow<B::Query>,
     {
-        if self.has_failed {
-            return Err(self.damaged("it has failed before".to_owned()));
-        }
+        self.check_failed()?;
         let mut hints = Vec::with_capacity(block.hashes().len());
         let keys = block.hashes().iter().enumerate().map(|(place, hash)| (*hash, block.query(place)));
         self.prepare_block(keys, &mut hints)?;
@@ -59,6 +58,14 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
             }
         }
         Ok(())
+    }
+
+    fn visit_group(
+        &mut self,
+        group: u32,
+        each: impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
+    ) -> Result<Progress, StateError> {
+        self.lend_group(group, each)
     }
 
     fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {

@@ -86,11 +86,22 @@ impl<K: StateKey, S: StateSet> CachedRow<'_, K, S> {
     /// The key, and handles of its states.
     #[inline]
     pub(super) fn lend(&mut self, access: Access) -> (&K, S::Handles<'_>) {
+        self.expire(access);
         let Cached { key, row, .. } = self.found.get_mut();
-        if self.states.expires() {
-            self.states.expire(row, access);
-        }
         (key, self.states.handles(row, access))
+    }
+
+    /// Clears what has expired.
+    #[inline]
+    pub(super) fn expire(&mut self, access: Access) {
+        if self.states.expires() {
+            self.states.expire(&mut self.found.get_mut().row, access);
+        }
+    }
+
+    /// Whether there is no state in it.
+    pub(super) fn is_clear(&self) -> bool {
+        S::is_clear(&self.found.get().row)
     }
 
     /// The record has been worked on: keeps account of what was changed, and forgets the key if nothing is left of it.

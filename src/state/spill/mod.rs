@@ -5,6 +5,7 @@ mod batch;
 mod cached_row;
 mod dirt;
 mod disk;
+mod every_key;
 mod eviction;
 mod file;
 mod filter;

@@ -252,7 +252,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
 }
 
 /// The first and the last hash of a key group.
-fn hashes_of(group: u32, max_parallelism: u32) -> (u64, u64) {
+pub(super) fn hashes_of(group: u32, max_parallelism: u32) -> (u64, u64) {
     let first = |group: u64| (group << 32).div_ceil(u64::from(max_parallelism));
     let (first, next) = (first(u64::from(group)), first(u64::from(group) + 1));
     (first << 32, ((next - 1) << 32) | 0xffff_ffff)

@@ -17,6 +17,7 @@ use super::batch::Batch;
 use super::cached_row::{Account, CachedRow};
 use super::dirt::Dirt;
 use super::disk::Disk;
+use super::every_key::Visited;
 use super::loading::Restoring;
 use super::place::SpillPlace;
 use super::shared::{CacheLimits, Shared};
@@ -117,6 +118,8 @@ pub struct RedbBackend<K, S: StateSet> {
     pub(super) restoring: Restoring<K, S::Row>,
     /// Rows that a restore may still put into the cache.
     pub(super) room: Arc<AtomicUsize>,
+    /// How far the rows of a group have been lent, all of which are to be.
+    pub(super) visited: Option<Visited>,
     /// The disk has failed: nothing can be trusted any more.
     pub(super) has_failed: bool,
     #[cfg(test)]
@@ -182,6 +185,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             scratch: Vec::new(),
             restoring: Restoring::default(),
             room: Arc::new(AtomicUsize::new(limits.rows / 2)),
+            visited: None,
             has_failed: false,
             #[cfg(test)]
             writes_inline: false,
@@ -218,6 +222,11 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     pub(super) fn has_cached(&self, hash: u64, stored: &[u8]) -> Result<bool, StateError> {
         let key: K = take(&mut &*stored).map_err(|reason| self.damaged(reason))?;
         Ok(self.locate(hash, &key).is_some())
+    }
+
+    /// Whether nothing has failed before.
+    pub(super) fn check_failed(&self) -> Result<(), StateError> {
+        if self.has_failed { Err(self.damaged("it has failed before".to_owned())) } else { Ok(()) }
     }
 
     /// An error in what was read from the disk.
@@ -297,7 +306,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// Puts a row that comes from the disk into the cache. If a snapshot is being taken and the sweep has not come to
     /// the row's place on the disk, it is written first; and since the sweep will not know the row's place in the cache
     /// for one that is behind it, it counts as changed.
-    fn take_in(&mut self, hash: u64, mut cached: Cached<K, S::Row>) {
+    pub(super) fn take_in(&mut self, hash: u64, mut cached: Cached<K, S::Row>) {
         let index = self.index_of(hash);
         if let Some(capture) = &mut self.capture
             && !capture.reach[index].is_done()
@@ -376,7 +385,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     }
 
     /// The row in a bucket of a group's table, written before it is given out if a snapshot is being taken.
-    fn row_in(&mut self, index: usize, bucket: usize) -> Option<CachedRow<'_, K, S>> {
+    pub(super) fn row_in(&mut self, index: usize, bucket: usize) -> Option<CachedRow<'_, K, S>> {
         let Group { table, dirt, live, tombstones, .. } = &mut self.groups[index];
         let mut found = table.get_bucket_entry(bucket).ok()?;
         let mut account = Account { dirt, live, tombstones };

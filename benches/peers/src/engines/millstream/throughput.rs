@@ -17,7 +17,7 @@ use crate::measure::{Run, Stopwatch};
 use crate::numbers::{Totals, chain, key, update, weigh};
 use crate::plan::{Contender, Engine, Plan, Workload};
 use crate::text::{self, Word, Words};
-use crate::total::{Part, Total};
+use crate::total::Total;
 
 pub(super) fn run(plan: Plan, contender: Contender) -> Run {
     let folder = folder();
@@ -57,8 +57,7 @@ fn keys(env: &StreamEnvironment, plan: Plan) -> DataStream<u64> {
 }
 
 fn keyed(env: &StreamEnvironment, plan: Plan, total: &Total) {
-    let count = Count { part: total.part() };
-    keys(env, plan).key_by(|key| *key).process("totals", count).sink("sum", add_up(total, weigh));
+    keys(env, plan).key_by(|key| *key).process("totals", Count).sink("sum", add_up(total, weigh));
 }
 
 fn own_map(env: &StreamEnvironment, plan: Plan, total: &Total) {
@@ -78,16 +77,13 @@ fn updates(env: &StreamEnvironment, plan: Plan, total: &Total) {
 fn words(env: &StreamEnvironment, total: &Total) {
     env.source("words", WordSource)
         .key_by_ref(|word: &Word| word.as_str())
-        .process("counts", CountWords { part: total.part() })
+        .process("counts", CountWords)
         .sink("sum", add_up(total, |count| count));
 }
 
-/// Counts and adds up the values of each key. What the last totals of all keys weigh is the sum of what each update adds to
-/// the weight.
+/// Counts and adds up the values of each key, and emits the totals at the end.
 #[derive(Clone)]
-struct Count {
-    part: Part,
-}
+struct Count;
 
 impl KeyedProcessFunction<u64, u64> for Count {
     type Out = Totals;
@@ -105,18 +101,22 @@ impl KeyedProcessFunction<u64, u64> for Count {
         _: &mut KeyedContext<'_, u64>,
         _: &mut Emitter<'_, Totals>,
     ) {
-        let totals = totals.get_or_insert_with(|| (0, 0));
-        let before = weigh(*totals);
-        update(totals, key);
-        self.part.add(weigh(*totals).wrapping_sub(before));
+        update(totals.get_or_insert_with(|| (0, 0)), key);
+    }
+
+    fn end_of_input(
+        &mut self,
+        totals: ValueHandle<'_, Totals>,
+        _: &mut KeyedContext<'_, u64>,
+        out: &mut Emitter<'_, Totals>,
+    ) {
+        out.emit(totals.get().copied().unwrap_or_default());
     }
 }
 
-/// Counts words, as [`Count`] does numbers.
+/// Counts words, and emits what each one weighs at the end.
 #[derive(Clone)]
-struct CountWords {
-    part: Part,
-}
+struct CountWords;
 
 impl KeyedProcessFunction<String, Word> for CountWords {
     type Out = u64;
@@ -129,15 +129,21 @@ impl KeyedProcessFunction<String, Word> for CountWords {
     #[inline]
     fn process(
         &mut self,
-        word: Word,
+        _: Word,
         mut count: ValueHandle<'_, u64>,
         _: &mut KeyedContext<'_, String>,
         _: &mut Emitter<'_, u64>,
     ) {
-        let count = count.get_or_insert_with(|| 0);
-        let before = text::weigh(word.as_str(), *count);
-        *count += 1;
-        self.part.add(text::weigh(word.as_str(), *count).wrapping_sub(before));
+        *count.get_or_insert_with(|| 0) += 1;
+    }
+
+    fn end_of_input(
+        &mut self,
+        count: ValueHandle<'_, u64>,
+        ctx: &mut KeyedContext<'_, String>,
+        out: &mut Emitter<'_, u64>,
+    ) {
+        out.emit(text::weigh(ctx.key(), count.get().copied().unwrap_or_default()));
     }
 }
 

@@ -2,11 +2,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use millstream_actors::contract::{RestoredState, StateScope};
+use millstream_actors::contract::{RestoredSection, RestoredState, SnapshotWriter, StateError, StateScope};
 use millstream_actors::protocol::CheckpointId;
 
 use super::*;
-use crate::operator::{ByRef, ByValue, Emitted, Emitter, OutputTag, Row};
+use crate::keyed::Row;
+use crate::operator::{ByRef, ByValue, Emitted, Emitter, OutputTag};
 use crate::state::{ValueState, group_of_key};
 use crate::testing::OperatorHarness;
 
@@ -137,7 +138,8 @@ fn a_key_outside_the_groups_fails_with_operator_and_group() {
     assert_eq!(operator.keys(), 0);
 }
 
-fn saved<Op: Stateful>(operator: &mut Op) -> Vec<RestoredSection> {
+pub(super) fn saved<Op: BatchOperator>(operator: &mut Op) -> Vec<RestoredSection> {
+    let operator = operator.stateful().unwrap();
     let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
     writer.set_operator(&"words".into());
     let mut progress = operator.snapshot(&mut writer).unwrap();
@@ -148,11 +150,12 @@ fn saved<Op: Stateful>(operator: &mut Op) -> Vec<RestoredSection> {
     RestoredState::from_chunks(chunks).take(&"words".into())
 }
 
-fn words(range: KeyGroupRange) -> impl BatchOperator<In = Line, Out = (String, u64, Option<String>)> + Stateful {
+fn words(range: KeyGroupRange) -> impl BatchOperator<In = Line, Out = (String, u64, Option<String>)> {
     KeyedOperator::new("words".into(), range, 128, by_ref(), Words, SideOutputs::default())
 }
 
-fn restore<Op: Stateful>(operator: &mut Op, sections: &[RestoredSection]) -> Result<(), StateError> {
+pub(super) fn restore<Op: BatchOperator>(operator: &mut Op, sections: &[RestoredSection]) -> Result<(), StateError> {
+    let operator = operator.stateful().unwrap();
     let mut loader = operator.group_loader().unwrap();
     let of_group = |group| sections.iter().filter(move |section| section.scope == StateScope::KeyGroup(group));
     for group in 0..128 {
@@ -212,7 +215,8 @@ fn sections_that_do_not_belong_are_refused() {
     };
     let error = restore(&mut words(all_groups()), &section("total", StateScope::KeyGroup(1), &[])).unwrap_err();
     assert!(matches!(&error, StateError::Mismatch { .. }) && error.to_string().contains("total"), "{error}");
-    let error = words(all_groups()).restore(section("count", StateScope::Subtask(1), &[]).to_vec()).unwrap_err();
+    let stored_as_list = section("count", StateScope::Subtask(1), &[]).to_vec();
+    let error = words(all_groups()).stateful().unwrap().restore(stored_as_list).unwrap_err();
     assert!(matches!(&error, StateError::Mismatch { .. }), "{error}");
     let error = restore(&mut words(all_groups()), &section("count", StateScope::KeyGroup(3), &[9])).unwrap_err();
     let StateError::Decode { operator, state, scope, .. } = &error else { panic!("{error}") };
@@ -283,13 +287,13 @@ fn side_outputs_count_against_the_limit_of_a_keyed_function() {
 #[test]
 fn a_table_larger_than_a_cache_counts_as_exactly() {
     let selector = ByValue::new(|x: &u64| x % 200_000);
-    let fold = crate::operator::fold_pairs(0u64, |count: &mut u64, _: u64| *count += 1);
+    let fold = crate::keyed::fold_pairs(0u64, |count: &mut u64, _: u64| *count += 1);
     let mut operator = KeyedOperator::new("count".into(), all_groups(), 128, selector, fold, SideOutputs::default());
     for start in (0..600_000).step_by(1000) {
         for (key, count) in run(&mut operator, (start..start + 1000).collect()).unwrap() {
             assert!(key < 200_000 && count == start / 200_000 + 1, "key {key}: {count} from {start}");
         }
     }
-    assert!(operator.table.allocated_bytes() > 4 << 20);
+    assert!(operator.kernel.backend().allocated_bytes() > 4 << 20);
     assert_eq!(operator.keys(), 200_000);
 }

@@ -1,7 +1,9 @@
-use millstream_actors::contract::RestoredState;
+use millstream_actors::contract::{RestoredSection, RestoredState, SnapshotWriter};
+use millstream_actors::protocol::{CheckpointId, Timestamp};
 
 use super::*;
-use crate::operator::{ByValue, Emitted, Emitter, Row};
+use crate::keyed::Row;
+use crate::operator::{ByValue, Emitted, Emitter};
 use crate::state::{Expiring, State, StateTtl, ValueState};
 use crate::testing::OperatorHarness;
 use crate::time::ManualClock;
@@ -68,6 +70,7 @@ fn watermark(operator: &mut Keyed, to: Timestamp) {
 }
 
 fn snapshot(operator: &mut Keyed, checkpoint: u64, base: u64) -> Vec<RestoredSection> {
+    let operator = operator.stateful().unwrap();
     let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId(base), 0);
     writer.set_operator(&"visits".into());
     let mut progress = operator.snapshot(&mut writer).unwrap();
@@ -79,6 +82,7 @@ fn snapshot(operator: &mut Keyed, checkpoint: u64, base: u64) -> Vec<RestoredSec
 }
 
 fn restore(operator: &mut Keyed, sections: &[RestoredSection]) {
+    let operator = operator.stateful().unwrap();
     let mut loader = operator.group_loader().unwrap();
     for section in sections {
         let millstream_actors::contract::StateScope::KeyGroup(group) = section.scope else { panic!("keyed") };
@@ -127,20 +131,24 @@ fn watermarks_and_batches_of_other_keys_clean_up() {
     let mut operator = visits(StateTtl::event_time(TTL), &clock);
     watermark(&mut operator, 0);
     seen(&mut operator, 0..10_000);
-    let full = operator.table.allocated_bytes();
+    let full = operator.kernel.backend().allocated_bytes();
     assert_eq!(operator.keys(), 10_000);
     for _ in 0..100 {
         watermark(&mut operator, 500);
     }
-    assert_eq!((operator.keys(), operator.table.len()), (0, 0));
-    assert!(operator.table.allocated_bytes() < full / 8, "{full} bytes before");
+    assert_eq!((operator.keys(), operator.kernel.backend().len()), (0, 0));
+    assert!(operator.kernel.backend().allocated_bytes() < full / 8, "{full} bytes before");
 
     let mut operator = visits(StateTtl::processing_time(TTL), &clock);
     for round in 0..50u64 {
         clock.advance(TTL / 2);
         seen(&mut operator, (0..1000).map(|key| round * 1000 + key));
         // Of 8192 buckets; while these are looked at once, half as many keys come.
-        assert!(operator.table.len() <= 2000 + 4096, "{} keys, of which 2000 live", operator.table.len());
+        assert!(
+            operator.kernel.backend().len() <= 2000 + 4096,
+            "{} keys, of which 2000 live",
+            operator.kernel.backend().len()
+        );
     }
 }
 

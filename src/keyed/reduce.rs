@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Emitter, KeyedContext, KeyedProcessFunction};
+use super::{KeyedContext, KeyedProcessFunction};
+use crate::operator::Emitter;
 use crate::state::{ValueHandle, ValueState};
 
 /// Combines the records of a key by `Fn(T, T) -> T` and emits the running value with each record. Follows Flink's

@@ -1,0 +1,149 @@
+//! What users write to work on keyed streams.
+
+use std::fmt;
+
+use super::EveryKey;
+use crate::operator::Emitter;
+use crate::state::StateSet;
+
+/// A function on the records of a keyed stream, with states of its own for each key. Follows Flink's
+/// `KeyedProcessFunction`.
+///
+/// Each subtask and each attempt runs a fresh clone of the declared value, so nothing but the states survives a
+/// failure.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// /// The highest bid of each auction, once, when all bids are in.
+/// #[derive(Clone)]
+/// struct Highest;
+///
+/// type Bid = (String, u64);
+///
+/// impl KeyedProcessFunction<String, Bid> for Highest {
+///     type Out = Bid;
+///     type State = ValueState<u64>;
+///
+///     fn state(&self) -> Self::State {
+///         ValueState::new("highest")
+///     }
+///
+///     fn process(
+///         &mut self,
+///         (_, bid): Bid,
+///         mut highest: Row<'_, Self, String, Bid>,
+///         _: &mut KeyedContext<'_, String>,
+///         _: &mut Emitter<'_, Bid>,
+///     ) {
+///         let highest = highest.get_or_insert_with(|| bid);
+///         *highest = bid.max(*highest);
+///     }
+///
+///     fn end_of_input(
+///         &mut self,
+///         highest: Row<'_, Self, String, Bid>,
+///         ctx: &mut KeyedContext<'_, String>,
+///         out: &mut Emitter<'_, Bid>,
+///     ) {
+///         out.emit((ctx.key().clone(), highest.get().copied().unwrap_or_default()));
+///     }
+/// }
+///
+/// # actix_rt::System::new().block_on(async {
+/// let sink = CollectSink::new();
+/// let highest = sink.handle();
+/// let env = StreamEnvironment::new("auctions");
+/// let bids = [("lamp", 3), ("chair", 9), ("lamp", 7)].map(|(auction, bid)| (auction.to_owned(), bid));
+/// env.source("bids", VecSource::new(bids.to_vec()))
+///     .key_by_ref(|(auction, _)| auction.as_str())
+///     .process("highest", Highest)
+///     .sink("winners", sink);
+/// env.start()?.await?;
+/// let mut winners = highest.snapshot();
+/// winners.sort();
+/// assert_eq!(winners, [("chair".to_owned(), 9), ("lamp".to_owned(), 7)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub trait KeyedProcessFunction<K, In>: Clone + Send + 'static {
+    /// What it emits.
+    type Out: Send + 'static;
+    /// Its states: one, a tuple of up to eight, or a struct by [`state_set!`](crate::state_set).
+    type State: StateSet;
+
+    /// Declares the states; the same ones every time.
+    fn state(&self) -> Self::State;
+
+    /// Called once for each instance, before its first record: at a start, and after each restore with the states as they
+    /// were restored. `keys` are those of the subtask. Does nothing by default.
+    ///
+    /// # Panics
+    /// As in [`process`](Self::process).
+    fn open(&mut self, keys: &mut EveryKey<'_, K, Self::State>) {
+        let _ = keys;
+    }
+
+    /// Takes one record. `states` are those of the record's key, to be changed in place. Records of one key come in
+    /// the order of the stream.
+    ///
+    /// # Panics
+    /// A panic fails the task; the region restarts from its last checkpoint.
+    fn process(
+        &mut self,
+        record: In,
+        states: <Self::State as StateSet>::Handles<'_>,
+        ctx: &mut KeyedContext<'_, K>,
+        out: &mut Emitter<'_, Self::Out>,
+    );
+
+    /// The input of this subtask has ended: called once for each key that has state, in no order. Does nothing by default,
+    /// and then for no key. Not called when the job is drained or cancelled.
+    ///
+    /// That it was called is in the snapshots that follow: what is restored from one of them does not come here again for
+    /// keys for which it was called after their last record.
+    ///
+    /// # Panics
+    /// As in [`process`](Self::process).
+    fn end_of_input(
+        &mut self,
+        states: <Self::State as StateSet>::Handles<'_>,
+        ctx: &mut KeyedContext<'_, K>,
+        out: &mut Emitter<'_, Self::Out>,
+    ) {
+        let _ = (states, out);
+        ctx.has_no_end = true;
+    }
+}
+
+/// The state handles of a [`KeyedProcessFunction`] `F`, for use in its signature.
+pub type Row<'a, F, K, In> = <<F as KeyedProcessFunction<K, In>>::State as StateSet>::Handles<'a>;
+
+/// What a keyed function knows while it works on a record.
+pub struct KeyedContext<'a, K> {
+    key: &'a K,
+    /// The function does nothing at the end of input.
+    has_no_end: bool,
+}
+
+impl<'a, K> KeyedContext<'a, K> {
+    pub(super) fn of(key: &'a K) -> Self {
+        Self { key, has_no_end: false }
+    }
+
+    pub(super) fn has_no_end(&self) -> bool {
+        self.has_no_end
+    }
+
+    /// The record's key.
+    #[inline]
+    pub fn key(&self) -> &K {
+        self.key
+    }
+}
+
+impl<K: fmt::Debug> fmt::Debug for KeyedContext<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedContext").field("key", self.key).finish_non_exhaustive()
+    }
+}

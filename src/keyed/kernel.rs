@@ -1,0 +1,389 @@
+//! What every keyed operator stands on: it finds the states of each record's key, and lends them to a function; lends those
+//! of all keys, at the start and at the end of the input; and keeps them in snapshots.
+//!
+//! A batch is worked on in blocks: first the keys and hashes of all its records are taken, then the backend looks up and
+//! lends their rows, which is where the function is called.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use millstream_actors::contract::{
+    Batch, Clock, Front, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget, SnapshotWriter,
+    StateError, Stateful,
+};
+use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, OperatorId, TaskError, Timestamp};
+
+use super::every_key::VisitKeys;
+use crate::operator::{KeySelector, Slices};
+use crate::state::{
+    KeyedBackend, KeyedBlock, StateKey, StateRows, StateSet, group_of_hash, stable_hash, take_ended, write_ended,
+};
+use crate::time::SystemClock;
+
+/// Records to a block: what the passes keep of them stays in the innermost cache.
+const BLOCK_RECORDS: usize = 128;
+
+/// Buckets that are looked at for expired values after each call: fewer than a microsecond's worth.
+const CLEANED_MIN: usize = 64;
+
+/// Buckets that are looked at for expired values with each watermark: some microseconds' worth.
+const CLEANED_BY_WATERMARK: usize = 1024;
+
+/// How an input of an operator gets at its records' keys.
+#[derive(Debug)]
+pub(crate) struct KeyedInput<S, Held> {
+    selector: S,
+    /// Those of the block at hand.
+    held: Vec<Held>,
+    hashes: Vec<u64>,
+}
+
+impl<S, Held> KeyedInput<S, Held> {
+    /// An input whose keys `selector` selects.
+    pub(crate) fn new(selector: S) -> Self {
+        Self { selector, held: Vec::new(), hashes: Vec::new() }
+    }
+
+    /// Takes the keys of a block.
+    fn take<In>(&mut self, records: &[In])
+    where
+        S: KeySelector<In, Held = Held>,
+    {
+        let Self { selector, held, hashes } = self;
+        held.clear();
+        held.extend(records.iter().map(|record| selector.hold(record)));
+        hashes.clear();
+        hashes.extend(records.iter().zip(&*held).map(|(record, held)| stable_hash(selector.query(record, held))));
+    }
+}
+
+/// The states of the keys of one subtask, kept by the backend `B`, and how functions get at them.
+pub(crate) struct Kernel<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> {
+    operator: OperatorId,
+    declare: Box<dyn Fn() -> St>,
+    names: Vec<Arc<str>>,
+    backend: B,
+    capture_bytes_max: usize,
+    clock: Arc<dyn Clock>,
+    slices: Slices,
+    end: EndOfInput,
+    of: PhantomData<fn(K)>,
+}
+
+/// How far the step at the end of input is.
+#[derive(Debug, Default)]
+struct EndOfInput {
+    /// For each key group whether it has run since the last record; empty as long as it has run for none.
+    has_run: Vec<bool>,
+    /// The group, by its place, at which it goes on.
+    at: usize,
+}
+
+/// What a call at the end of input has led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtEnd {
+    /// The next key's turn.
+    Next,
+    /// The function has nothing to do at the end, whatever the key.
+    Nothing,
+}
+
+impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
+    /// Without state yet. `declare` gives the states that `backend` keeps.
+    pub(crate) fn new(operator: OperatorId, backend: B, declare: impl Fn() -> St + 'static) -> Self {
+        Self {
+            operator,
+            names: declare().names(),
+            declare: Box::new(declare),
+            backend,
+            capture_bytes_max: Limits::default().capture_bytes_max,
+            clock: Arc::new(SystemClock::new()),
+            slices: Slices::new(),
+            end: EndOfInput::default(),
+            of: PhantomData,
+        }
+    }
+
+    /// Sets the clock by which values expire.
+    pub(crate) fn clock(&mut self, clock: Arc<dyn Clock>) {
+        self.clock = clock;
+    }
+
+    /// Sets how many bytes of a snapshot may wait to be written.
+    pub(crate) fn capture_bytes_max(&mut self, bytes: usize) {
+        self.capture_bytes_max = bytes;
+    }
+
+    /// Number of keys that have state.
+    pub(crate) fn keys(&self) -> usize {
+        self.backend.live()
+    }
+
+    #[cfg(test)]
+    pub(super) fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Works a batch off, as [`BatchOperator::process`](crate::operator::BatchOperator::process) is to: calls `function`
+    /// with each record, its key, and the key's states.
+    ///
+    /// # Errors
+    /// The first of `function`, a key that is not one of this subtask's, and those of the backend.
+    pub(crate) fn process<In, S, Out>(
+        &mut self,
+        keys: &mut KeyedInput<S, S::Held>,
+        input: &mut Batch<In>,
+        out: &mut Output<Out>,
+        budget: &mut RunBudget,
+        mut function: impl FnMut(In, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+    ) -> Result<Progress, TaskError>
+    where
+        S: KeySelector<In, Key = K>,
+        K: Borrow<S::Query>,
+    {
+        self.slices.start(budget);
+        while !input.is_empty() {
+            if out.is_full() {
+                return Ok(Progress::Suspended);
+            }
+            let (first, before) = (self.slices.next(input.len()), input.bytes());
+            let called = self.call(keys, &mut input.front(first), out, &mut function)?;
+            let bytes = before - input.bytes();
+            if !out.open_batch().is_empty() {
+                out.add_bytes(bytes);
+            }
+            if !self.slices.has_time_after(called, budget) && !input.is_empty() {
+                return Ok(Progress::Suspended);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Calls `function` with these records, or as many until the output becomes full; gives their number.
+    fn call<In, S, Out>(
+        &mut self,
+        keys: &mut KeyedInput<S, S::Held>,
+        records: &mut Front<'_, In>,
+        out: &mut Output<Out>,
+        function: &mut impl FnMut(In, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+    ) -> Result<usize, TaskError>
+    where
+        S: KeySelector<In, Key = K>,
+        K: Borrow<S::Query>,
+    {
+        self.look_at_clock();
+        while !records.as_slice().is_empty() && !out.is_full() {
+            keys.take(&records.as_slice()[..records.len().min(BLOCK_RECORDS)]);
+            self.check_keys(&keys.hashes)?;
+            let mut block = Block { keys, records, out, function, called: 0, outcome: Ok(()) };
+            self.backend.work_on(&mut block)?;
+            block.outcome?;
+        }
+        let called = records.taken();
+        // A record adds one key at most: while the look goes round once, half as many keys come as there are buckets.
+        self.backend.clean(CLEANED_MIN + 2 * called);
+        Ok(called)
+    }
+
+    /// Checks that the keys with these hashes are this subtask's. Their groups have input again.
+    fn check_keys(&mut self, hashes: &[u64]) -> Result<(), StateError> {
+        let foreign = hashes.iter().find_map(|hash| self.backend.check_group(*hash).err());
+        if let Some(group) = foreign {
+            let KeyGroupRange { start, end } = self.backend.range();
+            return Err(StateError::ForeignKey { operator: self.operator.clone(), group, start, end });
+        }
+        if !self.end.has_run.is_empty() {
+            let (start, max) = (self.backend.range().start, self.backend.max_parallelism());
+            hashes.iter().for_each(|hash| self.end.has_run[(group_of_hash(*hash, max) - start) as usize] = false);
+        }
+        Ok(())
+    }
+
+    /// The watermark has come.
+    pub(crate) fn watermark(&mut self, at: Timestamp) {
+        self.look_at_clock();
+        self.backend.set_time(0, at);
+        self.backend.clean(CLEANED_BY_WATERMARK);
+    }
+
+    /// The input has ended: calls `function` with each key and its states, in no order, in the groups for which that was not
+    /// done since their last record. Suspended it is to be called again, as
+    /// [`BatchOperator::mark`](crate::operator::BatchOperator::mark) is.
+    ///
+    /// # Errors
+    /// The first of `function`, and those of the backend.
+    pub(crate) fn end<Out>(
+        &mut self,
+        out: &mut Output<Out>,
+        budget: &mut RunBudget,
+        mut function: impl FnMut(&K, St::Handles<'_>, &mut Output<Out>) -> Result<AtEnd, TaskError>,
+    ) -> Result<Progress, TaskError> {
+        self.look_at_clock();
+        self.slices.start(budget);
+        let range = self.backend.range();
+        while self.end.at < range.len() {
+            if out.is_full() {
+                return Ok(Progress::Suspended);
+            }
+            if self.end.has_run.get(self.end.at) == Some(&true) {
+                self.end.at += 1;
+                continue;
+            }
+            let (mut called, most, mut outcome) = (0, self.slices.next(usize::MAX), Ok(AtEnd::Next));
+            let visited = self.backend.visit_group(range.start + self.end.at as u32, |key, states| {
+                outcome = function(key, states, out);
+                called += 1;
+                let goes_on = matches!(outcome, Ok(AtEnd::Next)) && called < most && !out.is_full();
+                if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            if outcome? == AtEnd::Nothing {
+                self.end.at = range.len();
+            } else if visited == Progress::Done {
+                self.end.has_run.resize(range.len(), false);
+                self.end.has_run[self.end.at] = true;
+                self.end.at += 1;
+            }
+            if !self.slices.has_time_after(called, budget) && self.end.at < range.len() {
+                return Ok(Progress::Suspended);
+            }
+        }
+        self.end.at = 0;
+        Ok(Progress::Done)
+    }
+
+    fn look_at_clock(&mut self) {
+        if self.backend.expires() {
+            let now = i64::try_from(self.clock.unix_ms()).unwrap_or(i64::MAX);
+            self.backend.set_time(now, Timestamp::MIN);
+        }
+    }
+}
+
+impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> VisitKeys<K, St> for Kernel<K, St, B> {
+    fn visit(&mut self, each: &mut dyn FnMut(&K, St::Handles<'_>)) -> Result<(), StateError> {
+        self.look_at_clock();
+        for group in self.backend.range().iter() {
+            let mut lend = |key: &K, states: St::Handles<'_>| {
+                each(key, states);
+                ControlFlow::Continue(())
+            };
+            let visited = self.backend.visit_group(group, &mut lend)?;
+            assert_eq!(visited, Progress::Done, "nothing has broken the visit of key group {group} off");
+        }
+        Ok(())
+    }
+}
+
+impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, St, B> {
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+        self.look_at_clock();
+        let groups = self.backend.range().iter().zip(&self.end.has_run);
+        let ended: Vec<u32> = groups.filter(|(_, has_run)| **has_run).map(|(group, _)| group).collect();
+        if !ended.is_empty() {
+            write_ended(&self.operator, &ended, writer)?;
+        }
+        self.backend.begin_snapshot(&self.names, writer);
+        Ok(Progress::Suspended)
+    }
+
+    fn continue_snapshot(
+        &mut self,
+        writer: &mut SnapshotWriter,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, StateError> {
+        self.backend.sweep(&self.operator, &self.names, self.capture_bytes_max, writer, budget)
+    }
+
+    fn abandon_snapshot(&mut self) {
+        self.backend.abandon_snapshot(None);
+    }
+
+    fn group_loader(&self) -> Option<Box<dyn GroupLoader>> {
+        Some(self.backend.loader(self.operator.clone(), (self.declare)()))
+    }
+
+    fn restore_group(&mut self, group: LoadedGroup) -> Result<(), StateError> {
+        self.backend.restore_group(group);
+        Ok(())
+    }
+
+    fn restore(&mut self, mut sections: Vec<RestoredSection>) -> Result<(), StateError> {
+        let range = self.backend.range();
+        for group in take_ended(&self.operator, &mut sections)?.into_iter().flatten() {
+            if range.contains(group) {
+                self.end.has_run.resize(range.len(), false);
+                self.end.has_run[(group - range.start) as usize] = true;
+            }
+        }
+        let Some(section) = sections.first() else { return Ok(()) };
+        let reason = format!("state '{}' is keyed now, it was stored as {:?}", section.state, section.scope);
+        Err(StateError::Mismatch { operator: self.operator.clone(), reason })
+    }
+
+    fn restored(&mut self, checkpoint: CheckpointId) {
+        self.backend.restored(checkpoint);
+    }
+}
+
+impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Drop for Kernel<K, St, B> {
+    fn drop(&mut self) {
+        self.backend.drop_rows();
+    }
+}
+
+impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> fmt::Debug for Kernel<K, St, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kernel({}: {:?})", self.operator, self.names)
+    }
+}
+
+/// Some records in front of a function.
+struct Block<'a, 'r, In, S, Held, Out, F> {
+    keys: &'a KeyedInput<S, Held>,
+    /// Those of the block come first.
+    records: &'a mut Front<'r, In>,
+    out: &'a mut Output<Out>,
+    function: &'a mut F,
+    /// Of so many records it has been called.
+    called: usize,
+    /// Of the last call.
+    outcome: Result<(), TaskError>,
+}
+
+impl<In, S, St, Out, F> KeyedBlock<S::Key, St> for Block<'_, '_, In, S, S::Held, Out, F>
+where
+    S: KeySelector<In>,
+    St: StateSet,
+    F: FnMut(In, &S::Key, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+{
+    type Query = S::Query;
+
+    #[inline]
+    fn hashes(&self) -> &[u64] {
+        &self.keys.hashes
+    }
+
+    #[inline]
+    fn query(&self, place: usize) -> &S::Query {
+        self.keys.selector.query(&self.records.as_slice()[place - self.called], &self.keys.held[place])
+    }
+
+    #[inline]
+    fn own(&self, place: usize) -> S::Key {
+        self.keys.selector.own(KeyedBlock::<S::Key, St>::query(self, place))
+    }
+
+    #[inline]
+    fn work(&mut self, _: usize, key: &S::Key, states: St::Handles<'_>) -> ControlFlow<()> {
+        let Some(record) = self.records.next() else { return ControlFlow::Break(()) };
+        self.called += 1;
+        if let Err(error) = (self.function)(record, key, states, self.out) {
+            self.outcome = Err(error);
+            return ControlFlow::Break(());
+        }
+        if self.out.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}

@@ -1,0 +1,127 @@
+//! How the rows of all keys of a group are lent: by ascending hash, those of the disk as they come from the file.
+
+use std::ops::ControlFlow;
+
+use millstream_actors::contract::{Progress, StateError};
+
+use super::snapshots::hashes_of;
+use super::table::{Cached, Marks, RedbBackend};
+use crate::state::codec::take;
+use crate::state::table::bucket_hash;
+use crate::state::{StateKey, StateRows, StateSet, stable_hash};
+
+/// Hashes of the disk that are read at a time. In tests few, so that rows leave the cache in between.
+const READ_AT_A_TIME: usize = if cfg!(test) { 3 } else { 128 };
+
+/// How far the rows of a group have been lent.
+#[derive(Debug)]
+pub(super) struct Visited {
+    index: usize,
+    /// Of those that were in the cache when it began, ascending. Some may have left it since.
+    cached: Vec<u64>,
+    /// The next hash.
+    next: u64,
+}
+
+impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
+    /// Lends rows of a group; see [`KeyedBackend::visit_group`](crate::state::KeyedBackend::visit_group). Rows with one hash
+    /// are lent together.
+    pub(super) fn lend_group(
+        &mut self,
+        group: u32,
+        mut each: impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
+    ) -> Result<Progress, StateError> {
+        self.check_failed()?;
+        let outcome = self.lend_rows(group, &mut each);
+        self.has_failed |= outcome.is_err();
+        outcome
+    }
+
+    fn lend_rows(
+        &mut self,
+        group: u32,
+        each: &mut impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
+    ) -> Result<Progress, StateError> {
+        let (first, last) = hashes_of(group, self.max_parallelism);
+        let index = (group - self.range.start) as usize;
+        let before = self.visited.take().filter(|visited| visited.index == index);
+        let mut visited = before.unwrap_or_else(|| Visited { index, cached: self.cached_hashes(index), next: first });
+        loop {
+            let (mut hashes, read_to) = self.read_on(visited.next, last)?;
+            let cached = &visited.cached;
+            let begin = cached.partition_point(|hash| *hash < visited.next);
+            let end = cached.partition_point(|hash| *hash <= read_to);
+            hashes.extend_from_slice(&cached[begin..end]);
+            hashes.sort_unstable();
+            hashes.dedup();
+            for hash in hashes {
+                if self.lend_hash(index, hash, each).is_break() && hash < last {
+                    visited.next = hash + 1;
+                    self.visited = Some(visited);
+                    return Ok(Progress::Suspended);
+                }
+            }
+            if read_to == last {
+                self.trim(index);
+                return Ok(Progress::Done);
+            }
+            visited.next = read_to + 1;
+        }
+    }
+
+    fn cached_hashes(&self, index: usize) -> Vec<u64> {
+        let mut hashes: Vec<u64> = self.groups[index].table.iter().map(|cached| stable_hash(&cached.key)).collect();
+        hashes.sort_unstable();
+        hashes
+    }
+
+    /// Takes some rows of the disk into the cache, by hash from `first` on. Gives their hashes, and the hash up to which
+    /// there are no others on the disk, at most `last`.
+    fn read_on(&mut self, first: u64, last: u64) -> Result<(Vec<u64>, u64), StateError> {
+        self.find_disk()?;
+        self.make_room()?;
+        let Some(disk) = &mut self.disk else { return Ok((Vec::new(), last)) };
+        let (found, next) = disk.range(first, last, READ_AT_A_TIME)?;
+        for found in &found {
+            for stored in found.rows() {
+                let stored = stored.map_err(|reason| self.damaged(reason))?;
+                if stored.is_clear || self.has_cached(found.hash, stored.key)? {
+                    continue;
+                }
+                let (mut row, marks) = (S::Row::default(), Marks { is_on_disk: true, ..Marks::default() });
+                let read = take(&mut &*stored.key).and_then(|key: K| {
+                    self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots)?;
+                    Ok(key)
+                });
+                let key = read.map_err(|reason| self.damaged(reason))?;
+                self.take_in(found.hash, Cached { key, row, marks });
+            }
+        }
+        Ok((found.iter().map(|found| found.hash).collect(), next.map_or(last, |next| next - 1)))
+    }
+
+    /// Lends the rows with a hash that are in the cache and have state.
+    fn lend_hash(
+        &mut self,
+        index: usize,
+        hash: u64,
+        each: &mut impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let table = &self.groups[index].table;
+        let has_hash = |bucket: &usize| table.get_bucket(*bucket).is_some_and(|row| stable_hash(&row.key) == hash);
+        let buckets: Vec<usize> = table.iter_hash_buckets(bucket_hash(hash)).filter(has_hash).collect();
+        let (access, mut flow) = (self.moment(), ControlFlow::Continue(()));
+        for bucket in buckets {
+            let Some(mut row) = self.row_in(index, bucket) else { continue };
+            row.expire(access);
+            if !row.is_clear() {
+                let (key, states) = row.lend(access);
+                if each(key, states).is_break() {
+                    flow = ControlFlow::Break(());
+                }
+            }
+            row.settle();
+        }
+        flow
+    }
+}
