@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use hashbrown::hash_table::Entry as TableEntry;
 
 use super::backend::KeyedBlock;
+use super::barrier::Barriers;
 use super::prefetch::prefetch;
 use super::table::{Entry, bucket_hash, rehash, shrink};
 use super::{Access, KeyedTable, Stamp, StateKey, StateRows, StateSet};
@@ -59,7 +60,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         let mut places = std::mem::take(&mut self.places);
         self.look_up(block.hashes(), &mut places);
         // What has to be done for each row only where it may be written or expire is left out where it is not.
-        if self.capture.is_none() && !self.states.expires() {
+        if self.barriers.capture.is_none() && !self.states.expires() {
             self.lend_rows::<B, false>(block, &places);
         } else {
             self.lend_rows::<B, true>(block, &places);
@@ -158,7 +159,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     /// Has a running capture write a row before it is worked on, if the sweep has not reached it.
     #[inline]
     fn write_ahead(&mut self, index: usize, bucket: usize) {
-        let Self { states, groups, changes, current, capture, .. } = self;
+        let Self { states, groups, changes, barriers: Barriers { current, capture, .. }, .. } = self;
         let Some(capture) = capture else { return };
         let (table, changes, span) = (&mut groups.0[index], &mut changes[index], capture.span(index));
         let keys = table.len();
@@ -197,10 +198,10 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     #[cold]
     fn settle_clear(&mut self, index: usize, bucket: usize, was_tombstone: bool, stamp: Stamp) {
         let may_move = self.may_move();
-        let Self { groups, changes, len, current, epochs, .. } = self;
+        let Self { groups, changes, len, barriers, .. } = self;
         let (table, changes) = (&mut groups.0[index], &mut changes[index]);
         // No checkpoint can have this key's state, so it leaves no mark.
-        let leaves_none = stamp == 0 || epochs.is_empty() || changes.full_floor == *current;
+        let leaves_none = stamp == 0 || barriers.has_no_base() || changes.full_floor == barriers.current;
         changes.tombstones -= usize::from(was_tombstone);
         if leaves_none && let Ok(found) = table.get_bucket_entry(bucket) {
             found.remove();
@@ -216,7 +217,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             table.retain(|entry| !S::is_clear(&entry.row));
             *len -= before - table.len();
             changes.tombstones = 0;
-            changes.full_floor = *current;
+            changes.full_floor = barriers.current;
             shrink(table, changes, true);
         }
     }

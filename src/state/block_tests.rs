@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::state::backend::OneKey;
 use crate::state::test_kit::{Random, no_time, operator};
-use crate::state::{ValueHandle, ValueState, stable_hash};
+use crate::state::{KeyedBackend, ValueHandle, ValueState, stable_hash};
 
 type Counts = KeyedTable<u64, ValueState<u64>>;
 

@@ -7,8 +7,8 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
 
 use super::backend::OneKey;
 use super::{
-    BroadcastState, Expiring, KeyedTable, ListState, MapState, OperatorListState, OperatorState, Share, State,
-    StateKey, StateRows, StateSet, StateTtl, StoredCopy, TableLoader, ValueState,
+    BroadcastState, Expiring, KeyedBackend, KeyedTable, ListState, MapState, OperatorListState, OperatorState, Share,
+    State, StateKey, StateRows, StateSet, StateTtl, StoredCopy, TableLoader, ValueState,
 };
 use crate::testing::Decoder;
 

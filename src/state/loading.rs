@@ -8,8 +8,8 @@ use hashbrown::hash_table::Entry as TableEntry;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
 
+use super::barrier::GroupChain;
 use super::codec::{PieceHeader, SectionError, check_encoding, plain, take};
-use super::epochs::{Epochs, GroupChain};
 use super::table::{Entry, bucket_hash, rehash};
 use super::{KeyedTable, Stamp, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
@@ -265,8 +265,6 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     pub fn restored(&mut self, checkpoint: CheckpointId) {
         let Arrived { moved, mut chains, top } = std::mem::take(&mut self.arrived);
         chains.resize(self.range.len(), GroupChain::default());
-        let closed = top.max(1);
-        self.epochs = Epochs::default();
         for (hash, Entry { key, row }) in moved {
             let index = self.index_of(hash);
             let table = &mut self.groups.0[index];
@@ -275,7 +273,6 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             self.len += table.len() - keys;
             chains[index] = GroupChain::default();
         }
-        self.epochs.push(checkpoint, closed, chains);
-        self.current = closed + 1;
+        self.barriers.restored(checkpoint, top, chains);
     }
 }

@@ -8,6 +8,7 @@ use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget,
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
 use super::backend::{KeyedBackend, KeyedBlock};
+use super::barrier::Sweep;
 use super::{KeyedTable, StateKey, StateRows, StateSet, TableLoader};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
@@ -66,11 +67,11 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
         writer: &mut SnapshotWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
-        KeyedTable::sweep(self, operator, names, held_max, writer, budget)
+        self.sweep_slice(operator, names, self.range.start, held_max, writer, budget)
     }
 
     fn abandon_snapshot(&mut self, writer: Option<&mut SnapshotWriter>) {
-        KeyedTable::abandon_snapshot(self, writer);
+        self.barriers.abandon(writer);
     }
 
     fn loader(&self, operator: OperatorId, states: S) -> Box<dyn GroupLoader> {

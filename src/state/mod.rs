@@ -24,13 +24,12 @@
 
 mod access;
 mod backend;
+mod barrier;
 mod block;
-mod capture;
 mod changes;
 mod choice;
 pub(crate) mod codec;
 mod decoders;
-mod epochs;
 mod every_key;
 mod groups;
 mod key_group;

@@ -1,20 +1,17 @@
 //! How a table is written at barriers while it goes on changing. `docs/architecture.md` has the invariants.
 //!
 //! A barrier closes a stamp; what changes later has a higher one. The capture then writes what the barrier has closed:
-//! all of it, or what has changed since the base. [`sweep`](KeyedTable::sweep) does so in slices; an entry that is
+//! all of it, or what has changed since the base. [`Sweep`] does so in slices; an entry that is
 //! worked on before the sweep has come to it is written first.
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{Progress, RunBudget, SnapshotWriter, StateError};
-use millstream_actors::protocol::OperatorId;
+use millstream_actors::contract::{SnapshotWriter, StateError};
 
-use super::capture::{Capture, Reach};
+use super::barrier::{Barriers, GroupAtBarrier, Reach, Sweep};
 use super::changes::Changes;
-use super::codec::encoding_of;
-use super::epochs::GroupAtBarrier;
 use super::table::{Entry, shrink};
-use super::{Access, KeyedTable, Stamp, StateKey, StateRows, StateSet};
+use super::{KeyedTable, Stamp, StateKey, StateRows, StateSet};
 
 /// Entries between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
 const ENTRIES_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
@@ -22,83 +19,33 @@ const ENTRIES_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
 impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     /// The barrier: what changes from now on belongs to the next checkpoint. A capture that still runs is given up.
     pub(crate) fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {
-        self.abandon_snapshot(Some(writer));
-        let closed = self.current;
-        self.current = closed.checked_add(1).expect("2^32 barriers in one attempt");
-        let base = self.epochs.base(writer.base());
-        let base = base.map(|(stamp, chains)| (stamp, chains.to_vec()));
-        let base_stamp = base.as_ref().map_or(0, |(stamp, _)| *stamp);
-        let tables = self.groups.0.iter().zip(&mut self.changes);
-        let at_barrier = tables.map(|(table, changes)| {
-            changes.close(closed, base_stamp);
-            let (keys, is_whole) = (table.len(), base_stamp < changes.full_floor);
-            GroupAtBarrier { keys, live: keys - changes.tombstones, changes: changes.count(), is_whole }
+        self.barriers.abandon(Some(writer));
+        let now = self.access();
+        let Self { states, groups, changes, barriers, range, .. } = self;
+        barriers.begin::<K, S>(states, names, range.start, now, writer, |closed, base| {
+            let tables = groups.0.iter().zip(changes);
+            let at_barrier = tables.map(|(table, changes)| {
+                changes.close(closed, base);
+                let (keys, is_whole) = (table.len(), base < changes.full_floor);
+                GroupAtBarrier { keys, live: keys - changes.tombstones, changes: changes.count(), is_whole }
+            });
+            at_barrier.collect()
         });
-        let groups: Vec<GroupAtBarrier> = at_barrier.collect();
-        let plan = self.compaction.plan(base, &groups, self.states.writes_parts());
-        names.iter().for_each(|name| writer.carry(name, plan.carried(self.range.start)));
-        let is_base = plan.is_base();
-        self.epochs.push(writer.checkpoint(), closed, plan.chains);
-        let at_barrier = Access { stamp: closed, ..self.access() };
-        let (base, formats) = ((writer.base(), base_stamp), self.states.formats());
-        self.capture = Some(Box::new(Capture::new(base, at_barrier, plan.after, is_base, encoding_of::<K>(), formats)));
-    }
-
-    /// Writes more of the barrier's state, until the budget is exhausted or the writer has no room.
-    ///
-    /// # Errors
-    /// [`StateError::Encode`], [`StateError::CaptureFull`]. The capture is over then.
-    pub(crate) fn sweep(
-        &mut self,
-        operator: &OperatorId,
-        names: &[Arc<str>],
-        held_max: usize,
-        writer: &mut SnapshotWriter,
-        budget: &mut RunBudget,
-    ) -> Result<Progress, StateError> {
-        let first_group = self.range.start;
-        let mut out_of_time = false;
-        loop {
-            let Some(capture) = &mut self.capture else { return Ok(Progress::Done) };
-            let handed = capture.hand_over::<K>(operator, names, first_group, held_max, writer);
-            if handed.is_err() || capture.is_done() {
-                self.abandon_snapshot(Some(writer));
-                return handed.map(|()| Progress::Done);
-            }
-            if writer.room() == 0 || std::mem::replace(&mut out_of_time, false) {
-                return Ok(Progress::Suspended);
-            }
-            if let Some(group) = capture.next_group()
-                && self.sweep_group(group, ENTRIES_PER_LOOK)
-            {
-                let capture = self.capture.as_mut().expect("it runs");
-                capture.finish_group::<K>(group);
-                capture.at += 1;
-            }
-            out_of_time = budget.check();
-        }
-    }
-
-    /// Ends the capture, whether it is complete or not wanted any more. Stamps stay as they are.
-    pub(crate) fn abandon_snapshot(&mut self, writer: Option<&mut SnapshotWriter>) {
-        if let (Some(capture), Some(writer)) = (self.capture.take(), writer) {
-            capture.give_back(writer);
-        }
     }
 
     /// Sweeps the rest of a group at once, since its entries are about to move.
     pub(super) fn finish_sweep_of(&mut self, group: usize) {
-        if self.capture.as_ref().is_none_or(|capture| capture.reach[group].is_done()) {
+        if self.barriers.capture.as_ref().is_none_or(|capture| capture.reach[group].is_done()) {
             return;
         }
         while !self.sweep_group(group, usize::MAX) {}
-        let capture = self.capture.as_mut().expect("looked at above");
+        let capture = self.barriers.capture.as_mut().expect("looked at above");
         capture.finish_group::<K>(group);
     }
 
     /// Looks at up to `most` entries of a group; true when it is through.
     fn sweep_group(&mut self, group: usize, most: usize) -> bool {
-        let Self { states, groups, changes, capture, len, visited, .. } = self;
+        let Self { states, groups, changes, barriers: Barriers { capture, .. }, len, visited, .. } = self;
         let (table, changes) = (&mut groups.0[group], &mut changes[group]);
         let is_visited = visited.is_some_and(|(visited, _)| visited == group);
         let capture = capture.as_mut().expect("a sweep needs a capture");
@@ -160,6 +107,16 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     }
 }
 
+impl<K: StateKey, S: StateSet> Sweep<K> for KeyedTable<K, S> {
+    fn barriers(&mut self) -> &mut Barriers {
+        &mut self.barriers
+    }
+
+    fn sweep_some(&mut self, group: usize) -> Result<bool, StateError> {
+        Ok(self.sweep_group(group, ENTRIES_PER_LOOK))
+    }
+}
+
 /// Forgets removed keys that every base to come knows of.
 fn forget_settled<K: StateKey, S: StateSet>(
     table: &mut hashbrown::HashTable<Entry<K, S::Row>>,
@@ -187,13 +144,13 @@ fn remove<E>(table: &mut hashbrown::HashTable<E>, changes: &mut Changes, len: &m
 mod tests {
     use std::time::Duration;
 
-    use millstream_actors::contract::SnapshotStore;
+    use millstream_actors::contract::{Progress, RunBudget, SnapshotStore};
     use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
 
     use super::*;
     use crate::snapshot::MemoryStore;
-    use crate::state::ValueState;
     use crate::state::test_kit::{Subtask, change, manifest, operator};
+    use crate::state::{KeyedBackend, ValueState};
 
     const GROUPS: KeyGroupRange = KeyGroupRange { start: 0, end: 8 };
     const KEYS: u64 = 500;

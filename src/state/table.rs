@@ -9,13 +9,12 @@ use hashbrown::HashTable;
 
 use millstream_actors::protocol::{KeyGroupRange, Timestamp};
 
+use super::barrier::Barriers;
 use super::block::Place;
-use super::capture::Capture;
 use super::changes::Changes;
-use super::epochs::{Compaction, Epochs};
 use super::groups::Groups;
 use super::loading::Arrived;
-use super::{Access, Stamp, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
+use super::{Access, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// A key and its row.
 #[derive(Debug)]
@@ -33,11 +32,7 @@ pub struct KeyedTable<K, S: StateSet> {
     pub(super) range: KeyGroupRange,
     pub(super) max_parallelism: u32,
     pub(super) len: usize,
-    /// The stamp of what changes now.
-    pub(super) current: Stamp,
-    pub(super) epochs: Epochs,
-    pub(super) capture: Option<Box<Capture>>,
-    pub(super) compaction: Compaction,
+    pub(super) barriers: Barriers,
     pub(super) arrived: Arrived<K, S::Row>,
     processing_time: i64,
     watermark: Timestamp,
@@ -74,10 +69,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             range,
             max_parallelism,
             len: 0,
-            current: 1,
-            epochs: Epochs::default(),
-            capture: None,
-            compaction: Compaction::default(),
+            barriers: Barriers::new(),
             arrived: Arrived::default(),
             processing_time: 0,
             watermark: Timestamp::MIN,
@@ -125,7 +117,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     /// What row handles are to know of the moment.
     #[inline]
     pub(crate) fn access(&self) -> Access {
-        Access { stamp: self.current, processing_time: self.processing_time, watermark: self.watermark }
+        Access { stamp: self.barriers.current, processing_time: self.processing_time, watermark: self.watermark }
     }
 
     /// Time has gone on. Neither of them ever goes back: what has expired stays so.
@@ -136,7 +128,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
 
     /// Whether entries may be moved to make a table smaller: nothing goes through the buckets of one.
     pub(super) fn may_move(&self) -> bool {
-        self.capture.is_none() && self.visited.is_none()
+        self.barriers.capture.is_none() && self.visited.is_none()
     }
 
     #[inline]

@@ -9,6 +9,7 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Times
 
 use super::table::RedbBackend;
 use crate::state::backend::{KeyedBackend, KeyedBlock};
+use crate::state::barrier::Sweep;
 use crate::state::{StateKey, StateRows, StateSet, TableLoader};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
@@ -80,11 +81,11 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         writer: &mut SnapshotWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
-        self.sweep_on(operator, names, held_max, writer, budget)
+        self.sweep_slice(operator, names, self.range.start, held_max, writer, budget)
     }
 
     fn abandon_snapshot(&mut self, writer: Option<&mut SnapshotWriter>) {
-        self.abandon(writer);
+        Sweep::abandon(self, writer);
     }
 
     fn loader(&self, operator: OperatorId, states: S) -> Box<dyn GroupLoader> {

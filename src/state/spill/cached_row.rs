@@ -4,7 +4,7 @@ use hashbrown::hash_table::OccupiedEntry;
 
 use super::dirt::Dirt;
 use super::table::{Cached, Group};
-use crate::state::capture::Capture;
+use crate::state::barrier::Capture;
 use crate::state::{Access, Stamp, StateKey, StateRows, StateSet};
 
 /// What is counted of a group.

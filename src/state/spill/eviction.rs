@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::cached_row::Account;
 use super::rows::put_row;
 use super::table::{Cached, RedbBackend};
+use crate::state::barrier::Barriers;
 use crate::state::codec::put;
 use crate::state::{StateKey, StateRows, StateSet, stable_hash};
 
@@ -58,7 +59,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// Goes on in the group where it was. True when it is through with it, or half of its rows have left: if all did,
     /// the groups whose turn is last would hold twice as many as the average.
     fn evict_from(&mut self, index: usize, batch: &mut Batch) -> Result<bool, StateError> {
-        let Self { states, shared, groups, range, capture, cached, scratch, current, base, .. } = self;
+        let Self { states, shared, groups, range, barriers, cached, scratch, .. } = self;
+        let Barriers { capture, current, base, .. } = barriers;
         let encode_error = |(state, reason): (usize, String)| {
             let (operator, state) = (shared.place.operator.clone(), states.names()[state].clone());
             StateError::Encode { operator, state, scope: StateScope::KeyGroup(range.start + index as u32), reason }

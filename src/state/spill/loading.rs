@@ -13,7 +13,7 @@ use super::batch::Batch;
 use super::rows::put_row;
 use super::shared::Shared;
 use super::table::{Cached, Marks, RedbBackend, rehash};
-use crate::state::epochs::{Epochs, GroupChain};
+use crate::state::barrier::GroupChain;
 use crate::state::loading::LoadedRows;
 use crate::state::table::{Entry, bucket_hash};
 use crate::state::{Stamp, StateKey, StateRows, StateSet, TableLoader, stable_hash};
@@ -139,8 +139,6 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     pub(super) fn all_taken(&mut self, checkpoint: CheckpointId) {
         let Restoring { moved, mut chains, top } = std::mem::take(&mut self.restoring);
         chains.resize(self.range.len(), GroupChain::default());
-        let closed = top.max(1);
-        self.epochs = Epochs::default();
         for (hash, Entry { key, row }) in moved {
             let index = self.index_of(hash);
             self.reserve(index);
@@ -157,8 +155,6 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             }
             chains[index] = GroupChain::default();
         }
-        self.epochs.push(checkpoint, closed, chains);
-        self.current = closed + 1;
-        self.base = closed;
+        self.barriers.restored(checkpoint, top, chains);
     }
 }

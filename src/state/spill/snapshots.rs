@@ -8,18 +8,16 @@
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{Progress, RunBudget, SnapshotWriter, StateError};
-use millstream_actors::protocol::OperatorId;
+use millstream_actors::contract::{SnapshotWriter, StateError};
 
 use super::cached_row::Account;
 use super::disk::Found;
 use super::rows::RowBytes;
 use super::table::{Cached, Group, Marks, RedbBackend, rehash};
-use crate::state::capture::{Capture, Reach};
-use crate::state::codec::{encoding_of, take};
-use crate::state::epochs::GroupAtBarrier;
+use crate::state::barrier::{Barriers, GroupAtBarrier, Reach, Sweep};
+use crate::state::codec::take;
 use crate::state::table::bucket_hash;
-use crate::state::{Access, StateKey, StateRows, StateSet};
+use crate::state::{StateKey, StateRows, StateSet};
 
 /// Rows in the cache between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
 const CACHED_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
@@ -59,92 +57,31 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// The barrier.
     pub(super) fn begin(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {
         self.abandon(Some(writer));
-        let closed = self.current;
-        let at_barrier = Access { stamp: closed, ..self.moment() };
-        self.current = closed.checked_add(1).expect("2^32 barriers in one attempt");
-        let base = self.epochs.base(writer.base());
-        let base = base.map(|(stamp, chains)| (stamp, chains.to_vec()));
-        self.base = base.as_ref().map_or(0, |(stamp, _)| *stamp);
-        let at_groups = self.groups.iter_mut().map(|group| {
-            group.dirt.close(closed, self.base);
-            let (keys, live) = (group.live + group.tombstones, group.live);
-            // Written in full, what is no longer needed of the marks is found.
-            let is_whole = group.tombstones > live.max(TOMBSTONES_MIN);
-            GroupAtBarrier { keys, live, changes: group.dirt.count(), is_whole }
+        let now = self.moment();
+        let Self { states, groups, barriers, range, .. } = self;
+        barriers.begin::<K, S>(states, names, range.start, now, writer, |closed, base| {
+            let at_barrier = groups.iter_mut().map(|group| {
+                group.dirt.close(closed, base);
+                let (keys, live) = (group.live + group.tombstones, group.live);
+                // Written in full, what is no longer needed of the marks is found.
+                let is_whole = group.tombstones > live.max(TOMBSTONES_MIN);
+                GroupAtBarrier { keys, live, changes: group.dirt.count(), is_whole }
+            });
+            at_barrier.collect()
         });
-        let groups: Vec<GroupAtBarrier> = at_groups.collect();
-        let plan = self.compaction.plan(base, &groups, self.states.writes_parts());
-        names.iter().for_each(|name| writer.carry(name, plan.carried(self.range.start)));
-        let is_base = plan.is_base();
-        self.epochs.push(writer.checkpoint(), closed, plan.chains);
-        self.on_disk = groups.iter().map(|_| DiskReach::Ahead).collect();
-        let (base, formats) = ((writer.base(), self.base), self.states.formats());
-        self.capture = Some(Box::new(Capture::new(base, at_barrier, plan.after, is_base, encoding_of::<K>(), formats)));
-    }
-
-    /// Writes more of the barrier's state.
-    pub(super) fn sweep_on(
-        &mut self,
-        operator: &OperatorId,
-        names: &[Arc<str>],
-        held_max: usize,
-        writer: &mut SnapshotWriter,
-        budget: &mut RunBudget,
-    ) -> Result<Progress, StateError> {
-        let first_group = self.range.start;
-        let mut out_of_time = false;
-        loop {
-            let Some(capture) = &mut self.capture else { return Ok(Progress::Done) };
-            let handed = capture.hand_over::<K>(operator, names, first_group, held_max, writer);
-            if handed.is_err() || capture.is_done() {
-                self.abandon(Some(writer));
-                return handed.map(|()| Progress::Done);
-            }
-            if writer.room() == 0 || std::mem::replace(&mut out_of_time, false) {
-                return Ok(Progress::Suspended);
-            }
-            if let Some(group) = capture.next_group() {
-                let swept = match self.on_disk[group] {
-                    DiskReach::Done => Ok(self.sweep_cache(group, CACHED_PER_LOOK)),
-                    _ => self.sweep_disk(group).map(|()| false),
-                };
-                match swept {
-                    Err(error) => {
-                        // Declining the checkpoint is not enough: the next record must fail, too.
-                        self.has_failed = true;
-                        self.abandon(Some(writer));
-                        return Err(error);
-                    }
-                    Ok(false) => {}
-                    Ok(true) => {
-                        let capture = self.capture.as_mut().expect("it runs");
-                        capture.finish_group::<K>(group);
-                        capture.at += 1;
-                    }
-                }
-            }
-            out_of_time = budget.check();
-        }
-    }
-
-    /// Ends the capture.
-    pub(super) fn abandon(&mut self, writer: Option<&mut SnapshotWriter>) {
-        if let (Some(capture), Some(writer)) = (self.capture.take(), writer) {
-            capture.give_back(writer);
-        }
-        self.on_disk.clear();
+        self.on_disk = self.groups.iter().map(|_| DiskReach::Ahead).collect();
     }
 
     /// Sweeps the rest of a group's table at once, since its entries are about to move.
     pub(super) fn finish_cache_sweep_of(&mut self, group: usize) {
-        if self.capture.as_ref().is_some_and(|capture| !capture.reach[group].is_done()) {
+        if self.barriers.capture.as_ref().is_some_and(|capture| !capture.reach[group].is_done()) {
             while !self.sweep_cache(group, usize::MAX) {}
         }
     }
 
     /// Looks at up to `most` buckets of a group's table; true when it is through.
     fn sweep_cache(&mut self, index: usize, most: usize) -> bool {
-        let Self { states, groups, capture, cached, .. } = self;
+        let Self { states, groups, barriers: Barriers { capture, .. }, cached, .. } = self;
         let capture = capture.as_mut().expect("a sweep needs a capture");
         let (group, after) = (&mut groups[index], capture.span(index).after);
         let buckets = group.table.num_buckets();
@@ -179,7 +116,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         let reach = std::mem::replace(&mut self.on_disk[index], DiskReach::Done);
         let Some(disk) = &mut self.disk else { return Ok(()) };
         let (first, last) = hashes_of(self.range.start + index as u32, self.max_parallelism);
-        let capture = self.capture.as_ref().expect("a sweep needs a capture");
+        let capture = self.barriers.capture.as_ref().expect("a sweep needs a capture");
         let (found, next) = match reach {
             DiskReach::Done => return Ok(()),
             DiskReach::Ahead => {
@@ -211,10 +148,10 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
 
     /// Writes what the disk has of a hash, as far as it counts and has changed.
     fn write_found(&mut self, index: usize, found: &Found) -> Result<(), StateError> {
-        let span = self.capture.as_ref().expect("a sweep needs a capture").span(index);
+        let span = self.barriers.capture.as_ref().expect("a sweep needs a capture").span(index);
         for stored in found.rows() {
             let stored = stored.map_err(|reason| self.damaged(reason))?;
-            let is_settled = stored.is_clear && stored.stamp <= self.base;
+            let is_settled = stored.is_clear && stored.stamp <= self.barriers.base;
             let may_pass = stored.stamp <= span.after && !is_settled && (stored.is_clear || !self.states.expires());
             if may_pass || self.has_cached(found.hash, stored.key)? {
                 continue;
@@ -233,11 +170,11 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         let key: K = take(&mut &*stored.key)?;
         let mut row = S::Row::default();
         self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots)?;
-        let capture = self.capture.as_mut().expect("a sweep needs a capture");
+        let capture = self.barriers.capture.as_mut().expect("a sweep needs a capture");
         capture.write(&self.states, index, &key, &mut row);
         if S::is_clear(&row) && !stored.is_clear && self.cached < self.limits.rows_max {
             // It has expired. The disk gets to know by way of the cache; without room there, at another barrier.
-            self.states.touch(&mut row, capture.span(index), self.current);
+            self.states.touch(&mut row, capture.span(index), self.barriers.current);
             let group = &mut self.groups[index];
             group.dirt.record();
             group.live -= 1;
@@ -248,6 +185,29 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             self.cached += 1;
         }
         Ok(())
+    }
+}
+
+impl<K: StateKey, S: StateSet> Sweep<K> for RedbBackend<K, S> {
+    fn barriers(&mut self) -> &mut Barriers {
+        &mut self.barriers
+    }
+
+    fn sweep_some(&mut self, group: usize) -> Result<bool, StateError> {
+        match self.on_disk[group] {
+            DiskReach::Done => Ok(self.sweep_cache(group, CACHED_PER_LOOK)),
+            _ => {
+                let swept = self.sweep_disk(group);
+                // Declining the checkpoint is not enough: the next record must fail, too.
+                self.has_failed |= swept.is_err();
+                swept.map(|()| false)
+            }
+        }
+    }
+
+    fn abandon(&mut self, writer: Option<&mut SnapshotWriter>) {
+        self.barriers.abandon(writer);
+        self.on_disk.clear();
     }
 }
 

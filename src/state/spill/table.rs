@@ -23,11 +23,10 @@ use super::place::SpillPlace;
 use super::shared::{CacheLimits, Shared};
 use super::snapshots::DiskReach;
 
-use crate::state::capture::Capture;
+use crate::state::barrier::Barriers;
 use crate::state::codec::take;
-use crate::state::epochs::{Compaction, Epochs};
 use crate::state::table::bucket_hash;
-use crate::state::{Access, Stamp, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
+use crate::state::{Access, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// Whether a table for `usual` rows would soon be full again.
 fn is_crowded(rows: usize, usual: usize) -> bool {
@@ -95,17 +94,11 @@ pub struct RedbBackend<K, S: StateSet> {
     pub(super) max_parallelism: u32,
     /// Rows in the cache.
     pub(super) cached: usize,
-    /// The stamp of what changes now.
-    pub(super) current: Stamp,
-    /// The stamp that the newest base closed, as of the last barrier; 0 if there is none.
-    pub(super) base: Stamp,
+    pub(super) barriers: Barriers,
     pub(super) processing_time: i64,
     pub(super) watermark: Timestamp,
     /// The group and bucket at which the next look for expired values begins.
     pub(super) clean_from: (usize, usize),
-    pub(super) epochs: Epochs,
-    pub(super) compaction: Compaction,
-    pub(super) capture: Option<Box<Capture>>,
     /// How far the sweep is in what each group has on the disk.
     pub(super) on_disk: Vec<DiskReach>,
     /// `None` as long as nothing has left the cache.
@@ -170,14 +163,10 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             range,
             max_parallelism,
             cached: 0,
-            current: 1,
-            base: 0,
+            barriers: Barriers::new(),
             processing_time: 0,
             watermark: Timestamp::MIN,
             clean_from: (0, 0),
-            epochs: Epochs::default(),
-            compaction: Compaction::default(),
-            capture: None,
             on_disk: Vec::new(),
             disk: None,
             settled: Vec::new(),
@@ -308,12 +297,12 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// for one that is behind it, it counts as changed.
     pub(super) fn take_in(&mut self, hash: u64, mut cached: Cached<K, S::Row>) {
         let index = self.index_of(hash);
-        if let Some(capture) = &mut self.capture
+        if let Some(capture) = &mut self.barriers.capture
             && !capture.reach[index].is_done()
         {
             let is_ahead = self.on_disk[index].is_ahead(hash);
             let mut account = self.groups[index].account();
-            account.move_on(capture, &self.states, (index, is_ahead), &mut cached, self.current);
+            account.move_on(capture, &self.states, (index, is_ahead), &mut cached, self.barriers.current);
         }
         self.reserve(index);
         self.groups[index].table.insert_unique(bucket_hash(hash), cached, rehash);
@@ -390,11 +379,11 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         let mut found = table.get_bucket_entry(bucket).ok()?;
         let mut account = Account { dirt, live, tombstones };
         let cached = found.get_mut();
-        if let Some(capture) = &mut self.capture
+        if let Some(capture) = &mut self.barriers.capture
             && capture.is_ahead(index, bucket)
         {
             // From here on the row counts as changed: the sweep passes it over.
-            account.move_on(capture, &self.states, (index, true), cached, self.current);
+            account.move_on(capture, &self.states, (index, true), cached, self.barriers.current);
         }
         let (stamp, is_clear) = (S::stamp(&cached.row), S::is_clear(&cached.row));
         Some(CachedRow {
@@ -402,8 +391,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             states: &self.states,
             account,
             cached: &mut self.cached,
-            current: self.current,
-            forgets: self.epochs.is_empty(),
+            current: self.barriers.current,
+            forgets: self.barriers.has_no_base(),
             stamp,
             is_clear,
         })
@@ -441,7 +430,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// What row handles are to know of the moment.
     #[inline]
     pub(super) fn moment(&self) -> Access {
-        Access { stamp: self.current, processing_time: self.processing_time, watermark: self.watermark }
+        Access { stamp: self.barriers.current, processing_time: self.processing_time, watermark: self.watermark }
     }
 
     /// Has the disk if there is one: a restore may have written to it.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use millstream_actors::contract::{CHUNK_BYTES_MAX, SnapshotWriter, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, OperatorId};
 
-use super::codec::{Encoding, Packing, PieceBuffer, StateFormat};
-use super::{Access, Span, Stamp, StateKey, StateRows, StateSet};
+use crate::state::codec::{Encoding, Packing, PieceBuffer, StateFormat};
+use crate::state::{Access, Span, Stamp, StateKey, StateRows, StateSet};
 
 /// How far the sweep is in a group.
 #[derive(Debug)]
-pub(super) enum Reach {
+pub(in crate::state) enum Reach {
     /// It goes through all buckets; this is the next.
     Scan(usize),
     /// It goes through these, ascending; the number is the place of the next.
@@ -28,7 +28,7 @@ pub(super) enum Reach {
 impl Reach {
     /// Whether what is in this bucket is still to be written.
     #[inline]
-    pub(super) fn is_ahead(&self, bucket: usize) -> bool {
+    pub(in crate::state) fn is_ahead(&self, bucket: usize) -> bool {
         match self {
             Self::Ahead => true,
             Self::Scan(next) => bucket >= *next,
@@ -39,25 +39,25 @@ impl Reach {
 
     /// Whether the sweep is through with all of the group.
     #[inline]
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::state) fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 }
 
 /// A running capture.
 #[derive(Debug)]
-pub(super) struct Capture {
+pub(in crate::state) struct Capture {
     /// The stamp that the base closed, 0 if there is none: what was removed up to it needs no mark any more.
-    pub(super) settled: Stamp,
+    pub(in crate::state) settled: Stamp,
     /// The time of the barrier, and the last stamp before it.
     at_barrier: Access,
     /// For each group, the stamp that its base closed; 0 if it is written in full.
     after: Vec<Stamp>,
     /// For each group, whether deltas may follow a whole section that is written now.
     is_base: Vec<bool>,
-    pub(super) reach: Vec<Reach>,
+    pub(in crate::state) reach: Vec<Reach>,
     /// The group at which the sweep is; the number of groups when it is through.
-    pub(super) at: usize,
+    pub(in crate::state) at: usize,
     /// For each group, one piece a state.
     pieces: Vec<PieceBuffer>,
     outlet: Outlet,
@@ -90,7 +90,7 @@ impl Capture {
     /// A capture of the stamps up to that of `at_barrier` over `base`, which closed a stamp (0 if it is not known).
     /// `after` has that stamp for each group that is written as a delta, 0 for others; `is_base` says whether deltas may
     /// follow a whole section. `keys` is the encoding of the keys.
-    pub(super) fn new(
+    pub(in crate::state) fn new(
         (base, settled): (CheckpointId, Stamp),
         at_barrier: Access,
         after: Vec<Stamp>,
@@ -116,25 +116,31 @@ impl Capture {
 
     /// What of this group is to be written.
     #[inline]
-    pub(super) fn span(&self, group: usize) -> Span {
+    pub(in crate::state) fn span(&self, group: usize) -> Span {
         Span { after: self.after[group], up_to: self.at_barrier.stamp }
     }
 
     /// Whether the row in this bucket must be written before it is worked on.
     #[inline]
-    pub(super) fn is_ahead(&self, group: usize, bucket: usize) -> bool {
+    pub(in crate::state) fn is_ahead(&self, group: usize, bucket: usize) -> bool {
         self.reach[group].is_ahead(bucket)
     }
 
     /// Writes a row, as [`GroupWriter::write`] does.
     #[inline]
-    pub(super) fn write<K: StateKey, S: StateSet>(&mut self, states: &S, group: usize, key: &K, row: &mut S::Row) {
+    pub(in crate::state) fn write<K: StateKey, S: StateSet>(
+        &mut self,
+        states: &S,
+        group: usize,
+        key: &K,
+        row: &mut S::Row,
+    ) {
         self.group(group).write(states, key, row);
     }
 
     /// For writing rows of this group.
     #[inline]
-    pub(super) fn group(&mut self, group: usize) -> GroupWriter<'_> {
+    pub(in crate::state) fn group(&mut self, group: usize) -> GroupWriter<'_> {
         let (span, at_barrier) = (self.span(group), self.at_barrier);
         let width = self.outlet.formats.len();
         let pieces = &mut self.pieces[group * width..][..width];
@@ -142,7 +148,7 @@ impl Capture {
     }
 
     /// Nothing more of this group comes.
-    pub(super) fn finish_group<K: 'static>(&mut self, group: usize) {
+    pub(in crate::state) fn finish_group<K: 'static>(&mut self, group: usize) {
         self.reach[group] = Reach::Done;
         let is_base = self.is_base[group];
         let GroupWriter { span, pieces, outlet, .. } = self.group(group);
@@ -157,12 +163,12 @@ impl Capture {
     }
 
     /// The group at which the sweep is, unless it is through with all.
-    pub(super) fn next_group(&self) -> Option<usize> {
+    pub(in crate::state) fn next_group(&self) -> Option<usize> {
         (self.at < self.reach.len()).then_some(self.at)
     }
 
     /// Whether every group is done and handed over.
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::state) fn is_done(&self) -> bool {
         self.next_group().is_none() && self.outlet.closed.is_empty()
     }
 
@@ -171,7 +177,7 @@ impl Capture {
     ///
     /// # Errors
     /// [`StateError::Encode`], [`StateError::CaptureFull`]: the snapshot cannot be taken.
-    pub(super) fn hand_over<K: 'static>(
+    pub(in crate::state) fn hand_over<K: 'static>(
         &mut self,
         operator: &OperatorId,
         names: &[Arc<str>],
@@ -223,13 +229,13 @@ impl Capture {
     }
 
     /// The buffers that it has not used, back to the writer.
-    pub(super) fn give_back(self, writer: &mut SnapshotWriter) {
+    pub(in crate::state) fn give_back(self, writer: &mut SnapshotWriter) {
         writer.recycle(self.outlet.spare);
     }
 }
 
 /// Writes rows of one group.
-pub(super) struct GroupWriter<'a> {
+pub(in crate::state) struct GroupWriter<'a> {
     group: usize,
     /// What is to be written.
     span: Span,
@@ -245,7 +251,7 @@ impl GroupWriter<'_> {
     /// the base has the value: restored from this checkpoint it cannot come back, even if the watermark begins anew.
     /// That time goes on until the sweep comes here does not matter: what counts is the time of the barrier.
     #[inline]
-    pub(super) fn write<K: StateKey, S: StateSet>(&mut self, states: &S, key: &K, row: &mut S::Row) {
+    pub(in crate::state) fn write<K: StateKey, S: StateSet>(&mut self, states: &S, key: &K, row: &mut S::Row) {
         // A row with a higher stamp was written before it was changed, or is new.
         if S::stamp(row) > self.span.up_to || self.outlet.failed.is_some() {
             return;

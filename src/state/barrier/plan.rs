@@ -1,18 +1,16 @@
-//! What a task knows of the checkpoints that a delta may build on.
+//! How each key group is written at a barrier: as changes over the base, or in full.
 
-use millstream_actors::protocol::CheckpointId;
-
-use super::Stamp;
+use crate::state::Stamp;
 
 /// What a checkpoint holds of one key group: a whole section and the changes since, counted in entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct GroupChain {
+pub(in crate::state) struct GroupChain {
     /// Entries of the whole section; 0 if there is none, and then no delta may follow.
-    pub(super) whole: usize,
+    pub(in crate::state) whole: usize,
     /// Entries of all deltas.
-    pub(super) changed: usize,
+    pub(in crate::state) changed: usize,
     /// Number of deltas.
-    pub(super) deltas: u32,
+    pub(in crate::state) deltas: u32,
 }
 
 /// How a group is written at a barrier.
@@ -49,36 +47,36 @@ impl GroupChain {
     }
 
     /// The chain after a delta with `changes`.
-    pub(super) fn with_delta(self, changes: usize) -> Self {
+    pub(in crate::state) fn with_delta(self, changes: usize) -> Self {
         Self { changed: self.changed + changes, deltas: self.deltas + u32::from(changes > 0), ..self }
     }
 }
 
 /// A key group at a barrier.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct GroupAtBarrier {
+pub(in crate::state) struct GroupAtBarrier {
     /// Keys, with those that were removed and are still marked.
-    pub(super) keys: usize,
+    pub(in crate::state) keys: usize,
     /// Keys that have state.
-    pub(super) live: usize,
+    pub(in crate::state) live: usize,
     /// At least as many have changed since the base.
-    pub(super) changes: usize,
+    pub(in crate::state) changes: usize,
     /// A delta would lack something.
-    pub(super) is_whole: bool,
+    pub(in crate::state) is_whole: bool,
 }
 
 /// How the groups of a table are written at a barrier.
 #[derive(Debug, Default)]
-pub(super) struct BarrierPlan {
+pub(in crate::state) struct BarrierPlan {
     /// For each group, the stamp that its base closed; 0 if it is written in full.
-    pub(super) after: Vec<Stamp>,
+    pub(in crate::state) after: Vec<Stamp>,
     /// What the checkpoint will hold of each.
-    pub(super) chains: Vec<GroupChain>,
+    pub(in crate::state) chains: Vec<GroupChain>,
 }
 
 /// Which group is compacted next, so that all have their turn.
 #[derive(Debug, Default)]
-pub(super) struct Compaction {
+pub(in crate::state) struct Compaction {
     next: usize,
 }
 
@@ -89,7 +87,7 @@ impl Compaction {
     const ENTRIES_MIN: usize = if cfg!(test) { 4 } else { 1024 };
 
     /// Decides for each group. `base` has the stamp that the base closed and its chains, if the task knows it.
-    pub(super) fn plan(
+    pub(in crate::state) fn plan(
         &mut self,
         base: Option<(Stamp, Vec<GroupChain>)>,
         groups: &[GroupAtBarrier],
@@ -124,52 +122,12 @@ impl Compaction {
 
 impl BarrierPlan {
     /// The groups that go on from the base, if the first has this number.
-    pub(super) fn carried(&self, first: u32) -> Vec<u32> {
+    pub(in crate::state) fn carried(&self, first: u32) -> Vec<u32> {
         (first..).zip(&self.after).filter(|(_, after)| **after > 0).map(|(group, _)| group).collect()
     }
 
     /// For each group, whether deltas may follow what is written of it now.
-    pub(super) fn is_base(&self) -> Vec<bool> {
+    pub(in crate::state) fn is_base(&self) -> Vec<bool> {
         self.chains.iter().map(|chain| chain.whole > 0).collect()
-    }
-}
-
-/// A checkpoint in which the task took part, or that it was restored from.
-#[derive(Debug)]
-struct Epoch {
-    checkpoint: CheckpointId,
-    /// The last stamp that it has: E(n) for checkpoint n.
-    closed: Stamp,
-    /// For each group.
-    chains: Vec<GroupChain>,
-}
-
-/// The checkpoints from the newest base on.
-#[derive(Debug, Default)]
-pub(super) struct Epochs(Vec<Epoch>);
-
-impl Epochs {
-    /// Checkpoints kept that have not become a base: one is in flight at a time, and some may have failed.
-    const LEN_MAX: usize = 8;
-
-    /// Whether no checkpoint can be a base.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Forgets what is older than `base`, and gives the stamp that it closed and its chains, if the task has it.
-    pub(super) fn base(&mut self, base: CheckpointId) -> Option<(Stamp, &[GroupChain])> {
-        self.0.retain(|epoch| epoch.checkpoint >= base);
-        let epoch = self.0.first().filter(|epoch| epoch.checkpoint == base)?;
-        Some((epoch.closed, &epoch.chains))
-    }
-
-    /// Adds a checkpoint, newer than all.
-    pub(super) fn push(&mut self, checkpoint: CheckpointId, closed: Stamp, chains: Vec<GroupChain>) {
-        if self.0.len() == Self::LEN_MAX {
-            // The first may be the base; the others have probably failed. If not, the next snapshot is written in full.
-            self.0.remove(1);
-        }
-        self.0.push(Epoch { checkpoint, closed, chains });
     }
 }
