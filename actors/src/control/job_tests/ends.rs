@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 
 use actix_rt::System;
 
+use super::fake_store::*;
+use super::running::*;
 use super::stub::*;
 use crate::control::event::{JobEventKind, JobState};
 use crate::control::outcome::OutcomeKind;
