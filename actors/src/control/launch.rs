@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use crate::contract::{ChunkSource, Clock, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, StoreOpening};
 use crate::control::checkpoint_coordinator::{CheckpointCoordinator, CoordinatorSeed, RegionPorts};
-use crate::control::event::{EventLog, JobEventKind};
+use crate::control::event::JobEventKind;
+use crate::control::event_log::EventLog;
 use crate::control::figures::FigureBoard;
 use crate::control::job_context::{CoordinatorMemory, JobContext, Origin, RegionMemory, lock};
 use crate::control::job_handle::{HandlePorts, JobHandle};
