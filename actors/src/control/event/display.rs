@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::JobEventKind;
-use crate::control::outcome::OutcomeKind;
-use crate::protocol::IntervalAdvice;
+use crate::control::outcome::{JobOutcome, OutcomeKind};
+use crate::protocol::{CheckpointId, IntervalAdvice, RecoveryEstimate, RegionId};
 
 /// A time in the unit that shows it best.
 struct Shown(Duration);
@@ -39,23 +39,14 @@ impl fmt::Display for Bytes {
 impl fmt::Display for JobEventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Started { tasks, subtasks, restores } => {
-                write!(f, "attempt=1 started: {tasks} tasks, {subtasks} subtasks, ")?;
-                match restores {
-                    Some(checkpoint) => write!(f, "restores checkpoint {checkpoint}"),
-                    None => f.write_str("no checkpoint to restore"),
-                }
-            }
+            Self::Started { tasks, subtasks, restores } => write_started(f, *tasks, *subtasks, *restores),
             Self::CheckpointTriggered { checkpoint, reason } => {
                 write!(f, "checkpoint={checkpoint} triggered ({reason:?})")
             }
-            Self::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes } => write!(
-                f,
-                "checkpoint={checkpoint} completed in {}: {} written, {} in all",
-                Shown(*took),
-                Bytes(*written_bytes),
-                Bytes(*state_bytes)
-            ),
+            Self::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes } => {
+                let (took, written, state) = (Shown(*took), Bytes(*written_bytes), Bytes(*state_bytes));
+                write!(f, "checkpoint={checkpoint} completed in {took}: {written} written, {state} in all")
+            }
             Self::CheckpointAborted { checkpoint, reason } => write!(f, "checkpoint={checkpoint} aborted: {reason}"),
             Self::CheckpointDeclined { checkpoint, actor, reason } => {
                 write!(f, "checkpoint={checkpoint} {actor} declined: {reason}")
@@ -66,36 +57,20 @@ impl fmt::Display for JobEventKind {
             }
             Self::ActorRestarted { actor, report } => write!(f, "{actor} panicked and was restarted: {report}"),
             Self::RegionRestarting { region, delay, failure, of, since } => {
-                match delay.is_zero() {
-                    true => write!(f, "region={region} restarts now (failure {failure} of {of} since ")?,
-                    false => {
-                        write!(f, "region={region} restarts in {} (failure {failure} of {of} since ", Shown(*delay))?;
-                    }
-                }
-                match since {
-                    Some(checkpoint) => write!(f, "checkpoint {checkpoint})"),
-                    None => f.write_str("the start)"),
-                }
+                write_restarting(f, *region, *delay, (*failure, *of), *since)
             }
-            Self::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds } => write!(
-                f,
-                "region={region} attempt={attempt} restored checkpoint {checkpoint} ({} old, {}, {entries} keys) in {}; sources rewind {rewinds} records",
-                Shown(*age),
-                Bytes(*bytes),
-                Shown(*took)
-            ),
-            Self::Restoring { region, attempt, actor, checkpoint, bytes, bytes_total, entries, elapsed } => write!(
-                f,
-                "region={region} attempt={attempt} {actor} restores checkpoint {checkpoint}: {} of {}, {entries} keys after {}",
-                Bytes(*bytes),
-                Bytes(*bytes_total),
-                Shown(*elapsed)
-            ),
-            Self::RegionRunning { region, attempt, downtime: None } => {
-                write!(f, "region={region} attempt={attempt} running")
+            Self::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds } => {
+                write!(f, "region={region} attempt={attempt} restored checkpoint {checkpoint} ")?;
+                write_restored(f, (*age, *took), *bytes, *entries, *rewinds)
             }
-            Self::RegionRunning { region, attempt, downtime: Some(downtime) } => {
-                write!(f, "region={region} attempt={attempt} running again {} after the failure", Shown(*downtime))
+            Self::Restoring { region, attempt, actor, checkpoint, bytes, bytes_total, entries, elapsed } => {
+                let (done, all, elapsed) = (Bytes(*bytes), Bytes(*bytes_total), Shown(*elapsed));
+                write!(f, "region={region} attempt={attempt} {actor} restores checkpoint {checkpoint}: ")?;
+                write!(f, "{done} of {all}, {entries} keys after {elapsed}")
+            }
+            Self::RegionRunning { region, attempt, downtime } => {
+                write!(f, "region={region} attempt={attempt} running")?;
+                downtime.map_or(Ok(()), |downtime| write!(f, " again {} after the failure", Shown(downtime)))
             }
             Self::SubtaskStuck { actor, held_for } => {
                 write!(f, "{actor} has held its arbiter for {} without a sign of life", Shown(*held_for))
@@ -103,57 +78,105 @@ impl fmt::Display for JobEventKind {
             Self::ArbiterCondemned { region, subtasks } => {
                 write!(f, "region={region} gave up an arbiter on which {subtasks} of its subtasks did not stop")
             }
-            Self::FellBack { region, to, withdrawn } => {
-                let withdrawn: Vec<_> = withdrawn.iter().map(|id| id.0).collect();
-                write!(f, "region={region} falls back to checkpoint {to}; sinks withdraw the output of {withdrawn:?}")
+            Self::FellBack { region, to, withdrawn } => write_fall(f, *region, *to, withdrawn),
+            Self::SavepointWritten { path, checkpoint, bytes, took } => {
+                let (path, took, bytes) = (path.display(), Shown(*took), Bytes(*bytes));
+                write!(f, "savepoint of checkpoint={checkpoint} written to {path} in {took}: {bytes}")
             }
-            Self::SavepointWritten { path, checkpoint, bytes, took } => write!(
-                f,
-                "savepoint of checkpoint={checkpoint} written to {} in {}: {}",
-                path.display(),
-                Shown(*took),
-                Bytes(*bytes)
-            ),
             Self::SavepointFailed { path, error } => write!(f, "nothing written to {}: {error}", path.display()),
-            Self::IntervalAdvised { advice, interval } => {
-                let IntervalAdvice { cost, failure_spacing, failures, young, .. } = advice;
-                write!(
-                    f,
-                    "advised interval {} (Daly; Young {}): a checkpoint costs {}, a failure each {} ({failures} seen{}); ",
-                    Shown(advice.interval),
-                    Shown(*young),
-                    Shown(*cost),
-                    Shown(*failure_spacing),
-                    if *failures == 0 { ", so assumed" } else { "" }
-                )?;
-                write_interval(f, *interval)
-            }
+            Self::IntervalAdvised { advice, interval } => write_advice(f, advice, *interval),
             Self::RecoveryObjectiveMissed { objective, expected, interval } => {
-                write!(
-                    f,
-                    "recovery within {} cannot be met: {} expected, most of it for {} (restart {}, restore {}, \
-                     reprocessing {}); ",
-                    Shown(*objective),
-                    Shown(expected.total()),
-                    expected.longest(),
-                    Shown(expected.restart),
-                    Shown(expected.restore),
-                    Shown(expected.reprocessing)
-                )?;
-                write_interval(f, *interval)
+                write_missed(f, *objective, expected, *interval)
             }
-            Self::Ended { result: Ok(outcome) } => {
-                match outcome.kind {
-                    OutcomeKind::Finished if outcome.already_complete => f.write_str("was already complete")?,
-                    OutcomeKind::Finished => f.write_str("finished")?,
-                    OutcomeKind::Drained => f.write_str("drained")?,
-                    OutcomeKind::Cancelled => f.write_str("cancelled")?,
-                }
-                write!(f, ": {} checkpoints, {} restarts", outcome.checkpoints, outcome.restarts)
-            }
+            Self::Ended { result: Ok(outcome) } => write_outcome(f, outcome),
             Self::Ended { result: Err(error) } => write!(f, "failed: {error}"),
         }
     }
+}
+
+fn write_started(
+    f: &mut fmt::Formatter<'_>,
+    tasks: usize,
+    subtasks: u64,
+    restores: Option<CheckpointId>,
+) -> fmt::Result {
+    write!(f, "attempt=1 started: {tasks} tasks, {subtasks} subtasks, ")?;
+    match restores {
+        Some(checkpoint) => write!(f, "restores checkpoint {checkpoint}"),
+        None => f.write_str("no checkpoint to restore"),
+    }
+}
+
+fn write_restarting(
+    f: &mut fmt::Formatter<'_>,
+    region: RegionId,
+    delay: Duration,
+    (failure, of): (u32, u32),
+    since: Option<CheckpointId>,
+) -> fmt::Result {
+    write!(f, "region={region} restarts ")?;
+    if delay.is_zero() {
+        f.write_str("now")?
+    } else {
+        write!(f, "in {}", Shown(delay))?
+    }
+    write!(f, " (failure {failure} of {of} since ")?;
+    match since {
+        Some(checkpoint) => write!(f, "checkpoint {checkpoint})"),
+        None => f.write_str("the start)"),
+    }
+}
+
+fn write_restored(
+    f: &mut fmt::Formatter<'_>,
+    (age, took): (Duration, Duration),
+    bytes: u64,
+    entries: u64,
+    rewinds: u64,
+) -> fmt::Result {
+    let (age, took, bytes) = (Shown(age), Shown(took), Bytes(bytes));
+    write!(f, "({age} old, {bytes}, {entries} keys) in {took}; sources rewind {rewinds} records")
+}
+
+fn write_fall(
+    f: &mut fmt::Formatter<'_>,
+    region: RegionId,
+    to: CheckpointId,
+    withdrawn: &[CheckpointId],
+) -> fmt::Result {
+    let withdrawn: Vec<_> = withdrawn.iter().map(|id| id.0).collect();
+    write!(f, "region={region} falls back to checkpoint {to}; sinks withdraw the output of {withdrawn:?}")
+}
+
+fn write_advice(f: &mut fmt::Formatter<'_>, advice: &IntervalAdvice, interval: Option<Duration>) -> fmt::Result {
+    let IntervalAdvice { cost, failure_spacing, failures, young, .. } = advice;
+    write!(f, "advised interval {} (Daly; Young {}): ", Shown(advice.interval), Shown(*young))?;
+    write!(f, "a checkpoint costs {}, a failure each {} ", Shown(*cost), Shown(*failure_spacing))?;
+    write!(f, "({failures} seen{}); ", if *failures == 0 { ", so assumed" } else { "" })?;
+    write_interval(f, interval)
+}
+
+fn write_missed(
+    f: &mut fmt::Formatter<'_>,
+    objective: Duration,
+    expected: &RecoveryEstimate,
+    interval: Option<Duration>,
+) -> fmt::Result {
+    let (objective, total, longest) = (Shown(objective), Shown(expected.total()), expected.longest());
+    write!(f, "recovery within {objective} cannot be met: {total} expected, most of it for {longest} ")?;
+    let (restart, restore) = (Shown(expected.restart), Shown(expected.restore));
+    write!(f, "(restart {restart}, restore {restore}, reprocessing {}); ", Shown(expected.reprocessing))?;
+    write_interval(f, interval)
+}
+
+fn write_outcome(f: &mut fmt::Formatter<'_>, outcome: &JobOutcome) -> fmt::Result {
+    match outcome.kind {
+        OutcomeKind::Finished if outcome.already_complete => f.write_str("was already complete")?,
+        OutcomeKind::Finished => f.write_str("finished")?,
+        OutcomeKind::Drained => f.write_str("drained")?,
+        OutcomeKind::Cancelled => f.write_str("cancelled")?,
+    }
+    write!(f, ": {} checkpoints, {} restarts", outcome.checkpoints, outcome.restarts)
 }
 
 fn write_interval(f: &mut fmt::Formatter<'_>, interval: Option<Duration>) -> fmt::Result {
@@ -166,7 +189,7 @@ fn write_interval(f: &mut fmt::Formatter<'_>, interval: Option<Duration>) -> fmt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{ActorName, Attempt, Cause, CheckpointId, PanicReport, RegionId, SubtaskId, TaskId};
+    use crate::protocol::{ActorName, Attempt, Cause, PanicReport, SubtaskId, TaskId};
 
     #[test]
     fn lines_tell_who_what_and_how_much() {
