@@ -12,6 +12,7 @@ mod object_copy;
 mod redb;
 mod redb_file;
 mod redb_load;
+mod redb_slot;
 mod references;
 mod savepoint;
 

@@ -7,7 +7,7 @@ use std::thread;
 
 use millstream_actors::contract::store_suite::{check_copyable_store, check_store};
 use millstream_actors::contract::{CHUNK_BYTES_MAX, CheckpointDurations, ChunkAddress, StateScope};
-use redb::{Builder, ReadableTableMetadata, TableDefinition};
+use redb::{Builder, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use tempfile::TempDir;
 
 use super::super::format::encode_newer_ledger;
