@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/arrows.rs"]
+mod arrows;
 #[path = "tidy/code.rs"]
 mod code;
 #[path = "tidy/functions.rs"]
