@@ -10,6 +10,8 @@ mod arrows;
 mod code;
 #[path = "tidy/functions.rs"]
 mod functions;
+#[path = "tidy/names.rs"]
+mod names;
 
 /// Longest source file, in lines.
 const LINES_MAX: usize = 600;
