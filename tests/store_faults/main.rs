@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/copying.rs"]
+mod copying;
 #[path = "../crash_common/mod.rs"]
 mod crash_common;
 #[path = "../common/listener.rs"]
