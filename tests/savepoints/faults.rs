@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millstream::prelude::*;
-use millstream::snapshot::{SavepointFile, SnapshotStore};
+use millstream::snapshot::{Savepoint, SavepointFile, SnapshotStore};
 use millstream::testing::{FaultyStore, Gate, StoreCall, StoreFault};
 use millstream::{ActorName, Incarnation, JobEventKind, Probe, SavepointError, Step};
 
-use crate::listener::events_of;
+use crate::listener::{Events, events_of};
 use crate::rig::{self, Place, assert_exact, from, shape};
 use crate::run::{Trap, block_on};
 
@@ -88,6 +88,23 @@ fn job_that_was_to_drain_as_well_ends_though_its_savepoint_failed() {
     assert!(place.savepoints().is_empty());
 }
 
+/// Asks for a savepoint, whose export waits at the gate by the time this returns.
+async fn held_export(
+    job: &JobHandle,
+    store: &FaultyStore,
+    place: &Place,
+    events: &mut Events,
+) -> (impl Future<Output = Result<Savepoint, SavepointError>> + use<>, Gate) {
+    events.checkpoints(1).await;
+    let gate = Gate::new();
+    store.inject_next(StoreCall::ReadChunk, StoreFault::Hold(gate.clone()));
+    let asked = job.savepoint(place.at("savepoint"));
+    while store.calls(StoreCall::ReadChunk) == 0 {
+        events.checkpoints(1).await;
+    }
+    (asked, gate)
+}
+
 #[test]
 fn export_is_of_a_checkpoint_that_would_have_expired() {
     let (place, store) = (Place::new(), faulty());
@@ -96,13 +113,7 @@ fn export_is_of_a_checkpoint_that_would_have_expired() {
         let env = shape(2).environment().checkpointing(checkpointing).snapshot_store(store.clone());
         let job = rig::start(env, &Trap::default(), &place.at("out")).unwrap();
         let mut events = events_of(&job);
-        events.checkpoints(1).await;
-        let gate = Gate::new();
-        store.inject_next(StoreCall::ReadChunk, StoreFault::Hold(gate.clone()));
-        let asked = job.savepoint(place.at("savepoint"));
-        while store.calls(StoreCall::ReadChunk) == 0 {
-            events.checkpoints(1).await;
-        }
+        let (asked, gate) = held_export(&job, &store, &place, &mut events).await;
         events.checkpoints(3).await;
         gate.open();
         let written = asked.await.unwrap();
@@ -119,13 +130,7 @@ fn cancelled_job_leaves_its_savepoint_unwritten() {
     block_on("a job that is cancelled during an export", async {
         let job = start_on(&store, &place);
         let mut events = events_of(&job);
-        events.checkpoints(1).await;
-        let gate = Gate::new();
-        store.inject_next(StoreCall::ReadChunk, StoreFault::Hold(gate.clone()));
-        let asked = job.savepoint(place.at("savepoint"));
-        while store.calls(StoreCall::ReadChunk) == 0 {
-            events.checkpoints(1).await;
-        }
+        let (asked, gate) = held_export(&job, &store, &place, &mut events).await;
         let cancelled = job.cancel();
         assert!(matches!(asked.await, Err(SavepointError::Interrupted)));
         gate.open();
