@@ -15,6 +15,8 @@ mod redb_load;
 mod redb_slot;
 mod references;
 mod savepoint;
+#[cfg(test)]
+pub(crate) mod test_kit;
 
 pub(crate) use decoders::decoders;
 pub use memory::MemoryStore;

@@ -8,10 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use millstream_actors::contract::{
-    CheckpointDurations, Chunk, ChunkAddress, ChunkRef, Manifest, SnapshotError, SnapshotStore, StateScope,
-    StoreOpening,
-};
+use millstream_actors::contract::{Chunk, ChunkRef, Manifest, SnapshotError, SnapshotStore, StateScope, StoreOpening};
 use millstream_actors::protocol::{CheckpointId, Incarnation};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -20,8 +17,8 @@ use super::faulty_objects::{Fault, FaultyObjects};
 use super::layout::{Layout, Object};
 use super::{CopiedStore, CopyOptions};
 use crate::snapshot::MemoryStore;
+use crate::snapshot::test_kit::{self, JOB};
 
-const JOB: &str = "flights";
 const LONG: Duration = Duration::from_secs(20);
 
 fn options() -> CopyOptions {
@@ -40,15 +37,7 @@ fn open(store: &impl SnapshotStore) -> Result<StoreOpening, SnapshotError> {
 }
 
 fn chunk(checkpoint: u64, group: u32) -> Chunk {
-    let address = ChunkAddress {
-        checkpoint: CheckpointId(checkpoint),
-        operator: "count".into(),
-        state: "totals".into(),
-        scope: StateScope::KeyGroup(group),
-        seq: 0,
-    };
-    let bytes = (0..2_000).map(|at| (at * 31 + checkpoint * 7 + u64::from(group)) as u8).collect();
-    Chunk::seal(address, bytes)
+    test_kit::chunk(checkpoint, StateScope::KeyGroup(group), 2_000)
 }
 
 /// A life of the job on a store.
@@ -78,16 +67,7 @@ impl Run {
         chunks.retain(|chunk| matches!(chunk.address.scope, StateScope::KeyGroup(group) if !is_new(group)));
         let own: Vec<Chunk> = (0..4).map(|group| chunk(checkpoint, group)).collect();
         chunks.extend(own.iter().map(|chunk| chunk.reference.clone()));
-        let manifest = Manifest {
-            checkpoint: CheckpointId(checkpoint),
-            job: JOB.to_owned(),
-            incarnation: self.opening.incarnation,
-            triggered_unix_ms: 0,
-            max_parallelism: 128,
-            is_final: false,
-            durations: CheckpointDurations::default(),
-            chunks,
-        };
+        let manifest = Manifest { incarnation: self.opening.incarnation, ..test_kit::manifest(checkpoint, chunks) };
         self.store.put_chunks(&own).unwrap();
         self.store.finalise(&manifest, 2).unwrap();
         self.base = Some(manifest);
