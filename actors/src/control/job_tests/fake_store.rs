@@ -34,16 +34,7 @@ impl FakeStore {
 }
 
 pub(super) fn manifest(id: u64, is_final: bool) -> Arc<Manifest> {
-    Arc::new(Manifest {
-        checkpoint: CheckpointId(id),
-        job: "stub".into(),
-        incarnation: Incarnation(1),
-        triggered_unix_ms: 0,
-        max_parallelism: 8,
-        is_final,
-        durations: Default::default(),
-        chunks: Vec::new(),
-    })
+    Arc::new(Manifest { job: "stub".into(), is_final, ..Manifest::empty(id) })
 }
 
 impl SnapshotStore for FakeStore {

@@ -25,16 +25,7 @@ fn execution(attempt: u32) -> Execution {
 }
 
 fn manifest(id: u64, is_final: bool) -> Arc<Manifest> {
-    Arc::new(Manifest {
-        checkpoint: CheckpointId(id),
-        job: "job".into(),
-        incarnation: Incarnation(1),
-        triggered_unix_ms: 0,
-        max_parallelism: 128,
-        is_final,
-        durations: Default::default(),
-        chunks: Vec::new(),
-    })
+    Arc::new(Manifest { is_final, ..Manifest::empty(id) })
 }
 
 fn store_error() -> Arc<SnapshotError> {
