@@ -16,7 +16,7 @@ use millstream_actors::task::SliceClock;
 use millstream_actors::{JobConfig, JobHandle, launch};
 
 use crate::graph::{
-    Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, NodeSettings, chain, compile, explain,
+    Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, JobSettings, chain, compile, explain,
 };
 use crate::restore::{RestoreSettings, RestoreWish, UnmatchedOperator};
 use crate::snapshot::{MemoryStore, SavepointFile};
@@ -247,8 +247,8 @@ impl StreamEnvironment {
         Ok(launch(spec, config))
     }
 
-    fn checked(&self, graph: &GraphBuilder) -> Result<NodeSettings, GraphErrors> {
-        let settings = NodeSettings {
+    fn checked(&self, graph: &GraphBuilder) -> Result<JobSettings, GraphErrors> {
+        let settings = JobSettings {
             job: self.name.clone(),
             parallelism: self.parallelism,
             max_parallelism: self.max_parallelism.unwrap_or(MAX_PARALLELISM),
@@ -298,7 +298,7 @@ impl fmt::Debug for StreamEnvironment {
 }
 
 /// Has the directories for state that is not in memory ready.
-fn prepare_dirs(graph: &GraphBuilder, settings: &NodeSettings) -> Result<(), StartError> {
+fn prepare_dirs(graph: &GraphBuilder, settings: &JobSettings) -> Result<(), StartError> {
     let keyed = graph.nodes.iter().filter(|node| node.is_keyed);
     let backends = keyed.map(|node| node.state_backend.as_ref().unwrap_or(&settings.state_backend));
     let mut dirs: Vec<&Path> = backends.filter_map(StateBackend::spills).map(|(dir, _)| dir).collect();
