@@ -146,8 +146,8 @@ impl StreamEnvironment {
     }
 
     /// Starts the job with the state of the savepoint at `path`: positions of sources and state of operators, at any
-    /// parallelism. The savepoint may be another job's, which is thereby forked. The store is to be a fresh one, or one
-    /// that the job has worked on since it started from this savepoint: it then goes on from the store, so that the same
+    /// parallelism. The savepoint may be of another job, which is forked by this. The store must be empty, or one on which
+    /// the job has run since it started from this savepoint: then the job goes on from the store, so that the same
     /// program can be started again after a crash. What sinks have published since the savepoint stays published: give the
     /// job another place for its output if it is to repeat the work.
     pub fn restore_from(mut self, path: impl AsRef<Path>) -> Self {

@@ -39,8 +39,8 @@ struct Writer {
     ledger: Ledger,
     manifests: Manifests,
     pinned: Manifests,
-    /// With the garbage removed at the opening, no other unnamed chunks are in the table than these, so that none has
-    /// to be searched for there.
+    /// All chunks in the table that no manifest names: others were removed when the job was opened, so the table need
+    /// not be searched for them.
     unnamed: Unnamed,
 }
 

@@ -153,7 +153,7 @@ impl DatabaseSlot {
 }
 
 impl Drop for DatabaseSlot {
-    /// redb panics where it finds a page damaged, also while it closes the file; whoever drops a store must not.
+    /// redb panics where it finds a page damaged, also while it closes the file; dropping a store must not panic.
     fn drop(&mut self) {
         self.close();
     }

@@ -51,7 +51,7 @@ impl Retained {
         self.newest().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint)
     }
 
-    /// A checkpoint has completed: what was abandoned before concerns nobody any more.
+    /// A checkpoint has completed: the output of those abandoned before it need not be withdrawn any more.
     pub(super) fn forget_abandoned(&mut self) {
         self.abandoned.clear();
     }

@@ -129,7 +129,7 @@ impl CheckpointSchedule {
         self.advance(now, out);
     }
 
-    /// The interval from the last trigger to the next, and so on.
+    /// Sets the interval; it counts from the last trigger.
     pub(crate) fn keep_interval(&mut self, interval: Option<Duration>) {
         self.interval = interval;
     }
@@ -342,7 +342,7 @@ impl CheckpointSchedule {
         // The final checkpoint is tried again at once, and then ever later: a broken store must not keep a core busy.
         let delay = if self.failures > 1 { retry_delay(self.failures - 1) } else { Duration::ZERO };
         self.urgent_at = now.at + delay;
-        // What no retry cures is not tolerated for ever: a job whose input has ended would never end.
+        // An error that no retry can cure is tolerated a few times only: a job whose input has ended would never end.
         let tolerated = match &reason {
             AbortReason::Store(error) if !error.is_retryable() => STORE_RETRIES_MAX,
             _ => u32::MAX,
@@ -353,7 +353,7 @@ impl CheckpointSchedule {
         }
     }
 
-    /// Nothing was triggered, but whoever waits for a checkpoint is told.
+    /// No checkpoint was triggered; those who wait for one are told the error.
     fn reserve_failed(
         &mut self,
         now: Now,
