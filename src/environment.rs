@@ -16,7 +16,7 @@ use millstream_actors::task::SliceClock;
 use millstream_actors::{JobConfig, JobHandle, launch};
 
 use crate::graph::{
-    Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, NodeSettings, chain, compile, explain,
+    Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, JobSettings, chain, compile, explain,
 };
 use crate::restore::{RestoreSettings, RestoreWish, UnmatchedOperator};
 use crate::snapshot::{MemoryStore, SavepointFile};
@@ -146,8 +146,8 @@ impl StreamEnvironment {
     }
 
     /// Starts the job with the state of the savepoint at `path`: positions of sources and state of operators, at any
-    /// parallelism. The savepoint may be another job's, which is thereby forked. The store is to be a fresh one, or one
-    /// that the job has worked on since it started from this savepoint: it then goes on from the store, so that the same
+    /// parallelism. The savepoint may be of another job, which is forked by this. The store must be empty, or one on which
+    /// the job has run since it started from this savepoint: then the job goes on from the store, so that the same
     /// program can be started again after a crash. What sinks have published since the savepoint stays published: give the
     /// job another place for its output if it is to repeat the work.
     pub fn restore_from(mut self, path: impl AsRef<Path>) -> Self {
@@ -247,8 +247,8 @@ impl StreamEnvironment {
         Ok(launch(spec, config))
     }
 
-    fn checked(&self, graph: &GraphBuilder) -> Result<NodeSettings, GraphErrors> {
-        let settings = NodeSettings {
+    fn checked(&self, graph: &GraphBuilder) -> Result<JobSettings, GraphErrors> {
+        let settings = JobSettings {
             job: self.name.clone(),
             parallelism: self.parallelism,
             max_parallelism: self.max_parallelism.unwrap_or(MAX_PARALLELISM),
@@ -298,7 +298,7 @@ impl fmt::Debug for StreamEnvironment {
 }
 
 /// Has the directories for state that is not in memory ready.
-fn prepare_dirs(graph: &GraphBuilder, settings: &NodeSettings) -> Result<(), StartError> {
+fn prepare_dirs(graph: &GraphBuilder, settings: &JobSettings) -> Result<(), StartError> {
     let keyed = graph.nodes.iter().filter(|node| node.is_keyed);
     let backends = keyed.map(|node| node.state_backend.as_ref().unwrap_or(&settings.state_backend));
     let mut dirs: Vec<&Path> = backends.filter_map(StateBackend::spills).map(|(dir, _)| dir).collect();

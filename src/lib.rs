@@ -83,6 +83,7 @@ compile_error!(
 
 #[cfg(feature = "cli")]
 pub mod cli;
+mod decoder;
 mod environment;
 mod graph;
 pub mod keyed;

@@ -8,14 +8,18 @@ use std::sync::{Arc, Mutex, Once};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler};
 use actix_rt::System;
 use actix_web::{App, HttpServer, web};
 use millstream::prelude::*;
 use millstream::sink::Collected;
 use millstream::time::ManualClock;
 use millstream::{JobEventKind, JobState, StartError};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use listener::listen;
+
+#[path = "common/listener.rs"]
+#[allow(dead_code, reason = "this crate uses its part")]
+mod listener;
 
 /// What the host's panic hook was told, of all tests of the process.
 static HOST_PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -44,27 +48,6 @@ fn job_of(
     let env = StreamEnvironment::new(name).snapshot_store(MemoryStore::new());
     env.source("numbers", numbers).inspect(move |x| visit(*x)).sink("all", sink);
     (env, collected)
-}
-
-struct Listener(UnboundedSender<JobEvent>);
-
-impl Actor for Listener {
-    type Context = Context<Self>;
-}
-
-impl Handler<JobEvent> for Listener {
-    type Result = ();
-
-    fn handle(&mut self, event: JobEvent, _: &mut Self::Context) {
-        // A test that has seen enough has hung up.
-        let _ = self.0.send(event);
-    }
-}
-
-fn listen(job: &JobHandle) -> UnboundedReceiver<JobEvent> {
-    let (sender, events) = unbounded_channel();
-    job.subscribe(Listener(sender).start().recipient());
-    events
 }
 
 /// The body of a real request's answer, made from a thread of its own.

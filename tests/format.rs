@@ -19,6 +19,10 @@ use millstream::snapshot::SavepointFile;
 use millstream::{CheckpointId, JobEventKind};
 use serde::{Deserialize, Serialize};
 
+use copying::copy_all;
+
+#[path = "common/copying.rs"]
+mod copying;
 #[path = "crash_common/watchdog.rs"]
 mod watchdog;
 
@@ -134,19 +138,6 @@ fn expected() -> BTreeMap<(String, u64), Vec<Figures>> {
         figures.push(add(key, sum, extremes, number));
     }
     expected
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_all(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 #[test]

@@ -2,77 +2,22 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use millstream::Limits;
 use millstream::prelude::*;
-use millstream::sink::{PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
-use millstream::source::{
-    Batch, Boundedness, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition,
-};
 use millstream::testing::{FaultyStore, Gate, StoreCall, StoreFault};
 use millstream::time::ManualClock;
-use millstream::{CheckpointId, Limits};
+
+use common::{QueueSource, Tagged, TaggedSink};
+
+mod common;
 
 /// Threads are those of the whole process: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// A source that has nothing and goes on, and a sink for it.
-struct Quiet;
-
-impl Source for Quiet {
-    type Item = u64;
-
-    fn boundedness(&self) -> Boundedness {
-        Boundedness::Unbounded
-    }
-
-    fn open(
-        &self,
-        _: &SourceContext,
-        _: Option<Vec<SplitPosition>>,
-    ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
-        Ok(Box::new(Self))
-    }
-}
-
-impl SourceReader for Quiet {
-    type Item = u64;
-
-    fn read(&mut self, _: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
-        Ok(ReadStatus::Idle { retry_after: None })
-    }
-
-    fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        moved.push(SplitPosition { split: "quiet".to_owned(), position: Vec::new() });
-    }
-}
-
-impl Sink for Quiet {
-    type Item = u64;
-
-    fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = u64>>, SinkError> {
-        Ok(Box::new(Self))
-    }
-}
-
-impl SinkWriter for Quiet {
-    type Item = u64;
-
-    fn write(&mut self, batch: &mut Batch<u64>) -> Result<(), SinkError> {
-        batch.clear();
-        Ok(())
-    }
-
-    fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
-        Ok(Vec::new())
-    }
-
-    fn commit(&mut self, _: CheckpointId) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
+/// A job whose source has nothing and goes on.
 fn quiet_job(name: &str) -> StreamEnvironment {
     let env = StreamEnvironment::new(name).checkpointing(Checkpointing::disabled());
-    env.source("numbers", Quiet).map(|n| n + 1).sink("all", Quiet);
+    env.source("numbers", QueueSource::default()).map(|n| n + 1).sink("all", TaggedSink(Tagged::default()));
     env
 }
 

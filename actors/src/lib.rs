@@ -15,7 +15,8 @@ pub mod protocol;
 pub mod runtime;
 pub mod task;
 
-pub use control::event::{JobEvent, JobEventKind, JobState, JobStatus};
+pub use control::event::{JobEvent, JobEventKind};
+pub use control::event_log::{JobState, JobStatus};
 pub use control::figures::{CompletedCheckpoint, LastRestore, SubtaskFigures};
 pub use control::job_handle::JobHandle;
 pub use control::launch::{JobConfig, SavepointConfig, launch};

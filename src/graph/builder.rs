@@ -24,9 +24,9 @@ pub(crate) struct GraphBuilder {
     pub(crate) errors: Vec<GraphError>,
 }
 
-/// What the checks need to know of the job.
+/// The settings of a job that its graph needs: those that hold for every node, and the defaults of nodes that set none.
 #[derive(Clone, Debug)]
-pub(crate) struct NodeSettings {
+pub(crate) struct JobSettings {
     pub(crate) job: String,
     pub(crate) parallelism: u32,
     pub(crate) max_parallelism: u32,
@@ -120,7 +120,7 @@ impl GraphBuilder {
     }
 
     /// Adds the mistakes that show only in the whole graph.
-    pub(crate) fn check(&self, settings: &NodeSettings) -> Vec<GraphError> {
+    pub(crate) fn check(&self, settings: &JobSettings) -> Vec<GraphError> {
         let mut errors = self.errors.clone();
         if !self.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
             errors.push(GraphError::NoSource { job: settings.job.clone() });

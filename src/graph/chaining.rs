@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use millstream_actors::data::wiring::EdgePattern;
 
-use super::{AnyRouting, EdgeKind, GraphBuilder, NodeId, NodeKind, NodeSettings, StreamRef};
+use super::{AnyRouting, EdgeKind, GraphBuilder, JobSettings, NodeId, NodeKind, StreamRef};
 
 /// The graph, cut into tasks.
 pub(crate) struct ChainedGraph {
@@ -36,7 +36,7 @@ pub(crate) struct ChainedEdge {
 /// Cuts the graph into tasks. An operator runs in its input's task if it has that one input, is the only consumer of
 /// it, both have one parallelism, records go straight on (or by key, at parallelism 1), and neither it nor the job has
 /// chaining switched off. A sink is a task of its own.
-pub(crate) fn chain(graph: &GraphBuilder, settings: &NodeSettings, chaining: bool) -> ChainedGraph {
+pub(crate) fn chain(graph: &GraphBuilder, settings: &JobSettings, chaining: bool) -> ChainedGraph {
     let parallelism = |node: NodeId| graph.nodes[node].parallelism.unwrap_or(settings.parallelism);
     let mut consumers: BTreeMap<&StreamRef, usize> = BTreeMap::new();
     for edge in graph.nodes.iter().flat_map(|node| &node.inputs) {

@@ -9,12 +9,12 @@ use millstream_actors::protocol::{OperatorId, RegionId, TaskId};
 use millstream_actors::task::{JobSpec, OperatorInfo, TaskFactory, TaskSpec};
 
 use super::node::Recipe;
-use super::{AnyChain, AnyRouting, ChainedGraph, GraphBuilder, Node, NodeKind, NodeSettings, PortRef};
+use super::{AnyChain, AnyRouting, ChainedGraph, GraphBuilder, JobSettings, Node, NodeKind, PortRef};
 use crate::operator::SideOutputs;
 use crate::state::StateBackend;
 
 /// The job of a chained graph.
-pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &NodeSettings) -> JobSpec {
+pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &JobSettings) -> JobSpec {
     let sinks_can_withdraw = graph.nodes.iter().all(|node| match &node.kind {
         NodeKind::Sink(sink) => {
             sink.guarantee() == millstream_actors::contract::SinkGuarantee::AtLeastOnce || sink.can_withdraw()

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use millstream_actors::data::wiring::EdgePattern;
 
-use super::{ChainedGraph, EdgeKind, GraphBuilder, NodeKind, NodeSettings, PortRef};
+use super::{ChainedGraph, EdgeKind, GraphBuilder, JobSettings, NodeKind, PortRef};
 
 /// A job's graph, printed. `Display` gives the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-pub(crate) fn explain(graph: &GraphBuilder, chained: &ChainedGraph, settings: &NodeSettings) -> Explanation {
+pub(crate) fn explain(graph: &GraphBuilder, chained: &ChainedGraph, settings: &JobSettings) -> Explanation {
     let mut text = String::new();
     let mut graphviz = String::new();
     // Writing to a string cannot fail.
@@ -35,7 +35,7 @@ pub(crate) fn explain(graph: &GraphBuilder, chained: &ChainedGraph, settings: &N
     Explanation { text, graphviz }
 }
 
-fn write_text(text: &mut String, graph: &GraphBuilder, chained: &ChainedGraph, settings: &NodeSettings) -> fmt::Result {
+fn write_text(text: &mut String, graph: &GraphBuilder, chained: &ChainedGraph, settings: &JobSettings) -> fmt::Result {
     writeln!(text, "job {}, max parallelism {}", settings.job, settings.max_parallelism)?;
     writeln!(text, "operators:")?;
     for node in &graph.nodes {
@@ -66,7 +66,7 @@ fn write_graphviz(
     dot: &mut String,
     graph: &GraphBuilder,
     chained: &ChainedGraph,
-    settings: &NodeSettings,
+    settings: &JobSettings,
 ) -> fmt::Result {
     writeln!(dot, "digraph {:?} {{\n  rankdir=LR; node [shape=box];", settings.job)?;
     for (index, task) in chained.tasks.iter().enumerate() {

@@ -8,7 +8,7 @@ mod explain;
 mod node;
 mod prototype;
 
-pub(crate) use builder::{GraphBuilder, GraphHandle, NodeSettings};
+pub(crate) use builder::{GraphBuilder, GraphHandle, JobSettings};
 pub(crate) use chaining::{ChainedGraph, chain};
 pub(crate) use compile::compile;
 pub use error::{GraphError, GraphErrors};

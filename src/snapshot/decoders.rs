@@ -6,7 +6,7 @@ use millstream_actors::protocol::{CheckpointId, Incarnation};
 use super::format::{decode_ledger, decode_manifest, decode_payloads, encode_ledger, encode_manifest, payload_of};
 use super::ledger::Ledger;
 use super::savepoint::decode_tables;
-use crate::testing::Decoder;
+use crate::decoder::Decoder;
 
 pub(crate) fn decoders() -> Vec<Decoder> {
     let record = encode_manifest(&example()).0;

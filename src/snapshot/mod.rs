@@ -12,8 +12,11 @@ mod object_copy;
 mod redb;
 mod redb_file;
 mod redb_load;
+mod redb_slot;
 mod references;
 mod savepoint;
+#[cfg(test)]
+pub(crate) mod test_kit;
 
 pub(crate) use decoders::decoders;
 pub use memory::MemoryStore;

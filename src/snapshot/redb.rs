@@ -2,17 +2,17 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_actors::contract::{Chunk, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StoreOpening};
 use millstream_actors::protocol::{CheckpointId, Incarnation};
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, StorageBackend, Table, WriteTransaction};
+use redb::{Durability, StorageBackend, Table, WriteTransaction};
 
 use super::format::{CHUNK_KEY_BYTES, ChunkKey, chunk_key, chunk_key_bounds, encode_manifest};
 use super::ledger::Ledger;
-use super::redb_file::{CHUNKS, MANIFESTS, Origin, guarded, io_error, put_ledger};
+use super::redb_file::{CHUNKS, MANIFESTS, Origin, put_ledger};
 use super::redb_load::{load_ledger, load_manifests, unnamed_chunks, verify};
+use super::redb_slot::DatabaseSlot;
 use super::references::{
     Keys, Manifests, Taken, Unnamed, garbage, is_in_use, is_named, kept, named_chunks, no_longer_named, pin,
     unverified, users_of, verify_put,
@@ -27,21 +27,9 @@ const TRANSACTION_BYTES_MAX: usize = 16 << 20;
 /// retained, and freed space is used again. `docs/snapshot-format.md` says what is in it and what each damage leads to.
 #[derive(Debug)]
 pub struct RedbStore {
-    origin: Origin,
-    /// Readers hold it shared while they read; to close, one waits until they have let go. Locked after `writer`.
-    slot: RwLock<Slot>,
+    /// Locked after `writer`.
+    database: DatabaseSlot,
     writer: Mutex<Writer>,
-    /// Whether a write has met damage: the file is checked, and mended where it can be, when it is opened next.
-    is_suspect: AtomicBool,
-}
-
-#[derive(Debug)]
-enum Slot {
-    Open(Database),
-    /// Let go of, on request.
-    Closed,
-    /// It could not be opened again.
-    Broken,
 }
 
 /// What is durable, as far as is known: changed only after the commit.
@@ -51,25 +39,14 @@ struct Writer {
     ledger: Ledger,
     manifests: Manifests,
     pinned: Manifests,
-    /// With the garbage removed at the opening, no other unnamed chunks are in the table than these, so that none has
-    /// to be searched for there.
+    /// All chunks in the table that no manifest names: others were removed when the job was opened, so the table need
+    /// not be searched for them.
     unnamed: Unnamed,
 }
 
 impl Writer {
     fn kept(&self) -> Manifests {
         kept(&self.manifests, &self.pinned)
-    }
-}
-
-impl Slot {
-    /// What redb says to that does not matter: all that must be durable has been committed.
-    fn let_go(&mut self) {
-        let old = std::mem::replace(self, Self::Closed);
-        let _ = guarded(|| {
-            drop(old);
-            Ok(())
-        });
     }
 }
 
@@ -98,55 +75,9 @@ impl RedbStore {
     }
 
     fn open_origin(origin: Origin) -> Result<Self, SnapshotError> {
-        let is_suspect = AtomicBool::new(false);
-        let store = Self { slot: RwLock::new(Slot::Closed), writer: Mutex::default(), origin, is_suspect };
-        store.open_slot()?;
-        store.read("read the ledger", &[], |transaction| load_ledger(&store.describe(), transaction))?;
+        let store = Self { database: DatabaseSlot::open(origin)?, writer: Mutex::default() };
+        store.database.read("read the ledger", &[], |transaction| load_ledger(&store.describe(), transaction))?;
         Ok(store)
-    }
-
-    /// Opens the file, after letting go of it where it was open. Readers are waited for, and wait until it is open.
-    fn open_slot(&self) -> Result<(), SnapshotError> {
-        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        slot.let_go();
-        match self.origin.open().and_then(|database| self.mended(database)) {
-            Ok(database) => {
-                *slot = Slot::Open(database);
-                Ok(())
-            }
-            Err(error) => {
-                *slot = Slot::Broken;
-                Err(error)
-            }
-        }
-    }
-
-    /// What redb notes of free pages is trusted when a file is opened. If it was damaged, writes fail every time, until
-    /// redb works it out anew from the tables.
-    fn mended(&self, mut database: Database) -> Result<Database, SnapshotError> {
-        if !self.is_suspect.swap(false, Ordering::Relaxed) {
-            return Ok(database);
-        }
-        match guarded(|| database.check_integrity().map_err(redb::Error::from)) {
-            Ok(was_whole) => {
-                log::warn!(
-                    target: "millstream::checkpoint",
-                    "snapshot store {} was opened again after damage and checked: {}",
-                    self.describe(),
-                    if was_whole { "it is whole now" } else { "it has been mended" }
-                );
-                Ok(database)
-            }
-            Err(trouble) => {
-                Slot::Open(database).let_go();
-                Err(trouble.into_error(&self.describe(), "check the file", &[]))
-            }
-        }
-    }
-
-    /// Waits for readers, then lets go of the file.
-    fn close_slot(&self) {
-        self.slot.write().unwrap_or_else(PoisonError::into_inner).let_go();
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -158,61 +89,10 @@ impl RedbStore {
         if writer.claimed { Ok(writer) } else { Err(SnapshotError::Closed { store: self.describe() }) }
     }
 
-    /// Calls redb while the file is open. `checkpoints` are named if it turns out to be damaged.
-    fn with_database<T>(
-        &self,
-        action: &'static str,
-        checkpoints: &[CheckpointId],
-        call: impl FnOnce(&Database) -> Result<T, redb::Error>,
-    ) -> Result<T, SnapshotError> {
-        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
-        match &*slot {
-            Slot::Open(database) => {
-                guarded(|| call(database)).map_err(|trouble| trouble.into_error(&self.describe(), action, checkpoints))
-            }
-            Slot::Closed => Err(SnapshotError::Closed { store: self.describe() }),
-            Slot::Broken => Err(io_error(&self.describe(), action, "it could not be opened again after a failure")),
-        }
-    }
-
-    /// Reads in one transaction.
-    fn read<T>(
-        &self,
-        action: &'static str,
-        checkpoints: &[CheckpointId],
-        read: impl FnOnce(&ReadTransaction) -> Result<Result<T, SnapshotError>, redb::Error>,
-    ) -> Result<T, SnapshotError> {
-        self.with_database(action, checkpoints, |database| read(&database.begin_read()?))?
-    }
-
-    /// Writes in one transaction. It is durable when this returns if `durability` says so, and else with the next
-    /// that is.
-    fn write(
-        &self,
-        action: &'static str,
-        checkpoints: &[CheckpointId],
-        durability: Durability,
-        write: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
-    ) -> Result<(), SnapshotError> {
-        self.with_database(action, checkpoints, |database| {
-            let mut transaction = database.begin_write()?;
-            transaction.set_durability(durability)?;
-            transaction.set_quick_repair(true);
-            write(&transaction)?;
-            transaction.commit()?;
-            Ok(())
-        })
-        .inspect_err(|error| {
-            if error.is_damage() {
-                self.is_suspect.store(true, Ordering::Relaxed);
-            }
-        })
-    }
-
     /// The ledger and the retained manifests, as they are in the file.
     fn load(&self) -> Result<(Ledger, Manifests), SnapshotError> {
         let store = self.describe();
-        self.read("read the manifests", &[], |transaction| {
+        self.database.read("read the manifests", &[], |transaction| {
             let ledger = match load_ledger(&store, transaction)? {
                 Ok(ledger) => ledger,
                 Err(error) => return Ok(Err(error)),
@@ -230,9 +110,10 @@ impl RedbStore {
         })?;
         let named = named_chunks(manifests.values().map(Arc::as_ref));
         let retained = ledger.retained_ids();
-        let garbage =
-            self.read("look for garbage", &retained, |transaction| unnamed_chunks(transaction, &named).map(Ok))?;
-        self.write("claim the file", &retained, Durability::Immediate, |transaction| {
+        let garbage = self
+            .database
+            .read("look for garbage", &retained, |transaction| unnamed_chunks(transaction, &named).map(Ok))?;
+        self.database.write("claim the file", &retained, Durability::Immediate, |transaction| {
             remove_chunks(transaction, &garbage, &manifests)?;
             put_ledger(transaction, &ledger)
         })?;
@@ -246,7 +127,7 @@ impl RedbStore {
             return Ok(());
         }
         let store = self.describe();
-        self.read("verify chunks", &writer.ledger.retained_ids(), |transaction| {
+        self.database.read("verify chunks", &writer.ledger.retained_ids(), |transaction| {
             let table = transaction.open_table(CHUNKS)?;
             for reference in references {
                 let found = table.get(&chunk_key(&reference.address))?;
@@ -257,13 +138,6 @@ impl RedbStore {
             }
             Ok(Ok(()))
         })
-    }
-}
-
-impl Drop for RedbStore {
-    /// redb panics where it finds a page damaged, also while it closes the file; whoever drops the store is not to.
-    fn drop(&mut self) {
-        self.close_slot();
     }
 }
 
@@ -292,13 +166,13 @@ impl SnapshotStore for RedbStore {
         if writer.claimed {
             return Err(SnapshotError::Locked { store: self.describe() });
         }
-        let was_open = matches!(&*self.slot.read().unwrap_or_else(PoisonError::into_inner), Slot::Open(_));
+        let was_open = self.database.is_open();
         if !was_open {
-            self.open_slot()?;
+            self.database.reopen()?;
         }
         let claimed = self.claim(&mut writer, job, incarnation_floor);
         if claimed.is_err() && !was_open {
-            self.close_slot();
+            self.database.close();
         }
         claimed
     }
@@ -309,9 +183,12 @@ impl SnapshotStore for RedbStore {
             return Ok(());
         }
         let ledger = Ledger { reserved_up_to: up_to, ..writer.ledger.clone() };
-        self.write("reserve checkpoint ids", &ledger.retained_ids(), Durability::Immediate, |transaction| {
-            put_ledger(transaction, &ledger)
-        })?;
+        self.database.write(
+            "reserve checkpoint ids",
+            &ledger.retained_ids(),
+            Durability::Immediate,
+            |transaction| put_ledger(transaction, &ledger),
+        )?;
         writer.ledger = ledger;
         Ok(())
     }
@@ -326,7 +203,7 @@ impl SnapshotStore for RedbStore {
         let mut stored = Ok(());
         while stored.is_ok() && rest.peek().is_some() {
             let known = taken.len();
-            stored = self.write("store chunks", &retained, Durability::None, |transaction| {
+            stored = self.database.write("store chunks", &retained, Durability::None, |transaction| {
                 let mut table = transaction.open_table(CHUNKS)?;
                 let mut bytes = 0;
                 while let Some(chunk) =
@@ -362,15 +239,20 @@ impl SnapshotStore for RedbStore {
         let dropped: Vec<Arc<Manifest>> = expired.iter().filter_map(|id| manifests.remove(id)).collect();
         let kept = kept(&manifests, &writer.pinned);
         let garbage = garbage(manifest.checkpoint, &writer.unnamed, &dropped, &kept);
-        self.write("complete a checkpoint", &writer.ledger.retained_ids(), Durability::Immediate, |transaction| {
-            let mut table = transaction.open_table(MANIFESTS)?;
-            table.insert(manifest.checkpoint.0, bytes.as_slice())?;
-            for checkpoint in &expired {
-                table.remove(checkpoint.0)?;
-            }
-            remove_chunks(transaction, &garbage, &kept)?;
-            put_ledger(transaction, &ledger)
-        })?;
+        self.database.write(
+            "complete a checkpoint",
+            &writer.ledger.retained_ids(),
+            Durability::Immediate,
+            |transaction| {
+                let mut table = transaction.open_table(MANIFESTS)?;
+                table.insert(manifest.checkpoint.0, bytes.as_slice())?;
+                for checkpoint in &expired {
+                    table.remove(checkpoint.0)?;
+                }
+                remove_chunks(transaction, &garbage, &kept)?;
+                put_ledger(transaction, &ledger)
+            },
+        )?;
         writer.ledger = ledger;
         writer.manifests = manifests;
         writer.unnamed.remove_up_to(manifest.checkpoint);
@@ -394,7 +276,7 @@ impl SnapshotStore for RedbStore {
         ledger.import(manifest.checkpoint, sum, lost_up_to);
         let manifests = Manifests::from([(manifest.checkpoint, Arc::new(manifest.clone()))]);
         let garbage = garbage(manifest.checkpoint, &writer.unnamed, [], &manifests);
-        self.write("import a checkpoint", &[], Durability::Immediate, |transaction| {
+        self.database.write("import a checkpoint", &[], Durability::Immediate, |transaction| {
             transaction.open_table(MANIFESTS)?.insert(manifest.checkpoint.0, bytes.as_slice())?;
             remove_chunks(transaction, &garbage, &manifests)?;
             put_ledger(transaction, &ledger)
@@ -411,9 +293,12 @@ impl SnapshotStore for RedbStore {
         if garbage.is_empty() {
             return Ok(());
         }
-        self.write("discard a checkpoint", &writer.ledger.retained_ids(), Durability::None, |transaction| {
-            remove_chunks(transaction, &garbage, &writer.kept())
-        })?;
+        self.database.write(
+            "discard a checkpoint",
+            &writer.ledger.retained_ids(),
+            Durability::None,
+            |transaction| remove_chunks(transaction, &garbage, &writer.kept()),
+        )?;
         writer.unnamed.remove(checkpoint);
         Ok(())
     }
@@ -425,13 +310,18 @@ impl SnapshotStore for RedbStore {
         if abandoned.is_empty() {
             return Ok(abandoned);
         }
-        self.write("abandon checkpoints", &writer.ledger.retained_ids(), Durability::Immediate, |transaction| {
-            let mut table = transaction.open_table(MANIFESTS)?;
-            for checkpoint in &abandoned {
-                table.remove(checkpoint.0)?;
-            }
-            put_ledger(transaction, &ledger)
-        })?;
+        self.database.write(
+            "abandon checkpoints",
+            &writer.ledger.retained_ids(),
+            Durability::Immediate,
+            |transaction| {
+                let mut table = transaction.open_table(MANIFESTS)?;
+                for checkpoint in &abandoned {
+                    table.remove(checkpoint.0)?;
+                }
+                put_ledger(transaction, &ledger)
+            },
+        )?;
         let writer = &mut *writer;
         writer.ledger = ledger;
         let dropped: Vec<Arc<Manifest>> = abandoned.iter().filter_map(|id| writer.manifests.remove(id)).collect();
@@ -445,7 +335,7 @@ impl SnapshotStore for RedbStore {
     fn read_chunk(&self, reference: &ChunkRef) -> Result<Vec<u8>, SnapshotError> {
         let store = self.describe();
         let key = chunk_key(&reference.address);
-        let read = self.read("read a chunk", &[], |transaction| {
+        let read = self.database.read("read a chunk", &[], |transaction| {
             let table = transaction.open_table(CHUNKS)?;
             let found = table.get(&key)?;
             Ok(verify(&store, reference, found.as_ref().map(|value| value.value())).map(<[u8]>::to_vec))
@@ -460,17 +350,17 @@ impl SnapshotStore for RedbStore {
 
     fn reopen(&self) -> Result<Vec<Arc<Manifest>>, SnapshotError> {
         let mut writer = self.claimed()?;
-        self.open_slot()?;
+        self.database.reopen()?;
         let (ledger, manifests) = self.load()?;
         // The file was free for a moment.
         if ledger.job != writer.ledger.job || ledger.incarnation != writer.ledger.incarnation {
-            self.close_slot();
+            self.database.close();
             writer.claimed = false;
             return Err(SnapshotError::Locked { store: self.describe() });
         }
         // A file that is mended may go back to an older commit, and with it to before what sinks have published.
         if let Some(lost) = writer.ledger.lost_in(&ledger) {
-            self.close_slot();
+            self.database.close();
             return Err(SnapshotError::Damaged {
                 store: self.describe(),
                 what: format!("checkpoint {lost}"),
@@ -488,12 +378,12 @@ impl SnapshotStore for RedbStore {
 
     fn close(&self) {
         let mut writer = self.writer();
-        self.close_slot();
+        self.database.close();
         *writer = Writer::default();
     }
 
     fn describe(&self) -> String {
-        self.origin.name()
+        self.database.name()
     }
 
     fn is_durable(&self) -> bool {

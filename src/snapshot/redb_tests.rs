@@ -6,27 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use millstream_actors::contract::store_suite::{check_copyable_store, check_store};
-use millstream_actors::contract::{CHUNK_BYTES_MAX, CheckpointDurations, ChunkAddress, StateScope};
-use redb::{Builder, ReadableTableMetadata, TableDefinition};
+use millstream_actors::contract::{CHUNK_BYTES_MAX, StateScope};
+use redb::{Builder, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use tempfile::TempDir;
 
 use super::super::format::encode_newer_ledger;
 use super::super::redb_file::LEDGER;
 use super::*;
+use crate::snapshot::test_kit::{self, JOB, each_flipped, references};
 use crate::testing::{DiskFault, FaultyDisk};
 
-const JOB: &str = "flights";
-
 fn chunk(checkpoint: u64, group: u32, len: usize) -> Chunk {
-    let address = ChunkAddress {
-        checkpoint: CheckpointId(checkpoint),
-        operator: "an operator whose name is long enough to matter in a key".into(),
-        state: "totals".into(),
-        scope: StateScope::KeyGroup(group),
-        seq: 0,
-    };
-    let bytes = (0..len).map(|at| (at as u64 * 31 + checkpoint * 7 + u64::from(group)) as u8).collect();
-    Chunk::seal(address, bytes)
+    test_kit::chunk(checkpoint, StateScope::KeyGroup(group), len)
 }
 
 fn chunks(checkpoint: u64) -> Vec<Chunk> {
@@ -34,16 +25,7 @@ fn chunks(checkpoint: u64) -> Vec<Chunk> {
 }
 
 fn manifest(checkpoint: u64, chunks: &[Chunk]) -> Manifest {
-    Manifest {
-        checkpoint: CheckpointId(checkpoint),
-        job: JOB.to_owned(),
-        incarnation: Incarnation(1),
-        triggered_unix_ms: 0,
-        max_parallelism: 128,
-        is_final: false,
-        durations: CheckpointDurations::default(),
-        chunks: chunks.iter().map(|chunk| chunk.reference.clone()).collect(),
-    }
+    test_kit::manifest(checkpoint, references(chunks))
 }
 
 fn complete(store: &RedbStore, checkpoint: u64) -> Result<Finalised, SnapshotError> {
@@ -303,20 +285,11 @@ fn zeroed_pages_are_typed_errors_or_harmless() {
 fn flipped_bits_are_typed_errors_or_harmless() {
     let (_directory, path) = sound_file();
     let bytes = fs::read(&path).unwrap();
-    let mut random = 0x5EED_u64;
     let mut noticed = 0;
-    for round in 0..200 {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // Every second flip hits a byte that is in use.
-        let mut at = (random >> 24) as usize % bytes.len();
-        while round % 2 == 0 && bytes[at] == 0 {
-            at = (at + 1) % bytes.len();
-        }
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 1 << ((random >> 16) % 8);
-        fs::write(&path, &damaged).unwrap();
-        noticed += u32::from(!open_damaged(&path, &format!("seed 0x5EED round {round}: bit of byte {at} flipped")));
-    }
+    each_flipped(&bytes, 0x5EED, 200, |damaged, what| {
+        fs::write(&path, damaged).unwrap();
+        noticed += u32::from(!open_damaged(&path, what));
+    });
     assert!(noticed > 10, "only {noticed} of 200 flips were noticed");
 }
 

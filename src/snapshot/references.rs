@@ -254,10 +254,10 @@ impl<'a> Walk<'a> {
 
 #[cfg(test)]
 mod tests {
-    use millstream_actors::contract::{CheckpointDurations, StateScope};
-    use millstream_actors::protocol::Incarnation;
+    use millstream_actors::contract::StateScope;
 
     use super::*;
+    use crate::snapshot::test_kit;
 
     fn reference(checkpoint: u64, group: u32, content: u8) -> ChunkRef {
         let address = ChunkAddress {
@@ -273,16 +273,7 @@ mod tests {
     fn manifest(checkpoint: u64, chunks: &[(u64, u32)]) -> Arc<Manifest> {
         let mut chunks: Vec<ChunkRef> = chunks.iter().map(|(of, group)| reference(*of, *group, 0)).collect();
         chunks.sort_by(|a, b| a.address.cmp(&b.address));
-        Arc::new(Manifest {
-            checkpoint: CheckpointId(checkpoint),
-            job: "job".to_owned(),
-            incarnation: Incarnation(1),
-            triggered_unix_ms: 0,
-            max_parallelism: 128,
-            is_final: false,
-            durations: CheckpointDurations::default(),
-            chunks,
-        })
+        Arc::new(test_kit::manifest(checkpoint, chunks))
     }
 
     fn retained(manifests: &[Arc<Manifest>]) -> Manifests {

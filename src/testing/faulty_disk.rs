@@ -18,8 +18,9 @@ pub enum DiskFault {
 /// Storage for [`RedbStore::open_on`](crate::snapshot::RedbStore::open_on). Clones are the same disk; a
 /// [`DiskHandle`] is one opening of it.
 ///
-/// Operations that change the disk (writes, changes of length, syncs) are counted from 1, and kept, so that the bytes
-/// after a power cut at any of them can be had: those of before the last sync, and of the later ones any part.
+/// Operations that change the disk (writes, changes of length, syncs) are counted from 1 and kept. So a test can get the
+/// bytes that a power cut at any of them leaves: all that was written before the last sync, and any part of what was
+/// written after it.
 #[derive(Clone, Debug, Default)]
 pub struct FaultyDisk {
     shared: Arc<Mutex<Disk>>,

@@ -274,39 +274,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::thread;
 
+    use millstream_actors::contract::StateScope;
     use millstream_actors::contract::store_suite::check_store;
-    use millstream_actors::contract::{CheckpointDurations, ChunkAddress, StateScope};
 
     use super::*;
     use crate::snapshot::MemoryStore;
+    use crate::snapshot::test_kit::{self, JOB, manifest};
 
-    fn chunk(seq: u32) -> Chunk {
-        let address = ChunkAddress {
-            checkpoint: CheckpointId(1),
-            operator: "operator".into(),
-            state: "state".into(),
-            scope: StateScope::Subtask(0),
-            seq,
-        };
-        Chunk::seal(address, vec![seq as u8; 10])
-    }
-
-    fn manifest(chunks: &[Chunk]) -> Manifest {
-        Manifest {
-            checkpoint: CheckpointId(1),
-            job: "job".to_owned(),
-            incarnation: Incarnation(1),
-            triggered_unix_ms: 0,
-            max_parallelism: 8,
-            is_final: false,
-            durations: CheckpointDurations::default(),
-            chunks: chunks.iter().map(|chunk| chunk.reference.clone()).collect(),
-        }
+    fn chunk(number: u32) -> Chunk {
+        test_kit::chunk(1, StateScope::Subtask(number), 10)
     }
 
     fn opened() -> FaultyStore {
         let store = FaultyStore::new(Arc::new(MemoryStore::new()));
-        store.open_job("job", Incarnation(1)).unwrap();
+        store.open_job(JOB, Incarnation(1)).unwrap();
         store
     }
 
@@ -334,7 +315,7 @@ mod tests {
             let store = opened();
             store.put_chunks(&[chunk(0)]).unwrap();
             store.inject_next(StoreCall::Finalise, fault);
-            assert!(store.finalise(&manifest(&[chunk(0)]), 1).is_err());
+            assert!(store.finalise(&manifest(1, [chunk(0).reference]), 1).is_err());
             assert_eq!(store.reopen().unwrap().len(), found);
         }
     }

@@ -8,8 +8,10 @@ mod operator_harness;
 mod source_runs;
 
 pub use contexts::{sink_context, source_context};
-pub use decoders::{Decoder, decoders};
+pub use decoders::decoders;
 pub use faulty_disk::{DiskFault, DiskHandle, FaultyDisk};
 pub use faulty_store::{FaultyStore, Gate, StoreCall, StoreFault};
 pub use operator_harness::{BoxedOperator, OperatorHarness};
 pub use source_runs::{SourceRun, assert_resumes_anywhere, read_source};
+
+pub use crate::decoder::Decoder;

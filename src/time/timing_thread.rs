@@ -1,7 +1,7 @@
 //! The thread that ends the delays of every `SystemClock` of the process.
 //!
 //! tokio's timers go by the millisecond. Here a delay ends when its time has come, give or take what the system needs to
-//! wake a thread, and whoever is due at the same time is woken together.
+//! wake a thread, and delays that end at the same time end together.
 
 use std::collections::BTreeMap;
 use std::io;

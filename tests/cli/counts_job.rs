@@ -11,7 +11,7 @@ use millstream::{CheckpointId, JobEventKind};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{InputEnd, SteppedSource, committed_lines, run, watched};
+use crate::common::{InputEnd, SteppedSource, committed_lines, copy_all, run, watched};
 use crate::tool::export;
 
 /// Records in all; the source is held before [`HELD_AT`] first.
@@ -127,19 +127,6 @@ pub(crate) fn drained() -> (TempDir, CountsJob) {
     copy_all(original.path(), dir.path());
     let job = CountsJob::new(dir.path());
     (dir, job)
-}
-
-pub(crate) fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_all(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 /// The counts in a checkpoint.

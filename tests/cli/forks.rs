@@ -5,8 +5,8 @@ use std::fs;
 use millstream::snapshot::{RedbStore, SnapshotError, SnapshotStore};
 use millstream::{CheckpointId, Incarnation};
 
-use crate::common::{run, watched};
-use crate::counts_job::{CountsJob, HELD_AT, copy_all, counts_by_positions, drained, exported_counts, ids};
+use crate::common::{copy_all, run, watched};
+use crate::counts_job::{CountsJob, HELD_AT, counts_by_positions, drained, exported_counts, ids};
 use crate::tool::call;
 
 #[test]

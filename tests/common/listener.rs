@@ -1,4 +1,4 @@
-//! A subscription to a job's events, as a stream that a test awaits.
+//! Subscriptions to a job's events, as streams that a test awaits.
 
 use actix::{Actor, Context, Handler};
 use millstream::{JobEvent, JobEventKind, JobHandle};
@@ -19,16 +19,21 @@ impl Handler<JobEvent> for Listener {
     }
 }
 
-/// The events of one job.
+/// The job's events from now on.
+pub(crate) fn listen(job: &JobHandle) -> mpsc::UnboundedReceiver<JobEvent> {
+    let (sender, received) = mpsc::unbounded_channel();
+    job.subscribe(Listener(sender).start().recipient());
+    received
+}
+
+/// The events of one job, to be waited for.
 pub(crate) struct Events {
     received: mpsc::UnboundedReceiver<JobEvent>,
 }
 
-/// Subscribes to a job. Events of before are not among them.
+/// The job's events from now on, to be waited for.
 pub(crate) fn events_of(job: &JobHandle) -> Events {
-    let (sender, received) = mpsc::unbounded_channel();
-    job.subscribe(Listener(sender).start().recipient());
-    Events { received }
+    Events { received: listen(job) }
 }
 
 impl Events {

@@ -4,6 +4,7 @@
 #![allow(unused_imports, reason = "each test crate uses its part")]
 
 mod connectors;
+mod copying;
 mod fault_probe;
 mod figures_job;
 mod listener;
@@ -12,6 +13,7 @@ mod run;
 mod stepped_source;
 
 pub(crate) use connectors::{HesitantSource, QueueSource, Tagged, TaggedSink};
+pub(crate) use copying::copy_all;
 pub(crate) use fault_probe::{At, Fault, FaultProbe, Point};
 pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
 pub(crate) use listener::{Events, events_of};

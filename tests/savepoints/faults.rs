@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millstream::prelude::*;
-use millstream::snapshot::{SavepointFile, SnapshotStore};
+use millstream::snapshot::{Savepoint, SavepointFile, SnapshotStore};
 use millstream::testing::{FaultyStore, Gate, StoreCall, StoreFault};
 use millstream::{ActorName, Incarnation, JobEventKind, Probe, SavepointError, Step};
 
+use crate::listener::{Events, events_of};
 use crate::rig::{self, Place, assert_exact, from, shape};
-use crate::run::{Events, Trap, block_on};
+use crate::run::{Trap, block_on};
 
 fn faulty() -> FaultyStore {
     FaultyStore::new(Arc::new(MemoryStore::new()))
@@ -27,7 +28,7 @@ fn checkpoint_that_fails_on_the_way_is_taken_again_and_a_full_disk_is_a_typed_er
     let (place, store) = (Place::new(), faulty());
     block_on("a job on a store that fails", async {
         let job = start_on(&store, &place);
-        Events::of(&job).checkpoints(1).await;
+        events_of(&job).checkpoints(1).await;
         for fault in [StoreFault::Fail, StoreFault::FailAfter] {
             store.inject_next(StoreCall::Finalise, fault);
             job.savepoint(place.at(&format!("savepoint-{}", place.savepoints().len()))).await.unwrap();
@@ -48,7 +49,7 @@ fn export_that_fails_leaves_nothing_and_a_job_that_was_to_stop_reads_on() {
     let (place, store) = (Place::new(), faulty());
     block_on("a job whose store cannot be read", async {
         let job = start_on(&store, &place);
-        let mut events = Events::of(&job);
+        let mut events = events_of(&job);
         events.checkpoints(1).await;
         store.inject_next(StoreCall::ReadChunk, StoreFault::Fail);
         let failed = job.savepoint(place.at("savepoint")).await.unwrap_err();
@@ -77,7 +78,7 @@ fn job_that_was_to_drain_as_well_ends_though_its_savepoint_failed() {
     let (place, store) = (Place::new(), faulty());
     block_on("a job that is drained while it stops", async {
         let job = start_on(&store, &place);
-        Events::of(&job).checkpoints(1).await;
+        events_of(&job).checkpoints(1).await;
         store.inject_next(StoreCall::ReadChunk, StoreFault::Fail);
         let stopped = job.stop_with_savepoint(place.at("savepoint"));
         let drained = job.drain();
@@ -87,6 +88,23 @@ fn job_that_was_to_drain_as_well_ends_though_its_savepoint_failed() {
     assert!(place.savepoints().is_empty());
 }
 
+/// Asks for a savepoint, whose export waits at the gate by the time this returns.
+async fn held_export(
+    job: &JobHandle,
+    store: &FaultyStore,
+    place: &Place,
+    events: &mut Events,
+) -> (impl Future<Output = Result<Savepoint, SavepointError>> + use<>, Gate) {
+    events.checkpoints(1).await;
+    let gate = Gate::new();
+    store.inject_next(StoreCall::ReadChunk, StoreFault::Hold(gate.clone()));
+    let asked = job.savepoint(place.at("savepoint"));
+    while store.calls(StoreCall::ReadChunk) == 0 {
+        events.checkpoints(1).await;
+    }
+    (asked, gate)
+}
+
 #[test]
 fn export_is_of_a_checkpoint_that_would_have_expired() {
     let (place, store) = (Place::new(), faulty());
@@ -94,14 +112,8 @@ fn export_is_of_a_checkpoint_that_would_have_expired() {
         let checkpointing = Checkpointing::every(Duration::from_millis(4)).retain(1);
         let env = shape(2).environment().checkpointing(checkpointing).snapshot_store(store.clone());
         let job = rig::start(env, &Trap::default(), &place.at("out")).unwrap();
-        let mut events = Events::of(&job);
-        events.checkpoints(1).await;
-        let gate = Gate::new();
-        store.inject_next(StoreCall::ReadChunk, StoreFault::Hold(gate.clone()));
-        let asked = job.savepoint(place.at("savepoint"));
-        while store.calls(StoreCall::ReadChunk) == 0 {
-            events.checkpoints(1).await;
-        }
+        let mut events = events_of(&job);
+        let (asked, gate) = held_export(&job, &store, &place, &mut events).await;
         events.checkpoints(3).await;
         gate.open();
         let written = asked.await.unwrap();
@@ -117,14 +129,8 @@ fn cancelled_job_leaves_its_savepoint_unwritten() {
     let (place, store) = (Place::new(), faulty());
     block_on("a job that is cancelled during an export", async {
         let job = start_on(&store, &place);
-        let mut events = Events::of(&job);
-        events.checkpoints(1).await;
-        let gate = Gate::new();
-        store.inject_next(StoreCall::ReadChunk, StoreFault::Hold(gate.clone()));
-        let asked = job.savepoint(place.at("savepoint"));
-        while store.calls(StoreCall::ReadChunk) == 0 {
-            events.checkpoints(1).await;
-        }
+        let mut events = events_of(&job);
+        let (asked, gate) = held_export(&job, &store, &place, &mut events).await;
         let cancelled = job.cancel();
         assert!(matches!(asked.await, Err(SavepointError::Interrupted)));
         gate.open();
@@ -155,7 +161,7 @@ fn panics_of_control_actors_during_a_savepoint_leave_a_job_that_can_be_stopped_w
                 let env = shape(2).environment().snapshot_store(MemoryStore::new());
                 let env = env.probe(PanicAt(step, armed.clone()));
                 let job = rig::start(env, &Trap::default(), &place.at("out")).unwrap();
-                let mut events = Events::of(&job);
+                let mut events = events_of(&job);
                 events.checkpoints(1).await;
                 armed.store(true, Ordering::Relaxed);
                 let result = if then_stop {
@@ -212,20 +218,20 @@ fn job_whose_only_checkpoint_is_damaged_falls_back_to_its_savepoint() {
     let (place, store) = (Place::new(), faulty());
     let taken = block_on("a job that stops with a savepoint", async {
         let job = start_on(&store, &place);
-        Events::of(&job).checkpoints(2).await;
+        events_of(&job).checkpoints(2).await;
         job.stop_with_savepoint(place.at("savepoint")).await.unwrap().1.checkpoint
     });
     let checkpointing = Checkpointing::every(Duration::from_millis(4)).retain(1);
     let env = || from(&place, "fresh", 2, "savepoint").checkpointing(checkpointing.clone());
     block_on("a life whose checkpoint is damaged then", async {
         let job = rig::start(env(), &Trap::default(), &place.at("out")).unwrap();
-        Events::of(&job).checkpoints(3).await;
+        events_of(&job).checkpoints(3).await;
         job.cancel().await.unwrap();
     });
     damage_newest(&place.at("fresh"));
     block_on("a fallback", async {
         let job = rig::start(env(), &Trap::default(), &place.at("out")).unwrap();
-        let mut events = Events::of(&job);
+        let mut events = events_of(&job);
         events.until(|kind| matches!(kind, JobEventKind::FellBack { to, .. } if *to == taken)).await;
         events.until(|kind| matches!(kind, JobEventKind::Restored { checkpoint, .. } if *checkpoint == taken)).await;
         rig::finish(job).await;

@@ -3,15 +3,16 @@
 use millstream::StartError;
 use millstream::prelude::*;
 
+use crate::listener::events_of;
 use crate::rig::{self, Place, assert_exact, from, on};
-use crate::run::{Events, Trap, block_on};
+use crate::run::{Trap, block_on};
 
 /// Runs the job of `env` for so many checkpoints, then ends it in a way that leaves it to be gone on with.
 fn live(env: StreamEnvironment, place: &Place, checkpoints: usize) -> Result<Option<u64>, StartError> {
     block_on("a life", async {
         let job = rig::start(env, &Trap::default(), &place.at("out"))?;
         let restored = job.status().newest_checkpoint.map(|checkpoint| checkpoint.0);
-        Events::of(&job).checkpoints(checkpoints).await;
+        events_of(&job).checkpoints(checkpoints).await;
         job.cancel().await.unwrap();
         Ok(restored)
     })
@@ -22,7 +23,7 @@ fn same_command_line_goes_on_from_the_store_or_from_the_savepoint_before_its_fir
     let place = Place::new();
     let taken = block_on("a job that stops with a savepoint", async {
         let job = rig::start(on(&place, "first", 2), &Trap::default(), &place.at("out")).unwrap();
-        Events::of(&job).checkpoints(2).await;
+        events_of(&job).checkpoints(2).await;
         job.stop_with_savepoint(place.at("savepoint")).await.unwrap().1.checkpoint.0
     });
     for _ in 0..2 {
@@ -50,9 +51,9 @@ fn store_with_other_checkpoints_is_refused_and_stays_as_it_is() {
     let place = Place::new();
     block_on("a job that goes on after its savepoint", async {
         let job = rig::start(on(&place, "store", 2), &Trap::default(), &place.at("out")).unwrap();
-        Events::of(&job).checkpoints(1).await;
+        events_of(&job).checkpoints(1).await;
         job.savepoint(place.at("savepoint")).await.unwrap();
-        Events::of(&job).checkpoints(2).await;
+        events_of(&job).checkpoints(2).await;
         job.cancel().await.unwrap();
     });
     let refused = live(from(&place, "store", 2, "savepoint"), &place, 0).unwrap_err();
@@ -72,7 +73,7 @@ fn number_of_key_groups_is_the_savepoints() {
     block_on("a job with 64 key groups", async {
         let env = on(&place, "first", 2).max_parallelism(64);
         let job = rig::start(env, &Trap::default(), &place.at("out")).unwrap();
-        Events::of(&job).checkpoints(1).await;
+        events_of(&job).checkpoints(1).await;
         job.stop_with_savepoint(place.at("savepoint")).await.unwrap();
     });
     let refused = live(from(&place, "other", 2, "savepoint").max_parallelism(128), &place, 0).unwrap_err();

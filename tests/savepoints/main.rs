@@ -5,6 +5,9 @@
 
 #[path = "../crash_common/mod.rs"]
 mod crash_common;
+#[path = "../common/listener.rs"]
+#[allow(dead_code, reason = "this crate uses its part")]
+mod listener;
 #[path = "../store_faults/run.rs"]
 #[allow(dead_code, reason = "this crate uses its part")]
 mod run;

@@ -6,15 +6,16 @@ use millstream::prelude::*;
 use millstream::{JobEventKind, NoRestore, StartError};
 
 use crate::crash_common::job::Figures;
+use crate::listener::events_of;
 use crate::rig::{self, Place, assert_exact, from, on};
-use crate::run::{Events, Trap, block_on};
+use crate::run::{Trap, block_on};
 
 /// Runs the job and stops it with a savepoint.
 fn stopped() -> Place {
     let place = Place::new();
     block_on("a job that stops with a savepoint", async {
         let job = rig::start(on(&place, "first", 2), &Trap::default(), &place.at("out")).unwrap();
-        Events::of(&job).checkpoints(2).await;
+        events_of(&job).checkpoints(2).await;
         job.stop_with_savepoint(place.at("savepoint")).await.unwrap();
     });
     place
@@ -120,7 +121,7 @@ fn target_that_is_taken_or_out_of_reach_is_refused_before_the_job_is_disturbed()
     fs::write(place.at("savepoint-taken"), "mine").unwrap();
     block_on("a job", async {
         let job = rig::start(on(&place, "store", 2), &Trap::default(), &out).unwrap();
-        Events::of(&job).checkpoints(1).await;
+        events_of(&job).checkpoints(1).await;
         for (target, words) in [
             ("savepoint-taken", "exists and is not replaced"),
             ("no-folder/savepoint", "cannot create"),
@@ -134,7 +135,7 @@ fn target_that_is_taken_or_out_of_reach_is_refused_before_the_job_is_disturbed()
                 assert!(error.to_string().contains(words) && error.to_string().contains(target), "{error}");
             }
         }
-        Events::of(&job).checkpoints(1).await;
+        events_of(&job).checkpoints(1).await;
         assert_eq!(job.status().restarts, 0);
         rig::finish(job).await;
     });

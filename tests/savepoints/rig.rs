@@ -8,7 +8,8 @@ use millstream::{CheckpointId, StartError};
 
 use crate::crash_common::job::{self, Shape};
 use crate::crash_common::published;
-use crate::run::{ENDLESS, Events, Trap};
+use crate::listener::events_of;
+use crate::run::{ENDLESS, Trap};
 
 /// A folder for stores, savepoints and output.
 pub(crate) struct Place(tempfile::TempDir);
@@ -59,7 +60,7 @@ pub(crate) fn from(place: &Place, store: &str, parallelism: u32, savepoint: &str
 
 /// Waits for a checkpoint, and ends the job as if its input ended.
 pub(crate) async fn finish(job: JobHandle) {
-    Events::of(&job).checkpoints(1).await;
+    events_of(&job).checkpoints(1).await;
     assert_eq!(job.finish().await.unwrap().kind, OutcomeKind::Finished);
 }
 

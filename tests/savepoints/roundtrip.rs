@@ -8,8 +8,9 @@ use millstream::testing::{FaultyStore, Gate, StoreCall, StoreFault};
 use millstream::{CheckpointId, JobEventKind};
 
 use crate::crash_common::{job, published};
+use crate::listener::events_of;
 use crate::rig::{self, Place, assert_exact, from, gather, on};
-use crate::run::{Events, Trap, block_on};
+use crate::run::{Trap, block_on};
 
 /// S1, S2. Each life is disturbed by panics, also while its savepoint is made, and goes on after it, into an output that
 /// counts only up to the savepoint.
@@ -26,7 +27,7 @@ fn chain_of_savepoints_at_parallelism_1_3_and_2_gives_the_output_of_one_run() {
         let written = block_on("a life that ends after its savepoint", async {
             let trap = Trap::default();
             let job = rig::start(env, &trap, &out).unwrap();
-            let mut events = Events::of(&job);
+            let mut events = events_of(&job);
             events.checkpoints(2).await;
             trap.set();
             let written = job.savepoint(place.at(&format!("savepoint-{}", life + 1)));
@@ -56,7 +57,7 @@ fn job_stopped_with_a_savepoint_goes_on_from_it_exactly() {
         let out = place.at("out");
         block_on("a job that stops with a savepoint", async {
             let job = rig::start(on(&place, "first", 2), &Trap::default(), &out).unwrap();
-            Events::of(&job).checkpoints(2).await;
+            events_of(&job).checkpoints(2).await;
             let (outcome, written) = job.stop_with_savepoint(place.at("savepoint")).await.unwrap();
             assert_eq!((outcome.kind, outcome.last_checkpoint), (OutcomeKind::Drained, Some(written.checkpoint)));
             let file = SavepointFile::open(&written.path).unwrap();
@@ -66,7 +67,7 @@ fn job_stopped_with_a_savepoint_goes_on_from_it_exactly() {
         for _ in 0..2 {
             block_on("the same command line again", async {
                 let job = rig::start(from(&place, store, 3, "savepoint"), &Trap::default(), &out).unwrap();
-                Events::of(&job).checkpoints(2).await;
+                events_of(&job).checkpoints(2).await;
                 job.cancel().await.unwrap();
             });
         }
@@ -84,7 +85,7 @@ fn savepoint_holds_no_pending_commit() {
     let place = Place::new();
     block_on("a job", async {
         let job = rig::start(on(&place, "store", 2), &Trap::default(), &place.at("out")).unwrap();
-        Events::of(&job).checkpoints(1).await;
+        events_of(&job).checkpoints(1).await;
         let written = job.savepoint(place.at("savepoint")).await.unwrap();
         assert!(published::files(&place.at("out")).keys().any(|(checkpoint, ..)| *checkpoint <= written.checkpoint.0));
         job.cancel().await.unwrap();
@@ -121,7 +122,7 @@ fn many_savepoints_at_once_are_all_whole_and_none_replaces_another() {
     let out = place.at("out");
     block_on("a job", async {
         let job = rig::start(on(&place, "store", 2), &Trap::default(), &out).unwrap();
-        Events::of(&job).checkpoints(1).await;
+        events_of(&job).checkpoints(1).await;
         let names = ["a", "b", "c", "d", "same", "same"];
         let asked: Vec<_> = names.iter().map(|name| job.savepoint(place.at(&format!("savepoint-{name}")))).collect();
         let mut written = 0;
@@ -191,7 +192,7 @@ fn death_between_the_export_and_the_end_of_the_job_loses_nothing() {
         block_on("a job that dies while it stops", async {
             let env = rig::shape(2).environment().snapshot_store(store.clone());
             let job = rig::start(env, &Trap::default(), &out).unwrap();
-            let mut events = Events::of(&job);
+            let mut events = events_of(&job);
             events.checkpoints(2).await;
             let _stopped = job.stop_with_savepoint(place.at("savepoint"));
             events.until(|kind| matches!(kind, JobEventKind::SavepointWritten { .. })).await;
@@ -213,7 +214,7 @@ fn fork_under_another_name_starts_with_the_state() {
     let (out, forked) = (place.at("out"), place.at("all"));
     let written = block_on("a job", async {
         let job = rig::start(on(&place, "store", 2), &Trap::default(), &out).unwrap();
-        Events::of(&job).checkpoints(2).await;
+        events_of(&job).checkpoints(2).await;
         let written = job.savepoint(place.at("savepoint")).await.unwrap();
         job.cancel().await.unwrap();
         written

@@ -12,7 +12,8 @@ use millstream::{Incarnation, JobEventKind, NoRestore};
 
 use crate::crash_common::job::{self, Figures};
 use crate::crash_common::published;
-use crate::run::{ENDLESS, Events, Trap, block_on, run_and_cancel, start, start_with};
+use crate::listener::events_of;
+use crate::run::{ENDLESS, Trap, block_on, run_and_cancel, start, start_with};
 
 /// The file sink, were it unable to withdraw.
 struct Irrevocable(FileSink<Figures>);
@@ -81,10 +82,10 @@ fn damaged_newest_checkpoint_falls_back_and_withdraws_what_it_published() {
         flip(&path, broken);
         block_on("a fallback", async {
             let job = start(ENDLESS, RedbStore::open(&path).unwrap(), job::files(&out)).unwrap();
-            let mut events = Events::of(&job);
+            let mut events = events_of(&job);
             let last_whole = whole.last().unwrap().checkpoint;
             let to_it = |kind: &_| matches!(kind, JobEventKind::FellBack { to, .. } if *to == last_whole);
-            let fell_back = events.until(to_it).await.kind;
+            let fell_back = events.until(to_it).await;
             let JobEventKind::FellBack { withdrawn, .. } = fell_back else { unreachable!("waited for") };
             assert_eq!(withdrawn, broken.iter().map(|manifest| manifest.checkpoint).collect::<Vec<_>>());
             events.checkpoints(2).await;
@@ -102,7 +103,7 @@ fn job_that_had_ended_goes_on_from_an_older_checkpoint_if_its_last_is_damaged() 
         let (path, out) = (path.clone(), out.clone());
         block_on("a job that is finished", async move {
             let job = start(ENDLESS, RedbStore::open(&path).unwrap(), job::files(&out)).unwrap();
-            let mut events = Events::of(&job);
+            let mut events = events_of(&job);
             if checkpoints > 0 {
                 events.checkpoints(checkpoints).await;
             }
@@ -134,7 +135,7 @@ fn fallback_outlives_a_store_that_fails_to_note_it() {
         store.inject(StoreCall::AbandonAbove, 1, fault);
         block_on("a fallback that is noted at the second try", async {
             let job = start(ENDLESS, store.clone(), job::files(&out)).unwrap();
-            Events::of(&job).checkpoints(2).await;
+            events_of(&job).checkpoints(2).await;
             job.finish().await.unwrap()
         });
         assert!(store.calls(StoreCall::AbandonAbove) >= 1);
@@ -188,7 +189,7 @@ fn sink_that_cannot_withdraw_gets_an_error_that_names_chunk_checkpoints_and_over
         let env = ENDLESS.environment().checkpointing(accepting);
         let store = RedbStore::open(&path).unwrap();
         let job = start_with(env, ENDLESS, store, &Trap::default(), sink()).unwrap();
-        Events::of(&job).checkpoints(2).await;
+        events_of(&job).checkpoints(2).await;
         assert_eq!(job.finish().await.unwrap().kind, OutcomeKind::Finished);
     });
     let mut figures = published::records(&published::files(&out));

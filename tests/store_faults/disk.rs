@@ -15,7 +15,8 @@ use millstream::testing::{DiskFault, FaultyDisk};
 use millstream::{AbortReason, CheckpointId, Incarnation, JobEventKind};
 
 use crate::crash_common::{job, published};
-use crate::run::{ENDLESS, Events, Trap, block_on, start_with};
+use crate::listener::events_of;
+use crate::run::{ENDLESS, Trap, block_on, start_with};
 
 fn store_on(disk: &FaultyDisk) -> RedbStore {
     let disk = disk.clone();
@@ -30,7 +31,7 @@ fn run_with(nth: u64, fault: DiskFault) {
     block_on(&what, async {
         let trap = Trap::default();
         let job = start_with(ENDLESS.environment(), ENDLESS, store_on(&disk), &trap, job::files(out.path())).unwrap();
-        let mut events = Events::of(&job);
+        let mut events = events_of(&job);
         events.checkpoints(2).await;
         let due = disk.operations() + nth;
         disk.inject(due, fault);
@@ -75,11 +76,11 @@ fn file_that_cannot_grow_stops_checkpoints_until_it_can() {
             )
             .sink("collected", sink);
         let job = env.start().unwrap();
-        let mut events = Events::of(&job);
+        let mut events = events_of(&job);
         events.checkpoints(2).await;
         disk.limit(Some(0));
         for _ in 0..3 {
-            let aborted = events.until(|kind| matches!(kind, JobEventKind::CheckpointAborted { .. })).await.kind;
+            let aborted = events.until(|kind| matches!(kind, JobEventKind::CheckpointAborted { .. })).await;
             let full = matches!(&aborted, JobEventKind::CheckpointAborted { reason: AbortReason::Store(_), .. });
             assert!(full, "{aborted:?}");
         }

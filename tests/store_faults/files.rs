@@ -9,6 +9,7 @@ use millstream::prelude::*;
 use millstream::snapshot::{SnapshotError, checksum};
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 
+use crate::copying::copy_all;
 use crate::crash_common::{job, published};
 use crate::run::{ENDLESS, block_on, finish, refusal, run_and_cancel, start};
 
@@ -87,19 +88,6 @@ fn meet(what: &str, bytes: &[u8], out: &Path) -> &'static str {
         Ok(refused) => refused,
         Err(JobError::Damaged { .. }) => "damaged",
         Err(error) => panic!("{what}: {error}"),
-    }
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_all(&entry.path(), &to)
-        } else {
-            drop(fs::copy(entry.path(), to))
-        }
     }
 }
 

@@ -3,8 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/copying.rs"]
+mod copying;
 #[path = "../crash_common/mod.rs"]
 mod crash_common;
+#[path = "../common/listener.rs"]
+#[allow(dead_code, reason = "this crate uses its part")]
+mod listener;
 
 mod changed;
 mod damage;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use millstream::StartError;
 use millstream::prelude::*;
 use millstream::sink::Sink;
 use millstream::snapshot::{SnapshotError, SnapshotStore};
-use millstream::{JobEventKind, StartError};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::crash_common::job::{self, Figures, Shape};
 use crate::crash_common::published;
 use crate::crash_common::watchdog::Watchdog;
+use crate::listener::events_of;
 
 /// A job that goes on until it is ended.
 pub(crate) const ENDLESS: Shape = Shape { records: 900_000, per_second: 5_000, parallelism: 2, checkpoint_ms: 4 };
@@ -65,60 +65,11 @@ impl Trap {
     }
 }
 
-struct Forward(UnboundedSender<JobEvent>);
-
-impl actix::Actor for Forward {
-    type Context = actix::Context<Self>;
-}
-
-impl actix::Handler<JobEvent> for Forward {
-    type Result = ();
-
-    fn handle(&mut self, event: JobEvent, _: &mut Self::Context) {
-        // The test may have seen enough.
-        let _ = self.0.send(event);
-    }
-}
-
-/// The later events of a job.
-pub(crate) struct Events(UnboundedReceiver<JobEvent>);
-
-impl Events {
-    pub(crate) fn of(job: &JobHandle) -> Self {
-        let (sender, receiver) = unbounded_channel();
-        job.subscribe(actix::Actor::start(Forward(sender)).recipient());
-        Self(receiver)
-    }
-
-    /// Waits for an event.
-    ///
-    /// # Panics
-    /// If the job ends before.
-    pub(crate) async fn until(&mut self, wanted: impl Fn(&JobEventKind) -> bool) -> JobEvent {
-        loop {
-            let event = self.0.recv().await.unwrap();
-            if wanted(&event.kind) {
-                return event;
-            }
-            if let JobEventKind::Ended { result } = &event.kind {
-                panic!("the job has ended: {result:?}");
-            }
-        }
-    }
-
-    /// Waits for so many completed checkpoints.
-    pub(crate) async fn checkpoints(&mut self, count: usize) {
-        for _ in 0..count {
-            self.until(|kind| matches!(kind, JobEventKind::CheckpointCompleted { .. })).await;
-        }
-    }
-}
-
 /// Runs the endless job on the store at `path`, into `out`, and cancels it after so many checkpoints.
 pub(crate) fn run_and_cancel(path: &Path, sink: impl Sink<Item = Figures>, checkpoints: usize) {
     block_on("a job that is cancelled", async {
         let job = start(ENDLESS, RedbStore::open(path).unwrap(), sink).unwrap();
-        Events::of(&job).checkpoints(checkpoints).await;
+        events_of(&job).checkpoints(checkpoints).await;
         assert_eq!(job.cancel().await.unwrap().kind, OutcomeKind::Cancelled);
     });
 }
@@ -127,7 +78,7 @@ pub(crate) fn run_and_cancel(path: &Path, sink: impl Sink<Item = Figures>, check
 pub(crate) fn finish(store: impl SnapshotStore, out: &Path) {
     let outcome = block_on("a job that is finished", async {
         let job = start(ENDLESS, store, job::files(out)).unwrap();
-        Events::of(&job).checkpoints(1).await;
+        events_of(&job).checkpoints(1).await;
         job.finish().await.unwrap()
     });
     assert_eq!(outcome.kind, OutcomeKind::Finished);

@@ -8,7 +8,8 @@ use millstream::testing::{FaultyStore, Gate, StoreCall, StoreFault};
 use millstream::{AbortReason, CheckpointError, JobEventKind};
 
 use crate::crash_common::{job, published};
-use crate::run::{ENDLESS, Events, Trap, block_on, finish, start, start_with};
+use crate::listener::events_of;
+use crate::run::{ENDLESS, Trap, block_on, finish, start, start_with};
 
 fn faulty_store() -> FaultyStore {
     FaultyStore::new(Arc::new(MemoryStore::new()))
@@ -20,7 +21,7 @@ fn run_with_a_panic(what: &str, store: &FaultyStore) {
     let outcome = block_on(what, async {
         let trap = Trap::default();
         let job = start_with(ENDLESS.environment(), ENDLESS, store.clone(), &trap, job::files(out.path())).unwrap();
-        let mut events = Events::of(&job);
+        let mut events = events_of(&job);
         events.checkpoints(2).await;
         trap.set();
         events.until(|kind| matches!(kind, JobEventKind::Restored { .. })).await;
@@ -60,11 +61,11 @@ fn checkpoints_resume_once_a_full_disk_has_space_again() {
     let out = tempfile::tempdir().unwrap();
     let outcome = block_on("a full disk", async {
         let job = start(ENDLESS, store.clone(), job::files(out.path())).unwrap();
-        let mut events = Events::of(&job);
+        let mut events = events_of(&job);
         events.checkpoints(2).await;
         store.inject_next(StoreCall::PutChunks, StoreFault::DiskFull);
         for _ in 0..3 {
-            let aborted = events.until(|kind| matches!(kind, JobEventKind::CheckpointAborted { .. })).await.kind;
+            let aborted = events.until(|kind| matches!(kind, JobEventKind::CheckpointAborted { .. })).await;
             let full = matches!(&aborted, JobEventKind::CheckpointAborted { reason: AbortReason::Store(_), .. });
             assert!(full, "{aborted:?}");
         }
@@ -86,7 +87,7 @@ fn failing_checkpoints_fail_the_job_past_the_tolerance_and_the_next_start_contin
         let checkpointing = Checkpointing::every(Duration::from_millis(4)).tolerate_failures(2);
         let env = ENDLESS.environment().checkpointing(checkpointing);
         let job = start_with(env, ENDLESS, store.clone(), &Trap::default(), job::files(out.path())).unwrap();
-        Events::of(&job).checkpoints(2).await;
+        events_of(&job).checkpoints(2).await;
         store.inject_next(StoreCall::PutChunks, StoreFault::DiskFull);
         job.await.unwrap_err()
     });
@@ -108,7 +109,7 @@ fn panic_during_a_held_commit_is_answered_before_the_commit_is() {
         let outcome = block_on("a held commit", async {
             let env = ENDLESS.environment();
             let job = start_with(env, ENDLESS, store.clone(), &trap, job::files(out.path())).unwrap();
-            let mut events = Events::of(&job);
+            let mut events = events_of(&job);
             events.checkpoints(2).await;
             store.inject_next(fault, StoreFault::Hold(gate.clone()));
             let arrival = gate.clone();
@@ -160,7 +161,7 @@ fn store_that_never_opens_again_ends_the_job_with_its_name() {
     let out = tempfile::tempdir().unwrap();
     let error = block_on("a lost store", async {
         let job = start(ENDLESS, store.clone(), job::files(out.path())).unwrap();
-        Events::of(&job).checkpoints(2).await;
+        events_of(&job).checkpoints(2).await;
         for nth in 1..100 {
             store.inject(StoreCall::Reopen, nth, StoreFault::Fail);
         }

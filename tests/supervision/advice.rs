@@ -12,7 +12,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::control::PanicAt;
 use crate::handed::{Hand, HandedSource};
-use crate::rig::{Fault, Rig, Running, environment, in_system, listen};
+use crate::listener::listen;
+use crate::rig::{Fault, Rig, Running, environment, in_system};
 
 /// Unlike any other delay: of a checkpoint in flight.
 const TIMEOUT: Duration = Duration::from_secs(7 * 86_400 + 1);

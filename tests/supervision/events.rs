@@ -7,7 +7,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use millstream::JobEventKind;
 use millstream::prelude::*;
 
-use crate::rig::{Rig, environment, in_system, limits, listen};
+use crate::listener::listen;
+use crate::rig::{Rig, environment, in_system, limits};
 
 /// Keeps what is logged, for all tests of the process.
 struct Captured(Mutex<Vec<(Level, String, String)>>);

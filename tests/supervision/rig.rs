@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use actix::{Actor, Context, Handler};
 use millstream::prelude::*;
 use millstream::sink::Collected;
 use millstream::{ActorName, Cause, JobEventKind, Limits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::gated::{Gate, GatedSource};
 use crate::sinks::FaultySink;
@@ -207,29 +205,6 @@ impl Ended {
         });
         actors.collect()
     }
-}
-
-/// An actor that hands on every event it is sent.
-struct Listener(UnboundedSender<JobEvent>);
-
-impl Actor for Listener {
-    type Context = Context<Self>;
-}
-
-impl Handler<JobEvent> for Listener {
-    type Result = ();
-
-    fn handle(&mut self, event: JobEvent, _: &mut Self::Context) {
-        // A test that has seen enough has hung up.
-        let _ = self.0.send(event);
-    }
-}
-
-/// The job's events from now on.
-pub(crate) fn listen(job: &JobHandle) -> UnboundedReceiver<JobEvent> {
-    let (sender, events) = unbounded_channel();
-    job.subscribe(Listener(sender).start().recipient());
-    events
 }
 
 /// Runs a test inside an actix `System`.

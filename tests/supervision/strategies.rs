@@ -7,7 +7,8 @@ use millstream::time::ManualClock;
 use millstream::{Attempt, Cause, FailureRecord, JobEventKind, JobState, RegionId};
 
 use crate::gated::{Gate, GatedSource};
-use crate::rig::{Faults, Rig, environment, in_system, listen};
+use crate::listener::listen;
+use crate::rig::{Faults, Rig, environment, in_system};
 
 /// Runs the job, whose operator panics `panics` times, with a strategy that gives up.
 fn give_up(strategy: RestartStrategy, panics: u32) -> (u32, Vec<FailureRecord>, Vec<JobEventKind>) {

@@ -10,7 +10,8 @@ use millstream::{ActorName, Attempt, JobEventKind};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use crate::rig::{in_system, limits, listen};
+use crate::listener::listen;
+use crate::rig::{in_system, limits};
 
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 

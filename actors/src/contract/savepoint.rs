@@ -220,16 +220,7 @@ mod tests {
     }
 
     fn manifest(chunks: Vec<ChunkRef>) -> Manifest {
-        Manifest {
-            checkpoint: CheckpointId(9),
-            job: "job".to_owned(),
-            incarnation: Incarnation(3),
-            triggered_unix_ms: 0,
-            max_parallelism: 8,
-            is_final: false,
-            durations: crate::contract::CheckpointDurations::default(),
-            chunks,
-        }
+        Manifest { incarnation: Incarnation(3), chunks, ..Manifest::empty(9) }
     }
 
     #[test]

@@ -252,7 +252,7 @@ impl CheckpointCoordinator {
         });
     }
 
-    /// Has the schedule, and whoever looks at the job, follow what was measured so far.
+    /// Passes the interval that measurements advise to the schedule, and to the job's status.
     fn follow_advice(&mut self) {
         let job = &self.seed.job;
         let plan = lock(&job.memory).advisor.plan(job.clock.now(), &job.checkpointing);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use actix::Recipient;
 
 use crate::contract::{ChunkSource, Clock, Fence, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, Step};
-use crate::control::event::{EventLog, JobEventKind};
+use crate::control::event::JobEventKind;
+use crate::control::event_log::EventLog;
 use crate::control::figures::FigureBoard;
 use crate::control::outcome::FailureRecord;
 use crate::control::pins::Pins;

@@ -11,7 +11,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::contract::Savepoint;
 use crate::control::checkpoint_coordinator::{RequestCheckpoint, RequestSavepoint};
-use crate::control::event::{EventLog, JobEvent, JobStatus};
+use crate::control::event::JobEvent;
+use crate::control::event_log::{EventLog, JobStatus};
 use crate::control::figures::{FigureBoard, SubtaskFigures};
 use crate::control::job_supervisor::{EndJob, Published};
 use crate::control::outcome::{CheckpointError, JobError, JobOutcome, SavepointError};

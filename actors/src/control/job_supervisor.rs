@@ -12,7 +12,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::contract::Step;
 use crate::control::checkpoint_coordinator::{RequestDrain, StopCoordinator};
-use crate::control::event::{EventLog, JobEventKind};
+use crate::control::event::JobEventKind;
+use crate::control::event_log::EventLog;
 use crate::control::job_context::{Ending, JobContext, lock};
 use crate::control::outcome::{JobError, JobOutcome, OutcomeKind};
 use crate::control::region_supervisor::{EndInput, ReadOn, StopRegion};

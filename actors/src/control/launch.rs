@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use crate::contract::{ChunkSource, Clock, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, StoreOpening};
 use crate::control::checkpoint_coordinator::{CheckpointCoordinator, CoordinatorSeed, RegionPorts};
-use crate::control::event::{EventLog, JobEventKind};
+use crate::control::event::JobEventKind;
+use crate::control::event_log::EventLog;
 use crate::control::figures::FigureBoard;
 use crate::control::job_context::{CoordinatorMemory, JobContext, Origin, RegionMemory, lock};
 use crate::control::job_handle::{HandlePorts, JobHandle};
@@ -159,45 +160,94 @@ fn placed_tasks(spec: &JobSpec) -> Vec<PlacedTask> {
     placed.collect()
 }
 
+/// Where the control actors of a job will be: each is told the addresses of the others before any has started.
+struct Places {
+    writer: Place<SnapshotWriter>,
+    coordinator: Place<CheckpointCoordinator>,
+    root: Place<JobSupervisor>,
+    regions: Vec<Place<RegionSupervisor>>,
+}
+
+impl Places {
+    fn new(regions: u32) -> Self {
+        Self {
+            writer: Place::new(),
+            coordinator: Place::new(),
+            root: Place::new(),
+            regions: (0..regions).map(|_| Place::new()).collect(),
+        }
+    }
+
+    fn handle_ports(&self) -> HandlePorts {
+        HandlePorts {
+            end: to(&self.root.address),
+            checkpoint: to(&self.coordinator.address),
+            savepoint: to(&self.coordinator.address),
+        }
+    }
+
+    fn below_root(&self) -> Subordinates {
+        Subordinates {
+            stop_regions: self.regions.iter().map(|region| to(&region.address)).collect(),
+            end_input: self.regions.iter().map(|region| to(&region.address)).collect(),
+            read_on: self.regions.iter().map(|region| to(&region.address)).collect(),
+            drain: to(&self.coordinator.address),
+            stop_coordinator: to(&self.coordinator.address),
+            writer: to(&self.writer.address),
+        }
+    }
+
+    fn writer_seed(&self, job: &Arc<JobContext>, opened_with: Vec<Arc<Manifest>>) -> WriterSeed {
+        WriterSeed {
+            job: job.clone(),
+            coordinator: to(&self.coordinator.address),
+            exported: to(&self.coordinator.address),
+            lives: Arc::new(AtomicU64::new(0)),
+            opened_with,
+        }
+    }
+
+    fn coordinator_seed(&self, job: &Arc<JobContext>) -> CoordinatorSeed {
+        let regions = self.regions.iter();
+        CoordinatorSeed {
+            job: job.clone(),
+            writer: to(&self.writer.address),
+            regions: regions
+                .map(|region| RegionPorts { chosen: to(&region.address), completed: to(&region.address) })
+                .collect(),
+            root: to(&self.root.address),
+            end: to(&self.root.address),
+            resume: to(&self.root.address),
+            export: to(&self.writer.address),
+        }
+    }
+
+    fn region_seed(&self, job: &Arc<JobContext>, region: RegionId) -> RegionSeed {
+        RegionSeed {
+            job: job.clone(),
+            region,
+            task_ports: TaskPorts {
+                acknowledge: to(&self.coordinator.address),
+                decline: to(&self.coordinator.address),
+                halted: to(&self.coordinator.address),
+                committed: to(&self.coordinator.address),
+                chunks: to(&self.writer.address),
+            },
+            running: to(&self.coordinator.address),
+            down: to(&self.coordinator.address),
+            choose: to(&self.coordinator.address),
+            root: to(&self.root.address),
+        }
+    }
+}
+
 fn start(job: Arc<JobContext>, opened_with: Vec<Arc<Manifest>>, publisher: Publisher) -> HandlePorts {
-    let writer = Place::<SnapshotWriter>::new();
-    let coordinator = Place::<CheckpointCoordinator>::new();
-    let root = Place::<JobSupervisor>::new();
-    let regions: Vec<_> = (0..job.spec.regions).map(|_| Place::<RegionSupervisor>::new()).collect();
-    let ports = HandlePorts {
-        end: to(&root.address),
-        checkpoint: to(&coordinator.address),
-        savepoint: to(&coordinator.address),
-    };
-    let below = Subordinates {
-        stop_regions: regions.iter().map(|region| to(&region.address)).collect(),
-        end_input: regions.iter().map(|region| to(&region.address)).collect(),
-        read_on: regions.iter().map(|region| to(&region.address)).collect(),
-        drain: to(&coordinator.address),
-        stop_coordinator: to(&coordinator.address),
-        writer: to(&writer.address),
-    };
-    let lost: Recipient<ControlActorLost> = to(&root.address);
-    let region_ports =
-        regions.iter().map(|region| RegionPorts { chosen: to(&region.address), completed: to(&region.address) });
-    let coordinator_seed = CoordinatorSeed {
-        job: job.clone(),
-        writer: to(&writer.address),
-        regions: region_ports.collect(),
-        root: to(&root.address),
-        end: to(&root.address),
-        resume: to(&root.address),
-        export: to(&writer.address),
-    };
-    let task_ports = TaskPorts {
-        acknowledge: to(&coordinator.address),
-        decline: to(&coordinator.address),
-        halted: to(&coordinator.address),
-        committed: to(&coordinator.address),
-        chunks: to(&writer.address),
-    };
-    let coordinator_address = coordinator.address.clone();
-    let root_address = root.address.clone();
+    let places = Places::new(job.spec.regions);
+    let (ports, below) = (places.handle_ports(), places.below_root());
+    let lost: Recipient<ControlActorLost> = to(&places.root.address);
+    let writer_seed = places.writer_seed(&job, opened_with);
+    let coordinator_seed = places.coordinator_seed(&job);
+    let region_seeds: Vec<_> = (0..job.spec.regions).map(|region| places.region_seed(&job, RegionId(region))).collect();
     job.emit(JobEventKind::Started {
         tasks: job.spec.tasks.len(),
         subtasks: job.spec.tasks.iter().map(|task| u64::from(task.parallelism)).sum(),
@@ -205,31 +255,14 @@ fn start(job: Arc<JobContext>, opened_with: Vec<Arc<Manifest>>, publisher: Publi
     });
 
     let control = job.pool.control().clone();
-    start_root(&job, root, below, publisher);
-    let lives = Arc::new(AtomicU64::new(0));
-    let writer_seed = WriterSeed {
-        job: job.clone(),
-        coordinator: to(&coordinator_address),
-        exported: to(&coordinator_address),
-        lives,
-        opened_with,
-    };
-    let writer_place = (writer, ActorName::Writer);
-    start_control(&job, &control, writer_place, &lost, move || SnapshotWriter::new(writer_seed));
-    let coordinator_place = (coordinator, ActorName::Coordinator);
-    start_control(&job, &control, coordinator_place, &lost, move || CheckpointCoordinator::new(coordinator_seed));
-    for (region, place) in (0..).map(RegionId).zip(regions) {
-        let seed = RegionSeed {
-            job: job.clone(),
-            region,
-            task_ports: task_ports.clone(),
-            running: to(&coordinator_address),
-            down: to(&coordinator_address),
-            choose: to(&coordinator_address),
-            root: to(&root_address),
-        };
-        let place = (place, ActorName::RegionSupervisor(region));
-        start_control(&job, &control, place, &lost, move || RegionSupervisor::new(seed));
+    start_root(&job, places.root, below, publisher);
+    let writer = (places.writer, ActorName::Writer);
+    start_control(&job, &control, writer, &lost, move || SnapshotWriter::new(writer_seed));
+    let coordinator = (places.coordinator, ActorName::Coordinator);
+    start_control(&job, &control, coordinator, &lost, move || CheckpointCoordinator::new(coordinator_seed));
+    for (place, seed) in places.regions.into_iter().zip(region_seeds) {
+        let region = (place, ActorName::RegionSupervisor(seed.region));
+        start_control(&job, &control, region, &lost, move || RegionSupervisor::new(seed));
     }
     ports
 }

@@ -50,19 +50,9 @@ impl Drop for Pin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Incarnation;
 
     fn manifest(checkpoint: u64) -> Arc<Manifest> {
-        Arc::new(Manifest {
-            checkpoint: CheckpointId(checkpoint),
-            job: "job".to_owned(),
-            incarnation: Incarnation(1),
-            triggered_unix_ms: 0,
-            max_parallelism: 8,
-            is_final: false,
-            durations: crate::contract::CheckpointDurations::default(),
-            chunks: Vec::new(),
-        })
+        Arc::new(Manifest::empty(checkpoint))
     }
 
     #[test]

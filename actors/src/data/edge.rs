@@ -40,7 +40,7 @@ pub struct CreditReturn {
     /// The sender's number for the edge.
     pub output: u32,
     /// The sender's number for the channel in the edge.
-    pub line: u32,
+    pub channel: u32,
 }
 
 /// To the sender of a channel: batches were worked off.
@@ -53,7 +53,7 @@ pub struct ReturnCredit {
     /// The sender's number for the edge.
     pub output: u32,
     /// The sender's number for the channel in the edge.
-    pub line: u32,
+    pub channel: u32,
     /// How many credits.
     pub credits: u32,
     /// The emptied `Batch<T>`, if there was one.
@@ -83,7 +83,7 @@ impl ChannelEnd {
         let credits = self.window.give_back(target);
         let back = self.back.as_ref().expect("a channel is connected before its first element");
         let batch = batch.map(|batch| batch as Box<dyn Any + Send>);
-        back.to.do_send(ReturnCredit { output: back.output, line: back.line, credits, batch });
+        back.to.do_send(ReturnCredit { output: back.output, channel: back.channel, credits, batch });
     }
 }
 
@@ -108,13 +108,14 @@ pub enum Routing<T> {
 /// The sending side of one edge of one subtask.
 pub struct Outlet<T: Send + 'static> {
     routing: Routing<T>,
-    lines: Vec<Line<T>>,
+    channels: Vec<Channel<T>>,
     targets: Vec<u32>,
 }
 
 /// One channel, seen from its sender.
-struct Line<T: Send + 'static> {
+struct Channel<T: Send + 'static> {
     to: Recipient<Deliver<T>>,
+    /// The number that its receiver has for it.
     channel: u32,
     window: SendWindow<Box<Batch<T>>>,
     open: Box<Batch<T>>,
@@ -129,11 +130,11 @@ impl<T: Send + 'static> Outlet<T> {
     /// # Panics
     /// If a port is not of type `T`: the graph wires ports by type.
     pub fn connect(routing: Routing<T>, wiring: &OutputWiring, output: u32, credits: &Recipient<ReturnCredit>) -> Self {
-        let lines = (0u32..).zip(wiring).map(|(line, target)| {
+        let channels = (0u32..).zip(wiring).map(|(channel, target)| {
             let port = target.port.downcast_ref::<InputPort<T>>().expect("the graph wires ports by type");
-            let credits = CreditReturn { to: credits.clone(), output, line };
+            let credits = CreditReturn { to: credits.clone(), output, channel };
             port.connect.do_send(ConnectChannel { channel: target.channel, credits });
-            Line {
+            Channel {
                 to: port.deliver.clone(),
                 channel: target.channel,
                 window: SendWindow::new(target.window),
@@ -142,9 +143,9 @@ impl<T: Send + 'static> Outlet<T> {
                 sent: Sent::default(),
             }
         });
-        let lines: Vec<Line<T>> = lines.collect();
-        let routing = if lines.len() == 1 { Routing::Single } else { routing };
-        Self { routing, lines, targets: Vec::new() }
+        let channels: Vec<Channel<T>> = channels.collect();
+        let routing = if channels.len() == 1 { Routing::Single } else { routing };
+        Self { routing, channels, targets: Vec::new() }
     }
 
     /// Takes all records of the batch. What cannot go out for want of credit waits, at most one closed batch and one
@@ -155,25 +156,25 @@ impl<T: Send + 'static> Outlet<T> {
     /// [`TaskError::TargetsMissing`] if it does not choose one for each record.
     pub fn accept(&mut self, batch: &mut Batch<T>) -> Result<(), TaskError> {
         match &mut self.routing {
-            Routing::Single => self.lines[0].accept(batch),
+            Routing::Single => self.channels[0].accept(batch),
             Routing::Broadcast(copy) => {
-                let (last, others) = self.lines.split_last_mut().expect("an edge has a channel");
-                for line in others {
-                    line.open.append_copy(batch, *copy);
-                    line.close_if_full();
+                let (last, others) = self.channels.split_last_mut().expect("an edge has a channel");
+                for channel in others {
+                    channel.open.append_copy(batch, *copy);
+                    channel.close_if_full();
                 }
                 last.accept(batch);
             }
             Routing::Partitioned(partitioner) => {
                 self.targets.clear();
-                partitioner.assign(batch, self.lines.len() as u32, &mut self.targets);
+                partitioner.assign(batch, self.channels.len() as u32, &mut self.targets);
                 let (records, targets) = (batch.len(), self.targets.len());
                 if records != targets {
                     return Err(TaskError::TargetsMissing { records, targets });
                 }
-                let channels = self.lines.len() as u32;
+                let channels = self.channels.len() as u32;
                 batch
-                    .scatter(&self.targets, &mut self.lines, |line| &mut line.open, Line::close)
+                    .scatter(&self.targets, &mut self.channels, |channel| &mut channel.open, Channel::close)
                     .map_err(|channel| TaskError::ChannelOutOfRange { channel, channels })?;
             }
         }
@@ -181,7 +182,7 @@ impl<T: Send + 'static> Outlet<T> {
     }
 }
 
-impl<T: Send + 'static> Line<T> {
+impl<T: Send + 'static> Channel<T> {
     /// A batch that is at least half full goes as it is; smaller ones are gathered.
     fn accept(&mut self, batch: &mut Batch<T>) {
         if self.open.len() + batch.len() > BATCH_RECORDS_MAX {
@@ -266,52 +267,52 @@ pub trait AnyOutlet {
     fn barrier(&mut self, barrier: Barrier);
 
     /// Credits came back, with the batch that carried them.
-    fn credit(&mut self, line: u32, credits: u32, batch: Option<Box<dyn Any + Send>>);
+    fn credit(&mut self, channel: u32, credits: u32, batch: Option<Box<dyn Any + Send>>);
 }
 
 impl<T: Send + 'static> Outlet<T> {
-    fn on_each_line(&mut self, element: impl Fn() -> Element<Box<Batch<T>>>) {
-        for line in &mut self.lines {
-            line.close();
-            line.push(element());
+    fn on_each_channel(&mut self, element: impl Fn() -> Element<Box<Batch<T>>>) {
+        for channel in &mut self.channels {
+            channel.close();
+            channel.push(element());
         }
     }
 }
 
 impl<T: Send + 'static> AnyOutlet for Outlet<T> {
     fn is_blocked(&self) -> bool {
-        self.lines.iter().any(|line| line.window.is_blocked())
+        self.channels.iter().any(|channel| channel.window.is_blocked())
     }
 
     fn sent(&self) -> Sent {
-        let of_line = |line: &Line<T>| Sent { credits: line.window.credits().into(), ..line.sent };
-        self.lines.iter().map(of_line).fold(Sent::default(), Sent::and)
+        let of_channel = |channel: &Channel<T>| Sent { credits: channel.window.credits().into(), ..channel.sent };
+        self.channels.iter().map(of_channel).fold(Sent::default(), Sent::and)
     }
 
     fn flush(&mut self) {
-        self.lines.iter_mut().for_each(Line::close);
+        self.channels.iter_mut().for_each(Channel::close);
     }
 
     fn mark(&mut self, mark: Mark) {
-        self.on_each_line(|| mark.into());
+        self.on_each_channel(|| mark.into());
     }
 
     fn barrier(&mut self, barrier: Barrier) {
-        self.on_each_line(|| Element::Barrier(barrier));
+        self.on_each_channel(|| Element::Barrier(barrier));
     }
 
-    fn credit(&mut self, line: u32, credits: u32, batch: Option<Box<dyn Any + Send>>) {
-        let line = &mut self.lines[line as usize];
+    fn credit(&mut self, channel: u32, credits: u32, batch: Option<Box<dyn Any + Send>>) {
+        let channel = &mut self.channels[channel as usize];
         if let Some(batch) = batch.and_then(|batch| batch.downcast::<Batch<T>>().ok()) {
-            line.spare.push(batch);
+            channel.spare.push(batch);
         }
-        line.window.grant(credits);
-        line.send();
+        channel.window.grant(credits);
+        channel.send();
     }
 }
 
 impl<T: Send + 'static> fmt::Debug for Outlet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Outlet({} channels)", self.lines.len())
+        write!(f, "Outlet({} channels)", self.channels.len())
     }
 }

@@ -62,7 +62,7 @@ impl fmt::Display for SubtaskId {
     }
 }
 
-/// Who sent a message, in time: answers of an execution that has ended are told from those of the running one.
+/// One execution of a region. Messages bear it, so that late answers of an execution that has ended are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Execution {
     /// The life of the process.

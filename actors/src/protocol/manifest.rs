@@ -112,6 +112,21 @@ impl Manifest {
         let at = self.chunks.binary_search_by(|chunk| chunk.address.cmp(address)).ok()?;
         Some(&self.chunks[at])
     }
+
+    /// A manifest of a test, which names nothing.
+    #[cfg(test)]
+    pub(crate) fn empty(checkpoint: u64) -> Self {
+        Self {
+            checkpoint: CheckpointId(checkpoint),
+            job: "job".to_owned(),
+            incarnation: Incarnation(1),
+            triggered_unix_ms: 0,
+            max_parallelism: 8,
+            is_final: false,
+            durations: CheckpointDurations::default(),
+            chunks: Vec::new(),
+        }
+    }
 }
 
 /// Sections of one state that go on from the base checkpoint: what this one writes of them is a delta, or nothing.

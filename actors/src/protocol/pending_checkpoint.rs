@@ -199,14 +199,8 @@ mod tests {
         };
         let scopes = [StateScope::KeyGroup(0), StateScope::KeyGroup(1), StateScope::Subtask(0)];
         Arc::new(Manifest {
-            checkpoint: CheckpointId(4),
-            job: "job".to_owned(),
-            incarnation: Incarnation(1),
-            triggered_unix_ms: 0,
-            max_parallelism: 128,
-            is_final: false,
-            durations: CheckpointDurations::default(),
             chunks: ["a", "b"].iter().flat_map(|state| scopes.map(|scope| chunk(state, scope))).collect(),
+            ..Manifest::empty(4)
         })
     }
 

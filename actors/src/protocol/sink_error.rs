@@ -57,7 +57,7 @@ impl SinkError {
         Self { location, reason: reason.into(), fault: Fault::User, retry: Retry::Never }
     }
 
-    /// A pending commit of the snapshot is none of this sink, or does not fit what it finds: a bug.
+    /// A pending commit in the snapshot was not made by this sink, or does not match what the sink finds: a bug.
     pub fn pending(checkpoint: CheckpointId, reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let location = format!("pending commit of checkpoint {checkpoint}");
         Self { location, reason: reason.into(), fault: Fault::Internal, retry: Retry::Never }

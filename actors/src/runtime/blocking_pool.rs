@@ -54,7 +54,7 @@ struct State {
 }
 
 struct Busy {
-    /// The newest ticket when the call began: whoever has a later one was asked for after that.
+    /// The newest ticket when the call began: calls with later ones were asked for after that.
     began: Ticket,
     given_up: bool,
 }

@@ -4,7 +4,7 @@ use millstream_actors::contract::PendingCommit;
 use millstream_actors::protocol::CheckpointId;
 
 use super::record::{PendingFile, Record};
-use crate::testing::Decoder;
+use crate::decoder::Decoder;
 
 pub(crate) fn decoders() -> Vec<Decoder> {
     vec![

@@ -3,47 +3,25 @@
 use std::fs;
 use std::path::Path;
 
-use millstream_actors::contract::{
-    CHUNK_BYTES_MAX, CheckpointDurations, Chunk, ChunkAddress, Manifest, SnapshotError, SnapshotStore, StateScope,
-};
+use millstream_actors::contract::{CHUNK_BYTES_MAX, Chunk, SnapshotError, SnapshotStore, StateScope};
 use millstream_actors::protocol::{CheckpointId, Incarnation};
 
 use super::{Inspection, verify};
 use crate::snapshot::RedbStore;
+use crate::snapshot::test_kit::{JOB, chunk, each_flipped, manifest, references};
 
 const GROUPS: u32 = 16;
 
 /// Completes a checkpoint in which the chunks of all groups have `len` bytes, and forgets the one before.
 fn complete(store: &RedbStore, checkpoint: u64, len: usize) {
-    let chunk = |group: u32| {
-        let address = ChunkAddress {
-            checkpoint: CheckpointId(checkpoint),
-            operator: "op".into(),
-            state: "s".into(),
-            scope: StateScope::Subtask(group),
-            seq: 0,
-        };
-        let bytes = (0..len).map(|at| (at as u64 * 31 + checkpoint * 7 + u64::from(group)) as u8).collect();
-        Chunk::seal(address, bytes)
-    };
-    let chunks: Vec<Chunk> = (0..GROUPS).map(chunk).collect();
+    let chunks: Vec<Chunk> = (0..GROUPS).map(|number| chunk(checkpoint, StateScope::Subtask(number), len)).collect();
     store.put_chunks(&chunks).unwrap();
-    let manifest = Manifest {
-        checkpoint: CheckpointId(checkpoint),
-        job: "job".to_owned(),
-        incarnation: Incarnation(1),
-        triggered_unix_ms: 0,
-        max_parallelism: 128,
-        is_final: false,
-        durations: CheckpointDurations::default(),
-        chunks: chunks.into_iter().map(|chunk| chunk.reference).collect(),
-    };
-    store.finalise(&manifest, 1).unwrap();
+    store.finalise(&manifest(checkpoint, references(&chunks)), 1).unwrap();
 }
 
 fn new_store(path: &Path, len: usize) -> RedbStore {
     let store = RedbStore::open(path).unwrap();
-    store.open_job("job", Incarnation(1)).unwrap();
+    store.open_job(JOB, Incarnation(1)).unwrap();
     complete(&store, 1, len);
     complete(&store, 2, len);
     store
@@ -120,26 +98,16 @@ fn is_noticed(path: &Path, what: &str) -> bool {
 
 #[test]
 fn flipped_bits_are_found_or_are_where_nothing_is() {
-    const SEED: u64 = 0x1257;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
     drop(new_store(&path, 3_000));
     let bytes = fs::read(&path).unwrap();
     assert!(!is_noticed(&path, "undamaged"));
-    let mut random = SEED;
     let mut noticed = 0;
-    for round in 0..120 {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // Every second flip hits a byte that is in use.
-        let mut at = (random >> 24) as usize % bytes.len();
-        while round % 2 == 0 && bytes[at] == 0 {
-            at = (at + 1) % bytes.len();
-        }
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 1 << ((random >> 16) % 8);
-        fs::write(&path, &damaged).unwrap();
-        noticed += u32::from(is_noticed(&path, &format!("seed {SEED} round {round}: byte {at}")));
+    each_flipped(&bytes, 0x1257, 120, |damaged, what| {
+        fs::write(&path, damaged).unwrap();
+        noticed += u32::from(is_noticed(&path, what));
         assert!(fs::read(&path).unwrap() == damaged, "looking changed the file");
-    }
+    });
     assert!(noticed > 10, "only {noticed} of 120 flips were noticed");
 }

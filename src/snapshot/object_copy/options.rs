@@ -79,8 +79,8 @@ impl CopyOptions {
         self
     }
 
-    /// The clock by which requests time out and are repeated; by default the system's. What waits for the copier, to
-    /// close or to abandon checkpoints, goes by the system's always.
+    /// The clock by which requests time out and are repeated; by default the system's. Closing the store and abandoning
+    /// checkpoints wait for the copier by the system's clock in any case.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self

@@ -85,7 +85,7 @@ impl Exchange {
         self.lock().needed()
     }
 
-    /// The copies of checkpoints above this one are gone, or there are none. An error says why they may not be.
+    /// Returns once no copies of checkpoints above this one are left. An error says why some may be.
     pub(super) fn abandon(&self, above: CheckpointId, limit: Duration) -> Result<(), String> {
         self.change(|state| {
             state.pending.take_if(|pending| pending.manifest.checkpoint > above);

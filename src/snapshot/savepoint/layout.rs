@@ -2,7 +2,7 @@
 //!
 //! `prefix (28 bytes) | header | xxh3-64 of it | index | xxh3-64 of it | chunks`, little-endian. The prefix is `magic (8) |
 //! format (u32) | length of the header (u32) | length of the index (u32) | xxh3-64 of all before (u64)`, in every format,
-//! so that a newer one is told from a damaged one, and no length is believed that was not written.
+//! so that a newer format is told from a damaged file, and no damaged length is believed.
 
 use std::sync::Arc;
 

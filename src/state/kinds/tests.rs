@@ -1,6 +1,9 @@
 //! Every kind of state against a plain value of the standard library, over random schedules: changes, barriers, slices,
 //! aborts, completions, restarts. Every retained checkpoint restores to the plain values at its barrier (guarantee G1).
 
+mod damage;
+mod models;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,13 +11,12 @@ use std::sync::Arc;
 use millstream_actors::contract::{Manifest, SnapshotStore};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
 
+pub(crate) use models::Mean;
+
+use self::models::{Aggregating, List, Map, Reducing};
 use crate::snapshot::MemoryStore;
-use crate::state::codec::Written;
 use crate::state::test_kit::{Random, Subtask, change, manifest, no_time};
-use crate::state::{
-    Access, AggregateFunction, AggregatingState, KeyedBackend, KeyedTable, ListState, MapState, RedbBackend,
-    ReducingState, Span, State, ValueState,
-};
+use crate::state::{KeyedBackend, KeyedTable, RedbBackend, State, ValueState};
 
 const GROUPS: u32 = 4;
 const RETAINED: usize = 3;
@@ -31,211 +33,6 @@ trait Kind {
     fn change(random: &mut Random, handle: &mut <Self::State as State>::Handle<'_>, model: &mut Self::Model);
 
     fn read(handle: &<Self::State as State>::Handle<'_>) -> Self::Model;
-}
-
-struct List;
-
-impl Kind for List {
-    type State = ListState<u32>;
-    type Model = Vec<u32>;
-
-    fn state() -> Self::State {
-        ListState::new("list")
-    }
-
-    fn change(random: &mut Random, list: &mut crate::state::ListHandle<'_, u32>, model: &mut Vec<u32>) {
-        let value = random.below(100) as u32;
-        match random.below(16) {
-            0..7 => {
-                list.push(value);
-                model.push(value);
-            }
-            7 => {
-                let values: Vec<u32> = (0..random.below(5)).map(|n| n as u32 + value).collect();
-                list.extend(values.clone());
-                model.extend(values);
-            }
-            8 => {
-                let values = vec![value; random.below(3) as usize];
-                list.set(values.clone());
-                *model = values;
-            }
-            9 => {
-                list.retain(|other| other % 16 != value % 16);
-                model.retain(|other| other % 16 != value % 16);
-            }
-            10 => {
-                list.get_mut().pop();
-                model.pop();
-            }
-            11 => {
-                list.get_mut().iter_mut().for_each(|other| *other += 1);
-                model.iter_mut().for_each(|other| *other += 1);
-            }
-            12 if value < 50 => assert_eq!(list.take(), std::mem::take(model)),
-            13 if value < 50 => {
-                list.clear();
-                model.clear();
-            }
-            _ => {}
-        }
-        assert_eq!((list.len(), list.is_empty()), (model.len(), model.is_empty()));
-    }
-
-    fn read(list: &crate::state::ListHandle<'_, u32>) -> Vec<u32> {
-        assert_eq!(list.iter().len(), list.into_iter().count());
-        list.get().to_vec()
-    }
-}
-
-struct Map;
-
-impl Kind for Map {
-    type State = MapState<String, u64>;
-    type Model = BTreeMap<String, u64>;
-
-    fn state() -> Self::State {
-        MapState::new("map")
-    }
-
-    fn change(
-        random: &mut Random,
-        map: &mut crate::state::MapHandle<'_, String, u64>,
-        model: &mut BTreeMap<String, u64>,
-    ) {
-        let (value, most) = (random.next(), [2, 8, 60][random.below(3) as usize]);
-        let key = format!("k{}", random.below(most));
-        match random.below(16) {
-            0..5 => assert_eq!(map.insert(key.clone(), value), model.insert(key, value)),
-            5..9 => assert_eq!(map.remove(key.as_str()), model.remove(&key)),
-            9 => match (map.get_mut(key.as_str()), model.get_mut(&key)) {
-                (Some(of_map), Some(of_model)) => (*of_map, *of_model) = (value, value),
-                (of_map, of_model) => assert_eq!(of_map, of_model),
-            },
-            10 => {
-                *map.get_or_insert_with(key.clone(), || 7) += 1;
-                *model.entry(key).or_insert(7) += 1;
-            }
-            11 => {
-                map.retain(|_, other| other % 8 != value % 8);
-                model.retain(|_, other| *other % 8 != value % 8);
-            }
-            12 => {
-                // Many come and go, so that marks of removed ones outnumber the rest.
-                (0..40).for_each(|n| assert_eq!(map.insert(format!("n{n}"), n), None));
-                (0..40).for_each(|n| assert_eq!(map.remove(&format!("n{n}")), Some(n)));
-            }
-            13 if value % 4 == 0 => {
-                map.clear();
-                model.clear();
-            }
-            _ => assert_eq!((map.get(&key), map.contains(&key)), (model.get(&key), model.contains_key(&key))),
-        }
-        assert_eq!((map.len(), map.is_empty()), (model.len(), model.is_empty()));
-    }
-
-    fn read(map: &crate::state::MapHandle<'_, String, u64>) -> BTreeMap<String, u64> {
-        let entries: Vec<(&String, &u64)> = map.iter().collect();
-        assert!(entries.is_sorted());
-        assert_eq!(map.range::<str>(..).collect::<Vec<_>>(), entries);
-        assert!(map.keys().zip(map.values()).eq(entries.iter().copied()));
-        map.iter().map(|(key, value)| (key.clone(), *value)).collect()
-    }
-}
-
-struct Reducing;
-
-impl Kind for Reducing {
-    type State = ReducingState<String>;
-    type Model = Option<String>;
-
-    fn state() -> Self::State {
-        ReducingState::new("joined", |a: String, b: String| a + &b)
-    }
-
-    fn change(random: &mut Random, joined: &mut crate::state::ReducingHandle<'_, String>, model: &mut Option<String>) {
-        match random.below(8) {
-            0..5 => {
-                let text = random.text();
-                *model.get_or_insert_default() += &text;
-                assert_eq!(Some(joined.add(text)), model.as_ref());
-            }
-            5 => assert_eq!(joined.take(), model.take()),
-            6 => {
-                joined.clear();
-                *model = None;
-            }
-            _ => assert_eq!(joined.get(), model.as_ref()),
-        }
-    }
-
-    fn read(joined: &crate::state::ReducingHandle<'_, String>) -> Option<String> {
-        joined.get().cloned()
-    }
-}
-
-/// Sum and number, from which the mean is made.
-#[derive(Clone)]
-pub(crate) struct Mean;
-
-impl AggregateFunction for Mean {
-    type In = u32;
-    type Accumulator = (u64, u64);
-    type Out = f64;
-
-    fn create(&self) -> (u64, u64) {
-        (0, 0)
-    }
-
-    fn add(&self, (sum, count): &mut (u64, u64), value: u32) {
-        (*sum, *count) = (*sum + u64::from(value), *count + 1);
-    }
-
-    fn result(&self, (sum, count): &(u64, u64)) -> f64 {
-        *sum as f64 / *count as f64
-    }
-
-    fn merge(&self, (sum, count): &mut (u64, u64), other: (u64, u64)) {
-        (*sum, *count) = (*sum + other.0, *count + other.1);
-    }
-}
-
-struct Aggregating;
-
-impl Kind for Aggregating {
-    type State = AggregatingState<Mean>;
-    type Model = Option<(u64, u64)>;
-
-    fn state() -> Self::State {
-        AggregatingState::new("mean", Mean)
-    }
-
-    fn change(random: &mut Random, mean: &mut crate::state::AggregatingHandle<'_, Mean>, model: &mut Self::Model) {
-        let value = random.below(1000) as u32;
-        match random.below(8) {
-            0..4 => {
-                mean.add(value);
-                let (sum, count) = model.get_or_insert_default();
-                (*sum, *count) = (*sum + u64::from(value), *count + 1);
-            }
-            4 => {
-                mean.merge((u64::from(value), 2));
-                let (sum, count) = model.get_or_insert_default();
-                (*sum, *count) = (*sum + u64::from(value), *count + 2);
-            }
-            5 => {
-                mean.clear();
-                *model = None;
-            }
-            6 => assert_eq!(mean.take(), model.take()),
-            _ => {}
-        }
-        assert_eq!(mean.get(), model.map(|(sum, count)| sum as f64 / count as f64));
-    }
-
-    fn read(mean: &crate::state::AggregatingHandle<'_, Mean>) -> Self::Model {
-        mean.accumulator().copied()
-    }
 }
 
 type Models<K> = BTreeMap<u64, <K as Kind>::Model>;
@@ -422,97 +219,6 @@ fn reductions_restore_to_what_they_were_at_the_barrier() {
 #[test]
 fn aggregates_restore_to_what_they_were_at_the_barrier() {
     check::<Aggregating>();
-}
-
-/// A slot after random changes under two stamps, what is stored of it whole, and of the second stamp's changes.
-fn stored<K: Kind>(random: &mut Random) -> Option<(Vec<u8>, Vec<u8>)> {
-    let (state, mut model) = (K::state(), K::Model::default());
-    let mut slot = <K::State as State>::Slot::default();
-    let (mut whole, mut delta) = (Vec::new(), Vec::new());
-    for stamp in [1, 2] {
-        let access = Access { stamp, processing_time: 0, watermark: 0 };
-        (0..12).for_each(|_| K::change(random, &mut state.handle(&mut slot, access), &mut model));
-        if stamp == 1 && state.write(&mut slot, Span { after: 0, up_to: 1 }, &mut whole) != Ok(Written::Live) {
-            return None;
-        }
-    }
-    let written = state.write(&mut slot, Span { after: 1, up_to: 2 }, &mut delta);
-    (written == Ok(Written::Live)).then_some((whole, delta))
-}
-
-/// Loads one over the other. Never a panic; an error, or no more than the bytes.
-fn load<K: Kind>(whole: &[u8], delta: &[u8]) -> Result<K::Model, String> {
-    let state = K::state();
-    let mut slot = <K::State as State>::Slot::default();
-    for (stamp, mut bytes) in [(1, whole), (2, delta)] {
-        state.load(&mut slot, stamp, state.format(), stamp == 2, &mut bytes)?;
-        if !bytes.is_empty() {
-            return Err(format!("{} bytes follow", bytes.len()));
-        }
-    }
-    Ok(K::read(&state.handle(&mut slot, Access { stamp: 3, processing_time: 0, watermark: 0 })))
-}
-
-fn check_damage<K: Kind>() {
-    const SEED: u64 = 20_261_123;
-    let mut random = Random(SEED);
-    let (mut accepted, mut refused, mut cases) = (0, 0, 0);
-    while cases < 60 {
-        let Some((whole, delta)) = stored::<K>(&mut random) else { continue };
-        cases += 1;
-        load::<K>(&whole, &delta).unwrap();
-        (0..whole.len()).for_each(|len| assert!(load::<K>(&whole[..len], &delta).is_err(), "{len} bytes, seed {SEED}"));
-        (0..delta.len()).for_each(|len| assert!(load::<K>(&whole, &delta[..len]).is_err(), "{len} bytes, seed {SEED}"));
-        for _ in 0..200 {
-            let (mut damaged_whole, mut damaged_delta) = (whole.clone(), delta.clone());
-            let bytes = if random.below(2) == 0 { &mut damaged_whole } else { &mut damaged_delta };
-            for _ in 0..=random.below(3) {
-                let at = random.below(bytes.len() as u64) as usize;
-                match random.below(3) {
-                    0 => bytes[at] = random.next() as u8,
-                    1 => bytes.truncate(at.max(1)),
-                    _ => bytes.insert(at, random.next() as u8),
-                }
-            }
-            match load::<K>(&damaged_whole, &damaged_delta) {
-                Ok(_) => accepted += 1,
-                Err(_) => refused += 1,
-            }
-        }
-    }
-    assert!(accepted > 0 && refused > 1000, "{accepted} accepted, {refused} refused");
-}
-
-#[test]
-fn damaged_bytes_are_refused_or_give_other_values() {
-    check_damage::<List>();
-    check_damage::<Map>();
-    check_damage::<Reducing>();
-    check_damage::<Aggregating>();
-}
-
-#[test]
-fn one_kind_does_not_read_what_another_has_stored() {
-    let mut random = Random(5);
-    let mut next = || loop {
-        if let (Some((list, _)), Some((map, _))) = (stored::<List>(&mut random), stored::<Map>(&mut random)) {
-            return (list, map);
-        }
-    };
-    let (list, map) = next();
-    let mut slot = Default::default();
-    let error = List::state().load(&mut slot, 1, Map::state().format(), false, &mut &map[..]).unwrap_err();
-    assert_eq!(error, "encoding 101 was stored, the state is of a kind with encoding 100");
-    let error =
-        ListState::<u64>::new("list").load(&mut Default::default(), 1, List::state().format(), false, &mut &list[..]);
-    assert!(error.unwrap_err().contains("u64"));
-    let format = ValueState::<u64>::new("v").format();
-    assert!(Map::state().load(&mut Default::default(), 1, format, false, &mut &map[..]).is_err());
-    // Both hold one value.
-    let mut reduced = Default::default();
-    let (sum, mut bytes) = (ReducingState::<u64>::new("sum", |a, b| a + b), &7u64.to_le_bytes()[..]);
-    sum.load(&mut reduced, 1, format, false, &mut bytes).unwrap();
-    assert_eq!(reduced.value(), Some(&7));
 }
 
 #[test]

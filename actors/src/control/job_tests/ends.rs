@@ -4,8 +4,11 @@ use std::sync::atomic::Ordering;
 
 use actix_rt::System;
 
+use super::fake_store::*;
+use super::running::*;
 use super::stub::*;
-use crate::control::event::{JobEventKind, JobState};
+use crate::control::event::JobEventKind;
+use crate::control::event_log::JobState;
 use crate::control::outcome::OutcomeKind;
 use crate::protocol::{CheckpointId, Checkpointing, SubtaskId};
 

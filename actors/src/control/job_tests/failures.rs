@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use actix_rt::System;
 
+use super::fake_store::*;
+use super::running::*;
 use super::stub::*;
 use crate::contract::{Probe, SinkError, SnapshotError, Step};
 use crate::control::event::JobEventKind;

@@ -2,5 +2,8 @@
 
 mod ends;
 mod failures;
+mod fake_store;
+mod hand_clock;
 mod no_savepoints;
+mod running;
 mod stub;

@@ -20,7 +20,7 @@ pub(super) struct Watchdog {
 }
 
 impl RegionSupervisor {
-    /// Looks at the region's arbiters each `stuck_after`: whoever shows in two looks, without a poll between them, has
+    /// Looks at the region's arbiters each `stuck_after`. A subtask that is seen in the same poll by two looks in a row has
     /// held its arbiter for at least that long.
     pub(super) fn watch(&self, ctx: &mut Context<Self>) {
         let sleep = self.seed.job.clock.sleep(self.seed.job.limits.stuck_after);
@@ -55,7 +55,7 @@ impl RegionSupervisor {
         self.watchdog.seen = seen;
     }
 
-    /// The time to stop is over: whoever is left is fenced, and its arbiter given up.
+    /// The time to stop is over: the subtasks that are left are fenced, and their arbiters given up.
     pub(super) fn stop_timed_out(&mut self, ctx: &mut Context<Self>) {
         if !self.state.is_stopping() {
             return;

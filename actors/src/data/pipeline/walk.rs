@@ -180,7 +180,7 @@ impl<T> Pipeline<T> {
 
     /// Credits came back.
     pub fn credit(&mut self, message: ReturnCredit) {
-        self.outlets[message.output as usize].borrow_mut().credit(message.line, message.credits, message.batch);
+        self.outlets[message.output as usize].borrow_mut().credit(message.channel, message.credits, message.batch);
     }
 
     /// Writes the state of all operators, or begins to.

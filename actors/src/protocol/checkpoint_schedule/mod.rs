@@ -1,10 +1,14 @@
 //! When checkpoints are taken, and what becomes of them: the rules of the coordinator.
 
+mod participants;
+mod phase;
+mod retained;
 mod schedule;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
+mod waiters;
 
-pub(crate) use schedule::{CheckpointSchedule, ScheduleSettings};
+pub(crate) use schedule::CheckpointSchedule;
 pub use vocabulary::{AbortReason, NoRestore, TriggerReason};
-pub(crate) use vocabulary::{Now, Participant, RestoreDecision, ScheduleCommand, ScheduleEvent};
+pub(crate) use vocabulary::{Now, Participant, RestoreDecision, ScheduleCommand, ScheduleEvent, ScheduleSettings};

@@ -4,64 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::participants::Participants;
+use super::phase::{Finalising, Phase, STORE_RETRIES_MAX, retry_delay};
+use super::retained::{RestoreChoice, Retained};
+use super::waiters::Waiters;
 use super::{
-    AbortReason, NoRestore, Now, Participant, RestoreDecision, ScheduleCommand as Command, ScheduleEvent as Event,
+    AbortReason, NoRestore, Now, RestoreDecision, ScheduleCommand as Command, ScheduleEvent as Event, ScheduleSettings,
     TriggerReason,
 };
 use crate::protocol::pending_checkpoint::{AckVerdict, PendingCheckpoint};
-use crate::protocol::{
-    Barrier, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId, TaskKind,
-};
-use crate::protocol::{Manifest, SnapshotError};
-
-/// Delay before the store is asked again after a failure, doubling.
-const STORE_RETRY_FIRST: Duration = Duration::from_millis(10);
-/// Longest delay before a final checkpoint or a call of the store is tried again.
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
-/// Failed calls of the store in a row, outside checkpoints, after which the job fails.
-const STORE_RETRIES_MAX: u32 = 8;
-
-/// What does not change while a job runs.
-#[derive(Clone, Debug)]
-pub(crate) struct ScheduleSettings {
-    pub(crate) job: Arc<str>,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) max_parallelism: u32,
-    pub(crate) checkpointing: Checkpointing,
-    /// Ids reserved at a time.
-    pub(crate) ids_per_block: u64,
-    /// Whether falling back to an older checkpoint keeps the output right, or repeats are accepted.
-    pub(crate) may_fall_back: bool,
-    pub(crate) participants: Vec<Participant>,
-    /// The savepoint that the job begins with while it has no checkpoint of its own.
-    pub(crate) origin: Option<Arc<Manifest>>,
-}
-
-/// A manifest that the writer was asked to make durable.
-#[derive(Clone, Debug)]
-struct Finalising {
-    manifest: Arc<Manifest>,
-    all_halted: bool,
-    triggered_at: Duration,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// What is durable is not known: waits for the writer, which is asked (again) at `ask_at`, if set.
-    Asking { unsettled: Option<Finalising>, ask_at: Option<Duration>, failures: u32 },
-    /// Nothing is in flight.
-    Idle,
-    /// Waits for ids.
-    Reserving,
-    /// Waits for acknowledgements.
-    InFlight { pending: PendingCheckpoint, deadline: Duration },
-    /// Waits for the manifest.
-    Finalising(Finalising),
-    /// Waits for newer checkpoints to be marked abandoned.
-    Abandoning { above: CheckpointId, retry_at: Option<Duration>, failures: u32 },
-    /// The job was told its end.
-    Over,
-}
+use crate::protocol::{Barrier, CheckpointId, Execution, Manifest, RegionId, SnapshotError, SourceState};
 
 /// The checkpoint schedule of one job.
 #[derive(Debug)]
@@ -70,16 +22,12 @@ pub(crate) struct CheckpointSchedule {
     phase: Phase,
     /// Between triggers; `None` if none are periodic.
     interval: Option<Duration>,
-    retained: Vec<Arc<Manifest>>,
-    abandoned: BTreeSet<CheckpointId>,
+    retained: Retained,
     next_id: CheckpointId,
     reserved_up_to: CheckpointId,
-    running: BTreeMap<RegionId, Execution>,
+    participants: Participants,
     restores: BTreeMap<RegionId, (Execution, Option<CheckpointId>)>,
-    halted: BTreeMap<SubtaskId, (Execution, SourceState)>,
-    committed: BTreeMap<SubtaskId, CheckpointId>,
-    waiting: Vec<u64>,
-    attached: Vec<u64>,
+    waiters: Waiters,
     draining: bool,
     drained: Option<CheckpointId>,
     period_starts: Duration,
@@ -96,7 +44,7 @@ impl CheckpointSchedule {
     /// A schedule that first asks the writer. Ids up to `reserved_up_to` are in use; completion of `announced` was told;
     /// `orphan` was triggered and is neither known to be complete nor aborted.
     pub(crate) fn new(
-        settings: ScheduleSettings,
+        mut settings: ScheduleSettings,
         reserved_up_to: CheckpointId,
         announced: CheckpointId,
         orphan: Option<CheckpointId>,
@@ -106,18 +54,14 @@ impl CheckpointSchedule {
         out.push(Command::AskWriter);
         Self {
             interval: settings.checkpointing.interval,
+            participants: Participants::new(std::mem::take(&mut settings.participants)),
             settings,
             phase: Phase::Asking { unsettled: None, ask_at: None, failures: 0 },
-            retained: Vec::new(),
-            abandoned,
+            retained: Retained::unknown(abandoned),
             next_id: CheckpointId(reserved_up_to.0 + 1),
             reserved_up_to,
-            running: BTreeMap::new(),
             restores: BTreeMap::new(),
-            halted: BTreeMap::new(),
-            committed: BTreeMap::new(),
-            waiting: Vec::new(),
-            attached: Vec::new(),
+            waiters: Waiters::default(),
             draining: false,
             drained: None,
             period_starts: Duration::ZERO,
@@ -141,10 +85,7 @@ impl CheckpointSchedule {
                 self.restores.insert(execution.region, (execution, damaged));
             }
             Event::SourceHalted { execution, subtask, state } => {
-                // A source may report before its region is known to run: kept, and compared when it counts.
-                if self.halted.get(&subtask).is_none_or(|(known, _)| *known <= execution) {
-                    self.halted.insert(subtask, (execution, state));
-                }
+                self.participants.source_halted(execution, subtask, state);
             }
             Event::Acknowledged { execution, subtask, checkpoint, written, facts } => {
                 if let Phase::InFlight { pending, .. } = &mut self.phase
@@ -160,11 +101,8 @@ impl CheckpointSchedule {
                     self.abort(now, AbortReason::Declined { subtask, reason }, out);
                 }
             }
-            Event::SinkCommitted { subtask, checkpoint } => {
-                let newest = self.committed.entry(subtask).or_default();
-                *newest = checkpoint.max(*newest);
-            }
-            Event::CheckpointRequested { waiter } => self.waiting.push(waiter),
+            Event::SinkCommitted { subtask, checkpoint } => self.participants.sink_committed(subtask, checkpoint),
+            Event::CheckpointRequested { waiter } => self.waiters.add(waiter),
             Event::DrainRequested => self.draining = true,
             Event::DrainCancelled => self.resume(),
             Event::IdsReserved { up_to } => {
@@ -173,41 +111,25 @@ impl CheckpointSchedule {
                     self.phase = Phase::Idle;
                 }
             }
-            Event::ReserveFailed { error, retained } => {
-                if matches!(self.phase, Phase::Reserving) {
-                    self.phase = Phase::Idle;
-                    self.period_starts = now.at;
-                    self.attached.append(&mut self.waiting);
-                    self.count_failure(now, AbortReason::Store(error), out);
-                    self.settle_retained(now, retained, out);
-                }
-            }
+            Event::ReserveFailed { error, retained } => self.reserve_failed(now, error, retained, out),
             Event::Finalised { checkpoint } => self.finalised(now, checkpoint, out),
-            Event::FinaliseFailed { checkpoint, error, retained } => {
-                if matches!(&self.phase, Phase::Finalising(f) if f.manifest.checkpoint == checkpoint) {
-                    self.settle_finalising(now, AbortReason::Store(error), retained, out);
-                }
+            Event::FinaliseFailed { checkpoint, error, retained } if self.finalises(checkpoint) => {
+                self.settle_finalising(now, AbortReason::Store(error), retained, out);
             }
+            Event::FinaliseFailed { .. } => {}
             Event::ChunksFailed { checkpoint, error, retained } => {
                 if matches!(&self.phase, Phase::InFlight { pending, .. } if pending.id() == checkpoint) {
                     self.abort(now, AbortReason::Store(error), out);
                     self.settle_retained(now, retained, out);
                 }
             }
-            Event::Abandoned { above, completed } => {
-                self.abandoned.extend(completed);
-                self.retained.retain(|manifest| manifest.checkpoint <= above);
-                self.drained = self.drained.filter(|drained| *drained <= above);
-                if matches!(self.phase, Phase::Abandoning { above: asked, .. } if asked == above) {
-                    self.phase = Phase::Idle;
-                }
-            }
+            Event::Abandoned { above, completed } => self.abandoned(above, completed),
             Event::AbandonFailed { error } => self.abandon_failed(now, error, out),
         }
         self.advance(now, out);
     }
 
-    /// The interval from the last trigger to the next, and so on.
+    /// Sets the interval; it counts from the last trigger.
     pub(crate) fn keep_interval(&mut self, interval: Option<Duration>) {
         self.interval = interval;
     }
@@ -225,7 +147,7 @@ impl CheckpointSchedule {
 
     /// The newest completed checkpoint.
     pub(crate) fn newest(&self) -> CheckpointId {
-        self.retained.last().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint)
+        self.retained.newest_id()
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Command>) {
@@ -247,25 +169,19 @@ impl CheckpointSchedule {
     }
 
     fn region_running(&mut self, now: Now, execution: Execution, restored: CheckpointId) {
-        self.running.insert(execution.region, execution);
+        self.participants.region_runs(execution, restored);
         self.restores.remove(&execution.region);
-        for sink in self.settings.participants.iter().filter(|p| p.region == execution.region) {
-            if sink.kind == TaskKind::Sink {
-                let newest = self.committed.entry(sink.subtask).or_default();
-                *newest = restored.max(*newest);
-            }
-        }
         self.period_starts = now.at;
     }
 
     fn region_down(&mut self, now: Now, execution: Execution, out: &mut Vec<Command>) {
-        if self.running.get(&execution.region).is_none_or(|running| *running == execution) {
+        if !self.participants.runs_anew(execution) {
             self.forget_region(now, execution.region, out);
         }
     }
 
     fn forget_region(&mut self, now: Now, region: RegionId, out: &mut Vec<Command>) {
-        self.running.remove(&region);
+        self.participants.region_ended(region);
         if matches!(self.phase, Phase::InFlight { .. }) {
             self.abort(now, AbortReason::RegionFailed(region), out);
         }
@@ -296,7 +212,7 @@ impl CheckpointSchedule {
     fn settle_retained(&mut self, now: Now, retained: Option<Vec<Arc<Manifest>>>, out: &mut Vec<Command>) {
         let Some(retained) = retained else { return self.ask_later(now, None, out) };
         let first_answer = matches!(self.phase, Phase::Asking { .. });
-        self.retained = retained;
+        self.retained.replace(retained);
         if !matches!(self.phase, Phase::Over) {
             self.phase = Phase::Idle;
         }
@@ -308,7 +224,7 @@ impl CheckpointSchedule {
     /// What a coordinator that was restarted owes: the fate of what its predecessor triggered, and the newest
     /// completion, which may have reached nobody.
     fn take_over(&mut self, now: Now, out: &mut Vec<Command>) {
-        let newest = self.retained.last().cloned();
+        let newest = self.retained.newest().cloned();
         if let Some(orphan) = self.orphan.take()
             && newest.as_ref().is_none_or(|manifest| manifest.checkpoint != orphan)
         {
@@ -318,7 +234,7 @@ impl CheckpointSchedule {
         let Some(manifest) = newest else { return };
         if manifest.checkpoint > self.announced {
             self.announced = manifest.checkpoint;
-            self.abandoned.clear();
+            self.retained.forget_abandoned();
             out.push(Command::Complete { manifest, triggered_at: now.at });
         } else {
             out.push(Command::RepeatComplete { checkpoint: manifest.checkpoint });
@@ -352,13 +268,15 @@ impl CheckpointSchedule {
             Phase::Finalising(Finalising { manifest, all_halted: done.all_halted, triggered_at: done.triggered_at });
     }
 
+    fn finalises(&self, checkpoint: CheckpointId) -> bool {
+        matches!(&self.phase, Phase::Finalising(finalising) if finalising.manifest.checkpoint == checkpoint)
+    }
+
     fn finalised(&mut self, now: Now, checkpoint: CheckpointId, out: &mut Vec<Command>) {
-        if matches!(&self.phase, Phase::Finalising(f) if f.manifest.checkpoint == checkpoint)
+        if self.finalises(checkpoint)
             && let Phase::Finalising(done) = std::mem::replace(&mut self.phase, Phase::Idle)
         {
-            self.retained.push(done.manifest.clone());
-            let excess = self.retained.len().saturating_sub(self.settings.checkpointing.retained);
-            self.retained.drain(..excess);
+            self.retained.add(done.manifest.clone(), self.settings.checkpointing.retained);
             self.completed(now, done, out);
         }
     }
@@ -377,7 +295,7 @@ impl CheckpointSchedule {
             _ => None,
         };
         let Some(retained) = retained else { return self.ask_later(now, unsettled, out) };
-        self.retained = retained;
+        self.retained.replace(retained);
         self.phase = Phase::Idle;
         let Some(finalising) = unsettled else { return };
         let checkpoint = finalising.manifest.checkpoint;
@@ -394,13 +312,12 @@ impl CheckpointSchedule {
             self.drained = Some(checkpoint);
         }
         self.announced = checkpoint;
-        self.abandoned.clear();
+        self.retained.forget_abandoned();
         self.failures = 0;
         self.urgent_at = now.at;
         self.pause_until = now.at.saturating_add(self.settings.checkpointing.min_pause);
-        let result = Ok(checkpoint);
         out.push(Command::Complete { manifest: done.manifest, triggered_at: done.triggered_at });
-        out.extend(self.attached.drain(..).map(|waiter| Command::AnswerWaiter { waiter, result: result.clone() }));
+        self.waiters.answer_attached(&Ok(checkpoint), out);
     }
 
     fn abort(&mut self, now: Now, reason: AbortReason, out: &mut Vec<Command>) {
@@ -415,17 +332,17 @@ impl CheckpointSchedule {
         if reason.is_checkpoint_failure() {
             self.count_failure(now, reason, out);
         } else {
-            self.refuse_attached(&reason, out);
+            self.waiters.answer_attached(&Err(reason), out);
         }
     }
 
     fn count_failure(&mut self, now: Now, reason: AbortReason, out: &mut Vec<Command>) {
-        self.refuse_attached(&reason, out);
+        self.waiters.answer_attached(&Err(reason.clone()), out);
         self.failures = self.failures.saturating_add(1);
         // The final checkpoint is tried again at once, and then ever later: a broken store must not keep a core busy.
         let delay = if self.failures > 1 { retry_delay(self.failures - 1) } else { Duration::ZERO };
         self.urgent_at = now.at + delay;
-        // What no retry cures is not tolerated for ever: a job whose input has ended would never end.
+        // An error that no retry can cure is tolerated a few times only: a job whose input has ended would never end.
         let tolerated = match &reason {
             AbortReason::Store(error) if !error.is_retryable() => STORE_RETRIES_MAX,
             _ => u32::MAX,
@@ -436,9 +353,30 @@ impl CheckpointSchedule {
         }
     }
 
-    fn refuse_attached(&mut self, reason: &AbortReason, out: &mut Vec<Command>) {
-        let refuse = |waiter| Command::AnswerWaiter { waiter, result: Err(reason.clone()) };
-        out.extend(self.attached.drain(..).map(refuse));
+    /// No checkpoint was triggered; those who wait for one are told the error.
+    fn reserve_failed(
+        &mut self,
+        now: Now,
+        error: Arc<SnapshotError>,
+        retained: Option<Vec<Arc<Manifest>>>,
+        out: &mut Vec<Command>,
+    ) {
+        if matches!(self.phase, Phase::Reserving) {
+            self.phase = Phase::Idle;
+            self.period_starts = now.at;
+            self.waiters.attach();
+            self.count_failure(now, AbortReason::Store(error), out);
+            self.settle_retained(now, retained, out);
+        }
+    }
+
+    fn abandoned(&mut self, above: CheckpointId, completed: Vec<CheckpointId>) {
+        self.retained.abandon(completed);
+        self.retained.remove_above(above);
+        self.drained = self.drained.filter(|drained| *drained <= above);
+        if matches!(self.phase, Phase::Abandoning { above: asked, .. } if asked == above) {
+            self.phase = Phase::Idle;
+        }
     }
 
     fn abandon_failed(&mut self, now: Now, error: Arc<SnapshotError>, out: &mut Vec<Command>) {
@@ -465,9 +403,7 @@ impl CheckpointSchedule {
                     self.phase = Phase::Over;
                     out.push(Command::Settled { checkpoint, is_final });
                 }
-                out.extend(
-                    self.waiting.drain(..).map(|waiter| Command::AnswerWaiter { waiter, result: Ok(checkpoint) }),
-                );
+                self.waiters.answer_with_last(checkpoint, out);
                 return;
             } else if let Some((at, reason)) = self.due_at()
                 && at <= now.at
@@ -481,36 +417,22 @@ impl CheckpointSchedule {
 
     fn choose_restore(&mut self, region: RegionId, out: &mut Vec<Command>) {
         let Some((execution, damaged)) = self.restores.get(&region).copied() else { return };
-        let older = |manifest: &&Arc<Manifest>| damaged.is_none_or(|damaged| manifest.checkpoint < damaged);
-        let own = self.retained.iter().rev().find(older);
-        let chosen = own.or_else(|| self.settings.origin.iter().find(older)).cloned();
-        let falls_back = damaged.is_some() && self.retained.last().is_some_and(|newest| !older(&newest));
-        let decision = match chosen {
-            None if damaged.is_some() => RestoreDecision::Refused(NoRestore::NoOlder),
-            Some(_) if falls_back && !self.settings.may_fall_back => {
-                let older = self.retained.iter().filter(older).map(|manifest| manifest.checkpoint).collect();
-                RestoreDecision::Refused(NoRestore::WouldRepeat { older })
+        match self.retained.choose(damaged, self.settings.origin.as_ref(), self.settings.may_fall_back) {
+            RestoreChoice::Answer(decision) => {
+                self.restores.remove(&region);
+                out.push(Command::AnswerRestore { execution, decision });
             }
-            Some(manifest) if manifest.checkpoint < self.newest() => {
-                let above = manifest.checkpoint;
-                let completed: Vec<_> = self.retained.iter().map(|m| m.checkpoint).filter(|id| *id > above).collect();
-                self.abandoned.extend(&completed);
+            RestoreChoice::Abandon { above, completed } => {
+                self.retained.abandon(completed.iter().copied());
                 self.phase = Phase::Abandoning { above, retry_at: None, failures: 0 };
                 out.push(Command::AbandonAbove { checkpoint: above, completed });
-                return;
             }
-            manifest => {
-                let withdraw = self.abandoned.iter().copied().collect();
-                RestoreDecision::From { manifest, withdraw }
-            }
-        };
-        self.restores.remove(&region);
-        out.push(Command::AnswerRestore { execution, decision });
+        }
     }
 
     /// The checkpoint that ends the job, once complete, and whether the input had ended.
     fn last_checkpoint(&self) -> Option<(CheckpointId, bool)> {
-        match self.retained.last().or(self.settings.origin.as_ref()) {
+        match self.retained.newest().or(self.settings.origin.as_ref()) {
             Some(newest) if newest.is_final => Some((newest.checkpoint, true)),
             _ => self.drained.map(|checkpoint| (checkpoint, false)),
         }
@@ -518,8 +440,7 @@ impl CheckpointSchedule {
 
     /// Whether every sink has answered for this checkpoint, or a later one.
     pub(crate) fn sinks_have_committed(&self, checkpoint: CheckpointId) -> bool {
-        let mut sinks = self.settings.participants.iter().filter(|p| p.kind == TaskKind::Sink);
-        sinks.all(|sink| self.committed.get(&sink.subtask).is_some_and(|committed| *committed >= checkpoint))
+        self.participants.sinks_have_committed(checkpoint)
     }
 
     /// The job goes on after the last checkpoint of a drain.
@@ -530,27 +451,18 @@ impl CheckpointSchedule {
         }
     }
 
-    fn sources_are_all(&self, fits: impl Fn(SourceState) -> bool) -> bool {
-        let mut sources = self.settings.participants.iter().filter(|p| p.kind == TaskKind::Source);
-        sources.all(|source| {
-            let halted = self.halted.get(&source.subtask);
-            halted.is_some_and(|(by, state)| self.running.get(&source.region) == Some(by) && fits(*state))
-        })
-    }
-
     /// When the next checkpoint is due, and why; `None` while a region is not running.
     fn due_at(&self) -> Option<(Duration, TriggerReason)> {
-        let all_running = self.settings.participants.iter().all(|p| self.running.contains_key(&p.region));
-        if !all_running || self.last_checkpoint().is_some() || !self.restores.is_empty() {
+        if !self.participants.all_run() || self.last_checkpoint().is_some() || !self.restores.is_empty() {
             return None;
         }
-        if !self.waiting.is_empty() {
+        if self.waiters.want_another() {
             return Some((Duration::ZERO, TriggerReason::OnDemand));
         }
-        if self.sources_are_all(|state| state == SourceState::Ended) {
+        if self.participants.sources_are_all(|state| state == SourceState::Ended) {
             return Some((self.urgent_at, TriggerReason::Final));
         }
-        if self.draining && self.sources_are_all(|state| state != SourceState::Reading) {
+        if self.draining && self.participants.sources_are_all(|state| state != SourceState::Reading) {
             return Some((self.urgent_at, TriggerReason::Drain));
         }
         let interval = self.interval?;
@@ -567,18 +479,10 @@ impl CheckpointSchedule {
         let barrier = Barrier { checkpoint: self.next_id, base: self.newest() };
         self.next_id.0 += 1;
         self.period_starts = now.at;
-        self.attached.append(&mut self.waiting);
-        let expected = self.settings.participants.iter().filter_map(|participant| {
-            self.running.get(&participant.region).map(|execution| (participant.subtask, *execution))
-        });
-        let pending =
-            PendingCheckpoint::new(barrier, now.at, now.unix_ms, expected.collect(), self.retained.last().cloned());
+        self.waiters.attach();
+        let (expected, base) = (self.participants.running(), self.retained.newest().cloned());
+        let pending = PendingCheckpoint::new(barrier, now.at, now.unix_ms, expected, base);
         self.phase = Phase::InFlight { pending, deadline: now.at.saturating_add(self.settings.checkpointing.timeout) };
         out.push(Command::Trigger { barrier, reason });
     }
-}
-
-fn retry_delay(failures: u32) -> Duration {
-    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    STORE_RETRY_FIRST.saturating_mul(factor).min(RETRY_DELAY_MAX)
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::{
-    AckFacts, Barrier, CheckpointId, Execution, RegionId, SourceState, SubtaskId, TaskError, TaskKind,
+    AckFacts, Barrier, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId,
+    TaskError, TaskKind,
 };
 use crate::protocol::{Contribution, Manifest, SnapshotError};
 
@@ -75,6 +76,22 @@ pub(crate) struct Participant {
     pub(crate) subtask: SubtaskId,
     pub(crate) region: RegionId,
     pub(crate) kind: TaskKind,
+}
+
+/// What does not change while a job runs.
+#[derive(Clone, Debug)]
+pub(crate) struct ScheduleSettings {
+    pub(crate) job: Arc<str>,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) max_parallelism: u32,
+    pub(crate) checkpointing: Checkpointing,
+    /// Ids reserved at a time.
+    pub(crate) ids_per_block: u64,
+    /// Whether falling back to an older checkpoint keeps the output right, or repeats are accepted.
+    pub(crate) may_fall_back: bool,
+    pub(crate) participants: Vec<Participant>,
+    /// The savepoint that the job begins with while it has no checkpoint of its own.
+    pub(crate) origin: Option<Arc<Manifest>>,
 }
 
 /// Something the coordinator learnt.

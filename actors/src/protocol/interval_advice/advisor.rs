@@ -163,8 +163,8 @@ impl IntervalAdvisor {
         }
     }
 
-    /// The objective if it is missed even with the shortest interval, and that was not told. One that is only just met
-    /// again counts as missed still: on the edge it is not told with each checkpoint.
+    /// The objective, if it is missed even with the shortest interval and this has not been reported. An objective that
+    /// is barely met again still counts as missed, so that one on the edge is not reported with each checkpoint.
     fn judge(&mut self, checkpointing: &Checkpointing, outlook: &Outlook) -> Option<Duration> {
         let objective = checkpointing.recover_within?;
         let shortest = outlook.with_interval(checkpointing.interval_min).total();

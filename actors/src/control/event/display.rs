@@ -1,0 +1,233 @@
+//! An event as the words of its log line.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::JobEventKind;
+use crate::control::outcome::{JobOutcome, OutcomeKind};
+use crate::protocol::{CheckpointId, IntervalAdvice, RecoveryEstimate, RegionId};
+
+/// A time in the unit that shows it best.
+struct Shown(Duration);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_secs_f64() * 1_000.0;
+        match ms {
+            ms if ms > 0.0 && ms < 0.1 => write!(f, "{:.0} us", ms * 1_000.0),
+            ms if ms < 10.0 => write!(f, "{ms:.1} ms"),
+            ms if ms < 10_000.0 => write!(f, "{ms:.0} ms"),
+            ms if ms < 600_000.0 => write!(f, "{:.1} s", ms / 1_000.0),
+            ms if ms < 7_200_000.0 => write!(f, "{:.0} min", ms / 60_000.0),
+            ms => write!(f, "{:.1} h", ms / 3_600_000.0),
+        }
+    }
+}
+
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes < 1 << 10 => write!(f, "{bytes} B"),
+            bytes if bytes < 1 << 20 => write!(f, "{} KiB", bytes >> 10),
+            bytes => write!(f, "{} MiB", bytes >> 20),
+        }
+    }
+}
+
+impl fmt::Display for JobEventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { tasks, subtasks, restores } => write_started(f, *tasks, *subtasks, *restores),
+            Self::CheckpointTriggered { checkpoint, reason } => {
+                write!(f, "checkpoint={checkpoint} triggered ({reason:?})")
+            }
+            Self::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes } => {
+                let (took, written, state) = (Shown(*took), Bytes(*written_bytes), Bytes(*state_bytes));
+                write!(f, "checkpoint={checkpoint} completed in {took}: {written} written, {state} in all")
+            }
+            Self::CheckpointAborted { checkpoint, reason } => write!(f, "checkpoint={checkpoint} aborted: {reason}"),
+            Self::CheckpointDeclined { checkpoint, actor, reason } => {
+                write!(f, "checkpoint={checkpoint} {actor} declined: {reason}")
+            }
+            Self::SubtaskFailed { attempt, actor, cause, records_in } => {
+                write!(f, "attempt={attempt} {actor} {cause}")?;
+                if *records_in > 0 { write!(f, ", its input record {records_in}") } else { Ok(()) }
+            }
+            Self::ActorRestarted { actor, report } => write!(f, "{actor} panicked and was restarted: {report}"),
+            Self::RegionRestarting { region, delay, failure, of, since } => {
+                write_restarting(f, *region, *delay, (*failure, *of), *since)
+            }
+            Self::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds } => {
+                write!(f, "region={region} attempt={attempt} restored checkpoint {checkpoint} ")?;
+                write_restored(f, (*age, *took), *bytes, *entries, *rewinds)
+            }
+            Self::Restoring { region, attempt, actor, checkpoint, bytes, bytes_total, entries, elapsed } => {
+                let (done, all, elapsed) = (Bytes(*bytes), Bytes(*bytes_total), Shown(*elapsed));
+                write!(f, "region={region} attempt={attempt} {actor} restores checkpoint {checkpoint}: ")?;
+                write!(f, "{done} of {all}, {entries} keys after {elapsed}")
+            }
+            Self::RegionRunning { region, attempt, downtime } => {
+                write!(f, "region={region} attempt={attempt} running")?;
+                downtime.map_or(Ok(()), |downtime| write!(f, " again {} after the failure", Shown(downtime)))
+            }
+            Self::SubtaskStuck { actor, held_for } => {
+                write!(f, "{actor} has held its arbiter for {} without a sign of life", Shown(*held_for))
+            }
+            Self::ArbiterCondemned { region, subtasks } => {
+                write!(f, "region={region} gave up an arbiter on which {subtasks} of its subtasks did not stop")
+            }
+            Self::FellBack { region, to, withdrawn } => write_fall(f, *region, *to, withdrawn),
+            Self::SavepointWritten { path, checkpoint, bytes, took } => {
+                let (path, took, bytes) = (path.display(), Shown(*took), Bytes(*bytes));
+                write!(f, "savepoint of checkpoint={checkpoint} written to {path} in {took}: {bytes}")
+            }
+            Self::SavepointFailed { path, error } => write!(f, "nothing written to {}: {error}", path.display()),
+            Self::IntervalAdvised { advice, interval } => write_advice(f, advice, *interval),
+            Self::RecoveryObjectiveMissed { objective, expected, interval } => {
+                write_missed(f, *objective, expected, *interval)
+            }
+            Self::Ended { result: Ok(outcome) } => write_outcome(f, outcome),
+            Self::Ended { result: Err(error) } => write!(f, "failed: {error}"),
+        }
+    }
+}
+
+fn write_started(
+    f: &mut fmt::Formatter<'_>,
+    tasks: usize,
+    subtasks: u64,
+    restores: Option<CheckpointId>,
+) -> fmt::Result {
+    write!(f, "attempt=1 started: {tasks} tasks, {subtasks} subtasks, ")?;
+    match restores {
+        Some(checkpoint) => write!(f, "restores checkpoint {checkpoint}"),
+        None => f.write_str("no checkpoint to restore"),
+    }
+}
+
+fn write_restarting(
+    f: &mut fmt::Formatter<'_>,
+    region: RegionId,
+    delay: Duration,
+    (failure, of): (u32, u32),
+    since: Option<CheckpointId>,
+) -> fmt::Result {
+    write!(f, "region={region} restarts ")?;
+    if delay.is_zero() {
+        f.write_str("now")?
+    } else {
+        write!(f, "in {}", Shown(delay))?
+    }
+    write!(f, " (failure {failure} of {of} since ")?;
+    match since {
+        Some(checkpoint) => write!(f, "checkpoint {checkpoint})"),
+        None => f.write_str("the start)"),
+    }
+}
+
+fn write_restored(
+    f: &mut fmt::Formatter<'_>,
+    (age, took): (Duration, Duration),
+    bytes: u64,
+    entries: u64,
+    rewinds: u64,
+) -> fmt::Result {
+    let (age, took, bytes) = (Shown(age), Shown(took), Bytes(bytes));
+    write!(f, "({age} old, {bytes}, {entries} keys) in {took}; sources rewind {rewinds} records")
+}
+
+fn write_fall(
+    f: &mut fmt::Formatter<'_>,
+    region: RegionId,
+    to: CheckpointId,
+    withdrawn: &[CheckpointId],
+) -> fmt::Result {
+    let withdrawn: Vec<_> = withdrawn.iter().map(|id| id.0).collect();
+    write!(f, "region={region} falls back to checkpoint {to}; sinks withdraw the output of {withdrawn:?}")
+}
+
+fn write_advice(f: &mut fmt::Formatter<'_>, advice: &IntervalAdvice, interval: Option<Duration>) -> fmt::Result {
+    let IntervalAdvice { cost, failure_spacing, failures, young, .. } = advice;
+    write!(f, "advised interval {} (Daly; Young {}): ", Shown(advice.interval), Shown(*young))?;
+    write!(f, "a checkpoint costs {}, a failure each {} ", Shown(*cost), Shown(*failure_spacing))?;
+    write!(f, "({failures} seen{}); ", if *failures == 0 { ", so assumed" } else { "" })?;
+    write_interval(f, interval)
+}
+
+fn write_missed(
+    f: &mut fmt::Formatter<'_>,
+    objective: Duration,
+    expected: &RecoveryEstimate,
+    interval: Option<Duration>,
+) -> fmt::Result {
+    let (objective, total, longest) = (Shown(objective), Shown(expected.total()), expected.longest());
+    write!(f, "recovery within {objective} cannot be met: {total} expected, most of it for {longest} ")?;
+    let (restart, restore) = (Shown(expected.restart), Shown(expected.restore));
+    write!(f, "(restart {restart}, restore {restore}, reprocessing {}); ", Shown(expected.reprocessing))?;
+    write_interval(f, interval)
+}
+
+fn write_outcome(f: &mut fmt::Formatter<'_>, outcome: &JobOutcome) -> fmt::Result {
+    match outcome.kind {
+        OutcomeKind::Finished if outcome.already_complete => f.write_str("was already complete")?,
+        OutcomeKind::Finished => f.write_str("finished")?,
+        OutcomeKind::Drained => f.write_str("drained")?,
+        OutcomeKind::Cancelled => f.write_str("cancelled")?,
+    }
+    write!(f, ": {} checkpoints, {} restarts", outcome.checkpoints, outcome.restarts)
+}
+
+fn write_interval(f: &mut fmt::Formatter<'_>, interval: Option<Duration>) -> fmt::Result {
+    match interval {
+        Some(interval) => write!(f, "interval in use {}", Shown(interval)),
+        None => f.write_str("no periodic checkpoints"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ActorName, Attempt, Cause, PanicReport, SubtaskId, TaskId};
+
+    #[test]
+    fn lines_tell_who_what_and_how_much() {
+        let subtask = SubtaskId { task: TaskId(1), index: 0 };
+        let actor = ActorName::Subtask { subtask, task: "delays".into(), parallelism: 2 };
+        let report = PanicReport {
+            message: "injected at record 15000".into(),
+            location: Some("examples/flight_delays.rs:88".into()),
+            thread: "t".into(),
+        };
+        let attempt = Attempt(1);
+        let failed = JobEventKind::SubtaskFailed { attempt, actor, cause: Cause::Panicked(report), records_in: 7512 };
+        assert_eq!(
+            failed.to_string(),
+            "attempt=1 task=delays subtask=1/2 panicked: 'injected at record 15000' \
+             (examples/flight_delays.rs:88), its input record 7512"
+        );
+        let completed = JobEventKind::CheckpointCompleted {
+            checkpoint: CheckpointId(12),
+            took: Duration::from_micros(4100),
+            written_bytes: 38 << 10,
+            state_bytes: 51 << 10,
+        };
+        assert_eq!(completed.to_string(), "checkpoint=12 completed in 4.1 ms: 38 KiB written, 51 KiB in all");
+        let advice = IntervalAdvice::new(Duration::from_millis(50), Duration::from_secs(86_400), 0);
+        let advised = JobEventKind::IntervalAdvised { advice, interval: Some(Duration::from_secs(10)) };
+        assert_eq!(
+            advised.to_string(),
+            "advised interval 93.0 s (Daly; Young 93.0 s): a checkpoint costs 50 ms, a failure each 24.0 h (0 seen, so \
+             assumed); interval in use 10.0 s"
+        );
+        let restarting = JobEventKind::RegionRestarting {
+            region: RegionId(0),
+            delay: Duration::ZERO,
+            failure: 1,
+            of: 16,
+            since: Some(CheckpointId(12)),
+        };
+        assert_eq!(restarting.to_string(), "region=0 restarts now (failure 1 of 16 since checkpoint 12)");
+    }
+}

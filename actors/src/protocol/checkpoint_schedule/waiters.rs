@@ -1,0 +1,39 @@
+//! Callers who asked for a checkpoint and wait for its outcome.
+
+use super::{AbortReason, ScheduleCommand as Command};
+use crate::protocol::CheckpointId;
+
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// Wait for the next checkpoint.
+    next: Vec<u64>,
+    /// Wait for the one in flight.
+    attached: Vec<u64>,
+}
+
+impl Waiters {
+    pub(super) fn add(&mut self, waiter: u64) {
+        self.next.push(waiter);
+    }
+
+    /// Whether somebody waits for a checkpoint that has not been triggered.
+    pub(super) fn want_another(&self) -> bool {
+        !self.next.is_empty()
+    }
+
+    /// The checkpoint for which they wait is being taken.
+    pub(super) fn attach(&mut self) {
+        self.attached.append(&mut self.next);
+    }
+
+    /// Answers those of the checkpoint in flight.
+    pub(super) fn answer_attached(&mut self, result: &Result<CheckpointId, AbortReason>, out: &mut Vec<Command>) {
+        let answer = |waiter| Command::AnswerWaiter { waiter, result: result.clone() };
+        out.extend(self.attached.drain(..).map(answer));
+    }
+
+    /// Answers those of the next checkpoint: there will be none after this one.
+    pub(super) fn answer_with_last(&mut self, last: CheckpointId, out: &mut Vec<Command>) {
+        out.extend(self.next.drain(..).map(|waiter| Command::AnswerWaiter { waiter, result: Ok(last) }));
+    }
+}
