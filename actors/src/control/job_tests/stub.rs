@@ -20,7 +20,7 @@ use crate::control::launch::{JobConfig, launch};
 use crate::control::outcome::{JobError, JobOutcome};
 use crate::data::wiring::{ChannelTarget, EdgePattern, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{
-    AckFacts, Barrier, CheckpointId, Checkpointing, Incarnation, Limits, OperatorId, RegionId, RestartStrategy,
+    AckFacts, Barrier, CheckpointId, Checkpointing, Incarnation, Limits, OperatorId, PortId, RegionId, RestartStrategy,
     SourceState, SubtaskId, TaskError, TaskId, TaskKind,
 };
 use crate::runtime::guard::{ExitSlot, TaskGuard, start_guarded};
@@ -239,7 +239,7 @@ impl TaskFactory for StubFactory {
             is_sink: kind == TaskKind::Sink,
         };
         let port: Recipient<StubBarrier> = address.recipient();
-        StartedSubtask { address: orders, port: Some(Arc::new(port)) }
+        StartedSubtask { address: orders, ports: vec![Arc::new(port)] }
     }
 }
 
@@ -255,7 +255,7 @@ pub(super) fn spec(script: &Arc<Script>, regions: u32) -> JobSpec {
         outputs,
         factory: Arc::new(StubFactory { kind, script: script.clone() }),
     };
-    let edge = |to| EdgeSpec { to: TaskId(to), pattern: EdgePattern::AllToAll };
+    let edge = |to| EdgeSpec { to: TaskId(to), port: PortId::FIRST, pattern: EdgePattern::AllToAll };
     let tasks = (0..regions).flat_map(|region| {
         [task(2 * region, TaskKind::Source, vec![edge(2 * region + 1)]), task(2 * region + 1, TaskKind::Sink, vec![])]
     });
