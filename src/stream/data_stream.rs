@@ -10,7 +10,7 @@ use millstream_actors::data::edge::Routing;
 use millstream_actors::data::pipeline::{Chain, Head, PipelineBuilder};
 use millstream_actors::protocol::PortId;
 
-use super::{KeyedStream, StreamSink};
+use super::{ConnectedStreams, KeyedStream, StreamSink};
 use crate::graph::{
     EdgeKind, GraphError, GraphHandle, InputEdge, NodeContext, NodeId, NodeKind, OperatorNode, Port, PortRef,
     Prototype, RouteContext, Routes, SinkNode, SourceNode, StreamRef,
@@ -130,6 +130,17 @@ impl<T: Send + 'static> DataStream<T> {
             self.graph.borrow_mut().errors.push(GraphError::ForeignStream { at: Location::caller() });
         }
         self
+    }
+
+    /// This stream and another one, whose records may be of another type, as the two inputs of one operator. A stream may
+    /// be connected with a clone of itself.
+    #[track_caller]
+    pub fn connect<U: Send + 'static>(self, mut other: DataStream<U>) -> ConnectedStreams<T, U> {
+        if !Rc::ptr_eq(&self.graph, &other.graph) {
+            self.graph.borrow_mut().errors.push(GraphError::ForeignStream { at: Location::caller() });
+            other.inputs.clear();
+        }
+        ConnectedStreams::new(self, other)
     }
 
     /// Deals records out to the next operator's subtasks in turn.
@@ -289,7 +300,7 @@ impl<T: Send + 'static> DataStream<T> {
     }
 
     /// Its way into the next operator, as that one's input `port`.
-    fn edges(&self, port: PortId) -> Vec<InputEdge> {
+    pub(super) fn edges(&self, port: PortId) -> Vec<InputEdge> {
         let edge = |Input { from, kind, routes }: Input<T>| InputEdge { from, port, kind, routes };
         self.inputs.iter().cloned().map(edge).collect()
     }
@@ -334,7 +345,7 @@ impl<T: Send + 'static> DataStream<T> {
     }
 
     /// The output of a new operator that `link` puts before the chain it is given, and that has these inputs.
-    fn from_operator<H: Head>(
+    pub(super) fn from_operator<H: Head>(
         graph: &GraphHandle,
         name: &str,
         id: Option<&str>,
