@@ -51,12 +51,13 @@
 //! | to | see |
 //! |---|---|
 //! | write a job | [`StreamEnvironment`], [`DataStream`](stream::DataStream), [`KeyedStream`](stream::KeyedStream) |
+//! | give one operator two inputs | [`ConnectedStreams`](stream::ConnectedStreams) |
 //! | keep state per key | [`KeyedProcessFunction`](keyed::KeyedProcessFunction), the kinds in [`state`], [`state_set!`] |
 //! | let values expire, change their type | [`StateTtl`](state::StateTtl), [`ValueState`](state::ValueState#when-the-type-changes) |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
 //! | write a connector | [`Source`](source::Source), [`SplitQueue`](source::SplitQueue), [`Sink`](sink::Sink) |
-//! | write a stage or a store | [`BatchOperator`](operator::BatchOperator), [`SnapshotStore`](snapshot::SnapshotStore) |
+//! | write a stage or a store | [`BatchOperator`](operator::BatchOperator), [`TwoInputOperator`](operator::TwoInputOperator), [`SnapshotStore`](snapshot::SnapshotStore) |
 //! | test a function or a job | [`testing`], [`ManualClock`](time::ManualClock) |
 //!
 //! What is promised, and under which conditions, is numbered in `docs/semantics.md`.

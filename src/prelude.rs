@@ -11,7 +11,7 @@ pub use crate::state::{
     ReducingState, StateBackend, StateTtl, ValueState,
 };
 pub use crate::state_set;
-pub use crate::stream::{DataStream, KeyedStream};
+pub use crate::stream::{ConnectedStreams, DataStream, KeyedStream};
 pub use crate::{
     Checkpointing, JobError, JobEvent, JobHandle, JobOutcome, OutcomeKind, RestartStrategy, StartError,
     StreamEnvironment,

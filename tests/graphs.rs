@@ -33,6 +33,34 @@ fn explained_graph_without_chaining_has_a_task_for_each_operator() {
     assert_eq!((tasks(&chained), tasks(&single)), (6, 7), "{chained}\n{single}");
 }
 
+#[test]
+fn explained_operator_of_two_inputs_shows_both_and_starts_a_task_of_its_own() {
+    let env = StreamEnvironment::new("connected").parallelism(2);
+    let numbers = env.source("numbers", SequenceSource::new(0..10));
+    let texts = env.source("texts", VecSource::new(vec!["text"])).rebalance();
+    let itself = numbers.clone().union(numbers.clone()).connect(numbers).map(|n| n, |n| n);
+    itself.connect(texts).map(|n| n, |text| text.len() as u64).map(|n| n).sink("out", CollectSink::new());
+    let explanation = env.explain().unwrap();
+    let expected = "\
+job connected, max parallelism 128
+operators:
+  source numbers x2
+  source texts x2
+  operator co_map#2 x2 <- numbers (forward), numbers (forward) <- numbers (forward)
+  operator co_map#3 x2 <- co_map#2 (forward) <- texts (rebalance)
+  operator map#4 x2 <- co_map#3 (forward)
+  sink out x2 <- map#4 (forward)
+tasks:
+  0 numbers x2 region 0, to 2 by forward, to 2 by forward, to 2 (second input) by forward
+  1 texts x2 region 0, to 3 (second input) by rebalance
+  2 co_map x2 region 0, to 3 by forward
+  3 co_map->map x2 region 0, to 4 by forward
+  4 out x2 region 0
+";
+    assert_eq!(explanation.to_string(), expected);
+    assert!(explanation.graphviz().contains("n1 -> n3 [label=\"rebalance (second input)\"]"));
+}
+
 /// Declares one state twice.
 #[derive(Clone)]
 struct Twice;
@@ -91,6 +119,12 @@ fn stream_of_another_environment_and_a_job_without_source_are_mistakes() {
     let (env, other) = (StreamEnvironment::new("a"), StreamEnvironment::new("b"));
     let foreign = other.source("numbers", SequenceSource::new(0..1));
     env.source("numbers", SequenceSource::new(0..1)).union(foreign).sink("sink", CollectSink::new());
+    let errors = env.explain().unwrap_err().0;
+    assert!(matches!(errors[..], [GraphError::ForeignStream { .. }]), "{errors:?}");
+    let env = StreamEnvironment::new("c");
+    let foreign = other.source("texts", VecSource::new(vec!["text"]));
+    let connected = env.source("numbers", SequenceSource::new(0..1)).connect(foreign);
+    connected.map(|n| n, |text| text.len() as u64).sink("sink", CollectSink::new());
     let errors = env.explain().unwrap_err().0;
     assert!(matches!(errors[..], [GraphError::ForeignStream { .. }]), "{errors:?}");
     let errors = StreamEnvironment::new("empty").explain().unwrap_err().0;

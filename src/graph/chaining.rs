@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use millstream_actors::data::wiring::EdgePattern;
+use millstream_actors::protocol::PortId;
 
-use super::{AnyRouting, EdgeKind, GraphBuilder, JobSettings, NodeId, NodeKind, StreamRef};
+use super::{AnyRouting, EdgeKind, GraphBuilder, InputEdge, JobSettings, NodeId, NodeKind, StreamRef};
 
 /// The graph, cut into tasks.
 pub(crate) struct ChainedGraph {
@@ -28,6 +29,7 @@ pub(crate) struct ChainedEdge {
     pub(crate) from: StreamRef,
     /// Index among the tasks.
     pub(crate) to: usize,
+    pub(crate) port: PortId,
     pub(crate) kind: EdgeKind,
     pub(crate) pattern: EdgePattern,
     pub(crate) routes: AnyRouting,
@@ -35,7 +37,7 @@ pub(crate) struct ChainedEdge {
 
 /// Cuts the graph into tasks. An operator runs in its input's task if it has that one input, is the only consumer of
 /// it, both have one parallelism, records go straight on (or by key, at parallelism 1), and neither it nor the job has
-/// chaining switched off. A sink is a task of its own.
+/// chaining switched off. A sink is a task of its own, and so is an operator with two inputs, with what is chained behind it.
 pub(crate) fn chain(graph: &GraphBuilder, settings: &JobSettings, chaining: bool) -> ChainedGraph {
     let parallelism = |node: NodeId| graph.nodes[node].parallelism.unwrap_or(settings.parallelism);
     let mut consumers: BTreeMap<&StreamRef, usize> = BTreeMap::new();
@@ -94,8 +96,8 @@ fn connect(graph: &GraphBuilder, task_of: &[usize], tasks: &mut [ChainedTask]) {
             let straight =
                 goes_straight_on(edge.kind, tasks[to].parallelism) && tasks[from].parallelism == tasks[to].parallelism;
             let pattern = if straight { EdgePattern::Forward } else { EdgePattern::AllToAll };
-            let (from_stream, routes) = (edge.from.clone(), edge.routes.clone());
-            tasks[from].outputs.push(ChainedEdge { from: from_stream, to, kind: edge.kind, pattern, routes });
+            let InputEdge { from: from_stream, port, kind, routes } = edge.clone();
+            tasks[from].outputs.push(ChainedEdge { from: from_stream, to, port, kind, pattern, routes });
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &Jo
             outputs: task
                 .outputs
                 .iter()
-                .map(|edge| EdgeSpec { to: TaskId(edge.to as u32), pattern: edge.pattern })
+                .map(|edge| EdgeSpec { to: TaskId(edge.to as u32), port: edge.port, pattern: edge.pattern })
                 .collect(),
             factory: factory(&graph, task, &settings.state_backend),
         }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use millstream_actors::data::wiring::EdgePattern;
+use millstream_actors::protocol::PortId;
 
 use super::{ChainedGraph, EdgeKind, GraphBuilder, JobSettings, NodeKind, PortRef};
 
@@ -42,7 +43,8 @@ fn write_text(text: &mut String, graph: &GraphBuilder, chained: &ChainedGraph, s
         let parallelism = node.parallelism.unwrap_or(settings.parallelism);
         write!(text, "  {} {} x{parallelism}", kind_name(&node.kind), node.id)?;
         for (index, edge) in node.inputs.iter().enumerate() {
-            let join = if index == 0 { " <-" } else { "," };
+            let begins_port = index == 0 || node.inputs[index - 1].port != edge.port;
+            let join = if begins_port { " <-" } else { "," };
             write!(text, "{join} {}", graph.nodes[edge.from.node].id)?;
             if let PortRef::Side(tag) = &edge.from.port {
                 write!(text, "[{tag}]")?;
@@ -55,7 +57,7 @@ fn write_text(text: &mut String, graph: &GraphBuilder, chained: &ChainedGraph, s
     for (index, task) in chained.tasks.iter().enumerate() {
         write!(text, "  {index} {} x{} region {}", task_name(graph, &task.nodes), task.parallelism, task.region)?;
         for edge in &task.outputs {
-            write!(text, ", to {} by {}", edge.to, pattern_name(edge.kind, edge.pattern))?;
+            write!(text, ", to {}{} by {}", edge.to, input_name(edge.port), pattern_name(edge.kind, edge.pattern))?;
         }
         writeln!(text)?;
     }
@@ -83,6 +85,7 @@ fn write_graphviz(
                 PortRef::Main => edge_name(edge.kind).to_owned(),
                 PortRef::Side(tag) => format!("{tag}: {}", edge_name(edge.kind)),
             };
+            let label = label + input_name(edge.port);
             writeln!(dot, "  n{} -> n{id} [label={label:?}];", edge.from.node)?;
         }
     }
@@ -110,6 +113,11 @@ fn edge_name(kind: EdgeKind) -> &'static str {
         EdgeKind::KeyBy => "key by",
         EdgeKind::Custom => "partition by",
     }
+}
+
+/// Names the input that an edge serves, where it is not the only or the first one.
+fn input_name(port: PortId) -> &'static str {
+    if port == PortId::FIRST { "" } else { " (second input)" }
 }
 
 fn pattern_name(kind: EdgeKind, pattern: EdgePattern) -> &'static str {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use millstream_actors::contract::{Boundedness, Sink, SinkGuarantee, Source, SubtaskInfo};
 use millstream_actors::data::edge::Routing;
-use millstream_actors::data::pipeline::{Chain, Consumers, Pipeline, PipelineBuilder};
-use millstream_actors::protocol::OperatorId;
+use millstream_actors::data::pipeline::{Chain, Consumers, Head, PipelineBuilder};
+use millstream_actors::protocol::{OperatorId, PortId};
 use millstream_actors::task::TaskFactory;
 use millstream_actors::task::operator_task::OperatorTaskFactory;
 use millstream_actors::task::sink_task::SinkTaskFactory;
@@ -21,7 +21,7 @@ use crate::state::StateBackend;
 /// A node's index in its graph; nodes come after their inputs.
 pub(crate) type NodeId = usize;
 
-/// A `Chain<T>`.
+/// A `Chain<T>`, or the [`Head`] of a task whose first operator takes something else.
 pub(crate) type AnyChain = Box<dyn Any>;
 
 /// An `Arc<Routes<T>>`.
@@ -67,6 +67,8 @@ pub(crate) struct StreamRef {
 #[derive(Clone)]
 pub(crate) struct InputEdge {
     pub(crate) from: StreamRef,
+    /// The consumer's input that it serves.
+    pub(crate) port: PortId,
     pub(crate) kind: EdgeKind,
     pub(crate) routes: AnyRouting,
 }
@@ -183,15 +185,15 @@ pub(crate) trait AnyOperator: Send + Sync {
     fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory>;
 }
 
-/// Makes the links of an operator from `In` to `Out`.
-pub(crate) struct OperatorNode<In, Out> {
-    pub(crate) link: Box<LinkFn<In, Out>>,
+/// Makes the links of an operator that takes what `H` does and emits `Out`.
+pub(crate) struct OperatorNode<H, Out> {
+    pub(crate) link: Box<LinkFn<H, Out>>,
 }
 
 /// Puts a fresh instance before the chain it is given.
-type LinkFn<In, Out> = dyn Fn(&mut PipelineBuilder<'_>, NodeContext<'_>, Chain<Out>) -> Chain<In> + Send + Sync;
+type LinkFn<H, Out> = dyn Fn(&mut PipelineBuilder<'_>, NodeContext<'_>, Chain<Out>) -> H + Send + Sync;
 
-impl<In: Send + 'static, Out: Send + 'static> AnyOperator for OperatorNode<In, Out> {
+impl<H: Head, Out: Send + 'static> AnyOperator for OperatorNode<H, Out> {
     fn link(
         &self,
         builder: &mut PipelineBuilder<'_>,
@@ -206,15 +208,15 @@ impl<In: Send + 'static, Out: Send + 'static> AnyOperator for OperatorNode<In, O
     }
 
     fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory> {
-        Arc::new(OperatorTaskFactory::<In>::new(operators, move |builder: PipelineBuilder<'_>| {
-            finish(builder, &recipe)
+        Arc::new(OperatorTaskFactory::<H::Batch>::new(operators, move |mut builder: PipelineBuilder<'_>| {
+            let head = head_of::<H>(&mut builder, &recipe);
+            builder.finish(head)
         }))
     }
 }
 
-fn finish<T: 'static>(mut builder: PipelineBuilder<'_>, recipe: &Recipe) -> Pipeline<T> {
-    let head = recipe(&mut builder).downcast::<Chain<T>>().expect("a task's head has the task's input type");
-    builder.finish(*head)
+fn head_of<H: Head>(builder: &mut PipelineBuilder<'_>, recipe: &Recipe) -> H {
+    *recipe(builder).downcast::<H>().expect("a task's head has the task's input type")
 }
 
 /// A source, whatever its records.
@@ -232,7 +234,10 @@ impl<S: Source> AnySource for SourceNode<S> {
     }
 
     fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory> {
-        let build = move |builder: PipelineBuilder<'_>| finish(builder, &recipe);
+        let build = move |mut builder: PipelineBuilder<'_>| {
+            let head = head_of::<Chain<S::Item>>(&mut builder, &recipe);
+            builder.finish_source(head)
+        };
         Arc::new(SourceTaskFactory::new(self.0.clone(), operators, build))
     }
 }

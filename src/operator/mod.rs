@@ -1,5 +1,7 @@
 //! Operators.
 
+mod co_flat_map;
+mod co_map;
 mod emitter;
 mod filter;
 mod filter_map;
@@ -13,6 +15,8 @@ mod process_function;
 mod side_output;
 mod slices;
 
+pub use co_flat_map::CoFlatMap;
+pub use co_map::CoMap;
 pub(crate) use emitter::Emission;
 pub use emitter::Emitter;
 pub use filter::Filter;
@@ -29,6 +33,6 @@ pub(crate) use slices::Slices;
 
 pub use millstream_actors::contract::{
     Batch, BatchOperator, Emitted, Front, GroupLoader, LoadedGroup, Output, Partitioner, Progress, RestoredSection,
-    RunBudget, SnapshotWriter, StateError, Stateful,
+    RunBudget, SnapshotWriter, StateError, Stateful, TwoInputOperator,
 };
 pub use millstream_actors::protocol::Mark;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use millstream_actors::contract::{BatchOperator, Partitioner, Sink, Source};
 use millstream_actors::data::edge::Routing;
-use millstream_actors::data::pipeline::{Chain, PipelineBuilder};
+use millstream_actors::data::pipeline::{Chain, Head, PipelineBuilder};
+use millstream_actors::protocol::PortId;
 
-use super::{KeyedStream, StreamSink};
+use super::{ConnectedStreams, KeyedStream, StreamSink};
 use crate::graph::{
     EdgeKind, GraphError, GraphHandle, InputEdge, NodeContext, NodeId, NodeKind, OperatorNode, Port, PortRef,
     Prototype, RouteContext, Routes, SinkNode, SourceNode, StreamRef,
@@ -131,6 +132,17 @@ impl<T: Send + 'static> DataStream<T> {
         self
     }
 
+    /// This stream and another one, whose records may be of another type, as the two inputs of one operator. A stream may
+    /// be connected with a clone of itself.
+    #[track_caller]
+    pub fn connect<U: Send + 'static>(self, mut other: DataStream<U>) -> ConnectedStreams<T, U> {
+        if !Rc::ptr_eq(&self.graph, &other.graph) {
+            self.graph.borrow_mut().errors.push(GraphError::ForeignStream { at: Location::caller() });
+            other.inputs.clear();
+        }
+        ConnectedStreams::new(self, other)
+    }
+
     /// Deals records out to the next operator's subtasks in turn.
     pub fn rebalance(self) -> Self {
         self.routed(EdgeKind::Rebalance, |_| Routing::Partitioned(Box::new(Rebalance::starting_at(0))))
@@ -231,7 +243,7 @@ impl<T: Send + 'static> DataStream<T> {
     #[track_caller]
     pub fn sink<S: Sink<Item = T>>(self, id: &str, sink: S) -> StreamSink {
         let kind = NodeKind::Sink(Arc::new(SinkNode(Arc::new(sink))));
-        let inputs = self.edges();
+        let inputs = self.edges(PortId::FIRST);
         let node = self.graph.borrow_mut().add(id, Some(id), Location::caller(), inputs, None, kind);
         StreamSink { graph: self.graph, node }
     }
@@ -287,11 +299,10 @@ impl<T: Send + 'static> DataStream<T> {
         }
     }
 
-    fn edges(&self) -> Vec<InputEdge> {
-        let inputs = self.inputs.iter();
-        inputs
-            .map(|input| InputEdge { from: input.from.clone(), kind: input.kind, routes: input.routes.clone() })
-            .collect()
+    /// Its way into the next operator, as that one's input `port`.
+    pub(super) fn edges(&self, port: PortId) -> Vec<InputEdge> {
+        let edge = |Input { from, kind, routes }: Input<T>| InputEdge { from, port, kind, routes };
+        self.inputs.iter().cloned().map(edge).collect()
     }
 
     pub(crate) fn routed(
@@ -329,10 +340,22 @@ impl<T: Send + 'static> DataStream<T> {
         at: &'static Location<'static>,
         link: impl Fn(&mut PipelineBuilder<'_>, NodeContext<'_>, Chain<U>) -> Chain<T> + Send + Sync + 'static,
     ) -> DataStream<U> {
-        let kind = NodeKind::Operator(Arc::new(OperatorNode::<T, U> { link: Box::new(link) }));
-        let inputs = self.edges();
-        let node = self.graph.borrow_mut().add(name, id, at, inputs, Some(Port::<U>::boxed()), kind);
-        DataStream::of(&self.graph, node, PortRef::Main)
+        let inputs = self.edges(PortId::FIRST);
+        DataStream::from_operator(&self.graph, name, id, at, inputs, link)
+    }
+
+    /// The output of a new operator that `link` puts before the chain it is given, and that has these inputs.
+    pub(super) fn from_operator<H: Head>(
+        graph: &GraphHandle,
+        name: &str,
+        id: Option<&str>,
+        at: &'static Location<'static>,
+        inputs: Vec<InputEdge>,
+        link: impl Fn(&mut PipelineBuilder<'_>, NodeContext<'_>, Chain<T>) -> H + Send + Sync + 'static,
+    ) -> Self {
+        let kind = NodeKind::Operator(Arc::new(OperatorNode { link: Box::new(link) }));
+        let node = graph.borrow_mut().add(name, id, at, inputs, Some(Port::<T>::boxed()), kind);
+        Self::of(graph, node, PortRef::Main)
     }
 
     /// The operator that made this stream keeps keyed state.

@@ -6,6 +6,7 @@ mod faulty_disk;
 mod faulty_store;
 mod operator_harness;
 mod source_runs;
+mod two_input_harness;
 
 pub use contexts::{sink_context, source_context};
 pub use decoders::decoders;
@@ -13,5 +14,6 @@ pub use faulty_disk::{DiskFault, DiskHandle, FaultyDisk};
 pub use faulty_store::{FaultyStore, Gate, StoreCall, StoreFault};
 pub use operator_harness::{BoxedOperator, OperatorHarness};
 pub use source_runs::{SourceRun, assert_resumes_anywhere, read_source};
+pub use two_input_harness::Either;
 
 pub use crate::decoder::Decoder;

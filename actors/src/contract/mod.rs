@@ -15,6 +15,7 @@ mod stateful;
 mod store;
 pub mod store_suite;
 mod subtask;
+mod two_input_operator;
 
 pub use crate::protocol::{
     CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Contribution, Manifest, Retry, SinkError, SnapshotError,
@@ -40,3 +41,4 @@ pub use source::{
 pub use stateful::{GroupLoader, LoadedGroup, Stateful};
 pub use store::{CHUNK_BYTES_MAX, Chunk, Finalised, SnapshotStore, StoreOpening, checksum};
 pub use subtask::SubtaskInfo;
+pub use two_input_operator::TwoInputOperator;

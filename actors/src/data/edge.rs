@@ -5,21 +5,23 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
-use actix::{Message, Recipient};
+use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 
 use crate::contract::{BATCH_RECORDS_MAX, Batch, Partitioner};
-use crate::data::wiring::{InputWiring, OutputWiring};
+use crate::data::input_batch::InputBatch;
+use crate::data::wiring::{AnyInputPort, InputWiring, OutputWiring};
 use crate::protocol::{Barrier, Element, Mark, ReceiveWindow, SendWindow, TaskError};
 
-/// An element of one channel, to the receiving task.
+/// An element of one channel, to the receiving task, which takes batches of kind `B`.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Deliver<T: Send + 'static> {
+pub struct Deliver<B: Send + 'static> {
     /// The receiver's number for the channel.
     pub channel: u32,
     /// The element.
-    pub element: Element<Box<Batch<T>>>,
+    pub element: Element<B>,
 }
 
 /// The first message of a channel: where its credits go.
@@ -79,20 +81,35 @@ impl ChannelEnd {
     }
 
     /// A credit's worth was worked off: gives back what brings the sender to `target` credits, and the emptied batch.
-    pub(crate) fn give_back<T: Send + 'static>(&mut self, target: u32, batch: Option<Box<Batch<T>>>) {
+    pub(crate) fn give_back<B: InputBatch>(&mut self, target: u32, batch: Option<B>) {
         let credits = self.window.give_back(target);
         let back = self.back.as_ref().expect("a channel is connected before its first element");
-        let batch = batch.map(|batch| batch as Box<dyn Any + Send>);
+        let batch = batch.map(InputBatch::into_storage);
         back.to.do_send(ReturnCredit { output: back.output, channel: back.channel, credits, batch });
     }
 }
 
-/// Where a task takes the elements of its channels.
+/// Where a task takes the elements of one of its inputs. Whoever sends knows the type of these alone: the port tags
+/// batches for tasks that have several.
 pub struct InputPort<T: Send + 'static> {
-    /// Takes elements.
-    pub deliver: Recipient<Deliver<T>>,
-    /// Takes the opening of a channel, before its first element.
-    pub connect: Recipient<ConnectChannel>,
+    deliver: DeliverTo<T>,
+    connect: Recipient<ConnectChannel>,
+}
+
+/// Sends an element of the channel with this number to the receiving task.
+type DeliverTo<T> = Arc<dyn Fn(u32, Element<Box<Batch<T>>>) + Send + Sync>;
+
+impl<T: Send + 'static> InputPort<T> {
+    /// The port of the task at `task` whose batches it takes with this tag.
+    pub(crate) fn any<A, B>(task: &Addr<A>, tag: fn(Box<Batch<T>>) -> B) -> AnyInputPort
+    where
+        A: Actor<Context = Context<A>> + Handler<Deliver<B>> + Handler<ConnectChannel>,
+        B: InputBatch,
+    {
+        let (connect, to) = (task.clone().recipient(), task.clone());
+        let deliver = move |channel, element: Element<_>| to.do_send(Deliver { channel, element: element.map(tag) });
+        Arc::new(Self { deliver: Arc::new(deliver), connect })
+    }
 }
 
 /// How the records of an edge spread over its channels.
@@ -114,7 +131,7 @@ pub struct Outlet<T: Send + 'static> {
 
 /// One channel, seen from its sender.
 struct Channel<T: Send + 'static> {
-    to: Recipient<Deliver<T>>,
+    to: DeliverTo<T>,
     /// The number that its receiver has for it.
     channel: u32,
     window: SendWindow<Box<Batch<T>>>,
@@ -224,7 +241,7 @@ impl<T: Send + 'static> Channel<T> {
                 self.sent.records += batch.len() as u64;
                 self.sent.batches += 1;
             }
-            self.to.do_send(Deliver { channel: self.channel, element });
+            (self.to)(self.channel, element);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::protocol::TaskId;
+use crate::protocol::{PortId, TaskId};
 
 /// How the subtasks of two tasks are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +19,20 @@ pub enum EdgePattern {
 pub struct EdgeSpec {
     /// The receiving task.
     pub to: TaskId,
+    /// Which of its input ports the edge serves.
+    pub port: PortId,
     /// Which channels there are.
     pub pattern: EdgePattern,
 }
 
+/// An [`InputPort<T>`](super::edge::InputPort) of one of a task's inputs, which knows the type of its records.
+pub type AnyInputPort = Arc<dyn Any + Send + Sync>;
+
 /// One end of a channel, as handed to the sending subtask.
 #[derive(Clone)]
 pub struct ChannelTarget {
-    /// A `Recipient<Deliver<T>>` of the edge's record type.
-    pub port: Arc<dyn Any + Send + Sync>,
+    /// The receiver's port, of the edge's record type.
+    pub port: AnyInputPort,
     /// The channel's number at the receiver.
     pub channel: u32,
     /// Batches the sender may have under way.
@@ -37,7 +42,7 @@ pub struct ChannelTarget {
 /// The channels of one edge that leave one subtask, by receiving subtask.
 pub type OutputWiring = Vec<ChannelTarget>;
 
-/// The channels that enter one subtask.
+/// The channels that enter one subtask: those of its first port, then those of the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputWiring {
     /// The window of each channel in batches.

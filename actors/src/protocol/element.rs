@@ -44,6 +44,19 @@ pub enum Element<B> {
     End,
 }
 
+impl<B> Element<B> {
+    /// The element with another batch in it.
+    pub fn map<C>(self, batch: impl FnOnce(B) -> C) -> Element<C> {
+        match self {
+            Self::Batch(records) => Element::Batch(batch(records)),
+            Self::Watermark { at, paid } => Element::Watermark { at, paid },
+            Self::Idle => Element::Idle,
+            Self::Barrier(barrier) => Element::Barrier(barrier),
+            Self::End => Element::End,
+        }
+    }
+}
+
 impl<B> From<Mark> for Element<B> {
     fn from(mark: Mark) -> Self {
         match mark {

@@ -41,6 +41,17 @@ numeric_id! {
     /// Operators chained to run together; counts from 0 in topological order.
     TaskId(u32)
 }
+numeric_id! {
+    /// An input of a task that takes one type of records; counts from 0 in each task. Most tasks have one.
+    PortId(u8)
+}
+
+impl PortId {
+    /// The only port of most tasks, and the first of those that have two.
+    pub const FIRST: Self = Self(0);
+    /// The second port of a task that has two.
+    pub const SECOND: Self = Self(1);
+}
 
 impl CheckpointId {
     /// "Before the first checkpoint": the base of a full snapshot.

@@ -35,7 +35,7 @@ pub use credit::{ReceiveWindow, SendWindow, WorkRate};
 pub use deadlines::Deadlines;
 pub use element::{Barrier, ChannelOrder, Element, Mark};
 pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};
-pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, RegionId, SubtaskId, TaskId};
+pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, PortId, RegionId, SubtaskId, TaskId};
 pub use inlet::{Inlet, Input};
 pub use interval_advice::{IntervalAdvice, RecoveryEstimate, RecoveryPart};
 pub(crate) use interval_advice::{IntervalAdvisor, IntervalPlan, Recovered};

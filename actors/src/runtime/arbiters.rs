@@ -21,7 +21,7 @@ pub(crate) struct ArbiterCondemned {
 
 /// One arbiter in the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ArbiterId(u64);
+pub(crate) struct ArbiterId(pub(crate) u64);
 
 /// Where a task goes.
 #[derive(Clone, Debug)]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actix::{Addr, Context, Handler};
+use actix::{Context, Handler};
 
-use crate::contract::Batch;
-use crate::data::edge::{ChannelEnd, ConnectChannel, Deliver, InputPort};
+use crate::data::edge::{ChannelEnd, ConnectChannel, Deliver};
+use crate::data::input_batch::InputBatch;
 use crate::data::wiring::InputWiring;
 use crate::protocol::{CheckpointId, Inlet, Input, WorkRate};
 use crate::runtime::time::monotonic;
@@ -13,8 +13,8 @@ use crate::task::SubtaskContext;
 use crate::task::stepper::{Task, Work};
 
 /// The input channels of a task, aligned, and the credit that they get back.
-pub(crate) struct Inputs<T> {
-    inlet: Inlet<Box<Batch<T>>>,
+pub(crate) struct Inputs<B> {
+    inlet: Inlet<B>,
     channels: Vec<ChannelEnd>,
     rate: WorkRate,
     /// When the first barrier of the pending checkpoint came.
@@ -23,13 +23,13 @@ pub(crate) struct Inputs<T> {
 
 /// The work of a task that has inputs.
 pub(crate) trait WithInputs: Work {
-    /// What comes on the channels.
-    type In: Send + 'static;
+    /// What comes on the channels, of all ports.
+    type Batch: InputBatch;
 
-    fn inputs(&mut self) -> &mut Inputs<Self::In>;
+    fn inputs(&mut self) -> &mut Inputs<Self::Batch>;
 }
 
-impl<T: Send + 'static> Inputs<T> {
+impl<B: InputBatch> Inputs<B> {
     pub(crate) fn new(cx: &SubtaskContext, wiring: &InputWiring) -> Self {
         Self {
             inlet: Inlet::new(wiring.windows.len(), cx.mode),
@@ -41,7 +41,7 @@ impl<T: Send + 'static> Inputs<T> {
 
     /// The next element that the task has to do with; `None` if none may be taken. Notes when an alignment starts, and
     /// gives back the credit of elements that are nothing but credit.
-    pub(crate) fn take(&mut self) -> Option<Input<Box<Batch<T>>>> {
+    pub(crate) fn take(&mut self) -> Option<Input<B>> {
         loop {
             match self.inlet.take()? {
                 Input::Credit { channel } => self.give_back(channel, None),
@@ -57,7 +57,7 @@ impl<T: Send + 'static> Inputs<T> {
     }
 
     /// A batch of this channel was worked off, in so much time; its storage goes back.
-    pub(crate) fn worked_off(&mut self, channel: usize, batch: Box<Batch<T>>, took: Duration) {
+    pub(crate) fn worked_off(&mut self, channel: usize, batch: B, took: Duration) {
         self.rate.measured(took);
         self.give_back(channel, Some(batch));
     }
@@ -69,14 +69,9 @@ impl<T: Send + 'static> Inputs<T> {
         }
     }
 
-    fn give_back(&mut self, channel: usize, batch: Option<Box<Batch<T>>>) {
+    fn give_back(&mut self, channel: usize, batch: Option<B>) {
         self.channels[channel].give_back(self.rate.target(), batch);
     }
-}
-
-/// Where a task takes the elements of its channels.
-pub(crate) fn port_of<W: WithInputs>(task: &Addr<Task<W>>) -> InputPort<W::In> {
-    InputPort { deliver: task.clone().recipient(), connect: task.clone().recipient() }
 }
 
 impl<W: WithInputs> Handler<ConnectChannel> for Task<W> {
@@ -87,10 +82,10 @@ impl<W: WithInputs> Handler<ConnectChannel> for Task<W> {
     }
 }
 
-impl<W: WithInputs> Handler<Deliver<W::In>> for Task<W> {
+impl<W: WithInputs> Handler<Deliver<W::Batch>> for Task<W> {
     type Result = ();
 
-    fn handle(&mut self, message: Deliver<W::In>, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: Deliver<W::Batch>, ctx: &mut Context<Self>) {
         self.work.inputs().inlet.arrive(message.channel as usize, message.element);
         self.run(ctx);
     }

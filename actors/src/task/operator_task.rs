@@ -13,29 +13,30 @@ use actix_rt::ArbiterHandle;
 
 use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::Sent;
+use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, CheckpointId, Input, OperatorId, TaskError};
 use crate::runtime::time::monotonic;
-use crate::task::inputs::{Inputs, WithInputs, port_of};
+use crate::task::inputs::{Inputs, WithInputs};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators};
 use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
 use crate::task::{StartedSubtask, SubtaskContext, TaskFactory};
 
-/// Starts operator tasks that take records of type `T`.
-pub struct OperatorTaskFactory<T> {
+/// Starts operator tasks that take batches of kind `B`, by as many ports as that has.
+pub struct OperatorTaskFactory<B> {
     operators: Vec<OperatorId>,
-    pipeline: Arc<dyn PipelineFactory<T>>,
+    pipeline: Arc<dyn PipelineFactory<B>>,
 }
 
-impl<T: Send + 'static> OperatorTaskFactory<T> {
+impl<B: InputBatch> OperatorTaskFactory<B> {
     /// A factory of tasks that run these operators, built by `pipeline`.
-    pub fn new(operators: Vec<OperatorId>, pipeline: impl PipelineFactory<T>) -> Self {
+    pub fn new(operators: Vec<OperatorId>, pipeline: impl PipelineFactory<B>) -> Self {
         Self { operators, pipeline: Arc::new(pipeline) }
     }
 }
 
-impl<T: Send + 'static> TaskFactory for OperatorTaskFactory<T> {
+impl<B: InputBatch> TaskFactory for OperatorTaskFactory<B> {
     fn start(
         &self,
         cx: SubtaskContext,
@@ -50,26 +51,26 @@ impl<T: Send + 'static> TaskFactory for OperatorTaskFactory<T> {
             OperatorWork { ids, operators, inputs: Inputs::new(cx, &input), taken_at: Duration::ZERO }
         });
         let address = stepper::address_of(&task, subtask, None, false);
-        StartedSubtask { address, port: Some(Arc::new(port_of(&task))) }
+        StartedSubtask { address, ports: B::ports(&task) }
     }
 }
 
 /// See the module's documentation.
-struct OperatorWork<T: Send + 'static> {
+struct OperatorWork<B: InputBatch> {
     ids: Vec<OperatorId>,
-    operators: Operators<T>,
-    inputs: Inputs<T>,
+    operators: Operators<B>,
+    inputs: Inputs<B>,
     /// When the batch was taken that the operators have.
     taken_at: Duration,
 }
 
-impl<T: Send + 'static> OperatorWork<T> {
-    fn give(&mut self, stepper: &mut Stepper, given: Given<T>) -> Result<Stepped, TaskError> {
+impl<B: InputBatch> OperatorWork<B> {
+    fn give(&mut self, stepper: &mut Stepper, given: Given<B>) -> Result<Stepped, TaskError> {
         let outcome = self.operators.give(given, &mut stepper.budget)?;
         Ok(self.given(outcome))
     }
 
-    fn given(&mut self, outcome: Outcome<T>) -> Stepped {
+    fn given(&mut self, outcome: Outcome<B>) -> Stepped {
         match outcome {
             Outcome::Taken(Given::Batch { channel, batch }) => {
                 self.inputs.worked_off(channel, batch, monotonic() - self.taken_at);
@@ -81,7 +82,7 @@ impl<T: Send + 'static> OperatorWork<T> {
     }
 }
 
-impl<T: Send + 'static> Work for OperatorWork<T> {
+impl<B: InputBatch> Work for OperatorWork<B> {
     fn operators(&self) -> Vec<OperatorId> {
         self.ids.clone()
     }
@@ -149,18 +150,18 @@ impl<T: Send + 'static> Work for OperatorWork<T> {
     }
 }
 
-impl<T: Send + 'static> WithOperators for OperatorWork<T> {
-    type In = T;
+impl<B: InputBatch> WithOperators for OperatorWork<B> {
+    type Batch = B;
 
-    fn operators_mut(&mut self) -> &mut Operators<T> {
+    fn operators_mut(&mut self) -> &mut Operators<B> {
         &mut self.operators
     }
 }
 
-impl<T: Send + 'static> WithInputs for OperatorWork<T> {
-    type In = T;
+impl<B: InputBatch> WithInputs for OperatorWork<B> {
+    type Batch = B;
 
-    fn inputs(&mut self) -> &mut Inputs<T> {
+    fn inputs(&mut self) -> &mut Inputs<B> {
         &mut self.inputs
     }
 }

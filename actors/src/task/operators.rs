@@ -2,50 +2,51 @@
 
 use actix::{Context, Handler};
 
-use crate::contract::{Batch, Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::ReturnCredit;
+use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::Pipeline;
 use crate::protocol::{AckFacts, Barrier, Mark, TaskError};
 use crate::task::stepper::{Stepped, Stepper, Task, Work};
 
 /// What is given to the operators.
-pub(crate) enum Given<T> {
+pub(crate) enum Given<B> {
     /// Records, that came on this channel.
-    Batch { channel: usize, batch: Box<Batch<T>> },
+    Batch { channel: usize, batch: B },
     /// A mark.
     Mark(Mark),
 }
 
 /// What has become of it.
-pub(crate) enum Outcome<T> {
+pub(crate) enum Outcome<B> {
     /// It is taken. A batch comes back empty.
-    Taken(Given<T>),
+    Taken(Given<B>),
     /// Its step is suspended, and comes before anything else.
     Suspended(Stepped),
 }
 
 /// The operators of a task.
-pub(crate) struct Operators<T> {
-    pub(crate) pipeline: Pipeline<T>,
+pub(crate) struct Operators<B> {
+    pub(crate) pipeline: Pipeline<B>,
     /// What they have taken a part of.
-    suspended: Option<Given<T>>,
+    suspended: Option<Given<B>>,
 }
 
 /// The work of a task that has operators.
 pub(crate) trait WithOperators: Work {
     /// What the first of them takes.
-    type In: Send + 'static;
+    type Batch: InputBatch;
 
-    fn operators_mut(&mut self) -> &mut Operators<Self::In>;
+    fn operators_mut(&mut self) -> &mut Operators<Self::Batch>;
 }
 
-impl<T> Operators<T> {
-    pub(crate) fn new(pipeline: Pipeline<T>) -> Self {
+impl<B: InputBatch> Operators<B> {
+    pub(crate) fn new(pipeline: Pipeline<B>) -> Self {
         Self { pipeline, suspended: None }
     }
 
     /// Gives them something. What was suspended must have been finished.
-    pub(crate) fn give(&mut self, mut given: Given<T>, budget: &mut RunBudget) -> Result<Outcome<T>, TaskError> {
+    pub(crate) fn give(&mut self, mut given: Given<B>, budget: &mut RunBudget) -> Result<Outcome<B>, TaskError> {
         let progress = match &mut given {
             Given::Batch { batch, .. } => self.pipeline.push(batch, budget)?,
             Given::Mark(mark) => self.pipeline.mark(*mark, budget)?,
@@ -62,7 +63,7 @@ impl<T> Operators<T> {
     }
 
     /// Goes on with what was suspended; `None` if nothing is.
-    pub(crate) fn resume(&mut self, budget: &mut RunBudget) -> Result<Option<Outcome<T>>, TaskError> {
+    pub(crate) fn resume(&mut self, budget: &mut RunBudget) -> Result<Option<Outcome<B>>, TaskError> {
         match self.suspended.take() {
             Some(given) => self.give(given, budget).map(Some),
             None => Ok(None),

@@ -12,12 +12,13 @@ use actix::{AsyncContext, Context, Handler};
 use actix_rt::ArbiterHandle;
 
 use crate::contract::{Batch, PendingCommit, Progress, Sink, SinkContext, SinkError, SinkRestore, Step};
+use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::LoadedState;
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, Input, OperatorId, TaskError};
 use crate::runtime::time::monotonic;
 use crate::task::alarm::Due;
-use crate::task::inputs::{Inputs, WithInputs, port_of};
+use crate::task::inputs::{Inputs, WithInputs};
 use crate::task::lists::{read_lists, write_list};
 use crate::task::sink_writing::{self, Effects, Order, WriterEvent, WriterReports, Writing};
 use crate::task::snapshots::decline;
@@ -65,7 +66,7 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
             complete: CheckpointId::NONE,
         });
         let address = stepper::address_of(&task, subtask, None, true);
-        StartedSubtask { address, port: Some(Arc::new(port_of(&task))) }
+        StartedSubtask { address, ports: InputBatch::ports(&task) }
     }
 }
 
@@ -73,7 +74,7 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
 struct SinkWork<S: Sink> {
     sink: Arc<S>,
     operator: OperatorId,
-    inputs: Inputs<S::Item>,
+    inputs: Inputs<Box<Batch<S::Item>>>,
     writing: Option<Writing<S::Item>>,
     writes_under_way: usize,
     last_written: Duration,
@@ -272,9 +273,9 @@ impl<S: Sink> Work for SinkWork<S> {
 }
 
 impl<S: Sink> WithInputs for SinkWork<S> {
-    type In = S::Item;
+    type Batch = Box<Batch<S::Item>>;
 
-    fn inputs(&mut self) -> &mut Inputs<S::Item> {
+    fn inputs(&mut self) -> &mut Inputs<Box<Batch<S::Item>>> {
         &mut self.inputs
     }
 }

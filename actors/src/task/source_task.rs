@@ -37,13 +37,17 @@ pub struct SourceTaskFactory<S: Source> {
     source: Arc<S>,
     /// The source first, then the operators chained to it.
     operators: Vec<OperatorId>,
-    pipeline: Arc<dyn PipelineFactory<S::Item>>,
+    pipeline: Arc<dyn PipelineFactory<Box<Batch<S::Item>>>>,
 }
 
 impl<S: Source> SourceTaskFactory<S> {
     /// A factory of tasks that read `source` and run the operators built by `pipeline`. `operators` names the source
     /// first.
-    pub fn new(source: Arc<S>, operators: Vec<OperatorId>, pipeline: impl PipelineFactory<S::Item>) -> Self {
+    pub fn new(
+        source: Arc<S>,
+        operators: Vec<OperatorId>,
+        pipeline: impl PipelineFactory<Box<Batch<S::Item>>>,
+    ) -> Self {
         Self { source, operators, pipeline: Arc::new(pipeline) }
     }
 }
@@ -68,7 +72,7 @@ impl<S: Source> TaskFactory for SourceTaskFactory<S> {
             stop_reading: task.clone().recipient(),
             finish: task.clone().recipient(),
         };
-        StartedSubtask { address: stepper::address_of(&task, subtask, Some(orders), false), port: None }
+        StartedSubtask { address: stepper::address_of(&task, subtask, Some(orders), false), ports: Vec::new() }
     }
 }
 
@@ -76,7 +80,7 @@ impl<S: Source> TaskFactory for SourceTaskFactory<S> {
 struct SourceWork<S: Source> {
     source: Arc<S>,
     ids: Vec<OperatorId>,
-    operators: Operators<S::Item>,
+    operators: Operators<Box<Batch<S::Item>>>,
     reading: Option<Reading<S::Item>>,
     positions: Positions,
     phase: Phase,
@@ -116,7 +120,7 @@ enum Phase {
 struct Wake;
 
 impl<S: Source> SourceWork<S> {
-    fn new(source: Arc<S>, ids: Vec<OperatorId>, operators: Operators<S::Item>) -> Self {
+    fn new(source: Arc<S>, ids: Vec<OperatorId>, operators: Operators<Box<Batch<S::Item>>>) -> Self {
         Self {
             source,
             ids,
@@ -133,12 +137,12 @@ impl<S: Source> SourceWork<S> {
         }
     }
 
-    fn give(&mut self, stepper: &mut Stepper, given: Given<S::Item>) -> Result<Stepped, TaskError> {
+    fn give(&mut self, stepper: &mut Stepper, given: Given<Box<Batch<S::Item>>>) -> Result<Stepped, TaskError> {
         let outcome = self.operators.give(given, &mut stepper.budget)?;
         self.given(stepper, outcome)
     }
 
-    fn given(&mut self, stepper: &mut Stepper, outcome: Outcome<S::Item>) -> Result<Stepped, TaskError> {
+    fn given(&mut self, stepper: &mut Stepper, outcome: Outcome<Box<Batch<S::Item>>>) -> Result<Stepped, TaskError> {
         match outcome {
             Outcome::Taken(Given::Batch { batch, .. }) => return self.batch_taken(stepper, batch),
             Outcome::Taken(Given::Mark(Mark::End)) => {
@@ -367,9 +371,9 @@ impl<S: Source> Work for SourceWork<S> {
 }
 
 impl<S: Source> WithOperators for SourceWork<S> {
-    type In = S::Item;
+    type Batch = Box<Batch<S::Item>>;
 
-    fn operators_mut(&mut self) -> &mut Operators<S::Item> {
+    fn operators_mut(&mut self) -> &mut Operators<Box<Batch<S::Item>>> {
         &mut self.operators
     }
 }

@@ -1,6 +1,5 @@
 //! A job as the engine runs it: its tasks, and what each of their subtasks is started with.
 
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use actix_rt::ArbiterHandle;
 
 use super::{Counters, SubtaskAddress, TaskReports};
 use crate::contract::{ChunkSource, Fence, Manifest, Probe, Step, SubtaskInfo};
-use crate::data::wiring::{EdgeSpec, InputWiring, OutputWiring};
+use crate::data::wiring::{AnyInputPort, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{CheckpointId, CheckpointMode, OperatorId, RegionId, TaskId, TaskKind};
 use crate::runtime::guard::TaskGuard;
 
@@ -47,8 +46,8 @@ pub struct TaskSpec {
 pub struct StartedSubtask {
     /// Where it takes orders.
     pub address: SubtaskAddress,
-    /// Where it takes batches: a `Recipient<Deliver<In>>`. A source has none.
-    pub port: Option<Arc<dyn Any + Send + Sync>>,
+    /// Where it takes batches, by the number of the port. A source has none.
+    pub ports: Vec<AnyInputPort>,
 }
 
 /// Starts the subtasks of one task. Called on the control arbiter for each subtask of each attempt; user code runs only

@@ -13,8 +13,9 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture, fut};
 use actix_rt::ArbiterHandle;
 
-use crate::contract::{Batch, Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::Sent;
+use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SubtaskId, TaskError};
 use crate::runtime::connector_thread::ConnectorPanicked;
@@ -162,9 +163,9 @@ impl Stepper {
     }
 
     /// A batch of so many records is taken.
-    pub(crate) fn takes_batch<T>(&mut self, batch: &Batch<T>) {
+    pub(crate) fn takes_batch(&mut self, batch: &impl InputBatch) {
         self.cx.reached(Step::Batch);
-        self.records_in += batch.len() as u64;
+        self.records_in += batch.records() as u64;
         self.exit.records_in(self.records_in);
         let counters = &self.cx.counters;
         counters.records_in.set(self.records_in);

@@ -1,5 +1,7 @@
 //! Small graphs of tasks, and what a correct run delivers on each of their channels.
 
+use millstream_actors::protocol::PortId;
+
 /// What a source emits, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emit {
@@ -30,6 +32,9 @@ pub(crate) struct TaskSpec {
     pub(crate) routing: Routing,
     /// Output batches for each input batch: with more than one a step can be suspended.
     pub(crate) burst: u8,
+    /// Whether it holds the records of its input back until its alarm wakes it, or its input ends. Then it emits one
+    /// batch, on all outputs, and the tasks behind it are the last ones.
+    pub(crate) holds_back: bool,
     /// Channels that enter and leave it, by index in the graph.
     pub(crate) inputs: Vec<usize>,
     pub(crate) outputs: Vec<usize>,
@@ -42,7 +47,9 @@ pub(crate) struct ChannelSpec {
     pub(crate) to: usize,
     /// Its number among the sender's outputs.
     pub(crate) line: usize,
-    /// Its number among the receiver's inputs.
+    /// The receiver's port that it enters by.
+    pub(crate) port: PortId,
+    /// Its number among the receiver's inputs: first those of the first port, then those of the second.
     pub(crate) input: usize,
 }
 
@@ -58,6 +65,12 @@ impl Tally {
 
     pub(crate) fn count(self, record: u8) -> u64 {
         self.0 >> (4 * record) & 15
+    }
+
+    /// All that was counted in either.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        (0..16).for_each(|record| self.add(record, other.count(record)));
+        self
     }
 
     /// Whether each record was counted at least as often as in `other`.
@@ -84,7 +97,15 @@ impl Graph {
 
     pub(crate) fn task(&mut self) -> usize {
         let (inputs, outputs) = (Vec::new(), Vec::new());
-        self.tasks.push(TaskSpec { script: None, ends: true, routing: Routing::Broadcast, burst: 1, inputs, outputs });
+        self.tasks.push(TaskSpec {
+            script: None,
+            ends: true,
+            routing: Routing::Broadcast,
+            burst: 1,
+            holds_back: false,
+            inputs,
+            outputs,
+        });
         self.tasks.len() - 1
     }
 
@@ -95,11 +116,19 @@ impl Graph {
     }
 
     pub(crate) fn edge(&mut self, from: usize, to: usize) {
+        self.edge_into(from, to, PortId::FIRST);
+    }
+
+    /// An edge that serves this port of its receiver. The receiver's channels are numbered anew.
+    pub(crate) fn edge_into(&mut self, from: usize, to: usize, port: PortId) {
         assert!(from < to, "tasks are in topological order");
-        let (line, input) = (self.tasks[from].outputs.len(), self.tasks[to].inputs.len());
-        self.tasks[from].outputs.push(self.channels.len());
-        self.tasks[to].inputs.push(self.channels.len());
-        self.channels.push(ChannelSpec { from, to, line, input });
+        let channel = self.channels.len();
+        self.channels.push(ChannelSpec { from, to, line: self.tasks[from].outputs.len(), port, input: 0 });
+        self.tasks[from].outputs.push(channel);
+        let inputs = &mut self.tasks[to].inputs;
+        inputs.push(channel);
+        inputs.sort_by_key(|&channel| self.channels[channel].port);
+        inputs.iter().enumerate().for_each(|(input, &channel)| self.channels[channel].input = input);
     }
 
     /// A chain of tasks, joined in this order.

@@ -2,31 +2,11 @@
 //! with them, without the actors.
 
 use millstream_actors::protocol::{
-    Barrier, CheckpointId, CheckpointMode, Element, Inlet, Input, Mark, ReceiveWindow, SendWindow, Timestamp,
+    Barrier, CheckpointId, CheckpointMode, Element, Inlet, Input, Mark, PortId, ReceiveWindow, SendWindow, Timestamp,
 };
 
-use crate::graph::{Emit, Graph, Tally, TaskSpec};
-
-/// Rules of the engine, each of which can be broken to see that the checker notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
-    /// None.
-    Nothing,
-    /// Barriers cost credit, do not stop a task from taking input, and outputs are served one by one.
-    BarriersCostCredit,
-    /// Channels that delivered a barrier are not blocked.
-    Unblocking,
-    /// A barrier does not wait for the channel's unsent batch.
-    BarrierOrder,
-    /// Credit is returned when a batch arrives, also on a blocked channel.
-    CreditOnArrival,
-    /// Aborts free no channel.
-    Abort,
-    /// A source whose input has ended answers no barrier.
-    AnswerAfterEnd,
-    /// A task snapshots before it has finished the step that was suspended.
-    SuspendedStep,
-}
+use crate::graph::{Emit, Tally, TaskSpec};
+use crate::rules::{Broken, Setting};
 
 /// What a task sends, by the number of the peer's end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +25,8 @@ pub(crate) enum Message {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Batch {
     sequence: u32,
+    /// The port that it was sent to: the tag of its type.
+    port: PortId,
     records: Vec<u8>,
     /// Only where barriers cost credit.
     barrier: Option<Barrier>,
@@ -55,10 +37,22 @@ pub(crate) struct Batch {
 pub(crate) struct Effects {
     /// Messages in the order of sending: the channel, whether to its receiver, and the message.
     pub(crate) sent: Vec<(usize, bool, Message)>,
-    /// Snapshots taken: what each input had delivered, or a source's position.
-    pub(crate) snapshots: Vec<(CheckpointId, Vec<Tally>, usize)>,
+    /// Snapshots taken.
+    pub(crate) snapshots: Vec<Snapshot>,
     /// The first rule that was found broken.
     pub(crate) violation: Option<String>,
+}
+
+/// What a task writes at a barrier.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) checkpoint: CheckpointId,
+    /// What each input had delivered.
+    pub(crate) seen: Vec<Tally>,
+    /// What of it the task held back.
+    pub(crate) held: Tally,
+    /// Of a source: how far its script was.
+    pub(crate) position: usize,
 }
 
 impl Effects {
@@ -105,22 +99,14 @@ pub(crate) struct Task {
     unreturned: Vec<u32>,
     lines: Vec<Line>,
     step: Option<OpenStep>,
+    /// Records held back until the alarm, in order.
+    held: Vec<u8>,
     watermark: Timestamp,
     /// Of a source: how far its script is.
     position: usize,
     ended: bool,
     requested: Option<Barrier>,
     last_barrier: CheckpointId,
-}
-
-/// What a task is and the rules it follows.
-#[derive(Clone, Copy)]
-pub(crate) struct Setting<'a> {
-    pub(crate) graph: &'a Graph,
-    pub(crate) spec: &'a TaskSpec,
-    pub(crate) broken: Broken,
-    /// Whether the receivers shrink and grow their windows by turns.
-    pub(crate) uneven_rate: bool,
 }
 
 impl Task {
@@ -137,6 +123,7 @@ impl Task {
             unreturned: vec![0; inputs],
             lines: vec![line; spec.outputs.len()],
             step: None,
+            held: Vec::new(),
             watermark: Timestamp::MIN,
             position: 0,
             ended: false,
@@ -171,6 +158,7 @@ impl Task {
             && self.ended == if spec.script.is_some() { spec.ends } else { all_sources_end }
             && self.inlet.is_empty()
             && self.step.is_none()
+            && (self.held.is_empty() || !self.ended)
             && self.requested.is_none()
             && self.lines.iter().all(|line| line.open.is_empty() && line.window.is_empty())
     }
@@ -183,7 +171,20 @@ impl Task {
                 self.unreturned[input] += 1;
                 self.give_back(setting, input, effects);
             }
+            Message::Deliver { input, element: Element::Barrier(barrier) }
+                if setting.broken == Broken::AlignmentOfOnePort =>
+            {
+                // One of the first port stands for those of the second, which count for nothing.
+                if setting.port_of(input) == PortId::FIRST {
+                    let others = (0..self.ends.len()).filter(|&other| setting.port_of(other) != PortId::FIRST);
+                    others.chain([input]).for_each(|input| self.inlet.arrive(input, Element::Barrier(barrier)));
+                }
+            }
             Message::Deliver { input, element } => {
+                if let Element::Batch(batch) = &element {
+                    let (sent, port) = (batch.port, setting.port_of(input));
+                    effects.check(sent == port, || format!("a batch for port {sent} came to port {port}"));
+                }
                 if setting.broken == Broken::CreditOnArrival && matches!(element, Element::Batch(_)) {
                     self.give_back(setting, input, effects);
                 }
@@ -232,7 +233,8 @@ impl Task {
         if let Some(barrier) = self.requested.take() {
             return self.answer(setting, barrier, effects);
         }
-        if setting.spec.script.is_some() || self.is_blocked(setting) {
+        let waits_for_alarm = setting.broken == Broken::BarrierAfterAlarm && !self.held.is_empty();
+        if setting.spec.script.is_some() || self.is_blocked(setting) || waits_for_alarm {
             return Stepped::Waiting;
         }
         match self.inlet.take() {
@@ -241,8 +243,11 @@ impl Task {
                 effects.check(batch.sequence == expected, || {
                     format!("input {channel} took batch {} where {expected} is due", batch.sequence)
                 });
-                let step = OpenStep { input: Some(channel), batch, pieces_left: setting.spec.burst };
-                return self.push(setting, step, effects);
+                let pieces_left = if setting.spec.holds_back { 0 } else { setting.spec.burst };
+                if setting.spec.holds_back {
+                    self.held.extend(&batch.records);
+                }
+                return self.push(setting, OpenStep { input: Some(channel), batch, pieces_left }, effects);
             }
             Some(Input::Credit { channel }) => {
                 self.unreturned[channel] += 1;
@@ -254,6 +259,17 @@ impl Task {
             None => return Stepped::Waiting,
         }
         Stepped::On
+    }
+
+    /// Whether the alarm leads to a step: a suspended one comes first, and a blocked task takes none.
+    pub(crate) fn can_wake(&self, setting: Setting<'_>) -> bool {
+        !self.held.is_empty() && self.step.is_none() && !self.is_blocked(setting)
+    }
+
+    /// The alarm: what was held back goes.
+    pub(crate) fn wake(&mut self, setting: Setting<'_>, effects: &mut Effects) {
+        let batch = Batch { sequence: 0, port: PortId::FIRST, records: std::mem::take(&mut self.held), barrier: None };
+        self.push(setting, OpenStep { input: None, batch, pieces_left: setting.spec.burst }, effects);
     }
 
     /// Whether a source has something to read and may.
@@ -270,7 +286,7 @@ impl Task {
         self.position += usize::from(next.is_some());
         match next {
             Some(Emit::Record(record)) => {
-                let batch = Batch { sequence: 0, records: vec![record], barrier: None };
+                let batch = Batch { sequence: 0, port: PortId::FIRST, records: vec![record], barrier: None };
                 self.push(setting, OpenStep { input: None, batch, pieces_left: setting.spec.burst }, effects);
             }
             Some(Emit::Watermark(at)) => self.mark(setting, Mark::Watermark(at), effects),
@@ -304,7 +320,8 @@ impl Task {
             Broken::BarriersCostCredit => {
                 for line in 0..self.lines.len() {
                     self.close(setting, line, effects);
-                    let batch = Batch { sequence: u32::MAX, records: Vec::new(), barrier: Some(barrier) };
+                    let (records, barrier) = (Vec::new(), Some(barrier));
+                    let batch = Batch { sequence: u32::MAX, port: PortId::FIRST, records, barrier };
                     self.lines[line].window.push(Element::Batch(batch));
                 }
                 self.send_one_by_one(setting, effects);
@@ -318,7 +335,12 @@ impl Task {
             }
             _ => self.emit(setting, || Element::Barrier(barrier), effects),
         }
-        effects.snapshots.push((barrier.checkpoint, self.seen.clone(), self.position));
+        let mut held = Tally::default();
+        if setting.broken != Broken::HeldBackInSnapshot {
+            self.held.iter().for_each(|&record| held.add(record, u64::from(setting.spec.burst)));
+        }
+        let (seen, position) = (self.seen.clone(), self.position);
+        effects.snapshots.push(Snapshot { checkpoint: barrier.checkpoint, seen, held, position });
     }
 
     /// Emits what is left of a step; stops where an output is blocked.
@@ -356,7 +378,12 @@ impl Task {
                 let before = std::mem::replace(&mut self.watermark, at);
                 effects.check(at > before, || format!("watermark {at} follows watermark {before}"));
             }
-            Mark::End => self.ended = true,
+            Mark::End => {
+                if !self.held.is_empty() {
+                    self.wake(setting, effects);
+                }
+                self.ended = true;
+            }
             _ => {}
         }
         self.emit(setting, || mark.into(), effects);
@@ -371,9 +398,10 @@ impl Task {
     }
 
     fn close(&mut self, setting: Setting<'_>, line: usize, effects: &mut Effects) {
+        let port = setting.graph.channels[setting.spec.outputs[line]].port;
         let Line { window, open, pushed, .. } = &mut self.lines[line];
         if !open.is_empty() {
-            let batch = Batch { sequence: *pushed, records: std::mem::take(open), barrier: None };
+            let batch = Batch { sequence: *pushed, port, records: std::mem::take(open), barrier: None };
             *pushed += 1;
             window.push(Element::Batch(batch));
             self.send(setting, line, effects);
@@ -382,7 +410,7 @@ impl Task {
 
     fn send(&mut self, setting: Setting<'_>, line: usize, effects: &mut Effects) {
         let channel = setting.spec.outputs[line];
-        let input = setting.graph.channels[channel].input;
+        let input = setting.input_of(channel);
         let Line { window, sent, owed, .. } = &mut self.lines[line];
         while let Some(element) = window.pop() {
             *sent += u32::from(matches!(&element, Element::Batch(batch) if batch.barrier.is_none()));

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use millstream_actors::protocol::{Barrier, CheckpointId, CheckpointMode};
 
 use crate::graph::{Graph, Tally};
-use crate::task::{Broken, Effects, Message, Setting, Task};
+use crate::rules::{Broken, Setting};
+use crate::task::{Effects, Message, Snapshot, Task};
 
 /// How the coordinator gives a checkpoint up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +143,8 @@ struct Coordinator {
     give_ups_left: u8,
     /// Of each checkpoint, where each source's barrier was.
     cuts: Vec<Vec<Option<usize>>>,
+    /// Of each checkpoint, what each task held back.
+    held: Vec<Vec<Tally>>,
 }
 
 /// What can happen next.
@@ -155,6 +158,8 @@ pub(crate) enum Move {
     Read(usize),
     /// A task notices that no more input is at hand.
     Flush(usize),
+    /// A task's alarm wakes it.
+    Wake(usize),
     /// All have acknowledged.
     Complete,
     /// A checkpoint is asked for.
@@ -167,16 +172,18 @@ impl Move {
     /// The task that makes it.
     fn task(self) -> Option<usize> {
         match self {
-            Self::Arrive(Link { to: task, .. }, _) | Self::Step(task) | Self::Read(task) | Self::Flush(task) => {
-                Some(task)
-            }
+            Self::Arrive(Link { to: task, .. }, _)
+            | Self::Step(task)
+            | Self::Read(task)
+            | Self::Flush(task)
+            | Self::Wake(task) => Some(task),
             Self::Complete | Self::Trigger | Self::GiveUp => None,
         }
     }
 
     /// Whether it must not be needed for the others to come to an end.
     fn is_optional(self) -> bool {
-        matches!(self, Self::Trigger | Self::GiveUp)
+        matches!(self, Self::Trigger | Self::GiveUp | Self::Wake(_))
     }
 }
 
@@ -220,6 +227,7 @@ impl World {
                 acknowledged: 0,
                 give_ups_left: scenario.give_ups,
                 cuts: Vec::new(),
+                held: Vec::new(),
             },
         }
     }
@@ -258,6 +266,9 @@ impl World {
             if task.value.can_flush() {
                 moves.push(Move::Flush(index));
             }
+            if task.value.can_wake(setting) {
+                moves.push(Move::Wake(index));
+            }
         }
         let Coordinator { asked, pending, acknowledged, give_ups_left, .. } = self.coordinator;
         match pending {
@@ -275,7 +286,8 @@ impl World {
     /// Partial-Order Methods for the Verification of Concurrent Systems, 1996, chapter 4; nothing here runs in circles).
     ///
     /// A task whose every incoming link holds a message, or stays empty until the task itself moves, cannot be
-    /// influenced: the moves of all others commute with its own, which may therefore come first.
+    /// influenced: the moves of all others commute with its own, which may therefore come first. Not so one that need not
+    /// happen: there are states in which all else has come to rest before it.
     pub(crate) fn essential(&self, scenario: &Scenario, links: &Links, moves: Vec<Move>) -> Vec<Move> {
         if scenario.orders == Orders::All {
             return moves;
@@ -286,7 +298,10 @@ impl World {
             })
         };
         let moves_of = |task| moves.iter().filter(move |next| next.task() == Some(task));
-        let candidates = (0..self.tasks.len()).filter(|&task| moves_of(task).next().is_some());
+        let candidates = (0..self.tasks.len()).filter(|&task| {
+            let mut moves = moves_of(task).peekable();
+            moves.peek().is_some() && !moves.any(|next| next.is_optional())
+        });
         let chosen = candidates.filter(|&task| cannot_be_influenced(task)).min_by_key(|&task| moves_of(task).count());
         match chosen {
             Some(task) => moves_of(task).copied().collect(),
@@ -334,6 +349,12 @@ impl World {
             Move::Step(task) => self.act(scenario, links, task, Task::step),
             Move::Read(task) => self.act(scenario, links, task, Task::read),
             Move::Flush(task) => self.act(scenario, links, task, Task::flush),
+            Move::Wake(task) => self.act(scenario, links, task, |task, setting, effects| {
+                task.wake(setting, effects);
+                if scenario.pace == Pace::Runs {
+                    task.run(setting, effects);
+                }
+            }),
             Move::Complete => {
                 self.coordinator.completed = self.coordinator.pending.take().expect("a checkpoint is pending");
                 Ok(())
@@ -354,6 +375,7 @@ impl World {
         coordinator.asked += 1;
         coordinator.acknowledged = 0;
         coordinator.cuts.push(vec![None; self.tasks.len()]);
+        coordinator.held.push(vec![Tally::default(); self.tasks.len()]);
         let barrier = Barrier { checkpoint: CheckpointId(coordinator.asked), base: coordinator.completed };
         coordinator.pending = Some(barrier.checkpoint);
         for (source, _) in scenario.graph.sources() {
@@ -389,20 +411,14 @@ impl World {
         if let Some(what) = effects.violation {
             return Err(Violation { promise: Promise::Channel, what: format!("task {index}: {what}") });
         }
-        for (checkpoint, seen, position) in effects.snapshots {
-            self.snapshot(scenario, index, checkpoint, &seen, position)?;
+        for snapshot in effects.snapshots {
+            self.snapshot(scenario, index, &snapshot)?;
         }
         self.check_channels(scenario)
     }
 
-    fn snapshot(
-        &mut self,
-        scenario: &Scenario,
-        index: usize,
-        checkpoint: CheckpointId,
-        seen: &[Tally],
-        position: usize,
-    ) -> Result<(), Violation> {
+    fn snapshot(&mut self, scenario: &Scenario, index: usize, snapshot: &Snapshot) -> Result<(), Violation> {
+        let checkpoint = snapshot.checkpoint;
         let coordinator = &mut self.coordinator;
         if coordinator.pending == Some(checkpoint) {
             coordinator.acknowledged |= 1 << index;
@@ -410,12 +426,16 @@ impl World {
         let cut = &mut coordinator.cuts[checkpoint.0 as usize - 1];
         let spec = &scenario.graph.tasks[index];
         if spec.script.is_some() {
-            cut[index] = Some(position);
+            cut[index] = Some(snapshot.position);
             return Ok(());
         }
         let carried = scenario.graph.carried(cut);
-        for (&channel, &seen) in spec.inputs.iter().zip(seen) {
+        let held = &mut coordinator.held[checkpoint.0 as usize - 1];
+        held[index] = snapshot.held;
+        for (&channel, &seen) in spec.inputs.iter().zip(&snapshot.seen) {
             let before = carried[channel];
+            // What a task has taken is in its snapshot, or went on before the barrier.
+            let seen = seen.and(held[scenario.graph.channels[channel].from]);
             let holds = before.is_some_and(|before| match scenario.mode {
                 CheckpointMode::ExactlyOnce => seen == before,
                 CheckpointMode::AtLeastOnce => seen.covers(before),

@@ -11,7 +11,7 @@ use actix_rt::ArbiterHandle;
 use crate::contract::{Chunk, ChunkAddress, Contribution, StateScope};
 use crate::data::wiring::{ChannelTarget, EdgePattern, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{
-    AckFacts, Barrier, CheckpointId, OperatorId, RegionId, SourceState, SubtaskId, TaskError, TaskId, TaskKind,
+    AckFacts, Barrier, CheckpointId, OperatorId, PortId, RegionId, SourceState, SubtaskId, TaskError, TaskId, TaskKind,
 };
 use crate::runtime::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::task::{AcknowledgeCheckpoint, RestoreFigures, SinkCommitted, SourceHalted, StoreChunks, SubtaskReady, *};
@@ -228,7 +228,7 @@ impl TaskFactory for StubFactory {
             is_sink: kind == TaskKind::Sink,
         };
         let port: Recipient<StubBarrier> = address.recipient();
-        StartedSubtask { address: orders, port: Some(Arc::new(port)) }
+        StartedSubtask { address: orders, ports: vec![Arc::new(port)] }
     }
 }
 
@@ -244,7 +244,7 @@ pub(super) fn spec(script: &Arc<Script>, regions: u32) -> JobSpec {
         outputs,
         factory: Arc::new(StubFactory { kind, script: script.clone() }),
     };
-    let edge = |to| EdgeSpec { to: TaskId(to), pattern: EdgePattern::AllToAll };
+    let edge = |to| EdgeSpec { to: TaskId(to), port: PortId::FIRST, pattern: EdgePattern::AllToAll };
     let tasks = (0..regions).flat_map(|region| {
         [task(2 * region, TaskKind::Source, vec![edge(2 * region + 1)]), task(2 * region + 1, TaskKind::Sink, vec![])]
     });

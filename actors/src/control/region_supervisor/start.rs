@@ -54,7 +54,7 @@ impl RegionSupervisor {
                 if let Some(child) = lock(self.memory()).children.get_mut(&key) {
                     child.stop = Some(started.address.stop.clone());
                 }
-                ports.extend(started.port.map(|port| (subtask, port)));
+                ports.insert(subtask, started.ports);
                 subtasks.push(started.address);
             }
         }

@@ -3,30 +3,19 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::Recipient;
 
 use super::exit::{Exit, SideExit};
-use super::link::{Link, Queue};
+use super::head::{Chain, Head, TwoInputChain};
+use super::link::{Intake, Link, OneInput, Queue, TwoInputs};
 use super::walk::{Pipeline, SourceSide, StageSlot};
-use crate::contract::{BatchOperator, Output, SubtaskInfo, TakesMarks};
+use crate::contract::{Batch, BatchOperator, Output, SubtaskInfo, TakesMarks, TwoInputOperator};
 use crate::data::edge::{AnyOutlet, Outlet, ReturnCredit, Routing};
 use crate::data::wiring::OutputWiring;
 use crate::protocol::OperatorId;
-
-/// A chain of stages as far as it is built, seen from the stage to be put before it: takes records of type `T`.
-pub struct Chain<T> {
-    input: Queue<T>,
-}
-
-impl<T> fmt::Debug for Chain<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Chain")
-    }
-}
 
 /// The consumers of one stream: the task's edges with these numbers, and how each spreads records.
 pub type Consumers<T> = Vec<(u32, Routing<T>)>;
@@ -73,11 +62,27 @@ impl<'a> PipelineBuilder<'a> {
 
     /// An operator before `next`, with the side outputs that were made since the operator before this one was linked.
     pub fn link<Op: BatchOperator>(&mut self, id: OperatorId, operator: Op, next: Chain<Op::Out>) -> Chain<Op::In> {
-        let sides = self.take_sides(&mut next.input.borrow_mut());
         let input = Queue::default();
-        let link = Link { id: id.clone(), operator, input: input.clone(), out: next.input, sides };
-        self.stages.push(StageSlot::new(Some(id), Box::new(link)));
+        self.link_intake(id, OneInput { operator, input: input.clone() }, next);
         Chain { input }
+    }
+
+    /// An operator with two inputs, as [`link`](Self::link). Nothing can be put before it: its inputs come over channels.
+    pub fn link_two_inputs<Op: TwoInputOperator>(
+        &mut self,
+        id: OperatorId,
+        operator: Op,
+        next: Chain<Op::Out>,
+    ) -> TwoInputChain<Op::First, Op::Second> {
+        let (first, second) = (Queue::default(), Queue::default());
+        self.link_intake(id, TwoInputs { operator, first: first.clone(), second: second.clone() }, next);
+        TwoInputChain { first, second }
+    }
+
+    fn link_intake<I: Intake<Out: 'static> + 'static>(&mut self, id: OperatorId, intake: I, next: Chain<I::Out>) {
+        let sides = self.take_sides(&mut next.input.borrow_mut());
+        let link = Link { id: id.clone(), intake, out: next.input, sides };
+        self.stages.push(StageSlot::new(Some(id), Box::new(link)));
     }
 
     /// A side output with these consumers, of the operator that is linked next: call the result for each record.
@@ -111,13 +116,26 @@ impl<'a> PipelineBuilder<'a> {
         self.source_sides.insert(tag, Box::new(take));
     }
 
-    /// The finished pipeline with `head` as its first stage. Side outputs that no operator has are the source's.
-    pub fn finish<T>(mut self, head: Chain<T>) -> Pipeline<T> {
+    /// The finished pipeline of an operator task, with `head` before its first stage.
+    ///
+    /// # Panics
+    /// If a side output belongs to no operator.
+    pub fn finish<H: Head>(self, head: H) -> Pipeline<H::Batch> {
+        assert!(self.sides.is_empty(), "every side output belongs to an operator");
+        self.finish_with(head, Vec::new())
+    }
+
+    /// The finished pipeline of a source task. Side outputs that no operator has are the source's.
+    pub fn finish_source<T: Send + 'static>(mut self, head: Chain<T>) -> Pipeline<Box<Batch<T>>> {
         let sides = self.take_sides(&mut head.input.borrow_mut());
+        self.finish_with(head, sides)
+    }
+
+    fn finish_with<H: Head>(mut self, head: H, sides: Vec<Box<dyn SideExit>>) -> Pipeline<H::Batch> {
         let outlets = self.outlets.into_iter();
         let outlets = outlets.map(|outlet| outlet.expect("every edge of a task has a stream")).collect();
         self.stages.reverse();
-        Pipeline::new(head.input, self.stages, outlets, sides, self.source_sides)
+        Pipeline::new(Box::new(head), self.stages, outlets, sides, self.source_sides)
     }
 
     /// The side outputs made last, which get the marks of `out` from now on.
@@ -142,16 +160,16 @@ impl<'a> PipelineBuilder<'a> {
 }
 
 /// Builds the pipeline of a subtask; called on its arbiter, under its guard, once per attempt.
-pub trait PipelineFactory<T>: Send + Sync + 'static {
+pub trait PipelineFactory<B>: Send + Sync + 'static {
     /// Builds the chain with fresh clones of all user functions.
-    fn build(&self, builder: PipelineBuilder<'_>) -> Pipeline<T>;
+    fn build(&self, builder: PipelineBuilder<'_>) -> Pipeline<B>;
 }
 
-impl<T, F> PipelineFactory<T> for F
+impl<B, F> PipelineFactory<B> for F
 where
-    F: Fn(PipelineBuilder<'_>) -> Pipeline<T> + Send + Sync + 'static,
+    F: Fn(PipelineBuilder<'_>) -> Pipeline<B> + Send + Sync + 'static,
 {
-    fn build(&self, builder: PipelineBuilder<'_>) -> Pipeline<T> {
+    fn build(&self, builder: PipelineBuilder<'_>) -> Pipeline<B> {
         self(builder)
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::exit::SideExit;
-use crate::contract::{BatchOperator, Emitted, Output, Progress, RunBudget, Stateful};
+use crate::contract::{BatchOperator, Emitted, Output, Progress, RunBudget, Stateful, TwoInputOperator};
 use crate::protocol::{OperatorId, TaskError};
 
 /// What one stage has emitted and the next one takes.
@@ -41,43 +41,136 @@ pub(super) trait Stage {
 }
 
 /// A stage that runs an operator.
-pub(super) struct Link<Op: BatchOperator> {
+pub(super) struct Link<I: Intake> {
     pub(super) id: OperatorId,
-    pub(super) operator: Op,
-    pub(super) input: Queue<Op::In>,
-    pub(super) out: Queue<Op::Out>,
+    pub(super) intake: I,
+    pub(super) out: Queue<I::Out>,
     /// The operator's side outputs.
     pub(super) sides: Vec<Box<dyn SideExit>>,
 }
 
-impl<Op: BatchOperator> Stage for Link<Op> {
+/// An operator, and what it takes from. Of several queues one holds something at a time.
+pub(super) trait Intake {
+    /// What the operator emits.
+    type Out;
+
+    /// Whether nothing is before the operator.
+    fn is_empty(&self) -> bool;
+
+    /// Whether the end was put before the operator.
+    fn has_ended(&self) -> bool;
+
+    /// Calls the operator for the first element before it. Gives how far it got, and how many records it has left.
+    ///
+    /// # Errors
+    /// Any error fails the task.
+    fn call(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<(Progress, usize), TaskError>;
+
+    /// Takes the first element off.
+    fn remove_first(&mut self);
+
+    /// The operator's state.
+    fn stateful(&mut self) -> Option<&mut dyn Stateful>;
+}
+
+impl<I: Intake> Stage for Link<I> {
     fn step(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError> {
-        let (input, out) = (&mut *self.input.borrow_mut(), &mut *self.out.borrow_mut());
-        let Some(first) = input.first() else { return Ok(Step::Done) };
+        let (intake, out) = (&mut self.intake, &mut *self.out.borrow_mut());
+        if intake.is_empty() {
+            return Ok(Step::Done);
+        }
         if self.sides.iter().any(|side| side.is_blocked()) {
             return Ok(Step::Blocked);
         }
-        let progress = match first {
-            Emitted::Batch(batch) => {
-                let progress = self.operator.process(batch, out, budget)?;
-                let left = batch.len();
-                assert!(progress == Progress::Suspended || left == 0, "'{}' is done with {left} records left", self.id);
-                progress
-            }
-            Emitted::Mark(mark) => self.operator.mark(mark, out, budget)?,
-        };
+        let (progress, left) = intake.call(out, budget)?;
+        assert!(progress == Progress::Suspended || left == 0, "'{}' is done with {left} records left", self.id);
         self.sides.iter_mut().try_for_each(|side| side.drain())?;
         match progress {
             Progress::Suspended if out.is_full() => Ok(Step::Full),
             Progress::Suspended => Ok(Step::OutOfTime),
             Progress::Done => {
-                input.remove_first();
-                let left = !input.is_empty();
-                let held_back = !left && input.has_ended() && !out.has_ended();
+                intake.remove_first();
+                let left = !intake.is_empty();
+                let held_back = !left && intake.has_ended() && !out.has_ended();
                 assert!(!held_back, "'{}' is done with the end and has not passed it on", self.id);
                 Ok(if left { Step::Full } else { Step::Done })
             }
         }
+    }
+
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        self.intake.stateful()
+    }
+}
+
+/// An operator with one input.
+pub(super) struct OneInput<Op: BatchOperator> {
+    pub(super) operator: Op,
+    pub(super) input: Queue<Op::In>,
+}
+
+impl<Op: BatchOperator> Intake for OneInput<Op> {
+    type Out = Op::Out;
+
+    fn is_empty(&self) -> bool {
+        self.input.borrow().is_empty()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.input.borrow().has_ended()
+    }
+
+    fn call(&mut self, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<(Progress, usize), TaskError> {
+        match self.input.borrow_mut().first() {
+            Some(Emitted::Batch(batch)) => Ok((self.operator.process(batch, out, budget)?, batch.len())),
+            Some(Emitted::Mark(mark)) => Ok((self.operator.mark(mark, out, budget)?, 0)),
+            None => Ok((Progress::Done, 0)),
+        }
+    }
+
+    fn remove_first(&mut self) {
+        self.input.borrow_mut().remove_first();
+    }
+
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        self.operator.stateful()
+    }
+}
+
+/// An operator with two inputs, which takes what is before it from whichever queue holds it.
+pub(super) struct TwoInputs<Op: TwoInputOperator> {
+    pub(super) operator: Op,
+    /// Also of the marks.
+    pub(super) first: Queue<Op::First>,
+    pub(super) second: Queue<Op::Second>,
+}
+
+impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
+    type Out = Op::Out;
+
+    fn is_empty(&self) -> bool {
+        self.first.borrow().is_empty() && self.second.borrow().is_empty()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.first.borrow().has_ended()
+    }
+
+    fn call(&mut self, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<(Progress, usize), TaskError> {
+        let (mut first, mut second) = (self.first.borrow_mut(), self.second.borrow_mut());
+        assert!(first.is_empty() || second.is_empty(), "one batch or mark is in hand at a time");
+        match (first.first(), second.first()) {
+            (Some(Emitted::Batch(batch)), _) => Ok((self.operator.process_first(batch, out, budget)?, batch.len())),
+            (_, Some(Emitted::Batch(batch))) => Ok((self.operator.process_second(batch, out, budget)?, batch.len())),
+            (Some(Emitted::Mark(mark)), _) => Ok((self.operator.mark(mark, out, budget)?, 0)),
+            (None, _) => Ok((Progress::Done, 0)),
+        }
+    }
+
+    fn remove_first(&mut self) {
+        // One is empty already, and stays so.
+        self.first.borrow_mut().remove_first();
+        self.second.borrow_mut().remove_first();
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

@@ -2,9 +2,11 @@
 
 mod builder;
 mod exit;
+mod head;
 mod link;
 mod walk;
 
-pub use builder::{Chain, Consumers, PipelineBuilder, PipelineFactory};
+pub use builder::{Consumers, PipelineBuilder, PipelineFactory};
+pub use head::{Chain, Head, TwoInputChain};
 pub(crate) use walk::GroupLoaders;
 pub use walk::{LoadedState, Pipeline};

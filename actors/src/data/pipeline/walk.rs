@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::exit::SideExit;
-use super::link::{Queue, Stage, Step};
+use super::head::Head;
+use super::link::{Stage, Step};
 use crate::contract::{
-    Batch, GroupLoader, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter, StateError,
-    Stateful,
+    GroupLoader, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter, StateError, Stateful,
 };
 use crate::data::edge::{AnyOutlet, ReturnCredit, Sent};
+use crate::data::input_batch::InputBatch;
 use crate::protocol::{Barrier, CheckpointId, Mark, OperatorId, TaskError};
 
 /// Loaders of keyed state, by operator.
@@ -56,9 +57,9 @@ impl StageSlot {
 ///
 /// The walk serves the last stage that has input, so that queues between stages hold what one step has emitted, and
 /// nothing when it is done. One batch or mark is in hand at a time.
-pub struct Pipeline<T> {
+pub struct Pipeline<B> {
     /// Before the first stage.
-    input: Queue<T>,
+    head: Box<dyn Head<Batch = B>>,
     /// In chain order; the last one ends the chain.
     stages: Vec<StageSlot>,
     /// The stage to be served next; `None` when nothing is in hand.
@@ -71,15 +72,15 @@ pub struct Pipeline<T> {
     source_sides: BTreeMap<Arc<str>, SourceSide>,
 }
 
-impl<T> Pipeline<T> {
+impl<B: InputBatch> Pipeline<B> {
     pub(super) fn new(
-        input: Queue<T>,
+        head: Box<dyn Head<Batch = B>>,
         stages: Vec<StageSlot>,
         outlets: Vec<Rc<RefCell<dyn AnyOutlet>>>,
         sides: Vec<Box<dyn SideExit>>,
         source_sides: BTreeMap<Arc<str>, SourceSide>,
     ) -> Self {
-        Self { input, stages, at: None, mark: None, outlets, sides, source_sides }
+        Self { head, stages, at: None, mark: None, outlets, sides, source_sides }
     }
 
     /// Takes the records of `batch`. [`Progress::Suspended`] means: call again with what is left in it, even if that is
@@ -87,12 +88,12 @@ impl<T> Pipeline<T> {
     ///
     /// # Errors
     /// Any error fails the task.
-    pub fn push(&mut self, batch: &mut Batch<T>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+    pub fn push(&mut self, batch: &mut B, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         assert!(self.mark.is_none(), "a batch comes before {:?} is done", self.mark);
         self.at.get_or_insert(0);
-        std::mem::swap(batch, self.input.borrow_mut().open_batch());
+        self.head.exchange(batch);
         let progress = self.walk(budget)?;
-        std::mem::swap(batch, self.input.borrow_mut().open_batch());
+        self.head.exchange(batch);
         Ok(progress)
     }
 
@@ -104,7 +105,7 @@ impl<T> Pipeline<T> {
         match self.mark {
             None => {
                 assert!(self.at.is_none(), "{mark:?} comes before a batch is done");
-                self.input.borrow_mut().mark(mark);
+                self.head.mark(mark);
                 self.drain_sides()?;
                 (self.mark, self.at) = (Some(mark), Some(0));
             }

@@ -1,8 +1,12 @@
 use std::cell::Cell;
 
-use super::super::link::Link;
+use super::super::head::{Chain, Head};
+use super::super::link::{Link, OneInput, Queue};
 use super::*;
-use crate::contract::{BatchOperator, Emitted, Output, RestoredSection, TakesMarks};
+use crate::contract::{Batch, BatchOperator, Emitted, Output, RestoredSection, TakesMarks};
+
+#[path = "walk_two_inputs_tests.rs"]
+mod two_inputs;
 
 /// What came to the end of a chain or out at a side, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,8 +166,8 @@ impl Stateful for Op {
 }
 
 /// A chain of such operators, and what can be seen of it.
-struct Rig {
-    pipeline: Pipeline<u32>,
+struct Rig<B = Box<Batch<u32>>> {
+    pipeline: Pipeline<B>,
     /// Calls of each operator.
     calls: Vec<Rc<Cell<usize>>>,
     main: Log,
@@ -178,10 +182,19 @@ fn rig(does: impl IntoIterator<Item = Does>) -> Rig {
 }
 
 fn rig_with(operators: impl IntoIterator<Item = (Does, Snapshot)>) -> Rig {
-    let (main_blocked, sides_blocked) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
-    let (mut calls, mut sides, mut stages) = (Vec::new(), Vec::new(), Vec::new());
     let head = Queue::<u32>::default();
-    let mut queue = head.clone();
+    rig_behind(Chain { input: head.clone() }, Vec::new(), head, operators)
+}
+
+/// With these stages in front, which emit into `queue`.
+fn rig_behind<H: Head>(
+    head: H,
+    mut stages: Vec<StageSlot>,
+    mut queue: Queue<u32>,
+    operators: impl IntoIterator<Item = (Does, Snapshot)>,
+) -> Rig<H::Batch> {
+    let (main_blocked, sides_blocked) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
+    let (mut calls, mut sides) = (Vec::new(), Vec::new());
     for (does, snapshot) in operators {
         let (out, side, log) = (Queue::<u32>::default(), Queue::<u32>::default(), Log::default());
         let marks: Rc<dyn TakesMarks> = side.clone();
@@ -193,13 +206,14 @@ fn rig_with(operators: impl IntoIterator<Item = (Does, Snapshot)>) -> Rig {
         let exit = Collector { queue: side, log, is_blocked: sides_blocked.clone() };
         let id = OperatorId::from(format!("operator {}", stages.len()).as_str());
         let input = std::mem::replace(&mut queue, out.clone());
-        let link = Link { id: id.clone(), operator, input, out, sides: vec![Box::new(exit)] };
+        let intake = OneInput { operator, input };
+        let link = Link { id: id.clone(), intake, out, sides: vec![Box::new(exit)] };
         stages.push(StageSlot::new(Some(id), Box::new(link)));
     }
     let main = Log::default();
     let end = Collector { queue, log: main.clone(), is_blocked: main_blocked.clone() };
     stages.push(StageSlot::new(None, Box::new(end)));
-    let pipeline = Pipeline::new(head, stages, Vec::new(), Vec::new(), BTreeMap::new());
+    let pipeline = Pipeline::new(Box::new(head), stages, Vec::new(), Vec::new(), BTreeMap::new());
     Rig { pipeline, calls, main, sides, main_blocked, sides_blocked }
 }
 
@@ -210,11 +224,12 @@ fn budget() -> RunBudget {
 impl Rig {
     /// Until it is done; gives how often it was suspended.
     fn push(&mut self, records: impl IntoIterator<Item = u32>) -> usize {
-        let mut batch: Batch<u32> = records.into_iter().collect();
-        let pushed = |pipeline: &mut Pipeline<u32>| pipeline.push(&mut batch, &mut budget()).unwrap();
-        suspensions(&mut self.pipeline, pushed)
+        let mut batch: Box<Batch<u32>> = Box::new(records.into_iter().collect());
+        suspensions(&mut self.pipeline, |pipeline| pipeline.push(&mut batch, &mut budget()).unwrap())
     }
+}
 
+impl<B: InputBatch> Rig<B> {
     fn mark(&mut self, mark: Mark) -> usize {
         suspensions(&mut self.pipeline, |pipeline| pipeline.mark(mark, &mut budget()).unwrap())
     }
@@ -231,7 +246,7 @@ impl Rig {
     }
 }
 
-fn suspensions(pipeline: &mut Pipeline<u32>, mut call: impl FnMut(&mut Pipeline<u32>) -> Progress) -> usize {
+fn suspensions<B>(pipeline: &mut Pipeline<B>, mut call: impl FnMut(&mut Pipeline<B>) -> Progress) -> usize {
     let mut suspended = 0;
     while call(pipeline) == Progress::Suspended {
         suspended += 1;
@@ -264,7 +279,7 @@ fn what_is_emitted_last_goes_on_first_and_in_order() {
 fn blocked_edge_suspends_and_nothing_is_called_until_it_has_credit() {
     let mut rig = rig([Does::Emits(1), Does::Emits(2000)]);
     rig.main_blocked.set(true);
-    let mut batch: Batch<u32> = (0..3).collect();
+    let mut batch: Box<Batch<u32>> = Box::new((0..3).collect());
     for _ in 0..3 {
         assert_eq!(rig.pipeline.push(&mut batch, &mut budget()).unwrap(), Progress::Suspended);
         assert!(batch.is_empty(), "the first operator has taken all");
@@ -294,7 +309,7 @@ fn side_outputs_belong_to_their_operator_and_get_its_marks_in_order() {
 fn side_output_that_waits_for_credit_holds_its_operator_up() {
     let mut rig = rig([Does::Emits(1), Does::Diverts]);
     rig.sides_blocked.set(true);
-    let mut batch: Batch<u32> = (0..3).collect();
+    let mut batch: Box<Batch<u32>> = Box::new((0..3).collect());
     assert_eq!(rig.pipeline.push(&mut batch, &mut budget()).unwrap(), Progress::Suspended);
     assert_eq!(rig.calls(), [0, 0]);
     rig.sides_blocked.set(false);

@@ -212,10 +212,10 @@ impl Rig {
         let (clock, waker) = (Arc::<TestClock>::default(), Arc::default());
         let listener = Listener(ears.clone()).start();
         let source = Scripted { heard: ears.clone(), answers, waker: Arc::clone(&waker) };
-        let pipeline = move |mut builder: PipelineBuilder<'_>| -> Pipeline<u64> {
+        let pipeline = move |mut builder: PipelineBuilder<'_>| -> Pipeline<Box<Batch<u64>>> {
             let end = builder.terminal(Vec::new(), None);
             let head = builder.link("sliced".into(), Sliced { heard: ears.clone(), written: 0 }, end);
-            builder.finish(head)
+            builder.finish_source(head)
         };
         let factory = SourceTaskFactory::new(Arc::new(source), vec!["source".into(), "sliced".into()], pipeline);
         let context = context(&listener, clock.clone());
