@@ -1,7 +1,6 @@
 //! A job that counts words, and the store that it leaves: checkpoints that are mostly changes over earlier ones.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -22,9 +22,9 @@ const TESTING: &str = "testing";
 
 /// Arrows that the rules forbid: from which files, to what, and why.
 const EXCEPTIONS: [(&str, &str, &str); 3] = [
-    ("src/snapshot/inspection/", "state", "whoever looks into a store wants to see the state that is in it"),
-    ("src/snapshot/object_copy/options.rs", "time", "copies go by the system's clock unless they are given another"),
-    ("src/state/decoders.rs", TESTING, "the name by which programs know `decoder::Decoder`"),
+    ("src/snapshot/inspection/", "state", "shows the state that is in a store, so it must decode it"),
+    ("src/snapshot/object_copy/options.rs", "time", "the clock that copies use unless they are given another"),
+    ("src/state/decoders.rs", TESTING, "takes `decoder::Decoder` by its public name"),
 ];
 
 /// What a file takes from the crate in code that is no test's: the first part of each path from the root, and its line.

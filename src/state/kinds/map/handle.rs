@@ -118,7 +118,7 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
     /// The entries with a key in this range, ascending.
     ///
     /// # Panics
-    /// If the range's start is above its end, as [`BTreeMap::range`] does.
+    /// If the range's start is above its end, as [`BTreeMap::range`](std::collections::BTreeMap::range) does.
     #[inline]
     pub fn range<Q>(&self, range: impl RangeBounds<Q>) -> impl DoubleEndedIterator<Item = (&K, &V)>
     where
