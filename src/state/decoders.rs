@@ -10,7 +10,7 @@ use super::{
     BroadcastState, Expiring, KeyedBackend, KeyedTable, ListState, MapState, OperatorListState, OperatorState, Share,
     State, StateKey, StateRows, StateSet, StateTtl, StoredCopy, TableLoader, ValueState,
 };
-use crate::testing::Decoder;
+use crate::decoder::Decoder;
 
 const GROUP: KeyGroupRange = KeyGroupRange { start: 0, end: 1 };
 

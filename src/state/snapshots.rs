@@ -57,10 +57,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
                 // What has expired is on no list.
                 let scans = after == 0 || states.expires();
                 let listed = if scans { None } else { changes.list() };
-                capture.reach[group] = match listed {
-                    Some(buckets) => Reach::List(buckets, 0),
-                    None => Reach::Scan(0),
-                };
+                capture.reach[group] = listed.map_or(Reach::Scan(0), |buckets| Reach::List(buckets, 0));
                 false
             }
             Reach::Scan(from) => {

@@ -21,10 +21,9 @@ const SNAPSHOT: &str = "snapshot";
 const TESTING: &str = "testing";
 
 /// Arrows that the rules forbid: from which files, to what, and why.
-const EXCEPTIONS: [(&str, &str, &str); 3] = [
+const EXCEPTIONS: [(&str, &str, &str); 2] = [
     ("src/snapshot/inspection/", "state", "shows the state that is in a store, so it must decode it"),
     ("src/snapshot/object_copy/options.rs", "time", "the clock that copies use unless they are given another"),
-    ("src/state/decoders.rs", TESTING, "takes `decoder::Decoder` by its public name"),
 ];
 
 /// What a file takes from the crate in code that is no test's: the first part of each path from the root, and its line.

@@ -161,37 +161,37 @@ impl<T> Batch<T> {
         Front { rest: mem::take(&mut self.records).into_iter(), batch: self, before, left: records }
     }
 
-    /// Moves each record to the batch that `open` gives of the line with the record's number in `targets`, and empties
+    /// Moves each record to the batch that `open` gives of the channel with the record's number in `targets`, and empties
     /// itself. A batch that has become full is closed by `close`.
     ///
     /// # Errors
-    /// The first number that is none of a line. Records before that one have been moved.
-    pub fn scatter<L>(
+    /// The first number that is none of a channel. Records before that one have been moved.
+    pub fn scatter<C>(
         &mut self,
         targets: &[u32],
-        lines: &mut [L],
-        open: impl Fn(&mut L) -> &mut Self,
-        mut close: impl FnMut(&mut L),
+        channels: &mut [C],
+        open: impl Fn(&mut C) -> &mut Self,
+        mut close: impl FnMut(&mut C),
     ) -> Result<(), u32> {
         let bytes_each = share(self.bytes, 1, self.len());
         let mut records = self.drain().zip(targets);
         if bytes_each == 0 {
             return records.try_for_each(|(record, &target)| {
-                let line = lines.get_mut(target as usize).ok_or(target)?;
-                let batch = open(line);
+                let channel = channels.get_mut(target as usize).ok_or(target)?;
+                let batch = open(channel);
                 batch.records.push(record);
                 if batch.records.len() >= BATCH_RECORDS_MAX {
-                    close(line);
+                    close(channel);
                 }
                 Ok(())
             });
         }
         records.try_for_each(|(record, &target)| {
-            let line = lines.get_mut(target as usize).ok_or(target)?;
-            let batch = open(line);
+            let channel = channels.get_mut(target as usize).ok_or(target)?;
+            let batch = open(channel);
             batch.push(record, bytes_each);
             if batch.is_full() {
-                close(line);
+                close(channel);
             }
             Ok(())
         })

@@ -69,22 +69,22 @@ fn records_that_are_not_taken_stay_in_front_and_in_the_same_allocation() {
 }
 
 #[test]
-fn scattering_closes_what_becomes_full_and_names_a_line_that_does_not_exist() {
-    struct Line(Batch<u32>, Vec<(usize, usize)>);
-    let close = |line: &mut Line| {
-        line.1.push((line.0.len(), line.0.bytes()));
-        line.0.clear();
+fn scattering_closes_what_becomes_full_and_names_a_channel_that_does_not_exist() {
+    struct Channel(Batch<u32>, Vec<(usize, usize)>);
+    let close = |channel: &mut Channel| {
+        channel.1.push((channel.0.len(), channel.0.bytes()));
+        channel.0.clear();
     };
     for (bytes, closed) in [(0, vec![(1024, 0)]), (1500 * 1024, vec![(256, 256 * 1024); 4])] {
-        let mut lines = [Line(Batch::new(), vec![]), Line(Batch::new(), vec![])];
+        let mut channels = [Channel(Batch::new(), vec![]), Channel(Batch::new(), vec![])];
         let targets: Vec<u32> = (0..1500).map(|x| u32::from(x % 5 == 0)).collect();
-        batch(0..1500, bytes).scatter(&targets, &mut lines, |line| &mut line.0, close).unwrap();
+        batch(0..1500, bytes).scatter(&targets, &mut channels, |channel| &mut channel.0, close).unwrap();
         assert_eq!(
-            (&lines[0].1, lines[0].0.len(), lines[1].0.len()),
+            (&channels[0].1, channels[0].0.len(), channels[1].0.len()),
             (&closed, 176, if bytes == 0 { 300 } else { 44 })
         );
-        assert!(lines[0].0.iter().is_sorted());
+        assert!(channels[0].0.iter().is_sorted());
     }
-    let mut lines = [Line(Batch::new(), vec![])];
-    assert_eq!(batch(0..3, 0).scatter(&[0, 7, 0], &mut lines, |line| &mut line.0, close), Err(7));
+    let mut channels = [Channel(Batch::new(), vec![])];
+    assert_eq!(batch(0..3, 0).scatter(&[0, 7, 0], &mut channels, |channel| &mut channel.0, close), Err(7));
 }
