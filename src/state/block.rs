@@ -6,6 +6,7 @@
 //! done. In a table that fits in the caches the pass costs little, so every block takes it.
 
 use std::borrow::Borrow;
+use std::mem::needs_drop;
 use std::ops::ControlFlow;
 
 use hashbrown::hash_table::Entry as TableEntry;
@@ -59,6 +60,9 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     {
         let mut places = std::mem::take(&mut self.places);
         self.look_up(block.hashes(), &mut places);
+        if const { needs_drop::<K>() } {
+            self.look_at_keys::<B::Query>(&places);
+        }
         // What has to be done for each row only where it may be written or expire is left out where it is not.
         if self.barriers.capture.is_none() && !self.states.expires() {
             self.lend_rows::<B, false>(block, &places);
@@ -81,6 +85,19 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             }
             Place { group: index as u32, bucket: bucket.map_or(NOWHERE, |bucket| bucket as u32) }
         }));
+    }
+
+    /// What the keys at these places hold elsewhere, as texts do, is on its way into the cache afterwards, too.
+    #[inline]
+    fn look_at_keys<Q: ?Sized>(&self, places: &[Place])
+    where
+        K: Borrow<Q>,
+    {
+        for place in places {
+            if let Some(entry) = self.groups.0[place.group as usize].get_bucket(place.bucket as usize) {
+                prefetch(entry.key.borrow());
+            }
+        }
     }
 
     /// Lends the rows of the block, which probably are in these places. Another key may be there, with a hash that is like

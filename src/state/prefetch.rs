@@ -13,10 +13,10 @@
                   keys takes 1.4 times as long with it (docs/decisions/0008)"
     )
 )]
-pub(super) fn prefetch<T>(place: &T) {
+pub(super) fn prefetch<T: ?Sized>(place: &T) {
     let first = std::ptr::from_ref(place).cast::<i8>();
     // An entry may lie across two lines.
-    let last = first.wrapping_add(size_of::<T>().saturating_sub(1));
+    let last = first.wrapping_add(size_of_val(place).saturating_sub(1));
     for address in [first, last] {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         // SAFETY: the instruction is in every processor of this architecture, and takes any address.
