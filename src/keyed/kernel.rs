@@ -19,7 +19,8 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, OperatorI
 use super::every_key::VisitKeys;
 use crate::operator::{KeySelector, Slices};
 use crate::state::{
-    KeyedBackend, KeyedBlock, StateKey, StateRows, StateSet, group_of_hash, stable_hash, take_ended, write_ended,
+    KeyedBackend, KeyedBlock, StateKey, StateRows, StateSet, group_of_hash, hashes_of, stable_hash, take_ended,
+    write_ended,
 };
 use crate::time::SystemClock;
 
@@ -66,6 +67,8 @@ pub(crate) struct Kernel<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> {
     declare: Box<dyn Fn() -> St>,
     names: Vec<Arc<str>>,
     backend: B,
+    /// The least and the greatest that a key of this subtask can have.
+    hashes: (u64, u64),
     capture_bytes_max: usize,
     clock: Arc<dyn Clock>,
     slices: Slices,
@@ -94,11 +97,18 @@ pub(crate) enum AtEnd {
 impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
     /// Without state yet. `declare` gives the states that `backend` keeps.
     pub(crate) fn new(operator: OperatorId, backend: B, declare: impl Fn() -> St + 'static) -> Self {
+        let (range, max) = (backend.range(), backend.max_parallelism());
+        // A range without groups has no hashes.
+        let hashes = match range.end.checked_sub(1).filter(|last| range.start <= *last) {
+            Some(last) => (hashes_of(range.start, max).0, hashes_of(last, max).1),
+            None => (u64::MAX, 0),
+        };
         Self {
             operator,
             names: declare().names(),
             declare: Box::new(declare),
             backend,
+            hashes,
             capture_bytes_max: Limits::default().capture_bytes_max,
             clock: Arc::new(SystemClock::new()),
             slices: Slices::new(),
@@ -190,9 +200,11 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
 
     /// Checks that the keys with these hashes are this subtask's. Their groups have input again.
     fn check_keys(&mut self, hashes: &[u64]) -> Result<(), StateError> {
-        let foreign = hashes.iter().find_map(|hash| self.backend.check_group(*hash).err());
-        if let Some(group) = foreign {
-            let KeyGroupRange { start, end } = self.backend.range();
+        let (first, last) = self.hashes;
+        // Without a branch for each: as a rule all are.
+        if !hashes.iter().fold(true, |all, hash| all & (first <= *hash) & (*hash <= last)) {
+            let foreign = hashes.iter().find_map(|hash| self.backend.check_group(*hash).err());
+            let (KeyGroupRange { start, end }, group) = (self.backend.range(), foreign.unwrap_or_default());
             return Err(StateError::ForeignKey { operator: self.operator.clone(), group, start, end });
         }
         if !self.end.has_run.is_empty() {

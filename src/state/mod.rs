@@ -63,7 +63,7 @@ pub use set::{State, StateKey, StateSet};
 
 pub(crate) use access::{Access, Span, Stamp};
 pub(crate) use backend::{KeyedBackend, KeyedBlock};
-pub(crate) use key_group::group_of_hash;
+pub(crate) use key_group::{group_of_hash, hashes_of};
 pub(crate) use loading::TableLoader;
 pub(crate) use operator::{END_OF_INPUT, Share, StoredCopy, take_ended, write_ended};
 pub(crate) use set::{Slot, StateRows};

@@ -35,8 +35,9 @@ pub enum Input<B> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Inlet<B> {
     channels: Vec<Channel<B>>,
-    /// Channels in the order in which their waiting elements arrived, one entry per element of an unblocked channel.
-    arrivals: VecDeque<usize>,
+    /// The unblocked channels in which elements wait, in turn: one element of each, however many a channel may hold. In the
+    /// order of arrival a channel would be served as its window is large, and a source whose channels are small starve.
+    turns: VecDeque<usize>,
     aligner: BarrierAligner,
     watermarks: WatermarkMerge,
     open: usize,
@@ -58,7 +59,7 @@ impl<B> Inlet<B> {
             channels: (0..channels)
                 .map(|_| Channel { order: ChannelOrder::default(), waiting: VecDeque::new(), blocked: false })
                 .collect(),
-            arrivals: VecDeque::new(),
+            turns: VecDeque::new(),
             aligner: BarrierAligner::new(channels, mode),
             watermarks: WatermarkMerge::new(channels),
             open: channels,
@@ -73,8 +74,8 @@ impl<B> Inlet<B> {
     pub fn arrive(&mut self, channel: usize, element: Element<B>) {
         self.channels[channel].order.check(&element);
         self.channels[channel].waiting.push_back(element);
-        if !self.channels[channel].blocked {
-            self.arrivals.push_back(channel);
+        if !self.channels[channel].blocked && self.channels[channel].waiting.len() == 1 {
+            self.turns.push_back(channel);
         }
     }
 
@@ -83,8 +84,12 @@ impl<B> Inlet<B> {
         if let Some(mark) = self.then.pop_front() {
             return Some(Input::Mark(mark));
         }
-        while let Some(channel) = self.arrivals.pop_front() {
-            let element = self.channels[channel].waiting.pop_front().expect("one arrival per waiting element");
+        while let Some(channel) = self.turns.pop_front() {
+            let waiting = &mut self.channels[channel].waiting;
+            let element = waiting.pop_front().expect("a channel whose turn it is has an element");
+            if !waiting.is_empty() {
+                self.turns.push_back(channel);
+            }
             if let Some(input) = self.step(channel, element) {
                 return Some(input);
             }
@@ -157,8 +162,7 @@ impl<B> Inlet<B> {
         }
     }
 
-    /// Elements of a channel that is blocked now lose their place among the arrivals; those of one that is free now
-    /// come next, in channel order.
+    /// A channel that is blocked now loses its turn; one that is free now comes after the others, in channel order.
     fn follow_aligner(&mut self) {
         for (index, channel) in self.channels.iter_mut().enumerate() {
             let blocked = self.aligner.is_blocked(index);
@@ -167,9 +171,9 @@ impl<B> Inlet<B> {
             }
             channel.blocked = blocked;
             if blocked {
-                self.arrivals.retain(|&arrival| arrival != index);
-            } else {
-                self.arrivals.extend(std::iter::repeat_n(index, channel.waiting.len()));
+                self.turns.retain(|&turn| turn != index);
+            } else if !channel.waiting.is_empty() {
+                self.turns.push_back(index);
             }
         }
     }
@@ -193,6 +197,17 @@ mod tests {
 
     fn batch(channel: usize, batch: u32) -> Input<u32> {
         Input::Batch { channel, batch }
+    }
+
+    #[test]
+    fn channels_take_turns_however_many_elements_each_holds() {
+        let mut inlet = inlet(3);
+        (0..6).for_each(|n| inlet.arrive(0, Element::Batch(n)));
+        (10..12).for_each(|n| inlet.arrive(2, Element::Batch(n)));
+        let taken = [batch(0, 0), batch(2, 10), batch(0, 1)];
+        assert_eq!([inlet.take(), inlet.take(), inlet.take()], taken.map(Some));
+        inlet.arrive(1, Element::Batch(20));
+        assert_eq!(drain(&mut inlet), [batch(2, 11), batch(0, 2), batch(1, 20), batch(0, 3), batch(0, 4), batch(0, 5)]);
     }
 
     #[test]

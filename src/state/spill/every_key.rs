@@ -4,11 +4,10 @@ use std::ops::ControlFlow;
 
 use millstream_actors::contract::{Progress, StateError};
 
-use super::snapshots::hashes_of;
 use super::table::{Cached, Marks, RedbBackend};
 use crate::state::codec::take;
 use crate::state::table::bucket_hash;
-use crate::state::{StateKey, StateRows, StateSet, stable_hash};
+use crate::state::{StateKey, StateRows, StateSet, hashes_of, stable_hash};
 
 /// Hashes of the disk that are read at a time. In tests few, so that rows leave the cache in between.
 const READ_AT_A_TIME: usize = if cfg!(test) { 3 } else { 128 };

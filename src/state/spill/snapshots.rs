@@ -17,7 +17,7 @@ use super::table::{Cached, Group, Marks, RedbBackend, rehash};
 use crate::state::barrier::{Barriers, GroupAtBarrier, Reach, Sweep};
 use crate::state::codec::take;
 use crate::state::table::bucket_hash;
-use crate::state::{StateKey, StateRows, StateSet};
+use crate::state::{StateKey, StateRows, StateSet, hashes_of};
 
 /// Rows in the cache between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
 const CACHED_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
@@ -208,30 +208,5 @@ impl<K: StateKey, S: StateSet> Sweep<K> for RedbBackend<K, S> {
     fn abandon(&mut self, writer: Option<&mut SnapshotWriter>) {
         self.barriers.abandon(writer);
         self.on_disk.clear();
-    }
-}
-
-/// The first and the last hash of a key group.
-pub(super) fn hashes_of(group: u32, max_parallelism: u32) -> (u64, u64) {
-    let first = |group: u64| (group << 32).div_ceil(u64::from(max_parallelism));
-    let (first, next) = (first(u64::from(group)), first(u64::from(group) + 1));
-    (first << 32, ((next - 1) << 32) | 0xffff_ffff)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::group_of_hash;
-
-    #[test]
-    fn the_hashes_of_a_group_are_all_of_its_own() {
-        for max in [1, 2, 3, 7, 128, 32_768] {
-            for group in (0..max).step_by(1 + max as usize / 50) {
-                let (first, last) = hashes_of(group, max);
-                assert_eq!((group_of_hash(first, max), group_of_hash(last, max)), (group, group));
-                assert!(first == 0 || group_of_hash(first - 1, max) == group - 1);
-                assert!(last == u64::MAX || group_of_hash(last + 1, max) == group + 1);
-            }
-        }
     }
 }
