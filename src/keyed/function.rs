@@ -100,8 +100,8 @@ pub trait KeyedProcessFunction<K, In>: Clone + Send + 'static {
     /// The input of this subtask has ended: called once for each key that has state, in no order. Does nothing by default,
     /// and then for no key. Not called when the job is drained or cancelled.
     ///
-    /// That it was called is in the snapshots that follow: what is restored from one of them does not come here again for
-    /// keys for which it was called after their last record.
+    /// That it was called is in the snapshots that follow, for each key group: what is restored from one of them does not
+    /// come here again, unless a record has come since. Then it does, for all keys of the record's group.
     ///
     /// # Panics
     /// As in [`process`](Self::process).

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use millstream_actors::contract::{Batch, Output, Progress, RunBudget, TwoInputOperator};
 use millstream_actors::protocol::{OperatorId, TaskError};
 
-use super::flat_map::emit_each;
+use super::emit_each::emit_each;
 use super::slices::Slices;
 use super::{Emission, Emitter, SideOutputs};
 

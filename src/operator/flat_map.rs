@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use millstream_actors::contract::{Batch, BatchOperator, Output, Progress, RunBudget};
 use millstream_actors::protocol::{OperatorId, TaskError};
 
+use super::emit_each::emit_each;
 use super::slices::Slices;
 use super::{Emission, Emitter, SideOutputs};
 
@@ -48,37 +49,6 @@ where
     ) -> Result<Progress, TaskError> {
         emit_each(&self.function, &mut self.slices, &mut self.emission, input, out, budget)
     }
-}
-
-/// Calls `function` with each record of `input`, as long as there is room and time.
-pub(super) fn emit_each<T, U>(
-    function: impl Fn(T, &mut Emitter<'_, U>),
-    slices: &mut Slices,
-    emission: &mut Emission,
-    input: &mut Batch<T>,
-    out: &mut Output<U>,
-    budget: &mut RunBudget,
-) -> Result<Progress, TaskError> {
-    slices.start(budget);
-    while !input.is_empty() {
-        if out.is_full() {
-            return Ok(Progress::Suspended);
-        }
-        let mut front = input.front(slices.next(input.len()));
-        let bytes_each = front.bytes_each();
-        for record in front.by_ref() {
-            emission.call(out, bytes_each, |out| function(record, out))?;
-            if out.is_full() {
-                break;
-            }
-        }
-        let records = front.taken();
-        drop(front);
-        if !slices.has_time_after(records, budget) && !input.is_empty() {
-            return Ok(Progress::Suspended);
-        }
-    }
-    Ok(Progress::Done)
 }
 
 #[cfg(test)]

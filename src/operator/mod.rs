@@ -2,6 +2,7 @@
 
 mod co_flat_map;
 mod co_map;
+mod emit_each;
 mod emitter;
 mod filter;
 mod filter_map;

@@ -9,6 +9,7 @@ use millstream_actors::contract::{
 };
 use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
 
+use super::emit_each::emit_each;
 use super::slices::Slices;
 use super::{Emission, Emitter, ProcessContext, ProcessFunction, SideOutputs};
 use crate::state::{OperatorStateSet, Share, StoredCopy, take_ended, write_ended};
@@ -105,28 +106,11 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
     ) -> Result<Progress, TaskError> {
         self.open();
         self.has_ended &= input.is_empty();
-        self.slices.start(budget);
-        while !input.is_empty() {
-            if out.is_full() {
-                return Ok(Progress::Suspended);
-            }
-            let mut front = input.front(self.slices.next(input.len()));
-            let bytes_each = front.bytes_each();
-            for record in front.by_ref() {
-                let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext::of(&self.share));
-                let call = |out: &mut Emitter<'_, F::Out>| self.function.process(record, states, &mut ctx, out);
-                self.emission.call(out, bytes_each, call)?;
-                if out.is_full() {
-                    break;
-                }
-            }
-            let records = front.taken();
-            drop(front);
-            if !self.slices.has_time_after(records, budget) && !input.is_empty() {
-                return Ok(Progress::Suspended);
-            }
-        }
-        Ok(Progress::Done)
+        let Self { states, held, share, function, emission, slices, .. } = self;
+        let call = |record, out: &mut Emitter<'_, F::Out>| {
+            function.process(record, states.handles(held), &mut ProcessContext::of(share), out);
+        };
+        emit_each(call, slices, emission, input, out, budget)
     }
 
     fn mark(&mut self, mark: Mark, out: &mut Output<F::Out>, _: &mut RunBudget) -> Result<Progress, TaskError> {
