@@ -26,7 +26,7 @@ const SINKS: [&str; 3] = ["accounts", "priced", "tallies"];
 /// How a life of the job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// A sink's subtask panics when it is about to commit for the second time, and nothing restarts it. What it was to
+    /// The sinks panic when they are about to commit the second checkpoint, and nothing restarts them. What they were to
     /// commit is pending then.
     Panic,
     /// `cancel()`, without draining.
@@ -147,14 +147,19 @@ fn items(section: &[u8]) -> usize {
     })
 }
 
-/// Panics when a subtask of the sink of accounts is about to commit for the second time.
-struct DiesAtCommit(AtomicU64);
+/// From when the second checkpoint is complete, and nobody has heard of it, every sink that is about to commit panics: so
+/// nothing that was prepared for that checkpoint is published.
+#[derive(Default)]
+struct DiesAtCommit {
+    complete: AtomicU64,
+}
 
 impl Probe for DiesAtCommit {
-    fn reached(&self, step: Step, actor: &ActorName) {
-        let is_it = matches!(actor, ActorName::Subtask { task, subtask, .. } if &**task == "accounts-out" && subtask.index == 0);
-        if is_it && step == Step::SinkCommitting && self.0.fetch_add(1, Ordering::Relaxed) == 1 {
-            panic!("injected: the second commit");
+    fn reached(&self, step: Step, _: &ActorName) {
+        match step {
+            Step::Completed => drop(self.complete.fetch_add(1, Ordering::Relaxed)),
+            Step::SinkCommitting if self.complete.load(Ordering::Relaxed) >= 2 => panic!("injected: the second commit"),
+            _ => {}
         }
     }
 }
@@ -175,7 +180,7 @@ fn live_and_die(carrier: &Carrier, files: &Files, life: Life, end: End) {
     let outcome = run(&format!("{life:?}"), move |handles| async move {
         let env = environment(carrier.resuming(), &files, life);
         let env = match end {
-            End::Panic => env.probe(DiesAtCommit(AtomicU64::new(0))),
+            End::Panic => env.probe(DiesAtCommit::default()),
             End::Cancel | End::Savepoint => env,
         };
         let job = env.start().expect("starts");
