@@ -31,9 +31,9 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
     /// Time has gone on. Neither of them ever goes back: what has expired stays so.
     fn set_time(&mut self, processing_time: i64, watermark: Timestamp);
 
-    /// Looks at up to `buckets` rows in memory for expired values, from where the last look ended, and removes these.
+    /// Looks at up to `places` for rows in memory for expired values, from where the last look ended, and removes these.
     /// Nothing if no values expire.
-    fn clean(&mut self, buckets: usize);
+    fn clean(&mut self, places: usize);
 
     /// Number of keys that have state.
     fn live(&self) -> usize;

@@ -18,23 +18,23 @@ fn table() -> Counts {
     KeyedTable::new(ValueState::new("v"), KeyGroupRange { start: 0, end: 8 }, 8)
 }
 
-/// Counts a record of the key, which is looked for in this bucket first.
-fn count_in(table: &mut Counts, key: u64, bucket: u32) -> u64 {
+/// Counts a record of the key, which is looked for in this place first.
+fn count_in(table: &mut Counts, key: u64, place: u32) -> u64 {
     let mut count = 0;
     let mut block = OneKey::new(&key, |mut value: ValueHandle<'_, u64>| {
         *value.get_or_insert_with(|| 0) += 1;
         count = value.get().copied().unwrap_or_default();
     });
     let group = table.index_of(stable_hash(&key)) as u32;
-    table.lend_rows::<_, false>(&mut block, &[Place { group, bucket }]);
+    table.lend_rows::<_, false>(&mut block, &[Candidate { group, place }]);
     count
 }
 
 /// Where the key probably is.
 fn locate(table: &Counts, key: u64) -> u32 {
-    let mut places = Vec::new();
-    table.look_up(&[stable_hash(&key)], &mut places);
-    places[0].bucket
+    let mut candidates = Vec::new();
+    table.look_up(&[stable_hash(&key)], &mut candidates);
+    candidates[0].place
 }
 
 #[test]
@@ -43,17 +43,17 @@ fn wrong_and_stale_places_find_the_right_row() {
     for key in 0..1000 {
         assert_eq!(count_in(&mut table, key, key as u32 % 7), 1);
     }
-    let buckets: Vec<u32> = (0..1000).map(|key| locate(&table, key)).collect();
-    assert!(buckets.iter().all(|bucket| *bucket != NOWHERE), "a key that is there has a candidate");
+    let places: Vec<u32> = (0..1000).map(|key| locate(&table, key)).collect();
+    assert!(places.iter().all(|place| *place != NOWHERE), "a key that is there has a candidate");
     for key in 1000..9000 {
         count_in(&mut table, key, NOWHERE);
     }
     for key in 0..1000 {
-        assert_eq!(count_in(&mut table, key, buckets[key as usize]), 2);
+        assert_eq!(count_in(&mut table, key, places[key as usize]), 2);
     }
     assert_eq!(table.len(), 9000);
-    let bucket = locate(&table, 9000);
-    assert_eq!(count_in(&mut table, 9000, bucket), 1, "whatever key is where a new one was looked for");
+    let place = locate(&table, 9000);
+    assert_eq!(count_in(&mut table, 9000, place), 1, "whatever key is where a new one was looked for");
 }
 
 /// A key of which sixteen hash alike.

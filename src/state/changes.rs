@@ -2,26 +2,26 @@
 
 use super::Stamp;
 
-/// Buckets changed under one stamp, or under several that no base told apart.
+/// Places changed under one stamp, or under several that no base told apart.
 #[derive(Debug, Default)]
 struct Segment {
     /// The last stamp that it covers.
     up_to: Stamp,
     /// Changes counted, whether they are listed or not.
     count: usize,
-    /// Buckets; empty if they are not known.
-    buckets: Vec<u32>,
+    /// Places; empty if they are not known.
+    places: Vec<u32>,
     is_listed: bool,
 }
 
 impl Segment {
     fn new() -> Self {
-        Self { up_to: 0, count: 0, buckets: Vec::new(), is_listed: true }
+        Self { up_to: 0, count: 0, places: Vec::new(), is_listed: true }
     }
 
     fn unlist(&mut self) {
         self.is_listed = false;
-        self.buckets = Vec::new();
+        self.places = Vec::new();
     }
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Changes {
     current: Segment,
     /// Closed by barriers, ascending.
     closed: Vec<Segment>,
-    /// Buckets of changes that a base has: removed keys among them can be forgotten.
+    /// Places of changes that a base has: removed keys among them can be forgotten.
     settled: Vec<u32>,
     /// Keys whose row is clear and that stay as marks of their removal.
     pub(super) tombstones: usize,
@@ -53,19 +53,19 @@ impl Changes {
 
     /// An entry of a group with `len` keys was changed for the first time under the current stamp.
     #[inline]
-    pub(super) fn record(&mut self, bucket: usize, len: usize) {
+    pub(super) fn record(&mut self, place: usize, len: usize) {
         let segment = &mut self.current;
         segment.count += 1;
         if segment.is_listed {
-            if segment.buckets.len() < Self::LISTED_MIN.max(len / Self::LISTED_SHARE) {
-                segment.buckets.push(bucket as u32);
+            if segment.places.len() < Self::LISTED_MIN.max(len / Self::LISTED_SHARE) {
+                segment.places.push(place as u32);
             } else {
                 segment.unlist();
             }
         }
     }
 
-    /// Entries have moved to other buckets.
+    /// Entries have moved to other places.
     pub(super) fn moved(&mut self) {
         self.current.unlist();
         self.closed.iter_mut().for_each(Segment::unlist);
@@ -79,7 +79,7 @@ impl Changes {
         let settled = self.closed.partition_point(|segment| segment.up_to <= base);
         for mut segment in self.closed.drain(..settled) {
             if self.tombstones > 0 {
-                self.settled.append(&mut segment.buckets);
+                self.settled.append(&mut segment.places);
             }
         }
         let is_long = self.closed.len() >= Self::SEGMENTS_MAX;
@@ -88,7 +88,7 @@ impl Changes {
                 last.up_to = stamp;
                 last.count += closing.count;
                 if last.is_listed && closing.is_listed {
-                    last.buckets.append(&mut closing.buckets);
+                    last.places.append(&mut closing.places);
                 } else {
                     last.unlist();
                 }
@@ -102,18 +102,18 @@ impl Changes {
         self.closed.iter().map(|segment| segment.count).sum()
     }
 
-    /// The buckets of these entries, ascending, once each; `None` if they are not known.
+    /// The places of these entries, ascending, once each; `None` if they are not known.
     pub(super) fn list(&self) -> Option<Vec<u32>> {
         if self.closed.iter().any(|segment| !segment.is_listed) {
             return None;
         }
-        let mut buckets: Vec<u32> = self.closed.iter().flat_map(|segment| &segment.buckets).copied().collect();
-        buckets.sort_unstable();
-        buckets.dedup();
-        Some(buckets)
+        let mut places: Vec<u32> = self.closed.iter().flat_map(|segment| &segment.places).copied().collect();
+        places.sort_unstable();
+        places.dedup();
+        Some(places)
     }
 
-    /// The buckets in which there may be a removed key that every base to come lacks.
+    /// The places in which there may be a removed key that every base to come lacks.
     pub(super) fn take_settled(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.settled)
     }

@@ -19,10 +19,9 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     ) -> Progress {
         let (index, access) = ((group - self.range.start) as usize, self.access());
         let first = self.visited.filter(|(visited, _)| *visited == index).map_or(0, |(_, next)| next);
-        for bucket in first..self.groups.0[index].num_buckets() {
-            self.visited = Some((index, bucket + 1));
-            if self.has_state(index, bucket, access)
-                && self.lend_row::<true>(index, bucket, access, &mut each).is_break()
+        for place in first..self.groups.0[index].places() {
+            self.visited = Some((index, place + 1));
+            if self.has_state(index, place, access) && self.lend_row::<true>(index, place, access, &mut each).is_break()
             {
                 return Progress::Suspended;
             }
@@ -33,11 +32,11 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         Progress::Done
     }
 
-    /// Whether there is a row in a bucket that has any state, after what has expired is cleared.
-    fn has_state(&mut self, index: usize, bucket: usize, access: Access) -> bool {
+    /// Whether there is a row in a place that has any state, after what has expired is cleared.
+    fn has_state(&mut self, index: usize, place: usize, access: Access) -> bool {
         if self.states.expires() {
-            self.expire_row(index, bucket, access);
+            self.expire_row(index, place, access);
         }
-        self.groups.0[index].get_bucket(bucket).is_some_and(|entry| !S::is_clear(&entry.row))
+        self.groups.0[index].get(place).is_some_and(|entry| !S::is_clear(&entry.row))
     }
 }

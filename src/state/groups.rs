@@ -1,11 +1,12 @@
-//! The hash tables of a subtask's key groups, and how old ones are dropped: off the path of recovery, one entry at a
+//! The tables of a subtask's key groups, and how old ones are dropped: off the path of recovery, one entry at a
 //! time.
 
 use std::mem;
 use std::thread;
 
-use hashbrown::HashTable;
 use millstream_actors::runtime::guard::catch_panic;
+
+use super::group_table::GroupTable;
 
 /// Fewer entries are dropped in less time than a thread is started and the next attempt is ready.
 const ENTRIES_ELSEWHERE_MIN: usize = 1 << 14;
@@ -15,21 +16,21 @@ const ENTRIES_ELSEWHERE_MIN: usize = 1 << 14;
 /// A `Drop` of an entry that panics is survived, however many there are: entries are dropped one after the other, since
 /// a second panic while the first unwinds would abort the process.
 #[derive(Debug)]
-pub(super) struct Groups<T>(pub(super) Vec<HashTable<T>>);
+pub(super) struct Groups<K, Row>(pub(super) Vec<GroupTable<K, Row>>);
 
-impl<T> Groups<T> {
+impl<K, Row> Groups<K, Row> {
     pub(super) fn new(groups: usize) -> Self {
         let mut tables = Vec::new();
-        tables.resize_with(groups, HashTable::new);
+        tables.resize_with(groups, GroupTable::default);
         Self(tables)
     }
 }
 
-impl<T: Send + 'static> Groups<T> {
+impl<K: Send + 'static, Row: Send + 'static> Groups<K, Row> {
     /// Drops the entries, on a thread of their own if they are many: ten million with values on the heap take a
     /// second, which a restart must not wait for.
     pub(super) fn drop_elsewhere(self) {
-        let entries: usize = self.0.iter().map(HashTable::len).sum();
+        let entries: usize = self.0.iter().map(GroupTable::len).sum();
         if entries < ENTRIES_ELSEWHERE_MIN {
             return;
         }
@@ -38,9 +39,9 @@ impl<T: Send + 'static> Groups<T> {
     }
 }
 
-impl<T> Drop for Groups<T> {
+impl<K, Row> Drop for Groups<K, Row> {
     fn drop(&mut self) {
-        if !mem::needs_drop::<T>() {
+        if !mem::needs_drop::<(K, Row)>() {
             return;
         }
         let mut entries = mem::take(&mut self.0).into_iter().flatten();

@@ -3,14 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as TableEntry;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
 
 use super::barrier::GroupChain;
 use super::codec::{PieceHeader, SectionError, check_encoding, plain, take};
-use super::table::{Entry, bucket_hash, rehash};
+use super::group_table::{Entry, GroupTable};
 use super::{KeyedTable, Stamp, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// Loads the key groups of a table of states `S`.
@@ -25,7 +23,7 @@ pub(crate) struct TableLoader<K, S: StateSet> {
 
 /// A group as the loader hands it over.
 pub(super) struct LoadedRows<K, Row> {
-    pub(super) table: HashTable<Entry<K, Row>>,
+    pub(super) table: GroupTable<K, Row>,
     /// Entries whose key belongs to another group now.
     pub(super) moved: Vec<(u64, Entry<K, Row>)>,
     pub(super) chain: GroupChain,
@@ -55,7 +53,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         sections: &[RestoredSection],
     ) -> Result<LoadedRows<K, S::Row>, StateError> {
         let mut rows = LoadedRows {
-            table: HashTable::new(),
+            table: GroupTable::default(),
             moved: Vec::new(),
             chain: GroupChain::default(),
             top: 0,
@@ -85,7 +83,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             rows.chain = GroupChain::default();
         }
         if rows.has_changes {
-            rows.table.retain(|entry| !S::is_clear(&entry.row));
+            rows.table.take_if(|entry| S::is_clear(&entry.row));
         }
         if rows.has_foreign {
             self.take_moved(&mut rows, group)?;
@@ -129,10 +127,10 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     }
 
     /// Room for the entries of a piece, in proportion to the bytes they are read from.
-    fn reserve(&self, table: &mut HashTable<Entry<K, S::Row>>, header: &PieceHeader, bytes: usize) {
+    fn reserve(&self, table: &mut GroupTable<K, S::Row>, header: &PieceHeader, bytes: usize) {
         if header.base.is_none() {
             let most = 4 * bytes / size_of::<Entry<K, S::Row>>().max(1);
-            table.reserve((header.live as usize).min(most), rehash);
+            table.reserve((header.live as usize).min(most));
         }
     }
 
@@ -155,8 +153,8 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         rows.has_changes |= is_delta;
         for _ in 0..header.dead {
             let key: K = take(bytes)?;
-            let hash = bucket_hash(stable_hash(&key));
-            if let Some(entry) = rows.table.find_mut(hash, |entry| entry.key == key) {
+            let place = rows.table.find(stable_hash(&key), |other| *other == key);
+            if let Some(entry) = place.and_then(|place| rows.table.get_mut(place)) {
                 self.states.unload_state(index, &mut entry.row);
             }
         }
@@ -166,8 +164,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     /// Sorts out the entries whose key belongs to another group than the one they are stored under.
     fn take_moved(&self, rows: &mut LoadedRows<K, S::Row>, group: u32) -> Result<(), StateError> {
         let of = |entry: &Entry<K, S::Row>| group_of_hash(stable_hash(&entry.key), self.max_parallelism);
-        let moved: Vec<_> = rows.table.extract_if(|entry| of(entry) != group).collect();
-        for entry in moved {
+        for entry in rows.table.take_if(|entry| of(entry) != group) {
             let actual = of(&entry);
             if !self.range.contains(actual) {
                 return Err(StateError::Decode {
@@ -194,11 +191,12 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     }
 }
 
-fn row_of<K: StateKey, Row: Default>(table: &mut HashTable<Entry<K, Row>>, hash: u64, key: K) -> &mut Row {
-    match table.entry(bucket_hash(hash), |entry| entry.key == key, rehash) {
-        TableEntry::Occupied(found) => &mut found.into_mut().row,
-        TableEntry::Vacant(vacant) => &mut vacant.insert(Entry { key, row: Row::default() }).into_mut().row,
-    }
+fn row_of<K: StateKey, Row: Default>(table: &mut GroupTable<K, Row>, hash: u64, key: K) -> &mut Row {
+    let place = match table.find(hash, |other| *other == key) {
+        Some(place) => place,
+        None => table.insert(hash, Entry { key, row: Row::default() }),
+    };
+    &mut table.get_mut(place).expect("it was found or inserted above").row
 }
 
 /// Whether the piece is a delta, which must follow what it builds on.

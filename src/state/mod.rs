@@ -31,6 +31,7 @@ mod choice;
 pub(crate) mod codec;
 mod decoders;
 mod every_key;
+mod group_table;
 mod groups;
 mod key_group;
 mod kinds;

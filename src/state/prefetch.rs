@@ -1,9 +1,15 @@
 //! Asks the processor to have memory at hand before it is read.
 
-/// Has the processor fetch the cache lines of `place`, and goes on without waiting for them. Where the processor is not
-/// known, nothing happens.
+/// Has the processor fetch the cache lines of a value, and goes on without waiting for them.
+#[inline(always)]
+pub(super) fn prefetch<T: ?Sized>(value: &T) {
+    prefetch_at(std::ptr::from_ref(value).cast::<u8>(), size_of_val(value));
+}
+
+/// Has the processor fetch the cache lines of so many bytes, no more than one line of them, from this address on. Where
+/// the processor is not known, nothing happens.
 ///
-/// This is only a hint: nothing is read, written or assumed, so no value of `place` can make it wrong.
+/// This is only a hint: nothing is read, written or assumed, so no address can make it wrong.
 #[inline(always)]
 #[cfg_attr(
     all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)),
@@ -13,10 +19,10 @@
                   keys takes 1.4 times as long with it (docs/decisions/0008)"
     )
 )]
-pub(super) fn prefetch<T: ?Sized>(place: &T) {
-    let first = std::ptr::from_ref(place).cast::<i8>();
+pub(super) fn prefetch_at<T>(address: *const T, bytes: usize) {
+    let first = address.cast::<i8>();
     // An entry may lie across two lines.
-    let last = first.wrapping_add(size_of_val(place).saturating_sub(1));
+    let last = first.wrapping_add(bytes.saturating_sub(1));
     for address in [first, last] {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         // SAFETY: the instruction is in every processor of this architecture, and takes any address.

@@ -4,13 +4,15 @@
 //! all of it, or what has changed since the base. [`Sweep`] does so in slices; an entry that is
 //! worked on before the sweep has come to it is written first.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use millstream_actors::contract::{SnapshotWriter, StateError};
 
 use super::barrier::{Barriers, GroupAtBarrier, Reach, Sweep};
 use super::changes::Changes;
-use super::table::{Entry, shrink};
+use super::group_table::{Entry, GroupTable};
+use super::table::shrink;
 use super::{KeyedTable, Stamp, StateKey, StateRows, StateSet};
 
 /// Entries between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
@@ -33,16 +35,6 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         });
     }
 
-    /// Sweeps the rest of a group at once, since its entries are about to move.
-    pub(super) fn finish_sweep_of(&mut self, group: usize) {
-        if self.barriers.capture.as_ref().is_none_or(|capture| capture.reach[group].is_done()) {
-            return;
-        }
-        while !self.sweep_group(group, usize::MAX) {}
-        let capture = self.barriers.capture.as_mut().expect("looked at above");
-        capture.finish_group::<K>(group);
-    }
-
     /// Looks at up to `most` entries of a group; true when it is through.
     fn sweep_group(&mut self, group: usize, most: usize) -> bool {
         let Self { states, groups, changes, barriers: Barriers { capture, .. }, len, visited, .. } = self;
@@ -57,46 +49,46 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
                 // What has expired is on no list.
                 let scans = after == 0 || states.expires();
                 let listed = if scans { None } else { changes.list() };
-                capture.reach[group] = listed.map_or(Reach::Scan(0), |buckets| Reach::List(buckets, 0));
+                capture.reach[group] = listed.map_or(Reach::Scan(0..table.places()), |places| Reach::List(places, 0));
                 false
             }
-            Reach::Scan(from) => {
-                let to = table.num_buckets().min(from.saturating_add(most));
+            Reach::Scan(ahead) => {
+                let to = ahead.end.min(ahead.start + most);
                 let keys = table.len();
                 let expires = states.expires();
                 let mut writer = capture.group(group);
-                for bucket in from..to {
-                    let Some(Entry { key, row }) = table.get_bucket_mut(bucket) else { continue };
+                for place in ahead.start..to {
+                    let Some(Entry { key, row }) = table.get_mut(place) else { continue };
                     let (stamp, was_clear) = (S::stamp(row), S::is_clear(row));
                     writer.write(states, key, row);
                     if expires {
                         changes.tombstones += usize::from(!was_clear && S::is_clear(row));
                         if S::stamp(row) != stamp {
-                            changes.record(bucket, keys);
+                            changes.record(place, keys);
                         }
                     }
                     if S::is_clear(row) && S::stamp(row) <= settled {
-                        remove(table, changes, len, bucket);
+                        remove(table, changes, len, place);
                     }
                 }
-                if to < table.num_buckets() {
-                    capture.reach[group] = Reach::Scan(to);
+                if to < ahead.end {
+                    capture.reach[group] = Reach::Scan(to..ahead.end);
                     return false;
                 }
                 shrink(table, changes, !is_visited);
                 true
             }
-            Reach::List(buckets, from) => {
-                let to = buckets.len().min(from.saturating_add(most));
+            Reach::List(places, from) => {
+                let to = places.len().min(from + most);
                 let mut writer = capture.group(group);
-                for bucket in &buckets[from..to] {
-                    if let Some(Entry { key, row }) = table.get_bucket_mut(*bucket as usize) {
+                for place in &places[from..to] {
+                    if let Some(Entry { key, row }) = table.get_mut(*place as usize) {
                         writer.write(states, key, row);
                     }
                 }
-                let is_through = to == buckets.len();
+                let is_through = to == places.len();
                 if !is_through {
-                    capture.reach[group] = Reach::List(buckets, to);
+                    capture.reach[group] = Reach::List(places, to);
                 }
                 is_through
             }
@@ -116,22 +108,21 @@ impl<K: StateKey, S: StateSet> Sweep<K> for KeyedTable<K, S> {
 
 /// Forgets removed keys that every base to come knows of.
 fn forget_settled<K: StateKey, S: StateSet>(
-    table: &mut hashbrown::HashTable<Entry<K, S::Row>>,
+    table: &mut GroupTable<K, S::Row>,
     changes: &mut Changes,
     len: &mut usize,
     base: Stamp,
 ) {
-    for bucket in changes.take_settled() {
-        let row = table.get_bucket(bucket as usize).map(|entry| &entry.row);
+    for place in changes.take_settled() {
+        let row = table.get(place as usize).map(|entry| &entry.row);
         if row.is_some_and(|row| S::is_clear(row) && S::stamp(row) <= base) {
-            remove(table, changes, len, bucket as usize);
+            remove(table, changes, len, place as usize);
         }
     }
 }
 
-fn remove<E>(table: &mut hashbrown::HashTable<E>, changes: &mut Changes, len: &mut usize, bucket: usize) {
-    if let Ok(entry) = table.get_bucket_entry(bucket) {
-        entry.remove();
+fn remove<K: Hash, Row>(table: &mut GroupTable<K, Row>, changes: &mut Changes, len: &mut usize, place: usize) {
+    if table.remove(place).is_some() {
         changes.tombstones -= 1;
         *len -= 1;
     }

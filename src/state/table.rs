@@ -1,33 +1,25 @@
-//! The rows of the keys that one subtask owns: one hash table per key group, allocated with its first key.
+//! The rows of the keys that one subtask owns: one table per key group, allocated with its first key.
 //!
-//! `block.rs` has how records get at their rows, `snapshots.rs` how a table is written at a barrier while it changes. Small tables grow without the pause that one
-//! large table would make (260 ms at 10 M keys), and a key group is written and loaded by itself.
+//! `block.rs` has how records get at their rows, `snapshots.rs` how a table is written at a barrier while it changes. Small
+//! tables grow without the pause that one large table would make, and a key group is written and loaded by itself.
 
 use std::hash::Hash;
-
-use hashbrown::HashTable;
 
 use millstream_actors::protocol::{KeyGroupRange, Timestamp};
 
 use super::barrier::Barriers;
-use super::block::Place;
+use super::block::Candidate;
 use super::changes::Changes;
+use super::group_table::GroupTable;
 use super::groups::Groups;
 use super::loading::Arrived;
-use super::{Access, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
-
-/// A key and its row.
-#[derive(Debug)]
-pub(crate) struct Entry<K, Row> {
-    pub(crate) key: K,
-    pub(crate) row: Row,
-}
+use super::{Access, StateKey, StateRows, StateSet, group_of_hash};
 
 /// The rows of one subtask's keys, and what has changed in them since which barrier.
 #[derive(Debug)]
 pub struct KeyedTable<K, S: StateSet> {
     pub(super) states: S,
-    pub(super) groups: Groups<Entry<K, S::Row>>,
+    pub(super) groups: Groups<K, S::Row>,
     pub(super) changes: Vec<Changes>,
     pub(super) range: KeyGroupRange,
     pub(super) max_parallelism: u32,
@@ -36,26 +28,12 @@ pub struct KeyedTable<K, S: StateSet> {
     pub(super) arrived: Arrived<K, S::Row>,
     processing_time: i64,
     watermark: Timestamp,
-    /// The group and bucket at which the next look for expired values begins.
+    /// The group and place at which the next look for expired values begins.
     clean_from: (usize, usize),
-    /// Storage for where the rows of a block are.
-    pub(super) places: Vec<Place>,
-    /// The group all of whose rows are being lent, and the bucket at which that goes on.
+    /// Storage for where the rows of a block probably are.
+    pub(super) candidates: Vec<Candidate>,
+    /// The group all of whose rows are being lent, and the place at which that goes on.
     pub(super) visited: Option<(usize, usize)>,
-}
-
-/// Hash tables choose the bucket by the low bits and a tag by the top seven. All keys of a group share the top bits of
-/// their hash, so the halves change places: group bits end up in the middle, above those that choose the bucket of any
-/// table that fits in memory.
-#[inline]
-pub(super) fn bucket_hash(hash: u64) -> u64 {
-    hash.rotate_left(32)
-}
-
-/// Where an entry of a group's table belongs.
-#[inline]
-pub(super) fn rehash<K: Hash, Row>(entry: &Entry<K, Row>) -> u64 {
-    bucket_hash(stable_hash(&entry.key))
 }
 
 impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
@@ -74,7 +52,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             processing_time: 0,
             watermark: Timestamp::MIN,
             clean_from: (0, 0),
-            places: Vec::new(),
+            candidates: Vec::new(),
             visited: None,
         }
     }
@@ -111,7 +89,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
 
     /// Memory of the tables, in bytes, without what rows point to.
     pub fn allocated_bytes(&self) -> usize {
-        self.groups.0.iter().map(HashTable::allocation_size).sum()
+        self.groups.0.iter().map(GroupTable::allocated_bytes).sum()
     }
 
     /// What row handles are to know of the moment.
@@ -126,7 +104,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         self.watermark = self.watermark.max(watermark);
     }
 
-    /// Whether entries may be moved to make a table smaller: nothing goes through the buckets of one.
+    /// Whether entries may be moved to make a table smaller: nothing goes through the places of one.
     pub(super) fn may_move(&self) -> bool {
         self.barriers.capture.is_none() && self.visited.is_none()
     }
@@ -136,24 +114,23 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         (group_of_hash(hash, self.max_parallelism) - self.range.start) as usize
     }
 
-    /// Looks at up to `buckets` of them for expired values, from where the last look ended, and removes these. Nothing
+    /// Looks at up to `places` of them for expired values, from where the last look ended, and removes these. Nothing
     /// if no values expire.
-    pub(crate) fn clean(&mut self, buckets: usize) {
+    pub(crate) fn clean(&mut self, places: usize) {
         if !self.states.expires() {
             return;
         }
         let access = self.access();
-        let mut left = buckets;
+        let mut left = places;
         while left > 0 && !self.groups.0.is_empty() {
             let (group, from) = self.clean_from;
             let table = &mut self.groups.0[group];
-            let to = table.num_buckets().min(from + left);
+            let to = table.places().min(from + left);
             let states = &self.states;
-            let is_due =
-                |bucket: &usize| table.get_bucket_mut(*bucket).is_some_and(|e| states.is_due(&mut e.row, access));
+            let is_due = |place: &usize| table.get_mut(*place).is_some_and(|e| states.is_due(&mut e.row, access));
             let Some(due) = (from..to).find(is_due) else {
                 left -= to.saturating_sub(from).max(1);
-                let has_more = to < table.num_buckets();
+                let has_more = to < table.places();
                 self.clean_from = if has_more { (group, to) } else { ((group + 1) % self.groups.0.len(), 0) };
                 continue;
             };
@@ -161,14 +138,6 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             self.clean_from = (group, due + 1);
             self.expire_row(group, due, access);
         }
-    }
-
-    /// Makes room for another key in a full table: its entries move.
-    #[cold]
-    pub(super) fn grow(&mut self, index: usize) {
-        self.finish_sweep_of(index);
-        self.changes[index].moved();
-        self.groups.0[index].reserve(1, rehash);
     }
 
     /// The rows of one of its groups, in an order that stays as it is while the table is not changed.
@@ -192,10 +161,10 @@ where
 }
 
 /// Gives memory back after most keys of a group have gone.
-pub(super) fn shrink<K: Hash, Row>(table: &mut HashTable<Entry<K, Row>>, changes: &mut Changes, may_move: bool) {
-    const BUCKETS_MIN: usize = 64;
-    if may_move && table.capacity() > BUCKETS_MIN && table.len() < table.capacity() / 8 {
-        table.shrink_to(2 * table.len(), rehash);
+pub(super) fn shrink<K: Hash, Row>(table: &mut GroupTable<K, Row>, changes: &mut Changes, may_move: bool) {
+    const PLACES_MIN: usize = 64;
+    if may_move && table.places() > PLACES_MIN && table.len() < table.places() / 8 {
+        table.compact();
         changes.moved();
     }
 }
@@ -205,6 +174,7 @@ mod tests {
     use super::*;
     use crate::state::KeyedBackend;
     use crate::state::ValueState;
+    use crate::state::stable_hash;
     use crate::state::test_kit::change;
 
     fn table() -> KeyedTable<u64, ValueState<u64>> {

@@ -4,6 +4,7 @@
 //! written before a record is given its row, so each entry is written once, as it was at the barrier.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use millstream_actors::contract::{CHUNK_BYTES_MAX, SnapshotWriter, StateError, StateScope};
@@ -15,8 +16,8 @@ use crate::state::{Access, Span, Stamp, StateKey, StateRows, StateSet};
 /// How far the sweep is in a group.
 #[derive(Debug)]
 pub(in crate::state) enum Reach {
-    /// It goes through all buckets; this is the next.
-    Scan(usize),
+    /// It goes through all places that there were when it came to the group; these are ahead.
+    Scan(Range<usize>),
     /// It goes through these, ascending; the number is the place of the next.
     List(Vec<u32>, usize),
     /// It has not come to the group yet, and how it will go through it is open.
@@ -26,13 +27,13 @@ pub(in crate::state) enum Reach {
 }
 
 impl Reach {
-    /// Whether what is in this bucket is still to be written.
+    /// Whether what is in this place is still to be written.
     #[inline]
-    pub(in crate::state) fn is_ahead(&self, bucket: usize) -> bool {
+    pub(in crate::state) fn is_ahead(&self, place: usize) -> bool {
         match self {
             Self::Ahead => true,
-            Self::Scan(next) => bucket >= *next,
-            Self::List(buckets, next) => buckets.get(*next).is_some_and(|first| bucket >= *first as usize),
+            Self::Scan(ahead) => ahead.contains(&place),
+            Self::List(places, next) => places.get(*next).is_some_and(|first| place >= *first as usize),
             Self::Done => false,
         }
     }
@@ -120,10 +121,10 @@ impl Capture {
         Span { after: self.after[group], up_to: self.at_barrier.stamp }
     }
 
-    /// Whether the row in this bucket must be written before it is worked on.
+    /// Whether the row in this place must be written before it is worked on.
     #[inline]
-    pub(in crate::state) fn is_ahead(&self, group: usize, bucket: usize) -> bool {
-        self.reach[group].is_ahead(bucket)
+    pub(in crate::state) fn is_ahead(&self, group: usize, place: usize) -> bool {
+        self.reach[group].is_ahead(place)
     }
 
     /// Writes a row, as [`GroupWriter::write`] does.

@@ -4,9 +4,8 @@ use std::ops::ControlFlow;
 
 use millstream_actors::contract::{Progress, StateError};
 
-use super::table::{Cached, Marks, RedbBackend};
+use super::table::{Cached, Marks, RedbBackend, bucket_hash};
 use crate::state::codec::take;
-use crate::state::table::bucket_hash;
 use crate::state::{StateKey, StateRows, StateSet, hashes_of, stable_hash};
 
 /// Hashes of the disk that are read at a time. In tests few, so that rows leave the cache in between.

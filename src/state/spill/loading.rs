@@ -12,10 +12,10 @@ use millstream_actors::protocol::CheckpointId;
 use super::batch::Batch;
 use super::rows::put_row;
 use super::shared::Shared;
-use super::table::{Cached, Marks, RedbBackend, rehash};
+use super::table::{Cached, Marks, RedbBackend, bucket_hash, rehash};
 use crate::state::barrier::GroupChain;
+use crate::state::group_table::{Entry, GroupTable};
 use crate::state::loading::LoadedRows;
-use crate::state::table::{Entry, bucket_hash};
 use crate::state::{Stamp, StateKey, StateRows, StateSet, TableLoader, stable_hash};
 
 /// Rows to one transaction.
@@ -46,7 +46,7 @@ impl<K: StateKey, S: StateSet> SpillLoader<K, S> {
         self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    fn write(&self, group: u32, table: HashTable<Entry<K, S::Row>>) -> Result<(), StateError> {
+    fn write(&self, group: u32, table: GroupTable<K, S::Row>) -> Result<(), StateError> {
         let states = self.loader.states();
         let encode_error = |(state, reason): (usize, String)| StateError::Encode {
             operator: self.shared.place.operator.clone(),

@@ -13,10 +13,9 @@ use millstream_actors::contract::{SnapshotWriter, StateError};
 use super::cached_row::Account;
 use super::disk::Found;
 use super::rows::RowBytes;
-use super::table::{Cached, Group, Marks, RedbBackend, rehash};
+use super::table::{Cached, Group, Marks, RedbBackend, bucket_hash, rehash};
 use crate::state::barrier::{Barriers, GroupAtBarrier, Reach, Sweep};
 use crate::state::codec::take;
-use crate::state::table::bucket_hash;
 use crate::state::{StateKey, StateRows, StateSet, hashes_of};
 
 /// Rows in the cache between two looks at the clock: some 5 us. In tests few, so that much happens within a group.
@@ -85,8 +84,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         let capture = capture.as_mut().expect("a sweep needs a capture");
         let (group, after) = (&mut groups[index], capture.span(index).after);
         let buckets = group.table.num_buckets();
-        let from = match capture.reach[index] {
-            Reach::Scan(from) => from,
+        let from = match &capture.reach[index] {
+            Reach::Scan(ahead) => ahead.start,
             _ => 0,
         };
         let to = buckets.min(from.saturating_add(most)).max(from);
@@ -106,7 +105,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             }
         }
         // A table that grows later has been swept: there is no bucket beyond.
-        capture.reach[index] = Reach::Scan(if to >= buckets { usize::MAX } else { to });
+        capture.reach[index] = Reach::Scan(if to >= buckets { usize::MAX } else { to }..usize::MAX);
         to >= buckets
     }
 

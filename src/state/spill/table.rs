@@ -25,7 +25,6 @@ use super::snapshots::DiskReach;
 
 use crate::state::barrier::Barriers;
 use crate::state::codec::take;
-use crate::state::table::bucket_hash;
 use crate::state::{Access, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// Whether a table for `usual` rows would soon be full again.
@@ -53,6 +52,14 @@ pub(super) struct Marks {
     pub(super) is_on_disk: bool,
     /// It is not as the disk has it.
     pub(super) is_changed: bool,
+}
+
+/// Hash tables choose the bucket by the low bits and a tag by the top seven. All keys of a group share the top bits of
+/// their hash, so the halves change places: group bits end up in the middle, above those that choose the bucket of any
+/// table that fits in memory.
+#[inline]
+pub(super) fn bucket_hash(hash: u64) -> u64 {
+    hash.rotate_left(32)
 }
 
 #[inline]
