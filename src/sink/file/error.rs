@@ -39,6 +39,16 @@ pub enum FileSinkError {
         /// Its checkpoint.
         checkpoint: CheckpointId,
     },
+    /// A prepared file has not the length and checksum with which it was prepared. It is not published, and stays.
+    #[error(
+        "it was prepared for checkpoint {checkpoint} and is damaged: its length or checksum has changed; restore the file from a copy, or start from an older checkpoint"
+    )]
+    PendingDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Its checkpoint.
+        checkpoint: CheckpointId,
+    },
     /// A file to be created exists with other content.
     #[error("it exists with other content and is not replaced; use an output directory of the job's own")]
     Occupied {
@@ -49,14 +59,18 @@ pub enum FileSinkError {
 
 impl From<FileSinkError> for SinkError {
     fn from(error: FileSinkError) -> Self {
-        use ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        use ErrorKind::{InvalidData, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
         let (path, retry) = match &error {
             FileSinkError::Io { path, source, .. } => match source.kind() {
-                IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => (path, Retry::Never),
+                InvalidData | IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => {
+                    (path, Retry::Never)
+                },
                 _ => (path, Retry::Call),
             },
             FileSinkError::Sync { path, .. } => (path, Retry::Attempt),
-            FileSinkError::PendingLost { path, .. } | FileSinkError::Occupied { path } => (path, Retry::Never),
+            FileSinkError::PendingLost { path, .. }
+            | FileSinkError::PendingDamaged { path, .. }
+            | FileSinkError::Occupied { path } => (path, Retry::Never),
         };
         Self::external(path.display().to_string(), error, retry)
     }

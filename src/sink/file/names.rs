@@ -106,7 +106,7 @@ fn parse_entry(name: &str) -> Option<Entry> {
 }
 
 /// How finished files are named.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Naming {
     pub(super) prefix: String,
     pub(super) suffix: String,
@@ -118,11 +118,19 @@ impl Naming {
         format!("{prefix}-{}-{checkpoint}-{}-{seq}{suffix}", writer.incarnation, writer.subtask)
     }
 
-    /// The checkpoint in the name of a finished file that `writer` made of its temporary file `seq`.
-    pub(super) fn checkpoint_of(&self, name: &str, writer: WriterId, seq: u64) -> Option<CheckpointId> {
-        let front = format!("{}-{}-", self.prefix, writer.incarnation);
-        let back = format!("-{}-{seq}{}", writer.subtask, self.suffix);
-        name.strip_prefix(&front)?.strip_suffix(&back)?.parse().ok().map(CheckpointId)
+    /// Incarnation and checkpoint in the name of a finished file; `None` if it is named otherwise.
+    pub(super) fn life_and_checkpoint(&self, name: &str) -> Option<(u64, CheckpointId)> {
+        let numbers = name.strip_prefix(&self.prefix)?.strip_prefix('-')?.strip_suffix(&self.suffix)?;
+        let numbers: Vec<u64> = numbers.split('-').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+        let [incarnation, checkpoint, _subtask, _seq] = numbers[..] else { return None };
+        Some((incarnation, CheckpointId(checkpoint)))
+    }
+
+    /// How a file of `writer` with this finished name was named.
+    pub(super) fn of(finished: &str, writer: WriterId, checkpoint: CheckpointId, seq: u64) -> Option<Self> {
+        let numbers = format!("-{}-{checkpoint}-{}-{seq}", writer.incarnation, writer.subtask);
+        let (prefix, suffix) = finished.split_once(&numbers)?;
+        Some(Self { prefix: prefix.to_owned(), suffix: suffix.to_owned() })
     }
 }
 
@@ -148,8 +156,12 @@ mod tests {
         let naming = Naming { prefix: "a-1".into(), suffix: "-0-4.csv".into() };
         let name = naming.finished(writer, CheckpointId(9), 4);
         assert_eq!(name, "a-1-7-9-3-4-0-4.csv");
-        assert_eq!(naming.checkpoint_of(&name, writer, 4), Some(CheckpointId(9)));
-        assert_eq!(naming.checkpoint_of(&name, writer, 5), None);
+        assert_eq!(naming.life_and_checkpoint(&name), Some((7, CheckpointId(9))));
+        for other in ["a-1-7-9-3-4.csv", "a-1-7-9-3-0-4.csv", "a-1-7-9-3-4-5-0-4.csv", "a-7-9-3-4-0-4.csv", "a-1-x"] {
+            assert_eq!(naming.life_and_checkpoint(other), None, "{other}");
+        }
+        assert_eq!(Naming::of(&name, writer, CheckpointId(9), 4), Some(naming));
+        assert_eq!(Naming::of("x", writer, CheckpointId(9), 4), None);
         assert_eq!(sanitised("a/../b c"), "a_.._b_c");
     }
 }

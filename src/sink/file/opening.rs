@@ -5,10 +5,11 @@ use std::io;
 use std::path::Path;
 
 use millstream_actors::contract::{SinkContext, SinkError, SinkRestore};
+use millstream_actors::protocol::CheckpointId;
 
 use super::names::{Entry, Naming, OWNER, WriterId, entry};
 use super::publish::{Folder, io_error};
-use super::record::{PendingFile, Record};
+use super::record::{Lives, PendingFile, Record};
 use crate::packed::packed;
 
 /// What the sink's folder holds at the opening.
@@ -34,7 +35,7 @@ pub(super) fn open(
 
     let decode = |pending: &Vec<_>| pending.iter().map(PendingFile::decode).collect::<Result<Vec<_>, _>>();
     let (pending, elsewhere) = (decode(&restored.pending)?, decode(&restored.pending_elsewhere)?);
-    let mut record = Record::new(naming.clone());
+    let mut record = Record::new(naming.clone(), folder.me);
     let proven = |mine: &Record, file: &PendingFile| {
         mine.proves(folder.me, file) || found.records.iter().any(|(writer, record)| record.proves(*writer, file))
     };
@@ -105,31 +106,32 @@ fn decode_record(bytes: &[u8], path: &Path) -> Result<Record, SinkError> {
     Record::decode(bytes).map_err(|reason| io_error("decode", path)(io::Error::new(io::ErrorKind::InvalidData, reason)))
 }
 
-/// Removes what was published after the restored checkpoint. A file's name tells for which checkpoint it was first
-/// prepared, which may be an aborted one before the completed one that published it: hence a range, not the list.
+/// Removes what was published after the restored checkpoint, by what is there: a file's name tells in which life it was
+/// written and for which checkpoint it was first prepared, which may be an aborted one before the completed one that
+/// published it. Hence a range, not the list.
 fn withdraw(folder: &Folder, naming: &Naming, restored: &SinkRestore, found: &Found) -> Result<(), SinkError> {
-    let Some(up_to) = restored.withdraw.iter().map(|checkpoint| checkpoint.0).max() else { return Ok(()) };
-    let after = restored.checkpoint.map_or(0, |checkpoint| checkpoint.0);
-    let mut names: HashSet<String> = HashSet::new();
-    for (writer, record) in &found.records {
-        names.extend(record.published_between(*writer, after, up_to));
+    let Some(up_to) = restored.withdraw.iter().max() else { return Ok(()) };
+    let after = restored.checkpoint.unwrap_or(CheckpointId::NONE);
+    let mut lives = Lives::new();
+    for (naming, incarnations) in found.records.iter().flat_map(|(_, record)| record.lives()) {
+        lives.entry(naming.clone()).or_default().extend(incarnations);
     }
-    // Those published and not yet recorded still have their temporary name.
+    // Of a life without a record there may be files that are published and not yet recorded.
+    let temporary = |(_, entry): &(_, Entry)| match entry {
+        Entry::Temporary { writer, .. } => Some(writer.incarnation),
+        _ => None,
+    };
+    lives.entry(naming.clone()).or_default().extend(found.names.iter().filter_map(temporary));
+    let is_abandoned = |name: &String| {
+        lives.iter().any(|(naming, incarnations)| {
+            naming.life_and_checkpoint(name).is_some_and(|(incarnation, checkpoint)| {
+                incarnations.contains(&incarnation) && after < checkpoint && checkpoint <= *up_to
+            })
+        })
+    };
     let present = folder.disk.list(&folder.dir).map_err(io_error("list", &folder.dir))?;
-    for (_, entry) in &found.names {
-        let Entry::Temporary { writer, seq } = entry else { continue };
-        names.extend(
-            present
-                .iter()
-                .filter(|name| {
-                    let checkpoint = naming.checkpoint_of(name, *writer, *seq);
-                    checkpoint.is_some_and(|checkpoint| after < checkpoint.0 && checkpoint.0 <= up_to)
-                })
-                .cloned(),
-        );
-    }
     let mut withdrawn = 0;
-    for name in names {
+    for name in present.into_iter().filter(is_abandoned) {
         withdrawn += u64::from(folder.remove(&folder.dir.join(name))?);
     }
     if withdrawn > 0 {
@@ -159,16 +161,22 @@ fn clean(folder: &Folder, found: &Found, kept: &HashSet<String>, from_the_beginn
     Ok(())
 }
 
-/// Removes the records of other executions: once so many checkpoints have completed in this one, none that refers to
-/// those is retained.
+/// Has `record` take the place of the records of other executions: once so many checkpoints have completed in this one, no
+/// commit that is pending in a retained checkpoint is theirs. Which lives there were it remembers, for a fall-back to an older
+/// savepoint.
 ///
 /// # Errors
 /// Those of the file system.
-pub(super) fn forget_earlier(folder: &Folder) -> Result<(), SinkError> {
-    for name in folder.disk.list(&folder.own).map_err(io_error("list", &folder.own))? {
-        if matches!(entry(&name), Entry::Record(writer) if !writer.is_of_execution_of(folder.me)) {
-            folder.remove(&folder.own.join(name))?;
-        }
+pub(super) fn forget_earlier(folder: &Folder, record: &mut Record) -> Result<(), SinkError> {
+    let records = survey(folder)?.records;
+    let others = || records.iter().filter(|(writer, _)| !writer.is_of_execution_of(folder.me));
+    if others().next().is_none() {
+        return Ok(());
+    }
+    others().for_each(|(_, other)| record.replace(other.clone()));
+    folder.write_record(record)?;
+    for (writer, _) in others() {
+        folder.remove(&folder.own.join(writer.record()))?;
     }
     Ok(())
 }

@@ -124,9 +124,9 @@ impl Folder {
                 _ => Err(FileSinkError::PendingLost { path: temporary, checkpoint: file.checkpoint }.into()),
             };
         };
-        if stat.len != file.len {
-            let reason = format!("{} has {} bytes, prepared were {}", temporary.display(), stat.len, file.len);
-            return Err(SinkError::pending(file.checkpoint, reason));
+        // What this writer has written and synced is not read again: nothing but a restore brings files of others.
+        if stat.len != file.len || file.writer != self.me && self.holds(&temporary, file)? != Some(true) {
+            return Err(FileSinkError::PendingDamaged { path: temporary, checkpoint: file.checkpoint }.into());
         }
         if stat.names > 1 {
             return Ok(());
@@ -149,7 +149,8 @@ impl Folder {
         self.disk.checksum(path).map(|sum| Some(sum == file.checksum)).map_err(io_error("read", path))
     }
 
-    fn write_record(&self, record: &Record) -> Result<(), SinkError> {
+    /// Writes this writer's record, durable.
+    pub(super) fn write_record(&self, record: &Record) -> Result<(), SinkError> {
         let path = self.own.join(self.me.record());
         let new = self.own.join(self.me.record() + NEW);
         self.write_small(&new, &record.encode())?;

@@ -1,5 +1,7 @@
 //! What is written down: pending commits in the snapshot, and in the sink's folder who published what.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use millstream_actors::contract::{PendingCommit, SinkError};
 use millstream_actors::protocol::CheckpointId;
 use serde::{Deserialize, Serialize};
@@ -8,8 +10,6 @@ use super::names::{Entry, Naming, WriterId, entry};
 use crate::packed::packed;
 
 const VERSION: u8 = 1;
-/// A record names the files of this many checkpoints back: as far as a job may fall back.
-const CHECKPOINTS_KEPT: usize = 64;
 
 /// A closed file, durable under its temporary name, with the name that it is to get.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,29 +60,35 @@ impl PendingFile {
     }
 }
 
+/// Lives of a sink whose files may have to be withdrawn: their incarnations, by how their files are named.
+pub(super) type Lives = BTreeMap<Naming, BTreeSet<u64>>;
+
 /// What one writer has published; it alone writes this, each time in full.
+///
+/// Files to be withdrawn are told by their names, so this does not list them, however many there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     version: u8,
-    naming: Naming,
     /// All its own files for this checkpoint and earlier ones are published.
     committed: u64,
-    /// Its own files of the newest checkpoints: checkpoint, first and last sequence number.
-    own: Vec<(u64, u64, u64)>,
-    /// Files of earlier writers that it settled when it was opened: checkpoint and finished name.
-    settled: Vec<(u64, String)>,
+    /// Finished names of files of earlier writers that it settled when it was opened.
+    settled: BTreeSet<String>,
+    /// Its own life, those of files that it settled, and those of records that it has taken the place of.
+    lives: Lives,
 }
 
 impl Record {
-    pub(super) fn new(naming: Naming) -> Self {
-        Self { version: VERSION, naming, committed: 0, own: Vec::new(), settled: Vec::new() }
+    pub(super) fn new(naming: Naming, writer: WriterId) -> Self {
+        let lives = Lives::from([(naming, BTreeSet::from([writer.incarnation]))]);
+        Self { version: VERSION, committed: 0, settled: BTreeSet::new(), lives }
     }
 
     /// One, to try decoders on.
     pub(super) fn example() -> Self {
-        let mut record = Self::new(Naming { prefix: "part".to_owned(), suffix: ".jsonl".to_owned() });
-        record.add_own(CheckpointId(7), &[PendingFile::example()]);
-        record.add_settled(&[PendingFile::example()]);
+        let file = PendingFile::example();
+        let mut record = Self::new(Naming { prefix: "part".to_owned(), suffix: ".jsonl".to_owned() }, file.writer);
+        record.add_own(CheckpointId(7));
+        record.add_settled(&[file]);
         record
     }
 
@@ -98,37 +104,34 @@ impl Record {
         Ok(record)
     }
 
-    /// Notes that the writer's own files for `up_to` and before are published, `files` among them.
-    pub(super) fn add_own(&mut self, up_to: CheckpointId, files: &[PendingFile]) {
-        for file in files {
-            match self.own.iter_mut().find(|(checkpoint, ..)| *checkpoint == file.checkpoint.0) {
-                Some((_, first, last)) => (*first, *last) = ((*first).min(file.seq), (*last).max(file.seq)),
-                None => self.own.push((file.checkpoint.0, file.seq, file.seq)),
-            }
-        }
-        self.own.drain(..self.own.len().saturating_sub(CHECKPOINTS_KEPT));
+    /// Notes that the writer's own files for `up_to` and before are published.
+    pub(super) fn add_own(&mut self, up_to: CheckpointId) {
         self.committed = self.committed.max(up_to.0);
     }
 
     /// Notes that files of earlier writers are published.
     pub(super) fn add_settled(&mut self, files: &[PendingFile]) {
-        self.settled.extend(files.iter().map(|file| (file.checkpoint.0, file.finished.clone())));
+        for PendingFile { finished, writer, checkpoint, seq, .. } in files {
+            self.settled.insert(finished.clone());
+            if let Some(naming) = Naming::of(finished, *writer, *checkpoint, *seq) {
+                self.lives.entry(naming).or_default().insert(writer.incarnation);
+            }
+        }
+    }
+
+    /// Takes the place of a record to which no snapshot refers any more.
+    pub(super) fn replace(&mut self, other: Self) {
+        for (naming, incarnations) in other.lives {
+            self.lives.entry(naming).or_default().extend(incarnations);
+        }
     }
 
     /// Whether this record, which `writer` wrote, shows that the file is published.
     pub(super) fn proves(&self, writer: WriterId, file: &PendingFile) -> bool {
-        (writer == file.writer && self.committed >= file.checkpoint.0)
-            || self.settled.iter().any(|(_, finished)| *finished == file.finished)
+        (writer == file.writer && self.committed >= file.checkpoint.0) || self.settled.contains(&file.finished)
     }
 
-    /// Finished names published by `writer` for checkpoints in `(after, up_to]`.
-    pub(super) fn published_between(&self, writer: WriterId, after: u64, up_to: u64) -> Vec<String> {
-        let within = |checkpoint: u64| after < checkpoint && checkpoint <= up_to;
-        let own =
-            self.own.iter().filter(|(checkpoint, ..)| within(*checkpoint)).flat_map(|(checkpoint, first, last)| {
-                (*first..=*last).map(|seq| self.naming.finished(writer, CheckpointId(*checkpoint), seq))
-            });
-        let settled = self.settled.iter().filter(|(checkpoint, _)| within(*checkpoint));
-        own.chain(settled.map(|(_, finished)| finished.clone())).collect()
+    pub(super) fn lives(&self) -> &Lives {
+        &self.lives
     }
 }

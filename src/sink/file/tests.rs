@@ -156,6 +156,42 @@ fn pending_file_that_is_gone_without_a_record_is_lost_loudly() {
 }
 
 #[test]
+fn prepared_file_that_was_damaged_is_not_published() {
+    const CONTENT: &str = "first record\nsecond record\n";
+    for byte in 0..=CONTENT.len() {
+        let disk = SimDisk::default();
+        let sink = FileSink::lines("/out").on(Arc::new(disk.clone()));
+        let mut writer = open(&sink, 1);
+        write(&mut writer, CONTENT.lines().collect());
+        let pending = writer.prepare(CheckpointId(1)).unwrap();
+        let mut damaged = CONTENT.to_owned().into_bytes();
+        match damaged.get_mut(byte) {
+            Some(byte) => *byte ^= 1,
+            None => drop(damaged.pop()),
+        }
+        disk.put("/out/.job-sink/open-1-0-1-0-0", std::str::from_utf8(&damaged).unwrap());
+        let error = sink.open(&context(2, 1, 0, 1), restore(1, pending)).err().unwrap();
+        let expected = FileSinkError::PendingDamaged { path: "".into(), checkpoint: CheckpointId(1) };
+        assert!(of_file(&error).is_some_and(|error| error.to_string() == expected.to_string()), "{error}");
+        assert!(!error.is_retryable() && error.to_string().contains("open-1-0-1-0-0"), "{error}");
+        let shown = disk.files_below("/out").into_iter().filter(|(path, _)| path.parent() == Some(Path::new("/out")));
+        assert_eq!(shown.count(), 0, "byte {byte}");
+    }
+}
+
+#[test]
+fn record_that_is_damaged_is_named_and_not_tried_again() {
+    let disk = SimDisk::default();
+    let sink = FileSink::lines("/out").on(Arc::new(disk.clone()));
+    let mut writer = open(&sink, 1);
+    write(&mut writer, vec!["a"]);
+    checkpoint(&mut writer, 1);
+    disk.put("/out/.job-sink/committed-1-0-1-0", "junk");
+    let error = sink.open(&context(2, 1, 0, 1), restore(1, Vec::new())).err().unwrap();
+    assert!(!error.is_retryable() && error.to_string().contains("committed-1-0-1-0"), "{error}");
+}
+
+#[test]
 fn occupied_name_is_not_replaced_but_equal_content_is_taken_for_done() {
     for (content, occupied) in [("b\n", true), ("longer\n", true), ("a\n", false)] {
         let disk = SimDisk::default();
@@ -290,6 +326,33 @@ fn records_of_earlier_executions_are_forgotten_in_time() {
         }
     }
     assert_eq!(records(), 1);
+}
+
+#[test]
+fn fallback_over_any_number_of_checkpoints_and_lives_withdraws_every_later_file() {
+    let dir = temp();
+    let mut next = 0;
+    for (life, prefix) in [(1, "part"), (2, "other"), (3, "part")] {
+        let sink = FileSink::lines(dir.path()).prefix(prefix);
+        let mut writer = sink.open(&context(life, 1, 0, 1), restore(next, Vec::new())).unwrap();
+        for _ in 0..100 {
+            next += 1;
+            write(&mut writer, vec![next]);
+            checkpoint(&mut writer, next);
+        }
+        // The store's disk is full for a while: checkpoints are prepared and aborted.
+        for _ in 0..100 {
+            next += 1;
+            write(&mut writer, vec![next]);
+            writer.prepare(CheckpointId(next)).unwrap();
+        }
+        writer.commit(CheckpointId(next)).unwrap();
+    }
+    assert_eq!(visible(dir.path()).len() as u64, next);
+    let first = BTreeMap::from([("part-1-1-0-0.txt".into(), "1\n".into()), ("part-1-2-0-1.txt".into(), "2\n".into())]);
+    let fallback = SinkRestore { withdraw: vec![CheckpointId(next)], ..restore(2, Vec::new()) };
+    FileSink::lines::<u64>(dir.path()).open(&context(4, 1, 0, 1), fallback).unwrap();
+    assert_eq!(visible(dir.path()), first);
 }
 
 #[test]

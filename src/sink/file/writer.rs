@@ -20,7 +20,7 @@ use super::record::{PendingFile, Record};
 
 /// Text is handed to the file system in pieces of at least this.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// After this many commits the records of earlier executions are removed: more than a job retains checkpoints.
+/// After this many commits one record takes the place of those of earlier executions: more than a job retains checkpoints.
 const COMMITS_UNTIL_EARLIER_ARE_FORGOTTEN: u32 = 64;
 
 /// When a file is closed before the next checkpoint.
@@ -202,14 +202,14 @@ impl<T: Send + 'static> SinkWriter for FileWriter<T> {
             let me = self.folder.me;
             let files = &self.state.pending[..count];
             let proven = |record: &Record, file: &PendingFile| record.proves(me, file);
-            let note = |record: &mut Record, files: &[PendingFile]| record.add_own(up_to, files);
+            let note = |record: &mut Record, _: &[PendingFile]| record.add_own(up_to);
             let published = self.folder.publish(files, &mut self.record, proven, note);
             self.note_failed_sync(published)?;
             self.state.pending.drain(..count);
         }
         self.state.commits = self.state.commits.saturating_add(1);
         if self.state.commits == COMMITS_UNTIL_EARLIER_ARE_FORGOTTEN && self.folder.me.subtask == 0 {
-            opening::forget_earlier(&self.folder)?;
+            opening::forget_earlier(&self.folder, &mut self.record)?;
         }
         Ok(())
     }
