@@ -99,6 +99,7 @@ pub mod state;
 pub mod stream;
 pub mod testing;
 pub mod time;
+mod unique;
 
 pub use environment::{StartError, StreamEnvironment};
 pub use graph::{Explanation, GraphError, GraphErrors};

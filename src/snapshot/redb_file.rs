@@ -7,8 +7,6 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_actors::contract::SnapshotError;
 use millstream_actors::protocol::CheckpointId;
@@ -16,6 +14,7 @@ use redb::{Builder, Database, StorageBackend, TableDefinition, WriteTransaction}
 
 use super::format::{CHUNK_KEY_BYTES, encode_ledger};
 use super::ledger::Ledger;
+use crate::unique::unique;
 
 /// One row: the ledger.
 pub(super) const LEDGER: TableDefinition<(), &[u8]> = TableDefinition::new("millstream.ledger");
@@ -164,10 +163,9 @@ fn write_empty_ledger(database: &Database) -> Result<(), redb::Error> {
 /// Creates the store under another name and links it to its own once it is whole: after a crash there is a store or
 /// none, never half of one. If another process was faster, its store stays.
 fn create_file(builder: &Builder, path: &Path) -> Result<(), SnapshotError> {
-    static CREATED: AtomicU64 = AtomicU64::new(0);
     let name = path.display().to_string();
     let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(format!(".creating-{}-{}", process::id(), CREATED.fetch_add(1, Ordering::Relaxed)));
+    unfinished.push(format!(".creating-{}", unique()));
     let unfinished = PathBuf::from(unfinished);
 
     let written = guarded(|| {

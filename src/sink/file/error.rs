@@ -64,7 +64,7 @@ impl From<FileSinkError> for SinkError {
             FileSinkError::Io { path, source, .. } => match source.kind() {
                 InvalidData | IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => {
                     (path, Retry::Never)
-                },
+                }
                 _ => (path, Retry::Call),
             },
             FileSinkError::Sync { path, .. } => (path, Retry::Attempt),

@@ -9,8 +9,8 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::unique::unique;
 
 /// Where redb says which of its commits is the newest.
 const HEADER_BYTES: usize = 320;
@@ -29,8 +29,7 @@ impl TemporaryCopy {
     /// Copies the file at `path` into the system's directory for temporary files. `progress` is told how many bytes of
     /// how many are copied.
     pub(super) fn of(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Result<Self> {
-        static COPIED: AtomicU64 = AtomicU64::new(0);
-        let name = format!("millstream-{}-{}.redb", process::id(), COPIED.fetch_add(1, Ordering::Relaxed));
+        let name = format!("millstream-{}.redb", unique());
         let mut from = File::open(path)?;
         let mut this = Self { path: std::env::temp_dir().join(name), was_changing: false };
         let mut to = match File::create_new(&this.path) {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process;
 
 use millstream_actors::contract::{Chunk, Manifest, SnapshotError, SnapshotStore};
 
@@ -12,6 +11,7 @@ use super::{Inspection, sections_of};
 use crate::snapshot::RedbStore;
 use crate::snapshot::redb_file::{io_error, sync_directory};
 use crate::state::codec::list_items;
+use crate::unique::unique;
 
 /// Chunks are handed to the new store together up to so many bytes.
 const BATCH_BYTES: usize = 8 << 20;
@@ -57,7 +57,7 @@ pub(crate) fn fork(
         return Err(ForkError::Exists(plan.to.to_owned()));
     }
     let mut unfinished = plan.to.as_os_str().to_owned();
-    unfinished.push(format!(".forking-{}", process::id()));
+    unfinished.push(format!(".forking-{}", unique()));
     let unfinished = PathBuf::from(unfinished);
     let result = write(from, plan, &unfinished, progress).map_err(ForkError::from).and_then(|()| {
         name(&unfinished, plan.to).map_err(|error| match error.kind() {

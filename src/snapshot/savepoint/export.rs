@@ -3,15 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_actors::contract::{
     ChunkSource, Manifest, Savepoint, SavepointExport, SavepointFileError, SavepointFormat, SnapshotError, checksum,
 };
 
 use super::layout::encode_tables;
+use crate::unique::unique;
 
 /// Savepoints as files.
 #[derive(Debug)]
@@ -41,7 +40,6 @@ struct Unfinished(PathBuf);
 impl Unfinished {
     /// Creates a file beside `path`, which must not exist.
     fn create(path: &Path) -> Result<(Self, File), SavepointFileError> {
-        static CREATED: AtomicU64 = AtomicU64::new(0);
         match fs::symlink_metadata(path) {
             Ok(_) => return Err(SavepointFileError::Exists { path: path.to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -51,11 +49,31 @@ impl Unfinished {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "it does not end in a file name");
             return Err(io_error(path, "create")(error));
         }
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".creating-{}-{}", process::id(), CREATED.fetch_add(1, Ordering::Relaxed)));
-        let name = PathBuf::from(name);
+        let mut prefix = path.as_os_str().to_owned();
+        prefix.push(".creating-");
+        remove_left_over(Path::new(&prefix));
+        prefix.push(unique());
+        let name = PathBuf::from(prefix);
         let file = OpenOptions::new().write(true).create_new(true).open(&name).map_err(io_error(&name, "create"))?;
+        // Says that this process uses it, where files can be locked.
+        let _ = file.try_lock();
         Ok((Self(name), file))
+    }
+}
+
+/// Removes the files with such names that exports have left whose process was killed. A file in use is locked, and one whose
+/// lock cannot be had stays. In the moment between its creation and its lock it may be taken for a left-over; then the export
+/// fails, and the one to the same name that has removed it goes on.
+fn remove_left_over(prefix: &Path) {
+    let (Some(dir), Some(prefix)) = (prefix.parent(), prefix.file_name()) else { return };
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_such = entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
+        let path = entry.path();
+        if is_such && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let removed = fs::remove_file(&path);
+            log::info!(target: "millstream::checkpoint", "removes {}, which a killed process left: {removed:?}", path.display());
+        }
     }
 }
 

@@ -114,6 +114,22 @@ fn name_that_is_or_gets_taken_is_not_replaced() {
 }
 
 #[test]
+fn files_that_killed_exports_have_left_are_removed_and_stand_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sp");
+    let create = |name| File::create_new(dir.path().join(name)).unwrap();
+    let [_dead, used, _other] = ["sp.creating-1-0", "sp.creating-2", "sp2.creating-1"].map(create);
+    used.try_lock().unwrap();
+    for _ in 0..2 {
+        write_on(&path, usize::MAX, true).0.unwrap();
+        let mut names = names(dir.path());
+        names.sort_unstable();
+        assert_eq!(names, ["sp", "sp.creating-2", "sp2.creating-1"]);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
 fn place_that_cannot_be_written_is_refused_before_anything_is_done() {
     let dir = tempfile::tempdir().unwrap();
     for path in [dir.path().join("no/such/folder"), dir.path().join("..")] {

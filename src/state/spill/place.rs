@@ -4,15 +4,12 @@ use std::fmt::Write;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_actors::protocol::OperatorId;
 
-const SUFFIX: &str = ".millstream-state";
+use crate::unique::unique;
 
-/// A number for each working file of this process.
-static NEXT: AtomicU64 = AtomicU64::new(0);
+const SUFFIX: &str = ".millstream-state";
 
 /// Where the working files of one subtask go.
 #[derive(Clone, Debug)]
@@ -31,8 +28,7 @@ impl SpillPlace {
     /// A path that no other file has.
     pub(super) fn fresh(&self) -> PathBuf {
         let (job, operator) = (plain(&self.job), plain(self.operator.as_str()));
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.dir.join(format!("{job}.{operator}.{}.{}-{number}{SUFFIX}", self.subtask, process::id()))
+        self.dir.join(format!("{job}.{operator}.{}.{}{SUFFIX}", self.subtask, unique()))
     }
 }
 
@@ -63,7 +59,7 @@ pub(crate) fn prepare_dir(dir: &Path, job: &str) -> io::Result<()> {
             remove_if_unused(&path)?;
         }
     }
-    let probe = dir.join(format!("{prefix}{}-{}.probe{SUFFIX}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    let probe = dir.join(format!("{prefix}{}.probe{SUFFIX}", unique()));
     File::create_new(&probe)?;
     fs::remove_file(&probe)
 }
