@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use rmp_serde::Deserializer;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::chain::{Unreadable, check_known};
 use super::fixed::{self, Encoding};
+use super::message_pack;
 use super::piece::StateFormat;
 use super::untyped::{Untyped, encoding_name, shown};
 
@@ -131,7 +130,7 @@ pub(super) fn item<'a>(encoding: Encoding, bytes: &mut &'a [u8]) -> Result<&'a [
         Some(width) => width,
         None if [Encoding::MESSAGE_PACK, Encoding::COMPACT].contains(&encoding) => {
             let mut rest = *bytes;
-            IgnoredAny::deserialize(&mut Deserializer::new(&mut rest)).map_err(|error| error.to_string())?;
+            message_pack::take::<IgnoredAny>(&mut rest)?;
             bytes.len() - rest.len()
         }
         None => return Err(format!("encoding {} is unknown", encoding.0)),

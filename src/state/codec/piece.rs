@@ -3,7 +3,6 @@
 //! A section (one state of one key group in one checkpoint) is a sequence of pieces. `docs/snapshot-format.md` has the
 //! layout.
 
-use rmp_serde::Deserializer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,6 +10,7 @@ use millstream_actors::contract::CHUNK_BYTES_MAX;
 use millstream_actors::protocol::CheckpointId;
 
 use super::fixed::{self, Encoding};
+use super::message_pack::{self, Names};
 use super::packing::Packing;
 
 /// The version of the layout.
@@ -271,7 +271,12 @@ pub(crate) fn put<T: Serialize + 'static>(value: &T, bytes: &mut Vec<u8>) -> Res
     if fixed::put(value, bytes) {
         return Ok(());
     }
-    rmp_serde::encode::write_named(bytes, value).map_err(|error| error.to_string())
+    message_pack::put(value, Names::Written, bytes)
+}
+
+/// Appends a value as MessagePack with named fields, of whatever type it is.
+pub(crate) fn put_packed<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
+    message_pack::put(value, Names::Written, bytes)
 }
 
 /// As [`put`], but structs are written without the names of their fields.
@@ -280,7 +285,7 @@ pub(crate) fn put_compact<T: Serialize + 'static>(value: &T, bytes: &mut Vec<u8>
     if fixed::put(value, bytes) {
         return Ok(());
     }
-    rmp_serde::encode::write(bytes, value).map_err(|error| error.to_string())
+    message_pack::put(value, Names::LeftOut, bytes)
 }
 
 /// Takes a value of the encoding `stored` off the front of `bytes`. Structs are read with and without names.
@@ -302,7 +307,7 @@ pub(crate) fn take<T: DeserializeOwned + 'static>(bytes: &mut &[u8]) -> Result<T
         let name = std::any::type_name::<T>();
         return fixed::get(value).ok_or_else(|| format!("{width} bytes that are no {name}"));
     }
-    T::deserialize(&mut Deserializer::new(bytes)).map_err(|error| error.to_string())
+    message_pack::take(bytes)
 }
 
 /// Whether values that were stored in this encoding can be read as `T`.

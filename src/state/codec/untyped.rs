@@ -3,16 +3,18 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use rmp_serde::Deserializer;
 use serde::de::{Deserialize, EnumAccess, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::fixed::Encoding;
+use super::message_pack;
 
 /// A key or value. Serialises into JSON as `docs/cli.md` says.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Untyped {
     Nil,
+    /// A nil behind `Some`, as often as they are nested.
+    Some(Box<Self>),
     Bool(bool),
     Unsigned(u128),
     Signed(i128),
@@ -146,7 +148,7 @@ pub(crate) fn shown(encoding: Encoding, bytes: &[u8]) -> Untyped {
 }
 
 fn message_pack(mut bytes: &[u8]) -> Option<Untyped> {
-    let value = Untyped::deserialize(&mut Deserializer::new(&mut bytes)).ok()?;
+    let value: Untyped = message_pack::take(&mut bytes).ok()?;
     bytes.is_empty().then_some(value)
 }
 
@@ -185,7 +187,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_some<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Untyped, D::Error> {
-        Untyped::deserialize(deserializer)
+        Ok(Untyped::Some(Box::new(Untyped::deserialize(deserializer)?)))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Untyped, E> {
@@ -246,6 +248,7 @@ impl Serialize for Untyped {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Nil => serializer.serialize_unit(),
+            Self::Some(value) => marked(serializer, "$some", value),
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Unsigned(value) => match u64::try_from(*value) {
                 Ok(value) => serializer.serialize_u64(value),
@@ -347,6 +350,7 @@ mod tests {
             r#"{"name":"Zürich \"HB\"","kinds":["Plain",{"Of":3}],"by_number":{"$map":[[1,null],[2,0.5]]},"not_a_number":"NaN"}"#
         );
         assert_eq!(json(&String::from("text")), r#""text""#);
+        assert_eq!(json(&[Some(Some(1u8)), Some(None), None]), r#"[1,{"$some":null},null]"#);
     }
 
     #[test]

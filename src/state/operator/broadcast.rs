@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::section::{self, Items, Shape};
 use super::{CopyError, OperatorState, Share, StoredCopy};
+use crate::state::codec::put_packed;
 use millstream_actors::contract::SnapshotWriter;
 
 /// Declares a map that is the same on every subtask, for a [`ProcessFunction`](crate::operator::ProcessFunction): rules,
@@ -141,7 +142,10 @@ where
     }
 
     fn write(&self, held: &BTreeMap<K, V>, section: &mut SnapshotWriter) -> Result<(), String> {
-        section::write(held, section)
+        section::write(Shape::Map, held.iter(), section, |(key, value), bytes| {
+            put_packed(key, bytes)?;
+            put_packed(value, bytes)
+        })
     }
 
     fn load(&self, held: &mut BTreeMap<K, V>, copies: &[StoredCopy<'_>], share: Share) -> Result<(), CopyError> {

@@ -8,6 +8,7 @@ use millstream_actors::protocol::OperatorId;
 
 use super::section::{self, Items, Shape};
 use super::{CopyError, StoredCopy};
+use crate::state::codec::put_packed;
 
 /// The name of the section. No state can have it.
 pub(crate) const END_OF_INPUT: &str = "end-of-input";
@@ -18,7 +19,7 @@ pub(crate) const END_OF_INPUT: &str = "end-of-input";
 /// [`StateError::Encode`].
 pub(crate) fn write_ended(operator: &OperatorId, ended: &[u32], writer: &mut SnapshotWriter) -> Result<(), StateError> {
     let (state, scope): (Arc<str>, _) = (END_OF_INPUT.into(), StateScope::Subtask(writer.subtask_index()));
-    section::write(&ended, writer.subtask(&state)).map_err(|reason| StateError::Encode {
+    section::write(Shape::List, ended.iter(), writer.subtask(&state), put_packed).map_err(|reason| StateError::Encode {
         operator: operator.clone(),
         state,
         scope,

@@ -9,6 +9,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::section::{self, Items, Shape};
 use super::{CopyError, OperatorState, Share, StoredCopy};
+use crate::state::codec::put_packed;
 use millstream_actors::contract::SnapshotWriter;
 
 /// Declares a list of which each subtask has a part, for a [`ProcessFunction`](crate::operator::ProcessFunction).
@@ -59,7 +60,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> OperatorState for Operato
     }
 
     fn write(&self, held: &Vec<T>, section: &mut SnapshotWriter) -> Result<(), String> {
-        section::write(held, section)
+        section::write(Shape::List, held.iter(), section, put_packed)
     }
 
     fn load(&self, held: &mut Vec<T>, copies: &[StoredCopy<'_>], share: Share) -> Result<(), CopyError> {

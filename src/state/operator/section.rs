@@ -2,11 +2,13 @@
 //! `[version, items]`, where the items of a list are an array, those of a broadcast state a map, and structs have named
 //! fields. An empty state is stored too, so that the number of sections is the parallelism it was stored at.
 
-use rmp_serde::Deserializer;
-use serde::Serialize;
+use std::io::Write;
+
 use serde::de::DeserializeOwned;
 
 use millstream_actors::contract::SnapshotWriter;
+
+use crate::state::codec;
 
 /// The version of this layout.
 const VERSION: u8 = 1;
@@ -38,9 +40,21 @@ pub(super) enum Shape {
     Map,
 }
 
-/// Appends a section's content: `items` is a sequence or a map.
-pub(super) fn write<T: Serialize>(items: &T, section: &mut SnapshotWriter) -> Result<(), String> {
-    rmp_serde::encode::write_named(section, &(VERSION, items)).map_err(|error| error.to_string())
+/// Appends a section's content: a collection of `len` items, each of which `put` appends to what it is given.
+pub(super) fn write<T>(
+    shape: Shape,
+    items: impl ExactSizeIterator<Item = T>,
+    section: &mut SnapshotWriter,
+    put: impl Fn(T, &mut Vec<u8>) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut bytes = vec![0x92, VERSION];
+    put_head(shape, items.len(), &mut bytes)?;
+    for item in items {
+        put(item, &mut bytes)?;
+        section.write_all(&bytes).map_err(|error| error.to_string())?;
+        bytes.clear();
+    }
+    section.write_all(&bytes).map_err(|error| error.to_string())
 }
 
 /// A section whose head has been read, and some of its items perhaps.
@@ -101,8 +115,27 @@ impl<'a> Items<'a> {
     }
 
     fn value<T: DeserializeOwned>(&mut self) -> Result<T, CopyError> {
-        T::deserialize(&mut Deserializer::new(&mut self.rest)).map_err(|error| self.failed(error.to_string()))
+        codec::take_packed(&mut self.rest).map_err(|reason| self.failed(reason))
     }
+}
+
+/// Appends the head of a MessagePack array or map.
+fn put_head(shape: Shape, len: usize, bytes: &mut Vec<u8>) -> Result<(), String> {
+    let (few, wide) = match shape {
+        Shape::List => (0x90, 0xdc),
+        Shape::Map => (0x80, 0xde),
+    };
+    if len < 16 {
+        bytes.push(few | len as u8);
+    } else if let Ok(len) = u16::try_from(len) {
+        bytes.push(wide);
+        bytes.extend_from_slice(&len.to_be_bytes());
+    } else {
+        let len = u32::try_from(len).map_err(|_| format!("{len} items are too many"))?;
+        bytes.push(wide + 1);
+        bytes.extend_from_slice(&len.to_be_bytes());
+    }
+    Ok(())
 }
 
 /// Takes the head of a MessagePack array or map off the front: shape, number of items, what follows.
