@@ -11,7 +11,7 @@ use redb::AccessGuard;
 use super::batch::Batch;
 use super::file::{Rows, WorkingFile};
 use super::filter::Filter;
-use super::rows::{RowBytes, rows};
+use super::rows::{RowBytes, SameKey, rows};
 
 /// Who writes batches to the file.
 enum Writing {
@@ -129,7 +129,7 @@ impl Disk {
     pub(super) fn get(&mut self, hash: u64) -> Result<Found, StateError> {
         let stored = self.reader()?.get(hash);
         let stored = stored.map_err(|error| self.file.error("read", error.into()))?;
-        Ok(Found { hash, stored: Stored::Guard(stored), leaving: self.leaving.clone() })
+        Ok(Found { hash, stored: Stored::Guard(stored), leaving: self.leaving.clone(), same_key: self.file.same_key })
     }
 
     /// The rows with hashes from `first` to `last`, of some `most` hashes, ascending; and the hash from which on none was
@@ -165,7 +165,8 @@ impl Disk {
             };
             let value = stored.next_if(|(hash, _)| *hash == next).map(|(_, value)| value);
             while hashes.next_if_eq(&next).is_some() {}
-            found.push(Found { hash: next, stored: Stored::Bytes(value), leaving: self.leaving.clone() });
+            let (leaving, same_key) = (self.leaving.clone(), self.file.same_key);
+            found.push(Found { hash: next, stored: Stored::Bytes(value), leaving, same_key });
         }
         Ok((found, seen_to.checked_add(1).filter(|next| *next <= last)))
     }
@@ -187,6 +188,7 @@ pub(super) struct Found {
     pub(super) hash: u64,
     stored: Stored,
     leaving: Option<Arc<Batch>>,
+    same_key: SameKey,
 }
 
 enum Stored {
@@ -203,8 +205,16 @@ impl Found {
         };
         let leaving = self.leaving.as_deref();
         let of_leaving = move || leaving.into_iter().flat_map(|batch| batch.of(self.hash));
-        let replaced = move |key: &[u8]| of_leaving().any(|row| row.is_ok_and(|row| row.key == key));
+        let is_replaced = move |key: &[u8]| {
+            let mut same = of_leaving().map(|row| (self.same_key)(row?.key, key));
+            same.find(|same| !matches!(same, Ok(false))).unwrap_or(Ok(false))
+        };
         let newer = of_leaving().filter(|row| !row.as_ref().is_ok_and(RowBytes::is_gone));
-        newer.chain(rows(stored).filter(move |row| !row.as_ref().is_ok_and(|row| replaced(row.key))))
+        let older = rows(stored).filter_map(move |row| match row.and_then(|row| Ok((row, is_replaced(row.key)?))) {
+            Ok((_, true)) => None,
+            Ok((row, false)) => Some(Ok(row)),
+            Err(reason) => Some(Err(reason)),
+        });
+        newer.chain(older)
     }
 }

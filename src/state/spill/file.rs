@@ -16,7 +16,7 @@ use redb::backends::FileBackend;
 use redb::{BackendError, Builder, Database, ReadOnlyTable, ReadableDatabase, StorageBackend, Table, TableDefinition};
 
 use super::batch::Batch;
-use super::rows::{RowBytes, rows};
+use super::rows::{RowBytes, SameKey, rows};
 
 /// Rows by hash; those of several keys with one hash follow each other.
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
@@ -32,27 +32,33 @@ pub(super) struct WorkingFile {
     path: PathBuf,
     /// `None` once it is closed.
     database: Option<Database>,
+    pub(super) same_key: SameKey,
     /// Holds the lock by which others see that the file is in use.
     _lock: Option<File>,
 }
 
 impl WorkingFile {
     /// Creates it, with redb's own cache of `cache_bytes`.
-    pub(super) fn create(operator: OperatorId, path: PathBuf, cache_bytes: usize) -> Result<Self, StateError> {
+    pub(super) fn create(
+        operator: OperatorId,
+        path: PathBuf,
+        cache_bytes: usize,
+        same_key: SameKey,
+    ) -> Result<Self, StateError> {
         match open(&path, cache_bytes) {
-            Ok((database, lock)) => Ok(Self { operator, path, database: Some(database), _lock: lock }),
+            Ok((database, lock)) => Ok(Self { operator, path, database: Some(database), same_key, _lock: lock }),
             Err(source) => Err(StateError::WorkingFile { operator, file: path, action: "create", source }),
         }
     }
 
     /// One on other storage than a file.
     #[cfg(test)]
-    pub(super) fn on(operator: OperatorId, storage: impl StorageBackend) -> Self {
+    pub(super) fn on(operator: OperatorId, storage: impl StorageBackend, same_key: SameKey) -> Self {
         let database = Builder::new().create_with_backend(storage).expect("storage that works as yet");
         let transaction = database.begin_write().expect("a fresh database");
         transaction.open_table(ROWS).expect("a fresh database");
         transaction.commit().expect("storage that works as yet");
-        Self { operator, path: PathBuf::new(), database: Some(database), _lock: None }
+        Self { operator, path: PathBuf::new(), database: Some(database), same_key, _lock: None }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -76,7 +82,7 @@ impl WorkingFile {
         let transaction = database.begin_write()?;
         let mut table = transaction.open_table(ROWS)?;
         for (hash, row) in batch.iter() {
-            put(&mut table, hash, RowBytes::take(&mut &*row)?)?;
+            put(&mut table, hash, RowBytes::take(&mut &*row)?, self.same_key)?;
         }
         drop(table);
         Ok(transaction.commit()?)
@@ -125,10 +131,15 @@ fn open(path: &Path, cache_bytes: usize) -> Result<(Database, Option<File>), Tro
 }
 
 /// Puts a row, or removes it if it says that its key is gone. Rows of other keys with the same hash stay.
-fn put(table: &mut Table<'_, u64, &'static [u8]>, hash: u64, row: RowBytes<'_>) -> Result<(), Trouble> {
+fn put(
+    table: &mut Table<'_, u64, &'static [u8]>,
+    hash: u64,
+    row: RowBytes<'_>,
+    same_key: SameKey,
+) -> Result<(), Trouble> {
     let others = match if row.is_gone() { table.remove(hash)? } else { table.insert(hash, row.whole)? } {
         None => return Ok(()),
-        Some(old) => others(old.value(), row.key)?,
+        Some(old) => others(old.value(), row.key, same_key)?,
     };
     if let Some(mut merged) = others {
         if !row.is_gone() {
@@ -140,11 +151,11 @@ fn put(table: &mut Table<'_, u64, &'static [u8]>, hash: u64, row: RowBytes<'_>) 
 }
 
 /// The rows in `stored` of other keys; `None` if there is none, as almost always.
-fn others(stored: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+fn others(stored: &[u8], key: &[u8], same_key: SameKey) -> Result<Option<Vec<u8>>, String> {
     let mut others = Vec::new();
     for row in rows(stored) {
         let row = row?;
-        if row.key != key {
+        if !same_key(row.key, key)? {
             others.extend_from_slice(row.whole);
         }
     }

@@ -4,7 +4,7 @@
 //! A row: `varint(len of key)`, `varint(len of slots * 2 + 1 if all are clear)`, stamp of the last change (u32), key,
 //! slots. A row without slots says that its key is gone. Several rows follow each other without a mark between them.
 
-use crate::state::codec::put;
+use crate::state::codec::{put, take};
 use crate::state::{Stamp, StateKey, StateRows, StateSet};
 
 /// A row, not decoded.
@@ -51,6 +51,18 @@ pub(super) fn rows(mut bytes: &[u8]) -> impl Iterator<Item = Result<RowBytes<'_>
         }
         Some(row)
     })
+}
+
+/// Whether two keys, as they are stored, are one key.
+pub(super) type SameKey = fn(&[u8], &[u8]) -> Result<bool, String>;
+
+/// [`SameKey`] for keys of type `K`. A key may be stored in more than one way, as one with a hash map in it is: its entries
+/// come in any order. So bytes that differ are compared as keys.
+///
+/// # Errors
+/// If one of them is no key.
+pub(super) fn same_key<K: StateKey>(one: &[u8], other: &[u8]) -> Result<bool, String> {
+    Ok(one == other || take::<K>(&mut &*one)? == take::<K>(&mut &*other)?)
 }
 
 /// Appends a row. `scratch` is overwritten.
@@ -107,7 +119,6 @@ fn take_varint(bytes: &mut &[u8]) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::codec::take;
     use crate::state::{Access, ValueState};
 
     type States = (ValueState<u64>, ValueState<String>);

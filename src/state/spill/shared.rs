@@ -7,6 +7,7 @@ use millstream_actors::contract::StateError;
 use super::file::WorkingFile;
 use super::filter::Filter;
 use super::place::SpillPlace;
+use super::rows::SameKey;
 
 /// How large the cache may be.
 #[derive(Clone, Copy, Debug)]
@@ -62,14 +63,16 @@ impl CacheLimits {
 pub(super) struct Shared {
     pub(super) place: SpillPlace,
     pub(super) limits: CacheLimits,
+    same_key: SameKey,
     filter: OnceLock<Arc<Filter>>,
     file: OnceLock<Arc<WorkingFile>>,
     creating: Mutex<()>,
 }
 
 impl Shared {
-    pub(super) fn new(place: SpillPlace, limits: CacheLimits) -> Self {
-        Self { place, limits, filter: OnceLock::new(), file: OnceLock::new(), creating: Mutex::new(()) }
+    pub(super) fn new(place: SpillPlace, limits: CacheLimits, same_key: SameKey) -> Self {
+        let (filter, file) = (OnceLock::new(), OnceLock::new());
+        Self { place, limits, same_key, filter, file, creating: Mutex::new(()) }
     }
 
     /// The filter of what is on the disk.
@@ -83,7 +86,8 @@ impl Shared {
         if let Some(file) = self.file.get() {
             return Ok(file);
         }
-        let file = WorkingFile::create(self.place.operator.clone(), self.place.fresh(), self.limits.page_bytes)?;
+        let (operator, path) = (self.place.operator.clone(), self.place.fresh());
+        let file = WorkingFile::create(operator, path, self.limits.page_bytes, self.same_key)?;
         Ok(self.file.get_or_init(|| Arc::new(file)))
     }
 

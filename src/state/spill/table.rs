@@ -20,6 +20,7 @@ use super::disk::Disk;
 use super::every_key::Visited;
 use super::loading::Restoring;
 use super::place::SpillPlace;
+use super::rows::same_key;
 use super::shared::{CacheLimits, Shared};
 use super::snapshots::DiskReach;
 
@@ -164,7 +165,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     ) -> Self {
         Self {
             states,
-            shared: Arc::new(Shared::new(place, limits)),
+            shared: Arc::new(Shared::new(place, limits, same_key::<K>)),
             limits,
             groups: (0..range.len()).map(|_| Group::new()).collect(),
             range,

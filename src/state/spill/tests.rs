@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::Disk;
 use super::file::WorkingFile;
 use super::filter::Filter;
+use super::rows::same_key;
 use super::*;
 use crate::snapshot::MemoryStore;
 use crate::state::test_kit::{Subtask, change, manifest, try_change};
@@ -50,14 +52,51 @@ impl Hash for Blunt {
     }
 }
 
-#[test]
-fn keys_of_one_hash_are_told_apart_on_the_disk() {
+impl From<u64> for Blunt {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl From<&Blunt> for u64 {
+    fn from(key: &Blunt) -> Self {
+        key.0
+    }
+}
+
+/// A key that is stored in another way each time it is made: the order of a hash map's entries is no part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Unordered(HashMap<u64, u64>);
+
+impl Hash for Unordered {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.values().sum::<u64>().hash(hasher);
+    }
+}
+
+impl From<u64> for Unordered {
+    fn from(number: u64) -> Self {
+        Self((0..8).map(|place| (place, number)).collect())
+    }
+}
+
+impl From<&Unordered> for u64 {
+    fn from(key: &Unordered) -> Self {
+        key.0[&0]
+    }
+}
+
+/// Has rows leave the cache and come back, and compares each checkpoint's.
+fn keys_are_told_apart_on_the_disk<K: StateKey + From<u64> + Clone>()
+where
+    for<'a> u64: From<&'a K>,
+{
     let dir = tempfile::tempdir().unwrap();
-    let (store, mut subtask) = (store(), subtask::<Blunt>(dir.path(), 6));
+    let (store, mut subtask) = (store(), subtask::<K>(dir.path(), 6));
     let mut base: Option<Manifest> = None;
     for round in 1..5u64 {
         for key in 0..100 {
-            change(&mut subtask.table, &Blunt(key), |mut value| {
+            change(&mut subtask.table, &K::from(key), |mut value| {
                 let before = value.get().copied();
                 assert_eq!(before, (round > 1 && key % 4 != (round - 1) % 4).then(|| key + round - 1), "key {key}");
                 value.set(key + round);
@@ -69,17 +108,27 @@ fn keys_of_one_hash_are_told_apart_on_the_disk() {
         let written = subtask.snapshot(&store, round, round - 1).unwrap();
         let whole = manifest(round, vec![written], base.as_ref());
         store.finalise(&whole, 1).unwrap();
-        let mut restored = Subtask::<Blunt, _>::new(state(), all(), GROUPS);
+        let mut restored = Subtask::<K, _>::new(state(), all(), GROUPS);
         restored.restore(&store, &whole, state()).unwrap();
         let mut rows: Vec<(u64, u64)> = (0..GROUPS)
             .flat_map(|group| restored.table.group(group))
-            .map(|(key, slot)| (key.0, *slot.value().unwrap()))
+            .map(|(key, slot)| (u64::from(key), *slot.value().unwrap()))
             .collect();
         rows.sort_unstable();
         let expected = (0..100).filter(|key| key % 4 != round % 4).map(|key| (key, key + round));
         assert!(rows.iter().copied().eq(expected), "round {round}");
         base = Some(whole);
     }
+}
+
+#[test]
+fn keys_of_one_hash_are_told_apart_on_the_disk() {
+    keys_are_told_apart_on_the_disk::<Blunt>();
+}
+
+#[test]
+fn keys_that_are_stored_in_many_ways_are_known_on_the_disk() {
+    keys_are_told_apart_on_the_disk::<Unordered>();
 }
 
 fn bytes(written: &Contribution) -> usize {
@@ -166,7 +215,7 @@ fn a_directory_that_is_gone_is_an_error_with_operator_and_file() {
 #[test]
 fn a_full_disk_fails_the_next_block_of_records() {
     let disk = FaultyDisk::new();
-    let file = WorkingFile::on("op".into(), disk.handle());
+    let file = WorkingFile::on("op".into(), disk.handle(), same_key::<u64>);
     let dir = tempfile::tempdir().unwrap();
     let mut table: Backend<u64> = RedbBackend::tiny(state(), all(), GROUPS, dir.path(), 50, false);
     table.disk = Some(Disk::new(Arc::new(file), Arc::new(Filter::new(1 << 10))).unwrap());
@@ -185,7 +234,7 @@ fn a_full_disk_fails_the_next_block_of_records() {
 #[test]
 fn the_file_is_removed_with_its_last_user() {
     let dir = tempfile::tempdir().unwrap();
-    let file = Arc::new(WorkingFile::create("op".into(), dir.path().join("x"), 1 << 20).unwrap());
+    let file = Arc::new(WorkingFile::create("op".into(), dir.path().join("x"), 1 << 20, same_key::<u64>).unwrap());
     let disk = Disk::inline(file.clone(), Arc::new(Filter::new(64)));
     assert_eq!(working_files(dir.path()), 1);
     drop(file);
