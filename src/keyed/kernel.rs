@@ -335,8 +335,8 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, S
         Err(StateError::Mismatch { operator: self.operator.clone(), reason })
     }
 
-    fn restored(&mut self, checkpoint: CheckpointId) {
-        self.backend.restored(checkpoint);
+    fn restored(&mut self, checkpoint: CheckpointId) -> Result<(), StateError> {
+        self.backend.restored(&self.operator, checkpoint)
     }
 }
 

@@ -164,7 +164,7 @@ pub(super) fn restore<Op: BatchOperator>(operator: &mut Op, sections: &[Restored
             operator.restore_group(loader.load(group, &sections)?)?;
         }
     }
-    operator.restored(CheckpointId(1));
+    operator.restored(CheckpointId(1)).unwrap();
     Ok(())
 }
 

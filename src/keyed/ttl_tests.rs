@@ -88,7 +88,7 @@ fn restore(operator: &mut Keyed, sections: &[RestoredSection]) {
         let millstream_actors::contract::StateScope::KeyGroup(group) = section.scope else { panic!("keyed") };
         operator.restore_group(loader.load(group, std::slice::from_ref(section)).unwrap()).unwrap();
     }
-    operator.restored(CheckpointId(1));
+    operator.restored(CheckpointId(1)).unwrap();
 }
 
 #[test]

@@ -97,7 +97,10 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
     fn restore_group(&mut self, loaded: LoadedGroup);
 
     /// All groups are there, as of `checkpoint`: a delta may build on it.
-    fn restored(&mut self, checkpoint: CheckpointId);
+    ///
+    /// # Errors
+    /// [`StateError::Mismatch`] if a key was stored twice; [`StateError::WorkingFile`].
+    fn restored(&mut self, operator: &OperatorId, checkpoint: CheckpointId) -> Result<(), StateError>;
 
     /// Drops all rows, off the path of whoever waits for this task's end. It cannot be used afterwards.
     fn drop_rows(&mut self);

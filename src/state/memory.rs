@@ -82,8 +82,8 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
         KeyedTable::restore_group(self, loaded);
     }
 
-    fn restored(&mut self, checkpoint: CheckpointId) {
-        KeyedTable::restored(self, checkpoint);
+    fn restored(&mut self, operator: &OperatorId, checkpoint: CheckpointId) -> Result<(), StateError> {
+        KeyedTable::restored(self, operator, checkpoint)
     }
 
     fn drop_rows(&mut self) {

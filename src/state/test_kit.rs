@@ -162,8 +162,7 @@ impl<K: StateKey, S: StateSet, B: KeyedBackend<K, S>> Subtask<K, S, B> {
                 self.table.restore_group(loader.load(group, &sections)?);
             }
         }
-        self.table.restored(manifest.checkpoint);
-        Ok(())
+        self.table.restored(&operator(), manifest.checkpoint)
     }
 }
 

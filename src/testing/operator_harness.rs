@@ -319,7 +319,7 @@ fn load(state: &mut dyn Stateful, sections: Vec<RestoredSection>, checkpoint: Ch
     if !others.is_empty() {
         state.restore(others).expect("what an operator wrote it must read");
     }
-    state.restored(checkpoint);
+    state.restored(checkpoint).expect("what an operator wrote fits together");
 }
 
 fn save<In: Send + 'static, Out: Send + 'static>(

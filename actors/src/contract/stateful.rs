@@ -57,8 +57,12 @@ pub trait Stateful {
     fn restore(&mut self, sections: Vec<RestoredSection>) -> Result<(), StateError>;
 
     /// All state is loaded, as of `checkpoint`.
-    fn restored(&mut self, checkpoint: CheckpointId) {
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore): what was loaded does not fit together.
+    fn restored(&mut self, checkpoint: CheckpointId) -> Result<(), StateError> {
         let _ = checkpoint;
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ impl StateVisitor for Load<'_, '_> {
             return;
         }
         self.loaded = Some(if slot.stamp() == stamp {
-            Err("one key is stored twice".to_owned())
+            Err("a key is stored twice: serde leaves out what tells two keys apart".to_owned())
         } else if stored.has_deadline() && !S::EXPIRES {
             load_without_deadline(state, slot, stamp, stored, is_delta, self.bytes)
         } else {

@@ -96,8 +96,8 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         self.take_group(loaded);
     }
 
-    fn restored(&mut self, checkpoint: CheckpointId) {
-        self.all_taken(checkpoint);
+    fn restored(&mut self, operator: &OperatorId, checkpoint: CheckpointId) -> Result<(), StateError> {
+        self.all_taken(operator, checkpoint)
     }
 
     fn drop_rows(&mut self) {

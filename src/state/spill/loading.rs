@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, StateError, StateScope};
-use millstream_actors::protocol::CheckpointId;
+use millstream_actors::protocol::{CheckpointId, OperatorId};
 
 use super::batch::Batch;
 use super::rows::put_row;
@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::table::{Cached, Marks, RedbBackend, bucket_hash, rehash};
 use crate::state::barrier::GroupChain;
 use crate::state::group_table::{Entry, GroupTable};
-use crate::state::loading::LoadedRows;
+use crate::state::loading::{LoadedRows, stored_twice};
 use crate::state::{Stamp, StateKey, StateRows, StateSet, TableLoader, stable_hash};
 
 /// Rows to one transaction.
@@ -136,25 +136,28 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     }
 
     /// All groups are there.
-    pub(super) fn all_taken(&mut self, checkpoint: CheckpointId) {
+    ///
+    /// # Errors
+    /// [`StateError::Mismatch`] if a key was stored twice, under two key groups; [`StateError::WorkingFile`].
+    pub(super) fn all_taken(&mut self, operator: &OperatorId, checkpoint: CheckpointId) -> Result<(), StateError> {
         let Restoring { moved, mut chains, top } = std::mem::take(&mut self.restoring);
         chains.resize(self.range.len(), GroupChain::default());
         for (hash, Entry { key, row }) in moved {
             let index = self.index_of(hash);
+            self.find_disk()?;
+            self.load(hash, &key)?;
+            if self.locate(hash, &key).is_some() {
+                return Err(stored_twice(operator, index as u32 + self.range.start));
+            }
             self.reserve(index);
             let group = &mut self.groups[index];
-            // There may be an older row of it, in the file or not.
-            let marks = Marks { is_used: false, is_on_disk: true, is_changed: true };
-            if let Ok(found) = group.table.find_entry(bucket_hash(hash), |cached| cached.key == key) {
-                let found = found.into_mut();
-                (found.row, found.marks) = (row, marks);
-            } else {
-                group.table.insert_unique(bucket_hash(hash), Cached { key, row, marks }, rehash);
-                self.cached += 1;
-                group.live += 1;
-            }
+            let marks = Marks { is_used: false, is_on_disk: false, is_changed: true };
+            group.table.insert_unique(bucket_hash(hash), Cached { key, row, marks }, rehash);
+            self.cached += 1;
+            group.live += 1;
             chains[index] = GroupChain::default();
         }
         self.barriers.restored(checkpoint, top, chains);
+        Ok(())
     }
 }

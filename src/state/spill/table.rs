@@ -206,7 +206,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
 
     /// Where the key is in the cache.
     #[inline]
-    fn locate<Q>(&self, hash: u64, query: &Q) -> Option<usize>
+    pub(super) fn locate<Q>(&self, hash: u64, query: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -266,7 +266,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     }
 
     /// Reads a row from the disk into the cache, if there is one.
-    fn load<Q>(&mut self, hash: u64, query: &Q) -> Result<(), StateError>
+    pub(super) fn load<Q>(&mut self, hash: u64, query: &Q) -> Result<(), StateError>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,

@@ -131,6 +131,35 @@ fn keys_that_are_stored_in_many_ways_are_known_on_the_disk() {
     keys_are_told_apart_on_the_disk::<Unordered>();
 }
 
+/// A key of which a part is not stored.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Partly {
+    stored: u64,
+    #[serde(skip)]
+    left_out: u64,
+}
+
+#[test]
+fn keys_that_cannot_be_told_apart_when_they_are_read_are_an_error_and_none_takes_the_place_of_another() {
+    for left_out in 0..20 {
+        let (store, dir) = (store(), tempfile::tempdir().unwrap());
+        let mut written = Subtask::<Partly, _>::new(state(), all(), GROUPS);
+        for left_out in [0, left_out] {
+            change(&mut written.table, &Partly { stored: 1, left_out }, |mut value| value.set(left_out));
+        }
+        let whole = manifest(1, vec![written.snapshot(&store, 1, 0).unwrap()], None);
+        store.finalise(&whole, 1).unwrap();
+        let in_memory = Subtask::<Partly, _>::new(state(), all(), GROUPS).restore(&store, &whole, state());
+        let on_disk = [1, 100].map(|rows| subtask::<Partly>(dir.path(), rows).restore(&store, &whole, state()));
+        for outcome in [in_memory].into_iter().chain(on_disk) {
+            match outcome {
+                Ok(()) => assert_eq!(left_out, 0),
+                Err(error) => assert!(error.to_string().contains("serde leaves out what t"), "{error}"),
+            }
+        }
+    }
+}
+
 fn bytes(written: &Contribution) -> usize {
     written.chunks.iter().map(|chunk| chunk.len as usize).sum()
 }

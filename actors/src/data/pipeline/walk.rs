@@ -252,7 +252,7 @@ impl<B: InputBatch> Pipeline<B> {
             if !sections.is_empty() {
                 state.restore(sections)?;
             }
-            state.restored(loaded.checkpoint);
+            state.restored(loaded.checkpoint)?;
         }
         Ok(())
     }
