@@ -2,8 +2,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-/// Sixteen digits and letters, others at each call and in each process: what std draws for the keys of its hash maps. A process id would not do: in a container every life
-/// of a program has the same one, and what a killed life has left would stand in the way of the next.
+/// Sixteen digits and letters, others at each call and in each process: from what std draws for the keys of its hash maps.
+/// A process id would not do: in a container every life of a program has the same one, and what a killed life has left
+/// would stand in the way of the next.
 pub(crate) fn unique() -> String {
     format!("{:016x}", RandomState::new().hash_one(()))
 }

@@ -40,7 +40,7 @@ pub(super) enum Shape {
     Map,
 }
 
-/// Appends a section's content: a collection of `len` items, each of which `put` appends to what it is given.
+/// Appends a section's content: a collection of these items, each of which `put` appends to what it is given.
 pub(super) fn write<T>(
     shape: Shape,
     items: impl ExactSizeIterator<Item = T>,
@@ -48,7 +48,11 @@ pub(super) fn write<T>(
     put: impl Fn(T, &mut Vec<u8>) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut bytes = vec![0x92, VERSION];
-    put_head(shape, items.len(), &mut bytes)?;
+    let head = match shape {
+        Shape::List => codec::ARRAY,
+        Shape::Map => codec::MAP,
+    };
+    head.put(items.len(), &mut bytes)?;
     for item in items {
         put(item, &mut bytes)?;
         section.write_all(&bytes).map_err(|error| error.to_string())?;
@@ -117,25 +121,6 @@ impl<'a> Items<'a> {
     fn value<T: DeserializeOwned>(&mut self) -> Result<T, CopyError> {
         codec::take_packed(&mut self.rest).map_err(|reason| self.failed(reason))
     }
-}
-
-/// Appends the head of a MessagePack array or map.
-fn put_head(shape: Shape, len: usize, bytes: &mut Vec<u8>) -> Result<(), String> {
-    let (few, wide) = match shape {
-        Shape::List => (0x90, 0xdc),
-        Shape::Map => (0x80, 0xde),
-    };
-    if len < 16 {
-        bytes.push(few | len as u8);
-    } else if let Ok(len) = u16::try_from(len) {
-        bytes.push(wide);
-        bytes.extend_from_slice(&len.to_be_bytes());
-    } else {
-        let len = u32::try_from(len).map_err(|_| format!("{len} items are too many"))?;
-        bytes.push(wide + 1);
-        bytes.extend_from_slice(&len.to_be_bytes());
-    }
-    Ok(())
 }
 
 /// Takes the head of a MessagePack array or map off the front: shape, number of items, what follows.

@@ -8,6 +8,7 @@ mod reader;
 mod writer;
 
 pub(crate) use reader::take;
+pub(crate) use writer::{ARRAY, MAP};
 pub(super) use writer::{Names, put};
 
 #[cfg(test)]

@@ -42,17 +42,27 @@ impl Packer<'_> {
 
 /// How arrays and maps begin.
 #[derive(Clone, Copy)]
-struct Head {
+pub(crate) struct Head {
     /// The first byte for a few, which are its low four bits.
     few: u8,
     /// The first byte where two bytes of length follow; the next number stands for four.
     wide: u8,
 }
 
-const ARRAY: Head = Head { few: 0x90, wide: 0xdc };
-const MAP: Head = Head { few: 0x80, wide: 0xde };
+pub(crate) const ARRAY: Head = Head { few: 0x90, wide: 0xdc };
+pub(crate) const MAP: Head = Head { few: 0x80, wide: 0xde };
 
 impl Head {
+    /// Appends the head of one with so many items.
+    ///
+    /// # Errors
+    /// If there are more than 2^32 - 1.
+    pub(crate) fn put(self, len: usize, bytes: &mut Vec<u8>) -> Result<(), String> {
+        let (head, used) = self.bytes(len).map_err(|error| error.to_string())?;
+        bytes.extend_from_slice(&head[..used]);
+        Ok(())
+    }
+
     /// The bytes, and how many of them.
     #[inline]
     fn bytes(self, len: usize) -> Result<([u8; 5], usize), Error> {
