@@ -71,8 +71,15 @@ fn remove_left_over(prefix: &Path) {
         let is_such = entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
         let path = entry.path();
         if is_such && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
-            let removed = fs::remove_file(&path);
-            log::info!(target: "millstream::checkpoint", "removes {}, which a killed process left: {removed:?}", path.display());
+            let name = path.display();
+            match fs::remove_file(&path) {
+                Ok(()) => {
+                    log::info!(target: "millstream::checkpoint", "removed {name}, which a killed process had left")
+                }
+                Err(error) => {
+                    log::warn!(target: "millstream::checkpoint", "unfinished savepoint {name} stays: {error}")
+                }
+            }
         }
     }
 }
