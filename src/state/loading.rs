@@ -8,7 +8,8 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
 
 use super::barrier::GroupChain;
 use super::codec::{PieceHeader, SectionError, check_encoding, plain, take};
-use super::group_table::{Entry, GroupTable};
+use super::group_table::{Entry, GroupTable, Unindexed};
+use super::set::KEY_TWICE;
 use super::{KeyedTable, Stamp, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// Loads the key groups of a table of states `S`.
@@ -24,6 +25,8 @@ pub(crate) struct TableLoader<K, S: StateSet> {
 /// A group as the loader hands it over.
 pub(super) struct LoadedRows<K, Row> {
     pub(super) table: GroupTable<K, Row>,
+    /// The entries of the first section, while it is read: no key can have been there before it.
+    first: Option<Unindexed<K, Row>>,
     /// Entries whose key belongs to another group now.
     pub(super) moved: Vec<(u64, Entry<K, Row>)>,
     pub(super) chain: GroupChain,
@@ -33,6 +36,32 @@ pub(super) struct LoadedRows<K, Row> {
     has_foreign: bool,
     /// Changes were applied, which may have left rows with nothing in them.
     has_changes: bool,
+}
+
+impl<K: StateKey, Row: Default> LoadedRows<K, Row> {
+    /// Room for the entries of a piece, in proportion to the bytes they are read from.
+    fn reserve(&mut self, header: &PieceHeader, bytes: usize) {
+        let most = 8 * bytes / size_of::<Entry<K, Row>>().max(1);
+        let more = (header.live as usize).min(most);
+        match &mut self.first {
+            Some(first) => first.reserve(more),
+            None if header.base.is_none() => self.table.reserve(more),
+            None => {}
+        }
+    }
+
+    /// The row of a key, which is put there if it is not.
+    #[inline]
+    fn row_of(&mut self, hash: u64, key: K) -> &mut Row {
+        if let Some(first) = &mut self.first {
+            return first.push(Entry { key, row: Row::default() });
+        }
+        let place = match self.table.find(hash, |other| *other == key) {
+            Some(place) => place,
+            None => self.table.insert(hash, Entry { key, row: Row::default() }),
+        };
+        &mut self.table.get_mut(place).expect("it was found or inserted above").row
+    }
 }
 
 impl<K: StateKey, S: StateSet> TableLoader<K, S> {
@@ -54,6 +83,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     ) -> Result<LoadedRows<K, S::Row>, StateError> {
         let mut rows = LoadedRows {
             table: GroupTable::default(),
+            first: None,
             moved: Vec::new(),
             chain: GroupChain::default(),
             top: 0,
@@ -107,14 +137,18 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             let mut bytes = &*bytes;
             rows.top += 1;
             let (mut entries, mut is_delta) = (0, false);
+            rows.first = (newest.is_none() && rows.table.len() == 0).then(Unindexed::default);
             while !bytes.is_empty() {
                 let header = PieceHeader::read(&mut bytes)?;
                 version = header.format.version;
                 check_encoding::<K>(header.keys).map_err(|reason| format!("keys: {reason}"))?;
                 is_delta = check_chain(&header, section.checkpoint, newest)?;
                 entries += (header.live + header.dead) as usize;
-                self.reserve(&mut rows.table, &header, bytes.len());
+                rows.reserve(&header, bytes.len());
                 self.load_piece(rows, index, group, &header, &mut bytes)?;
+            }
+            if let Some(first) = rows.first.take() {
+                rows.table = first.indexed().ok_or(KEY_TWICE)?;
             }
             let chain = &mut rows.chain;
             match is_delta {
@@ -124,14 +158,6 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             Ok(())
         })();
         result.map_err(|reason| SectionError { version, reason })
-    }
-
-    /// Room for the entries of a piece, in proportion to the bytes they are read from.
-    fn reserve(&self, table: &mut GroupTable<K, S::Row>, header: &PieceHeader, bytes: usize) {
-        if header.base.is_none() {
-            let most = 4 * bytes / size_of::<Entry<K, S::Row>>().max(1);
-            table.reserve((header.live as usize).min(most));
-        }
     }
 
     fn load_piece(
@@ -147,8 +173,8 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             let key: K = take(bytes)?;
             let hash = stable_hash(&key);
             rows.has_foreign |= group_of_hash(hash, self.max_parallelism) != group;
-            let row = row_of(&mut rows.table, hash, key);
-            self.states.load_state(index, row, rows.top, (header.format, is_delta), bytes)?;
+            let stamp = rows.top;
+            self.states.load_state(index, rows.row_of(hash, key), stamp, (header.format, is_delta), bytes)?;
         }
         rows.has_changes |= is_delta;
         for _ in 0..header.dead {
@@ -189,14 +215,6 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         }
         Ok(())
     }
-}
-
-fn row_of<K: StateKey, Row: Default>(table: &mut GroupTable<K, Row>, hash: u64, key: K) -> &mut Row {
-    let place = match table.find(hash, |other| *other == key) {
-        Some(place) => place,
-        None => table.insert(hash, Entry { key, row: Row::default() }),
-    };
-    &mut table.get_mut(place).expect("it was found or inserted above").row
 }
 
 /// Whether the piece is a delta, which must follow what it builds on.

@@ -8,6 +8,8 @@ pub(in crate::state) const NOWHERE: u32 = u32::MAX;
 /// Nothing was ever here: whoever looks for a key may stop.
 const EMPTY: u32 = 0;
 const WORDS_MIN: usize = 8;
+/// So many words are fetched before the first of them is read, while an index is made.
+const AHEAD: usize = 32;
 /// A word has a place and at least one bit of a tag.
 const WORDS_MAX: usize = 1 << 31;
 
@@ -120,11 +122,17 @@ impl HashIndex {
         self.used -= usize::from(is_end);
     }
 
-    /// Makes words anew, for so many places, of which these are there.
+    /// Makes words anew, for so many places, of which these are there, each with its hash. Gives the first whose key was
+    /// there already, if `is_same` is true of the two places.
     ///
     /// # Panics
     /// If there would be more than 2^30 places.
-    pub(super) fn rebuild(&mut self, places: usize, present: impl Iterator<Item = (u64, usize)>) {
+    pub(super) fn rebuild(
+        &mut self,
+        places: usize,
+        present: impl Iterator<Item = (u64, usize)>,
+        mut is_same: impl FnMut(usize, usize) -> bool,
+    ) -> Option<usize> {
         let words = (2 * places).next_power_of_two().max(WORDS_MIN);
         assert!(
             words <= WORDS_MAX,
@@ -132,7 +140,20 @@ impl HashIndex {
             WORDS_MAX / 2
         );
         *self = Self { words: vec![EMPTY; words].into(), used: 0 };
-        present.for_each(|(hash, place)| self.insert(hash, place));
+        let mut present = present.fuse();
+        let mut ahead = Vec::with_capacity(AHEAD);
+        loop {
+            ahead.extend(present.by_ref().take(AHEAD).inspect(|(hash, _)| self.prefetch(*hash)));
+            if ahead.is_empty() {
+                return None;
+            }
+            for (hash, place) in ahead.drain(..) {
+                if self.find(hash, |other| is_same(other, place)).is_some() {
+                    return Some(place);
+                }
+                self.insert(hash, place);
+            }
+        }
     }
 
     pub(super) fn allocated_bytes(&self) -> usize {

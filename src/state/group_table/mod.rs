@@ -3,10 +3,12 @@
 mod index;
 #[cfg(test)]
 mod tests;
+mod unindexed;
 
 use std::hash::Hash;
 
 pub(super) use index::NOWHERE;
+pub(super) use unindexed::Unindexed;
 
 use index::HashIndex;
 
@@ -155,7 +157,7 @@ impl<K: Hash, Row> GroupTable<K, Row> {
     fn rebuild_index(&mut self, most: usize) {
         let present = self.entries.iter().enumerate();
         let hashes = present.filter_map(|(place, entry)| Some((stable_hash(&entry.as_ref()?.key), place)));
-        self.index.rebuild(most.max(self.entries.len()), hashes);
+        self.index.rebuild(most.max(self.entries.len()), hashes, |_, _| false);
     }
 }
 

@@ -135,3 +135,38 @@ fn an_entry_that_may_be_missing_takes_no_more_memory() {
     type Counts = Entry<u64, <ValueState<(u64, u64)> as StateSet>::Row>;
     assert_eq!(size_of::<Option<Counts>>(), size_of::<Counts>());
 }
+
+/// A table of keys that were not looked for while they came is as one of keys that were.
+fn is_indexed_at_once<const KEYS: u64>(keys: u64) {
+    let mut unindexed = Unindexed::default();
+    for key in 0..keys {
+        *unindexed.push(Entry { key: Alike::<KEYS>(key), row: 0 }) = key;
+    }
+    let mut table = unindexed.indexed().unwrap();
+    let model = (0..keys).map(|key| (key, (key, key as usize)));
+    assert_same(&table, &model.collect());
+    // It goes on as any other.
+    let place = insert(&mut table, keys, 1);
+    assert_eq!((place as u64, place_of(&table, keys)), (keys, Some(place)));
+}
+
+#[test]
+fn it_is_the_same_when_it_is_indexed_at_once() {
+    for keys in [0, 1, 7, 8, 9, 32, 33, 5_000] {
+        is_indexed_at_once::<1>(keys);
+        is_indexed_at_once::<16>(keys);
+    }
+    is_indexed_at_once::<{ u64::MAX }>(500);
+}
+
+#[test]
+fn a_key_that_came_twice_is_noticed() {
+    for (at, of) in [(1, 2), (31, 32), (32, 33), (40, 5_000), (4_999, 5_000)] {
+        let mut unindexed = Unindexed::default();
+        for place in 0..of {
+            let key = if place == at { 0 } else { place };
+            unindexed.push(Entry { key: Alike::<16>(key), row: 0u64 });
+        }
+        assert!(unindexed.indexed().is_none(), "{at} of {of}");
+    }
+}

@@ -5,6 +5,9 @@ use crate::state::Stamp;
 use crate::state::codec::StateFormat;
 use crate::state::kinds::load_without_deadline;
 
+/// Why a section is refused that has a key twice.
+pub(in crate::state) const KEY_TWICE: &str = "a key is stored twice: serde leaves out what tells two keys apart";
+
 /// Loads the state at this index.
 pub(super) struct Load<'a, 'b> {
     pub(super) index: usize,
@@ -24,7 +27,7 @@ impl StateVisitor for Load<'_, '_> {
             return;
         }
         self.loaded = Some(if slot.stamp() == stamp {
-            Err("a key is stored twice: serde leaves out what tells two keys apart".to_owned())
+            Err(KEY_TWICE.to_owned())
         } else if stored.has_deadline() && !S::EXPIRES {
             load_without_deadline(state, slot, stamp, stored, is_delta, self.bytes)
         } else {

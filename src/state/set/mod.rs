@@ -14,6 +14,7 @@ mod writing;
 
 pub use beside::Beside;
 pub use declared::{SlotVisitor, StateKey, StateSet, StateVisitor};
+pub(super) use loading::KEY_TWICE;
 pub(crate) use rows::StateRows;
 pub(crate) use state::Slot;
 pub use state::State;
