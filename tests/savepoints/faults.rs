@@ -192,7 +192,7 @@ fn panics_of_control_actors_during_a_savepoint_leave_a_job_that_can_be_stopped_w
 }
 
 /// Flips a bit of every chunk of the newest checkpoint in the store at `path` that holds figures.
-fn damage_newest(path: &Path) {
+pub(crate) fn damage_newest(path: &Path) {
     let chunks: Vec<Vec<u8>> = {
         let store = RedbStore::open(path).unwrap();
         let newest = store.open_job("figures", Incarnation(0)).unwrap().retained.pop().unwrap();

@@ -14,6 +14,7 @@ mod run;
 
 mod faults;
 mod lineage;
+mod long_ago;
 mod refused;
 mod rig;
 mod roundtrip;
