@@ -198,16 +198,18 @@ impl StreamEnvironment {
         Ok(explain(&graph, &chain(&graph, &settings, self.chaining), &settings))
     }
 
-    /// Starts the job inside the actix `System` of this thread, and returns once its newest checkpoint is validated;
-    /// loading it goes on in the background. Starting on a store whose job has finished settles what was pending, reads
-    /// nothing, and gives an outcome that is `already_complete`.
+    /// Starts the job on threads of the engine's own, and returns once its newest checkpoint is validated; loading it goes
+    /// on in the background. Starting on a store whose job has finished settles what was pending, reads nothing, and gives
+    /// an outcome that is `already_complete`.
+    ///
+    /// Any thread may call this, with or without an actix `System` or another runtime; it blocks for as long as the store
+    /// takes to open. The job does not depend on the runtime of its caller: it runs on when that ends, until the process
+    /// does. Functions and connectors find the engine's `System` as their `System::current()`, so they reach an actor of
+    /// the host by its address, not by the registry.
     ///
     /// # Errors
     /// [`StartError`]. Nothing has been started then.
     pub fn start(mut self) -> Result<JobHandle, StartError> {
-        if actix_rt::System::try_current().is_none() {
-            return Err(StartError::NoSystem);
-        }
         let savepoint = self.restore.savepoint.as_ref().map(SavepointFile::open).transpose()?;
         if let Some(savepoint) = &savepoint {
             self.max_parallelism.get_or_insert(savepoint.manifest().max_parallelism);
@@ -378,11 +380,6 @@ pub enum StartError {
         /// That of the job.
         configured: u32,
     },
-    /// The thread is not part of an actix `System`.
-    #[error(
-        "a job starts inside an actix System: call start() within actix_rt::System::new().block_on(..) or the like"
-    )]
-    NoSystem,
 }
 
 fn list(operators: &[UnmatchedOperator]) -> String {

@@ -1,7 +1,7 @@
 //! Millstream: fault-tolerant stream processing as a library for actix services.
 //!
-//! A job is a typed graph of streams: sources, operators, sinks. It runs as actors inside the actix `System` that the
-//! program already has, and it survives panics and the death of its process: state and output are as if nothing had
+//! A job is a typed graph of streams: sources, operators, sinks. It runs as actors inside your program, on
+//! threads of the engine's own, and it survives panics and the death of its process: state and output are as if nothing had
 //! happened. The model is Apache Flink's, in one process: checkpoints by asynchronous barriers (Carbone et al.,
 //! "Lightweight Asynchronous Snapshots for Distributed Dataflows", 2015), key groups, regions, two-phase commit of
 //! sinks; terms are Flink's too.

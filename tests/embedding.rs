@@ -13,7 +13,7 @@ use actix_web::{App, HttpServer, web};
 use millstream::prelude::*;
 use millstream::sink::Collected;
 use millstream::time::ManualClock;
-use millstream::{JobEventKind, JobState, StartError};
+use millstream::{JobEventKind, JobState};
 
 use listener::listen;
 
@@ -173,29 +173,41 @@ fn host_s_panic_hook_hears_of_the_host_s_panics_and_of_no_other() {
 }
 
 #[test]
-fn start_outside_a_system_is_refused() {
-    // A thread that no other test has made part of a System.
-    let start = || job_of("nowhere", SequenceSource::new(0..10), |_| {}).0.start().map(drop);
-    let refused = thread::spawn(start).join().expect("no panic").expect_err("there is no System");
-    assert!(matches!(refused, StartError::NoSystem), "{refused}");
-}
-
-#[test]
-fn job_whose_system_stops_ends_with_a_typed_error() {
+fn job_runs_on_when_the_system_of_its_host_has_stopped() {
     let system = System::new();
-    let (job, stop) = system.block_on(async {
-        let (env, _) = job_of("orphan", SequenceSource::unbounded().rate_per_second(1_000), |_| {});
+    let (job, collected, stop) = system.block_on(async {
+        let (env, collected) = job_of("orphan", SequenceSource::unbounded().rate_per_second(1_000), |_| {});
         let job = env.start().expect("the job starts");
         let mut events = listen(&job);
         while !matches!(events.recv().await.expect("the job runs").kind, JobEventKind::RegionRunning { .. }) {}
-        (job, System::current())
+        (job, collected, System::current())
     });
     #[expect(clippy::disallowed_methods, reason = "here the test is the host")]
     stop.stop();
     system.run().expect("stopped in order");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let error = runtime.block_on(job.into_future()).expect_err("the job cannot go on");
-    assert!(matches!(error, JobError::SystemStopped), "{error}");
+    let outcome = runtime.block_on(async {
+        let newest = job.checkpoint().await.expect("the job has not noticed");
+        let outcome = job.drain().await.expect("nor does it now");
+        assert!(outcome.last_checkpoint > Some(newest));
+        outcome
+    });
+    assert_eq!((outcome.kind, outcome.restarts), (OutcomeKind::Drained, 0));
+    let mut numbers = collected.snapshot();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), collected.snapshot().len(), "each once");
+}
+
+#[test]
+fn job_starts_on_threads_of_which_none_has_an_actix_system() {
+    let start = |name: &str| job_of(name, SequenceSource::new(0..5_000), |_| {}).0.start().expect("the job starts");
+    let multi = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let outcome = multi.block_on(async move { tokio::spawn(async move { start("multi").await }).await });
+    assert_eq!(outcome.expect("no panic").expect("it runs to its end").kind, OutcomeKind::Finished);
+    let single = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    assert_eq!(single.block_on(start("single").into_future()).expect("it ends").kind, OutcomeKind::Finished);
+    assert!(System::try_current().is_none(), "starting a job leaves nothing on the thread");
 }
 
 #[test]

@@ -132,13 +132,6 @@ fn stream_of_another_environment_and_a_job_without_source_are_mistakes() {
 }
 
 #[test]
-fn job_outside_an_actix_system_is_refused() {
-    let env = StreamEnvironment::new("a");
-    env.source("numbers", SequenceSource::new(0..1)).sink("sink", CollectSink::new());
-    assert!(matches!(env.start(), Err(StartError::NoSystem)));
-}
-
-#[test]
 fn recovery_objectives_and_bounds_that_make_no_sense_are_mistakes() {
     const DAY: Duration = Duration::from_secs(86_400);
     let every = || Checkpointing::every(Duration::from_secs(1));

@@ -1,12 +1,11 @@
 //! What the examples share.
 
+mod logging;
+
 use actix_rt::signal;
 use millstream::JobHandle;
 
-/// Shows what the engine does, on standard error; `RUST_LOG` changes how much.
-pub(crate) fn log_to_stderr() {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(true).init();
-}
+pub(crate) use logging::log_to_stderr;
 
 /// Drains the job on ctrl-c or SIGTERM: reading stops, a last checkpoint is taken and committed, and the next run on
 /// the same store goes on from there.

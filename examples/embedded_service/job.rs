@@ -28,7 +28,7 @@ impl DeparturesJob {
     }
 }
 
-/// Starts the job in the actix `System` of this thread; it runs on threads of the engine.
+/// Starts the job; it runs on threads of the engine.
 pub(crate) fn start(records_per_second: u64) -> Result<DeparturesJob, StartError> {
     let panics_next = Arc::new(AtomicBool::new(false));
     let panics = panics_next.clone();

@@ -1,4 +1,4 @@
-//! A web service with a stream job inside: both run in one actix `System`, and neither knows of the other's failures.
+//! A web service with a stream job inside: one process, and neither knows of the other's failures.
 //!
 //! `cargo run --release --example embedded_service -- --port 8080`, and then
 //!
@@ -9,6 +9,8 @@
 //! curl -X POST localhost:8080/panic           have the job panic at its next record
 //! ```
 //!
+//! Ctrl-c or SIGTERM ends the service, and then drains the job.
+//!
 //! With `--check` it drives itself through all of that, and compares the result with a plain loop.
 
 mod check;
@@ -18,8 +20,8 @@ mod job;
 mod options;
 mod service;
 
-#[path = "../common/mod.rs"]
-mod common;
+#[path = "../common/logging.rs"]
+mod logging;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -30,7 +32,7 @@ use millstream::prelude::*;
 use options::Options;
 
 fn main() -> ExitCode {
-    common::log_to_stderr();
+    logging::log_to_stderr();
     let options = match options::parse() {
         Ok(Some(options)) => options,
         Ok(None) => {
@@ -54,24 +56,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts job and service, and ends them in this order: the service answers until the job's last result is out.
+/// Starts job and service. The server answers signals by itself, and stops the actix `System` then: the job has threads of
+/// its own, so it is drained afterwards.
 async fn serve(options: &Options) -> Result<String, Box<dyn Error + Send + Sync>> {
     let running = job::start(options.records_per_second)?;
     let job = running.job.clone();
     let (server, address) = service::bind(running, options.port)?;
-    let handle = server.handle();
-    spawn(server);
-    common::drain_on_signal(&job);
     println!("listening on http://{address}");
 
-    let line = if options.check {
-        spawn_blocking(move || check::drive(address)).await??
-    } else {
-        // The service goes on when the job has ended, until it is told to stop.
-        common::terminated().await;
-        let JobOutcome { kind, checkpoints, restarts, .. } = job.await?;
-        format!("{kind:?} after {checkpoints} checkpoints and {restarts} restarts")
-    };
-    handle.stop(true).await;
-    Ok(line)
+    if options.check {
+        let handle = server.handle();
+        spawn(server);
+        let line = spawn_blocking(move || check::drive(address)).await??;
+        handle.stop(true).await;
+        return Ok(line);
+    }
+    server.await?;
+    let JobOutcome { kind, checkpoints, restarts, .. } = job.drain().await?;
+    Ok(format!("{kind:?} after {checkpoints} checkpoints and {restarts} restarts"))
 }

@@ -40,7 +40,7 @@ async fn panic_next(departures: Data<DeparturesJob>) -> impl Responder {
     Json(json!({ "panics": "at the next record" }))
 }
 
-/// A server on the loopback interface, and where it listens. It leaves signals to `main`.
+/// A server on the loopback interface, and where it listens.
 pub(crate) fn bind(departures: DeparturesJob, port: u16) -> io::Result<(Server, SocketAddr)> {
     let departures = Data::new(departures);
     let app = move || {
@@ -49,7 +49,7 @@ pub(crate) fn bind(departures: DeparturesJob, port: u16) -> io::Result<(Server, 
         };
         App::new().app_data(departures.clone()).configure(handlers)
     };
-    let server = HttpServer::new(app).workers(1).disable_signals().bind((Ipv4Addr::LOCALHOST, port))?;
+    let server = HttpServer::new(app).workers(1).bind((Ipv4Addr::LOCALHOST, port))?;
     let address = server.addrs()[0];
     Ok((server.run(), address))
 }

@@ -63,13 +63,10 @@ pub struct SavepointConfig {
     pub descends_from: Option<SavepointId>,
 }
 
-/// Starts a job on the arbiters of the current `System`. Returns at once; restoring happens on the tasks' side. The job
-/// begins from the newest retained checkpoint, and settles at once if its input had ended there.
+/// Starts a job on the arbiters of the engine; any thread may call this. Returns at once; restoring happens on the tasks'
+/// side. The job begins from the newest retained checkpoint, and settles at once if its input had ended there.
 ///
 /// If the system refuses the threads, the handle resolves with [`JobError::Arbiter`].
-///
-/// # Panics
-/// If the calling thread has no actix `System`.
 pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
     let events =
         Arc::new(EventLog::new(spec.name.clone(), config.clock.clone(), config.limits.history_len, spec.regions));
@@ -77,7 +74,7 @@ pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
     let publisher = Publisher { outcome: Arc::new(sender), events: events.clone() };
     let name = spec.name.clone();
     let figures = Arc::new(FigureBoard::default());
-    let threads = ArbiterPool::of_this_system()
+    let threads = ArbiterPool::of_this_process()
         .and_then(|pool| pool.store_calls().allow(config.limits.store_threads).map(|()| pool));
     let ports = match threads {
         Ok(pool) => {

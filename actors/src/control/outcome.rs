@@ -110,8 +110,11 @@ pub enum JobError {
         /// The panic.
         report: PanicReport,
     },
-    /// The actix `System` in which the job ran has stopped.
-    #[error("the actix System in which the job ran has stopped")]
+    /// The actix `System` of the engine has stopped, on which all jobs of the process run. The host's has no part in that.
+    #[error(
+        "the engine's actix System has stopped: a function of some job has called System::current().stop(), which it \
+         must not; a new start goes on"
+    )]
     SystemStopped,
     /// The system refused a thread.
     #[error("cannot start an arbiter: {0}")]

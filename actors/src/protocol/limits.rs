@@ -38,7 +38,7 @@ pub struct Limits {
     pub read_ahead: usize,
     /// Chunk bytes written in one transaction of the store. 16 MiB.
     pub store_transaction_bytes: usize,
-    /// Threads on which the snapshot writers of all jobs of a `System` call their stores; the largest number that
+    /// Threads on which the snapshot writers of all jobs of the process call their stores; the largest number that
     /// a job has asked for counts. 4: commits of several stores overlap while each waits for its disk.
     pub store_threads: usize,
     /// How long a store call may wait for one of these threads before those that have been busy all that time are

@@ -1,14 +1,15 @@
-//! The arbiters of the engine: one per core for tasks and one for control, shared by the jobs of one actix `System`, as
-//! are the threads for calls of stores.
+//! The arbiters of the engine: one per core for tasks and one for control, shared by the jobs of the process, as are the
+//! threads for calls of stores.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use actix::{Message, Recipient};
-use actix_rt::{Arbiter, ArbiterHandle, System};
+use actix_rt::{Arbiter, ArbiterHandle};
 
 use crate::runtime::blocking_pool::BlockingPool;
+use crate::runtime::engine_system::EngineSystem;
 use crate::runtime::guard::Activity;
 
 /// An arbiter was given up: nothing on it may be waited for.
@@ -38,6 +39,7 @@ struct Slot {
 }
 
 impl Slot {
+    /// An arbiter of the actix `System` of the calling thread, which has to be the engine's.
     fn start(next_id: &mut u64) -> io::Result<Self> {
         let arbiter = Arbiter::try_new()?;
         let activity = Arc::new(Activity::default());
@@ -54,46 +56,39 @@ struct State {
     listeners: Vec<Recipient<ArbiterCondemned>>,
 }
 
-/// The arbiters. Stopped and joined, off-thread, when the last job lets go.
+/// The arbiters. They are stopped when the last job lets go.
 pub(crate) struct ArbiterPool {
-    control: Mutex<Option<Arbiter>>,
-    control_handle: ArbiterHandle,
+    system: EngineSystem,
     state: Mutex<State>,
     store_calls: BlockingPool,
     jobs: AtomicU32,
 }
 
-static POOLS: Mutex<Vec<(usize, Weak<ArbiterPool>)>> = Mutex::new(Vec::new());
+static POOL: Mutex<Weak<ArbiterPool>> = Mutex::new(Weak::new());
 
 impl ArbiterPool {
-    /// The pool of the current `System`, which is started if no job of it runs.
+    /// The pool of this process, which is started if no job runs. Any thread may call this.
     ///
     /// # Errors
     /// If the system refuses a thread.
-    ///
-    /// # Panics
-    /// If the calling thread has no actix `System`.
-    pub(crate) fn of_this_system() -> io::Result<Arc<Self>> {
-        let system = System::current().id();
-        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.retain(|(_, pool)| pool.strong_count() > 0);
-        if let Some(pool) = pools.iter().find(|(of, _)| *of == system).and_then(|(_, pool)| pool.upgrade()) {
+    pub(crate) fn of_this_process() -> io::Result<Arc<Self>> {
+        let mut known = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = known.upgrade().filter(|pool| pool.system.is_alive()) {
             return Ok(pool);
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let pool = Arc::new(Self::start(cores)?);
-        pools.push((system, Arc::downgrade(&pool)));
+        *known = Arc::downgrade(&pool);
         Ok(pool)
     }
 
     fn start(tasks: usize) -> io::Result<Self> {
-        let control = Arbiter::try_new()?;
-        let mut next_id = 0;
-        let tasks = (0..tasks).map(|_| Slot::start(&mut next_id)).collect::<io::Result<Vec<_>>>()?;
-        let control_handle = control.handle();
-        let state = Mutex::new(State { next_id, tasks, listeners: Vec::new() });
-        let store_calls = BlockingPool::default();
-        Ok(Self { control: Mutex::new(Some(control)), control_handle, state, store_calls, jobs: AtomicU32::new(0) })
+        let (system, state) = EngineSystem::start(move || {
+            let mut next_id = 0;
+            let tasks = (0..tasks).map(|_| Slot::start(&mut next_id)).collect::<io::Result<Vec<_>>>()?;
+            Ok(State { next_id, tasks, listeners: Vec::new() })
+        })?;
+        Ok(Self { system, state: Mutex::new(state), store_calls: BlockingPool::default(), jobs: AtomicU32::new(0) })
     }
 
     /// The threads on which snapshot writers call their stores.
@@ -103,7 +98,7 @@ impl ArbiterPool {
 
     /// The arbiter of supervisors, coordinators and snapshot writers.
     pub(crate) fn control(&self) -> &ArbiterHandle {
-        &self.control_handle
+        self.system.control()
     }
 
     /// How many arbiters there are for tasks.
@@ -157,63 +152,47 @@ impl ArbiterPool {
     }
 }
 
-impl Drop for ArbiterPool {
-    fn drop(&mut self) {
-        let tasks = std::mem::take(&mut self.state.get_mut().unwrap_or_else(PoisonError::into_inner).tasks);
-        let control = self.control.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        stop_and_join(tasks.into_iter().map(|slot| slot.arbiter).chain(control).collect());
-    }
-}
-
-/// Stops arbiters and waits for them on a thread of its own: the caller may run on one of them.
-fn stop_and_join(arbiters: Vec<Arbiter>) {
-    for arbiter in &arbiters {
-        arbiter.stop();
-    }
-    let join = move || {
-        for arbiter in arbiters {
-            // A panic of an arbiter's thread was reported by the guards of its actors.
-            let _ = arbiter.join();
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("millstream-join".to_owned()).spawn(join) {
-        log::warn!(target: "millstream::supervisor", "arbiters are stopped but not joined: {error}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use actix_rt::System;
+
     use super::*;
 
     #[test]
-    fn pool_is_shared_in_a_system_and_ends_with_its_last_user() {
-        System::new().block_on(async {
-            let pool = ArbiterPool::of_this_system().expect("a pool");
-            assert!(Arc::ptr_eq(&pool, &ArbiterPool::of_this_system().expect("a pool")));
-            let berth = pool.berth(0);
-            drop(pool);
-            let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-            berth.arbiter.spawn(async move {
-                let _held = sender;
-                std::future::pending::<()>().await;
-            });
-            receiver.await.expect_err("the arbiter has ended, and dropped what it held");
+    fn pool_is_shared_in_the_process_and_ends_with_its_last_user() {
+        let shared = ArbiterPool::of_this_process().expect("a pool");
+        assert!(Arc::ptr_eq(&shared, &ArbiterPool::of_this_process().expect("a pool")));
+        assert!(System::try_current().is_none(), "the caller needs no System, and gets none");
+        // Another one, which no test beside this one uses.
+        let pool = ArbiterPool::start(1).expect("a pool");
+        let berth = pool.berth(0);
+        drop(pool);
+        let (sender, receiver) = mpsc::channel::<()>();
+        berth.arbiter.spawn(async move {
+            let _held = sender;
+            std::future::pending::<()>().await;
         });
+        receiver.recv().expect_err("the arbiter has ended, and dropped what it held");
     }
 
     #[test]
     fn condemned_arbiter_is_replaced_once_and_the_fresh_one_runs() {
-        System::new().block_on(async {
-            let pool = ArbiterPool::of_this_system().expect("a pool");
+        let pool = Arc::new(ArbiterPool::start(1).expect("a pool"));
+        let (sender, receiver) = mpsc::channel();
+        let of_control = pool.clone();
+        // As supervisors do, from the control arbiter.
+        pool.control().spawn_fn(move || {
+            let pool = of_control;
             let old = pool.berth(0);
             pool.condemn(old.id).expect("a thread");
             let fresh = pool.berth(0);
             assert_ne!(old.id, fresh.id);
             pool.condemn(old.id).expect("nothing to do");
             assert_eq!(fresh.id, pool.berth(0).id);
-            let (sender, receiver) = tokio::sync::oneshot::channel();
             fresh.arbiter.spawn_fn(move || sender.send(Activity::of_this_thread().is_some()).expect("the test waits"));
-            assert!(receiver.await.expect("it runs"));
         });
+        assert!(receiver.recv().expect("it runs"));
     }
 }

@@ -1,4 +1,4 @@
-//! Threads for calls that block on a store, shared by the snapshot writers of all jobs of one actix `System`.
+//! Threads for calls that block on a store, shared by the snapshot writers of all jobs of the process.
 //!
 //! A writer makes one call at a time. Calls begin in the order in which they are asked for, on as many threads as the
 //! limit allows. A call that does not return keeps its thread. Whoever has waited for long behind such calls has their

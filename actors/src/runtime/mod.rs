@@ -3,5 +3,6 @@
 pub(crate) mod arbiters;
 pub(crate) mod blocking_pool;
 pub(crate) mod connector_thread;
+pub(crate) mod engine_system;
 pub mod guard;
 pub mod time;
