@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Recipient;
 use millstream_actors::contract::{Clock, Probe, SavepointFileError, SnapshotError, SnapshotStore, Source};
 use millstream_actors::protocol::{CheckpointId, Checkpointing, Incarnation, Limits, RestartStrategy};
 use millstream_actors::runtime::time::monotonic;
 use millstream_actors::task::SliceClock;
-use millstream_actors::{JobConfig, JobHandle, launch};
+use millstream_actors::{EventSubscribers, JobConfig, JobEvent, JobEvents, JobHandle, launch};
 
 use crate::graph::{
     Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, JobSettings, chain, compile, explain,
@@ -65,6 +66,7 @@ pub struct StreamEnvironment {
     limits: Limits,
     state_backend: StateBackend,
     store: Option<Arc<dyn SnapshotStore>>,
+    subscribers: RefCell<EventSubscribers>,
     restore: RestoreWish,
     clock: Arc<dyn Clock>,
     probe: Option<Arc<dyn Probe>>,
@@ -88,6 +90,7 @@ impl StreamEnvironment {
             limits: Limits::default(),
             state_backend: StateBackend::memory(),
             store: None,
+            subscribers: RefCell::default(),
             restore: RestoreWish::default(),
             clock: Arc::new(SystemClock::new()),
             probe: None,
@@ -188,6 +191,43 @@ impl StreamEnvironment {
         DataStream::from_source(&self.graph, id, source)
     }
 
+    /// Sends every event of the job to `recipient`, in order and from its start on, as
+    /// [`JobHandle::subscribe`] does from when it is called.
+    pub fn subscribe(&self, recipient: Recipient<JobEvent>) {
+        self.subscribers.borrow_mut().add(recipient.into());
+    }
+
+    /// Every event of the job from its start on, to be awaited on any runtime; ends with the job, or when it does not start.
+    /// At most `capacity` wait, at least 1: beyond that the oldest are dropped, and counted.
+    ///
+    /// ```
+    /// use millstream::JobEventKind;
+    /// use millstream::prelude::*;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let env = StreamEnvironment::new("evens");
+    /// env.source("numbers", SequenceSource::new(0..10)).filter(|n| n % 2 == 0).sink("evens", CollectSink::new());
+    /// let mut events = env.events(1_000);
+    /// env.start()?;
+    ///
+    /// let first = events.next().await.expect("an event");
+    /// assert!(matches!(first.kind, JobEventKind::Started { .. }));
+    /// let mut last = first;
+    /// while let Some(event) = events.next().await {
+    ///     last = event;
+    /// }
+    /// let line = serde_json::to_string(&last)?;
+    /// assert!(line.contains(r#""job":"evens","event":"ended","outcome":{"kind":"finished","#), "{line}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn events(&self, capacity: usize) -> JobEvents {
+        let (sender, events) = JobEvents::channel(capacity);
+        self.subscribers.borrow_mut().add(sender);
+        events
+    }
+
     /// The graph before and after chaining.
     ///
     /// # Errors
@@ -245,6 +285,7 @@ impl StreamEnvironment {
             probe: self.probe,
             slice_clock: self.slice_clock,
             savepoints,
+            subscribers: self.subscribers.into_inner(),
         };
         Ok(launch(spec, config))
     }

@@ -13,6 +13,6 @@ pub use crate::state::{
 pub use crate::state_set;
 pub use crate::stream::{ConnectedStreams, DataStream, KeyedStream};
 pub use crate::{
-    Checkpointing, JobError, JobEvent, JobHandle, JobOutcome, OutcomeKind, RestartStrategy, StartError,
+    Checkpointing, JobError, JobEvent, JobEvents, JobHandle, JobOutcome, OutcomeKind, RestartStrategy, StartError,
     StreamEnvironment,
 };

@@ -17,6 +17,7 @@ pub mod task;
 
 pub use control::event::{JobEvent, JobEventKind};
 pub use control::event_log::{JobState, JobStatus};
+pub use control::event_subscribers::{EventSubscribers, JobEvents};
 pub use control::figures::{CompletedCheckpoint, LastRestore, SubtaskFigures};
 pub use control::job_handle::JobHandle;
 pub use control::launch::{JobConfig, SavepointConfig, launch};

@@ -2,21 +2,34 @@
 
 mod display;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
 use log::Level;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 use crate::control::outcome::{JobError, JobOutcome, SavepointError};
+use crate::protocol::serialised;
 use crate::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, IntervalAdvice, PanicReport, RecoveryEstimate, RegionId,
     TaskError, TriggerReason,
 };
 
 /// Something happened in a job. Subscribers get events in the order in which they were recorded.
-#[derive(Clone, Debug, Message)]
+///
+/// Serialised as one flat object: `unix_ms`, `job`, `event` (the name of the [`JobEventKind`] in snake case) and the fields of
+/// that. Times are numbers of milliseconds with a fraction, in fields that end with `_ms`; ids are numbers; an actor, a cause,
+/// a reason or an error is its text. The end of the job has either `outcome` or `error`.
+///
+/// ```json
+/// {"unix_ms":1795915352050,"job":"delays","event":"checkpoint_completed","checkpoint":12,"took_ms":4.1,
+///  "written_bytes":38912,"state_bytes":52224}
+/// {"unix_ms":1795915352061,"job":"delays","event":"ended","error":"region 0 gave up after ..."}
+/// ```
+#[derive(Clone, Debug, Message, Serialize)]
 #[rtype(result = "()")]
 pub struct JobEvent {
     /// When, Unix milliseconds of the job's clock.
@@ -24,11 +37,13 @@ pub struct JobEvent {
     /// The job.
     pub job: Arc<str>,
     /// What.
+    #[serde(flatten)]
     pub kind: JobEventKind,
 }
 
 /// What happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are named for what they hold, in units of their types")]
 pub enum JobEventKind {
@@ -37,26 +52,62 @@ pub enum JobEventKind {
     /// The sources were asked for barriers.
     CheckpointTriggered { checkpoint: CheckpointId, reason: TriggerReason },
     /// A checkpoint is durable. `written_bytes` of its `state_bytes` are new.
-    CheckpointCompleted { checkpoint: CheckpointId, took: Duration, written_bytes: u64, state_bytes: u64 },
+    CheckpointCompleted {
+        checkpoint: CheckpointId,
+        #[serde(rename = "took_ms", serialize_with = "serialised::millis")]
+        took: Duration,
+        written_bytes: u64,
+        state_bytes: u64,
+    },
     /// A checkpoint will not complete.
-    CheckpointAborted { checkpoint: CheckpointId, reason: AbortReason },
+    CheckpointAborted {
+        checkpoint: CheckpointId,
+        #[serde(serialize_with = "serialised::text")]
+        reason: AbortReason,
+    },
     /// A task could not take its snapshot.
-    CheckpointDeclined { checkpoint: CheckpointId, actor: ActorName, reason: TaskError },
+    CheckpointDeclined {
+        checkpoint: CheckpointId,
+        #[serde(serialize_with = "serialised::text")]
+        actor: ActorName,
+        #[serde(serialize_with = "serialised::text")]
+        reason: TaskError,
+    },
     /// A subtask came to an unwanted end, having taken `records_in` records in its attempt.
-    SubtaskFailed { attempt: Attempt, actor: ActorName, cause: Cause, records_in: u64 },
+    SubtaskFailed {
+        attempt: Attempt,
+        #[serde(serialize_with = "serialised::text")]
+        actor: ActorName,
+        #[serde(serialize_with = "serialised::text")]
+        cause: Cause,
+        records_in: u64,
+    },
     /// A control actor panicked and was restarted behind its address.
-    ActorRestarted { actor: ActorName, report: PanicReport },
+    ActorRestarted {
+        #[serde(serialize_with = "serialised::text")]
+        actor: ActorName,
+        report: PanicReport,
+    },
     /// A region will be restarted.
-    RegionRestarting { region: RegionId, delay: Duration, failure: u32, of: u32, since: Option<CheckpointId> },
+    RegionRestarting {
+        region: RegionId,
+        #[serde(rename = "delay_ms", serialize_with = "serialised::millis")]
+        delay: Duration,
+        failure: u32,
+        of: u32,
+        since: Option<CheckpointId>,
+    },
     /// A region's state is loaded.
     Restored {
         region: RegionId,
         attempt: Attempt,
         checkpoint: CheckpointId,
+        #[serde(rename = "age_ms", serialize_with = "serialised::millis")]
         age: Duration,
         bytes: u64,
         /// Keys with state.
         entries: u64,
+        #[serde(rename = "took_ms", serialize_with = "serialised::millis")]
         took: Duration,
         /// Records that the sources read again, of those read by this process.
         rewinds: u64,
@@ -65,34 +116,71 @@ pub enum JobEventKind {
     Restoring {
         region: RegionId,
         attempt: Attempt,
+        #[serde(serialize_with = "serialised::text")]
         actor: ActorName,
         checkpoint: CheckpointId,
         bytes: u64,
         bytes_total: u64,
         /// Keys with state.
         entries: u64,
+        #[serde(rename = "elapsed_ms", serialize_with = "serialised::millis")]
         elapsed: Duration,
     },
     /// All subtasks of a region run; `downtime` since the failure, if there was one.
-    RegionRunning { region: RegionId, attempt: Attempt, downtime: Option<Duration> },
+    RegionRunning {
+        region: RegionId,
+        attempt: Attempt,
+        #[serde(rename = "downtime_ms", serialize_with = "serialised::optional_millis")]
+        downtime: Option<Duration>,
+    },
     /// A subtask has held its arbiter without a sign of life.
-    SubtaskStuck { actor: ActorName, held_for: Duration },
+    SubtaskStuck {
+        #[serde(serialize_with = "serialised::text")]
+        actor: ActorName,
+        #[serde(rename = "held_for_ms", serialize_with = "serialised::millis")]
+        held_for: Duration,
+    },
     /// The arbiter of tasks that did not stop was given up.
     ArbiterCondemned { region: RegionId, subtasks: usize },
     /// A region falls back behind completed checkpoints, whose output sinks withdraw. `withdrawn` lists all that were
     /// abandoned since the last checkpoint completed, also by earlier falls.
     FellBack { region: RegionId, to: CheckpointId, withdrawn: Vec<CheckpointId> },
     /// A savepoint is durable. `took` counts from when it was asked for.
-    SavepointWritten { path: PathBuf, checkpoint: CheckpointId, bytes: u64, took: Duration },
+    SavepointWritten {
+        #[serde(serialize_with = "path_text")]
+        path: PathBuf,
+        checkpoint: CheckpointId,
+        bytes: u64,
+        #[serde(rename = "took_ms", serialize_with = "serialised::millis")]
+        took: Duration,
+    },
     /// A savepoint was not written.
-    SavepointFailed { path: PathBuf, error: SavepointError },
+    SavepointFailed {
+        #[serde(serialize_with = "path_text")]
+        path: PathBuf,
+        #[serde(serialize_with = "serialised::text")]
+        error: SavepointError,
+    },
     /// What was measured advises another interval than was told before, by more than a quarter; or the one in use,
     /// `interval`, differs from that told before as much.
-    IntervalAdvised { advice: IntervalAdvice, interval: Option<Duration> },
+    IntervalAdvised {
+        advice: IntervalAdvice,
+        #[serde(rename = "interval_ms", serialize_with = "serialised::optional_millis")]
+        interval: Option<Duration>,
+    },
     /// Even with the shortest interval a recovery is expected to take longer than the objective.
-    RecoveryObjectiveMissed { objective: Duration, expected: RecoveryEstimate, interval: Option<Duration> },
+    RecoveryObjectiveMissed {
+        #[serde(rename = "objective_ms", serialize_with = "serialised::millis")]
+        objective: Duration,
+        expected: RecoveryEstimate,
+        #[serde(rename = "interval_ms", serialize_with = "serialised::optional_millis")]
+        interval: Option<Duration>,
+    },
     /// The job has ended.
-    Ended { result: Result<JobOutcome, JobError> },
+    Ended {
+        #[serde(flatten, serialize_with = "ended")]
+        result: Result<JobOutcome, JobError>,
+    },
 }
 
 impl JobEventKind {
@@ -127,4 +215,19 @@ impl JobEventKind {
             _ => "millstream::supervisor",
         }
     }
+}
+
+/// As it is displayed: a path need not be UTF-8.
+fn path_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+/// One field, which says by its name how the job ended.
+fn ended<S: Serializer>(result: &Result<JobOutcome, JobError>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(1))?;
+    match result {
+        Ok(outcome) => map.serialize_entry("outcome", outcome)?,
+        Err(error) => map.serialize_entry("error", &error.to_string())?,
+    }
+    map.end()
 }

@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix::Recipient;
+use serde::Serialize;
 
 use crate::contract::Clock;
 use crate::control::event::{JobEvent, JobEventKind};
+use crate::control::event_subscribers::{EventSubscribers, Subscriber};
 use crate::control::figures::{CompletedCheckpoint, LastRestore};
+use crate::protocol::serialised;
 use crate::protocol::{Attempt, CheckpointId, IntervalAdvice, IntervalPlan, RecoveryEstimate, RegionId};
 
 /// What a job is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JobState {
     /// Not all regions have run yet.
@@ -28,7 +31,11 @@ pub enum JobState {
 }
 
 /// A job at a moment: the sum of its events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Serialised under the names of its fields. Times are numbers of milliseconds with a fraction, in fields that end with `_ms`
+/// (`interval_ms`, `took_ms`, `age_ms`); ids are numbers, the state is `"starting"`, `"running"`, `"restarting"` or
+/// `"ended"`, and what is `None` is null.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobStatus {
     /// What it is doing.
@@ -48,6 +55,7 @@ pub struct JobStatus {
     /// The newest restore by this run.
     pub restore: Option<LastRestore>,
     /// The interval in use; `None` without periodic checkpoints, and before the job's coordinator has started.
+    #[serde(rename = "interval_ms", serialize_with = "serialised::optional_millis")]
     pub interval: Option<Duration>,
     /// The interval that measurements advise; `None` before the first checkpoint.
     pub advice: Option<IntervalAdvice>,
@@ -58,7 +66,7 @@ pub struct JobStatus {
 
 struct Log {
     history: VecDeque<JobEvent>,
-    subscribers: Vec<Recipient<JobEvent>>,
+    subscribers: EventSubscribers,
     status: JobStatus,
     /// Regions that do not run.
     down: BTreeSet<RegionId>,
@@ -131,11 +139,18 @@ pub(crate) struct EventLog {
 }
 
 impl EventLog {
-    /// An empty log of a job with `regions` regions, which keeps the newest `history_len` events.
-    pub(crate) fn new(job: Arc<str>, clock: Arc<dyn Clock>, history_len: usize, regions: u32) -> Self {
+    /// An empty log of a job with `regions` regions, which keeps the newest `history_len` events and tells all of them
+    /// to `subscribers`.
+    pub(crate) fn new(
+        job: Arc<str>,
+        clock: Arc<dyn Clock>,
+        history_len: usize,
+        regions: u32,
+        subscribers: EventSubscribers,
+    ) -> Self {
         let log = Log {
             history: VecDeque::new(),
-            subscribers: Vec::new(),
+            subscribers,
             status: JobStatus::default(),
             down: (0..regions).map(RegionId).collect(),
         };
@@ -148,18 +163,19 @@ impl EventLog {
         let event = JobEvent { unix_ms: self.clock.unix_ms(), job: self.job.clone(), kind };
         let mut log = self.lock();
         log.count(&event);
-        log.subscribers.retain(Recipient::connected);
-        for subscriber in &log.subscribers {
-            subscriber.do_send(event.clone());
-        }
+        log.subscribers.tell(&event);
         if log.history.len() >= self.history_len {
             log.history.pop_front();
         }
         log.history.push_back(event);
     }
 
-    pub(crate) fn subscribe(&self, subscriber: Recipient<JobEvent>) {
-        self.lock().subscribers.push(subscriber);
+    /// Tells `subscriber` all later events. One that comes after the end is let go of at once.
+    pub(crate) fn subscribe(&self, subscriber: Subscriber) {
+        let mut log = self.lock();
+        if log.status.state != JobState::Ended {
+            log.subscribers.add(subscriber);
+        }
     }
 
     pub(crate) fn history(&self) -> Vec<JobEvent> {

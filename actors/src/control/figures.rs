@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::control::job_context::lock;
+use crate::protocol::serialised;
 use crate::protocol::{Attempt, CheckpointId, OperatorId, RegionId, SubtaskId};
 use crate::task::{Counters, Figures, TaskSpec};
 
 /// The newest checkpoint that a run of a job completed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CompletedCheckpoint {
     /// Its id.
     pub checkpoint: CheckpointId,
     /// From its trigger to its completion.
+    #[serde(rename = "took_ms", serialize_with = "serialised::millis")]
     pub took: Duration,
     /// Bytes written for it.
     pub written_bytes: u64,
@@ -23,11 +27,12 @@ pub struct CompletedCheckpoint {
     /// When it was complete, Unix milliseconds of the job's clock.
     pub completed_unix_ms: u64,
     /// How long before the status that was.
+    #[serde(rename = "age_ms", serialize_with = "serialised::millis")]
     pub age: Duration,
 }
 
 /// The newest restore of a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LastRestore {
     /// The region.
@@ -39,10 +44,12 @@ pub struct LastRestore {
     /// Bytes of state that were read.
     pub bytes: u64,
     /// How long loading took, of the subtask that took longest.
+    #[serde(rename = "took_ms", serialize_with = "serialised::millis")]
     pub took: Duration,
     /// Records that the sources read again, of those read by this process.
     pub rewinds: u64,
     /// From the failure until the region ran again; `None` at the start of the job, and while it does not run yet.
+    #[serde(rename = "downtime_ms", serialize_with = "serialised::optional_millis")]
     pub downtime: Option<Duration>,
 }
 

@@ -13,10 +13,12 @@ use crate::contract::Savepoint;
 use crate::control::checkpoint_coordinator::{RequestCheckpoint, RequestSavepoint};
 use crate::control::event::JobEvent;
 use crate::control::event_log::{EventLog, JobStatus};
+use crate::control::event_subscribers::JobEvents;
 use crate::control::figures::{FigureBoard, SubtaskFigures};
 use crate::control::job_supervisor::{EndJob, Published};
 use crate::control::outcome::{CheckpointError, JobError, JobOutcome, SavepointError};
 use crate::protocol::CheckpointId;
+use crate::runtime::block_on::block_on;
 
 /// A future of a handle.
 type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -63,9 +65,26 @@ impl JobHandle {
         self.events.history()
     }
 
-    /// Sends every later event to `recipient`, in order, until it is disconnected.
+    /// Sends every later event to `recipient`, in order, until it is disconnected. Nothing bounds how many wait there.
     pub fn subscribe(&self, recipient: Recipient<JobEvent>) {
-        self.events.subscribe(recipient);
+        self.events.subscribe(recipient.into());
+    }
+
+    /// Every later event, to be awaited on any runtime; ends with the job. At most `capacity` wait, at least 1: beyond that
+    /// the oldest are dropped, and counted. For those from the start on see `StreamEnvironment::events`.
+    pub fn events(&self, capacity: usize) -> JobEvents {
+        let (sender, events) = JobEvents::channel(capacity);
+        self.events.subscribe(sender);
+        events
+    }
+
+    /// Blocks the calling thread until the job has ended and let go of its store: for programs without a runtime. To be
+    /// called on a thread of the host's only; a function of the job that waits for it waits for ever.
+    ///
+    /// # Errors
+    /// As the job's own outcome.
+    pub fn wait(&self) -> Result<JobOutcome, JobError> {
+        block_on(self.clone().into_future())
     }
 
     /// Takes a checkpoint as soon as none is in flight and all regions run; the request is made at once, not when the

@@ -12,6 +12,7 @@ use crate::contract::{ChunkSource, Clock, Manifest, Probe, SavepointFormat, Save
 use crate::control::checkpoint_coordinator::{CheckpointCoordinator, CoordinatorSeed, RegionPorts};
 use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
+use crate::control::event_subscribers::EventSubscribers;
 use crate::control::figures::FigureBoard;
 use crate::control::job_context::{CoordinatorMemory, JobContext, Origin, RegionMemory, lock};
 use crate::control::job_handle::{HandlePorts, JobHandle};
@@ -50,6 +51,8 @@ pub struct JobConfig {
     pub seed: u64,
     /// Savepoints, those to be written and the one to begin with.
     pub savepoints: SavepointConfig,
+    /// Who is told of all events.
+    pub subscribers: EventSubscribers,
 }
 
 /// What a job has to do with savepoints.
@@ -67,9 +70,10 @@ pub struct SavepointConfig {
 /// side. The job begins from the newest retained checkpoint, and settles at once if its input had ended there.
 ///
 /// If the system refuses the threads, the handle resolves with [`JobError::Arbiter`].
-pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
-    let events =
-        Arc::new(EventLog::new(spec.name.clone(), config.clock.clone(), config.limits.history_len, spec.regions));
+pub fn launch(spec: JobSpec, mut config: JobConfig) -> JobHandle {
+    let (clock, subscribers) = (config.clock.clone(), std::mem::take(&mut config.subscribers));
+    let events = EventLog::new(spec.name.clone(), clock, config.limits.history_len, spec.regions, subscribers);
+    let events = Arc::new(events);
     let (sender, outcome) = watch::channel(None);
     let publisher = Publisher { outcome: Arc::new(sender), events: events.clone() };
     let name = spec.name.clone();
@@ -97,8 +101,9 @@ fn job_context(
     events: Arc<EventLog>,
     figures: Arc<FigureBoard>,
 ) -> JobContext {
-    let JobConfig { store, opening, checkpointing, restart, limits, clock, probe, slice_clock, seed, savepoints } =
-        config;
+    let JobConfig {
+        store, opening, checkpointing, restart, limits, clock, probe, slice_clock, seed, savepoints, ..
+    } = config;
     let SavepointConfig { format, origin, descends_from } = savepoints;
     let origin = origin.map(|(manifest, chunks)| Origin { manifest, chunks });
     let restores = opening.retained.last().or(origin.as_ref().map(|origin| &origin.manifest)).cloned();

@@ -3,6 +3,7 @@
 pub(crate) mod checkpoint_coordinator;
 pub(crate) mod event;
 pub(crate) mod event_log;
+pub(crate) mod event_subscribers;
 pub(crate) mod figures;
 mod job_context;
 pub(crate) mod job_handle;

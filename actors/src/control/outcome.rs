@@ -3,13 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::contract::{Savepoint, SavepointFileError, SnapshotError};
 use crate::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, Fault, NoRestore, PanicReport, RegionId, TaskError,
 };
 
 /// Which end a job came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OutcomeKind {
     /// All input was worked off, and all output committed.
     Finished,
@@ -19,8 +22,9 @@ pub enum OutcomeKind {
     Cancelled,
 }
 
-/// The end of a job that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The end of a job that did not fail. Serialised under the names of its fields, the kind as `"finished"`, `"drained"` or
+/// `"cancelled"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct JobOutcome {
     /// Which.
     pub kind: OutcomeKind,

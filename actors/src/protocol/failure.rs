@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::SubtaskId;
 use super::{SinkError, SnapshotError, SourceError, StateError};
 
@@ -55,7 +57,7 @@ impl fmt::Display for ActorName {
 }
 
 /// What is known of a panic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PanicReport {
     /// The panic's message.
     pub message: String,

@@ -20,6 +20,7 @@ mod region_lifecycle;
 mod restart_policy;
 mod roles;
 mod savepoints;
+pub(crate) mod serialised;
 mod sink_error;
 mod snapshot_error;
 mod source_error;

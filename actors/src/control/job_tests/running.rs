@@ -13,6 +13,7 @@ use super::no_savepoints;
 use super::stub::{Bad, Script, When, spec};
 use crate::contract::{Probe, SnapshotStore};
 use crate::control::event::{JobEvent, JobEventKind};
+use crate::control::event_subscribers::EventSubscribers;
 use crate::control::job_handle::JobHandle;
 use crate::control::launch::{JobConfig, launch};
 use crate::control::outcome::{JobError, JobOutcome};
@@ -95,6 +96,7 @@ impl Setup {
             probe: self.probe,
             slice_clock: monotonic,
             seed: 1,
+            subscribers: EventSubscribers::default(),
             savepoints: no_savepoints::config(),
         };
         let handle = launch(spec, config);

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::protocol::{
     AckFacts, Barrier, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId,
     TaskError, TaskKind,
@@ -10,7 +12,8 @@ use crate::protocol::{
 use crate::protocol::{Contribution, Manifest, SnapshotError};
 
 /// Why a checkpoint was triggered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TriggerReason {
     /// The interval has passed.
     Periodic,

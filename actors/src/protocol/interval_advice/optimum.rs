@@ -10,6 +10,10 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use crate::protocol::serialised;
+
 /// Young's first-order optimum, the square root of 2 `cost` `spacing`.
 pub(super) fn young(cost: Duration, spacing: Duration) -> Duration {
     seconds((2.0 * cost.as_secs_f64() * spacing.as_secs_f64()).sqrt())
@@ -31,22 +35,27 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 /// The interval that measurements advise, and what it follows from. As of the newest checkpoint or restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct IntervalAdvice {
     /// The advised interval, from trigger to trigger as [`Checkpointing::every`](super::super::Checkpointing::every)
     /// counts: Daly's optimum and one checkpoint's cost.
+    #[serde(rename = "interval_ms", serialize_with = "serialised::millis")]
     pub interval: Duration,
     /// Young's first-order optimum, for comparison (Communications of the ACM 17(9), 1974).
+    #[serde(rename = "young_ms", serialize_with = "serialised::millis")]
     pub young: Duration,
     /// Daly's higher-order optimum (Future Generation Computer Systems 22(3), 2006), without the checkpoint itself.
+    #[serde(rename = "daly_ms", serialize_with = "serialised::millis")]
     pub daly: Duration,
     /// What a checkpoint costs the job: the mean of the newest 8, each the longest time for which one of its tasks was
     /// held up, by aligning (exactly-once only; other inputs of the task may have gone on meanwhile) and by taking its
     /// snapshot. Writing to the store runs beside the job and does not count.
+    #[serde(rename = "cost_ms", serialize_with = "serialised::millis")]
     pub cost: Duration,
     /// Mean time between failures while the job runs: over the newest 16 failures up to now, or, before the first, the
     /// longer of 24 h and the time for which the job has run.
+    #[serde(rename = "failure_spacing_ms", serialize_with = "serialised::millis")]
     pub failure_spacing: Duration,
     /// Failures of running regions in this process; with 0 `failure_spacing` is an assumption.
     pub failures: u64,

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
+
+use crate::protocol::serialised;
+
 /// Assumed for stopping and starting a region before that was seen.
 const RESTART_UNKNOWN: Duration = Duration::from_millis(100);
 /// Bytes of state read in a second, assumed where it was not measured on enough state.
@@ -36,16 +40,19 @@ impl fmt::Display for RecoveryPart {
 /// before a checkpoint completes. Counted from when the engine knows of the failure, which for a panic or an error is
 /// at once; a call that does not return is only noticed after [`Limits::stuck_after`](super::super::Limits::stuck_after),
 /// and the death of the process by whoever starts it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RecoveryEstimate {
     /// Stopping and starting, with the delay of the restart strategy: the longest of the newest 8; 100 ms before the
     /// first.
+    #[serde(rename = "restart_ms", serialize_with = "serialised::millis")]
     pub restart: Duration,
     /// Reading state of the present size, from the newest restore of each region: in proportion to the size if that was
     /// of 4 MiB or more, else what it took and what more there is now at 64 MiB a second.
+    #[serde(rename = "restore_ms", serialize_with = "serialised::millis")]
     pub restore: Duration,
     /// Doing the work of one interval and of one checkpoint's duration (the longest of the newest 8) again.
+    #[serde(rename = "reprocessing_ms", serialize_with = "serialised::millis")]
     pub reprocessing: Duration,
     /// The speed at which work is done again, in percent of the first time, 10 to 10,000. Measured after restarts, up to
     /// the next checkpoint: the mean of the newest 8, each at most the true one. 100 before the first.
