@@ -26,18 +26,18 @@ struct Status {
 /// Runs the check; to be called on a thread that may block. Gives a line that says what was seen.
 pub(crate) fn drive(address: SocketAddr) -> Result<String, Box<dyn Error + Send + Sync>> {
     let mut answers = 0;
-    request::<Value>(address, "POST", "/checkpoint")?;
+    request::<Value>(address, "POST", "/checkpoint", "")?;
     for panic in 1..=PANICS {
-        request::<Value>(address, "POST", "/panic")?;
+        request::<Value>(address, "POST", "/panic", "")?;
         let status = wait_until(address, &mut answers, |status| status.restarts >= panic)?;
         let injected = status.last_error.is_some_and(|error| error.contains("injected by a request"));
         if !injected {
             return Err("the status does not name the panic".into());
         }
-        let _while_it_restarts: ByAirport = request(address, "GET", "/figures")?;
+        let _while_it_restarts: ByAirport = request(address, "GET", "/figures", "")?;
     }
     let Status { restarts, checkpoints, .. } = wait_until(address, &mut answers, |status| status.state == "Ended")?;
-    let (figures, expected): (ByAirport, _) = (request(address, "GET", "/figures")?, reference()?);
+    let (figures, expected): (ByAirport, _) = (request(address, "GET", "/figures", "")?, reference()?);
     if figures != expected {
         return Err(format!("the figures are {figures:?}, a plain loop has {expected:?}").into());
     }
@@ -54,7 +54,7 @@ fn wait_until(
     is_so: impl Fn(&Status) -> bool,
 ) -> Result<Status, Box<dyn Error + Send + Sync>> {
     for _ in 0..LOOKS_MAX {
-        let status: Status = request(address, "GET", "/status")?;
+        let status: Status = request(address, "GET", "/status", "")?;
         *answers += 1;
         if is_so(&status) {
             return Ok(status);

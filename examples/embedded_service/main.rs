@@ -14,12 +14,13 @@
 //! With `--check` it drives itself through all of that, and compares the result with a plain loop.
 
 mod check;
-mod client;
 mod departures;
 mod job;
 mod options;
 mod service;
 
+#[path = "../common/client.rs"]
+mod client;
 #[path = "../common/logging.rs"]
 mod logging;
 
