@@ -25,8 +25,8 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 /// Hands out the numbers of a range.
 ///
 /// The range is cut into 64 contiguous splits. Each subtask hands out its numbers in ascending order; at parallelism 1
-/// that is all of them. A restored source reads the range it was first started with. Payload bytes are not counted:
-/// batches close at 1,024 records.
+/// that is all of them. On a store it goes on with the range that it was first started with; another one is refused. Payload
+/// bytes are not counted: batches close at 1,024 records.
 #[derive(Clone, Debug)]
 pub struct SequenceSource {
     range: Range<u64>,
@@ -51,6 +51,22 @@ impl SequenceSource {
     pub fn rate_per_second(mut self, records: u64) -> Self {
         self.rate = Some(records);
         self
+    }
+
+    /// Refuses positions of another range than this source's.
+    fn check_range(&self, restored: &[SplitPosition]) -> Result<(), SourceError> {
+        let pieces = || restored.iter().filter_map(|position| bounds_of(&position.split));
+        let (start, end) = (pieces().map(|piece| piece.start).min(), pieces().map(|piece| piece.end).max());
+        let (Some(start), Some(end)) = (start, end) else { return Ok(()) };
+        if (start..end) == self.range {
+            return Ok(());
+        }
+        let reason = format!(
+            "the checkpoint is of the numbers {start}..{end}, and the source was given {:?}; give it that range, or another \
+             id to start anew",
+            self.range
+        );
+        Err(SourceError::configuration(reason))
     }
 
     fn pieces(&self) -> impl Iterator<Item = Range<u64>> + use<> {
@@ -96,6 +112,7 @@ impl Source for SequenceSource {
     ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
         let first = |(index, piece): (u64, Range<u64>)| Split { id: split_id(index, &piece), position: piece.start };
         let list = || Ok((0..).zip(self.pieces()).map(first).collect());
+        self.check_range(restored.as_deref().unwrap_or_default())?;
         let splits = SplitQueue::open(cx, restored, list)?.sorted_by_key(|split| split.position);
         for split in splits.iter() {
             rest_of(split)?;
@@ -196,7 +213,7 @@ impl Pace {
 mod tests {
     use super::*;
     use crate::source::encode_position;
-    use crate::testing::{assert_resumes_anywhere, source_context};
+    use crate::testing::{assert_resumes_anywhere, read_source, source_context};
     use crate::time::ManualClock;
 
     #[test]
@@ -254,6 +271,18 @@ mod tests {
         reader.read(&mut batch).unwrap();
         assert_eq!(batch.len(), 101, "makes up for one second");
         assert!(matches!(reader.read(&mut batch).unwrap(), ReadStatus::Idle { .. }));
+    }
+
+    #[test]
+    fn changed_range_is_refused_with_both_ranges() {
+        let stored = read_source(&SequenceSource::new(0..1000), 1, None, Some(1)).positions;
+        for range in [0..2000, 1..1000] {
+            let text = format!("{range:?}");
+            let error = SequenceSource::new(range).open(&source_context(0, 1), Some(stored.clone())).err().unwrap();
+            assert!(error.to_string().contains("0..1000") && error.to_string().contains(&text), "{error}");
+            assert!(!error.is_retryable());
+        }
+        SequenceSource::new(0..1000).open(&source_context(0, 1), Some(stored)).unwrap();
     }
 
     #[test]

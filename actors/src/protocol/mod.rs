@@ -10,6 +10,7 @@ mod failure;
 mod ids;
 mod inlet;
 mod interval_advice;
+mod io_failure;
 mod key_groups;
 mod limits;
 mod manifest;
@@ -40,6 +41,7 @@ pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, PortId,
 pub use inlet::{Inlet, Input};
 pub use interval_advice::{IntervalAdvice, RecoveryEstimate, RecoveryPart};
 pub(crate) use interval_advice::{IntervalAdvisor, IntervalPlan, Recovered};
+pub use io_failure::may_pass;
 pub use key_groups::{KeyGroupRange, subtask_of_group};
 pub use limits::{CheckpointMode, Checkpointing, Limits};
 pub use manifest::{CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Contribution, Manifest, StateScope};

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use super::{CheckpointId, ChunkAddress, Fault};
+use super::{CheckpointId, ChunkAddress, Fault, may_pass};
 
 /// Why a store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,10 @@ pub enum SnapshotError {
 impl SnapshotError {
     /// Whether doing the same again may succeed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io { .. })
+        match self {
+            Self::Io { source, .. } => source.downcast_ref().is_none_or(may_pass),
+            _ => false,
+        }
     }
 
     /// Whose fault it is.

@@ -4,12 +4,14 @@ use std::io;
 use std::path::PathBuf;
 
 use millstream_actors::contract::SourceError;
+use millstream_actors::protocol::may_pass;
 
 /// The [reason](SourceError::reason) for which a [`FileSource`](super::FileSource) failed at a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileSourceError {
-    /// Reading failed; worth a retry.
+    /// Reading failed, or a file or directory that the pattern leads to cannot be looked at. Retried by restarts where the
+    /// cause may pass by itself: not if it is missing, or may not be read.
     #[error("cannot {action} it: {source}")]
     Io {
         /// The file or directory.
@@ -18,6 +20,35 @@ pub enum FileSourceError {
         action: &'static str,
         /// Why.
         source: io::Error,
+    },
+    /// A file whose name ends in `.gz` is none, is cut or damaged, or holds something else behind its compressed data.
+    #[error("cannot decompress it: {reason}; mend the file, or name it without .gz if it is not compressed")]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file begins with the byte order mark of an encoding that is not read.
+    #[error("it is encoded in {encoding}, as its first bytes say, and only UTF-8 is read; convert it")]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// The encoding.
+        encoding: &'static str,
+    },
+    /// The pattern was changed between two starts on a store, and files that are not read to their end do not match the new
+    /// one.
+    #[error(
+        "the pattern was changed to '{pattern}', which does not match {}, and that is not read to its end; let the job \
+         finish it under a pattern that matches it, too, or give the source another id to start anew",
+        names(unfinished)
+    )]
+    PatternChanged {
+        /// The new pattern.
+        pattern: String,
+        /// The files, by the path under which they were listed.
+        unfinished: Vec<PathBuf>,
     },
     /// A record does not parse.
     #[error("malformed record: {reason}; mend the input, or set on_malformed(Skip | SideOutput)")]
@@ -33,10 +64,24 @@ pub enum FileSourceError {
     },
 }
 
+/// The first of them, and how many others there are.
+fn names(files: &[PathBuf]) -> String {
+    match files {
+        [] => String::new(),
+        [only] => format!("'{}'", only.display()),
+        [first, others @ ..] => format!("'{}' and {} other files", first.display(), others.len()),
+    }
+}
+
 impl From<FileSourceError> for SourceError {
     fn from(error: FileSourceError) -> Self {
+        let at = |path: &PathBuf| path.display().to_string();
         match &error {
-            FileSourceError::Io { path, .. } => Self::unavailable(path.display().to_string(), error),
+            FileSourceError::Io { path, source, .. } if may_pass(source) => Self::unavailable(at(path), error),
+            FileSourceError::Io { path, .. }
+            | FileSourceError::Gzip { path, .. }
+            | FileSourceError::Encoding { path, .. } => Self::malformed(at(path), error),
+            FileSourceError::PatternChanged { .. } => Self::configuration(error),
             FileSourceError::Malformed { path, line, column, .. } => {
                 Self::malformed(format!("{}:{line}:{column}", path.display()), error)
             }

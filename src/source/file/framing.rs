@@ -1,6 +1,6 @@
 //! Cuts a byte stream into the texts of records, and counts bytes and lines.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Cursor, Read};
 
 /// How records are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +32,22 @@ pub(super) enum Frame {
     TooLong,
     /// The input ended inside a quoted field.
     Unclosed,
+    /// The input is in another encoding than UTF-8, as a mark at its beginning says.
+    Foreign(&'static str),
     /// The input has ended.
     End,
 }
+
+/// Byte order marks and the encodings that they stand for. A mark that another one begins with comes after that one.
+const MARKS: [(&[u8], &str); 5] = [
+    (b"\xEF\xBB\xBF", UTF_8),
+    (b"\xFF\xFE\0\0", "UTF-32 (little-endian)"),
+    (b"\0\0\xFE\xFF", "UTF-32 (big-endian)"),
+    (b"\xFF\xFE", "UTF-16 (little-endian)"),
+    (b"\xFE\xFF", "UTF-16 (big-endian)"),
+];
+const MARK_BYTES_MAX: u64 = 4;
+const UTF_8: &str = "UTF-8";
 
 /// Reads frames from `input`.
 pub(super) struct Framer {
@@ -84,13 +97,18 @@ impl Framer {
         self.place
     }
 
-    /// Cuts off the next record and puts its text into `text`. An empty line is a record with an empty text. A byte
-    /// order mark at the very beginning is skipped.
+    /// Cuts off the next record and puts its text into `text`. An empty line is a record with an empty text. The byte
+    /// order mark of UTF-8 at the very beginning is skipped.
     ///
     /// # Errors
     /// Those of the input. The framer is of no use afterwards.
     pub(super) fn next(&mut self, text: &mut Vec<u8>) -> io::Result<Frame> {
         text.clear();
+        if self.place.offset == 0
+            && let Some(encoding) = self.skip_mark()?
+        {
+            return Ok(Frame::Foreign(encoding));
+        }
         let start_offset = self.place.offset;
         let mut state = CsvState::FieldStart;
         let mut too_long = false;
@@ -122,9 +140,6 @@ impl Framer {
         if self.place.offset == start_offset {
             return Ok(Frame::End);
         }
-        if start_offset == 0 && text.starts_with(b"\xEF\xBB\xBF") {
-            text.drain(..3);
-        }
         if too_long {
             return Ok(Frame::TooLong);
         }
@@ -138,6 +153,21 @@ impl Framer {
             text.pop();
         }
         Ok(if text.len() > self.record_bytes_max { Frame::TooLong } else { Frame::Record })
+    }
+
+    /// At the very beginning: passes over the mark of UTF-8, so that what follows is looked at as a beginning. Answers an
+    /// encoding that is marked and another one.
+    fn skip_mark(&mut self) -> io::Result<Option<&'static str>> {
+        let mut head = Vec::new();
+        (&mut self.input).take(MARK_BYTES_MAX).read_to_end(&mut head)?;
+        let mark = MARKS.iter().find(|(mark, _)| head.starts_with(mark));
+        if let Some((mark, UTF_8)) = mark {
+            self.place.offset = mark.len() as u64;
+            head.drain(..mark.len());
+        }
+        let rest = std::mem::replace(&mut self.input, Box::new(io::empty()));
+        self.input = Box::new(Cursor::new(head).chain(rest));
+        Ok(mark.map(|(_, encoding)| *encoding).filter(|encoding| *encoding != UTF_8))
     }
 
     /// The state after `bytes`. In lines there is only one.
@@ -217,6 +247,33 @@ mod tests {
             frames("\u{feff}a\n\u{feff}b".as_bytes(), Framing::Lines, 10),
             [record("a", 1), record(&format!("{bom}b"), 2)]
         );
+    }
+
+    // Cause: the mark was taken off after the record was cut, so the quote behind it did not open a field. Repair: it is
+    // taken off before anything is looked at.
+    #[test]
+    fn quoted_line_end_behind_a_mark_belongs_to_the_record() {
+        for text in ["\u{feff}\"a\nb\",c\nx,1\n", "\"a\nb\",c\nx,1\n"] {
+            assert_eq!(frames(text.as_bytes(), CSV, 100), [record("\"a\nb\",c", 1), record("x,1", 3)]);
+        }
+        assert_eq!(frames("\u{feff}".as_bytes(), Framing::Lines, 10), []);
+        assert_eq!(frames("\u{feff}abcd\nabcde".as_bytes(), Framing::Lines, 4)[0], record("abcd", 1));
+        assert_eq!(frames("\u{feff}abcde\n".as_bytes(), Framing::Lines, 4)[0].0, Frame::TooLong);
+    }
+
+    #[test]
+    fn marks_of_other_encodings_are_told() {
+        let all = [
+            (&b"\xFF\xFEa\0"[..], "UTF-16 (little-endian)"),
+            (b"\xFE\xFF\0a", "UTF-16 (big-endian)"),
+            (b"\xFF\xFE\0\0a\0\0\0", "UTF-32 (little-endian)"),
+            (b"\0\0\xFE\xFF\0\0\0a", "UTF-32 (big-endian)"),
+            (b"\xFF\xFE", "UTF-16 (little-endian)"),
+        ];
+        for (text, encoding) in all {
+            let mut framer = Framer::new(Box::new(text), Framing::Lines, 10);
+            assert_eq!(framer.next(&mut Vec::new()).unwrap(), Frame::Foreign(encoding));
+        }
     }
 
     #[test]

@@ -1,89 +1,166 @@
 //! Which files a pattern names.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, DirEntry};
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
 
+use glob::{MatchOptions, Pattern};
 use millstream_actors::contract::SourceError;
 
 use super::error::FileSourceError;
 
+const OPTIONS: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+/// A file that a pattern names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Listed {
+    /// As the pattern leads to it.
+    pub(super) path: String,
+    /// The same file without links: no two that are listed have one.
+    pub(super) canonical: PathBuf,
+}
+
 /// The files that `pattern` names, sorted: itself if it is a file, the visible files directly inside if it is a
 /// directory, else the files that match it as a glob. Wildcards do not match a leading dot.
 ///
+/// `**` does not go through links to directories, as in bash, git and ripgrep: a link back would give every file again and
+/// again. Links that the pattern names, or matches by another wildcard, are followed. A file that is matched more than once,
+/// through links, is listed once, by the first of its paths.
+///
 /// # Errors
 /// A mistake in the [configuration](SourceError::configuration) if nothing matches, the pattern is bad, or a path is not
-/// UTF-8; [`FileSourceError::Io`] if a directory cannot be read.
-pub(super) fn list(pattern: &str) -> Result<Vec<String>, SourceError> {
-    let found = match Path::new(pattern) {
-        file if file.is_file() => vec![file.to_owned()],
-        dir if dir.is_dir() => files_in(dir)?,
-        _ => matching(pattern)?,
-    };
-    if found.is_empty() {
+/// UTF-8. [`FileSourceError::Io`] for a directory that cannot be read and a match that cannot be looked at, such as a link
+/// that leads nowhere: it may be a file, so it is not left out.
+pub(super) fn list(pattern: &str) -> Result<Vec<Listed>, SourceError> {
+    let mut paths = Vec::new();
+    match fs::metadata(pattern) {
+        Ok(found) if found.is_file() => paths.push(PathBuf::from(pattern)),
+        Ok(found) if found.is_dir() => walk(Path::new(pattern), &[Part::every_name()], &mut paths)?,
+        Ok(_) => {
+            return Err(SourceError::configuration(format!("'{pattern}' is neither a file nor a directory")));
+        }
+        Err(_) => walk(Path::new(""), &parts(pattern)?, &mut paths)?,
+    }
+    if paths.is_empty() {
         return Err(SourceError::configuration(format!("no file matches '{pattern}'")));
     }
-    let mut paths = Vec::with_capacity(found.len());
-    for path in found {
-        paths.push(path.into_os_string().into_string().map_err(|path| {
-            SourceError::configuration(format!("{path:?}, which '{pattern}' matches, is not UTF-8"))
-        })?);
-    }
     paths.sort();
-    Ok(paths)
-}
-
-fn files_in(dir: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let io = |source| FileSourceError::Io { path: dir.to_owned(), action: "list", source };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.is_file() {
-            files.push(path);
+    let mut seen = HashSet::new();
+    let mut files = Vec::with_capacity(paths.len());
+    for path in paths {
+        let canonical = fs::canonicalize(&path).map_err(cannot("follow", &path))?;
+        if seen.insert(canonical.clone()) {
+            let path = path.into_os_string().into_string().map_err(|path| {
+                SourceError::configuration(format!("{path:?}, which '{pattern}' matches, is not UTF-8"))
+            })?;
+            files.push(Listed { path, canonical });
         }
     }
     Ok(files)
 }
 
-fn matching(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
-    let options =
-        glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
-    let matches = glob::glob_with(pattern, options)
-        .map_err(|error| SourceError::configuration(format!("bad pattern '{pattern}': {error}")))?;
-    let mut files = Vec::new();
-    for path in matches {
-        let path = path.map_err(|error| FileSourceError::Io {
-            path: error.path().to_owned(),
-            action: "list",
-            source: error.into(),
-        })?;
-        if path.is_file() {
-            files.push(path);
+/// What a component of a path must be.
+enum Part {
+    /// This.
+    Named(OsString),
+    /// A name that matches.
+    Like(Pattern),
+    /// Any number of directories.
+    Below,
+}
+
+impl Part {
+    fn every_name() -> Self {
+        Self::Like(Pattern::new("*").expect("a pattern"))
+    }
+}
+
+fn parts(pattern: &str) -> Result<Vec<Part>, SourceError> {
+    let bad = |error| SourceError::configuration(format!("bad pattern '{pattern}': {error}"));
+    Pattern::new(pattern).map_err(bad)?;
+    let mut parts = Vec::new();
+    for component in Path::new(pattern).components() {
+        let part = match component {
+            Component::Normal(name) => match name.to_str() {
+                Some("**") if matches!(parts.last(), Some(Part::Below)) => continue,
+                Some("**") => Part::Below,
+                Some(name) if name.contains(['*', '?', '[']) => Part::Like(Pattern::new(name).map_err(bad)?),
+                _ => Part::Named(name.to_owned()),
+            },
+            other => Part::Named(other.as_os_str().to_owned()),
+        };
+        parts.push(part);
+    }
+    if let Some(Part::Below) = parts.last() {
+        parts.push(Part::every_name());
+    }
+    Ok(parts)
+}
+
+/// Adds the files below `at` whose further paths match `parts`.
+fn walk(at: &Path, parts: &[Part], files: &mut Vec<PathBuf>) -> Result<(), FileSourceError> {
+    let Some((part, rest)) = parts.split_first() else {
+        if is_file(at)? {
+            files.push(at.to_owned());
+        }
+        return Ok(());
+    };
+    match part {
+        Part::Named(name) => walk(&at.join(name), rest, files),
+        Part::Like(pattern) => {
+            for entry in entries(at)? {
+                if pattern.matches_with(&entry.file_name().to_string_lossy(), OPTIONS) {
+                    walk(&at.join(entry.file_name()), rest, files)?;
+                }
+            }
+            Ok(())
+        }
+        Part::Below => {
+            walk(at, rest, files)?;
+            for entry in entries(at)? {
+                let name = entry.file_name();
+                let path = at.join(&name);
+                let is_hidden = name.as_encoded_bytes().starts_with(b".");
+                if !is_hidden && entry.file_type().map_err(cannot("examine", &path))?.is_dir() {
+                    walk(&path, parts, files)?;
+                }
+            }
+            Ok(())
         }
     }
-    Ok(files)
+}
+
+/// What is in a directory; nothing if it is not there, or none.
+fn entries(dir: &Path) -> Result<Vec<DirEntry>, FileSourceError> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    match fs::read_dir(dir) {
+        Err(error) if is_absent(&error) => Ok(Vec::new()),
+        outcome => outcome.and_then(Iterator::collect).map_err(cannot("list", dir)),
+    }
+}
+
+fn is_file(path: &Path) -> Result<bool, FileSourceError> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.is_file()),
+        Err(error) if !is_absent(&error) => Err(cannot("examine", path)(error)),
+        // A link is there, what it leads to is not.
+        Err(error) if fs::symlink_metadata(path).is_ok() => Err(cannot("follow", path)(error)),
+        Err(_) => Ok(false),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn cannot(action: &'static str, path: &Path) -> impl Fn(io::Error) -> FileSourceError {
+    let path = path.to_owned();
+    move |source| FileSourceError::Io { path: path.clone(), action, source }
 }
 
 #[cfg(test)]
-mod tests {
-    use millstream_actors::protocol::Fault;
-
-    use super::*;
-
-    #[test]
-    fn file_directory_and_glob_are_listed_sorted_without_hidden_files() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["b.csv", "a.csv", "c.txt", ".hidden.csv"] {
-            std::fs::write(dir.path().join(name), "").unwrap();
-        }
-        std::fs::create_dir(dir.path().join("d.csv")).unwrap();
-        let root = dir.path().to_str().unwrap();
-        let at = |name: &str| format!("{root}/{name}");
-        assert_eq!(list(&at("c.txt")).unwrap(), [at("c.txt")]);
-        assert_eq!(list(root).unwrap(), [at("a.csv"), at("b.csv"), at("c.txt")]);
-        assert_eq!(list(&at("*.csv")).unwrap(), [at("a.csv"), at("b.csv")]);
-        for bad in [at("*.gz"), at("none"), at("***")] {
-            let error = list(&bad).unwrap_err();
-            assert!(error.fault() == Fault::User && error.to_string().contains(&bad), "{error}");
-        }
-    }
-}
+#[path = "listing_tests.rs"]
+mod tests;

@@ -1,8 +1,10 @@
 //! Files: lines, CSV and JSON lines.
 
+mod changed_pattern;
 mod decoder;
 mod error;
 mod framing;
+mod gzip;
 mod listing;
 mod malformed;
 mod reader;

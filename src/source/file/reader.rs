@@ -5,13 +5,13 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use flate2::read::MultiGzDecoder;
 use millstream_actors::contract::{Batch, ReadStatus, SideRecord, SourceError, SourceReader, SplitPosition};
 use serde::{Deserialize, Serialize};
 
 use super::decoder::{Decoder, Format};
 use super::error::FileSourceError;
 use super::framing::{Frame, Framer, Place};
+use super::gzip::{GzipFlaw, GzipReader};
 use super::malformed::{Flaw, MalformedRecords};
 use super::source::{FileSource, RecordPlace};
 use crate::source::{Split, SplitQueue};
@@ -23,6 +23,8 @@ const MALFORMED_PER_READ_MAX: u64 = 1024;
 /// How far a file has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FilePosition {
+    /// The [mark](super::changed_pattern::mark) of the pattern that listed it.
+    pub(super) listed_by: u64,
     /// Where the next record starts, in decompressed bytes.
     offset: u64,
     /// The line it starts in, from 1.
@@ -30,20 +32,34 @@ pub(super) struct FilePosition {
     /// Its number.
     record_index: u64,
     /// Whether there is none.
-    done: bool,
+    pub(super) done: bool,
+}
+
+impl FilePosition {
+    /// The beginning of a file.
+    pub(super) fn start(listed_by: u64) -> Self {
+        Self { listed_by, offset: 0, line: 1, record_index: 0, done: false }
+    }
+
+    /// The same place in a file that another pattern lists.
+    pub(super) fn relisted(self, listed_by: u64) -> Self {
+        Self { listed_by, ..self }
+    }
 }
 
 /// One file.
 pub(super) type FileSplit = Split<FilePosition>;
 
-pub(super) fn unread(path: String) -> FileSplit {
-    Split { id: path, position: FilePosition { offset: 0, line: 1, record_index: 0, done: false } }
-}
-
 impl FileSplit {
     fn io(&self, action: &'static str) -> impl Fn(io::Error) -> SourceError + use<> {
         let path = PathBuf::from(&self.id);
-        move |source| FileSourceError::Io { path: path.clone(), action, source }.into()
+        move |source| {
+            let path = path.clone();
+            match source.get_ref().and_then(|inner| inner.downcast_ref::<GzipFlaw>()) {
+                Some(flaw) => FileSourceError::Gzip { path, reason: flaw.to_string() }.into(),
+                None => FileSourceError::Io { path, action, source }.into(),
+            }
+        }
     }
 
     fn too_short(&self, len: u64) -> SourceError {
@@ -62,7 +78,7 @@ impl FileSplit {
             file.seek(SeekFrom::Start(offset)).map_err(self.io("seek in"))?;
             return Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, file)));
         }
-        let mut input = BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(BufReader::new(file)));
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, GzipReader::new(BufReader::new(file)));
         let len = io::copy(&mut input.by_ref().take(offset), &mut io::sink()).map_err(self.io("decompress"))?;
         if len < offset {
             return Err(self.too_short(len));
@@ -137,7 +153,7 @@ impl<T: 'static, R> Reading<T, R> {
     ) -> Result<(), SourceError> {
         loop {
             let start = framer.place();
-            let frame = framer.next(&mut self.text).map_err(split.io("read"))?;
+            let frame = self.next_frame(split, framer)?;
             if frame == Frame::End {
                 return Ok(());
             }
@@ -153,6 +169,15 @@ impl<T: 'static, R> Reading<T, R> {
         }
     }
 
+    fn next_frame(&mut self, split: &FileSplit, framer: &mut Framer) -> Result<Frame, SourceError> {
+        match framer.next(&mut self.text).map_err(split.io("read"))? {
+            Frame::Foreign(encoding) => {
+                Err(FileSourceError::Encoding { path: PathBuf::from(&split.id), encoding }.into())
+            }
+            frame => Ok(frame),
+        }
+    }
+
     /// Reads on in `split`. True at its end.
     fn read_split(&mut self, split: &mut FileSplit, batch: &mut Batch<R>) -> Result<bool, SourceError> {
         let mut open = match self.open.take() {
@@ -165,7 +190,7 @@ impl<T: 'static, R> Reading<T, R> {
         let malformed_max = self.malformed.seen() + MALFORMED_PER_READ_MAX;
         while !batch.is_full() && self.malformed.seen() < malformed_max {
             let start = open.framer.place();
-            let frame = open.framer.next(&mut self.text).map_err(split.io("read"))?;
+            let frame = self.next_frame(split, &mut open.framer)?;
             let end = open.framer.place();
             (split.position.offset, split.position.line) = (end.offset, end.line);
             if frame == Frame::End {
@@ -192,7 +217,7 @@ fn text_of(frame: Frame, text: &[u8], record_bytes_max: usize) -> Result<&str, F
     let reason = match frame {
         Frame::TooLong => format!("longer than {record_bytes_max} bytes"),
         Frame::Unclosed => "a quoted field is not closed".into(),
-        Frame::Record | Frame::End => {
+        Frame::Record | Frame::End | Frame::Foreign(_) => {
             return str::from_utf8(text).map_err(|error| {
                 let valid = &text[..error.valid_up_to()];
                 let line = valid.iter().filter(|byte| **byte == b'\n').count() as u64;

@@ -8,10 +8,10 @@ use millstream_actors::contract::{Source, SourceContext, SourceError, SourceRead
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::changed_pattern;
 use super::decoder::{CsvDecoder, Decoder, Format, JsonDecoder, LineDecoder};
-use super::listing;
 use super::malformed::OnMalformed;
-use super::reader::{FileReader, unread};
+use super::reader::FileReader;
 use crate::source::SplitQueue;
 
 /// Reads files: lines, CSV or JSON lines. Bounded.
@@ -19,17 +19,26 @@ use crate::source::SplitQueue;
 /// The pattern is a file, a directory (its visible files), or a glob. The files are listed once, before the first
 /// record, and the list is in the positions: after a restore, files that have appeared since are not read. A file is a
 /// split, named by its path as listed; at parallelism 1 files are read in the order of their paths. Files ending in
-/// `.gz` are decompressed; to resume, they are decompressed again up to the position.
+/// `.gz` are decompressed, all members of each; to resume, they are decompressed again up to the position.
+///
+/// In a glob `*`, `?` and `[..]` match within a name, `**` any number of directories, and none of them a leading dot. `**` does
+/// not go through links to directories; links that are named, or matched by another wildcard, are followed. A file that is
+/// matched several times through symbolic links is read once; two hard links are two files. A directory that cannot be
+/// read and a match that cannot be looked at are errors, since they may hold or be what is to be read.
+///
+/// A job that is started with *another pattern* on its store lists anew: files that are known are read on where they were,
+/// new ones from their beginning. A file that is not read to its end and does not match any more is an error.
 ///
 /// Files must not change while the job reads them. A file that was read to its end is not looked at again.
 ///
-/// Lines end with `\n` or `\r\n`, the last one perhaps with neither; a byte order mark is skipped. What is not UTF-8, or
-/// longer than [`max_record_bytes`](Self::max_record_bytes), is malformed.
+/// Lines end with `\n` or `\r\n`, the last one perhaps with neither; the byte order mark of UTF-8 is skipped, that of another
+/// encoding is an error. What is not UTF-8, or longer than [`max_record_bytes`](Self::max_record_bytes), is malformed.
 ///
 /// # Errors
 /// A mistake in the [configuration](SourceError::configuration) if nothing matches; [`SourceError::position`] for a file
-/// shorter than its position; with a [`FileSourceError`](super::FileSourceError) as reason if a file cannot be read (a
-/// listed file that is gone, too), or a record does not parse.
+/// shorter than its position; with a [`FileSourceError`](super::FileSourceError) as reason if a file or directory cannot be
+/// read (a listed file that is gone, too), is no gzip file although it is named so, is encoded otherwise, or a record does not
+/// parse.
 pub struct FileSource<T, R = T> {
     pattern: String,
     format: Format,
@@ -176,7 +185,8 @@ impl<T: 'static, R: Send + 'static> Source for FileSource<T, R> {
         if let Format::Csv { delimiter: b'\n' | b'\r' | b'"', .. } = self.format {
             return Err(SourceError::configuration("a delimiter must not be a quote or a line end"));
         }
-        let list = || Ok(listing::list(&self.pattern)?.into_iter().map(unread).collect());
+        let restored = restored.map(|positions| changed_pattern::adopt(cx, &self.pattern, positions)).transpose()?;
+        let list = || changed_pattern::unread(&self.pattern);
         let splits = SplitQueue::open(cx, restored, list)?.sorted_by_key(|split| split.id.clone());
         Ok(Box::new(FileReader::new(splits, self)))
     }

@@ -194,7 +194,7 @@ fn file_missing_or_shorter_than_its_position_is_a_typed_error() {
         std::fs::remove_file(dir.path().join(name)).unwrap();
         let error = error_after(&positions);
         assert!(matches!(of_file(&error), Some(FileSourceError::Io { path, .. }) if path.ends_with(name)), "{error}");
-        assert!(error.is_retryable());
+        assert!(!error.is_retryable(), "it does not come back by itself");
     }
 }
 
@@ -221,4 +221,64 @@ fn bad_header_fails_under_every_policy() {
 fn nothing_matching_is_a_configuration_error_that_names_the_pattern() {
     let error = read_error(&FileSource::lines("/nowhere/*.txt"));
     assert!(error.fault() == Fault::User && error.to_string().contains("/nowhere/*.txt"), "{error}");
+}
+
+#[test]
+fn changed_pattern_reads_new_files_and_goes_on_in_those_that_it_still_matches() {
+    let dir =
+        dir_with(&[("a.txt", &numbered(0..10)), ("b.txt", &numbered(10..3000)), ("c.txt", &numbered(3000..3010))]);
+    let before = read_source(&FileSource::lines(format!("{}/[ab].txt", path(&dir))), 1, None, Some(2));
+    let rest = |parallelism| {
+        let source = FileSource::lines(format!("{}/./[bc].txt", path(&dir)));
+        let after = read_source(&source, parallelism, Some(before.positions.clone()), None);
+        let mut records = [&before.records[..], &after.records].concat();
+        records.sort_by_key(|record| record[7..].parse::<u32>().unwrap());
+        assert_eq!(records.join("\n") + "\n", String::from_utf8(numbered(0..3010)).unwrap());
+        after.positions
+    };
+    rest(3);
+    // The new pattern is in the positions that follow: what appears later is not read.
+    let positions = rest(1);
+    std::fs::write(dir.path().join("b.txt.txt"), "intruder\n").unwrap();
+    let source = FileSource::lines(format!("{}/./[bc].txt", path(&dir)));
+    assert!(read_source(&source, 1, Some(positions), None).records.is_empty());
+}
+
+#[test]
+fn changed_pattern_that_leaves_out_an_unfinished_file_is_refused_by_name() {
+    let dir = dir_with(&[("a.txt", &numbered(0..3000)), ("b.txt", b"b\n")]);
+    let at = |name: &str| FileSource::lines(format!("{}/{name}", path(&dir)));
+    let begun = read_source(&at("a.txt"), 1, None, Some(1)).positions;
+    let error = at("b.txt").open(&source_context(0, 1), Some(begun)).err().unwrap();
+    let Some(FileSourceError::PatternChanged { unfinished, .. }) = of_file(&error) else { panic!("{error}") };
+    assert_eq!(unfinished, &[dir.path().join("a.txt")]);
+    assert!(!error.is_retryable() && error.to_string().contains("a.txt'"), "{error}");
+
+    let finished = read_source(&at("a.txt"), 1, None, None).positions;
+    std::fs::remove_file(dir.path().join("a.txt")).unwrap();
+    assert_eq!(read_source(&at("b.txt"), 1, Some(finished), None).records, ["b"]);
+}
+
+#[test]
+fn file_in_another_encoding_is_refused_under_every_policy() {
+    let utf_16: Vec<u8> = "\u{feff}a\nb\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for name in ["a.txt", "a.txt.gz"] {
+        let dir = dir_with(&[(name, &utf_16)]);
+        let error = read_error(&FileSource::lines(path(&dir)).on_malformed(OnMalformed::Skip));
+        assert!(matches!(of_file(&error), Some(FileSourceError::Encoding { .. })), "{error}");
+        assert!(!error.is_retryable() && error.to_string().contains(name) && error.to_string().contains("UTF-16"));
+    }
+}
+
+#[test]
+fn file_that_is_named_gz_and_is_none_is_not_tried_again() {
+    let whole = dir_with(&[("a.gz", &numbered(0..1000))]);
+    let whole = std::fs::read(whole.path().join("a.gz")).unwrap();
+    for bytes in [&b"plain\n"[..], b"", &whole[..whole.len() / 2], &[&whole[..], b"junk"].concat()] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.gz"), bytes).unwrap();
+        let error = read_error(&FileSource::lines(path(&dir)));
+        assert!(matches!(of_file(&error), Some(FileSourceError::Gzip { .. })), "{error}");
+        assert!(!error.is_retryable() && error.location().ends_with("a.gz"), "{error}");
+    }
 }
