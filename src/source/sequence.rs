@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    BATCH_RECORDS_MAX, Batch, Boundedness, Clock, ReadStatus, Source, SourceContext, SourceError, SourceReader,
-    SplitPosition, checksum,
+    Batch, Boundedness, Clock, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition, checksum,
 };
 
 use super::{Split, SplitQueue};
@@ -144,7 +143,7 @@ impl SourceReader for SequenceReader {
     type Item = u64;
 
     fn read(&mut self, batch: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
-        let mut room = BATCH_RECORDS_MAX.saturating_sub(batch.len()) as u64;
+        let mut room = batch.room() as u64;
         if let Some(pace) = self.pace.as_mut().filter(|_| !self.splits.is_finished()) {
             let due = pace.due();
             if due == 0 {
@@ -211,6 +210,8 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use millstream_actors::contract::BATCH_RECORDS_MAX;
+
     use super::*;
     use crate::source::encode_position;
     use crate::testing::{assert_resumes_anywhere, read_source, source_context};

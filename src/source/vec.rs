@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{
-    BATCH_RECORDS_MAX, Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition,
-};
+use millstream_actors::contract::{Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition};
 
 use super::{Split, SplitQueue};
 
@@ -56,7 +54,7 @@ impl<T: Clone + Send + Sync + 'static> SourceReader for VecReader<T> {
     fn read(&mut self, batch: &mut Batch<T>) -> Result<ReadStatus, SourceError> {
         let Some(split) = self.splits.current() else { return Ok(ReadStatus::End) };
         let next = usize::try_from(split.position).expect("at most the number of records");
-        let end = self.records.len().min(next + BATCH_RECORDS_MAX.saturating_sub(batch.len()));
+        let end = self.records.len().min(next + batch.room());
         batch.extend(self.records[next..end].iter().cloned());
         split.position = end as u64;
         if end == self.records.len() {

@@ -2,8 +2,7 @@
 
 use std::{mem, slice, vec};
 
-/// A batch closes at this many records.
-pub const BATCH_RECORDS_MAX: usize = 1024;
+pub use crate::protocol::BATCH_RECORDS_MAX;
 
 /// A batch closes at this many bytes of payload, as counted by its source or codec.
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
@@ -18,17 +17,19 @@ pub struct Batch<T> {
     records: Vec<T>,
     /// Payload bytes of the records as counted by the source or codec that made them; 0 where nobody counts.
     bytes: usize,
+    /// It is full with so many records.
+    records_max: usize,
 }
 
 impl<T> Batch<T> {
     /// An empty batch that has not allocated.
     pub const fn new() -> Self {
-        Self { records: Vec::new(), bytes: 0 }
+        Self::counted(Vec::new(), 0)
     }
 
     /// Records that count for `bytes` bytes of payload together.
     pub const fn counted(records: Vec<T>, bytes: usize) -> Self {
-        Self { records, bytes }
+        Self { records, bytes, records_max: BATCH_RECORDS_MAX }
     }
 
     /// Number of records.
@@ -49,10 +50,29 @@ impl<T> Batch<T> {
         self.bytes
     }
 
+    /// Most records that it is to hold: [`BATCH_RECORDS_MAX`], or fewer if they are for a slow task.
+    #[inline]
+    pub fn records_max(&self) -> usize {
+        self.records_max
+    }
+
+    /// Lets it be full with so many records, at least one and at most [`BATCH_RECORDS_MAX`], until it is
+    /// [cleared](Self::clear).
+    #[inline]
+    pub fn limit_to(&mut self, records: usize) {
+        self.records_max = records.clamp(1, BATCH_RECORDS_MAX);
+    }
+
+    /// How many more records it takes.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.records_max.saturating_sub(self.records.len())
+    }
+
     /// Whether it has reached a limit and must be closed.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.records.len() >= BATCH_RECORDS_MAX || self.bytes >= BATCH_BYTES_MAX
+        self.records.len() >= self.records_max || self.bytes >= BATCH_BYTES_MAX
     }
 
     /// The records.
@@ -79,10 +99,10 @@ impl<T> Batch<T> {
         self.bytes += bytes;
     }
 
-    /// Drops all records and keeps the allocation.
+    /// Drops all records and keeps the allocation. Its limit is [`BATCH_RECORDS_MAX`] records again.
     pub fn clear(&mut self) {
         self.records.clear();
-        self.bytes = 0;
+        (self.bytes, self.records_max) = (0, BATCH_RECORDS_MAX);
     }
 
     /// Takes all records out and keeps the allocation.
@@ -180,7 +200,7 @@ impl<T> Batch<T> {
                 let channel = channels.get_mut(target as usize).ok_or(target)?;
                 let batch = open(channel);
                 batch.records.push(record);
-                if batch.records.len() >= BATCH_RECORDS_MAX {
+                if batch.records.len() >= batch.records_max {
                     close(channel);
                 }
                 Ok(())

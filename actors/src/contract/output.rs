@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{BATCH_RECORDS_MAX, Batch};
+use super::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch};
 use crate::protocol::Mark;
 
 /// What an operator emits into: a queue of batches and marks, in the order of emission, which the engine hands on
@@ -130,7 +130,7 @@ impl<T> Output<T> {
     /// Closes the open batch if it has reached a limit.
     #[inline]
     pub fn close_if_full(&mut self) {
-        if self.open.is_full() {
+        if self.open.len() >= BATCH_RECORDS_MAX || self.open.bytes() >= BATCH_BYTES_MAX {
             self.close();
         }
     }

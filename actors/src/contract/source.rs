@@ -191,7 +191,8 @@ pub trait SourceReader: Send + 'static {
     type Item;
 
     /// Appends records of *one* split to `batch` until it [is full](Batch::is_full), the split ends, or no more are at
-    /// hand. A read that comes to the end of a split and knows of another answers [`ReadStatus::More`]. Counts their
+    /// hand. How many it takes follows how fast the job works them off: one at first, and few where a function is slow, since a
+    /// checkpoint waits for the batch that is worked on. A reader that hands out more than fit delays checkpoints. A read that comes to the end of a split and knows of another answers [`ReadStatus::More`]. Counts their
     /// payload bytes where they are known. Records appended before an error or an `Idle` count as read.
     ///
     /// # Errors

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 
-use crate::contract::{BATCH_RECORDS_MAX, Batch, Partitioner};
+use crate::contract::{Batch, Partitioner};
 use crate::data::input_batch::InputBatch;
-use crate::data::wiring::{AnyInputPort, InputWiring, OutputWiring};
-use crate::protocol::{Barrier, Element, Mark, ReceiveWindow, SendWindow, TaskError};
+use crate::data::wiring::{AnyInputPort, ChannelTarget, InputWiring, OutputWiring};
+use crate::protocol::{Barrier, Element, Grant, Mark, Portion, ReceiveWindow, SendWindow, TaskError};
 
 /// An element of one channel, to the receiving task, which takes batches of kind `B`.
 #[derive(Message)]
@@ -56,8 +56,8 @@ pub struct ReturnCredit {
     pub output: u32,
     /// The sender's number for the channel in the edge.
     pub channel: u32,
-    /// How many credits.
-    pub credits: u32,
+    /// How many credits, and how many records batches may have from now on.
+    pub grant: Grant,
     /// The emptied `Batch<T>`, if there was one.
     pub batch: Option<Box<dyn Any + Send>>,
 }
@@ -80,12 +80,23 @@ impl ChannelEnd {
         self.back = Some(back);
     }
 
-    /// A credit's worth was worked off: gives back what brings the sender to `target` credits, and the emptied batch.
-    pub(crate) fn give_back<B: InputBatch>(&mut self, target: u32, batch: Option<B>) {
-        let credits = self.window.give_back(target);
+    /// A credit's worth of so many records was worked off: gives back what brings the sender to `target`, and the emptied
+    /// batch.
+    pub(crate) fn give_back<B: InputBatch>(&mut self, target: Grant, records: usize, batch: Option<B>) {
+        let grant = self.window.give_back(target, records);
         let back = self.back.as_ref().expect("a channel is connected before its first element");
         let batch = batch.map(InputBatch::into_storage);
-        back.to.do_send(ReturnCredit { output: back.output, channel: back.channel, credits, batch });
+        back.to.do_send(ReturnCredit { output: back.output, channel: back.channel, grant, batch });
+    }
+}
+
+impl<T> Portion for Box<Batch<T>> {
+    fn records(&self) -> usize {
+        self.len()
+    }
+
+    fn cut(&mut self, records: usize, to: &mut Self) {
+        self.move_front(records, to);
     }
 }
 
@@ -151,14 +162,7 @@ impl<T: Send + 'static> Outlet<T> {
             let port = target.port.downcast_ref::<InputPort<T>>().expect("the graph wires ports by type");
             let credits = CreditReturn { to: credits.clone(), output, channel };
             port.connect.do_send(ConnectChannel { channel: target.channel, credits });
-            Channel {
-                to: port.deliver.clone(),
-                channel: target.channel,
-                window: SendWindow::new(target.window),
-                open: Box::default(),
-                spare: Vec::new(),
-                sent: Sent::default(),
-            }
+            Channel::new(port.deliver.clone(), target)
         });
         let channels: Vec<Channel<T>> = channels.collect();
         let routing = if channels.len() == 1 { Routing::Single } else { routing };
@@ -200,17 +204,26 @@ impl<T: Send + 'static> Outlet<T> {
 }
 
 impl<T: Send + 'static> Channel<T> {
-    /// A batch that is at least half full goes as it is; smaller ones are gathered.
+    fn new(to: DeliverTo<T>, target: &ChannelTarget) -> Self {
+        let window = SendWindow::new(target.window);
+        let mut open = Box::<Batch<T>>::default();
+        open.limit_to(window.records_max());
+        Self { to, channel: target.channel, window, open, spare: Vec::new(), sent: Sent::default() }
+    }
+
+    /// A batch that is at least half as large as the receiver takes goes as it is; smaller ones are gathered.
     fn accept(&mut self, batch: &mut Batch<T>) {
-        if self.open.len() + batch.len() > BATCH_RECORDS_MAX {
+        let records_max = self.window.records_max();
+        if self.open.len() + batch.len() > records_max {
             self.close();
         }
         if self.open.is_empty() {
             std::mem::swap(&mut *self.open, batch);
+            self.open.limit_to(records_max);
         } else {
             self.open.append(batch);
         }
-        if self.open.len() >= BATCH_RECORDS_MAX / 2 || self.open.is_full() {
+        if self.open.len() >= records_max.div_ceil(2) || self.open.is_full() {
             self.close();
         }
     }
@@ -224,7 +237,8 @@ impl<T: Send + 'static> Channel<T> {
 
     fn close(&mut self) {
         if !self.open.is_empty() {
-            let fresh = self.spare.pop().unwrap_or_default();
+            let mut fresh = self.spare.pop().unwrap_or_default();
+            fresh.limit_to(self.window.records_max());
             let closed = std::mem::replace(&mut self.open, fresh);
             self.push(Element::Batch(closed));
         }
@@ -236,7 +250,7 @@ impl<T: Send + 'static> Channel<T> {
     }
 
     fn send(&mut self) {
-        while let Some(element) = self.window.pop() {
+        while let Some(element) = self.window.pop(|| self.spare.pop().unwrap_or_default()) {
             if let Element::Batch(batch) = &element {
                 self.sent.records += batch.len() as u64;
                 self.sent.batches += 1;
@@ -284,7 +298,7 @@ pub trait AnyOutlet {
     fn barrier(&mut self, barrier: Barrier);
 
     /// Credits came back, with the batch that carried them.
-    fn credit(&mut self, channel: u32, credits: u32, batch: Option<Box<dyn Any + Send>>);
+    fn credit(&mut self, channel: u32, grant: Grant, batch: Option<Box<dyn Any + Send>>);
 }
 
 impl<T: Send + 'static> Outlet<T> {
@@ -318,12 +332,13 @@ impl<T: Send + 'static> AnyOutlet for Outlet<T> {
         self.on_each_channel(|| Element::Barrier(barrier));
     }
 
-    fn credit(&mut self, channel: u32, credits: u32, batch: Option<Box<dyn Any + Send>>) {
+    fn credit(&mut self, channel: u32, grant: Grant, batch: Option<Box<dyn Any + Send>>) {
         let channel = &mut self.channels[channel as usize];
         if let Some(batch) = batch.and_then(|batch| batch.downcast::<Batch<T>>().ok()) {
             channel.spare.push(batch);
         }
-        channel.window.grant(credits);
+        channel.window.grant(grant);
+        channel.open.limit_to(channel.window.records_max());
         channel.send();
     }
 }

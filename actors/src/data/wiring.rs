@@ -35,7 +35,7 @@ pub struct ChannelTarget {
     pub port: AnyInputPort,
     /// The channel's number at the receiver.
     pub channel: u32,
-    /// Batches the sender may have under way.
+    /// Batches that the sender may come to have under way.
     pub window: u32,
 }
 

@@ -4,16 +4,33 @@
 //! right after a batch is free, and so is one that a barrier or the end follows; any other costs a credit and waits for
 //! one, and a later one takes its place. An idle mark is free, but is sent once until the stream is active again, and
 //! waits behind a watermark that waits: a stream that goes to and fro between both floods nobody.
+//!
+//! With each credit the receiver says how many records a batch may have. What is larger is cut as it goes out, so that the
+//! receiver has no more before it than it works off soon, however much was gathered for it.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use super::{Element, Limits};
+use super::Element;
+use super::work_rate::{Grant, RECORDS_AT_FIRST};
+
+/// Credits of a sender whose receiver has worked nothing off yet: one batch is worked on while the next is on its way.
+const CREDITS_AT_FIRST: u32 = 2;
+
+/// A batch as a channel sees it: a number of records, in order.
+pub trait Portion: Sized {
+    /// Number of records.
+    fn records(&self) -> usize;
+
+    /// Moves the first `records` records, which are fewer than all, into `to`, which is empty.
+    fn cut(&mut self, records: usize, to: &mut Self);
+}
 
 /// The sending end: what may go out now, and what must wait.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SendWindow<B> {
     credits: u32,
+    /// Most records of a batch.
+    records_max: u32,
     waiting: VecDeque<Element<B>>,
     batches_waiting: u32,
     after_batch: bool,
@@ -21,15 +38,27 @@ pub struct SendWindow<B> {
     is_idle: bool,
 }
 
-impl<B> SendWindow<B> {
-    /// A window of this many batches.
-    pub fn new(credits: u32) -> Self {
-        Self { credits, waiting: VecDeque::new(), batches_waiting: 0, after_batch: false, is_idle: false }
+impl<B: Portion> SendWindow<B> {
+    /// The window of a channel that may come to hold this many batches.
+    pub fn new(window: u32) -> Self {
+        Self {
+            credits: window.min(CREDITS_AT_FIRST),
+            records_max: RECORDS_AT_FIRST,
+            waiting: VecDeque::new(),
+            batches_waiting: 0,
+            after_batch: false,
+            is_idle: false,
+        }
     }
 
     /// Batches that may go out before another credit comes.
     pub fn credits(&self) -> u32 {
         self.credits
+    }
+
+    /// Most records of a batch that goes out.
+    pub fn records_max(&self) -> usize {
+        self.records_max as usize
     }
 
     /// Queues an element behind all before it.
@@ -58,8 +87,9 @@ impl<B> SendWindow<B> {
         self.waiting.push_back(element);
     }
 
-    /// The next element that may go out, in order.
-    pub fn pop(&mut self) -> Option<Element<B>> {
+    /// The next element that may go out, in order. Of a batch that is too large its first records, in the batch that `spare`
+    /// gives.
+    pub fn pop(&mut self, spare: impl FnOnce() -> B) -> Option<Element<B>> {
         let free = match self.waiting.front()? {
             Element::Batch(_) => false,
             Element::Watermark { .. } => self.after_batch || self.must_go_ahead(),
@@ -67,6 +97,15 @@ impl<B> SendWindow<B> {
         };
         if !free {
             self.credits = self.credits.checked_sub(1)?;
+        }
+        let records_max = self.records_max();
+        if let Some(Element::Batch(batch)) = self.waiting.front_mut()
+            && batch.records() > records_max
+        {
+            let mut piece = spare();
+            batch.cut(records_max, &mut piece);
+            self.after_batch = true;
+            return Some(Element::Batch(piece));
         }
         let mut element = self.waiting.pop_front()?;
         self.after_batch = matches!(element, Element::Batch(_));
@@ -78,9 +117,15 @@ impl<B> SendWindow<B> {
         Some(element)
     }
 
-    /// The receiver has given credits back.
-    pub fn grant(&mut self, credits: u32) {
-        self.credits += credits;
+    /// The receiver has given credits back, and says how many records batches may have from now on.
+    pub fn grant(&mut self, grant: Grant) {
+        self.credits += grant.credits;
+        self.records_max = grant.records.max(1);
+    }
+
+    /// Batches that wait for credit, one that was cut among them.
+    pub fn batches_waiting(&self) -> u32 {
+        self.batches_waiting
     }
 
     /// Whether a batch waits for credit: the task takes no new input until it has gone.
@@ -100,66 +145,37 @@ impl<B> SendWindow<B> {
     }
 }
 
-/// The receiving end: how many credits the sender should have, by how fast batches are worked off.
+/// The receiving end: what the sender should have, by how fast batches are worked off.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReceiveWindow {
     window: u32,
     granted: u32,
+    /// Records that may be under way at most: twice what was worked off since they were fewest.
+    reach: u32,
 }
 
 impl ReceiveWindow {
-    /// A channel whose sender starts with `window` credits.
+    /// A channel that may come to hold `window` batches.
     pub fn new(window: u32) -> Self {
-        Self { window, granted: window }
+        let granted = window.min(CREDITS_AT_FIRST);
+        Self { window, granted, reach: granted * RECORDS_AT_FIRST }
     }
 
-    /// A credit's worth was worked off: how many to give back, so that the sender comes to hold `target`.
-    pub fn give_back(&mut self, target: u32) -> u32 {
-        let target = target.clamp(1, self.window);
-        if self.granted > target {
+    /// A credit's worth of so many records was worked off: the credits to give back, so that the sender comes to hold those
+    /// of `target` or what a slow start allows, and the records that its batches may have.
+    pub fn give_back(&mut self, target: Grant, worked_off: usize) -> Grant {
+        let (credits, records) = (target.credits.clamp(1, self.window), target.records.max(1));
+        let worked_off = u32::try_from(worked_off).unwrap_or(u32::MAX);
+        self.reach = self.reach.saturating_add(worked_off).min(credits.saturating_mul(records));
+        let records = records.min((self.reach / credits.min(CREDITS_AT_FIRST)).max(1));
+        let credits = credits.min((self.reach / records).max(1));
+        if self.granted > credits {
             self.granted -= 1;
-            0
-        } else if self.granted < target {
-            self.granted += 1;
-            2
-        } else {
-            1
+            return Grant { credits: 0, records };
         }
-    }
-}
-
-/// The rate at which a task works batches off, as a running mean, and the window that follows from it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WorkRate {
-    backlog_max: Duration,
-    credits_min: u32,
-    channels: u32,
-    per_batch: Duration,
-}
-
-impl WorkRate {
-    /// A rate of a task with this many input channels; fast until measured.
-    pub fn new(limits: &Limits, channels: u32) -> Self {
-        Self {
-            backlog_max: limits.channel_backlog_max,
-            credits_min: limits.credits_per_channel_min,
-            channels: channels.max(1),
-            per_batch: Duration::ZERO,
-        }
-    }
-
-    /// A batch took this long.
-    pub fn measured(&mut self, took: Duration) {
-        self.per_batch = (self.per_batch * 7 + took) / 8;
-    }
-
-    /// Credits per channel with which all channels together hold no more than the allowed backlog.
-    pub fn target(&self) -> u32 {
-        let Some(batches) = self.backlog_max.as_nanos().checked_div(self.per_batch.as_nanos()) else {
-            return u32::MAX;
-        };
-        let share = batches / u128::from(self.channels);
-        u32::try_from(share).unwrap_or(u32::MAX).max(self.credits_min)
+        let given = credits - self.granted + 1;
+        self.granted = credits;
+        Grant { credits: given, records }
     }
 }
 
@@ -168,38 +184,56 @@ mod tests {
     use super::*;
     use crate::protocol::{Barrier, CheckpointId};
 
-    fn barrier(checkpoint: u64) -> Element<u32> {
+    impl Portion for Vec<u32> {
+        fn records(&self) -> usize {
+            self.len()
+        }
+
+        fn cut(&mut self, records: usize, to: &mut Self) {
+            to.extend(self.drain(..records));
+        }
+    }
+
+    fn batch<const N: usize>(records: [u32; N]) -> Element<Vec<u32>> {
+        Element::Batch(records.to_vec())
+    }
+
+    fn credits(credits: u32) -> Grant {
+        Grant { credits, records: 1024 }
+    }
+
+    fn barrier(checkpoint: u64) -> Element<Vec<u32>> {
         Element::Barrier(Barrier { checkpoint: CheckpointId(checkpoint), base: CheckpointId::NONE })
     }
 
-    fn watermark(at: i64, paid: bool) -> Element<u32> {
+    fn watermark(at: i64, paid: bool) -> Element<Vec<u32>> {
         Element::Watermark { at, paid }
     }
 
-    fn drain(window: &mut SendWindow<u32>) -> Vec<Element<u32>> {
-        std::iter::from_fn(|| window.pop()).collect()
+    fn drain(window: &mut SendWindow<Vec<u32>>) -> Vec<Element<Vec<u32>>> {
+        std::iter::from_fn(|| window.pop(Vec::new)).collect()
     }
 
     #[test]
     fn barrier_passes_without_credit_but_not_past_a_waiting_batch() {
         let mut window = SendWindow::new(1);
-        window.push(Element::Batch(1));
+        window.push(batch([1]));
         window.push(barrier(1));
-        window.push(Element::Batch(2));
+        window.push(batch([2]));
         window.push(barrier(2));
-        assert_eq!(drain(&mut window), [Element::Batch(1), barrier(1)]);
+        assert_eq!(drain(&mut window), [batch([1]), barrier(1)]);
         assert!(window.is_blocked());
-        window.grant(1);
-        assert_eq!(drain(&mut window), [Element::Batch(2), barrier(2)]);
+        window.grant(credits(1));
+        assert_eq!(drain(&mut window), [batch([2]), barrier(2)]);
         assert!(!window.is_blocked() && window.is_empty());
     }
 
     #[test]
     fn watermark_after_a_batch_is_free() {
         let mut window = SendWindow::new(1);
-        window.push(Element::Batch(1));
+        window.push(batch([1]));
         window.push(watermark(5, false));
-        assert_eq!(drain(&mut window), [Element::Batch(1), watermark(5, false)]);
+        assert_eq!(drain(&mut window), [batch([1]), watermark(5, false)]);
     }
 
     #[test]
@@ -234,24 +268,55 @@ mod tests {
     }
 
     #[test]
-    fn slow_receiver_shrinks_the_window_and_fast_one_restores_it() {
-        let mut window = ReceiveWindow::new(4);
-        assert_eq!([window.give_back(2), window.give_back(2), window.give_back(2)], [0, 0, 1]);
-        assert_eq!([window.give_back(u32::MAX), window.give_back(u32::MAX), window.give_back(u32::MAX)], [2, 2, 1]);
+    fn batch_goes_out_in_pieces_as_large_as_the_receiver_takes_and_the_barrier_behind_them() {
+        let mut window = SendWindow::new(2);
+        window.push(batch([1, 2, 3, 4, 5]));
+        window.push(watermark(7, false));
+        window.push(barrier(1));
+        assert_eq!(drain(&mut window), [batch([1]), batch([2])], "nothing is known of the receiver");
+        window.grant(Grant { credits: 1, records: 2 });
+        assert_eq!(drain(&mut window), [batch([3, 4])]);
+        assert!(window.is_blocked());
+        window.grant(Grant { credits: 2, records: 2 });
+        assert_eq!(drain(&mut window), [batch([5]), watermark(7, false), barrier(1)], "the watermark is free");
+        assert_eq!((window.credits(), window.is_blocked()), (1, false));
+    }
+
+    /// What the sender holds and may put into a batch, after each of these batches was worked off.
+    fn granted(window: &mut ReceiveWindow, target: Grant, batches: &[usize]) -> Vec<(u32, u32)> {
+        let after = |&records: &usize| {
+            let Grant { records, .. } = window.give_back(target, records);
+            (window.granted, records)
+        };
+        batches.iter().map(after).collect()
     }
 
     #[test]
-    fn target_bounds_the_backlog() {
-        let limits = Limits::default();
-        let mut rate = WorkRate::new(&limits, 4);
-        assert_eq!(rate.target(), u32::MAX);
-        for _ in 0..100 {
-            rate.measured(Duration::from_millis(5));
+    fn sender_may_have_as_much_more_under_way_as_was_worked_off() {
+        let mut window = ReceiveWindow::new(64);
+        let fast = Grant { credits: u32::MAX, records: 1024 };
+        assert_eq!(granted(&mut window, fast, &[1, 1, 1, 1]), [(3, 1), (2, 2), (2, 2), (2, 3)]);
+        let mut batches = 0;
+        while window.granted < 64 {
+            let size = window.give_back(fast, 0).records as usize;
+            window.give_back(fast, size);
+            batches += 1;
         }
-        assert!((4..=6).contains(&rate.target()), "100 ms / 5 ms / 4 channels is {}", rate.target());
-        for _ in 0..100 {
-            rate.measured(Duration::from_secs(1));
-        }
-        assert_eq!(rate.target(), limits.credits_per_channel_min);
+        assert!(batches < 100, "{batches} batches until all is granted");
+        assert_eq!(window.give_back(fast, 1024), credits(1));
+    }
+
+    #[test]
+    fn slow_receiver_shrinks_the_window_and_leaves_the_sender_one_record() {
+        let mut window = ReceiveWindow::new(4);
+        window.give_back(Grant { credits: 4, records: 10 }, 1000);
+        assert_eq!(window.granted, 4);
+        let slow = Grant { credits: 2, records: 10 };
+        assert_eq!(granted(&mut window, slow, &[10, 10, 10]), [(3, 10), (2, 10), (2, 10)]);
+        let slower = Grant { credits: 0, records: 0 };
+        assert_eq!(granted(&mut window, slower, &[10, 1, 1]), [(1, 1), (1, 1), (1, 1)]);
+        assert_eq!(window.give_back(slower, 1), Grant { credits: 1, records: 1 });
+        let fast = Grant { credits: 4, records: 10 };
+        assert_eq!(granted(&mut window, fast, &[1, 2, 3]), [(2, 1), (2, 2), (2, 3)], "a slow start again");
     }
 }

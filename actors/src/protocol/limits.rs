@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// A batch closes at this many records.
+pub const BATCH_RECORDS_MAX: usize = 1024;
+
 /// Bounds on queues, windows, retries and delays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -11,11 +14,13 @@ pub struct Limits {
     pub credits_per_task: u32,
     /// Most credits of a channel between two arbiters. 64: windows of 16 cost 2 to 4 times more wake-ups.
     pub credits_per_channel_max: u32,
-    /// Fewest credits of a channel. 2: one batch is worked on while the next is on its way.
+    /// Fewest credits of a channel whose batches have more than one record, and all that it has at first. 2: one batch is worked
+    /// on while the next is on its way.
     pub credits_per_channel_min: u32,
     /// Most credits of a channel between two tasks of one arbiter. 8: the batches stay in the cache.
     pub credits_same_arbiter: u32,
-    /// A channel holds at most what its receiver works off in this time. 100 ms: keeps alignment short.
+    /// The channels of a task hold at most what it works off in this time, down to one record each, and a step of it takes
+    /// half of that. 100 ms: keeps alignment short.
     pub channel_backlog_max: Duration,
     /// Most records that one call of a user function may emit. 4 Mi: the only unbounded unit of memory.
     pub emit_per_call_max: usize,

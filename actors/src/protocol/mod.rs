@@ -27,13 +27,14 @@ mod snapshot_error;
 mod source_error;
 mod state_error;
 mod watermarks;
+mod work_rate;
 
 pub use alignment::{Alignment, BarrierAligner};
 pub use checkpoint_schedule::{AbortReason, NoRestore, TriggerReason};
 pub(crate) use checkpoint_schedule::{
     CheckpointSchedule, Now, Participant, RestoreDecision, ScheduleCommand, ScheduleEvent, ScheduleSettings,
 };
-pub use credit::{ReceiveWindow, SendWindow, WorkRate};
+pub use credit::{Portion, ReceiveWindow, SendWindow};
 pub use deadlines::Deadlines;
 pub use element::{Barrier, ChannelOrder, Element, Mark};
 pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};
@@ -43,7 +44,7 @@ pub use interval_advice::{IntervalAdvice, RecoveryEstimate, RecoveryPart};
 pub(crate) use interval_advice::{IntervalAdvisor, IntervalPlan, Recovered};
 pub use io_failure::may_pass;
 pub use key_groups::{KeyGroupRange, subtask_of_group};
-pub use limits::{CheckpointMode, Checkpointing, Limits};
+pub use limits::{BATCH_RECORDS_MAX, CheckpointMode, Checkpointing, Limits};
 pub use manifest::{CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Contribution, Manifest, StateScope};
 pub use pending_checkpoint::AckFacts;
 pub(crate) use placement::{PlacedTask, placement};
@@ -58,6 +59,7 @@ pub use snapshot_error::SnapshotError;
 pub use source_error::SourceError;
 pub use state_error::StateError;
 pub use watermarks::{EventTime, WatermarkMerge};
+pub use work_rate::{Grant, ReadPortion, WorkRate};
 
 /// Event time: milliseconds since the Unix epoch.
 pub type Timestamp = i64;

@@ -44,7 +44,7 @@ impl<B: InputBatch> Inputs<B> {
     pub(crate) fn take(&mut self) -> Option<Input<B>> {
         loop {
             match self.inlet.take()? {
-                Input::Credit { channel } => self.give_back(channel, None),
+                Input::Credit { channel } => self.give_back(channel, 0, None),
                 Input::AlignmentStarted(_) => self.alignment_started = Some(monotonic()),
                 input => return Some(input),
             }
@@ -56,10 +56,14 @@ impl<B: InputBatch> Inputs<B> {
         self.alignment_started.take().map_or(Duration::ZERO, |started| monotonic() - started)
     }
 
-    /// A batch of this channel was worked off, in so much time; its storage goes back.
-    pub(crate) fn worked_off(&mut self, channel: usize, batch: B, took: Duration) {
-        self.rate.measured(took);
-        self.give_back(channel, Some(batch));
+    /// A batch of this channel, of so many records, was worked off; its storage goes back.
+    pub(crate) fn worked_off(&mut self, channel: usize, records: usize, batch: B) {
+        self.give_back(channel, records, Some(batch));
+    }
+
+    /// So much time passed from when a batch of so many records was taken until the task could take another one.
+    pub(crate) fn measured(&mut self, took: Duration, records: usize) {
+        self.rate.measured(took, records);
     }
 
     /// The checkpoint was aborted: nothing waits for it.
@@ -69,8 +73,8 @@ impl<B: InputBatch> Inputs<B> {
         }
     }
 
-    fn give_back(&mut self, channel: usize, batch: Option<B>) {
-        self.channels[channel].give_back(self.rate.target(), batch);
+    fn give_back(&mut self, channel: usize, records: usize, batch: Option<B>) {
+        self.channels[channel].give_back(self.rate.target(), records, batch);
     }
 }
 

@@ -6,7 +6,6 @@
 //! waits in its channels and what waits to be sent; the next attempt gets it again from the restored checkpoint.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::{AsyncContext, Context};
 use actix_rt::ArbiterHandle;
@@ -48,7 +47,7 @@ impl<B: InputBatch> TaskFactory for OperatorTaskFactory<B> {
         let task = stepper::start(cx, arbiter, move |cx, ctx| {
             let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient());
             let operators = Operators::new(factory.build(builder));
-            OperatorWork { ids, operators, inputs: Inputs::new(cx, &input), taken_at: Duration::ZERO }
+            OperatorWork { ids, operators, inputs: Inputs::new(cx, &input) }
         });
         let address = stepper::address_of(&task, subtask, None, false);
         StartedSubtask { address, ports: B::ports(&task) }
@@ -60,8 +59,6 @@ struct OperatorWork<B: InputBatch> {
     ids: Vec<OperatorId>,
     operators: Operators<B>,
     inputs: Inputs<B>,
-    /// When the batch was taken that the operators have.
-    taken_at: Duration,
 }
 
 impl<B: InputBatch> OperatorWork<B> {
@@ -72,8 +69,8 @@ impl<B: InputBatch> OperatorWork<B> {
 
     fn given(&mut self, outcome: Outcome<B>) -> Stepped {
         match outcome {
-            Outcome::Taken(Given::Batch { channel, batch }) => {
-                self.inputs.worked_off(channel, batch, monotonic() - self.taken_at);
+            Outcome::Taken(Given::Batch { channel, records, batch }) => {
+                self.inputs.worked_off(channel, records, batch);
                 Stepped::On
             }
             Outcome::Taken(Given::Mark(_)) => Stepped::On,
@@ -111,11 +108,15 @@ impl<B: InputBatch> Work for OperatorWork<B> {
         if self.operators.pipeline.is_blocked() {
             return Ok(Stepped::Blocked);
         }
+        if let Some((took, records)) = self.operators.gone_on() {
+            self.inputs.measured(took, records);
+        }
         match self.inputs.take() {
             Some(Input::Batch { channel, batch }) => {
                 stepper.takes_batch(&batch);
-                self.taken_at = monotonic();
-                return self.give(stepper, Given::Batch { channel, batch });
+                let records = batch.records();
+                self.operators.begin(monotonic(), records);
+                return self.give(stepper, Given::Batch { channel, records, batch });
             }
             Some(Input::Mark(mark)) => return self.give(stepper, Given::Mark(mark)),
             Some(Input::Barrier(barrier)) => {

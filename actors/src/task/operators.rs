@@ -1,5 +1,7 @@
 //! The operators of a task, and the step that they have not finished: what source and operator tasks have in common.
 
+use std::time::Duration;
+
 use actix::{Context, Handler};
 
 use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
@@ -7,12 +9,13 @@ use crate::data::edge::ReturnCredit;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::Pipeline;
 use crate::protocol::{AckFacts, Barrier, Mark, TaskError};
+use crate::runtime::time::monotonic;
 use crate::task::stepper::{Stepped, Stepper, Task, Work};
 
 /// What is given to the operators.
 pub(crate) enum Given<B> {
-    /// Records, that came on this channel.
-    Batch { channel: usize, batch: B },
+    /// So many records, that came on this channel.
+    Batch { channel: usize, records: usize, batch: B },
     /// A mark.
     Mark(Mark),
 }
@@ -30,6 +33,8 @@ pub(crate) struct Operators<B> {
     pub(crate) pipeline: Pipeline<B>,
     /// What they have taken a part of.
     suspended: Option<Given<B>>,
+    /// Since when they work on a batch, or wait until what it led to has gone out, and how many records it had.
+    at_work: Option<(Duration, usize)>,
 }
 
 /// The work of a task that has operators.
@@ -42,7 +47,19 @@ pub(crate) trait WithOperators: Work {
 
 impl<B: InputBatch> Operators<B> {
     pub(crate) fn new(pipeline: Pipeline<B>) -> Self {
-        Self { pipeline, suspended: None }
+        Self { pipeline, suspended: None, at_work: None }
+    }
+
+    /// A batch of so many records is given to them next, on which the task has been at work `since` then.
+    pub(crate) fn begin(&mut self, since: Duration, records: usize) {
+        self.at_work = Some((since, records));
+    }
+
+    /// How long the last batch took, and its records: asked when nothing is suspended and no output is blocked, and answered
+    /// once for each batch. What it led to has gone out by then, so that a task before a slow one is as slow.
+    pub(crate) fn gone_on(&mut self) -> Option<(Duration, usize)> {
+        let (since, records) = self.at_work.take()?;
+        Some((monotonic() - since, records))
     }
 
     /// Gives them something. What was suspended must have been finished.

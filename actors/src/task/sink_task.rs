@@ -5,6 +5,7 @@
 //! snapshots, acknowledgements, and [`SinkCommitted`]. A restart loses what was written and not prepared for a completed
 //! checkpoint; the list of pending commits is in the snapshot, and is settled before the first record.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
             operator,
             inputs: Inputs::new(cx, &input),
             writing: None,
-            writes_under_way: 0,
+            writes_under_way: VecDeque::with_capacity(WRITES_UNDER_WAY_MAX),
             last_written: Duration::ZERO,
             alignment: Duration::ZERO,
             commit_failures: 0,
@@ -76,7 +77,8 @@ struct SinkWork<S: Sink> {
     operator: OperatorId,
     inputs: Inputs<Box<Batch<S::Item>>>,
     writing: Option<Writing<S::Item>>,
-    writes_under_way: usize,
+    /// Records of each batch that is being written, or waits for that.
+    writes_under_way: VecDeque<usize>,
     last_written: Duration,
     /// How long the newest checkpoint took to align.
     alignment: Duration,
@@ -89,10 +91,10 @@ struct SinkWork<S: Sink> {
 impl<S: Sink> SinkWork<S> {
     fn write(&mut self, stepper: &mut Stepper, channel: usize, batch: Box<Batch<S::Item>>) -> Result<(), TaskError> {
         stepper.takes_batch(&batch);
-        if self.writes_under_way == 0 {
+        if self.writes_under_way.is_empty() {
             self.last_written = monotonic();
         }
-        self.writes_under_way += 1;
+        self.writes_under_way.push_back(batch.len());
         self.has_unflushed = true;
         self.order(stepper, Order::Write { channel, batch })
     }
@@ -121,8 +123,9 @@ impl<S: Sink> SinkWork<S> {
                 batch.clear();
                 let now = monotonic();
                 let took = now - std::mem::replace(&mut self.last_written, now);
-                self.writes_under_way -= 1;
-                self.inputs.worked_off(channel, batch, took);
+                let records = self.writes_under_way.pop_front().expect("a batch that was written was under way");
+                self.inputs.measured(took, records);
+                self.inputs.worked_off(channel, records, batch);
             }
             WriterEvent::Flushed(result) => result?,
             WriterEvent::Prepared { barrier, result } => return self.prepared(stepper, barrier, result),
@@ -234,7 +237,7 @@ impl<S: Sink> Work for SinkWork<S> {
     }
 
     fn step(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
-        if self.writes_under_way >= WRITES_UNDER_WAY_MAX {
+        if self.writes_under_way.len() >= WRITES_UNDER_WAY_MAX {
             return Ok(Stepped::Blocked);
         }
         match self.inputs.take() {
@@ -251,7 +254,7 @@ impl<S: Sink> Work for SinkWork<S> {
     }
 
     fn drained(&mut self, stepper: &mut Stepper) -> Result<(), TaskError> {
-        if self.has_unflushed && self.writes_under_way == 0 {
+        if self.has_unflushed && self.writes_under_way.is_empty() {
             self.has_unflushed = false;
             self.order(stepper, Order::Flush)?;
         }

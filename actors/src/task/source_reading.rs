@@ -50,15 +50,17 @@ pub(crate) struct ReadAhead<T> {
 }
 
 impl<T> ReadAhead<T> {
-    /// Lets the thread read until this many batches are under way. A thread that has ended says why by itself.
-    pub(crate) fn refill(&mut self, batches: usize) {
+    /// Lets the thread read until this many batches, each of at most `records` records, are under way. A thread that has ended
+    /// says why by itself.
+    pub(crate) fn refill(&mut self, batches: usize, records: usize) {
         while self.under_way < batches {
-            self.give(Box::default());
+            self.give(Box::default(), records);
         }
     }
 
-    /// Lets the thread fill this batch.
-    pub(crate) fn give(&mut self, batch: Box<Batch<T>>) {
+    /// Lets the thread fill this batch with at most `records` records.
+    pub(crate) fn give(&mut self, mut batch: Box<Batch<T>>, records: usize) {
+        batch.limit_to(records);
         self.under_way += 1;
         let _ = self.permits.send(batch);
     }

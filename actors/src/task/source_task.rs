@@ -18,7 +18,8 @@ use crate::contract::{
 use crate::data::edge::Sent;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
-use crate::protocol::{AckFacts, Barrier, CheckpointId, Mark, OperatorId, SourceState, TaskError};
+use crate::protocol::{AckFacts, Barrier, CheckpointId, Limits, Mark, OperatorId, ReadPortion, SourceState, TaskError};
+use crate::runtime::time::monotonic;
 use crate::task::alarm::Due;
 use crate::task::lists::{read_lists, write_list};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators};
@@ -64,7 +65,7 @@ impl<S: Source> TaskFactory for SourceTaskFactory<S> {
         let (source, ids, factory) = (self.source.clone(), self.operators.clone(), self.pipeline.clone());
         let task = stepper::start(cx, arbiter, move |cx, ctx| {
             let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient());
-            SourceWork::new(source, ids, Operators::new(factory.build(builder)))
+            SourceWork::new(source, ids, Operators::new(factory.build(builder)), &cx.info.limits)
         });
         let orders = SourceAddress {
             barrier: task.clone().recipient(),
@@ -82,6 +83,7 @@ struct SourceWork<S: Source> {
     ids: Vec<OperatorId>,
     operators: Operators<Box<Batch<S::Item>>>,
     reading: Option<Reading<S::Item>>,
+    portion: ReadPortion,
     positions: Positions,
     phase: Phase,
     /// The input has ended, and that is to be said.
@@ -120,12 +122,13 @@ enum Phase {
 struct Wake;
 
 impl<S: Source> SourceWork<S> {
-    fn new(source: Arc<S>, ids: Vec<OperatorId>, operators: Operators<Box<Batch<S::Item>>>) -> Self {
+    fn new(source: Arc<S>, ids: Vec<OperatorId>, operators: Operators<Box<Batch<S::Item>>>, limits: &Limits) -> Self {
         Self {
             source,
             ids,
             operators,
             reading: None,
+            portion: ReadPortion::new(limits),
             positions: Positions::default(),
             phase: Phase::Opening,
             is_ending: false,
@@ -159,8 +162,8 @@ impl<S: Source> SourceWork<S> {
         match &mut self.reading {
             Some(Reading::Inline { spare, .. }) => *spare = batch,
             Some(Reading::Ahead(ahead)) if self.phase == Phase::Reading && !self.is_ending && !self.read_nothing => {
-                ahead.give(batch);
-                ahead.refill(stepper.cx.info.limits.read_ahead.max(1));
+                ahead.give(batch, self.portion.records());
+                ahead.refill(stepper.cx.info.limits.read_ahead.max(1), self.portion.records());
             }
             _ => {}
         }
@@ -174,6 +177,7 @@ impl<S: Source> SourceWork<S> {
     }
 
     fn read(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
+        let since = monotonic();
         let Some(ReadResult { batch, side, moved, status }) = self.next_read()? else { return Ok(Stepped::Starved) };
         self.positions.update(moved);
         stepper.takes_batch(&batch);
@@ -185,7 +189,9 @@ impl<S: Source> SourceWork<S> {
         }
         self.end_if_finished(stepper.records_in());
         self.operators.pipeline.push_side_records(side)?;
-        self.give(stepper, Given::Batch { channel: 0, batch })
+        let records = batch.len();
+        self.operators.begin(since, records);
+        self.give(stepper, Given::Batch { channel: 0, records, batch })
     }
 
     /// What is read now, or was read ahead; `None` if the connector's thread is behind.
@@ -193,6 +199,7 @@ impl<S: Source> SourceWork<S> {
         match &mut self.reading {
             Some(Reading::Inline { reader, spare }) => {
                 let mut batch = std::mem::take(spare);
+                batch.limit_to(self.portion.records());
                 let status = reader.read(&mut batch)?;
                 let side = reader.take_side_records();
                 // Positions are asked for at a barrier.
@@ -249,7 +256,7 @@ impl<S: Source> SourceWork<S> {
         if let (Phase::Reading, Some(Reading::Ahead(ahead))) = (self.phase, &mut self.reading)
             && !self.is_ending
         {
-            ahead.refill(stepper.cx.info.limits.read_ahead.max(1));
+            ahead.refill(stepper.cx.info.limits.read_ahead.max(1), self.portion.records());
         }
     }
 
@@ -332,10 +339,14 @@ impl<S: Source> Work for SourceWork<S> {
             self.checkpoint(stepper, barrier);
             return Ok(Stepped::On);
         }
+        let is_blocked = self.operators.pipeline.is_blocked();
+        if !is_blocked && let Some((took, records)) = self.operators.gone_on() {
+            self.portion.gone_on(took, records);
+        }
         if self.phase != Phase::Reading {
             return Ok(Stepped::Idle);
         }
-        if self.operators.pipeline.is_blocked() {
+        if is_blocked {
             return Ok(Stepped::Blocked);
         }
         self.read(stepper)

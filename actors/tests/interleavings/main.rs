@@ -288,6 +288,21 @@ fn gathered_records_go_ahead_of_the_barrier() {
 }
 
 #[test]
+fn batches_that_are_cut_go_ahead_of_the_barrier() {
+    for window in [1, 2] {
+        let mut graph = chain(window);
+        graph.batch_records = 2;
+        graph.tasks[1].burst = 2;
+        for uneven_rate in [false, true] {
+            holds("cut, chain", &Scenario { uneven_rate, give_ups: 1, ..Scenario::new(graph.clone(), 2) });
+        }
+    }
+    let mut graph = union_with_itself(1, 4);
+    graph.batch_records = 3;
+    holds("cut, union with itself", &Scenario { uneven_rate: true, ..Scenario::new(graph, 2) });
+}
+
+#[test]
 fn windows_that_shrink_and_grow_keep_every_promise() {
     holds("uneven rate", &Scenario { uneven_rate: true, ..Scenario::new(union_with_itself(2, 3), 2) });
     holds("uneven rate, diamond", &Scenario { uneven_rate: true, ..Scenario::new(diamond(2, 2), 1) });

@@ -2,7 +2,8 @@
 //! with them, without the actors.
 
 use millstream_actors::protocol::{
-    Barrier, CheckpointId, CheckpointMode, Element, Inlet, Input, Mark, PortId, ReceiveWindow, SendWindow, Timestamp,
+    Barrier, CheckpointId, CheckpointMode, Element, Grant, Inlet, Input, Mark, PortId, Portion, ReceiveWindow,
+    SendWindow, Timestamp,
 };
 
 use crate::graph::{Emit, Tally, TaskSpec};
@@ -14,7 +15,7 @@ pub(crate) enum Message {
     /// `Deliver`.
     Deliver { input: usize, element: Element<Batch> },
     /// `ReturnCredit`.
-    Credit { line: usize, credits: u32 },
+    Credit { line: usize, grant: Grant },
     /// `RequestBarrier`.
     Request(Barrier),
     /// `CheckpointAborted`.
@@ -22,14 +23,27 @@ pub(crate) enum Message {
 }
 
 /// Records under way, with their place in the channel's order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Batch {
+    /// Records of the channel before its first one.
     sequence: u32,
     /// The port that it was sent to: the tag of its type.
     port: PortId,
     records: Vec<u8>,
     /// Only where barriers cost credit.
     barrier: Option<Barrier>,
+}
+
+impl Portion for Batch {
+    fn records(&self) -> usize {
+        self.records.len()
+    }
+
+    fn cut(&mut self, records: usize, to: &mut Self) {
+        (to.sequence, to.port) = (self.sequence, self.port);
+        to.records.extend(self.records.drain(..records));
+        self.sequence += records as u32;
+    }
 }
 
 /// What came of a step, besides the new state.
@@ -74,7 +88,10 @@ enum Stepped {
 struct Line {
     window: SendWindow<Batch>,
     open: Vec<u8>,
+    /// Records that were put into batches, and those of them that were sent.
     pushed: u32,
+    records_sent: u32,
+    /// Batches sent, or pieces of them.
     sent: u32,
     /// Credits that the receiver has still to give back.
     owed: u32,
@@ -95,6 +112,8 @@ pub(crate) struct Task {
     ends: Vec<ReceiveWindow>,
     seen: Vec<Tally>,
     worked_off: Vec<u32>,
+    /// Of each input, the records of those.
+    taken: Vec<u32>,
     /// Of each input, the batches and paid watermarks taken, less the credits given back for them.
     unreturned: Vec<u32>,
     lines: Vec<Line>,
@@ -114,13 +133,17 @@ impl Task {
         let Setting { graph, spec, broken, .. } = setting;
         let mode = if broken == Broken::Unblocking { CheckpointMode::AtLeastOnce } else { mode };
         let inputs = spec.inputs.len();
-        let line = Line { window: SendWindow::new(graph.window), open: Vec::new(), pushed: 0, sent: 0, owed: 0 };
+        let window = SendWindow::new(graph.window);
+        // What is not granted at first is as if it were owed.
+        let owed = graph.window - window.credits();
+        let line = Line { window, open: Vec::new(), pushed: 0, records_sent: 0, sent: 0, owed };
         Self {
             inlet: Inlet::new(inputs, mode),
             ends: vec![ReceiveWindow::new(graph.window); inputs],
             seen: vec![Tally::default(); inputs],
             worked_off: vec![0; inputs],
-            unreturned: vec![0; inputs],
+            taken: vec![0; inputs],
+            unreturned: vec![owed; inputs],
             lines: vec![line; spec.outputs.len()],
             step: None,
             held: Vec::new(),
@@ -144,7 +167,9 @@ impl Task {
 
     /// Batches that wait for credit on a line.
     pub(crate) fn unsent(&self, line: usize) -> u32 {
-        self.lines[line].pushed - self.lines[line].sent
+        let Line { window, pushed, records_sent, .. } = &self.lines[line];
+        // Where barriers cost credit they wait too, and have no records.
+        window.batches_waiting().min(pushed - records_sent)
     }
 
     /// Whether the receiver of a line has credits to give back.
@@ -169,7 +194,7 @@ impl Task {
             Message::Deliver { input, element: Element::Batch(Batch { barrier: Some(barrier), .. }) } => {
                 self.inlet.arrive(input, Element::Barrier(barrier));
                 self.unreturned[input] += 1;
-                self.give_back(setting, input, effects);
+                self.give_back(setting, input, 0, effects);
             }
             Message::Deliver { input, element: Element::Barrier(barrier) }
                 if setting.broken == Broken::AlignmentOfOnePort =>
@@ -185,14 +210,16 @@ impl Task {
                     let (sent, port) = (batch.port, setting.port_of(input));
                     effects.check(sent == port, || format!("a batch for port {sent} came to port {port}"));
                 }
-                if setting.broken == Broken::CreditOnArrival && matches!(element, Element::Batch(_)) {
-                    self.give_back(setting, input, effects);
+                if setting.broken == Broken::CreditOnArrival
+                    && let Element::Batch(batch) = &element
+                {
+                    self.give_back(setting, input, batch.records.len(), effects);
                 }
                 self.inlet.arrive(input, element);
             }
-            Message::Credit { line, credits } => {
-                self.lines[line].window.grant(credits);
-                self.lines[line].owed -= credits;
+            Message::Credit { line, grant } => {
+                self.lines[line].window.grant(grant);
+                self.lines[line].owed -= grant.credits;
                 if setting.broken == Broken::BarriersCostCredit {
                     self.send_one_by_one(setting, effects);
                 } else {
@@ -239,9 +266,9 @@ impl Task {
         }
         match self.inlet.take() {
             Some(Input::Batch { channel, batch }) => {
-                let expected = self.worked_off[channel];
+                let expected = self.taken[channel];
                 effects.check(batch.sequence == expected, || {
-                    format!("input {channel} took batch {} where {expected} is due", batch.sequence)
+                    format!("input {channel} took record {} where {expected} is due", batch.sequence)
                 });
                 let pieces_left = if setting.spec.holds_back { 0 } else { setting.spec.burst };
                 if setting.spec.holds_back {
@@ -251,7 +278,7 @@ impl Task {
             }
             Some(Input::Credit { channel }) => {
                 self.unreturned[channel] += 1;
-                self.give_back(setting, channel, effects);
+                self.give_back(setting, channel, 0, effects);
             }
             Some(Input::Mark(mark)) => self.mark(setting, mark, effects),
             Some(Input::AlignmentStarted(_)) => {}
@@ -363,9 +390,10 @@ impl Task {
         if let Some(input) = step.input {
             step.batch.records.iter().for_each(|&record| self.seen[input].add(record, 1));
             self.worked_off[input] += 1;
+            self.taken[input] += step.batch.records.len() as u32;
             self.unreturned[input] += 1;
             if setting.broken != Broken::CreditOnArrival {
-                self.give_back(setting, input, effects);
+                self.give_back(setting, input, step.batch.records.len(), effects);
             }
         }
         Stepped::On
@@ -402,7 +430,7 @@ impl Task {
         let Line { window, open, pushed, .. } = &mut self.lines[line];
         if !open.is_empty() {
             let batch = Batch { sequence: *pushed, port, records: std::mem::take(open), barrier: None };
-            *pushed += 1;
+            *pushed += batch.records.len() as u32;
             window.push(Element::Batch(batch));
             self.send(setting, line, effects);
         }
@@ -411,9 +439,16 @@ impl Task {
     fn send(&mut self, setting: Setting<'_>, line: usize, effects: &mut Effects) {
         let channel = setting.spec.outputs[line];
         let input = setting.input_of(channel);
-        let Line { window, sent, owed, .. } = &mut self.lines[line];
-        while let Some(element) = window.pop() {
-            *sent += u32::from(matches!(&element, Element::Batch(batch) if batch.barrier.is_none()));
+        let Line { window, records_sent, sent, owed, .. } = &mut self.lines[line];
+        let records_max = window.records_max();
+        while let Some(element) = window.pop(Batch::default) {
+            if let Element::Batch(batch) = &element {
+                let records = batch.records.len();
+                effects
+                    .check(records <= records_max, || format!("{records} records are sent where {records_max} may be"));
+                *records_sent += records as u32;
+                *sent += u32::from(batch.barrier.is_none());
+            }
             *owed += u32::from(matches!(element, Element::Batch(_) | Element::Watermark { paid: true, .. }));
             effects.sent.push((channel, true, Message::Deliver { input, element }));
         }
@@ -431,22 +466,21 @@ impl Task {
 
     fn is_blocked(&self, setting: Setting<'_>) -> bool {
         if setting.broken == Broken::BarriersCostCredit {
-            return (0..self.lines.len()).any(|line| self.unsent(line) > 0);
+            return self.lines.iter().any(|line| line.pushed > line.records_sent);
         }
         self.lines.iter().any(|line| line.window.is_blocked())
     }
 
-    fn give_back(&mut self, setting: Setting<'_>, input: usize, effects: &mut Effects) {
-        let target = if setting.uneven_rate && self.worked_off[input].is_multiple_of(2) { 1 } else { u32::MAX };
-        let credits = self.ends[input].give_back(target);
-        if credits > 0 {
-            let channel = setting.spec.inputs[input];
-            let line = setting.graph.channels[channel].line;
-            effects.check(credits <= self.unreturned[input], || {
-                format!("input {input} gives {credits} credits back for {}", self.unreturned[input])
-            });
-            self.unreturned[input] = self.unreturned[input].saturating_sub(credits);
-            effects.sent.push((channel, false, Message::Credit { line, credits }));
-        }
+    fn give_back(&mut self, setting: Setting<'_>, input: usize, records: usize, effects: &mut Effects) {
+        let slow = setting.uneven_rate && self.worked_off[input].is_multiple_of(2);
+        let target = if slow { Grant { credits: 1, records: 1 } } else { Grant { credits: u32::MAX, records: 1024 } };
+        let grant = self.ends[input].give_back(target, records);
+        let channel = setting.spec.inputs[input];
+        let line = setting.graph.channels[channel].line;
+        let (credits, unreturned) = (grant.credits, &mut self.unreturned[input]);
+        effects
+            .check(credits <= *unreturned, || format!("input {input} gives {credits} credits back for {unreturned}"));
+        *unreturned = unreturned.saturating_sub(credits);
+        effects.sent.push((channel, false, Message::Credit { line, grant }));
     }
 }

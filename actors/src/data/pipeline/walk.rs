@@ -181,7 +181,7 @@ impl<B: InputBatch> Pipeline<B> {
 
     /// Credits came back.
     pub fn credit(&mut self, message: ReturnCredit) {
-        self.outlets[message.output as usize].borrow_mut().credit(message.channel, message.credits, message.batch);
+        self.outlets[message.output as usize].borrow_mut().credit(message.channel, message.grant, message.batch);
     }
 
     /// Writes the state of all operators, or begins to.
