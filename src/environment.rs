@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix::Recipient;
 use millstream_actors::contract::{Clock, Probe, SavepointFileError, SnapshotError, SnapshotStore, Source};
-use millstream_actors::protocol::{CheckpointId, Checkpointing, Incarnation, Limits, RestartStrategy};
+use millstream_actors::protocol::{CheckpointId, Checkpointing, Conflict, Incarnation, Limits, RestartStrategy};
 use millstream_actors::runtime::time::monotonic;
 use millstream_actors::task::SliceClock;
 use millstream_actors::{EventSubscribers, JobConfig, JobEvent, JobEvents, JobHandle, launch};
@@ -258,6 +258,7 @@ impl StreamEnvironment {
         let settings = self.checked(&graph)?;
         prepare_dirs(&graph, &settings)?;
         let chained = chain(&graph, &settings, self.chaining);
+        let declared = graph.declared_states();
         let spec = compile(graph, &chained, &settings);
         let store = self.store.unwrap_or_else(|| {
             log::warn!(
@@ -272,7 +273,9 @@ impl StreamEnvironment {
         let floor = self.clock.unix_ms().max(taken_by.saturating_add(1));
         let mut opening = store.open_job(&self.name, Incarnation(floor))?;
         let allow_unmatched_state = self.restore.allow_unmatched_state;
-        let settings = RestoreSettings { spec: &spec, store: &store, savepoint, allow_unmatched_state };
+        let savepoint = savepoint.map(Arc::new);
+        let settings =
+            RestoreSettings { spec: &spec, declared: &declared, store: &store, savepoint, allow_unmatched_state };
         let savepoints = settings.decide(&mut opening).inspect_err(|_| store.close())?;
         let config = JobConfig {
             store,
@@ -377,9 +380,11 @@ pub enum StartError {
     },
     /// The checkpoint holds state of operators that the job does not have.
     #[error(
-        "checkpoint {checkpoint} in {store} holds state of operators that the job does not have: {}; give the \
-         operators their former ids back, drop the state with allow_unmatched_state(true), or start on another store",
-        list(operators)
+        "checkpoint {checkpoint} in {store} holds state of operators that the job does not have: {}; if such an operator has \
+         another id now, say formerly(\"{}\") on it; drop the state with allow_unmatched_state(true), or start on another \
+         store",
+        list(operators),
+        operators.first().map_or("", |operator| operator.id.as_str())
     )]
     UnmatchedState {
         /// The store, or the savepoint.
@@ -388,6 +393,32 @@ pub enum StartError {
         checkpoint: CheckpointId,
         /// All of them, sorted.
         operators: Vec<UnmatchedOperator>,
+    },
+    /// The checkpoint holds states that their operators do not declare any more.
+    #[error(
+        "checkpoint {checkpoint} in {store} holds states that their operators do not declare: {}; if such a state has another \
+         name now, say formerly(\"{}\") on it, and if it is not wanted any more, drop_state(\"{}\") on the operator",
+        list(operators),
+        first_state(operators),
+        first_state(operators)
+    )]
+    UndeclaredState {
+        /// The store, or the savepoint.
+        store: String,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// All of them, sorted.
+        operators: Vec<UnmatchedOperator>,
+    },
+    /// The checkpoint holds two operators or states that the job takes for one, as it has been told what their names were.
+    #[error("checkpoint {checkpoint} in {store}: {conflict}")]
+    TakenTwice {
+        /// The store, or the savepoint.
+        store: String,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The two names.
+        conflict: Conflict,
     },
     /// The savepoint cannot be read.
     #[error(transparent)]
@@ -421,6 +452,10 @@ pub enum StartError {
         /// That of the job.
         configured: u32,
     },
+}
+
+fn first_state(operators: &[UnmatchedOperator]) -> &str {
+    operators.first().and_then(|operator| operator.states.first()).map_or("", |(state, _)| state)
 }
 
 fn list(operators: &[UnmatchedOperator]) -> String {

@@ -105,9 +105,9 @@ pub use environment::{StartError, StreamEnvironment};
 pub use graph::{Explanation, GraphError, GraphErrors};
 pub use millstream_actors::contract::{Clock, Probe, Step};
 pub use millstream_actors::protocol::{
-    AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Execution, Fault, Incarnation,
-    IntervalAdvice, Limits, NoRestore, OperatorId, PanicReport, RecoveryEstimate, RecoveryPart, RegionId,
-    RestartStrategy, SubtaskId, TaskError, TaskId, TriggerReason,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution, Fault,
+    Incarnation, IntervalAdvice, Limits, NameOf, NoRestore, OperatorId, PanicReport, RecoveryEstimate, RecoveryPart,
+    RegionId, RestartStrategy, SubtaskId, TaskError, TaskId, TriggerReason,
 };
 pub use millstream_actors::task::Figures;
 pub use millstream_actors::{

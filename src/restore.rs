@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use millstream_actors::SavepointConfig;
 use millstream_actors::contract::{Manifest, SavepointId, SnapshotStore, StoreOpening, is_mark};
-use millstream_actors::protocol::OperatorId;
+use millstream_actors::protocol::{Claim, OperatorId};
 use millstream_actors::task::JobSpec;
 
 use crate::environment::StartError;
 use crate::snapshot::{SavepointFile, SavepointFiles};
+use crate::state::END_OF_INPUT;
 
-/// State of an operator that the job does not have.
+/// State of an operator that the job cannot take: it does not have the operator, or the operator does not declare it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnmatchedOperator {
     /// The operator.
@@ -32,11 +33,16 @@ impl fmt::Display for UnmatchedOperator {
     }
 }
 
+/// The names of the states of operators.
+pub(crate) type DeclaredStates = BTreeMap<OperatorId, Vec<Arc<str>>>;
+
 /// A job's settings that bear on what it restores.
 pub(crate) struct RestoreSettings<'a> {
     pub(crate) spec: &'a JobSpec,
+    /// The names of the states of each operator, where they are known.
+    pub(crate) declared: &'a DeclaredStates,
     pub(crate) store: &'a Arc<dyn SnapshotStore>,
-    pub(crate) savepoint: Option<SavepointFile>,
+    pub(crate) savepoint: Option<Arc<SavepointFile>>,
     pub(crate) allow_unmatched_state: bool,
 }
 
@@ -45,13 +51,13 @@ impl RestoreSettings<'_> {
     ///
     /// # Errors
     /// [`StartError`].
-    pub(crate) fn decide(self, opening: &mut StoreOpening) -> Result<SavepointConfig, StartError> {
+    pub(crate) fn decide(&self, opening: &mut StoreOpening) -> Result<SavepointConfig, StartError> {
         let format = Arc::new(SavepointFiles);
         let newest = opening.retained.last();
         let noted = newest.map(|newest| SavepointId::origin_of(newest, self.store)).transpose()?.flatten();
-        let Some(savepoint) = self.savepoint else {
+        let Some(savepoint) = &self.savepoint else {
             if let Some(newest) = newest {
-                check(self.spec, newest, &self.store.describe(), self.allow_unmatched_state)?;
+                self.check(newest, &self.store.describe())?;
             }
             return Ok(SavepointConfig { format, origin: None, descends_from: noted });
         };
@@ -59,7 +65,7 @@ impl RestoreSettings<'_> {
         let descends_from = Some(id.clone());
         let (job, store) = (&*self.spec.name, self.store.describe());
         let Some(newest) = newest else {
-            check(self.spec, savepoint.manifest(), &path.display().to_string(), self.allow_unmatched_state)?;
+            self.check(savepoint.manifest(), &path.display().to_string())?;
             if id.checkpoint > opening.reserved_up_to {
                 self.store.reserve_ids(id.checkpoint)?;
                 opening.reserved_up_to = id.checkpoint;
@@ -71,14 +77,14 @@ impl RestoreSettings<'_> {
                 path.display(), id.checkpoint, id.job
             );
             let manifest = savepoint.manifest().clone();
-            return Ok(SavepointConfig { format, origin: Some((manifest, Arc::new(savepoint))), descends_from });
+            return Ok(SavepointConfig { format, origin: Some((manifest, savepoint.clone())), descends_from });
         };
         let is_the_same = SavepointId::of(newest) == id;
         if !is_the_same && noted.as_ref() != Some(&id) {
             let checkpoint = newest.checkpoint;
             return Err(StartError::StoreNotEmpty { store, checkpoint, savepoint: path });
         }
-        check(self.spec, newest, &store, self.allow_unmatched_state)?;
+        self.check(newest, &store)?;
         log::info!(
             target: "millstream::supervisor",
             "job={job} goes on from checkpoint {} in {store}, which goes back to savepoint {}",
@@ -86,48 +92,86 @@ impl RestoreSettings<'_> {
         );
         // A store whose newest checkpoint is the savepoint's own has nothing older in it.
         let manifest = savepoint.manifest().clone();
-        let origin = (!is_the_same).then_some((manifest, Arc::new(savepoint) as Arc<_>));
+        let origin = (!is_the_same).then_some((manifest, savepoint.clone() as Arc<_>));
         Ok(SavepointConfig { format, origin, descends_from })
     }
 }
 
-/// Whether a checkpoint in `place` fits the job. Says which state is dropped, if that is allowed.
-fn check(spec: &JobSpec, from: &Manifest, place: &str, allow_unmatched_state: bool) -> Result<(), StartError> {
-    let checkpoint = from.checkpoint;
-    if from.max_parallelism != spec.max_parallelism {
-        let (stored, configured) = (from.max_parallelism, spec.max_parallelism);
-        return Err(StartError::MaxParallelismChanged { store: place.to_owned(), checkpoint, stored, configured });
+impl RestoreSettings<'_> {
+    /// Whether a checkpoint in `place` fits the job. Says which state is dropped.
+    fn check(&self, from: &Manifest, place: &str) -> Result<(), StartError> {
+        let (spec, checkpoint, store) = (self.spec, from.checkpoint, place.to_owned());
+        if from.max_parallelism != spec.max_parallelism {
+            let (stored, configured) = (from.max_parallelism, spec.max_parallelism);
+            return Err(StartError::MaxParallelismChanged { store, checkpoint, stored, configured });
+        }
+        let addresses = || from.chunks.iter().map(|chunk| &chunk.address);
+        if let Some(conflict) = spec.successions().find_map(|succession| succession.conflict(addresses())) {
+            return Err(StartError::TakenTwice { store, checkpoint, conflict });
+        }
+        let Unclaimed { foreign, undeclared, dropped } = self.unclaimed(from);
+        if !undeclared.is_empty() {
+            return Err(StartError::UndeclaredState { store, checkpoint, operators: undeclared });
+        }
+        if !foreign.is_empty() && !self.allow_unmatched_state {
+            return Err(StartError::UnmatchedState { store, checkpoint, operators: foreign });
+        }
+        for operator in foreign {
+            log::warn!(
+                target: "millstream::supervisor",
+                "job={} has no operator {operator}: its state in checkpoint {checkpoint} of {place} is dropped",
+                spec.name
+            );
+        }
+        for operator in dropped {
+            log::warn!(
+                target: "millstream::supervisor",
+                "job={} drops state of operator {operator} in checkpoint {checkpoint} of {place}, as drop_state(..) says",
+                spec.name
+            );
+        }
+        Ok(())
     }
-    let operators = unmatched(spec, from);
-    if !operators.is_empty() && !allow_unmatched_state {
-        return Err(StartError::UnmatchedState { store: place.to_owned(), checkpoint, operators });
+
+    /// All state that no operator of the job takes.
+    fn unclaimed(&self, from: &Manifest) -> Unclaimed {
+        let (mut foreign, mut undeclared, mut dropped) = (Found::new(), Found::new(), Found::new());
+        for chunk in from.chunks.iter().filter(|chunk| !is_mark(&chunk.address)) {
+            let address = &chunk.address;
+            let claims = self.spec.successions().map(|succession| (&succession.id, succession.claim(address)));
+            let found = match claims.filter(|(_, claim)| *claim != Claim::Foreign).last() {
+                None | Some((_, Claim::Foreign)) => &mut foreign,
+                Some((_, Claim::Dropped)) => &mut dropped,
+                Some((operator, Claim::Taken { state, .. })) if !self.is_declared(operator, &state) => &mut undeclared,
+                Some((_, Claim::Taken { .. })) => continue,
+            };
+            let states = found.entry(address.operator.clone()).or_default();
+            *states.entry(address.state.clone()).or_default() += u64::from(chunk.len);
+        }
+        Unclaimed { foreign: listed(foreign), undeclared: listed(undeclared), dropped: listed(dropped) }
     }
-    for operator in operators {
-        log::warn!(
-            target: "millstream::supervisor",
-            "job={} has no operator {operator}: its state in checkpoint {checkpoint} of {place} is dropped",
-            spec.name
-        );
+
+    fn is_declared(&self, operator: &OperatorId, state: &Arc<str>) -> bool {
+        let names = self.declared.get(operator);
+        **state == *END_OF_INPUT || names.is_none_or(|names| names.contains(state))
     }
-    Ok(())
 }
 
-/// All state that no operator of the job can take, by operator.
-fn unmatched(spec: &JobSpec, from: &Manifest) -> Vec<UnmatchedOperator> {
-    let known: Vec<&OperatorId> = spec.tasks.iter().flat_map(|task| &task.operators).map(|info| &info.id).collect();
-    let mut found: BTreeMap<&OperatorId, BTreeMap<Arc<str>, u64>> = BTreeMap::new();
-    for chunk in &from.chunks {
-        let address = &chunk.address;
-        if !is_mark(address) && !known.contains(&&address.operator) {
-            *found.entry(&address.operator).or_default().entry(address.state.clone()).or_default() +=
-                u64::from(chunk.len);
-        }
-    }
-    let operator = |(id, states): (&OperatorId, BTreeMap<_, _>)| UnmatchedOperator {
-        id: id.clone(),
-        states: states.into_iter().collect(),
-    };
-    found.into_iter().map(operator).collect()
+/// State of a checkpoint that no operator of the job takes.
+struct Unclaimed {
+    /// Of operators that the job does not have.
+    foreign: Vec<UnmatchedOperator>,
+    /// Of operators that it has, and that do not declare it.
+    undeclared: Vec<UnmatchedOperator>,
+    /// That it was told to drop.
+    dropped: Vec<UnmatchedOperator>,
+}
+
+/// States of operators, with their bytes.
+type Found = BTreeMap<OperatorId, BTreeMap<Arc<str>, u64>>;
+
+fn listed(found: Found) -> Vec<UnmatchedOperator> {
+    found.into_iter().map(|(id, states)| UnmatchedOperator { id, states: states.into_iter().collect() }).collect()
 }
 
 /// What a job is to be restored from, as it was asked for.

@@ -10,6 +10,7 @@ use millstream_actors::contract::{Boundedness, SinkGuarantee};
 use millstream_actors::protocol::OperatorId;
 
 use super::error::At;
+use super::names::mistakes_in_names;
 use crate::state::{END_OF_INPUT, StateBackend};
 
 use super::{AnyPort, GraphError, InputEdge, Node, NodeId, NodeKind, PortRef, StreamRef};
@@ -61,6 +62,9 @@ impl GraphBuilder {
             id,
             name: name.into(),
             at,
+            former_ids: Vec::new(),
+            states: None,
+            dropped_states: Vec::new(),
             parallelism: None,
             is_keyed: false,
             state_backend: None,
@@ -119,12 +123,19 @@ impl GraphBuilder {
         }
     }
 
+    /// The names of the states of each operator of which they are known.
+    pub(crate) fn declared_states(&self) -> BTreeMap<OperatorId, Vec<Arc<str>>> {
+        let of_node = |node: &Node| Some((node.id.clone(), node.states.as_ref()?.names.clone()));
+        self.nodes.iter().filter_map(of_node).collect()
+    }
+
     /// Adds the mistakes that show only in the whole graph.
     pub(crate) fn check(&self, settings: &JobSettings) -> Vec<GraphError> {
         let mut errors = self.errors.clone();
         if !self.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
             errors.push(GraphError::NoSource { job: settings.job.clone() });
         }
+        errors.extend(mistakes_in_names(&self.nodes));
         let unbounded = self.nodes.iter().find(
             |node| matches!(&node.kind, NodeKind::Source(source) if source.boundedness() == Boundedness::Unbounded),
         );

@@ -107,6 +107,28 @@ pub enum GraphError {
         /// Where the operator was made.
         at: At,
     },
+    /// The version and the migrations of an operator's keys do not fit together.
+    #[error("{at}: operator '{operator}', keys: {reason}")]
+    InvalidKeys {
+        /// The operator.
+        operator: OperatorId,
+        /// What does not fit.
+        reason: String,
+        /// Where the operator was made.
+        at: At,
+    },
+    /// An id that an operator is said to have had cannot be it.
+    #[error("{at}: operator '{operator}' is said to have been '{former}', {reason}")]
+    InvalidFormerId {
+        /// The operator.
+        operator: OperatorId,
+        /// The id that it is said to have had.
+        former: OperatorId,
+        /// Why it cannot have had it.
+        reason: String,
+        /// Where the operator was made.
+        at: At,
+    },
     /// A setting was made on something that is no operator: a union, or a stream about to be redistributed.
     #[error("{at}: {setting} must directly follow the operator it is for")]
     NothingToSet {

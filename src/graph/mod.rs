@@ -5,6 +5,7 @@ mod chaining;
 mod compile;
 mod error;
 mod explain;
+mod names;
 mod node;
 mod prototype;
 
@@ -14,6 +15,7 @@ pub(crate) use compile::compile;
 pub use error::{GraphError, GraphErrors};
 pub use explain::Explanation;
 pub(crate) use explain::explain;
+pub(crate) use names::StateNames;
 pub(crate) use node::{
     AnyChain, AnyPort, AnyRouting, EdgeKind, InputEdge, Node, NodeContext, NodeId, NodeKind, OperatorNode, Port,
     PortRef, RouteContext, Routes, SinkNode, SourceNode, StreamRef,

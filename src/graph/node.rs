@@ -14,6 +14,7 @@ use millstream_actors::task::operator_task::OperatorTaskFactory;
 use millstream_actors::task::sink_task::SinkTaskFactory;
 use millstream_actors::task::source_task::SourceTaskFactory;
 
+use super::StateNames;
 use super::error::At;
 use crate::operator::SideOutputs;
 use crate::state::StateBackend;
@@ -78,6 +79,12 @@ pub(crate) struct Node {
     pub(crate) id: OperatorId,
     pub(crate) name: Arc<str>,
     pub(crate) at: At,
+    /// The ids that it had in older checkpoints.
+    pub(crate) former_ids: Vec<OperatorId>,
+    /// The names of its states, where they are known.
+    pub(crate) states: Option<StateNames>,
+    /// States that it had in older checkpoints, to be left out.
+    pub(crate) dropped_states: Vec<Arc<str>>,
     /// `None`: the job's.
     pub(crate) parallelism: Option<u32>,
     /// Whether it keeps keyed state.

@@ -19,8 +19,8 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, OperatorI
 use super::every_key::VisitKeys;
 use crate::operator::{KeySelector, Slices};
 use crate::state::{
-    KeyedBackend, KeyedBlock, StateKey, StateRows, StateSet, group_of_hash, hashes_of, stable_hash, take_ended,
-    write_ended,
+    KeySchema, KeyedBackend, KeyedBlock, StateKey, StateRows, StateSet, group_of_hash, hashes_of, stable_hash,
+    take_ended, write_ended,
 };
 use crate::time::SystemClock;
 
@@ -66,6 +66,7 @@ pub(crate) struct Kernel<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> {
     operator: OperatorId,
     declare: Box<dyn Fn() -> St>,
     names: Vec<Arc<str>>,
+    keys: KeySchema<K>,
     backend: B,
     /// The least and the greatest that a key of this subtask can have.
     hashes: (u64, u64),
@@ -107,6 +108,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             operator,
             names: declare().names(),
             declare: Box::new(declare),
+            keys: KeySchema::default(),
             backend,
             hashes,
             capture_bytes_max: Limits::default().capture_bytes_max,
@@ -125,6 +127,12 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
     /// Sets how many bytes of a snapshot may wait to be written.
     pub(crate) fn capture_bytes_max(&mut self, bytes: usize) {
         self.capture_bytes_max = bytes;
+    }
+
+    /// Sets how keys are stored.
+    pub(crate) fn key_schema(&mut self, keys: KeySchema<K>) {
+        self.backend.set_key_version(keys.version());
+        self.keys = keys;
     }
 
     /// Number of keys that have state.
@@ -314,7 +322,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, S
     }
 
     fn group_loader(&self) -> Option<Box<dyn GroupLoader>> {
-        Some(self.backend.loader(self.operator.clone(), (self.declare)()))
+        Some(self.backend.loader(self.operator.clone(), (self.declare)(), self.keys.clone()))
     }
 
     fn restore_group(&mut self, group: LoadedGroup) -> Result<(), StateError> {

@@ -211,7 +211,13 @@ fn entries_stored_under_another_group_are_moved_to_their_own() {
 #[test]
 fn sections_that_do_not_belong_are_refused() {
     let section = |state: &str, scope, bytes: &[u8]| {
-        [RestoredSection { state: state.into(), scope, checkpoint: CheckpointId(1), bytes: bytes.to_vec() }]
+        [RestoredSection {
+            state: state.into(),
+            scope,
+            checkpoint: CheckpointId(1),
+            is_renamed: false,
+            bytes: bytes.to_vec(),
+        }]
     };
     let error = restore(&mut words(all_groups()), &section("total", StateScope::KeyGroup(1), &[])).unwrap_err();
     assert!(matches!(&error, StateError::Mismatch { .. }) && error.to_string().contains("total"), "{error}");

@@ -7,21 +7,70 @@ use super::{KeyedContext, KeyedProcessFunction};
 use crate::operator::Emitter;
 use crate::state::{ValueHandle, ValueState};
 
+/// The settings of the one state of a function, of type `ValueState`.
+macro_rules! state_settings {
+    ($what:literal) => {
+        #[doc = concat!("Sets the version of the type of ", $what, ", as [`ValueState::version`] does.")]
+        pub fn version(mut self, version: u32) -> Self {
+            self.state = self.state.version(version);
+            self
+        }
+
+        #[doc = concat!("Sets how ", $what, " of version `from` becomes that of the next, as [`ValueState::migrate`] does.")]
+        pub fn migrate<Old, New>(mut self, from: u32, migrate: impl Fn(Old) -> New + Send + Sync + 'static) -> Self
+        where
+            Old: DeserializeOwned + 'static,
+            New: 'static,
+        {
+            self.state = self.state.migrate(from, migrate);
+            self
+        }
+
+        #[doc = concat!("Takes over the state that older checkpoints have under `name` as ", $what, ", as")]
+        /// [`ValueState::formerly`] does.
+        pub fn formerly(mut self, name: &str) -> Self {
+            self.state = self.state.formerly(name);
+            self
+        }
+    };
+}
+
 /// Combines the records of a key by `Fn(T, T) -> T` and emits the running value with each record. Follows Flink's
 /// `reduce`. Its state is called `value`.
+///
+/// [`KeyedStream::reduce`](crate::stream::KeyedStream::reduce) is this; it is written out where the type of the records, and
+/// so of the value, has changed since older checkpoints:
+///
+/// ```
+/// use millstream::keyed::Reduce;
+/// use millstream::prelude::*;
+///
+/// # let env = StreamEnvironment::new("highest");
+/// env.source("bids", VecSource::new(vec![3.5, 9.0]))
+///     .key_by(|_| ())
+///     .process("highest", Reduce::new(f64::max).version(2).migrate(1, |cents: u64| cents as f64 / 100.0))
+///     .sink("out", CollectSink::new());
+/// # env.explain().unwrap();
+/// ```
 #[derive(Clone, Debug)]
-pub struct Reduce<F> {
+pub struct Reduce<T, F> {
+    state: ValueState<T>,
     function: F,
 }
 
-impl<F> Reduce<F> {
+impl<T, F> Reduce<T, F> {
     /// Combines by `function`: the value so far, the record.
-    pub fn new(function: F) -> Self {
-        Self { function }
+    pub fn new(function: F) -> Self
+    where
+        F: Fn(T, T) -> T,
+    {
+        Self { state: ValueState::new("value"), function }
     }
+
+    state_settings!("the value");
 }
 
-impl<K, T, F> KeyedProcessFunction<K, T> for Reduce<F>
+impl<K, T, F> KeyedProcessFunction<K, T> for Reduce<T, F>
 where
     T: Clone + Serialize + DeserializeOwned + Send + 'static,
     F: Fn(T, T) -> T + Clone + Send + 'static,
@@ -30,7 +79,7 @@ where
     type State = ValueState<T>;
 
     fn state(&self) -> ValueState<T> {
-        ValueState::new("value")
+        self.state.clone()
     }
 
     #[inline]
@@ -52,8 +101,27 @@ where
 
 /// Folds the records of a key into an accumulator by `Fn(&mut A, T)`, and emits what `Fn(&K, &A) -> Out` makes of it
 /// with each record. Its state is called `accumulator`.
+///
+/// [`KeyedStream::fold`](crate::stream::KeyedStream::fold) and `fold_map` are this; it is written out where the type of the
+/// accumulator has changed since older checkpoints:
+///
+/// ```
+/// use millstream::keyed::fold_pairs;
+/// use millstream::prelude::*;
+///
+/// # let env = StreamEnvironment::new("counts");
+/// let count = fold_pairs(0u64, |count: &mut u64, _: u64| *count += 1)
+///     .version(2)
+///     .migrate(1, |count: u32| u64::from(count));
+/// env.source("numbers", SequenceSource::new(0..10))
+///     .key_by(|n| n % 2)
+///     .process("count", count)
+///     .sink("out", CollectSink::new());
+/// # env.explain().unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct Fold<A, F, E> {
+    state: ValueState<A>,
     initial: A,
     function: F,
     emit: E,
@@ -63,8 +131,10 @@ impl<A: Clone, F, E> Fold<A, F, E> {
     /// Starts each key with a clone of `initial`, changes it by `function`, and emits what `emit` makes of key and
     /// accumulator.
     pub fn emitting(initial: A, function: F, emit: E) -> Self {
-        Self { initial, function, emit }
+        Self { state: ValueState::new("accumulator"), initial, function, emit }
     }
+
+    state_settings!("the accumulator");
 }
 
 /// A [`Fold`] that emits clones of key and accumulator.
@@ -86,7 +156,7 @@ where
     type State = ValueState<A>;
 
     fn state(&self) -> ValueState<A> {
-        ValueState::new("accumulator")
+        self.state.clone()
     }
 
     #[inline]

@@ -12,7 +12,7 @@ use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
 use super::emit_each::emit_each;
 use super::slices::Slices;
 use super::{Emission, Emitter, ProcessContext, ProcessFunction, SideOutputs};
-use crate::state::{OperatorStateSet, Share, StoredCopy, take_ended, write_ended};
+use crate::state::{OperatorStateSet, Share, StoredCopy, take_ended, undeclared, write_ended};
 
 /// What subtasks had stored of one state.
 type Copies = Vec<(u32, Vec<u8>)>;
@@ -75,7 +75,7 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
         let mut states: BTreeMap<usize, Copies> = BTreeMap::new();
         for RestoredSection { state, scope, bytes, .. } in sections {
             let Some(index) = self.names.iter().position(|name| *name == state) else {
-                return Err(self.mismatch(format!("the checkpoint holds state '{state}', which is not declared")));
+                return Err(self.mismatch(undeclared(&state)));
             };
             let StateScope::Subtask(subtask) = scope else {
                 return Err(self.mismatch(format!("state '{state}' is not keyed now, it was stored for {scope}")));

@@ -213,11 +213,12 @@ fn state_that_is_not_declared_or_keyed_or_incomplete_is_a_mismatch() {
         state: state.into(),
         scope,
         checkpoint: CheckpointId(1),
+        is_renamed: false,
         bytes: vec![0x92, 1, 0x90],
     };
     let subtask = StateScope::Subtask;
     for (sections, reason) in [
-        (vec![section("gone", subtask(0))], "'gone', which is not declared"),
+        (vec![section("gone", subtask(0))], "'gone', which the function does not declare"),
         (vec![section("packed", StateScope::KeyGroup(3))], "'packed' is not keyed now, it was stored for key group 3"),
         (
             vec![section("packed", subtask(2)), section("packed", subtask(0))],

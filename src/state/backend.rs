@@ -7,7 +7,7 @@ use std::sync::Arc;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
-use super::{StateKey, StateSet, group_of_hash, stable_hash};
+use super::{KeySchema, StateKey, StateSet, group_of_hash, stable_hash};
 
 /// Keeps the rows of the keys that one subtask owns, and writes them at barriers. [`KeyedTable`](super::KeyedTable)
 /// keeps them in memory.
@@ -24,6 +24,9 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
         let group = group_of_hash(hash, self.max_parallelism());
         if self.range().contains(group) { Ok(()) } else { Err(group) }
     }
+
+    /// Sets the version of the keys' type, under which they are stored; 1 otherwise.
+    fn set_key_version(&mut self, version: u32);
 
     /// Whether values of any state expire.
     fn expires(&self) -> bool;
@@ -87,13 +90,13 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
     /// Ends the capture, whether it is complete or not wanted any more. Stamps stay as they are.
     fn abandon_snapshot(&mut self, writer: Option<&mut SnapshotWriter>);
 
-    /// What loads its key groups on other threads; `states` are the declared ones.
-    fn loader(&self, operator: OperatorId, states: S) -> Box<dyn GroupLoader>;
+    /// What loads its key groups on other threads; `states` are the declared ones, and `keys` says how keys are stored.
+    fn loader(&self, operator: OperatorId, states: S, keys: KeySchema<K>) -> Box<dyn GroupLoader>;
 
-    /// Takes a group that its own loader has loaded.
+    /// Takes a group that its own loader has loaded. Of one that is another subtask's it takes the keys that are its own.
     ///
     /// # Panics
-    /// If another loader has, or the group is not one of its own.
+    /// If another loader has.
     fn restore_group(&mut self, loaded: LoadedGroup);
 
     /// All groups are there, as of `checkpoint`: a delta may build on it.

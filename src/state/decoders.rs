@@ -7,8 +7,8 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
 
 use super::backend::OneKey;
 use super::{
-    BroadcastState, Expiring, KeyedBackend, KeyedTable, ListState, MapState, OperatorListState, OperatorState, Share,
-    State, StateKey, StateRows, StateSet, StateTtl, StoredCopy, TableLoader, ValueState,
+    BroadcastState, Expiring, KeySchema, KeyedBackend, KeyedTable, ListState, MapState, OperatorListState,
+    OperatorState, Share, State, StateKey, StateRows, StateSet, StateTtl, StoredCopy, TableLoader, ValueState,
 };
 use crate::decoder::Decoder;
 
@@ -128,15 +128,16 @@ where
     while let Ok(Progress::Suspended) = table.sweep(&"op".into(), &names, usize::MAX, &mut writer, &mut budget) {}
     let whole: Vec<u8> = writer.finish().0.into_iter().flat_map(|chunk| chunk.bytes).collect();
     Decoder::new(name, vec![whole], move |bytes| {
-        let mut loader = TableLoader::<K, S>::new("op".into(), states(), GROUP, 1);
+        let mut loader = TableLoader::<K, S>::new("op".into(), states(), KeySchema::default(), GROUP, 1);
         let section = RestoredSection {
             state: "s".into(),
             scope: StateScope::KeyGroup(0),
             checkpoint: CheckpointId(1),
+            is_renamed: false,
             bytes: bytes.to_vec(),
         };
         // The same bytes again as changes over themselves, where they say that they are.
-        let again = RestoredSection { checkpoint: CheckpointId(9), ..section.clone() };
+        let again = RestoredSection { checkpoint: CheckpointId(9), is_renamed: false, ..section.clone() };
         loader.load(0, std::slice::from_ref(&section)).map_err(|error| error.to_string())?;
         drop(loader.load(0, &[section, again]));
         Ok(())

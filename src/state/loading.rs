@@ -7,19 +7,22 @@ use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, Sta
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
 
 use super::barrier::GroupChain;
-use super::codec::{PieceHeader, SectionError, check_encoding, plain, take};
+use super::codec::{PieceHeader, SectionError, StateFormat, check_encoding, plain, take};
 use super::group_table::{Entry, GroupTable, Unindexed};
+use super::older_keys::OlderRows;
 use super::set::KEY_TWICE;
-use super::{KeyedTable, Stamp, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
+use super::{KeySchema, KeyedTable, Stamp, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// Loads the key groups of a table of states `S`.
 pub(crate) struct TableLoader<K, S: StateSet> {
     operator: OperatorId,
     states: S,
+    keys: KeySchema<K>,
     names: Vec<Arc<str>>,
     range: KeyGroupRange,
     max_parallelism: u32,
-    of: std::marker::PhantomData<fn() -> K>,
+    /// It has seen keys of today's version: all of the checkpoint are.
+    has_todays_keys: bool,
 }
 
 /// A group as the loader hands it over.
@@ -36,6 +39,9 @@ pub(super) struct LoadedRows<K, Row> {
     has_foreign: bool,
     /// Changes were applied, which may have left rows with nothing in them.
     has_changes: bool,
+    /// What was stored under keys of an older version.
+    older: OlderRows<Row>,
+    has_older: bool,
 }
 
 impl<K: StateKey, Row: Default> LoadedRows<K, Row> {
@@ -66,9 +72,20 @@ impl<K: StateKey, Row: Default> LoadedRows<K, Row> {
 
 impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     /// A loader for the states of `operator` in these key groups.
-    pub(crate) fn new(operator: OperatorId, states: S, range: KeyGroupRange, max_parallelism: u32) -> Self {
+    pub(crate) fn new(
+        operator: OperatorId,
+        states: S,
+        keys: KeySchema<K>,
+        range: KeyGroupRange,
+        max_parallelism: u32,
+    ) -> Self {
         let names = states.names();
-        Self { operator, states, names, range, max_parallelism, of: std::marker::PhantomData }
+        Self { operator, states, keys, names, range, max_parallelism, has_todays_keys: false }
+    }
+
+    /// As [`GroupLoader::needs_other_groups`]: keys of an older version may become keys of any group.
+    pub(super) fn needs_other_groups(&self) -> bool {
+        self.keys.has_migrations() && !self.has_todays_keys
     }
 
     /// The states that it was given.
@@ -77,7 +94,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     }
 
     pub(super) fn load_rows(
-        &self,
+        &mut self,
         group: u32,
         sections: &[RestoredSection],
     ) -> Result<LoadedRows<K, S::Row>, StateError> {
@@ -89,14 +106,15 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             top: 0,
             has_foreign: false,
             has_changes: false,
+            older: OlderRows::default(),
+            has_older: false,
         };
         let mut newest: Vec<Option<CheckpointId>> = vec![None; self.names.len()];
         for section in sections {
             let mismatch = |reason| StateError::Mismatch { operator: self.operator.clone(), reason };
             let state = &section.state;
             let Some(index) = self.names.iter().position(|name| name == state) else {
-                let reason = format!("the snapshot has a state '{state}', which the function does not declare");
-                return Err(mismatch(reason));
+                return Err(mismatch(undeclared(state)));
             };
             let loaded = self.load_section(&mut rows, index, group, newest[index], section);
             loaded.map_err(|error| StateError::Decode {
@@ -108,14 +126,20 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             })?;
             newest[index] = Some(section.checkpoint);
         }
-        if newest.iter().any(Option::is_none) {
-            // Changes of a state that has no whole section could not be read: the group is written in full first.
+        if newest.iter().any(Option::is_none) || rows.has_older || sections.iter().any(|section| section.is_renamed) {
+            // Changes of a state that has no whole section, or has it under another name or other keys, could not be read:
+            // the group is written in full first.
             rows.chain = GroupChain::default();
         }
         if rows.has_changes {
             rows.table.take_if(|entry| S::is_clear(&entry.row));
         }
-        if rows.has_foreign {
+        if !self.range.contains(group) && !rows.has_older {
+            // It was read for its older keys, and has none.
+            rows.table = GroupTable::default();
+        } else if rows.has_older {
+            self.adopt_older(&mut rows, group)?;
+        } else if rows.has_foreign {
             self.take_moved(&mut rows, group)?;
         }
         Ok(rows)
@@ -124,7 +148,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     /// One section: the whole of a state, or changes to what was loaded before. Each section has a stamp of its own,
     /// by which a key that is in it twice is noticed.
     fn load_section(
-        &self,
+        &mut self,
         rows: &mut LoadedRows<K, S::Row>,
         index: usize,
         group: u32,
@@ -141,9 +165,19 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             while !bytes.is_empty() {
                 let header = PieceHeader::read(&mut bytes)?;
                 version = header.format.version;
-                check_encoding::<K>(header.keys).map_err(|reason| format!("keys: {reason}"))?;
+                let is_older = header.key_version != self.keys.version();
+                if !is_older {
+                    check_encoding::<K>(header.keys).map_err(|reason| {
+                        format!("keys: {reason}; raise key_version(..), and say with migrate_keys(..) what becomes of old keys")
+                    })?;
+                }
                 is_delta = check_chain(&header, section.checkpoint, newest)?;
                 entries += (header.live + header.dead) as usize;
+                if is_older {
+                    self.load_older_piece(rows, index, &header, &mut bytes)?;
+                    continue;
+                }
+                self.has_todays_keys = true;
                 rows.reserve(&header, bytes.len());
                 self.load_piece(rows, index, group, &header, &mut bytes)?;
             }
@@ -182,6 +216,55 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             let place = rows.table.find(stable_hash(&key), |other| *other == key);
             if let Some(entry) = place.and_then(|place| rows.table.get_mut(place)) {
                 self.states.unload_state(index, &mut entry.row);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`load_piece`](Self::load_piece), where keys are of an older version.
+    fn load_older_piece(
+        &self,
+        rows: &mut LoadedRows<K, S::Row>,
+        index: usize,
+        header: &PieceHeader,
+        bytes: &mut &[u8],
+    ) -> Result<(), String> {
+        let stored = StateFormat { values: header.keys, version: header.key_version };
+        let read = |bytes: &mut &[u8]| self.keys.take_older(stored, bytes).map_err(|reason| format!("keys: {reason}"));
+        rows.has_older = true;
+        rows.older.expect(header.key_version)?;
+        for _ in 0..header.live {
+            let row = rows.older.row_of(read(bytes)?);
+            self.states.load_state(index, row, rows.top, (header.format, header.base.is_some()), bytes)?;
+        }
+        for _ in 0..header.dead {
+            if let Some(row) = rows.older.find(&*read(bytes)?) {
+                self.states.unload_state(index, row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings what was stored under older keys over to today's, as far as these are this subtask's: the others find it,
+    /// too.
+    fn adopt_older(&self, rows: &mut LoadedRows<K, S::Row>, group: u32) -> Result<(), StateError> {
+        let mismatch = |reason| StateError::Mismatch { operator: self.operator.clone(), reason };
+        let older = std::mem::take(&mut rows.older).upgraded::<K, S>(&self.keys).map_err(mismatch)?;
+        let mut table = GroupTable::<K, S::Row>::default();
+        for (key, row) in older {
+            let hash = stable_hash(&key);
+            if table.find(hash, |other: &K| *other == key).is_some() {
+                return Err(stored_twice(&self.operator, group));
+            }
+            table.insert(hash, Entry { key, row });
+        }
+        for entry in table {
+            let hash = stable_hash(&entry.key);
+            let of = group_of_hash(hash, self.max_parallelism);
+            if of == group && self.range.contains(group) {
+                rows.table.insert(hash, entry);
+            } else if self.range.contains(of) {
+                rows.moved.push((hash, entry));
             }
         }
         Ok(())
@@ -235,6 +318,10 @@ impl<K: StateKey, S: StateSet> GroupLoader for TableLoader<K, S> {
         let entries = (rows.table.len() + rows.moved.len()) as u64;
         Ok(LoadedGroup { group, entries, state: Box::new(rows) })
     }
+
+    fn needs_other_groups(&self) -> bool {
+        self.needs_other_groups()
+    }
 }
 
 impl<K, S: StateSet> fmt::Debug for TableLoader<K, S> {
@@ -248,9 +335,17 @@ pub(super) fn stored_twice(operator: &OperatorId, group: u32) -> StateError {
     StateError::Mismatch {
         operator: operator.clone(),
         reason: format!(
-            "the checkpoint has two rows of one key of group {group}: serde leaves out what told two keys apart when they were written, as a field that is skipped; store that too, and start from an older checkpoint or from none"
+            "the checkpoint has two rows of one key of group {group}: migrate_keys(..) gives one key for two, or serde leaves out what told two keys apart when they were written, as a field that is skipped; tell them apart, or store that too and start from an older checkpoint or from none"
         ),
     }
+}
+
+/// Why a state that the checkpoint has cannot be restored.
+pub(crate) fn undeclared(state: &str) -> String {
+    format!(
+        "the checkpoint holds a state '{state}', which the function does not declare; if it has another name now, say \
+         formerly(\"{state}\") on it, and if it is not wanted any more, drop_state(\"{state}\") on the operator"
+    )
 }
 
 /// Groups that are loaded, until all are there.
@@ -268,12 +363,16 @@ impl<K, Row> Default for Arrived<K, Row> {
 }
 
 impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
-    /// Takes a group that a [`TableLoader`] of this table's types has loaded.
+    /// Takes a group that a [`TableLoader`] of this table's types has loaded. Of one that is not this table's it takes the
+    /// keys that have moved.
     ///
     /// # Panics
-    /// If the loader was one of other types, or the group is not one of this table's.
+    /// If the loader was one of other types.
     pub fn restore_group(&mut self, loaded: LoadedGroup) {
         let rows = *loaded.state.downcast::<LoadedRows<K, S::Row>>().expect("the operator's own loader made it");
+        if !self.range.contains(loaded.group) {
+            return self.arrived.moved.extend(rows.moved);
+        }
         let index = (loaded.group - self.range.start) as usize;
         self.arrived.chains.resize(self.range.len(), GroupChain::default());
         self.arrived.chains[index] = rows.chain;

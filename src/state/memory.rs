@@ -9,7 +9,7 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Times
 
 use super::backend::{KeyedBackend, KeyedBlock};
 use super::barrier::Sweep;
-use super::{KeyedTable, StateKey, StateRows, StateSet, TableLoader};
+use super::{KeySchema, KeyedTable, StateKey, StateRows, StateSet, TableLoader};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
     fn range(&self) -> KeyGroupRange {
@@ -18,6 +18,10 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
 
     fn max_parallelism(&self) -> u32 {
         self.max_parallelism
+    }
+
+    fn set_key_version(&mut self, version: u32) {
+        self.barriers.key_version = version;
     }
 
     fn expires(&self) -> bool {
@@ -74,8 +78,8 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
         self.barriers.abandon(writer);
     }
 
-    fn loader(&self, operator: OperatorId, states: S) -> Box<dyn GroupLoader> {
-        Box::new(TableLoader::<K, S>::new(operator, states, self.range, self.max_parallelism))
+    fn loader(&self, operator: OperatorId, states: S, keys: KeySchema<K>) -> Box<dyn GroupLoader> {
+        Box::new(TableLoader::<K, S>::new(operator, states, keys, self.range, self.max_parallelism))
     }
 
     fn restore_group(&mut self, loaded: LoadedGroup) {

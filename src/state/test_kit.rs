@@ -12,7 +12,7 @@ use millstream_actors::contract::{
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, OperatorId};
 
 use super::backend::OneKey;
-use super::{KeyedBackend, KeyedTable, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
+use super::{KeySchema, KeyedBackend, KeyedTable, StateKey, StateRows, StateSet, group_of_hash, stable_hash};
 
 /// splitmix64.
 pub(crate) struct Random(pub(crate) u64);
@@ -155,7 +155,7 @@ impl<K: StateKey, S: StateSet, B: KeyedBackend<K, S>> Subtask<K, S, B> {
         states: S,
     ) -> Result<(), StateError> {
         let range = self.table.range();
-        let mut loader = self.table.loader(operator(), states);
+        let mut loader = self.table.loader(operator(), states, KeySchema::default());
         for group in range.iter() {
             let sections = sections(store, manifest, group).expect("the store has what the manifest names");
             if !sections.is_empty() {

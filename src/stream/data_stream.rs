@@ -13,7 +13,7 @@ use millstream_actors::protocol::PortId;
 use super::{ConnectedStreams, KeyedStream, StreamSink};
 use crate::graph::{
     EdgeKind, GraphError, GraphHandle, InputEdge, NodeContext, NodeId, NodeKind, OperatorNode, Port, PortRef,
-    Prototype, RouteContext, Routes, SinkNode, SourceNode, StreamRef,
+    Prototype, RouteContext, Routes, SinkNode, SourceNode, StateNames, StreamRef,
 };
 use crate::operator::{
     ByRef, ByValue, CustomPartitioner, Emitter, Filter, FilterMap, FlatMap, Inspect, Map, OutputTag, ProcessFunction,
@@ -203,13 +203,15 @@ impl<T: Send + 'static> DataStream<T> {
     #[track_caller]
     pub fn process<F: ProcessFunction<T>>(self, id: &str, function: F) -> DataStream<F::Out> {
         let at = Location::caller();
-        self.graph.borrow_mut().check_state_names(id, &function.state().names(), at);
+        let (names, former) = (function.state().names(), function.state().former_names());
+        self.graph.borrow_mut().check_state_names(id, &names, at);
         let function = Prototype::new(function);
-        self.operator(id, Some(id), at, move |cx| {
+        let stream = self.operator(id, Some(id), at, move |cx| {
             let share = Share { subtask: cx.subtask.subtask.index, parallelism: cx.subtask.parallelism };
             ProcessOperator::new(cx.id.clone(), share, function.fresh(), cx.sides)
                 .emit_per_call_max(cx.subtask.limits.emit_per_call_max)
-        })
+        });
+        stream.declaring(StateNames { names, former })
     }
 
     /// The side output `tag` of the operator that made this stream. Both streams can be used; a tag can be taken once
@@ -277,6 +279,44 @@ impl<T: Send + 'static> DataStream<T> {
         let node = self.node();
         if let Some(node) = self.graph.borrow_mut().setting(node, "name(..)", Location::caller()) {
             node.name = name.into();
+        }
+        self
+    }
+
+    /// The operator that made this stream, a source too, takes over the state that older checkpoints have under the operator
+    /// id `id`, and writes it under its own id from then on: the first checkpoint after that has it whole. More than one id
+    /// may be said. `id` must not be that of another operator of the job; the graph refuses it.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// # let env = StreamEnvironment::new("visits");
+    /// env.source("clicks", SequenceSource::new(0..10))
+    ///     .formerly("numbers")                                // as the source was called in older checkpoints
+    ///     .key_by(|user| user % 3)
+    ///     .fold("visits", 0u32, |visits, _| *visits += 1)
+    ///     .formerly("count")
+    ///     .drop_state("last-seen")                            // a state that it does not declare any more
+    ///     .sink("out", CollectSink::new());
+    /// # env.explain().unwrap();
+    /// ```
+    #[track_caller]
+    pub fn formerly(self, id: &str) -> Self {
+        let node = self.node();
+        if let Some(node) = self.graph.borrow_mut().setting(node, "formerly(..)", Location::caller()) {
+            node.former_ids.push(id.into());
+        }
+        self
+    }
+
+    /// Leaves out the state called `state` that older checkpoints have of the operator that made this stream, which does not
+    /// declare it any more. Otherwise the job does not start. It is gone with the first checkpoint after that, and may stay
+    /// said until no checkpoint or savepoint has it that is to be started from.
+    #[track_caller]
+    pub fn drop_state(self, state: &str) -> Self {
+        let node = self.node();
+        if let Some(node) = self.graph.borrow_mut().setting(node, "drop_state(..)", Location::caller()) {
+            node.dropped_states.push(state.into());
         }
         self
     }
@@ -356,6 +396,14 @@ impl<T: Send + 'static> DataStream<T> {
         let kind = NodeKind::Operator(Arc::new(OperatorNode { link: Box::new(link) }));
         let node = graph.borrow_mut().add(name, id, at, inputs, Some(Port::<T>::boxed()), kind);
         Self::of(graph, node, PortRef::Main)
+    }
+
+    /// The operator that made this stream declares these states.
+    pub(crate) fn declaring(self, states: StateNames) -> Self {
+        if let Some(node) = self.node() {
+            self.graph.borrow_mut().nodes[node].states = Some(states);
+        }
+        self
     }
 
     /// The operator that made this stream keeps keyed state.

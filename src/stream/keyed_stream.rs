@@ -12,23 +12,60 @@ use millstream_actors::data::pipeline::{Chain, PipelineBuilder};
 use millstream_actors::protocol::OperatorId;
 
 use super::DataStream;
-use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype};
+use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype, StateNames};
 use crate::keyed::{Fold, Kernel, KeyedInput, KeyedProcessFunction, OnKernel, Process, Reduce, fold_pairs};
 use crate::operator::{Emission, KeyGroupPartitioner, KeySelector};
-use crate::state::{KeyedBackend, KeyedTable, RedbBackend, SpillPlace, StateRows, StateSet};
+use crate::state::{KeySchema, KeyedBackend, KeyedTable, RedbBackend, SpillPlace, StateKey, StateRows, StateSet};
 
 /// A stream whose records are grouped by the key that `S` selects: the entry to keyed state.
 ///
 /// Every operation takes the stable id under which its state is found again. Records of one key are worked on by one
 /// subtask, in the order in which one upstream subtask sent them.
-pub struct KeyedStream<T, S> {
+pub struct KeyedStream<T, S: KeySelector<T>> {
     stream: DataStream<T>,
     selector: S,
+    keys: KeySchema<S::Key>,
 }
 
 impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     pub(crate) fn new(stream: DataStream<T>, selector: S) -> Self {
-        Self { stream, selector }
+        Self { stream, selector, keys: KeySchema::default() }
+    }
+
+    /// Sets the version of the keys' type, 1 by default and at most 64. It is stored with the keys: raise it when the type
+    /// changes, and say by [`migrate_keys`](Self::migrate_keys) what becomes of the keys that are stored.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// # let env = StreamEnvironment::new("visits");
+    /// env.source("users", SequenceSource::new(0..10))
+    ///     .key_by(|user| user.to_string())                    // version 1 was the number itself
+    ///     .key_version(2)
+    ///     .migrate_keys(1, |user: u64| user.to_string())
+    ///     .fold("visits", 0u32, |visits, _| *visits += 1)
+    ///     .sink("out", CollectSink::new());
+    /// # env.explain().unwrap();
+    /// ```
+    pub fn key_version(mut self, version: u32) -> Self {
+        self.keys.set_version(version);
+        self
+    }
+
+    /// Sets how keys of version `from` become those of the next. One function for each step, which must give different keys
+    /// for different keys: two that become one end the restore. The graph refuses steps that do not meet.
+    ///
+    /// A key that has changed may belong to another subtask, so each subtask reads the whole of the operator's state in a
+    /// checkpoint with older keys, and the rows that change their key group are held in memory until all are read, also by
+    /// [`StateBackend::redb`](crate::state::StateBackend::redb). The first checkpoint after that is written in full, with
+    /// today's keys.
+    pub fn migrate_keys<Old: StateKey, New: DeserializeOwned + 'static>(
+        mut self,
+        from: u32,
+        migrate: impl Fn(Old) -> New + Send + Sync + 'static,
+    ) -> Self {
+        self.keys.add_migration(from, migrate);
+        self
     }
 
     /// Combines the records of a key by `function` (the value so far, the record), and gives the running value with
@@ -87,6 +124,12 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     pub(crate) fn on_kernel<O: OnKernel<T, S>>(self, id: &str, kind: O) -> DataStream<O::Out> {
         let at = Location::caller();
         self.check_states(id, &kind.state(), at);
+        if let Err(reason) = self.keys.check() {
+            let error = GraphError::InvalidKeys { operator: id.into(), reason, at };
+            self.stream.graph.borrow_mut().errors.push(error);
+        }
+        let names = StateNames { names: kind.state().names(), former: kind.state().former_names() };
+        let keys = self.keys;
         let (selector, kind) = (Prototype::new(self.selector), Prototype::new(kind));
         let partitioning = Prototype::new(selector.fresh());
         let routed = self.stream.routed(EdgeKind::KeyBy, move |cx| {
@@ -99,19 +142,21 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
             let emission = Emission::new(id.clone(), cx.sides, task.limits.emit_per_call_max);
             match cx.state_backend.spills() {
                 None => {
-                    let kernel = kernel_of(&id, task, KeyedTable::new(states, groups, max), &kind);
+                    let mut kernel = kernel_of(&id, task, KeyedTable::new(states, groups, max), &kind);
+                    kernel.key_schema(keys.clone());
                     builder.link(id, kind.operator(kernel, input, emission), next)
                 }
                 Some((dir, cache_bytes)) => {
                     let (dir, job, subtask) = (dir.to_owned(), task.job.to_string(), task.subtask.index);
                     let place = SpillPlace { dir, job, operator: id.clone(), subtask };
                     let share = (cache_bytes as u128 * groups.len() as u128 / u128::from(max)) as usize;
-                    let kernel = kernel_of(&id, task, RedbBackend::new(states, groups, max, place, share), &kind);
+                    let mut kernel = kernel_of(&id, task, RedbBackend::new(states, groups, max, place, share), &kind);
+                    kernel.key_schema(keys.clone());
                     builder.link(id, kind.operator(kernel, input, emission), next)
                 }
             }
         };
-        routed.linked(id, Some(id), at, link).keyed()
+        routed.linked(id, Some(id), at, link).keyed().declaring(names)
     }
 
     fn check_states(&self, id: &str, states: &impl StateSet, at: &'static Location<'static>) {
@@ -142,7 +187,7 @@ where
     kernel
 }
 
-impl<T, S> fmt::Debug for KeyedStream<T, S> {
+impl<T, S: KeySelector<T>> fmt::Debug for KeyedStream<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("KeyedStream").field(&self.stream).finish()
     }

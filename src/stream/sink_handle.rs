@@ -28,6 +28,16 @@ impl StreamSink {
         }
         self
     }
+
+    /// Takes over the commits that older checkpoints have pending under the id `id`, and writes them under its own id from
+    /// then on. More than one id may be said; `id` must not be that of another operator of the job.
+    #[track_caller]
+    pub fn formerly(self, id: &str) -> Self {
+        if let Some(node) = self.graph.borrow_mut().setting(Some(self.node), "formerly(..)", Location::caller()) {
+            node.former_ids.push(id.into());
+        }
+        self
+    }
 }
 
 impl std::fmt::Debug for StreamSink {

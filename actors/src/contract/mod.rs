@@ -34,7 +34,7 @@ pub use savepoint::{
 };
 pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkGuarantee, SinkRestore, SinkWriter};
 pub(crate) use snapshot::SPARE_BUFFERS_MAX;
-pub use snapshot::{RestoredSection, RestoredState, SnapshotWriter};
+pub use snapshot::{RestoredChunk, RestoredSection, RestoredState, SnapshotWriter};
 pub use source::{
     Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceReader, SourceWaker, SplitPosition, Threading,
 };

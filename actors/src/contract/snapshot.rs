@@ -250,6 +250,9 @@ pub struct RestoredSection {
     /// The checkpoint that wrote it. An incremental checkpoint has several sections of one state and key group: the
     /// whole one, and then the changes since, in the order of their checkpoints.
     pub checkpoint: CheckpointId,
+    /// The checkpoint has it under another name of the operator or the state. Then nothing of it can be
+    /// [carried](SnapshotWriter::carry) into the next checkpoint.
+    pub is_renamed: bool,
     /// All bytes of the section.
     pub bytes: Vec<u8>,
 }
@@ -260,6 +263,24 @@ impl RestoredSection {
     }
 }
 
+/// A chunk of a snapshot as it was read, under the names that its operator and state have now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredChunk {
+    /// Its address, with these names.
+    pub address: ChunkAddress,
+    /// The checkpoint has it under others.
+    pub is_renamed: bool,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+impl From<(ChunkAddress, Vec<u8>)> for RestoredChunk {
+    /// Under the names that the checkpoint has.
+    fn from((address, bytes): (ChunkAddress, Vec<u8>)) -> Self {
+        Self { address, is_renamed: false, bytes }
+    }
+}
+
 /// What a subtask gets back at restore: the sections of its key groups, and every subtask's sections of its operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoredState {
@@ -267,16 +288,17 @@ pub struct RestoredState {
 }
 
 impl RestoredState {
-    /// Puts chunks together again. They are expected sorted by address, each with its bytes.
-    pub fn from_chunks(chunks: impl IntoIterator<Item = (ChunkAddress, Vec<u8>)>) -> Self {
+    /// Puts chunks together again. They are expected in the order of their addresses in the checkpoint.
+    pub fn from_chunks(chunks: impl IntoIterator<Item: Into<RestoredChunk>>) -> Self {
         let mut sections: BTreeMap<OperatorId, Vec<RestoredSection>> = BTreeMap::new();
-        for (address, bytes) in chunks {
+        for chunk in chunks {
+            let RestoredChunk { address, is_renamed, bytes } = chunk.into();
             let of_operator = sections.entry(address.operator.clone()).or_default();
             match of_operator.last_mut() {
                 Some(last) if address.seq > 0 && last.is_of(&address) => last.bytes.extend_from_slice(&bytes),
                 _ => {
                     let ChunkAddress { checkpoint, state, scope, .. } = address;
-                    of_operator.push(RestoredSection { state, scope, checkpoint, bytes });
+                    of_operator.push(RestoredSection { state, scope, checkpoint, is_renamed, bytes });
                 }
             }
         }

@@ -74,6 +74,12 @@ pub trait GroupLoader: Send {
     /// # Errors
     /// Fails the task; finally, unless [`StateError::is_retryable`].
     fn load(&mut self, group: u32, sections: &[RestoredSection]) -> Result<LoadedGroup, StateError>;
+
+    /// Whether key groups of other subtasks are to be loaded too, since state of this subtask may be stored under them.
+    /// Asked before each of them, after some of its own.
+    fn needs_other_groups(&self) -> bool {
+        false
+    }
 }
 
 /// A key group as its operator keeps it.

@@ -93,7 +93,7 @@ impl FigureBoard {
         let before = entries.get(&subtask).map(|entry| entry.before.and_then(entry.counters.read()));
         let entry = Entry {
             task: task.name.clone(),
-            operators: task.operators.iter().map(|operator| operator.id.clone()).collect(),
+            operators: task.operators.iter().map(|operator| operator.id().clone()).collect(),
             attempt,
             counters: counters.clone(),
             before: before.unwrap_or_default(),

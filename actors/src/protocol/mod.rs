@@ -26,6 +26,7 @@ mod sink_error;
 mod snapshot_error;
 mod source_error;
 mod state_error;
+mod succession;
 mod watermarks;
 mod work_rate;
 
@@ -58,6 +59,7 @@ pub use sink_error::{Retry, SinkError};
 pub use snapshot_error::SnapshotError;
 pub use source_error::SourceError;
 pub use state_error::StateError;
+pub use succession::{Claim, Conflict, NameOf, Succession};
 pub use watermarks::{EventTime, WatermarkMerge};
 pub use work_rate::{Grant, ReadPortion, WorkRate};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::contract::{ChunkAddress, ChunkRef, LoadedGroup, RestoredState, StateScope, Step};
+use crate::contract::{ChunkRef, GroupLoader, LoadedGroup, RestoredChunk, RestoredState, StateScope, Step};
 use crate::data::pipeline::{GroupLoaders, LoadedState};
-use crate::protocol::{OperatorId, TaskError};
+use crate::protocol::{Claim, OperatorId, StateError, Succession, TaskError};
 use crate::runtime::time::monotonic;
 use crate::task::{RestoreFigures, RestorePlan, RestoreProgress, SubtaskContext};
 
@@ -54,8 +54,10 @@ struct Load {
     cx: SubtaskContext,
     /// What has no loader.
     plain: Vec<ChunkRef>,
-    /// What has one, by operator and key group, in the order in which it is applied.
+    /// What has one, by operator and key group, in the order in which it is applied; first the subtask's own groups.
     groups: Vec<(OperatorId, u32, Vec<ChunkRef>)>,
+    /// The operators of the task.
+    successions: Vec<Succession>,
     bytes_total: u64,
     started: Duration,
     next: AtomicUsize,
@@ -67,14 +69,19 @@ struct Load {
 impl Load {
     fn new(plan: RestorePlan, cx: SubtaskContext, operators: &[OperatorId], loaders: &GroupLoaders) -> Self {
         let mut plain = Vec::new();
-        let mut groups: BTreeMap<(OperatorId, u32), Vec<ChunkRef>> = BTreeMap::new();
+        let mut groups: BTreeMap<(bool, OperatorId, u32), Vec<ChunkRef>> = BTreeMap::new();
         let mut bytes_total = 0;
-        for reference in plan.manifest.chunks.iter().filter(|chunk| operators.contains(&chunk.address.operator)) {
-            let ChunkAddress { operator, scope, .. } = &reference.address;
-            match *scope {
-                StateScope::KeyGroup(group) if !cx.info.key_groups.contains(group) => continue,
-                StateScope::KeyGroup(group) if loaders.contains_key(operator) => {
-                    groups.entry((operator.clone(), group)).or_default().push(reference.clone());
+        let of_task = |succession: &&Succession| operators.contains(&succession.id);
+        let successions: Vec<Succession> = plan.successions.iter().filter(of_task).cloned().collect();
+        for reference in plan.manifest.chunks.iter() {
+            let address = &reference.address;
+            let Some(operator) = taker(&successions, reference) else { continue };
+            let loader = loaders.get(operator);
+            match address.scope {
+                StateScope::KeyGroup(group) if !takes_group(&cx, loader.map(|loader| &**loader), group) => continue,
+                StateScope::KeyGroup(group) if loader.is_some() => {
+                    let is_foreign = !cx.info.key_groups.contains(group);
+                    groups.entry((is_foreign, operator.clone(), group)).or_default().push(reference.clone());
                 }
                 StateScope::KeyGroup(_) | StateScope::Subtask(_) => plain.push(reference.clone()),
             }
@@ -84,7 +91,8 @@ impl Load {
             plan,
             cx,
             plain,
-            groups: groups.into_iter().map(|((operator, group), chunks)| (operator, group, chunks)).collect(),
+            groups: groups.into_iter().map(|((_, operator, group), chunks)| (operator, group, chunks)).collect(),
+            successions,
             bytes_total,
             started: monotonic(),
             next: AtomicUsize::new(0),
@@ -105,6 +113,7 @@ impl Load {
     fn work(&self, thread: usize, mut loaders: GroupLoaders) -> Result<LoadedPart, TaskError> {
         let mut part = LoadedPart::default();
         if thread == 0 {
+            self.check_names()?;
             part.sections = self.read(&self.plain)?;
         }
         let mut said = monotonic();
@@ -112,8 +121,11 @@ impl Load {
             if self.failed.load(Ordering::Relaxed) {
                 break;
             }
-            let sections = self.read(chunks)?.take(operator);
             let loader = loaders.get_mut(operator).expect("groups are those of operators that have a loader");
+            if !takes_group(&self.cx, Some(&**loader), *group) {
+                continue;
+            }
+            let sections = self.read(chunks)?.take(operator);
             let loaded = loader.load(*group, &sections)?;
             self.entries.fetch_add(loaded.entries, Ordering::Relaxed);
             part.groups.push((operator.clone(), loaded));
@@ -125,10 +137,28 @@ impl Load {
         Ok(part)
     }
 
+    /// The checkpoint may be an older one than that which the job started from.
+    fn check_names(&self) -> Result<(), StateError> {
+        for succession in &self.successions {
+            let stored = self.plan.manifest.chunks.iter().map(|chunk| &chunk.address);
+            if let Some(conflict) = succession.conflict(stored) {
+                let (operator, reason) = (succession.id.clone(), conflict.to_string());
+                return Err(StateError::Mismatch { operator, reason });
+            }
+        }
+        Ok(())
+    }
+
     fn read(&self, chunks: &[ChunkRef]) -> Result<RestoredState, TaskError> {
         let mut read = Vec::with_capacity(chunks.len());
         for reference in chunks {
-            read.push((reference.address.clone(), self.plan.store.read_chunk(reference)?));
+            let mut address = reference.address.clone();
+            let mut claims = self.successions.iter().map(|succession| (&succession.id, succession.claim(&address)));
+            let taken = claims.find(|(_, claim)| matches!(claim, Claim::Taken { .. }));
+            let Some((operator, Claim::Taken { state, is_renamed })) = taken else { continue };
+            (address.operator, address.state) = (operator.clone(), state);
+            let bytes = self.plan.store.read_chunk(reference)?;
+            read.push(RestoredChunk { address, is_renamed, bytes });
             self.bytes.fetch_add(u64::from(reference.len), Ordering::Relaxed);
         }
         Ok(RestoredState::from_chunks(read))
@@ -147,6 +177,17 @@ impl Load {
             bytes_total: self.bytes_total,
         });
     }
+}
+
+/// The operator that takes a chunk, if one of these does.
+fn taker<'a>(successions: &'a [Succession], chunk: &ChunkRef) -> Option<&'a OperatorId> {
+    let takes = |succession: &&Succession| matches!(succession.claim(&chunk.address), Claim::Taken { .. });
+    successions.iter().find(takes).map(|succession| &succession.id)
+}
+
+/// Whether the subtask loads this key group.
+fn takes_group(cx: &SubtaskContext, loader: Option<&dyn GroupLoader>, group: u32) -> bool {
+    cx.info.key_groups.contains(group) || loader.is_some_and(GroupLoader::needs_other_groups)
 }
 
 /// Tells the other threads, when it is dropped, that one has failed or panicked.

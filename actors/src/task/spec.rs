@@ -9,16 +9,23 @@ use actix_rt::ArbiterHandle;
 use super::{Counters, SubtaskAddress, TaskReports};
 use crate::contract::{ChunkSource, Fence, Manifest, Probe, Step, SubtaskInfo};
 use crate::data::wiring::{AnyInputPort, EdgeSpec, InputWiring, OutputWiring};
-use crate::protocol::{CheckpointId, CheckpointMode, OperatorId, RegionId, TaskId, TaskKind};
+use crate::protocol::{CheckpointId, CheckpointMode, OperatorId, RegionId, Succession, TaskId, TaskKind};
 use crate::runtime::guard::TaskGuard;
 
 /// An operator, as the engine knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorInfo {
-    /// Its id.
-    pub id: OperatorId,
     /// Its name.
     pub name: Arc<str>,
+    /// Its id, and the names under which its state may be stored.
+    pub succession: Succession,
+}
+
+impl OperatorInfo {
+    /// Its id.
+    pub fn id(&self) -> &OperatorId {
+        &self.succession.id
+    }
 }
 
 /// A task of the job: operators chained to run together, and the edges that leave it.
@@ -79,6 +86,13 @@ pub struct JobSpec {
     pub sinks_can_withdraw: bool,
 }
 
+impl JobSpec {
+    /// All operators, and under which names their state may be stored.
+    pub fn successions(&self) -> impl Iterator<Item = &Succession> {
+        self.tasks.iter().flat_map(|task| &task.operators).map(|operator| &operator.succession)
+    }
+}
+
 /// Which checkpoint a subtask restores, and how to get at it.
 #[derive(Clone)]
 pub struct RestorePlan {
@@ -86,6 +100,8 @@ pub struct RestorePlan {
     pub manifest: Arc<Manifest>,
     /// Where its chunks are.
     pub store: Arc<dyn ChunkSource>,
+    /// All operators of the job, and under which names their state may be stored.
+    pub successions: Arc<[Succession]>,
 }
 
 /// A monotonic clock, without an origin that means anything.

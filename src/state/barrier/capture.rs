@@ -10,7 +10,7 @@ use std::sync::Arc;
 use millstream_actors::contract::{CHUNK_BYTES_MAX, SnapshotWriter, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, OperatorId};
 
-use crate::state::codec::{Encoding, Packing, PieceBuffer, StateFormat};
+use crate::state::codec::{Packing, PieceBuffer, StateFormat};
 use crate::state::{Access, Span, Stamp, StateKey, StateRows, StateSet};
 
 /// How far the sweep is in a group.
@@ -68,6 +68,7 @@ pub(in crate::state) struct Capture {
 #[derive(Debug)]
 struct Outlet {
     base: CheckpointId,
+    key_version: u32,
     formats: Vec<StateFormat>,
     /// Closed pieces: state, group by its place in the table, bytes.
     closed: VecDeque<(usize, usize, Vec<u8>)>,
@@ -90,20 +91,21 @@ enum Failure {
 impl Capture {
     /// A capture of the stamps up to that of `at_barrier` over `base`, which closed a stamp (0 if it is not known).
     /// `after` has that stamp for each group that is written as a delta, 0 for others; `is_base` says whether deltas may
-    /// follow a whole section. `keys` is the encoding of the keys.
+    /// follow a whole section. `keys` is how keys are stored.
     pub(in crate::state) fn new(
         (base, settled): (CheckpointId, Stamp),
         at_barrier: Access,
         after: Vec<Stamp>,
         is_base: Vec<bool>,
-        keys: Encoding,
+        keys: StateFormat,
         formats: Vec<StateFormat>,
     ) -> Self {
         let groups = after.len();
-        let pieces_of_group = formats.iter().map(|format| Packing::of(keys, format.values));
+        let pieces_of_group = formats.iter().map(|format| Packing::of(keys.values, format.values));
         let pieces = (0..groups).flat_map(|_| pieces_of_group.clone().map(PieceBuffer::packed)).collect();
         let outlet = Outlet {
             base,
+            key_version: keys.version,
             formats,
             closed: VecDeque::new(),
             spare: Vec::new(),
@@ -304,7 +306,7 @@ impl Outlet {
     fn close<K: 'static>(&mut self, piece: &mut PieceBuffer, state: usize, group: usize, span: Span) {
         let base = (!span.is_full()).then_some(self.base);
         let before = piece.len();
-        let bytes = piece.close::<K>(self.formats[state], base);
+        let bytes = piece.close::<K>(self.key_version, self.formats[state], base);
         self.recount(before, bytes.len());
         self.closed.push_back((state, group, bytes));
     }

@@ -8,7 +8,7 @@ use millstream_actors::protocol::{CheckpointId, OperatorId};
 use super::capture::Capture;
 use super::known::KnownCheckpoints;
 use super::plan::{Compaction, GroupAtBarrier, GroupChain};
-use crate::state::codec::encoding_of;
+use crate::state::codec::{StateFormat, encoding_of};
 use crate::state::{Access, Stamp, StateKey, StateRows, StateSet};
 
 /// The barriers that the rows of a subtask have seen.
@@ -18,6 +18,8 @@ pub(in crate::state) struct Barriers {
     pub(in crate::state) current: Stamp,
     /// The stamp that the newest base closed, as of the last barrier; 0 if there is none.
     pub(in crate::state) base: Stamp,
+    /// The version of the keys' type.
+    pub(in crate::state) key_version: u32,
     known: KnownCheckpoints,
     compaction: Compaction,
     /// What is being written.
@@ -28,7 +30,7 @@ impl Barriers {
     /// There was none yet.
     pub(in crate::state) fn new() -> Self {
         let (known, compaction) = (KnownCheckpoints::default(), Compaction::default());
-        Self { current: 1, base: 0, known, compaction, capture: None }
+        Self { current: 1, base: 0, key_version: 1, known, compaction, capture: None }
     }
 
     /// Whether no checkpoint can have any of the rows.
@@ -57,7 +59,8 @@ impl Barriers {
         self.known.push(writer.checkpoint(), closed, plan.chains);
         let at_barrier = Access { stamp: closed, ..now };
         let (base, formats) = ((writer.base(), self.base), states.formats());
-        self.capture = Some(Box::new(Capture::new(base, at_barrier, plan.after, is_base, encoding_of::<K>(), formats)));
+        let keys = StateFormat { values: encoding_of::<K>(), version: self.key_version };
+        self.capture = Some(Box::new(Capture::new(base, at_barrier, plan.after, is_base, keys, formats)));
     }
 
     /// Ends the capture, whether it is complete or not wanted any more. Stamps stay as they are.

@@ -19,7 +19,7 @@ pub(crate) use collections::Value;
 pub(crate) use fixed::{Encoding, encoding_of, width};
 pub(crate) use message_pack::{ARRAY, MAP, take as take_packed};
 pub(crate) use packing::Packing;
-pub(crate) use piece::{PieceBuffer, SectionError, StateFormat, Written};
+pub(crate) use piece::{KEY_VERSION_MAX, PieceBuffer, SectionError, StateFormat, Written};
 pub(crate) use piece::{PieceHeader, check_encoding, check_kind, put, put_compact, put_packed, take, take_as};
 pub(crate) use plain::plain;
 #[cfg(feature = "cli")]

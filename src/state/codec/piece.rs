@@ -19,6 +19,15 @@ pub(crate) const SECTION_VERSION: u8 = 1;
 /// The bit beside a piece's kind that says that its entries are packed.
 const PACKED: u8 = 2;
 
+/// The bits above those count the versions of the keys' type, from the first.
+const KEY_VERSION_SHIFT: u32 = 2;
+
+/// The bits below those.
+const KINDS: u8 = (1 << KEY_VERSION_SHIFT) - 1;
+
+/// The highest version that the keys' type may have.
+pub(crate) const KEY_VERSION_MAX: u32 = 1 << (8 - KEY_VERSION_SHIFT);
+
 /// Bytes of a piece's header.
 pub(crate) const HEADER_BYTES: usize = 24;
 
@@ -66,6 +75,8 @@ pub(crate) struct PieceHeader {
     /// The checkpoint over which this is a delta; none in a whole section.
     pub(crate) base: Option<CheckpointId>,
     pub(crate) keys: Encoding,
+    /// The version of the keys' type, as the user counts it; from 1.
+    pub(crate) key_version: u32,
     pub(crate) format: StateFormat,
     pub(crate) live: u32,
     pub(crate) dead: u32,
@@ -76,7 +87,8 @@ pub(crate) struct PieceHeader {
 impl PieceHeader {
     pub(super) fn write(&self, to: &mut [u8]) {
         to[0] = SECTION_VERSION;
-        to[1] = u8::from(self.base.is_some()) | if self.is_packed { PACKED } else { 0 };
+        let key_version = ((self.key_version - 1) as u8) << KEY_VERSION_SHIFT;
+        to[1] = u8::from(self.base.is_some()) | if self.is_packed { PACKED } else { 0 } | key_version;
         to[2] = self.keys.0;
         to[3] = self.format.values.0;
         to[4..8].copy_from_slice(&self.format.version.to_le_bytes());
@@ -105,14 +117,15 @@ impl PieceHeader {
         let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
         let base = CheckpointId(u64::from_le_bytes(head[8..16].try_into().expect("eight bytes")));
         let is_packed = Self::is_of_packed(head);
-        let kind = if is_packed { head[1] & !PACKED } else { head[1] };
+        let (kind, key_version) = (head[1] & !PACKED & KINDS, u32::from(head[1] >> KEY_VERSION_SHIFT) + 1);
         let base = match (kind, base) {
             (0, CheckpointId::NONE) => None,
             (1, base) if base != CheckpointId::NONE => Some(base),
             (kind, base) => return Err(format!("a piece of kind {kind} over checkpoint {base}")),
         };
         let format = StateFormat { values: Encoding(head[3]), version: word(4) };
-        let header = Self { base, keys: Encoding(head[2]), format, live: word(16), dead: word(20), is_packed };
+        let header =
+            Self { base, keys: Encoding(head[2]), key_version, format, live: word(16), dead: word(20), is_packed };
         let entries = u64::from(header.live) + u64::from(header.dead);
         // A key that takes no byte (`()`) is one entry at most.
         if entries > rest.len() as u64 + 1 {
@@ -254,9 +267,14 @@ impl PieceBuffer {
     }
 
     /// Closes the piece and gives its bytes; what is written next begins a new one. `base` as in the section.
-    pub(crate) fn close<K: 'static>(&mut self, format: StateFormat, base: Option<CheckpointId>) -> Vec<u8> {
+    pub(crate) fn close<K: 'static>(
+        &mut self,
+        key_version: u32,
+        format: StateFormat,
+        base: Option<CheckpointId>,
+    ) -> Vec<u8> {
         let (keys, is_packed) = (fixed::encoding_of::<K>(), self.packing.is_some());
-        let header = PieceHeader { base, keys, format, live: self.live, dead: self.dead, is_packed };
+        let header = PieceHeader { base, keys, key_version, format, live: self.live, dead: self.dead, is_packed };
         self.settle(|| None);
         header.write(&mut self.bytes[..HEADER_BYTES]);
         self.bytes.append(&mut self.dead_keys);

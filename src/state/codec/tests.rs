@@ -10,7 +10,7 @@ use super::piece::{HEADER_BYTES, SECTION_VERSION};
 use super::*;
 use crate::snapshot::MemoryStore;
 use crate::state::test_kit::{Random, Subtask, change, manifest, operator};
-use crate::state::{KeyedTable, StateKey, TableLoader, ValueState, group_of_key};
+use crate::state::{KeySchema, KeyedTable, StateKey, TableLoader, ValueState, group_of_key};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Figures {
@@ -98,7 +98,7 @@ fn section_in<K: StateKey, V: Serialize + 'static>(mut piece: PieceBuffer, entri
     for (key, value) in entries {
         piece.entry(key, |bytes| put(value, bytes).map(|()| Written::Live)).unwrap();
     }
-    piece.close::<K>(StateFormat { values: encoding_of::<V>(), version: 1 }, None)
+    piece.close::<K>(1, StateFormat { values: encoding_of::<V>(), version: 1 }, None)
 }
 
 /// The entries of a section in group order, by the loader of a table.
@@ -108,9 +108,10 @@ where
     V: Serialize + DeserializeOwned + Clone + Send + 'static,
 {
     let range = KeyGroupRange { start: 0, end: 1 };
-    let mut loader = TableLoader::<K, _>::new(operator(), ValueState::<V>::new("v"), range, 1);
+    let mut loader = TableLoader::<K, _>::new(operator(), ValueState::<V>::new("v"), KeySchema::default(), range, 1);
     let (state, scope) = ("v".into(), StateScope::KeyGroup(0));
-    let section = RestoredSection { state, scope, checkpoint: CheckpointId(1), bytes: bytes.to_vec() };
+    let section =
+        RestoredSection { state, scope, checkpoint: CheckpointId(1), is_renamed: false, bytes: bytes.to_vec() };
     let mut table = KeyedTable::<K, ValueState<V>>::new(ValueState::new("v"), range, 1);
     table.restore_group(loader.load(0, &[section])?);
     Ok(table.group(0).map(|(key, slot)| (key.clone(), slot.value().cloned().expect("a value"))).collect())
@@ -137,7 +138,7 @@ fn the_layout_is_as_documented() {
     piece.entry(&7u8, |_| Ok(Written::Dead)).unwrap();
     piece.entry(&8u8, |_| Ok(Written::Nothing)).unwrap();
     piece.entry(&9u8, |bytes| put(&1u8, bytes).map(|()| Written::Live)).unwrap();
-    let delta = piece.close::<u8>(StateFormat { values: encoding_of::<u8>(), version: 3 }, Some(CheckpointId(258)));
+    let delta = piece.close::<u8>(1, StateFormat { values: encoding_of::<u8>(), version: 3 }, Some(CheckpointId(258)));
     assert_eq!(delta, [1, 1, 1, 1, 3, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 1, 7]);
 }
 
@@ -149,7 +150,7 @@ fn packed_entries_are_as_documented_and_removed_keys_are_not_packed() {
     }
     piece.entry(&258u64, |_| Ok(Written::Dead)).unwrap();
     let format = StateFormat { values: encoding_of::<(u64, i64)>(), version: 1 };
-    let delta = piece.close::<u64>(format, Some(CheckpointId(6)));
+    let delta = piece.close::<u64>(1, format, Some(CheckpointId(6)));
     let head = [1, 3, 4, 26, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0];
     assert_eq!(delta[..24], head);
     assert_eq!(delta[24..], [2, 0, 1, 2, 1, 7, 0x2c, 1, 1, 9, 5, 0, 4, 2, 1, 0, 0, 0, 0, 0, 0]);
@@ -225,13 +226,14 @@ fn changes_without_what_they_build_on_are_an_error() {
         let mut piece = PieceBuffer::default();
         piece.entry(&1u64, |bytes| put(&value, bytes).map(|()| Written::Live)).unwrap();
         let format = StateFormat { values: encoding_of::<u64>(), version: 1 };
-        let bytes = piece.close::<u64>(format, base.map(CheckpointId));
+        let bytes = piece.close::<u64>(1, format, base.map(CheckpointId));
         let (state, scope) = ("v".into(), StateScope::KeyGroup(0));
-        RestoredSection { state, scope, checkpoint: CheckpointId(checkpoint), bytes }
+        RestoredSection { state, scope, checkpoint: CheckpointId(checkpoint), is_renamed: false, bytes }
     };
     let range = KeyGroupRange { start: 0, end: 1 };
     let load = |sections: &[RestoredSection]| {
-        let mut loader = TableLoader::<u64, _>::new(operator(), ValueState::<u64>::new("v"), range, 1);
+        let mut loader =
+            TableLoader::<u64, _>::new(operator(), ValueState::<u64>::new("v"), KeySchema::default(), range, 1);
         loader.load(0, sections).map(|group| group.entries)
     };
     let (whole, second, third) = (section(3, None, 1), section(5, Some(4), 2), section(9, Some(5), 3));

@@ -126,6 +126,10 @@ impl<A: AggregateFunction> State for AggregatingState<A> {
         self.values.name()
     }
 
+    fn former_names(&self) -> &[Arc<str>] {
+        self.values.former_names()
+    }
+
     fn format(&self) -> StateFormat {
         self.values.format()
     }

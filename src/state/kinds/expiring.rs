@@ -292,6 +292,10 @@ impl<S: State> State for Expiring<S> {
         self.inner.name()
     }
 
+    fn former_names(&self) -> &[Arc<str>] {
+        self.inner.former_names()
+    }
+
     fn format(&self) -> StateFormat {
         self.inner.format().with_deadline()
     }

@@ -186,6 +186,10 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
         &self.name
     }
 
+    fn former_names(&self) -> &[Arc<str>] {
+        self.schema.former_names()
+    }
+
     fn format(&self) -> StateFormat {
         StateFormat { values: Encoding::LIST, ..self.schema.format() }
     }

@@ -213,6 +213,10 @@ where
         &self.name
     }
 
+    fn former_names(&self) -> &[Arc<str>] {
+        self.schema.former_names()
+    }
+
     fn format(&self) -> StateFormat {
         StateFormat { values: Encoding::MAP, ..self.schema.format() }
     }

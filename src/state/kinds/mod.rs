@@ -21,4 +21,5 @@ pub use reducing::{ReducingHandle, ReducingState};
 pub use value::{ValueHandle, ValueState};
 
 pub(crate) use expiring::{Expiry, load_without_deadline};
+pub(crate) use schema::Schema;
 pub(crate) use value::ValueSlot;

@@ -76,6 +76,10 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ReducingState<V
         self.values.name()
     }
 
+    fn former_names(&self) -> &[Arc<str>] {
+        self.values.former_names()
+    }
+
     fn format(&self) -> StateFormat {
         self.values.format()
     }

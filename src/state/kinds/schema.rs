@@ -19,6 +19,8 @@ use crate::state::codec::{Encoding, StateFormat, encoding_of, put, put_compact, 
 pub(crate) struct Schema<V> {
     version: u32,
     is_compact: bool,
+    /// Names that the state had in older checkpoints.
+    former_names: Vec<Arc<str>>,
     /// By the version that they start from, ascending.
     migrations: Vec<Migration>,
     of: PhantomData<fn() -> V>,
@@ -42,7 +44,7 @@ struct Migration {
 impl<V> Schema<V> {
     /// Version 1, named fields.
     pub(crate) fn new() -> Self {
-        Self { version: 1, is_compact: false, migrations: Vec::new(), of: PhantomData }
+        Self { version: 1, is_compact: false, former_names: Vec::new(), migrations: Vec::new(), of: PhantomData }
     }
 
     /// Sets the version of today's type.
@@ -70,6 +72,21 @@ impl<V> Schema<V> {
     /// Stores structs without the names of their fields.
     pub(crate) fn set_compact(&mut self) {
         self.is_compact = true;
+    }
+
+    /// Adds a name that the state had.
+    pub(crate) fn add_former_name(&mut self, name: Arc<str>) {
+        self.former_names.push(name);
+    }
+
+    /// The names that the state had.
+    pub(crate) fn former_names(&self) -> &[Arc<str>] {
+        &self.former_names
+    }
+
+    /// The version of today's type.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
     }
 }
 
@@ -145,17 +162,41 @@ impl<V: DeserializeOwned + 'static> Schema<V> {
 
     #[cold]
     fn take_older(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, String> {
-        let (from, version) = (stored.version, self.version);
-        if from > version {
-            return Err(format!("version {from} was stored, the program has version {version}: it is older"));
+        let first = self.steps_from(stored.version).first();
+        let read = first.map(|first| (first.read)(stored.values, bytes).map_err(|reason| (first.takes.1, reason)));
+        match read {
+            Some(Ok(value)) => self.upgrade(stored.version, value),
+            Some(Err((name, reason))) => Err(format!("as {name}: {reason}")),
+            None => Err(self.no_step_from(stored.version)),
         }
-        let first = self.migrations.iter().position(|migration| migration.from == from);
-        let steps = first.map(|first| &self.migrations[first..]).unwrap_or_default();
-        let Some(first) = steps.first() else {
-            return Err(format!("version {from} was stored, and there is no migration from it to {version}"));
-        };
-        let read = (first.read)(stored.values, bytes);
-        let mut value = read.map_err(|reason| format!("as {}: {reason}", first.takes.1))?;
+    }
+}
+
+impl<V: 'static> Schema<V> {
+    /// The migrations from this version to today's; none if that one is missing.
+    fn steps_from(&self, version: u32) -> &[Migration] {
+        let first = self.migrations.iter().position(|migration| migration.from == version);
+        first.map(|first| &self.migrations[first..]).unwrap_or_default()
+    }
+
+    /// Why values of this version cannot be read.
+    pub(crate) fn no_step_from(&self, from: u32) -> String {
+        let version = self.version;
+        if from > version {
+            return format!("version {from} was stored, the program has version {version}: it is older");
+        }
+        format!("version {from} was stored, and there is no migration from it to {version}")
+    }
+
+    /// Brings a value of an older version up to today's.
+    ///
+    /// # Errors
+    /// If there is no migration from it.
+    pub(crate) fn upgrade(&self, from: u32, mut value: Box<dyn Any>) -> Result<V, String> {
+        let steps = self.steps_from(from);
+        if steps.is_empty() {
+            return Err(self.no_step_from(from));
+        }
         for step in steps {
             let given = || format!("the migration from version {} is given something else than it takes", step.from);
             value = (step.apply)(value).ok_or_else(given)?;
@@ -173,8 +214,9 @@ impl<V> Default for Schema<V> {
 
 impl<V> Clone for Schema<V> {
     fn clone(&self) -> Self {
-        let Self { version, is_compact, migrations, of } = self;
-        Self { version: *version, is_compact: *is_compact, migrations: migrations.clone(), of: *of }
+        let Self { version, is_compact, former_names, migrations, of } = self;
+        let (former_names, migrations) = (former_names.clone(), migrations.clone());
+        Self { version: *version, is_compact: *is_compact, former_names, migrations, of: *of }
     }
 }
 
@@ -205,6 +247,14 @@ macro_rules! schema_methods {
             New: 'static,
         {
             self.$($field).+.add_migration(from, migrate);
+            self
+        }
+
+        /// Takes over the state that older checkpoints have under `name`, and writes it under its own name from then on: the
+        /// first checkpoint after that has it whole. More than one name may be said. `name` must not be that of another
+        /// state of the function; the graph refuses it.
+        pub fn formerly(mut self, name: impl Into<std::sync::Arc<str>>) -> Self {
+            self.$($field).+.add_former_name(name.into());
             self
         }
 

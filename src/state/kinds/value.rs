@@ -157,6 +157,10 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ValueState<V> {
         &self.name
     }
 
+    fn former_names(&self) -> &[Arc<str>] {
+        self.schema.former_names()
+    }
+
     fn format(&self) -> StateFormat {
         self.schema.format()
     }

@@ -102,19 +102,27 @@ use millstream_actors::contract::SnapshotWriter;
 /// ```
 pub struct BroadcastState<K, V> {
     name: Arc<str>,
+    former_names: Vec<Arc<str>>,
     of: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K, V> BroadcastState<K, V> {
     /// A state with this name, unique in its function.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), of: PhantomData }
+        Self { name: name.into(), former_names: Vec::new(), of: PhantomData }
+    }
+
+    /// Takes over the state that older checkpoints have under `name`, and writes it under its own name from then on. More
+    /// than one name may be said. `name` must not be that of another state of the function; the graph refuses it.
+    pub fn formerly(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.former_names.push(name.into());
+        self
     }
 }
 
 impl<K, V> Clone for BroadcastState<K, V> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), of: PhantomData }
+        Self { name: self.name.clone(), former_names: self.former_names.clone(), of: PhantomData }
     }
 }
 
@@ -134,6 +142,10 @@ where
 
     fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    fn former_names(&self) -> &[Arc<str>] {
+        &self.former_names
     }
 
     #[inline]

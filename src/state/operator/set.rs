@@ -16,6 +16,11 @@ pub trait OperatorState: Send + 'static {
     /// The name, under which the state is found again in a snapshot.
     fn name(&self) -> &Arc<str>;
 
+    /// The names that it had in older checkpoints.
+    fn former_names(&self) -> &[Arc<str>] {
+        &[]
+    }
+
     /// Lends what the subtask holds.
     fn handle<'a>(&'a self, held: &'a mut Self::Held) -> Self::Handle<'a>;
 
@@ -42,6 +47,9 @@ pub trait OperatorStateSet: Send + 'static {
 
     /// Their names.
     fn names(&self) -> Vec<Arc<str>>;
+
+    /// Names that they had in older checkpoints, each with today's.
+    fn former_names(&self) -> Vec<(Arc<str>, Arc<str>)>;
 
     /// Lends what the subtask holds.
     fn handles<'a>(&'a self, held: &'a mut Self::Held) -> Self::Handles<'a>;
@@ -79,6 +87,10 @@ impl<S: OperatorState> OperatorStateSet for S {
         vec![self.name().clone()]
     }
 
+    fn former_names(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        OperatorState::former_names(self).iter().map(|former| (former.clone(), self.name().clone())).collect()
+    }
+
     #[inline]
     fn handles<'a>(&'a self, held: &'a mut Self::Held) -> Self::Handles<'a> {
         self.handle(held)
@@ -101,6 +113,12 @@ macro_rules! operator_state_tuples {
 
             fn names(&self) -> Vec<Arc<str>> {
                 vec![$(self.$index.name().clone()),*]
+            }
+
+            fn former_names(&self) -> Vec<(Arc<str>, Arc<str>)> {
+                let of_each: Vec<Vec<(Arc<str>, Arc<str>)>> =
+                    vec![$(OperatorStateSet::former_names(&self.$index)),*];
+                of_each.concat()
             }
 
             #[inline]

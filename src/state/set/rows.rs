@@ -19,6 +19,13 @@ pub(crate) trait StateRows: StateSet {
         names.0
     }
 
+    /// Names that the states had, each with today's.
+    fn former_names(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let mut names = FormerNames(Vec::new());
+        self.visit(&mut Self::Row::default(), &mut names);
+        names.0
+    }
+
     /// How the values of each are stored.
     fn formats(&self) -> Vec<StateFormat> {
         let mut formats = Formats(Vec::new());
@@ -162,6 +169,14 @@ struct Names(Vec<Arc<str>>);
 impl StateVisitor for Names {
     fn visit<S: State>(&mut self, _: usize, state: &S, _: &mut S::Slot) {
         self.0.push(state.name().clone());
+    }
+}
+
+struct FormerNames(Vec<(Arc<str>, Arc<str>)>);
+
+impl StateVisitor for FormerNames {
+    fn visit<S: State>(&mut self, _: usize, state: &S, _: &mut S::Slot) {
+        self.0.extend(state.former_names().iter().map(|former| (former.clone(), state.name().clone())));
     }
 }
 

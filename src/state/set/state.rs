@@ -19,6 +19,11 @@ pub trait State: Send + 'static {
     /// The name, under which the state is found again in a snapshot.
     fn name(&self) -> &Arc<str>;
 
+    /// The names that it had in older checkpoints.
+    fn former_names(&self) -> &[Arc<str>] {
+        &[]
+    }
+
     /// How its values are stored.
     fn format(&self) -> StateFormat;
 

@@ -10,7 +10,7 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Times
 use super::table::RedbBackend;
 use crate::state::backend::{KeyedBackend, KeyedBlock};
 use crate::state::barrier::Sweep;
-use crate::state::{StateKey, StateRows, StateSet, TableLoader};
+use crate::state::{KeySchema, StateKey, StateRows, StateSet, TableLoader};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
     fn range(&self) -> KeyGroupRange {
@@ -19,6 +19,10 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
 
     fn max_parallelism(&self) -> u32 {
         self.max_parallelism
+    }
+
+    fn set_key_version(&mut self, version: u32) {
+        self.barriers.key_version = version;
     }
 
     fn expires(&self) -> bool {
@@ -88,8 +92,8 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         Sweep::abandon(self, writer);
     }
 
-    fn loader(&self, operator: OperatorId, states: S) -> Box<dyn GroupLoader> {
-        Box::new(self.spill_loader(TableLoader::new(operator, states, self.range, self.max_parallelism)))
+    fn loader(&self, operator: OperatorId, states: S, keys: KeySchema<K>) -> Box<dyn GroupLoader> {
+        Box::new(self.spill_loader(TableLoader::new(operator, states, keys, self.range, self.max_parallelism)))
     }
 
     fn restore_group(&mut self, loaded: LoadedGroup) {

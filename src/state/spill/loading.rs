@@ -88,6 +88,10 @@ impl<K: StateKey, S: StateSet> GroupLoader for SpillLoader<K, S> {
         let state = LoadedSpill { table: kept, moved, chain, top, live };
         Ok(LoadedGroup { group, entries, state: Box::new(state) })
     }
+
+    fn needs_other_groups(&self) -> bool {
+        self.loader.needs_other_groups()
+    }
 }
 
 impl<K, S: StateSet> fmt::Debug for SpillLoader<K, S> {
@@ -117,9 +121,12 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         SpillLoader { loader, shared: self.shared.clone(), room }
     }
 
-    /// Takes a group.
+    /// Takes a group. Of one that is not its own it takes the keys that have moved.
     pub(super) fn take_group(&mut self, loaded: LoadedGroup) {
         let rows = *loaded.state.downcast::<LoadedSpill<K, S::Row>>().expect("the operator's own loader made it");
+        if !self.range.contains(loaded.group) {
+            return self.restoring.moved.extend(rows.moved);
+        }
         let index = (loaded.group - self.range.start) as usize;
         let restoring = &mut self.restoring;
         restoring.chains.resize(self.range.len(), GroupChain::default());

@@ -26,7 +26,9 @@ impl RegionSupervisor {
         let job = self.seed.job.clone();
         self.fence = Fence::default();
         self.ready.clear();
-        let restore = manifest.clone().map(|manifest| RestorePlan { store: job.chunks_of(&manifest), manifest });
+        let successions: Arc<[_]> = job.spec.successions().cloned().collect();
+        let plan = |manifest: Arc<Manifest>| RestorePlan { store: job.chunks_of(&manifest), manifest, successions };
+        let restore = manifest.clone().map(plan);
         let checkpoint = manifest.as_ref().map(|manifest| manifest.checkpoint);
         let rewinds = lock(self.memory()).progress.restored(checkpoint);
         self.rewinds = rewinds;

@@ -11,6 +11,7 @@ use crate::control::outcome::SavepointError;
 use crate::control::pins::Pin;
 use crate::protocol::TaskKind;
 use crate::runtime::time::monotonic;
+use crate::task::OperatorInfo;
 use crate::task::sink_task::PENDING;
 
 /// Time between two lines of the log on one export.
@@ -79,7 +80,7 @@ impl SnapshotWriter {
     fn portable(&self, retained: &Manifest) -> Manifest {
         let mut manifest = retained.clone();
         let sinks = self.seed.job.spec.tasks.iter().filter(|task| task.kind == TaskKind::Sink);
-        let sinks: Vec<_> = sinks.flat_map(|task| &task.operators).map(|operator| &operator.id).collect();
+        let sinks: Vec<_> = sinks.flat_map(|task| &task.operators).map(OperatorInfo::id).collect();
         manifest.chunks.retain(|chunk| {
             let is_pending = &*chunk.address.state == PENDING && sinks.contains(&&chunk.address.operator);
             !is_pending && !is_mark(&chunk.address)

@@ -1,0 +1,11 @@
+//! Jobs whose operators, states, accumulators and keys are renamed, removed or of other types in the next life: what was
+//! stored goes on under today's names, with both backends, over changes and savepoints.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod keys;
+mod lives;
+mod names;
+mod refused;
+mod versions;
