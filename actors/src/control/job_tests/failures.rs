@@ -201,7 +201,12 @@ fn task_that_does_not_stop_loses_its_arbiter_and_the_region_goes_on() {
         // The checkpoint after the one that hangs.
         let setup = setup.bad(SOURCE, When::Barrier, Bad::Nothing).bad(SOURCE, When::Barrier, Bad::Nothing);
         let setup = setup.bad(SOURCE, When::Barrier, Bad::Panic);
+        let script = setup.script.clone();
         let mut running = setup.launch();
+        // Were it to begin before, time could be up for the checkpoint before its barrier has come to the sink.
+        while script.hangs.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
         running.until_with_time(|kind| matches!(kind, JobEventKind::ArbiterCondemned { .. })).await;
         let outcome = running.outcome_with_time().await.expect("finished");
         assert_eq!(outcome.kind, OutcomeKind::Finished);

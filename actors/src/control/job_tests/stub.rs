@@ -55,6 +55,8 @@ pub(super) struct Script {
     /// Sources go on until told to stop.
     pub(super) unbounded: AtomicBool,
     pub(super) starts: AtomicU64,
+    /// Threads that were held.
+    pub(super) hangs: AtomicU64,
     /// What each start restored and withdrew.
     pub(super) restored: Mutex<Vec<Restored>>,
     pub(super) wiring: Mutex<BTreeMap<SubtaskId, Wired>>,
@@ -89,6 +91,7 @@ impl StubTask {
                 ctx.stop();
             }
             Some((_, _, Bad::Hang(until))) => {
+                self.script.hangs.fetch_add(1, Ordering::Relaxed);
                 // Ends with an error when the test lets go.
                 let _ = until.recv();
             }
