@@ -86,6 +86,7 @@ compile_error!(
 pub mod cli;
 mod decoder;
 mod environment;
+mod file_identity;
 mod graph;
 pub mod keyed;
 pub mod operator;

@@ -14,6 +14,7 @@ use redb::{Builder, Database, StorageBackend, TableDefinition, WriteTransaction}
 
 use super::format::{CHUNK_KEY_BYTES, encode_ledger};
 use super::ledger::Ledger;
+use crate::file_identity::FileIdentity;
 use crate::unique::unique;
 
 /// One row: the ledger.
@@ -62,26 +63,47 @@ impl Origin {
         }
     }
 
-    /// Opens the database; a file that does not exist is created.
-    pub(super) fn open(&self) -> Result<Database, SnapshotError> {
+    /// Opens the database. A file that does not exist is created, unless it has been open before: then it must be the one
+    /// that it was.
+    pub(super) fn open(&self, before: Option<FileIdentity>) -> Result<(Database, FileIdentity), SnapshotError> {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES);
         match self {
             Self::File(path) => {
+                if before.is_some_and(|before| !before.is_at(path)) {
+                    return Err(self.gone());
+                }
                 let open = || guarded(|| builder.open(path).map_err(redb::Error::from));
                 let opened = match open() {
-                    Err(trouble) if trouble.is_not_found() => {
+                    Err(trouble) if trouble.is_not_found() && before.is_none() => {
                         create_file(&builder, path)?;
                         open()
                     }
                     opened => opened,
                 };
-                opened.map_err(|trouble| trouble_at_open(trouble, path, &self.name()))
+                let database = opened.map_err(|trouble| trouble_at_open(trouble, path, &self.name()))?;
+                let found =
+                    FileIdentity::of(path).map_err(|error| io_error(&self.name(), "examine the file", error))?;
+                Ok((database, found))
             }
             Self::Backend { name, open } => {
-                guarded(|| open(&builder)).map_err(|trouble| trouble.into_error(name, "open the file", &[]))
+                let opened = guarded(|| open(&builder));
+                let database = opened.map_err(|trouble| trouble.into_error(name, "open the file", &[]))?;
+                Ok((database, FileIdentity::default()))
             }
         }
+    }
+
+    /// Refuses what was written to a file that is not at its path any more.
+    pub(super) fn check(&self, opened: FileIdentity) -> Result<(), SnapshotError> {
+        match self {
+            Self::File(path) if !opened.is_at(path) => Err(self.gone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn gone(&self) -> SnapshotError {
+        SnapshotError::Gone { store: self.name() }
     }
 }
 

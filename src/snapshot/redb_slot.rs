@@ -9,6 +9,7 @@ use millstream_actors::protocol::CheckpointId;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use super::redb_file::{Origin, guarded, io_error};
+use crate::file_identity::FileIdentity;
 
 #[derive(Debug)]
 pub(super) struct DatabaseSlot {
@@ -21,21 +22,28 @@ pub(super) struct DatabaseSlot {
 
 #[derive(Debug)]
 enum Slot {
-    Open(Database),
+    Open(Database, FileIdentity),
     /// Let go of, on request.
     Closed,
     /// It could not be opened again.
-    Broken,
+    Broken(FileIdentity),
 }
 
 impl Slot {
     /// What redb says to that does not matter: all that must be durable has been committed.
-    fn let_go(&mut self) {
+    ///
+    /// Which file it is remains known until the store is closed: it may not be another one meanwhile.
+    fn let_go(&mut self) -> Option<FileIdentity> {
+        let known = match self {
+            Self::Open(_, file) | Self::Broken(file) => Some(*file),
+            Self::Closed => None,
+        };
         let old = std::mem::replace(self, Self::Closed);
         let _ = guarded(|| {
             drop(old);
             Ok(())
         });
+        known
     }
 }
 
@@ -53,20 +61,23 @@ impl DatabaseSlot {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        matches!(&*self.slot.read().unwrap_or_else(PoisonError::into_inner), Slot::Open(_))
+        matches!(&*self.slot.read().unwrap_or_else(PoisonError::into_inner), Slot::Open(..))
     }
 
     /// Opens the file, after letting go of it where it was open. Readers are waited for, and wait until it is open.
     pub(super) fn reopen(&self) -> Result<(), SnapshotError> {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        slot.let_go();
-        match self.origin.open().and_then(|database| self.mended(database)) {
-            Ok(database) => {
-                *slot = Slot::Open(database);
+        let before = slot.let_go();
+        let opened = self.origin.open(before);
+        match opened.and_then(|(database, file)| Ok((self.mended(database)?, file))) {
+            Ok((database, file)) => {
+                *slot = Slot::Open(database, file);
                 Ok(())
             }
             Err(error) => {
-                *slot = Slot::Broken;
+                if let Some(file) = before {
+                    *slot = Slot::Broken(file);
+                }
                 Err(error)
             }
         }
@@ -89,7 +100,7 @@ impl DatabaseSlot {
                 Ok(database)
             }
             Err(trouble) => {
-                Slot::Open(database).let_go();
+                Slot::Open(database, FileIdentity::default()).let_go();
                 Err(trouble.into_error(&self.name(), "check the file", &[]))
             }
         }
@@ -100,20 +111,21 @@ impl DatabaseSlot {
         self.slot.write().unwrap_or_else(PoisonError::into_inner).let_go();
     }
 
-    /// Calls redb while the file is open. `checkpoints` are named if it turns out to be damaged.
+    /// Calls redb while the file is open, and answers which file that was. `checkpoints` are named if it turns out to be
+    /// damaged.
     fn with_database<T>(
         &self,
         action: &'static str,
         checkpoints: &[CheckpointId],
         call: impl FnOnce(&Database) -> Result<T, redb::Error>,
-    ) -> Result<T, SnapshotError> {
+    ) -> Result<(T, FileIdentity), SnapshotError> {
         let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
-            Slot::Open(database) => {
-                guarded(|| call(database)).map_err(|trouble| trouble.into_error(&self.name(), action, checkpoints))
-            }
+            Slot::Open(database, file) => guarded(|| call(database))
+                .map(|answer| (answer, *file))
+                .map_err(|trouble| trouble.into_error(&self.name(), action, checkpoints)),
             Slot::Closed => Err(SnapshotError::Closed { store: self.name() }),
-            Slot::Broken => Err(io_error(&self.name(), action, "it could not be opened again after a failure")),
+            Slot::Broken(_) => Err(io_error(&self.name(), action, "it could not be opened again after a failure")),
         }
     }
 
@@ -124,11 +136,11 @@ impl DatabaseSlot {
         checkpoints: &[CheckpointId],
         read: impl FnOnce(&ReadTransaction) -> Result<Result<T, SnapshotError>, redb::Error>,
     ) -> Result<T, SnapshotError> {
-        self.with_database(action, checkpoints, |database| read(&database.begin_read()?))?
+        self.with_database(action, checkpoints, |database| read(&database.begin_read()?))?.0
     }
 
     /// Writes in one transaction. It is durable when this returns if `durability` says so, and else with the next
-    /// that is.
+    /// that is. Durable means that a start finds it: if the file is not at its path any more, that is an error.
     pub(super) fn write(
         &self,
         action: &'static str,
@@ -143,6 +155,10 @@ impl DatabaseSlot {
             write(&transaction)?;
             transaction.commit()?;
             Ok(())
+        })
+        .and_then(|((), file)| match durability {
+            Durability::None => Ok(()),
+            _ => self.origin.check(file),
         })
         .inspect_err(|error| {
             if error.is_damage() {

@@ -451,3 +451,44 @@ fn file_does_not_grow_once_garbage_is_reused() {
     }
     assert_eq!(sizes[11], sizes[23], "{sizes:?}");
 }
+
+// Cause: redb writes on to a file that was removed, and nobody looked whether a start would find it. Repair: after each commit
+// the path must still lead to the file that is open.
+#[cfg(unix)]
+#[test]
+fn store_whose_file_is_removed_or_replaced_reports_no_checkpoint_as_durable() {
+    type Do = fn(&std::path::Path);
+    let faults: [Do; 4] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::rename(path, path.with_extension("away")).unwrap(),
+        |path| {
+            // What a copy that is put back does, whether it is as new or not.
+            fs::copy(path, path.with_extension("copy")).unwrap();
+            fs::rename(path.with_extension("copy"), path).unwrap();
+        },
+        |path| {
+            let parent = path.parent().unwrap();
+            fs::rename(parent, parent.with_extension("away")).unwrap();
+        },
+    ];
+    for fault in faults {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("stores/job.redb");
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let store = RedbStore::open(&path).unwrap();
+        open(&store).unwrap();
+        complete(&store, 1).unwrap();
+        fault(&path);
+        let found = fs::read(&path).ok();
+        for error in [complete(&store, 2).unwrap_err(), store.reserve_ids(CheckpointId(9_000)).unwrap_err()] {
+            assert!(error.is_gone() && !error.is_retryable(), "{error}");
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        }
+        assert!(store.reopen().unwrap_err().is_gone());
+        assert_eq!(fs::read(&path).ok(), found, "nothing is created there, nor changed");
+        // Once it is closed, what is there is another store.
+        store.close();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        open(&store).unwrap();
+    }
+}

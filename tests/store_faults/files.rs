@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use millstream::StartError;
 use millstream::prelude::*;
 use millstream::snapshot::{SnapshotError, checksum};
+use millstream::{AbortReason, StartError};
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 
 use crate::copying::copy_all;
 use crate::crash_common::{job, published};
+use crate::listener::events_of;
 use crate::run::{ENDLESS, block_on, finish, refusal, run_and_cancel, start};
 
 /// A directory with a store that holds three checkpoints.
@@ -176,4 +177,25 @@ fn store_of_another_job_is_refused_and_stays_its_owners() {
     let StartError::Store(SnapshotError::OtherJob { store, owner, job }) = &error else { panic!("{error}") };
     assert_eq!((store.as_str(), owner.as_str(), job.as_str()), (path.to_str().unwrap(), "figures", "other"));
     finish(RedbStore::open(&path).unwrap(), &out);
+}
+
+/// Cause: a store file that is deleted stays open, so its commits went on and were reported as durable. Repair: after a commit
+/// the path must lead to the open file. Guarantee G7.
+#[cfg(unix)]
+#[test]
+fn store_file_that_is_removed_under_a_running_job_ends_it_before_a_checkpoint_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (dir.path().join("store.redb"), dir.path().join("out"));
+    let (error, completed_after) = block_on("a job whose store is removed", async {
+        let job = start(ENDLESS, RedbStore::open(&path).unwrap(), job::files(&out)).unwrap();
+        events_of(&job).checkpoints(2).await;
+        fs::remove_file(&path).unwrap();
+        // One may have been committed before.
+        let asked = [job.checkpoint().await, job.checkpoint().await];
+        (job.await.unwrap_err(), asked[1].is_ok())
+    });
+    let JobError::CheckpointFailures { last: AbortReason::Store(last), .. } = &error else { panic!("{error}") };
+    assert!(last.is_gone() && !last.is_retryable(), "{error}");
+    assert!(!completed_after && error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(!path.exists(), "no empty store takes its place");
 }

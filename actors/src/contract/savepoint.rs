@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::store::{Chunk, SnapshotStore};
 use crate::protocol::{
-    CheckpointId, ChunkAddress, ChunkRef, Fault, Incarnation, Manifest, OperatorId, SnapshotError, StateScope,
+    CheckpointId, ChunkAddress, ChunkRef, Fault, Incarnation, Manifest, OperatorId, SnapshotError, StateScope, may_pass,
 };
 
 /// The state under which a checkpoint notes the savepoint that its job began with. Its operator id is empty, which no
@@ -190,7 +190,8 @@ impl SavepointFileError {
     /// Whether doing the same again may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Stopped { .. } => true,
+            Self::Io { source, .. } => may_pass(source),
+            Self::Stopped { .. } => true,
             Self::Store(error) => error.is_retryable(),
             _ => false,
         }

@@ -88,6 +88,14 @@ pub enum SnapshotError {
         /// Which.
         address: Box<ChunkAddress>,
     },
+    /// The store's file was removed, or another took its place, while the store was in use.
+    #[error(
+        "the file of snapshot store {store} was removed, or replaced by another one, while the job was using it, so no start would find what is written to it; put the file back or name another one, and start the job again"
+    )]
+    Gone {
+        /// The store.
+        store: String,
+    },
     /// The store was closed.
     #[error("snapshot store {store} is closed")]
     Closed {
@@ -113,9 +121,14 @@ impl SnapshotError {
             | Self::Foreign { .. }
             | Self::Locked { .. }
             | Self::Superseded { .. } => Fault::User,
-            Self::Io { .. } | Self::Damaged { .. } | Self::ChunkMissing { .. } => Fault::External,
+            Self::Io { .. } | Self::Damaged { .. } | Self::ChunkMissing { .. } | Self::Gone { .. } => Fault::External,
             Self::Closed { .. } => Fault::Internal,
         }
+    }
+
+    /// Whether the store is not where it was, so that no further call of it is of use.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone { .. })
     }
 
     /// Whether stored bytes are damaged, so that an older checkpoint may still be whole.

@@ -149,3 +149,21 @@ fn export_that_is_not_wanted_any_more_leaves_nothing() {
     drop(SavepointFiles.begin(&path).unwrap());
     assert!(names(dir.path()).is_empty());
 }
+
+#[test]
+fn directory_that_is_removed_or_replaced_meanwhile_gets_no_savepoint() {
+    for is_replaced in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let parent = dir.path().join("savepoints");
+        fs::create_dir(&parent).unwrap();
+        let export = SavepointFiles.begin(&parent.join("sp")).unwrap();
+        fs::remove_dir_all(&parent).unwrap();
+        if is_replaced {
+            fs::create_dir(&parent).unwrap();
+        }
+        let (manifest, chunks) = checkpoint();
+        let error = export.write(&manifest, &chunks, &mut |_| true).unwrap_err();
+        assert!(matches!(error, SavepointFileError::Io { .. }) && !error.is_retryable(), "{error}");
+        assert!(!is_replaced || names(&parent).is_empty());
+    }
+}

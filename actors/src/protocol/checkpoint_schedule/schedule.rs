@@ -294,7 +294,12 @@ impl CheckpointSchedule {
             Phase::Asking { unsettled, .. } => unsettled.take(),
             _ => None,
         };
-        let Some(retained) = retained else { return self.ask_later(now, unsettled, out) };
+        let Some(retained) = retained else {
+            return match unsettled {
+                Some(lost) if reason.is_final() => self.report_abort(now, lost.manifest.checkpoint, reason, out),
+                unsettled => self.ask_later(now, unsettled, out),
+            };
+        };
         self.retained.replace(retained);
         self.phase = Phase::Idle;
         let Some(finalising) = unsettled else { return };
@@ -344,6 +349,7 @@ impl CheckpointSchedule {
         self.urgent_at = now.at + delay;
         // An error that no retry can cure is tolerated a few times only: a job whose input has ended would never end.
         let tolerated = match &reason {
+            reason if reason.is_final() => 0,
             AbortReason::Store(error) if !error.is_retryable() => STORE_RETRIES_MAX,
             _ => u32::MAX,
         };

@@ -62,6 +62,11 @@ impl AbortReason {
     pub(crate) fn is_checkpoint_failure(&self) -> bool {
         matches!(self, Self::Declined { .. } | Self::TimedOut { .. } | Self::Store(_))
     }
+
+    /// Whether no later checkpoint can fare better.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_gone())
+    }
 }
 
 /// A moment.

@@ -24,6 +24,21 @@ fn unknown_outcome_is_asked_for_until_the_store_answers_and_the_job_fails_if_it_
 }
 
 #[test]
+fn store_that_is_gone_ends_the_job_at_the_commit_that_notices_it() {
+    let mut harness = Harness::running(every(100));
+    harness.at(100);
+    harness.acknowledge(1, 1, SourceState::Reading);
+    let error = Arc::new(SnapshotError::Gone { store: "store".to_owned() });
+    let out = harness.apply(ScheduleEvent::FinaliseFailed { checkpoint: CheckpointId(1), error, retained: None });
+    assert!(matches!(out[0], ScheduleCommand::Abort { checkpoint: CheckpointId(1), .. }), "{out:?}");
+    let Some(ScheduleCommand::GiveUp { failures: 1, last: AbortReason::Store(last) }) = out.last() else {
+        panic!("{out:?}")
+    };
+    assert!(last.is_gone());
+    assert!(harness.at(10_000).is_empty());
+}
+
+#[test]
 fn final_checkpoint_is_retried_at_once_and_then_ever_later() {
     let mut harness = Harness::running(every(100));
     harness.halt(1, SourceState::Ended);
