@@ -204,6 +204,41 @@ fn missing_input_ends_the_job_at_once_with_the_pattern() {
     }
 }
 
+// Cause: what fails again by nature was retried as often as the strategy says, for two minutes. Repair: the cause decides.
+#[test]
+fn input_that_no_retry_mends_ends_the_job_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, bytes) in
+        [("plain.gz", &b"note,id\n"[..]), ("cut.gz", b"\x1F\x8B\x08\0"), ("utf-16.csv", b"\xFF\xFEn\0")]
+    {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let (outcome, _, restarts) = run(FileSource::csv(path.to_str().unwrap()));
+        let error = outcome.unwrap_err();
+        let Some(TaskError::Source(source)) = error.task_error() else { panic!("{error}") };
+        let reason = source.reason().downcast_ref();
+        assert!(matches!(reason, Some(FileSourceError::Gzip { .. } | FileSourceError::Encoding { .. })), "{error}");
+        assert!(matches!(error, JobError::Failed { .. }) && restarts == 0, "{restarts} restarts do not mend a file");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn record_of_which_json_would_lose_a_number_ends_the_job_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (error, restarts) = block_on("a job that writes NaN", async {
+        let env = StreamEnvironment::new("rows");
+        env.source("numbers", SequenceSource::new(0..10))
+            .map(|n| (n, [1.0 / n as f64, (n as f64 - 7.0).sqrt().ln()]))
+            .sink("out", FileSink::json_lines(dir.path()));
+        let job = env.start().unwrap();
+        (job.clone().await.unwrap_err(), restarts(&job))
+    });
+    let Some(TaskError::Sink(sink)) = error.task_error() else { panic!("{error}") };
+    let Some(FileSinkError::Lossy { field, .. }) = sink.reason().downcast_ref() else { panic!("{error}") };
+    assert_eq!((field.as_str(), restarts, error.fault()), ("[1][0]", 0, Fault::User), "{error}");
+}
+
 #[test]
 fn output_directory_with_a_file_in_the_way_is_an_error_that_names_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -14,3 +14,4 @@ pub use print::PrintSink;
 pub use millstream_actors::contract::{
     Batch, Fence, PendingCommit, Retry, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter, Threading,
 };
+pub use millstream_actors::protocol::may_pass;

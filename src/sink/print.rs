@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use millstream_actors::contract::{
     Batch, PendingCommit, Retry, Sink, SinkContext, SinkError, SinkRestore, SinkWriter, Threading,
 };
-use millstream_actors::protocol::CheckpointId;
+use millstream_actors::protocol::{CheckpointId, may_pass};
 
 /// Prints each record on a line of standard output. At least once: records show at once, and again after a restart.
 ///
-/// Batches of several subtasks are not mixed. A closed pipe fails the attempt.
+/// Batches of several subtasks are not mixed. A pipe whose reader has gone ends the job: nobody would read on.
 #[derive(Debug)]
 pub struct PrintSink<T> {
     line: fn(&T, &mut Vec<u8>) -> io::Result<()>,
@@ -68,7 +68,10 @@ where
             (self.line)(&record, &mut self.text).map_err(SinkError::encode)?;
         }
         batch.clear();
-        (self.print)(&self.text).map_err(|error| SinkError::external("standard output", error, Retry::Call))
+        (self.print)(&self.text).map_err(|error| {
+            let retry = if may_pass(&error) { Retry::Call } else { Retry::Never };
+            SinkError::external("standard output", error, retry)
+        })
     }
 
     fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
@@ -100,11 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn closed_pipe_is_an_error() {
+    fn closed_pipe_is_an_error_that_is_not_tried_again() {
         let print = |_: &[u8]| Err(io::Error::from(io::ErrorKind::BrokenPipe));
         let mut writer = PrintWriter { line: PrintSink::<&str>::new().line, text: Vec::new(), print };
         let error = writer.write(&mut batch(&["a"])).unwrap_err();
         let reason: &io::Error = error.reason().downcast_ref().unwrap();
         assert_eq!(reason.kind(), io::ErrorKind::BrokenPipe);
+        assert!(!error.is_retryable());
     }
 }

@@ -18,3 +18,4 @@ pub use millstream_actors::contract::{
     Batch, Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SourceWaker,
     SplitPosition, Threading,
 };
+pub use millstream_actors::protocol::may_pass;

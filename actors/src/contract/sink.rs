@@ -107,6 +107,12 @@ pub trait Sink: Send + Sync + 'static {
         Threading::Inline
     }
 
+    /// What is wrong with its settings, where that can be told before it is opened: the job does not start then, and says
+    /// where in the program it was added. What is wrapped by another should be asked, too.
+    fn mistake(&self) -> Option<String> {
+        None
+    }
+
     /// Opens the writer of one subtask: first withdraws, then settles `restored.pending`, then removes left-overs of
     /// earlier attempts, and only then returns.
     ///

@@ -172,6 +172,12 @@ pub trait Source: Send + Sync + 'static {
         Threading::Inline
     }
 
+    /// What is wrong with its settings, where that can be told before it is opened: the job does not start then, and says
+    /// where in the program it was added. What is wrapped by another should be asked, too.
+    fn mistake(&self) -> Option<String> {
+        None
+    }
+
     /// Opens the reader of one subtask. `restored` holds the positions of *all* splits of the source, of whatever
     /// parallelism wrote them: the subtask takes those it [owns](SourceContext::owns). `None` is a start from the
     /// beginning.

@@ -1,7 +1,6 @@
 //! Why a sink failed.
 
 use std::error::Error as StdError;
-use std::fmt::Display;
 
 use super::{CheckpointId, Fault};
 
@@ -46,9 +45,9 @@ impl SinkError {
     }
 
     /// A record cannot be encoded: the user's fault.
-    pub fn encode(reason: impl Display) -> Self {
+    pub fn encode(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let location = "encoding a record".to_owned();
-        Self { location, reason: reason.to_string().into(), fault: Fault::User, retry: Retry::Never }
+        Self { location, reason: reason.into(), fault: Fault::User, retry: Retry::Never }
     }
 
     /// The sink is configured wrongly: the user's fault.

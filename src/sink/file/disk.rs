@@ -6,6 +6,8 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::file_identity::FileIdentity;
+
 /// What the sink asks of a file system. Every effect is one call.
 pub(super) trait Disk: Send + Sync {
     /// Creates a directory and its parents; fine if it exists.
@@ -28,6 +30,8 @@ pub(super) trait Disk: Send + Sync {
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
     /// xxh3 of the content.
     fn checksum(&self, path: &Path) -> io::Result<u64>;
+    /// Which directory it is.
+    fn identity(&self, dir: &Path) -> io::Result<FileIdentity>;
 }
 
 /// A file being written.
@@ -90,6 +94,10 @@ impl Disk for RealDisk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn identity(&self, dir: &Path) -> io::Result<FileIdentity> {
+        FileIdentity::of(dir)
     }
 
     fn checksum(&self, path: &Path) -> io::Result<u64> {

@@ -1,16 +1,17 @@
 //! What a file sink knows of its failures.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 
 use millstream_actors::contract::{Retry, SinkError};
-use millstream_actors::protocol::CheckpointId;
+use millstream_actors::protocol::{CheckpointId, may_pass};
 
 /// The [reason](SinkError::reason) for which a [`FileSink`](super::FileSink) failed at a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileSinkError {
-    /// Writing failed. Worth a retry, unless something stands in the way that a retry does not move.
+    /// Writing failed. Tried again where the cause may pass by itself, as a full disk may: not if something stands in the
+    /// way that somebody has to move.
     #[error("cannot {action} it: {source}")]
     Io {
         /// The file or directory.
@@ -28,6 +29,23 @@ pub enum FileSinkError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The output directory, or the sink's folder in it, was removed or replaced by another one while the job was writing
+    /// there.
+    #[error(
+        "it was removed, or replaced by another one, while the job was writing there; put it back before the job starts again, or what was prepared there is lost"
+    )]
+    DirectoryLost {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The format would lose a part of a record.
+    #[error("{}{reason}", if field.is_empty() { String::new() } else { format!("field '{field}': ") })]
+    Lossy {
+        /// Where in the record, as it is written in Rust: `readings[3].value`. Empty if it is the record itself.
+        field: String,
+        /// What would be lost.
+        reason: String,
     },
     /// A prepared file has disappeared and is not known to be committed.
     #[error(
@@ -59,16 +77,13 @@ pub enum FileSinkError {
 
 impl From<FileSinkError> for SinkError {
     fn from(error: FileSinkError) -> Self {
-        use ErrorKind::{InvalidData, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
         let (path, retry) = match &error {
-            FileSinkError::Io { path, source, .. } => match source.kind() {
-                InvalidData | IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => {
-                    (path, Retry::Never)
-                }
-                _ => (path, Retry::Call),
-            },
+            FileSinkError::Lossy { .. } => return Self::encode(error),
+            FileSinkError::Io { path, source, .. } if may_pass(source) => (path, Retry::Call),
             FileSinkError::Sync { path, .. } => (path, Retry::Attempt),
-            FileSinkError::PendingLost { path, .. }
+            FileSinkError::Io { path, .. }
+            | FileSinkError::DirectoryLost { path }
+            | FileSinkError::PendingLost { path, .. }
             | FileSinkError::PendingDamaged { path, .. }
             | FileSinkError::Occupied { path } => (path, Retry::Never),
         };

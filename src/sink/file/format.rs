@@ -1,11 +1,18 @@
 //! From records to the text of a file.
 
+use std::error::Error as StdError;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_actors::contract::SinkError;
 use serde::Serialize;
+
+use super::error::FileSinkError;
+use super::lossless::{Format, check};
+
+/// What readers take from the beginning of a file, and not for a part of its first record.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Encodes the records of one subtask.
 pub(super) trait Encoder<T>: Send {
@@ -15,16 +22,40 @@ pub(super) trait Encoder<T>: Send {
     /// Appends a record to `text`.
     ///
     /// # Errors
-    /// [`SinkError::encode`]; `text` is as before.
+    /// [`SinkError::encode`], also for a record of which the format would lose a part; `text` is as before.
     fn encode(&mut self, record: &T, text: &mut Vec<u8>) -> Result<(), SinkError>;
 }
 
+/// Appends the record that is the first of a file.
+///
+/// # Errors
+/// As [`Encoder::encode`].
+pub(super) fn encode_first<T>(encoder: &mut dyn Encoder<T>, record: &T, text: &mut Vec<u8>) -> Result<(), SinkError> {
+    encoder.encode(record, text)?;
+    if !text.starts_with(BYTE_ORDER_MARK) {
+        return Ok(());
+    }
+    undo(text, 0, Err(lost("a byte order mark at the beginning of a file is not read back")))
+}
+
 /// Takes back what was written since `start` if writing failed.
-fn undo<E: Display>(text: &mut Vec<u8>, start: usize, outcome: Result<(), E>) -> Result<(), SinkError> {
+fn undo<E>(text: &mut Vec<u8>, start: usize, outcome: Result<(), E>) -> Result<(), SinkError>
+where
+    E: Into<Box<dyn StdError + Send + Sync>>,
+{
     outcome.map_err(|error| {
         text.truncate(start);
         SinkError::encode(error)
     })
+}
+
+/// The record itself does not fit.
+fn lost(reason: &str) -> FileSinkError {
+    FileSinkError::Lossy { field: String::new(), reason: reason.to_owned() }
+}
+
+fn refuse_loss<T: Serialize>(format: Format, record: &T) -> Result<(), SinkError> {
+    check(format, record).map_err(|loss| FileSinkError::Lossy { field: loss.field, reason: loss.reason }.into())
 }
 
 pub(super) struct LineEncoder;
@@ -32,8 +63,15 @@ pub(super) struct LineEncoder;
 impl<T: Display> Encoder<T> for LineEncoder {
     fn encode(&mut self, record: &T, text: &mut Vec<u8>) -> Result<(), SinkError> {
         let start = text.len();
-        let outcome = writeln!(text, "{record}");
-        undo(text, start, outcome)
+        let outcome = write!(text, "{record}");
+        undo(text, start, outcome)?;
+        let line = &text[start..];
+        if line.contains(&b'\n') || line.ends_with(b"\r") {
+            let reason = "a record with a line end would be read back as several, or without it; map it to one line";
+            return undo(text, start, Err(lost(reason)));
+        }
+        text.push(b'\n');
+        Ok(())
     }
 }
 
@@ -41,6 +79,7 @@ pub(super) struct JsonEncoder;
 
 impl<T: Serialize> Encoder<T> for JsonEncoder {
     fn encode(&mut self, record: &T, text: &mut Vec<u8>) -> Result<(), SinkError> {
+        refuse_loss(Format::Json, record)?;
         let start = text.len();
         let outcome = serde_json::to_writer(&mut *text, record);
         undo(text, start, outcome)?;
@@ -68,6 +107,7 @@ impl<T: Serialize> Encoder<T> for CsvEncoder {
     }
 
     fn encode(&mut self, record: &T, text: &mut Vec<u8>) -> Result<(), SinkError> {
+        refuse_loss(Format::Csv, record)?;
         let start = text.len();
         let outcome = self.writer.serialize(record).and_then(|()| Ok(self.writer.flush()?));
         undo(text, start, outcome)?;

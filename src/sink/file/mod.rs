@@ -6,6 +6,7 @@ pub(crate) mod decoders;
 mod disk;
 mod error;
 mod format;
+mod lossless;
 mod names;
 mod opening;
 mod publish;

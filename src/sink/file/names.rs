@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use millstream_actors::contract::SinkContext;
+use millstream_actors::contract::{SinkContext, checksum};
 use millstream_actors::protocol::CheckpointId;
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +112,31 @@ pub(super) struct Naming {
     pub(super) suffix: String,
 }
 
+/// Longest name that file systems take, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+/// The most that a finished file's name has between prefix and suffix: three numbers of up to 20 digits, one of 10, and a
+/// dash before each.
+const NUMBERS_BYTES_MAX: usize = 3 * 20 + 10 + 4;
+
 impl Naming {
+    /// What is wrong with names like that. Told before there is a file, since finished names are made at commits.
+    pub(super) fn mistake(&self) -> Option<String> {
+        let Self { prefix, suffix } = self;
+        let either = |is_bad: fn(char) -> bool| prefix.contains(is_bad) || suffix.contains(is_bad);
+        let reason = if prefix.starts_with('.') {
+            "would be hidden"
+        } else if either(|c| c == '/' || c == '\\') {
+            "would lead into another directory"
+        } else if either(char::is_control) {
+            "would hold control characters"
+        } else if prefix.len() + suffix.len() > NAME_BYTES_MAX - NUMBERS_BYTES_MAX {
+            "would be longer than the 255 bytes that file systems take: at most 181 for prefix and suffix together"
+        } else {
+            return None;
+        };
+        Some(format!("file names from {prefix:?} to {suffix:?} {reason}"))
+    }
+
     pub(super) fn finished(&self, writer: WriterId, checkpoint: CheckpointId, seq: u64) -> String {
         let Self { prefix, suffix } = self;
         format!("{prefix}-{}-{checkpoint}-{}-{seq}{suffix}", writer.incarnation, writer.subtask)
@@ -134,8 +158,19 @@ impl Naming {
     }
 }
 
+/// The name of a sink's own folder. Ids that are too long for a name are cut and told apart by their hash.
+pub(super) fn own_folder(job: &str, sink: &str) -> String {
+    let mut name = format!(".{}-{}", sanitised(job), sanitised(sink));
+    if name.len() > NAME_BYTES_MAX {
+        let hash = format!("-{:016x}", checksum(format!("{job}\0{sink}").as_bytes()));
+        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX - hash.len()));
+        name += &hash;
+    }
+    name
+}
+
 /// An id as part of a file name: what could lead elsewhere is replaced.
-pub(super) fn sanitised(id: &str) -> String {
+fn sanitised(id: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     id.chars().map(plain).collect()
 }
@@ -162,6 +197,33 @@ mod tests {
         }
         assert_eq!(Naming::of(&name, writer, CheckpointId(9), 4), Some(naming));
         assert_eq!(Naming::of("x", writer, CheckpointId(9), 4), None);
-        assert_eq!(sanitised("a/../b c"), "a_.._b_c");
+        assert_eq!(own_folder("a/../b c", "x\0y"), ".a_.._b_c-x_y");
+    }
+
+    // Cause: the length of finished names was found out at the first commit. Repair: it is known from prefix and suffix.
+    #[test]
+    fn names_that_no_file_can_have_are_refused_and_the_longest_allowed_one_is_a_name() {
+        let naming = |prefix: &str, suffix: &str| Naming { prefix: prefix.to_owned(), suffix: suffix.to_owned() };
+        let long = "ü".repeat(91);
+        for (prefix, suffix) in
+            [(".a", ""), ("a/b", ""), ("", "/../x"), ("a\\b", ""), ("a\0", ""), ("", "\n"), (&long, "")]
+        {
+            let mistake = naming(prefix, suffix).mistake().unwrap();
+            assert!(mistake.contains(&format!("{prefix:?} to {suffix:?}")), "{mistake}");
+        }
+        let longest = naming(&"p".repeat(100), &"s".repeat(81));
+        assert_eq!(longest.mistake(), None);
+        let writer = WriterId { incarnation: u64::MAX, region: 0, attempt: 0, subtask: u32::MAX };
+        assert_eq!(longest.finished(writer, CheckpointId(u64::MAX), u64::MAX).len(), NAME_BYTES_MAX);
+        assert_eq!(naming("", "").mistake(), None);
+    }
+
+    #[test]
+    fn folders_of_long_ids_are_names_and_differ() {
+        let (job, sink) = ("j".repeat(300), "é".repeat(200));
+        let name = own_folder(&job, &sink);
+        assert!(name.len() <= NAME_BYTES_MAX && name.starts_with(".jjj"), "{name}");
+        assert_ne!(name, own_folder(&job, "é"));
+        assert_ne!(own_folder(&format!("{job}a"), "b"), own_folder(&job, "ab"));
     }
 }

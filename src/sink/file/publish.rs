@@ -20,6 +20,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::FileSinkError;
 use super::names::{NEW, WriterId};
 use super::record::{PendingFile, Record};
+use crate::file_identity::FileIdentity;
 
 /// The output directory and the sink's own folder in it, as one writer uses them.
 pub(super) struct Folder {
@@ -31,6 +32,10 @@ pub(super) struct Folder {
     pub(super) fence: Fence,
     pub(super) me: WriterId,
 }
+
+/// Which directories a writer found at the paths of its output directory and of the sink's own folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Places([FileIdentity; 2]);
 
 /// The error of an action on a path.
 pub(super) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> SinkError {
@@ -59,6 +64,33 @@ impl Folder {
     /// [`SinkError::fenced`].
     pub(super) fn check_fence(&self) -> Result<(), SinkError> {
         if self.fence.is_raised() { Err(SinkError::fenced()) } else { Ok(()) }
+    }
+
+    /// The directories that are there now.
+    ///
+    /// # Errors
+    /// [`FileSinkError::DirectoryLost`].
+    pub(super) fn places(&self) -> Result<Places, SinkError> {
+        let of = |path: &Path| match self.disk.identity(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(FileSinkError::DirectoryLost { path: path.to_owned() }.into())
+            }
+            outcome => outcome.map_err(io_error("examine", path)),
+        };
+        Ok(Places([of(&self.dir)?, of(&self.own)?]))
+    }
+
+    /// Asked before anything in them is reported as durable.
+    ///
+    /// # Errors
+    /// [`FileSinkError::DirectoryLost`] if they are not those that were found.
+    pub(super) fn check_places(&self, found: Places) -> Result<(), SinkError> {
+        let Places([dir, own]) = self.places()?;
+        if own == found.0[1] && dir == found.0[0] {
+            return Ok(());
+        }
+        let path = if dir == found.0[0] { &self.own } else { &self.dir };
+        Err(FileSinkError::DirectoryLost { path: path.clone() }.into())
     }
 
     /// Removes a name; false if it was missing.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::disk::{Disk, RealDisk};
 use super::format::{CsvEncoder, Encoder, JsonEncoder, LineEncoder};
-use super::names::{Naming, WriterId, sanitised};
+use super::names::{Naming, WriterId, own_folder};
 use super::opening;
 use super::publish::Folder;
 use super::writer::{FileWriter, Rolling, WriterState};
@@ -35,8 +35,9 @@ use super::writer::{FileWriter, Rolling, WriterState};
 ///
 /// # Errors
 /// With a [`FileSinkError`](super::FileSinkError) as reason: `Occupied` if a finished name is taken by other content;
-/// `PendingLost` if an unfinished file that a checkpoint refers to is gone; `Io` and `Sync`, from a full disk for example,
-/// which decline the checkpoint or fail the attempt. [`SinkError::encode`] for a record that cannot be encoded.
+/// `PendingLost` if an unfinished file that a checkpoint refers to is gone; `DirectoryLost` if the directory is removed or
+/// replaced meanwhile; `Io` and `Sync`, from a full disk for example, which decline the checkpoint or fail the attempt.
+/// [`SinkError::encode`] for a record that cannot be encoded, with `Lossy` as reason for one of which a part would be lost.
 pub struct FileSink<T> {
     dir: PathBuf,
     naming: Naming,
@@ -56,42 +57,48 @@ impl FileSink<String> {
         }
     }
 
-    /// Each record is a line of text, as it displays itself. Suffix `.txt`.
+    /// Each record is a line of text, as it displays itself. One that holds a line feed, or ends with a carriage return,
+    /// is an error: it would not be read back as one record. Suffix `.txt`.
     pub fn lines<T: Display + Send + 'static>(dir: impl Into<PathBuf>) -> FileSink<T> {
         Self::of(dir, ".txt", || Box::new(LineEncoder))
     }
 
-    /// Each record is a row of CSV; each file starts with the field names if records are structs. Suffix `.csv`.
+    /// Each record is a row of CSV; each file starts with the field names if records are structs. `None`, `()` and an empty
+    /// text are all an empty field. A row without fields, a variant with a value of an enum that is not untagged, an option
+    /// that holds nothing, and bytes that are not UTF-8 are errors. Suffix `.csv`.
     pub fn csv<T: Serialize + Send + 'static>(dir: impl Into<PathBuf>) -> FileSink<T> {
         Self::of(dir, ".csv", || Box::new(CsvEncoder::new()))
     }
 
-    /// Each record is a line of JSON. Suffix `.jsonl`.
+    /// Each record is a line of JSON. Numbers that JSON does not have (NaN and the infinite ones), and options that hold
+    /// nothing (`Some(None)`), are errors: they would be written as null. Whole numbers are written with all their digits;
+    /// readers that take them for floating-point numbers lose some above 2^53. Suffix `.jsonl`.
     pub fn json_lines<T: Serialize + Send + 'static>(dir: impl Into<PathBuf>) -> FileSink<T> {
         Self::of(dir, ".jsonl", || Box::new(JsonEncoder))
     }
 }
 
 impl<T> FileSink<T> {
-    /// What file names begin with; `part` by default.
+    /// What file names begin with; `part` by default. No leading dot, no slash or backslash, no control character; prefix
+    /// and suffix together at most 181 bytes.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.naming.prefix = prefix.into();
         self
     }
 
-    /// What file names end with; by default as the format says.
+    /// What file names end with; by default as the format says. No slash or backslash, no control character.
     pub fn suffix(mut self, suffix: impl Into<String>) -> Self {
         self.naming.suffix = suffix.into();
         self
     }
 
-    /// Closes a file that has reached this many bytes: the record that reaches them is its last.
+    /// Closes a file that has reached this many bytes, at least 1: the record that reaches them is its last.
     pub fn roll_at_bytes(mut self, bytes: u64) -> Self {
         self.rolling.bytes = bytes;
         self
     }
 
-    /// Closes a file of this age, by the job's clock, when the next records come.
+    /// Closes a file of this age, above zero, by the job's clock, when the next records come.
     pub fn roll_every(mut self, age: Duration) -> Self {
         self.rolling.age = age;
         self
@@ -125,22 +132,35 @@ impl<T: Send + 'static> Sink for FileSink<T> {
         Threading::Blocking
     }
 
+    fn mistake(&self) -> Option<String> {
+        if self.dir.as_os_str().is_empty() {
+            return Some("an empty path is no output directory; the current one is \".\"".to_owned());
+        }
+        if self.rolling.bytes == 0 {
+            return Some("roll_at_bytes(0): no file can be closed before its first byte; at least 1".to_owned());
+        }
+        if self.rolling.age.is_zero() {
+            return Some("roll_every of no time: no file can be closed before it is opened".to_owned());
+        }
+        self.naming.mistake()
+    }
+
     fn open(&self, cx: &SinkContext, restored: SinkRestore) -> Result<Box<dyn SinkWriter<Item = T>>, SinkError> {
-        let Naming { prefix, suffix } = &self.naming;
-        if prefix.starts_with('.') || prefix.contains(['/', '\\']) || suffix.contains(['/', '\\']) {
-            let reason = format!("file names from '{prefix}' to '{suffix}' would be hidden or lead elsewhere");
-            return Err(SinkError::configuration(reason));
+        if let Some(mistake) = self.mistake() {
+            return Err(SinkError::configuration(mistake));
         }
         let folder = Folder {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
-            own: self.dir.join(format!(".{}-{}", sanitised(&cx.job), sanitised(cx.operator.as_str()))),
+            own: self.dir.join(own_folder(&cx.job, cx.operator.as_str())),
             fence: cx.fenced.clone(),
             me: WriterId::of(cx),
         };
         let record = opening::open(&folder, cx, &self.naming, &restored)?;
+        let places = folder.places()?;
         Ok(Box::new(FileWriter {
             folder,
+            places,
             naming: self.naming.clone(),
             rolling: self.rolling,
             clock: cx.clock.clone(),

@@ -16,6 +16,8 @@ use super::sim::SimDisk;
 use super::sink::FileSink;
 use crate::packed::packed;
 use crate::sink::driver::context;
+use crate::source::FileSource;
+use crate::testing::read_source;
 use crate::time::ManualClock;
 
 fn open<T: Send + 'static>(sink: &FileSink<T>, incarnation: u64) -> Box<dyn SinkWriter<Item = T>> {
@@ -380,5 +382,88 @@ fn pending_commit_that_does_not_decode_or_leads_elsewhere_is_refused() {
         let sink = FileSink::lines::<String>(dir.path());
         let error = sink.open(&context(2, 1, 0, 1), restore(1, pending)).err().unwrap();
         assert!(error.fault() == Fault::Internal, "{error}");
+    }
+}
+
+/// Why a record is not written, by the sink that is given it.
+fn refusal<T: Send + 'static>(sink: FileSink<T>, record: T) -> SinkError {
+    let disk = SimDisk::default();
+    let mut writer = open(&sink.on(Arc::new(disk.clone())), 1);
+    let error = writer.write(&mut Batch::from_iter([record])).unwrap_err();
+    assert!(error.fault() == Fault::User && !error.is_retryable(), "{error}");
+    error
+}
+
+// Cause: formats drop what they have no place for. Repair: the record is looked through before it is encoded.
+#[test]
+fn record_of_which_the_format_would_lose_a_part_is_refused_with_its_field() {
+    let lossy = |error: SinkError| match of_file(&error) {
+        Some(FileSinkError::Lossy { field, .. }) => field.clone(),
+        _ => panic!("{error}"),
+    };
+    for text in ["two\nlines", "\n", "ends with\r", "\u{feff}begins with a mark"] {
+        assert_eq!(lossy(refusal(FileSink::lines("/out"), text)), "", "{text:?}");
+    }
+    let json = |value: f64| BTreeMap::from([("reading", vec![Some(0.5), Some(value)])]);
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        assert_eq!(lossy(refusal(FileSink::json_lines("/out"), json(value))), "[0][1]");
+    }
+    assert_eq!(lossy(refusal(FileSink::json_lines("/out"), (1, Some(None::<u8>)))), "[1]");
+    assert_eq!(lossy(refusal(FileSink::csv("/out"), ("a", Ok::<u8, ()>(1)))), "[1]");
+    assert_eq!(lossy(refusal(FileSink::csv("/out"), Vec::<u8>::new())), "");
+    assert_eq!(lossy(refusal(FileSink::csv("/out"), ("\u{feff}a", 1))), "");
+}
+
+#[test]
+fn what_formats_can_hold_is_written_and_read_back() {
+    let dir = temp();
+    let lines = vec!["", "a\rb", "b\u{feff}"];
+    let rows = vec![("\n\"x\",\r".to_owned(), f64::INFINITY, u64::MAX), (String::new(), 0.1, 1 << 60)];
+    let values = vec![(i128::MIN, u64::MAX, Some(1.5)), (0, 0, None)];
+    let mut writer = open(&FileSink::lines(dir.path().join("l")), 1);
+    write(&mut writer, lines.clone());
+    checkpoint(&mut writer, 1);
+    let mut writer = open(&FileSink::csv(dir.path().join("c")), 1);
+    write(&mut writer, rows.clone());
+    checkpoint(&mut writer, 1);
+    let mut writer = open(&FileSink::json_lines(dir.path().join("j")), 1);
+    write(&mut writer, values.clone());
+    checkpoint(&mut writer, 1);
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    assert_eq!(read_source(&FileSource::lines(at("l")), 1, None, None).records, lines);
+    let csv = FileSource::csv::<(String, f64, u64)>(at("c")).without_header();
+    assert_eq!(read_source(&csv, 1, None, None).records, rows);
+    let json = FileSource::json_lines::<(i128, u64, Option<f64>)>(at("j"));
+    assert_eq!(read_source(&json, 1, None, None).records, values);
+}
+
+// Cause: a writer went on in a directory that was not there any more, and prepared and committed what nobody finds. Repair: both
+// directories must still be those that it opened in before anything is reported as durable.
+#[cfg(unix)]
+#[test]
+fn directory_that_is_removed_or_replaced_is_told_before_anything_counts_as_durable() {
+    for (below, is_replaced) in [("", false), ("", true), (".job-sink", false), (".job-sink", true)] {
+        for is_prepared in [false, true] {
+            let dir = temp();
+            let out = dir.path().join("out");
+            let mut writer = open(&FileSink::lines(&out), 1);
+            write(&mut writer, vec!["a"]);
+            checkpoint(&mut writer, 1);
+            write(&mut writer, vec!["b"]);
+            if is_prepared {
+                writer.prepare(CheckpointId(2)).unwrap();
+            }
+            let lost = out.join(below);
+            fs::rename(&lost, dir.path().join("away")).unwrap();
+            if is_replaced {
+                fs::create_dir(&lost).unwrap();
+            }
+            let outcome =
+                if is_prepared { writer.commit(CheckpointId(2)) } else { writer.prepare(CheckpointId(2)).map(drop) };
+            let error = outcome.unwrap_err();
+            let Some(FileSinkError::DirectoryLost { path }) = of_file(&error) else { panic!("{error}") };
+            assert!(path == &out || path == &out.join(".job-sink"), "{error}");
+            assert!(!error.is_retryable());
+        }
     }
 }

@@ -12,10 +12,10 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::disk::DiskFile;
 use super::error::FileSinkError;
-use super::format::Encoder;
+use super::format::{Encoder, encode_first};
 use super::names::Naming;
 use super::opening;
-use super::publish::{Folder, io_error, sync_error};
+use super::publish::{Folder, Places, io_error, sync_error};
 use super::record::{PendingFile, Record};
 
 /// Text is handed to the file system in pieces of at least this.
@@ -77,6 +77,8 @@ struct ClosedFile {
 /// One subtask's writer.
 pub(super) struct FileWriter<T> {
     pub(super) folder: Folder,
+    /// What it found when it was opened.
+    pub(super) places: Places,
     pub(super) naming: Naming,
     pub(super) rolling: Rolling,
     pub(super) clock: Arc<dyn Clock>,
@@ -123,7 +125,10 @@ impl<T> FileWriter<T> {
         self.folder.check_fence()?;
         let seq = self.state.seq;
         let path = self.folder.own.join(self.folder.me.temporary(seq));
-        let file = self.folder.disk.create_new(&path).map_err(io_error("create", &path))?;
+        let file = self.folder.disk.create_new(&path).map_err(|error| {
+            // A directory that is gone tells more than a name that cannot be created.
+            self.folder.check_places(self.places).err().unwrap_or_else(|| io_error("create", &path)(error))
+        })?;
         self.state.seq += 1;
         self.encoder.begin_file();
         let opened_at = self.clock.now();
@@ -135,7 +140,10 @@ impl<T> FileWriter<T> {
             Some(open) => open,
             None => self.create_file()?,
         };
-        let outcome = self.encoder.encode(record, &mut open.text);
+        let outcome = match open.len() {
+            0 => encode_first(&mut *self.encoder, record, &mut open.text),
+            _ => self.encoder.encode(record, &mut open.text),
+        };
         let buffered = open.text.len();
         let full = open.len() >= self.rolling.bytes;
         let open = self.state.open.insert(open);
@@ -184,6 +192,7 @@ impl<T: Send + 'static> SinkWriter for FileWriter<T> {
         self.check_usable()?;
         self.close()?;
         if !self.state.closed.is_empty() {
+            self.folder.check_places(self.places)?;
             let synced = self.folder.sync_dir(&self.folder.own);
             self.note_failed_sync(synced)?;
         }
@@ -192,6 +201,9 @@ impl<T: Send + 'static> SinkWriter for FileWriter<T> {
             let finished = self.naming.finished(writer, checkpoint, seq);
             self.state.pending.push(PendingFile { checkpoint, writer, seq, finished, len, checksum });
         }
+        if !self.state.pending.is_empty() {
+            self.folder.check_places(self.places)?;
+        }
         Ok(self.state.pending.iter().map(PendingFile::encode).collect())
     }
 
@@ -199,12 +211,14 @@ impl<T: Send + 'static> SinkWriter for FileWriter<T> {
         self.check_usable()?;
         let count = self.state.pending.partition_point(|file| file.checkpoint <= up_to);
         if count > 0 {
+            self.folder.check_places(self.places)?;
             let me = self.folder.me;
             let files = &self.state.pending[..count];
             let proven = |record: &Record, file: &PendingFile| record.proves(me, file);
             let note = |record: &mut Record, _: &[PendingFile]| record.add_own(up_to);
             let published = self.folder.publish(files, &mut self.record, proven, note);
             self.note_failed_sync(published)?;
+            self.folder.check_places(self.places)?;
             self.state.pending.drain(..count);
         }
         self.state.commits = self.state.commits.saturating_add(1);
