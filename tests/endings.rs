@@ -146,3 +146,25 @@ fn partitioner_that_names_too_few_channels_ends_the_job() {
         assert!(error.to_string().contains("a partitioner named 1 channels for"), "{error}");
     });
 }
+
+/// Cause: a sink in memory took what was pending in the last checkpoint of an earlier start for lost, although that start had
+/// committed it. Repair: the process remembers what its sinks have committed. Guarantee G2.
+#[test]
+fn drained_job_that_collects_in_memory_goes_on_at_the_next_start_on_its_store() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let mut all: Vec<u64> = Vec::new();
+    for is_last in [false, true] {
+        System::new().block_on(async {
+            let store = RedbStore::open(scratch.path().join("store.redb")).expect("a store");
+            let sink = CollectSink::new();
+            let collected = sink.handle();
+            let env = StreamEnvironment::new("collects").snapshot_store(store);
+            env.source("numbers", SequenceSource::new(0..5_000)).sink("out", sink);
+            let job = env.start().expect("a valid job");
+            let ended = if is_last { job.await } else { job.drain().await };
+            ended.expect("all is committed");
+            all.extend(collected.snapshot());
+        });
+    }
+    assert!(all.iter().copied().eq(0..5_000), "{} records of both starts", all.len());
+}

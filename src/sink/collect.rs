@@ -9,19 +9,34 @@ use millstream_actors::contract::{
 };
 use millstream_actors::protocol::CheckpointId;
 
+use super::committed_blocks::{SinkName, WriterId};
 use crate::packed::packed;
 
-/// One opening of one subtask: incarnation, region, attempt, subtask.
-type WriterId = (u64, u32, u32, u32);
 /// What one writer prepared for one checkpoint.
 type BlockId = (WriterId, u64);
 
 /// Collects records in memory, where [`Collected`] shows them. Exactly once: records show once the checkpoint that
 /// covers them has completed.
 ///
-/// Survives restarts of its job in the process, not the process itself: a job restored from a checkpoint with records
-/// that were prepared and never committed fails for good, since they are gone. Holds all that it
-/// collects: for tests and small results. One sink, one job.
+/// What it has collected lives as long as the process, and with it the promise. On a store that outlives the process a job
+/// goes on, and the sink collects from there on: records of an earlier process are not shown again, nor those that it had
+/// prepared and not committed when it ended. Within a process a start goes on likewise if the sink of the start before it
+/// has committed all that it prepared; if not, as after a job that gave up, the records are gone, and it fails. Holds all that
+/// it collects: for tests and small results. One sink, one job.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # actix_rt::System::new().block_on(async {
+/// let sink = CollectSink::new();
+/// let squares = sink.handle();
+/// let env = StreamEnvironment::new("squares");
+/// env.source("numbers", SequenceSource::new(1..4)).map(|n| n * n).sink("squares", sink);
+/// env.start()?.await?;
+/// assert_eq!(squares.snapshot(), [1, 4, 9]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 pub struct CollectSink<T> {
     shared: Arc<Mutex<Shared<T>>>,
 }
@@ -32,11 +47,10 @@ pub struct Collected<T> {
 }
 
 struct Shared<T> {
+    name: SinkName,
     /// In the order of commits.
     committed: Vec<(CheckpointId, Vec<T>)>,
     prepared: BTreeMap<BlockId, Vec<T>>,
-    /// Up to which checkpoint each writer's blocks are committed.
-    committed_up_to: BTreeMap<WriterId, u64>,
 }
 
 fn lock<T>(shared: &Mutex<Shared<T>>) -> MutexGuard<'_, Shared<T>> {
@@ -45,24 +59,48 @@ fn lock<T>(shared: &Mutex<Shared<T>>) -> MutexGuard<'_, Shared<T>> {
 }
 
 impl<T> Shared<T> {
-    /// Commits a block; false if it is unknown.
+    /// Commits a block; false if there is none, which may be because it is committed.
     fn commit(&mut self, (writer, checkpoint): BlockId) -> bool {
-        let up_to = self.committed_up_to.entry(writer).or_default();
-        match self.prepared.remove(&(writer, checkpoint)) {
-            Some(records) => {
-                *up_to = checkpoint.max(*up_to);
-                self.committed.push((CheckpointId(checkpoint), records));
-                true
-            }
-            None => *up_to >= checkpoint,
-        }
+        let Some(records) = self.prepared.remove(&(writer, checkpoint)) else { return false };
+        self.name.commits(writer, checkpoint);
+        self.committed.push((CheckpointId(checkpoint), records));
+        true
     }
+
+    /// Settles what a sink had prepared: this one, one of an earlier start in this process, or one of an earlier process,
+    /// with which all that it had collected has gone.
+    fn settle(&mut self, pending: &PendingCommit, cx: &SinkContext) -> Result<Settled, SinkError> {
+        let (sink, (writer, checkpoint)) = decode(pending)?;
+        if self.commit((writer, checkpoint)) {
+            return Ok(Settled::Here);
+        }
+        if !sink.is_of_this_process() {
+            return Ok(Settled::ByAnotherProcess);
+        }
+        if sink.has_committed(writer, checkpoint) {
+            return Ok(Settled::Here);
+        }
+        let location = format!("memory of sink '{}'", cx.operator);
+        let reason = format!(
+            "what was prepared for checkpoint {} is gone with the sink of an earlier start; use a sink that outlives a start, \
+             such as FileSink, or start on another store",
+            pending.checkpoint
+        );
+        Err(SinkError::external(location, reason, Retry::Never))
+    }
+}
+
+/// Who has shown the records of a pending commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    Here,
+    ByAnotherProcess,
 }
 
 impl<T> CollectSink<T> {
     /// A sink that has collected nothing.
     pub fn new() -> Self {
-        let shared = Shared { committed: Vec::new(), prepared: BTreeMap::new(), committed_up_to: BTreeMap::new() };
+        let shared = Shared { name: SinkName::new(), committed: Vec::new(), prepared: BTreeMap::new() };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
@@ -134,30 +172,34 @@ impl<T: Send + 'static> Sink for CollectSink<T> {
             let after = restored.checkpoint.unwrap_or(CheckpointId::NONE);
             shared.committed.retain(|(checkpoint, _)| *checkpoint <= after || checkpoint > up_to);
         }
+        let mut has_other_process = false;
         for pending in &restored.pending {
-            let block = decode(pending)?;
-            if !shared.commit(block) {
-                let location = format!("memory of sink '{}'", cx.operator);
-                let reason = format!("what was prepared for checkpoint {} is gone", pending.checkpoint);
-                return Err(SinkError::external(location, reason, Retry::Never));
-            }
+            has_other_process |= shared.settle(pending, cx)? == Settled::ByAnotherProcess;
+        }
+        if has_other_process {
+            log::info!(
+                target: "millstream::sink",
+                "job={} sink={} subtask={} collects from here on: what it had collected before went with another process",
+                cx.job, cx.operator, cx.subtask_index + 1
+            );
         }
         let elsewhere = restored.pending_elsewhere.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
         shared.prepared.retain(|block, _| {
             let (incarnation, region, attempt, _) = block.0;
             let same_execution = (incarnation, region, attempt) == (writer.0, writer.1, writer.2);
-            same_execution || elsewhere.contains(block)
+            same_execution || elsewhere.iter().any(|(_, other)| other == block)
         });
-        drop(shared);
-        Ok(Box::new(CollectWriter { shared: self.shared.clone(), writer, records: Vec::new(), prepared: Vec::new() }))
+        let (name, shared) = (shared.name.clone(), self.shared.clone());
+        Ok(Box::new(CollectWriter { name, shared, writer, records: Vec::new(), prepared: Vec::new() }))
     }
 }
 
-fn decode(pending: &PendingCommit) -> Result<BlockId, SinkError> {
+fn decode(pending: &PendingCommit) -> Result<(SinkName, BlockId), SinkError> {
     rmp_serde::from_slice(&pending.data).map_err(|error| SinkError::pending(pending.checkpoint, error))
 }
 
 struct CollectWriter<T> {
+    name: SinkName,
     shared: Arc<Mutex<Shared<T>>>,
     writer: WriterId,
     records: Vec<T>,
@@ -181,7 +223,7 @@ impl<T: Send + 'static> SinkWriter for CollectWriter<T> {
         }
         let pending = self.prepared.iter().map(|checkpoint| PendingCommit {
             checkpoint: CheckpointId(*checkpoint),
-            data: packed(&(self.writer, *checkpoint)),
+            data: packed(&(&self.name, (self.writer, *checkpoint))),
         });
         Ok(pending.collect())
     }
@@ -240,9 +282,33 @@ mod tests {
             assert_eq!(seen.snapshot(), [0, 1]);
         }
         assert!(lock(&sink.shared).prepared.is_empty());
-        let restore = SinkRestore { checkpoint, pending, ..SinkRestore::default() };
-        let lost = CollectSink::<u32>::new().open(&context(2, 1, 0, 1), restore).err().unwrap();
+    }
+
+    // Cause: a sink knew of nothing but itself, so what was pending in the last checkpoint of an earlier start counted as lost
+    // although it had been shown. Repair: the process remembers what its sinks have committed, and nothing of other processes.
+    #[test]
+    fn later_start_goes_on_unless_records_of_this_process_were_never_shown() {
+        let first = CollectSink::new();
+        let mut writer = first.open(&context(1, 1, 0, 1), SinkRestore::default()).unwrap();
+        writer.write(&mut batch(&[1])).unwrap();
+        let pending = writer.prepare(CheckpointId(1)).unwrap();
+        let restore = |pending: &[PendingCommit]| SinkRestore {
+            checkpoint: Some(CheckpointId(1)),
+            pending: pending.to_vec(),
+            ..SinkRestore::default()
+        };
+        let start = |pending: &[PendingCommit]| {
+            let sink = CollectSink::<u32>::new();
+            sink.open(&context(2, 1, 0, 1), restore(pending)).map(|_| sink.handle().len())
+        };
+        let lost = start(&pending).unwrap_err();
         assert!(lost.to_string().contains("checkpoint 1 is gone") && !lost.is_retryable(), "{lost}");
+        writer.commit(CheckpointId(1)).unwrap();
+        assert_eq!(start(&pending).unwrap(), 0, "the first sink shows it");
+
+        let (_, block) = decode(&pending[0]).unwrap();
+        let elsewhere = PendingCommit { data: packed(&(("another process", 0_u64), block)), ..pending[0].clone() };
+        assert_eq!(start(&[elsewhere]).unwrap(), 0);
     }
 
     #[test]

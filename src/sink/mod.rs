@@ -1,6 +1,7 @@
 //! Sinks: where results go.
 
 mod collect;
+mod committed_blocks;
 #[cfg(test)]
 mod driver;
 mod file;
