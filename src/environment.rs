@@ -17,7 +17,8 @@ use millstream_actors::task::SliceClock;
 use millstream_actors::{EventSubscribers, JobConfig, JobEvent, JobEvents, JobHandle, launch};
 
 use crate::graph::{
-    Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, JobSettings, chain, compile, explain,
+    Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, JobSettings, Placed, chain, check_checkpointing,
+    check_limits, check_max_parallelism, check_restart, check_state_backend, compile, explain, name_mistake,
 };
 use crate::restore::{RestoreSettings, RestoreWish, UnmatchedOperator};
 use crate::snapshot::{MemoryStore, SavepointFile};
@@ -27,11 +28,6 @@ use crate::time::SystemClock;
 
 /// Key groups of a job that does not say how many it has.
 const MAX_PARALLELISM: u32 = 128;
-/// Most key groups a job may have.
-const MAX_PARALLELISM_MAX: u32 = 1 << 15;
-
-/// Longest recovery objective and checkpoint interval: longer ones are a slip of the unit.
-const INTERVAL_LIMIT: Duration = Duration::from_secs(365 * 86_400);
 
 /// Where a job is written and started from.
 ///
@@ -59,12 +55,12 @@ pub struct StreamEnvironment {
     at: &'static Location<'static>,
     graph: GraphHandle,
     parallelism: u32,
-    max_parallelism: Option<u32>,
+    max_parallelism: Option<Placed<u32>>,
     chaining: bool,
-    checkpointing: Checkpointing,
-    restart: RestartStrategy,
-    limits: Limits,
-    state_backend: StateBackend,
+    checkpointing: Placed<Checkpointing>,
+    restart: Placed<RestartStrategy>,
+    limits: Placed<Limits>,
+    state_backend: Placed<StateBackend>,
     store: Option<Arc<dyn SnapshotStore>>,
     subscribers: RefCell<EventSubscribers>,
     restore: RestoreWish,
@@ -78,17 +74,18 @@ impl StreamEnvironment {
     /// restarts with exponential delay.
     #[track_caller]
     pub fn new(name: &str) -> Self {
+        let at = Location::caller();
         Self {
             name: name.to_owned(),
-            at: Location::caller(),
+            at,
             graph: Rc::new(RefCell::new(GraphBuilder::default())),
             parallelism: 1,
             max_parallelism: None,
             chaining: true,
-            checkpointing: Checkpointing::default(),
-            restart: RestartStrategy::exponential_delay(),
-            limits: Limits::default(),
-            state_backend: StateBackend::memory(),
+            checkpointing: Placed::new(Checkpointing::default(), at),
+            restart: Placed::new(RestartStrategy::exponential_delay(), at),
+            limits: Placed::new(Limits::default(), at),
+            state_backend: Placed::new(StateBackend::memory(), at),
             store: None,
             subscribers: RefCell::default(),
             restore: RestoreWish::default(),
@@ -106,8 +103,9 @@ impl StreamEnvironment {
 
     /// Number of key groups: the highest parallelism the job can ever have, 1 to 32,768. Fixed at its first checkpoint;
     /// a job that starts from a savepoint has that of the savepoint, and need not say so.
+    #[track_caller]
     pub fn max_parallelism(mut self, max_parallelism: u32) -> Self {
-        self.max_parallelism = Some(max_parallelism);
+        self.max_parallelism = Some(Placed::new(max_parallelism, Location::caller()));
         self
     }
 
@@ -118,26 +116,31 @@ impl StreamEnvironment {
     }
 
     /// When checkpoints are taken.
+    #[track_caller]
     pub fn checkpointing(mut self, checkpointing: Checkpointing) -> Self {
-        self.checkpointing = checkpointing;
+        self.checkpointing = Placed::new(checkpointing, Location::caller());
         self
     }
 
     /// What happens after a failure.
+    #[track_caller]
     pub fn restart_strategy(mut self, strategy: RestartStrategy) -> Self {
-        self.restart = strategy;
+        self.restart = Placed::new(strategy, Location::caller());
         self
     }
 
-    /// Bounds on queues, windows, retries and delays.
+    /// Bounds on queues, windows, retries and delays. Those that cannot work ([`Limits::mistakes`]) are mistakes that
+    /// [`start`](Self::start) reports.
+    #[track_caller]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = Placed::new(limits, Location::caller());
         self
     }
 
     /// What keeps the state of keyed operators that do not set it otherwise; by default memory.
+    #[track_caller]
     pub fn state_backend(mut self, backend: StateBackend) -> Self {
-        self.state_backend = backend;
+        self.state_backend = Placed::new(backend, Location::caller());
         self
     }
 
@@ -252,7 +255,7 @@ impl StreamEnvironment {
     pub fn start(mut self) -> Result<JobHandle, StartError> {
         let savepoint = self.restore.savepoint.as_ref().map(SavepointFile::open).transpose()?;
         if let Some(savepoint) = &savepoint {
-            self.max_parallelism.get_or_insert(savepoint.manifest().max_parallelism);
+            self.max_parallelism.get_or_insert(Placed::new(savepoint.manifest().max_parallelism, self.at));
         }
         let graph = self.graph.take();
         let settings = self.checked(&graph)?;
@@ -280,9 +283,9 @@ impl StreamEnvironment {
         let config = JobConfig {
             store,
             opening,
-            checkpointing: self.checkpointing,
-            restart: self.restart,
-            limits: self.limits,
+            checkpointing: self.checkpointing.value,
+            restart: self.restart.value,
+            limits: self.limits.value,
             seed: self.clock.unix_ms(),
             clock: self.clock,
             probe: self.probe,
@@ -294,46 +297,29 @@ impl StreamEnvironment {
     }
 
     fn checked(&self, graph: &GraphBuilder) -> Result<JobSettings, GraphErrors> {
+        let default_max = Placed::new(MAX_PARALLELISM, self.at);
+        let max_parallelism = self.max_parallelism.as_ref().unwrap_or(&default_max);
         let settings = JobSettings {
             job: self.name.clone(),
             parallelism: self.parallelism,
-            max_parallelism: self.max_parallelism.unwrap_or(MAX_PARALLELISM),
-            takes_checkpoints: self.checkpointing.interval().is_some(),
-            state_backend: self.state_backend.clone(),
+            max_parallelism: max_parallelism.value,
+            takes_checkpoints: self.checkpointing.value.interval().is_some(),
+            state_backend: self.state_backend.value.clone(),
         };
         let mut errors = Vec::new();
         if self.name.is_empty() {
             errors.push(GraphError::EmptyJobName { at: self.at });
+        } else if let Some(reason) = name_mistake(&self.name) {
+            let (what, name) = ("the job", self.name.clone());
+            errors.push(GraphError::InvalidName { what, name, reason, at: self.at });
         }
-        errors.extend(self.check_checkpointing());
-        if !(1..=MAX_PARALLELISM_MAX).contains(&settings.max_parallelism) {
-            errors.push(GraphError::MaxParallelism { max: settings.max_parallelism, at: self.at });
-        }
-        if let Some(mistake) = self.state_backend.mistake() {
-            errors.push(GraphError::StateBackend { operator: None, mistake, at: self.at });
-        }
+        errors.extend(check_checkpointing(&self.checkpointing));
+        errors.extend(check_restart(&self.restart));
+        errors.extend(check_limits(&self.limits));
+        errors.extend(check_max_parallelism(max_parallelism.value, max_parallelism.at));
+        errors.extend(check_state_backend(&self.state_backend));
         errors.extend(graph.check(&settings));
         if errors.is_empty() { Ok(settings) } else { Err(GraphErrors(errors)) }
-    }
-
-    fn check_checkpointing(&self) -> Vec<GraphError> {
-        let (at, interval, (min, max)) = (self.at, self.checkpointing.interval(), self.checkpointing.interval_bounds());
-        let mut errors = Vec::new();
-        if interval.is_some_and(|interval| interval.is_zero()) {
-            errors.push(GraphError::ZeroInterval { at });
-        }
-        if let Some(objective) = self.checkpointing.recovery_objective() {
-            if objective.is_zero() || objective > INTERVAL_LIMIT {
-                errors.push(GraphError::RecoveryObjective { objective, at });
-            }
-            if interval.is_none() {
-                errors.push(GraphError::ObjectiveWithoutCheckpoints { objective, at });
-            }
-        }
-        if min.is_zero() || min > max || max > INTERVAL_LIMIT {
-            errors.push(GraphError::IntervalBounds { min, max, at });
-        }
-        errors
     }
 }
 

@@ -13,7 +13,7 @@ use super::error::At;
 use super::names::mistakes_in_names;
 use crate::state::{END_OF_INPUT, StateBackend};
 
-use super::{AnyPort, GraphError, InputEdge, Node, NodeId, NodeKind, PortRef, StreamRef};
+use super::{AnyPort, GraphError, InputEdge, Node, NodeId, NodeKind, PortRef, StreamRef, name_mistake};
 
 /// The graph of an environment, shared by its streams.
 pub(crate) type GraphHandle = Rc<RefCell<GraphBuilder>>;
@@ -50,6 +50,9 @@ impl GraphBuilder {
         if id.is_some_and(str::is_empty) {
             self.errors.push(GraphError::EmptyId { at });
         }
+        if let Some(id) = id.filter(|id| !id.is_empty()) {
+            self.check_name("the id", id, at);
+        }
         let name = id.unwrap_or(name);
         let id = match id {
             Some(id) => OperatorId::from(id),
@@ -75,6 +78,21 @@ impl GraphBuilder {
             kind,
         });
         node
+    }
+
+    /// Notes a name that nothing can have.
+    fn check_name(&mut self, what: &'static str, name: &str, at: At) {
+        if let Some(reason) = name_mistake(name) {
+            self.errors.push(GraphError::InvalidName { what, name: name.to_owned(), reason, at });
+        }
+    }
+
+    /// Sets the name that is shown of the node that made a stream.
+    pub(crate) fn set_name(&mut self, node: Option<NodeId>, name: &str, at: At) {
+        self.check_name("the name", name, at);
+        if let Some(node) = self.setting(node, "name(..)", at) {
+            node.name = name.into();
+        }
     }
 
     /// The node that made a stream, if a setting may be made on it.
@@ -147,6 +165,14 @@ impl GraphBuilder {
                     errors.push(GraphError::ParallelismAboveMax { operator, parallelism, max, at });
                 }
                 _ => {}
+            }
+            let connector = match &node.kind {
+                NodeKind::Source(source) => source.mistake(),
+                NodeKind::Sink(sink) => sink.mistake(),
+                NodeKind::Operator(_) => None,
+            };
+            if let Some(reason) = connector {
+                errors.push(GraphError::InvalidConnector { operator: node.id.clone(), reason, at });
             }
             if let Some(mistake) = node.state_backend.as_ref().and_then(StateBackend::mistake) {
                 let operator = node.id.clone();

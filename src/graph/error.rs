@@ -55,6 +55,38 @@ pub enum GraphError {
         /// The job.
         job: String,
     },
+    /// A job, an operator or a side output is called what nothing can be called.
+    #[error("{at}: {what} {name:?}: {reason}")]
+    InvalidName {
+        /// What is called so.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// Why that cannot be.
+        reason: &'static str,
+        /// Where.
+        at: At,
+    },
+    /// A setting of the job that cannot work.
+    #[error("{at}: {setting}: {reason}")]
+    InvalidSetting {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong.
+        reason: String,
+        /// Where it was made.
+        at: At,
+    },
+    /// A source or sink that is set so that it cannot work.
+    #[error("{at}: '{operator}': {reason}")]
+    InvalidConnector {
+        /// The source or sink.
+        operator: OperatorId,
+        /// What is wrong.
+        reason: String,
+        /// Where it was added.
+        at: At,
+    },
     /// A job without a name.
     #[error("{at}: a job must have a name; it is its identity in the snapshot store")]
     EmptyJobName {

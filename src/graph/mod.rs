@@ -8,6 +8,7 @@ mod explain;
 mod names;
 mod node;
 mod prototype;
+mod settings;
 
 pub(crate) use builder::{GraphBuilder, GraphHandle, JobSettings};
 pub(crate) use chaining::{ChainedGraph, chain};
@@ -21,3 +22,6 @@ pub(crate) use node::{
     PortRef, RouteContext, Routes, SinkNode, SourceNode, StreamRef,
 };
 pub(crate) use prototype::Prototype;
+pub(crate) use settings::{
+    Placed, check_checkpointing, check_limits, check_max_parallelism, check_restart, check_state_backend, name_mistake,
+};

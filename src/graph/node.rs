@@ -229,6 +229,7 @@ fn head_of<H: Head>(builder: &mut PipelineBuilder<'_>, recipe: &Recipe) -> H {
 /// A source, whatever its records.
 pub(crate) trait AnySource: Send + Sync {
     fn boundedness(&self) -> Boundedness;
+    fn mistake(&self) -> Option<String>;
     fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory>;
 }
 
@@ -238,6 +239,10 @@ pub(crate) struct SourceNode<S>(pub(crate) Arc<S>);
 impl<S: Source> AnySource for SourceNode<S> {
     fn boundedness(&self) -> Boundedness {
         self.0.boundedness()
+    }
+
+    fn mistake(&self) -> Option<String> {
+        self.0.mistake()
     }
 
     fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory> {
@@ -253,6 +258,7 @@ impl<S: Source> AnySource for SourceNode<S> {
 pub(crate) trait AnySink: Send + Sync {
     fn guarantee(&self) -> SinkGuarantee;
     fn can_withdraw(&self) -> bool;
+    fn mistake(&self) -> Option<String>;
     fn task_factory(&self, operator: OperatorId) -> Arc<dyn TaskFactory>;
 }
 
@@ -266,6 +272,10 @@ impl<S: Sink> AnySink for SinkNode<S> {
 
     fn can_withdraw(&self) -> bool {
         self.0.can_withdraw()
+    }
+
+    fn mistake(&self) -> Option<String> {
+        self.0.mistake()
     }
 
     fn task_factory(&self, operator: OperatorId) -> Arc<dyn TaskFactory> {

@@ -46,7 +46,7 @@ impl SequenceSource {
     }
 
     /// At most `records` per second by the job's clock, shared evenly by the subtasks. After a hold-up the source makes
-    /// up for at most one second. Zero is a mistake that `open` reports.
+    /// up for at most one second. Above zero.
     pub fn rate_per_second(mut self, records: u64) -> Self {
         self.rate = Some(records);
         self
@@ -104,11 +104,18 @@ impl Source for SequenceSource {
         self.boundedness
     }
 
+    fn mistake(&self) -> Option<String> {
+        (self.rate == Some(0)).then(|| "a rate of 0 records per second would never give one".to_owned())
+    }
+
     fn open(
         &self,
         cx: &SourceContext,
         restored: Option<Vec<SplitPosition>>,
     ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
+        if let Some(mistake) = self.mistake() {
+            return Err(SourceError::configuration(mistake));
+        }
         let first = |(index, piece): (u64, Range<u64>)| Split { id: split_id(index, &piece), position: piece.start };
         let list = || Ok((0..).zip(self.pieces()).map(first).collect());
         self.check_range(restored.as_deref().unwrap_or_default())?;
@@ -117,7 +124,6 @@ impl Source for SequenceSource {
             rest_of(split)?;
         }
         let pace = match self.rate {
-            Some(0) => return Err(SourceError::configuration("a rate of 0 records per second")),
             Some(rate) => Some(Pace::start(cx.clock.clone(), rate, cx.parallelism)),
             None => None,
         };

@@ -34,6 +34,10 @@ impl<S: Source> Source for Throttled<S> {
         self.source.threading()
     }
 
+    fn mistake(&self) -> Option<String> {
+        self.source.mistake()
+    }
+
     fn open(
         &self,
         cx: &SourceContext,

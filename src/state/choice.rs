@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// From this size on a cache is a slip: sizes of parts of it are worked out from it, and must not overflow.
+const CACHE_BYTES_LIMIT: usize = usize::MAX >> 8;
+
 /// Where keyed state is kept while a job runs. What a checkpoint has of it does not depend on that: a checkpoint of one
 /// restores into another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +62,10 @@ impl StateBackend {
     /// What is wrong with it.
     pub(crate) fn mistake(&self) -> Option<&'static str> {
         match &self.0 {
+            Kind::Redb { dir, .. } if dir.as_os_str().is_empty() => {
+                Some("an empty path is no directory; the current one is \".\"")
+            }
+            Kind::Redb { cache_bytes: CACHE_BYTES_LIMIT.., .. } => Some("a cache larger than any memory"),
             Kind::Redb { cache_bytes: 0, .. } => Some("a cache of zero bytes; a few MiB are the least that is of use"),
             Kind::CachedMemory => Some("cache_bytes(..) of a backend that keeps all state in memory"),
             Kind::Memory | Kind::Redb { .. } => None,

@@ -277,9 +277,7 @@ impl<T: Send + 'static> DataStream<T> {
     #[track_caller]
     pub fn name(self, name: &str) -> Self {
         let node = self.node();
-        if let Some(node) = self.graph.borrow_mut().setting(node, "name(..)", Location::caller()) {
-            node.name = name.into();
-        }
+        self.graph.borrow_mut().set_name(node, name, Location::caller());
         self
     }
 

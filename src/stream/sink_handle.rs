@@ -23,9 +23,7 @@ impl StreamSink {
     /// Sets the name shown in logs and events; by default the sink's id.
     #[track_caller]
     pub fn name(self, name: &str) -> Self {
-        if let Some(node) = self.graph.borrow_mut().setting(Some(self.node), "name(..)", Location::caller()) {
-            node.name = name.into();
-        }
+        self.graph.borrow_mut().set_name(Some(self.node), name, Location::caller());
         self
     }
 

@@ -125,7 +125,7 @@ impl Default for Checkpointing {
 
 impl Checkpointing {
     /// A checkpoint each `interval`, exactly once, no minimal pause, timeout 10 min, no limit on failures, 3 retained.
-    /// An interval of zero is a mistake that `start()` reports.
+    /// An interval of zero, or above 365 days, is a mistake that `start()` reports.
     pub fn every(interval: Duration) -> Self {
         Self {
             interval: Some(interval),
@@ -152,13 +152,13 @@ impl Checkpointing {
         self
     }
 
-    /// Least time between the completion of a checkpoint and the next periodic trigger.
+    /// Least time between the completion of a checkpoint and the next periodic trigger, at most 365 days.
     pub fn min_pause(mut self, pause: Duration) -> Self {
         self.min_pause = pause;
         self
     }
 
-    /// A checkpoint that takes longer is aborted.
+    /// A checkpoint that takes longer is aborted. Above zero.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -171,9 +171,9 @@ impl Checkpointing {
         self
     }
 
-    /// How many completed checkpoints the store keeps, 1 to 64: as far back as sinks remember what they published.
+    /// How many completed checkpoints the store keeps, 1 to 64; another number is a mistake that `start()` reports.
     pub fn retain(mut self, checkpoints: usize) -> Self {
-        self.retained = checkpoints.clamp(1, 64);
+        self.retained = checkpoints;
         self
     }
 

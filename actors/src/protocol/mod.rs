@@ -22,6 +22,7 @@ mod restart_policy;
 mod roles;
 mod savepoints;
 pub(crate) mod serialised;
+mod setting_ranges;
 mod sink_error;
 mod snapshot_error;
 mod source_error;

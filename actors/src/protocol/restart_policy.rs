@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How a region is restarted after a failure.
+/// How a region is restarted after a failure. Values that cannot work ([`mistake`](Self::mistake)) are mistakes that `start()`
+/// reports.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RestartStrategy {

@@ -84,6 +84,8 @@ impl CsvState {
 
 impl Framer {
     pub(super) fn new(input: Box<dyn BufRead + Send>, framing: Framing, record_bytes_max: usize) -> Self {
+        // A few bytes more are read, for the line end.
+        let record_bytes_max = record_bytes_max.min(usize::MAX / 2);
         Self { input, framing, record_bytes_max, place: Place { offset: 0, line: 1 } }
     }
 

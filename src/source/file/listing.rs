@@ -23,6 +23,19 @@ pub(super) struct Listed {
     pub(super) canonical: PathBuf,
 }
 
+/// Why no file can be named so, whatever there is.
+pub(super) fn mistake(pattern: &str) -> Option<String> {
+    if pattern.is_empty() {
+        return Some("an empty pattern names no file; the current directory is \".\"".to_owned());
+    }
+    if pattern.contains('\0') {
+        return Some(format!("{pattern:?} holds a NUL, which no path does"));
+    }
+    // What is no pattern may be a file of that name.
+    let error = Pattern::new(pattern).err().filter(|_| fs::symlink_metadata(pattern).is_err())?;
+    Some(format!("bad pattern '{pattern}': {error}"))
+}
+
 /// The files that `pattern` names, sorted: itself if it is a file, the visible files directly inside if it is a
 /// directory, else the files that match it as a glob. Wildcards do not match a leading dot.
 ///

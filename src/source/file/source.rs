@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changed_pattern;
 use super::decoder::{CsvDecoder, Decoder, Format, JsonDecoder, LineDecoder};
+use super::listing;
 use super::malformed::OnMalformed;
 use super::reader::FileReader;
 use crate::source::SplitQueue;
@@ -114,7 +115,8 @@ impl<T, R> FileSource<T, R> {
         self
     }
 
-    /// What stands between fields; `,` by default. CSV only; elsewhere without effect.
+    /// What stands between fields; `,` by default. An ASCII character other than a quote, a line end and NUL. CSV only;
+    /// elsewhere without effect.
     pub fn delimiter(mut self, byte: u8) -> Self {
         if let Format::Csv { delimiter, .. } = &mut self.format {
             *delimiter = byte;
@@ -122,7 +124,7 @@ impl<T, R> FileSource<T, R> {
         self
     }
 
-    /// A longer record is malformed. In bytes, 16 MiB by default. Bounds the memory of a reader.
+    /// A longer record is malformed. In bytes, at least 1; 16 MiB by default. Bounds the memory of a reader.
     pub fn max_record_bytes(mut self, bytes: usize) -> Self {
         self.record_bytes_max = bytes;
         self
@@ -177,13 +179,25 @@ impl<T: 'static, R: Send + 'static> Source for FileSource<T, R> {
         Threading::Blocking
     }
 
+    fn mistake(&self) -> Option<String> {
+        if let Format::Csv { delimiter, .. } = self.format
+            && (matches!(delimiter, b'\n' | b'\r' | b'"' | 0) || !delimiter.is_ascii())
+        {
+            return Some("a delimiter is an ASCII character other than a quote, a line end and NUL".to_owned());
+        }
+        if self.record_bytes_max == 0 {
+            return Some("max_record_bytes(0) makes every record malformed".to_owned());
+        }
+        listing::mistake(&self.pattern)
+    }
+
     fn open(
         &self,
         cx: &SourceContext,
         restored: Option<Vec<SplitPosition>>,
     ) -> Result<Box<dyn SourceReader<Item = R>>, SourceError> {
-        if let Format::Csv { delimiter: b'\n' | b'\r' | b'"', .. } = self.format {
-            return Err(SourceError::configuration("a delimiter must not be a quote or a line end"));
+        if let Some(mistake) = self.mistake() {
+            return Err(SourceError::configuration(mistake));
         }
         let restored = restored.map(|positions| changed_pattern::adopt(cx, &self.pattern, positions)).transpose()?;
         let list = || changed_pattern::unread(&self.pattern);
