@@ -144,13 +144,13 @@ mod tests {
             };
             piece.entry(&(*key).to_owned(), write).unwrap();
             if index % 2 == 1 {
-                all.extend(piece.close::<String>(FORMAT, base.map(CheckpointId)));
+                all.extend(piece.close::<String>(1, FORMAT, base.map(CheckpointId)));
             }
         }
         for key in dead {
             piece.entry(&(*key).to_owned(), |_| Ok(Written::Dead)).unwrap();
         }
-        all.extend(piece.close::<String>(FORMAT, base.map(CheckpointId)));
+        all.extend(piece.close::<String>(1, FORMAT, base.map(CheckpointId)));
         all
     }
 
