@@ -28,6 +28,8 @@ use crate::time::SystemClock;
 
 /// Key groups of a job that does not say how many it has.
 const MAX_PARALLELISM: u32 = 128;
+/// Most arbiters that a job may have for itself.
+const OWN_ARBITERS_MAX: u32 = 1_024;
 
 /// Where a job is written and started from.
 ///
@@ -64,6 +66,7 @@ pub struct StreamEnvironment {
     store: Option<Arc<dyn SnapshotStore>>,
     subscribers: RefCell<EventSubscribers>,
     restore: RestoreWish,
+    own_arbiters: Option<u32>,
     clock: Arc<dyn Clock>,
     probe: Option<Arc<dyn Probe>>,
     slice_clock: SliceClock,
@@ -89,6 +92,7 @@ impl StreamEnvironment {
             store: None,
             subscribers: RefCell::default(),
             restore: RestoreWish::default(),
+            own_arbiters: None,
             clock: Arc::new(SystemClock::new()),
             probe: None,
             slice_clock: monotonic,
@@ -166,6 +170,14 @@ impl StreamEnvironment {
     /// prepared and not yet published is dropped, too.
     pub fn allow_unmatched_state(mut self, allow: bool) -> Self {
         self.restore.allow_unmatched_state = allow;
+        self
+    }
+
+    /// Gives the job so many arbiters, each with a thread, for itself: 1 to 1,024. By default all jobs of the process share
+    /// those of the engine, one for each core, where a function that does not return soon holds up tasks of other jobs,
+    /// too. For a single operator see [`DataStream::own_arbiters`].
+    pub fn own_arbiters(mut self, arbiters: u32) -> Self {
+        self.own_arbiters = Some(arbiters);
         self
     }
 
@@ -291,6 +303,7 @@ impl StreamEnvironment {
             probe: self.probe,
             slice_clock: self.slice_clock,
             savepoints,
+            own_arbiters: self.own_arbiters,
             subscribers: self.subscribers.into_inner(),
         };
         Ok(launch(spec, config))
@@ -317,6 +330,9 @@ impl StreamEnvironment {
         errors.extend(check_restart(&self.restart));
         errors.extend(check_limits(&self.limits));
         errors.extend(check_max_parallelism(max_parallelism.value, max_parallelism.at));
+        if let Some(arbiters) = self.own_arbiters.filter(|arbiters| !(1..=OWN_ARBITERS_MAX).contains(arbiters)) {
+            errors.push(GraphError::OwnArbiters { arbiters, at: self.at });
+        }
         errors.extend(check_state_backend(&self.state_backend));
         errors.extend(graph.check(&settings));
         if errors.is_empty() { Ok(settings) } else { Err(GraphErrors(errors)) }

@@ -68,7 +68,8 @@
 //!   replay may differ from what was there before.
 //! - State lives in declared states. What a closure hides is lost with each restart.
 //! - Ids name state: an operator that keeps its id keeps its state when the program changes.
-//! - Functions return soon. One that blocks holds up all tasks of its arbiter; connectors that block say so
+//! - Functions return soon. One that blocks holds up all tasks of its arbiter, those of other jobs too, unless it has one
+//!   [of its own](stream::DataStream::own_arbiters); connectors that block say so
 //!   ([`Threading::Blocking`](source::Threading)).
 //!
 //! # Panics

@@ -72,6 +72,7 @@ impl GraphBuilder {
             is_keyed: false,
             state_backend: None,
             chains: true,
+            own_arbiters: false,
             inputs,
             main,
             sides: BTreeMap::new(),

@@ -37,6 +37,7 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &Jo
             },
             operators: operators.collect(),
             parallelism: task.parallelism,
+            own_arbiters: nodes[0].own_arbiters,
             region: RegionId(task.region),
             outputs: task
                 .outputs

@@ -231,6 +231,14 @@ pub enum GraphError {
         /// Where.
         at: At,
     },
+    /// Not a possible number of arbiters.
+    #[error("{at}: a job cannot have {arbiters} arbiters of its own; give own_arbiters(..) a number from 1 to 1,024")]
+    OwnArbiters {
+        /// The number.
+        arbiters: u32,
+        /// Where.
+        at: At,
+    },
 }
 
 /// All mistakes of a graph, in the order in which they were made.

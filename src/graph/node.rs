@@ -93,6 +93,8 @@ pub(crate) struct Node {
     pub(crate) state_backend: Option<StateBackend>,
     /// Whether it may run in one task with its input.
     pub(crate) chains: bool,
+    /// Whether the subtasks of its task have arbiters of their own.
+    pub(crate) own_arbiters: bool,
     pub(crate) inputs: Vec<InputEdge>,
     pub(crate) main: Option<Box<dyn AnyPort>>,
     pub(crate) sides: BTreeMap<Arc<str>, Box<dyn AnyPort>>,

@@ -329,6 +329,19 @@ impl<T: Send + 'static> DataStream<T> {
         self
     }
 
+    /// Each subtask of the operator that made this stream has an arbiter, and so a thread, of its own: a function that may
+    /// take long holds up nobody but its own task. The operator starts a task of its own, as with
+    /// [`start_new_chain`](Self::start_new_chain); what is chained behind it goes with it.
+    #[track_caller]
+    pub fn own_arbiters(self) -> Self {
+        let node = self.node();
+        if let Some(node) = self.graph.borrow_mut().setting(node, "own_arbiters()", Location::caller()) {
+            node.chains = false;
+            node.own_arbiters = true;
+        }
+        self
+    }
+
     /// The operator that made this stream, if it was one and records go straight on.
     fn node(&self) -> Option<NodeId> {
         match self.inputs.as_slice() {

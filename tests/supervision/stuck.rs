@@ -42,7 +42,9 @@ fn start(replace: bool) -> Spinning {
         limits.stuck_after = STUCK_AFTER;
         limits.replace_stuck = replace;
     });
+    // The arbiters that other tests share stay free.
     let env = StreamEnvironment::new("stuck")
+        .own_arbiters(1)
         .clock(clock.clone())
         .limits(limits)
         .checkpointing(Checkpointing::disabled())

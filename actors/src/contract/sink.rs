@@ -4,7 +4,8 @@
 //! subtask, so there is no separate committer.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,18 +72,49 @@ impl fmt::Debug for SinkContext {
 }
 
 /// A flag that an attempt reads before any outside effect; raised when the attempt has been replaced.
-#[derive(Clone, Debug, Default)]
-pub struct Fence(Arc<std::sync::atomic::AtomicBool>);
+#[derive(Clone, Default)]
+pub struct Fence(Arc<FenceState>);
+
+#[derive(Default)]
+struct FenceState {
+    raised: AtomicBool,
+    on_raise: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
 
 impl Fence {
     /// Whether the attempt has been replaced.
     pub fn is_raised(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::Acquire)
+        self.0.raised.load(Ordering::Acquire)
     }
 
     /// Shuts the attempt out.
     pub fn raise(&self) {
-        self.0.store(true, std::sync::atomic::Ordering::Release);
+        let mut on_raise = self.hooks();
+        self.0.raised.store(true, Ordering::Release);
+        let hooks = std::mem::take(&mut *on_raise);
+        drop(on_raise);
+        hooks.into_iter().for_each(|hook| hook());
+    }
+
+    /// Calls `hook` when the attempt is shut out, on the thread that does so; at once if it is already.
+    pub(crate) fn on_raise(&self, hook: impl FnOnce() + Send + 'static) {
+        let mut on_raise = self.hooks();
+        if self.is_raised() {
+            drop(on_raise);
+            hook();
+        } else {
+            on_raise.push(Box::new(hook));
+        }
+    }
+
+    fn hooks(&self) -> MutexGuard<'_, Vec<Box<dyn FnOnce() + Send>>> {
+        self.0.on_raise.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fence(raised: {})", self.is_raised())
     }
 }
 

@@ -140,6 +140,15 @@ pub enum JobEventKind {
         #[serde(rename = "held_for_ms", serialize_with = "serialised::millis")]
         held_for: Duration,
     },
+    /// A subtask did not stop in time, and is waited for no more. It is fenced, and its thread is lost until its call returns.
+    SubtaskLeftBehind {
+        attempt: Attempt,
+        #[serde(serialize_with = "serialised::text")]
+        actor: ActorName,
+    },
+    /// An arbiter was given up for a task of another region, where `subtasks` of this region were: it starts again at once,
+    /// which counts as no failure.
+    RegionMoving { region: RegionId, subtasks: usize },
     /// The arbiter of tasks that did not stop was given up.
     ArbiterCondemned { region: RegionId, subtasks: usize },
     /// A region falls back behind completed checkpoints, whose output sinks withdraw. `withdrawn` lists all that were

@@ -102,7 +102,7 @@ impl Log {
             JobEventKind::ActorRestarted { actor, report } => {
                 status.last_error = Some(format!("{actor} panicked: {report}"));
             }
-            JobEventKind::RegionRestarting { region, .. } => {
+            JobEventKind::RegionRestarting { region, .. } | JobEventKind::RegionMoving { region, .. } => {
                 status.restarts += 1;
                 status.state = JobState::Restarting;
                 self.down.insert(*region);

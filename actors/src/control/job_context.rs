@@ -12,6 +12,7 @@ use crate::control::event_log::EventLog;
 use crate::control::figures::FigureBoard;
 use crate::control::outcome::FailureRecord;
 use crate::control::pins::Pins;
+use crate::control::places::TaskPlace;
 use crate::protocol::{
     ActorName, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, IntervalAdvisor, Limits, ReadProgress,
     RegionId, RestartPolicy, SourceState, SubtaskId, TaskId, TaskKind,
@@ -95,8 +96,8 @@ pub(crate) struct JobContext {
     pub(crate) events: Arc<EventLog>,
     pub(crate) figures: Arc<FigureBoard>,
     pub(crate) pool: Arc<ArbiterPool>,
-    /// The arbiter of each task's first subtask.
-    pub(crate) placement: Vec<u32>,
+    /// Where each task is.
+    pub(crate) places: Vec<TaskPlace>,
     /// How savepoints are written.
     pub(crate) savepoints: Arc<dyn SavepointFormat>,
     /// The savepoint that the job begins with while it has no checkpoint of its own.
@@ -158,7 +159,8 @@ impl JobContext {
 
     /// The arbiter that a subtask runs on.
     pub(crate) fn berth(&self, subtask: SubtaskId) -> Berth {
-        self.pool.berth(self.placement[subtask.task.0 as usize] + subtask.index)
+        let TaskPlace { ring, first } = &self.places[subtask.task.0 as usize];
+        ring.berth(first + subtask.index)
     }
 
     pub(crate) fn name_of(&self, subtask: SubtaskId) -> ActorName {

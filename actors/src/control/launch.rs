@@ -1,6 +1,7 @@
 //! Puts the control actors of a job together and starts them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -18,16 +19,16 @@ use crate::control::job_context::{CoordinatorMemory, JobContext, Origin, RegionM
 use crate::control::job_handle::{HandlePorts, JobHandle};
 use crate::control::job_supervisor::{ControlActorLost, JobSupervisor, Publisher, Subordinates};
 use crate::control::outcome::{FailureRecord, JobError};
+use crate::control::places::{TaskPlace, places};
 use crate::control::region_supervisor::{RegionSeed, RegionSupervisor, TaskPorts};
 use crate::control::snapshot_writer::{SnapshotWriter, WriterSeed};
-use crate::data::wiring::EdgePattern;
 use crate::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, Checkpointing, Limits, PanicReport, PlacedTask, ReadProgress, RegionId,
-    RestartPolicy, RestartStrategy, TaskId, placement,
+    ActorName, Attempt, Cause, CheckpointId, Checkpointing, Limits, PanicReport, ReadProgress, RegionId, RestartPolicy,
+    RestartStrategy,
 };
 use crate::runtime::arbiters::ArbiterPool;
 use crate::runtime::guard::{self, End, Place};
-use crate::task::{JobSpec, SliceClock, TaskSpec};
+use crate::task::{JobSpec, SliceClock};
 
 /// How a job is run.
 pub struct JobConfig {
@@ -51,6 +52,8 @@ pub struct JobConfig {
     pub seed: u64,
     /// Savepoints, those to be written and the one to begin with.
     pub savepoints: SavepointConfig,
+    /// Arbiters that the job has for itself, at least 1; `None`: it shares those of the engine.
+    pub own_arbiters: Option<u32>,
     /// Who is told of all events.
     pub subscribers: EventSubscribers,
 }
@@ -78,12 +81,11 @@ pub fn launch(spec: JobSpec, mut config: JobConfig) -> JobHandle {
     let publisher = Publisher { outcome: Arc::new(sender), events: events.clone() };
     let name = spec.name.clone();
     let figures = Arc::new(FigureBoard::default());
-    let threads = ArbiterPool::of_this_process()
-        .and_then(|pool| pool.store_calls().allow(config.limits.store_threads).map(|()| pool));
+    let threads = threads(&spec, &config);
     let ports = match threads {
-        Ok(pool) => {
+        Ok(threads) => {
             let opened_with = config.opening.retained.clone();
-            let job = Arc::new(job_context(spec, config, pool, events.clone(), figures.clone()));
+            let job = Arc::new(job_context(spec, config, threads, events.clone(), figures.clone()));
             Some(start(job, opened_with, publisher))
         }
         Err(error) => {
@@ -94,10 +96,18 @@ pub fn launch(spec: JobSpec, mut config: JobConfig) -> JobHandle {
     JobHandle { name, outcome, events, figures, ports }
 }
 
+/// The engine's threads, and where the job's tasks are on them.
+fn threads(spec: &JobSpec, config: &JobConfig) -> io::Result<(Arc<ArbiterPool>, Vec<TaskPlace>)> {
+    let pool = ArbiterPool::of_this_process()?;
+    pool.store_calls().allow(config.limits.store_threads)?;
+    let places = places(spec, config.own_arbiters, &pool)?;
+    Ok((pool, places))
+}
+
 fn job_context(
     spec: JobSpec,
     config: JobConfig,
-    pool: Arc<ArbiterPool>,
+    (pool, places): (Arc<ArbiterPool>, Vec<TaskPlace>),
     events: Arc<EventLog>,
     figures: Arc<FigureBoard>,
 ) -> JobContext {
@@ -113,7 +123,6 @@ fn job_context(
         abandoned: BTreeSet::from_iter(opening.abandoned),
         ..CoordinatorMemory::default()
     };
-    let placement = placement(&placed_tasks(&spec), pool.arbiters(), pool.next_job());
     let regions = (0..spec.regions).map(|region| {
         Mutex::new(RegionMemory {
             attempt: Attempt(0),
@@ -139,7 +148,7 @@ fn job_context(
         events,
         figures,
         pool,
-        placement,
+        places,
         restores,
         savepoints: format,
         origin,
@@ -148,18 +157,6 @@ fn job_context(
         ending: Mutex::new(None),
         memory: Mutex::new(memory),
     }
-}
-
-/// The tasks as their placement sees them.
-fn placed_tasks(spec: &JobSpec) -> Vec<PlacedTask> {
-    let sends_straight = |before: &TaskSpec, to: TaskId| {
-        before.outputs.iter().any(|edge| edge.to == to && edge.pattern == EdgePattern::Forward)
-    };
-    let placed = spec.tasks.iter().map(|task| PlacedTask {
-        parallelism: task.parallelism,
-        follows: spec.tasks.iter().position(|before| sends_straight(before, task.id)),
-    });
-    placed.collect()
 }
 
 /// Where the control actors of a job will be: each is told the addresses of the others before any has started.

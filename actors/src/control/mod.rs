@@ -13,5 +13,6 @@ mod job_tests;
 pub(crate) mod launch;
 pub(crate) mod outcome;
 mod pins;
+mod places;
 mod region_supervisor;
 mod snapshot_writer;

@@ -1,12 +1,13 @@
 //! The region supervisor: starts the subtasks of one region, stops them all when one fails, and starts them again from
 //! the checkpoint that the coordinator names. No new attempt starts before every old subtask has reported its end, or
-//! its arbiter was given up and it was fenced.
+//! was fenced and left behind.
 //!
 //! Receives from its subtasks, the coordinator and the job supervisor; sends to them. A restart of the supervisor
 //! itself fences, stops and restarts the region: who is alive is in the job's
 //! memory (`RegionMemory`).
 
 mod handlers;
+mod leaving;
 mod start;
 mod watchdog;
 mod wiring;
@@ -304,6 +305,7 @@ impl RegionSupervisor {
     fn stop_subtasks(&mut self, ctx: &mut Context<Self>) {
         self.seed.down.do_send(RegionDown { execution: self.execution });
         self.reached(Step::RegionStopping);
+        self.ping_arbiters();
         for child in lock(self.memory()).children.values() {
             if let Some(stop) = &child.stop {
                 stop.do_send(StopSubtask);

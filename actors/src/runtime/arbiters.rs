@@ -1,15 +1,15 @@
 //! The arbiters of the engine: one per core for tasks and one for control, shared by the jobs of the process, as are the
-//! threads for calls of stores.
+//! threads for calls of stores; and those that a job or a task has for itself.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use actix::{Message, Recipient};
 use actix_rt::{Arbiter, ArbiterHandle};
 
 use crate::runtime::blocking_pool::BlockingPool;
-use crate::runtime::engine_system::EngineSystem;
+use crate::runtime::engine_system::{EngineSystem, runtime};
 use crate::runtime::guard::Activity;
 
 /// An arbiter was given up: nothing on it may be waited for.
@@ -24,14 +24,7 @@ pub(crate) struct ArbiterCondemned {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ArbiterId(pub(crate) u64);
 
-/// Where a task goes.
-#[derive(Clone, Debug)]
-pub(crate) struct Berth {
-    pub(crate) id: ArbiterId,
-    pub(crate) arbiter: ArbiterHandle,
-    pub(crate) activity: Arc<Activity>,
-}
-
+/// An arbiter, which is stopped when its ring and everybody with a berth on it have let go.
 struct Slot {
     id: ArbiterId,
     arbiter: Arbiter,
@@ -40,26 +33,87 @@ struct Slot {
 
 impl Slot {
     /// An arbiter of the actix `System` of the calling thread, which has to be the engine's.
-    fn start(next_id: &mut u64) -> io::Result<Self> {
-        let arbiter = Arbiter::try_new()?;
+    fn start() -> io::Result<Self> {
+        static NEWEST: AtomicU64 = AtomicU64::new(0);
+        let arbiter = Arbiter::try_with_tokio_rt(runtime)?;
         let activity = Arc::new(Activity::default());
         let adopted = activity.clone();
         arbiter.spawn_fn(move || adopted.adopt());
-        *next_id += 1;
-        Ok(Self { id: ArbiterId(*next_id), arbiter, activity })
+        Ok(Self { id: ArbiterId(NEWEST.fetch_add(1, Ordering::Relaxed) + 1), arbiter, activity })
     }
 }
 
-struct State {
-    next_id: u64,
-    tasks: Vec<Slot>,
-    listeners: Vec<Recipient<ArbiterCondemned>>,
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // Its thread ends once whatever holds it returns.
+        self.arbiter.stop();
+    }
+}
+
+/// Where a task goes.
+#[derive(Clone)]
+pub(crate) struct Berth {
+    slot: Arc<Slot>,
+    ring: Arc<ArbiterRing>,
+}
+
+impl Berth {
+    /// Which arbiter it is on.
+    pub(crate) fn id(&self) -> ArbiterId {
+        self.slot.id
+    }
+
+    /// The arbiter.
+    pub(crate) fn arbiter(&self) -> ArbiterHandle {
+        self.slot.arbiter.handle()
+    }
+
+    /// What the arbiter is doing.
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.slot.activity
+    }
+
+    /// Set once the arbiter has come to it: it runs.
+    pub(crate) fn ping(&self) -> Arc<AtomicBool> {
+        let answered = Arc::new(AtomicBool::new(false));
+        let answer = answered.clone();
+        self.slot.arbiter.spawn_fn(move || answer.store(true, Ordering::Release));
+        answered
+    }
+}
+
+/// Arbiters for tasks, each with a place that stays when the arbiter is replaced.
+pub(crate) struct ArbiterRing(Mutex<Vec<Arc<Slot>>>);
+
+impl ArbiterRing {
+    /// Starts so many arbiters, at least 1, in the actix `System` of the calling thread, which has to be the engine's.
+    fn start(arbiters: usize) -> io::Result<Arc<Self>> {
+        let slots = (0..arbiters.max(1)).map(|_| Slot::start().map(Arc::new)).collect::<io::Result<_>>()?;
+        Ok(Arc::new(Self(Mutex::new(slots))))
+    }
+
+    /// How many arbiters there are.
+    pub(crate) fn arbiters(&self) -> u32 {
+        self.slots().len() as u32
+    }
+
+    /// The arbiter at this place of the ring.
+    pub(crate) fn berth(self: &Arc<Self>, place: u32) -> Berth {
+        let slots = self.slots();
+        let slot = slots[place as usize % slots.len()].clone();
+        Berth { slot, ring: self.clone() }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The arbiters. They are stopped when the last job lets go.
 pub(crate) struct ArbiterPool {
     system: EngineSystem,
-    state: Mutex<State>,
+    shared: Arc<ArbiterRing>,
+    listeners: Mutex<Vec<Recipient<ArbiterCondemned>>>,
     store_calls: BlockingPool,
     jobs: AtomicU32,
 }
@@ -83,12 +137,14 @@ impl ArbiterPool {
     }
 
     fn start(tasks: usize) -> io::Result<Self> {
-        let (system, state) = EngineSystem::start(move || {
-            let mut next_id = 0;
-            let tasks = (0..tasks).map(|_| Slot::start(&mut next_id)).collect::<io::Result<Vec<_>>>()?;
-            Ok(State { next_id, tasks, listeners: Vec::new() })
-        })?;
-        Ok(Self { system, state: Mutex::new(state), store_calls: BlockingPool::default(), jobs: AtomicU32::new(0) })
+        let (system, shared) = EngineSystem::start(move || ArbiterRing::start(tasks))?;
+        Ok(Self {
+            system,
+            shared,
+            listeners: Mutex::default(),
+            store_calls: BlockingPool::default(),
+            jobs: AtomicU32::new(0),
+        })
     }
 
     /// The threads on which snapshot writers call their stores.
@@ -101,9 +157,17 @@ impl ArbiterPool {
         self.system.control()
     }
 
-    /// How many arbiters there are for tasks.
-    pub(crate) fn arbiters(&self) -> u32 {
-        self.state().tasks.len() as u32
+    /// The arbiters that jobs share.
+    pub(crate) fn shared(&self) -> &Arc<ArbiterRing> {
+        &self.shared
+    }
+
+    /// Arbiters that nobody shares with the caller.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub(crate) fn own_ring(&self, arbiters: u32) -> io::Result<Arc<ArbiterRing>> {
+        self.system.call(move || ArbiterRing::start(arbiters as usize))
     }
 
     /// Counts a job that starts, and gives the number of those before it: small jobs take turns on the arbiters.
@@ -111,44 +175,45 @@ impl ArbiterPool {
         self.jobs.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The arbiter at this place of the ring.
-    pub(crate) fn berth(&self, place: u32) -> Berth {
-        let state = self.state();
-        let slot = &state.tasks[place as usize % state.tasks.len()];
-        Berth { id: slot.id, arbiter: slot.arbiter.handle(), activity: slot.activity.clone() }
-    }
-
     /// Tells `listener` of condemned arbiters until it is disconnected.
     pub(crate) fn listen(&self, listener: Recipient<ArbiterCondemned>) {
-        let mut state = self.state();
-        state.listeners.retain(Recipient::connected);
-        state.listeners.push(listener);
+        let mut listeners = self.listeners();
+        listeners.retain(Recipient::connected);
+        listeners.push(listener);
     }
 
     /// Ends all notices to `listener`, so that its actor is not kept.
     pub(crate) fn unlisten(&self, listener: &Recipient<ArbiterCondemned>) {
-        self.state().listeners.retain(|known| known != listener);
+        self.listeners().retain(|known| known != listener);
     }
 
-    /// Replaces an arbiter by a fresh one and tells every listener. Its thread ends when whatever holds it returns.
-    /// An arbiter that was condemned before is left alone.
+    /// Has later berths at this place on a fresh arbiter. Those who have one on the old arbiter may stay, and go on when what
+    /// holds it returns. One that was replaced before is left alone.
     ///
     /// # Errors
     /// If the system refuses a thread: then nothing has changed.
-    pub(crate) fn condemn(&self, id: ArbiterId) -> io::Result<()> {
-        let mut state = self.state();
-        let Some(index) = state.tasks.iter().position(|slot| slot.id == id) else { return Ok(()) };
-        let fresh = Slot::start(&mut state.next_id)?;
-        let old = std::mem::replace(&mut state.tasks[index], fresh);
-        old.arbiter.stop();
-        for listener in &state.listeners {
-            listener.do_send(ArbiterCondemned { arbiter: id });
+    pub(crate) fn replace(&self, berth: &Berth) -> io::Result<()> {
+        let mut slots = berth.ring.slots();
+        if let Some(slot) = slots.iter_mut().find(|slot| slot.id == berth.id()) {
+            *slot = Arc::new(self.system.call(Slot::start)?);
         }
         Ok(())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Replaces an arbiter, and tells every listener to leave the old one.
+    ///
+    /// # Errors
+    /// If the system refuses a thread: then nothing has changed.
+    pub(crate) fn condemn(&self, berth: &Berth) -> io::Result<()> {
+        self.replace(berth)?;
+        for listener in self.listeners().iter() {
+            listener.do_send(ArbiterCondemned { arbiter: berth.id() });
+        }
+        Ok(())
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<Recipient<ArbiterCondemned>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,6 +225,16 @@ mod tests {
 
     use super::*;
 
+    /// Whether the arbiter of this berth has ended, once what it held is gone.
+    fn ended(berth: &Berth) -> mpsc::Receiver<()> {
+        let (sender, receiver) = mpsc::channel::<()>();
+        berth.arbiter().spawn(async move {
+            let _held = sender;
+            std::future::pending::<()>().await;
+        });
+        receiver
+    }
+
     #[test]
     fn pool_is_shared_in_the_process_and_ends_with_its_last_user() {
         let shared = ArbiterPool::of_this_process().expect("a pool");
@@ -167,32 +242,40 @@ mod tests {
         assert!(System::try_current().is_none(), "the caller needs no System, and gets none");
         // Another one, which no test beside this one uses.
         let pool = ArbiterPool::start(1).expect("a pool");
-        let berth = pool.berth(0);
+        let ended = ended(&pool.shared().berth(0));
         drop(pool);
-        let (sender, receiver) = mpsc::channel::<()>();
-        berth.arbiter.spawn(async move {
-            let _held = sender;
-            std::future::pending::<()>().await;
-        });
-        receiver.recv().expect_err("the arbiter has ended, and dropped what it held");
+        ended.recv().expect_err("the arbiter has ended, and dropped what it held");
     }
 
     #[test]
-    fn condemned_arbiter_is_replaced_once_and_the_fresh_one_runs() {
-        let pool = Arc::new(ArbiterPool::start(1).expect("a pool"));
+    fn arbiter_that_is_replaced_goes_on_until_everybody_has_left_it() {
+        let pool = ArbiterPool::start(1).expect("a pool");
+        let old = pool.shared().berth(0);
+        pool.replace(&old).expect("a thread");
+        let fresh = pool.shared().berth(0);
+        assert_ne!(old.id(), fresh.id());
+        pool.replace(&old).expect("nothing to do");
+        assert_eq!(fresh.id(), pool.shared().berth(0).id());
         let (sender, receiver) = mpsc::channel();
-        let of_control = pool.clone();
-        // As supervisors do, from the control arbiter.
-        pool.control().spawn_fn(move || {
-            let pool = of_control;
-            let old = pool.berth(0);
-            pool.condemn(old.id).expect("a thread");
-            let fresh = pool.berth(0);
-            assert_ne!(old.id, fresh.id);
-            pool.condemn(old.id).expect("nothing to do");
-            assert_eq!(fresh.id, pool.berth(0).id);
-            fresh.arbiter.spawn_fn(move || sender.send(Activity::of_this_thread().is_some()).expect("the test waits"));
-        });
-        assert!(receiver.recv().expect("it runs"));
+        for berth in [&old, &fresh] {
+            let sender = sender.clone();
+            let answer = move || sender.send(Activity::of_this_thread().is_some()).expect("the test waits");
+            berth.arbiter().spawn_fn(answer);
+            assert!(receiver.recv().expect("it runs"));
+        }
+        let ended = ended(&old);
+        drop(old);
+        ended.recv().expect_err("the old arbiter has ended");
+    }
+
+    #[test]
+    fn own_arbiters_are_others_than_the_shared_and_end_with_their_ring() {
+        let pool = ArbiterPool::start(1).expect("a pool");
+        let ring = pool.own_ring(2).expect("threads");
+        let ids = [pool.shared().berth(0).id(), ring.berth(0).id(), ring.berth(1).id()];
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
+        let ended = ended(&ring.berth(1));
+        drop(ring);
+        ended.recv().expect_err("its arbiter has ended");
     }
 }

@@ -6,8 +6,22 @@
 use std::io;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use actix_rt::{ArbiterHandle, System};
+use tokio::runtime::{Builder, Runtime};
+
+/// How long threads for blocking calls that have nothing to do are kept. State is loaded on them at a start, and each arbiter
+/// has its own: none is to be left of a start that is over.
+const BLOCKING_KEEP_ALIVE: Duration = Duration::from_millis(100);
+
+/// What runs on each thread of the engine.
+///
+/// # Errors
+/// If the operating system refuses what an event loop needs.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().thread_keep_alive(BLOCKING_KEEP_ALIVE).build()
+}
 
 /// The system. Its thread, and all its arbiters, are stopped when it is dropped.
 pub(crate) struct EngineSystem {
@@ -24,8 +38,7 @@ impl EngineSystem {
     ) -> io::Result<(Self, T)> {
         let (sender, started) = mpsc::sync_channel(1);
         let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runner = match runtime {
+            let runner = match runtime() {
                 Ok(runtime) => System::with_tokio_rt(|| runtime),
                 Err(error) => return drop(sender.send(Err(error))),
             };
@@ -39,6 +52,22 @@ impl EngineSystem {
         thread::Builder::new().name("millstream".to_owned()).spawn(run)?;
         let (system, prepared) = started.recv().map_err(io::Error::other)??;
         Ok((system, prepared?))
+    }
+
+    /// Calls `start` on a thread of this system, where it may start arbiters, and waits for it.
+    ///
+    /// # Errors
+    /// If the system has stopped; or that of `start`.
+    pub(crate) fn call<T: Send + 'static>(
+        &self,
+        start: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        if System::try_current().is_some_and(|current| current.id() == self.system.id()) {
+            return start();
+        }
+        let (sender, started) = mpsc::sync_channel(1);
+        self.control().spawn_fn(move || drop(sender.send(start())));
+        started.recv().map_err(io::Error::other)?
     }
 
     /// The arbiter of the system's own thread.

@@ -158,7 +158,7 @@ where
     A: Actor<Context = Context<A>>,
 {
     let (sender, receiver) = channel(16);
-    let watched = Some((guard.execution, guard.subtask));
+    let watched = Some(guard.clone());
     let slot = ExitSlot::new(guard);
     let for_end = slot.clone();
     let on_end = OnEnd(Some(Box::new(move |end| for_end.ended(end))));
@@ -246,7 +246,7 @@ type MakeRestarts<A> = Box<dyn FnOnce() -> Restarts<A> + Send>;
 fn spawn<A>(
     arbiter: &ArbiterHandle,
     receiver: AddressReceiver<A>,
-    watched: Option<(Execution, SubtaskId)>,
+    watched: Option<TaskGuard>,
     mut on_end: OnEnd,
     restarts: Option<MakeRestarts<A>>,
     make: impl FnOnce(&mut Context<A>) -> A + Send + 'static,

@@ -6,4 +6,5 @@ pub(crate) mod blocking_pool;
 pub(crate) mod connector_thread;
 pub(crate) mod engine_system;
 pub mod guard;
+pub(crate) mod order_queue;
 pub mod time;

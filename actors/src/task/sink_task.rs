@@ -106,8 +106,7 @@ impl<S: Sink> SinkWork<S> {
                 self.event(stepper, event)
             }
             Some(Writing::Thread(orders)) => {
-                // A thread that has ended says why by itself.
-                let _ = orders.send(order);
+                orders.send(order);
                 Ok(())
             }
             None => Ok(()),

@@ -1,6 +1,6 @@
 //! How a sink task writes: inline, or on a thread of the connector's own.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use actix::{Message, Recipient};
 
@@ -10,6 +10,7 @@ use crate::contract::{
 use crate::protocol::{ActorName, Barrier, CheckpointId, TaskError};
 use crate::runtime::connector_thread::{self, ConnectorPanicked};
 use crate::runtime::guard::ExitSlot;
+use crate::runtime::order_queue::{OrderSender, order_queue};
 
 /// What a sink's writer is told to do, in this order.
 pub(crate) enum Order<T> {
@@ -46,7 +47,7 @@ pub(crate) enum Writing<T: Send + 'static> {
     /// Called on the arbiter.
     Inline(GuardedWriter<T>),
     /// Called on its thread; dropping the sender ends the thread.
-    Thread(mpsc::Sender<Order<T>>),
+    Thread(OrderSender<Order<T>>),
 }
 
 /// A writer, the flag it reads before each effect, and the test seam.
@@ -128,13 +129,13 @@ pub(crate) fn open<S: Sink>(
     match sink.threading() {
         Threading::Inline => Ok(Writing::Inline(GuardedWriter::open(&**sink, &cx, restored, effects)?)),
         Threading::Blocking => {
-            let (orders, received) = mpsc::channel();
+            let (orders, received) = order_queue(&effects.fence);
             let (sink, name) = (sink.clone(), format!("{}-{}", cx.operator, cx.subtask_index));
             connector_thread::spawn(name, exit.clone(), reports.panicked, move || {
                 match GuardedWriter::open(&*sink, &cx, restored, effects) {
                     Ok(mut writer) => {
                         reports.events.do_send(WriterEvent::Opened);
-                        while let Ok(order) = received.recv() {
+                        while let Some(order) = received.recv() {
                             reports.events.do_send(writer.obey(order));
                         }
                     }

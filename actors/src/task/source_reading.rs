@@ -1,16 +1,17 @@
 //! How a source task reads: inline, or ahead on a thread of the connector's own.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use actix::{Message, Recipient};
 
 use crate::contract::{
-    Batch, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SplitPosition, Threading,
+    Batch, Fence, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SplitPosition, Threading,
 };
 use crate::protocol::TaskError;
 use crate::runtime::connector_thread::{self, ConnectorPanicked};
 use crate::runtime::guard::ExitSlot;
+use crate::runtime::order_queue::{OrderReceiver, OrderSender, order_queue};
 
 /// What one read found, with the positions after it.
 pub(crate) struct ReadResult<T> {
@@ -43,7 +44,7 @@ pub(crate) enum Reading<T> {
 /// A reader that reads ahead on its thread whenever it is given a batch to fill.
 pub(crate) struct ReadAhead<T> {
     /// Dropping it ends the thread.
-    permits: mpsc::Sender<Box<Batch<T>>>,
+    permits: OrderSender<Box<Batch<T>>>,
     /// Batches that the thread has, or has filled and which were not taken.
     under_way: usize,
     arrived: VecDeque<ReadResult<T>>,
@@ -62,7 +63,7 @@ impl<T> ReadAhead<T> {
     pub(crate) fn give(&mut self, mut batch: Box<Batch<T>>, records: usize) {
         batch.limit_to(records);
         self.under_way += 1;
-        let _ = self.permits.send(batch);
+        self.permits.send(batch);
     }
 
     /// A read has returned.
@@ -94,13 +95,13 @@ pub(crate) fn open<S: Source>(
     source: &Arc<S>,
     cx: SourceContext,
     restored: Option<Vec<SplitPosition>>,
-    exit: &ExitSlot,
+    (fence, exit): (&Fence, &ExitSlot),
     reports: ReaderReports<S::Item>,
 ) -> Result<Reading<S::Item>, TaskError> {
     match source.threading() {
         Threading::Inline => Ok(Reading::Inline { reader: source.open(&cx, restored)?, spare: Box::default() }),
         Threading::Blocking => {
-            let (permits, batches) = mpsc::channel();
+            let (permits, batches) = order_queue(fence);
             let (source, name) = (source.clone(), format!("{}-{}", cx.operator, cx.subtask_index));
             connector_thread::spawn(name, exit.clone(), reports.panicked, move || {
                 let ended = source.open(&cx, restored).and_then(|mut reader| {
@@ -120,10 +121,10 @@ pub(crate) fn open<S: Source>(
 
 fn read_ahead<T: Send + 'static>(
     reader: &mut dyn SourceReader<Item = T>,
-    batches: &mpsc::Receiver<Box<Batch<T>>>,
+    batches: &OrderReceiver<Box<Batch<T>>>,
     events: &Recipient<ReaderEvent<T>>,
 ) -> Result<(), SourceError> {
-    while let Ok(mut batch) = batches.recv() {
+    while let Some(mut batch) = batches.recv() {
         let status = reader.read(&mut batch)?;
         let mut moved = Vec::new();
         reader.report_positions(&mut moved);

@@ -322,7 +322,8 @@ impl<S: Source> Work for SourceWork<S> {
             waker: SourceWaker::new(move || wake.do_send(Wake)),
         };
         let reports = ReaderReports { events: ctx.address().recipient(), panicked: ctx.address().recipient() };
-        let reading = source_reading::open(&self.source, context, positions, &stepper.exit, reports)?;
+        let reading =
+            source_reading::open(&self.source, context, positions, (&stepper.cx.fence, &stepper.exit), reports)?;
         let is_open = matches!(reading, Reading::Inline { .. });
         self.reading = Some(reading);
         Ok(is_open)

@@ -41,6 +41,8 @@ pub struct TaskSpec {
     pub operators: Vec<OperatorInfo>,
     /// Number of subtasks.
     pub parallelism: u32,
+    /// Whether each of its subtasks has an arbiter of its own.
+    pub own_arbiters: bool,
     /// The connected component it belongs to.
     pub region: RegionId,
     /// The edges that leave it, in the order in which its factory takes their ports.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::JobEventKind;
 use crate::control::outcome::{JobOutcome, OutcomeKind};
-use crate::protocol::{CheckpointId, IntervalAdvice, RecoveryEstimate, RegionId};
+use crate::protocol::{ActorName, Attempt, Cause, CheckpointId, IntervalAdvice, RecoveryEstimate, RegionId};
 
 /// A time in the unit that shows it best.
 struct Shown(Duration);
@@ -52,8 +52,7 @@ impl fmt::Display for JobEventKind {
                 write!(f, "checkpoint={checkpoint} {actor} declined: {reason}")
             }
             Self::SubtaskFailed { attempt, actor, cause, records_in } => {
-                write!(f, "attempt={attempt} {actor} {cause}")?;
-                if *records_in > 0 { write!(f, ", its input record {records_in}") } else { Ok(()) }
+                write_failed(f, (*attempt, actor), cause, *records_in)
             }
             Self::ActorRestarted { actor, report } => write!(f, "{actor} panicked and was restarted: {report}"),
             Self::RegionRestarting { region, delay, failure, of, since } => {
@@ -75,6 +74,8 @@ impl fmt::Display for JobEventKind {
             Self::SubtaskStuck { actor, held_for } => {
                 write!(f, "{actor} has held its arbiter for {} without a sign of life", Shown(*held_for))
             }
+            Self::SubtaskLeftBehind { attempt, actor } => write_left_behind(f, *attempt, actor),
+            Self::RegionMoving { region, subtasks } => write_moving(f, *region, *subtasks),
             Self::ArbiterCondemned { region, subtasks } => {
                 write!(f, "region={region} gave up an arbiter on which {subtasks} of its subtasks did not stop")
             }
@@ -105,6 +106,26 @@ fn write_started(
         Some(checkpoint) => write!(f, "restores checkpoint {checkpoint}"),
         None => f.write_str("no checkpoint to restore"),
     }
+}
+
+fn write_failed(
+    f: &mut fmt::Formatter<'_>,
+    (attempt, actor): (Attempt, &ActorName),
+    cause: &Cause,
+    records_in: u64,
+) -> fmt::Result {
+    write!(f, "attempt={attempt} {actor} {cause}")?;
+    if records_in > 0 { write!(f, ", its input record {records_in}") } else { Ok(()) }
+}
+
+fn write_left_behind(f: &mut fmt::Formatter<'_>, attempt: Attempt, actor: &ActorName) -> fmt::Result {
+    write!(f, "attempt={attempt} {actor} did not stop in time and is left behind; ")?;
+    f.write_str("its thread is lost until its call returns")
+}
+
+fn write_moving(f: &mut fmt::Formatter<'_>, region: RegionId, subtasks: usize) -> fmt::Result {
+    write!(f, "region={region} restarts now: ")?;
+    write!(f, "a task of another region holds an arbiter on which {subtasks} of its subtasks were")
 }
 
 fn write_restarting(
@@ -189,7 +210,7 @@ fn write_interval(f: &mut fmt::Formatter<'_>, interval: Option<Duration>) -> fmt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{ActorName, Attempt, Cause, PanicReport, SubtaskId, TaskId};
+    use crate::protocol::{PanicReport, SubtaskId, TaskId};
 
     #[test]
     fn lines_tell_who_what_and_how_much() {

@@ -96,6 +96,8 @@ impl Setup {
             probe: self.probe,
             slice_clock: monotonic,
             seed: 1,
+            // Some of the jobs hold them.
+            own_arbiters: Some(2),
             subscribers: EventSubscribers::default(),
             savepoints: no_savepoints::config(),
         };

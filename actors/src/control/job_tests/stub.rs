@@ -243,6 +243,7 @@ pub(super) fn spec(script: &Arc<Script>, regions: u32) -> JobSpec {
         kind,
         operators: Vec::new(),
         parallelism: 2,
+        own_arbiters: false,
         region: RegionId(id / 2),
         outputs,
         factory: Arc::new(StubFactory { kind, script: script.clone() }),

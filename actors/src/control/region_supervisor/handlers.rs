@@ -160,6 +160,6 @@ impl Handler<ArbiterCondemned> for RegionSupervisor {
     type Result = ();
 
     fn handle(&mut self, ArbiterCondemned { arbiter }: ArbiterCondemned, ctx: &mut Self::Context) {
-        self.lose_arbiter(arbiter, ctx);
+        self.move_off(arbiter, ctx);
     }
 }

@@ -37,7 +37,7 @@ impl RegionSupervisor {
         let tasks = job.spec.tasks.iter().filter(|task| task.region == self.seed.region);
         let subtasks = tasks.flat_map(|task| (0..task.parallelism).map(|index| SubtaskId { task: task.id, index }));
         let berths: BTreeMap<_, _> = subtasks.map(|subtask| (subtask, job.berth(subtask))).collect();
-        let arbiter_of = |subtask: SubtaskId| berths[&subtask].id;
+        let arbiter_of = |subtask: SubtaskId| berths[&subtask].id();
         let wiring = Wiring { spec: &job.spec, limits: &job.limits, arbiter_of: &arbiter_of };
         let reports = self.reports(ctx);
         let (mut ports, mut subtasks) = (Ports::new(), Vec::new());
@@ -50,7 +50,7 @@ impl RegionSupervisor {
                 let (input, outputs) = (wiring.input(subtask), wiring.outputs(subtask, &ports));
                 let key = (self.execution.attempt, subtask);
                 let (attempt, name, fence) = (self.execution.attempt, cx.info.name.clone(), self.fence.clone());
-                let arbiter = berth.arbiter.clone();
+                let arbiter = berth.arbiter();
                 lock(self.memory()).children.insert(key, Child { attempt, name, berth, fence, stop: None });
                 let started = task.factory.start(cx, &arbiter, input, outputs);
                 if let Some(child) = lock(self.memory()).children.get_mut(&key) {

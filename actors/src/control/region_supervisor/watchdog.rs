@@ -1,22 +1,25 @@
-//! Looks after tasks that hold their arbiter, and gives up arbiters whose tasks do not stop.
+//! Looks after tasks that hold their arbiter.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::RegionSupervisor;
 use crate::control::event::JobEventKind;
 use crate::control::job_context::lock;
-use crate::control::outcome::JobError;
-use crate::protocol::Cause;
+use crate::protocol::SubtaskId;
 use crate::runtime::arbiters::{ArbiterId, Berth};
-use crate::runtime::guard::Sample;
+use crate::runtime::guard::{Sample, TaskGuard};
 
 /// What the last round saw on each arbiter, and what was reported.
 #[derive(Default)]
 pub(super) struct Watchdog {
     seen: BTreeMap<ArbiterId, Sample>,
     reported: BTreeMap<ArbiterId, Sample>,
+    /// Sent when the subtasks were told to stop: set where the arbiter has run since.
+    pub(super) pings: BTreeMap<ArbiterId, Arc<AtomicBool>>,
 }
 
 impl RegionSupervisor {
@@ -25,87 +28,50 @@ impl RegionSupervisor {
     pub(super) fn watch(&self, ctx: &mut Context<Self>) {
         let sleep = self.seed.job.clock.sleep(self.seed.job.limits.stuck_after);
         ctx.spawn(sleep.into_actor(self).map(|(), this, ctx| {
-            this.look();
+            this.look(ctx);
             this.watch(ctx);
         }));
     }
 
-    fn look(&mut self) {
-        let job = self.seed.job.clone();
+    fn look(&mut self, ctx: &mut Context<Self>) {
         let mut seen = BTreeMap::new();
-        for Berth { id, activity, .. } in self.berths() {
-            let Some(sample) = activity.sample() else { continue };
-            seen.insert(id, sample);
-            let stuck = self.watchdog.seen.get(&id) == Some(&sample);
-            if !stuck || self.watchdog.reported.get(&id) == Some(&sample) {
+        for berth in self.berths() {
+            let Some(sample) = berth.activity().sample() else { continue };
+            seen.insert(berth.id(), sample);
+            let stuck = self.watchdog.seen.get(&berth.id()) == Some(&sample);
+            if !stuck || self.watchdog.reported.get(&berth.id()) == Some(&sample) {
                 continue;
             }
-            let Some((execution, subtask)) = activity.task_of(sample) else { continue };
-            let ours = lock(self.memory()).children.contains_key(&(execution.attempt, subtask));
-            if !ours || execution.region != self.seed.region || execution.incarnation != job.incarnation {
-                continue;
-            }
-            self.watchdog.reported.insert(id, sample);
-            let (actor, held_for) = (job.name_of(subtask), job.limits.stuck_after);
-            job.emit(JobEventKind::SubtaskStuck { actor, held_for });
-            if job.limits.replace_stuck {
-                self.condemn(id);
+            if let Some(subtask) = berth.activity().task_of(sample).and_then(|task| self.ours(&task, ctx)) {
+                self.watchdog.reported.insert(berth.id(), sample);
+                self.found_stuck(subtask, &berth, ctx);
             }
         }
         self.watchdog.seen = seen;
     }
 
-    /// The time to stop is over: the subtasks that are left are fenced, and their arbiters given up.
-    pub(super) fn stop_timed_out(&mut self, ctx: &mut Context<Self>) {
-        if !self.state.is_stopping() {
-            return;
-        }
-        for berth in self.berths() {
-            self.condemn(berth.id);
-            self.lose_arbiter(berth.id, ctx);
-        }
+    /// The subtask, if it is one of this region's, and no other's that has the same numbers.
+    pub(super) fn ours(&self, task: &TaskGuard, ctx: &Context<Self>) -> Option<SubtaskId> {
+        let reports_here = task.exit == ctx.address().recipient();
+        let key = (task.execution.attempt, task.subtask);
+        (reports_here && lock(self.memory()).children.contains_key(&key)).then_some(task.subtask)
     }
 
-    /// Everything on this arbiter is lost.
-    pub(super) fn lose_arbiter(&mut self, arbiter: ArbiterId, ctx: &mut Context<Self>) {
-        let mut memory = lock(self.memory());
-        let lost: Vec<_> =
-            memory.children.iter().filter(|(_, child)| child.berth.id == arbiter).map(|(key, _)| *key).collect();
-        let mut lost_children = Vec::new();
-        for key in lost {
-            let child = memory.children.remove(&key).expect("listed above");
-            child.fence.raise();
-            lost_children.push((child.attempt, child.name));
+    fn found_stuck(&mut self, subtask: SubtaskId, berth: &Berth, ctx: &mut Context<Self>) {
+        let job = self.seed.job.clone();
+        let (actor, held_for) = (job.name_of(subtask), job.limits.stuck_after);
+        job.emit(JobEventKind::SubtaskStuck { actor, held_for });
+        if job.limits.replace_stuck {
+            self.condemn(berth);
+            self.lose_arbiter(berth.id(), ctx);
         }
-        drop(memory);
-        let Some((attempt, name)) = lost_children.into_iter().next_back() else { return };
-        if attempt == self.execution.attempt && !self.state.is_stopping() {
-            self.subtask_failed(attempt, name, Cause::Abandoned, 0, ctx);
-        }
-        self.check_ended(ctx);
-    }
-
-    fn condemn(&mut self, arbiter: ArbiterId) {
-        let subtasks = self.on_arbiter(arbiter);
-        match self.seed.job.pool.condemn(arbiter) {
-            Ok(()) => {
-                let region = self.seed.region;
-                self.seed.job.emit(JobEventKind::ArbiterCondemned { region, subtasks });
-            }
-            // Without a fresh thread no attempt can follow.
-            Err(error) => self.final_error(JobError::Arbiter(std::sync::Arc::new(error))),
-        }
-    }
-
-    fn on_arbiter(&self, arbiter: ArbiterId) -> usize {
-        lock(self.memory()).children.values().filter(|child| child.berth.id == arbiter).count()
     }
 
     /// The arbiters of the region's children, each once.
-    fn berths(&self) -> Vec<Berth> {
+    pub(super) fn berths(&self) -> Vec<Berth> {
         let mut known = BTreeSet::new();
         let memory = lock(self.memory());
         let berths = memory.children.values().map(|child| &child.berth);
-        berths.filter(|berth| known.insert(berth.id)).cloned().collect()
+        berths.filter(|berth| known.insert(berth.id())).cloned().collect()
     }
 }

@@ -131,6 +131,7 @@ mod tests {
             kind: if outputs.is_empty() { TaskKind::Operator } else { TaskKind::Source },
             operators: Vec::new(),
             parallelism,
+            own_arbiters: false,
             region: RegionId(0),
             outputs,
             factory: Arc::new(NotStarted),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::protocol::{Execution, SubtaskId};
+use super::TaskGuard;
 
 thread_local! {
     static OF_THIS_THREAD: RefCell<Option<Arc<Activity>>> = const { RefCell::new(None) };
@@ -23,7 +23,7 @@ pub(crate) struct Activity {
 #[derive(Debug, Default)]
 struct Names {
     last_id: u64,
-    tasks: BTreeMap<u64, (Execution, SubtaskId)>,
+    tasks: BTreeMap<u64, TaskGuard>,
 }
 
 /// One look at an arbiter.
@@ -43,7 +43,7 @@ impl Activity {
         OF_THIS_THREAD.with_borrow(Clone::clone)
     }
 
-    pub(super) fn register(&self, task: (Execution, SubtaskId)) -> u64 {
+    pub(super) fn register(&self, task: TaskGuard) -> u64 {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.last_id += 1;
         let id = names.last_id;
@@ -73,7 +73,7 @@ impl Activity {
     }
 
     /// The task that a sample saw, if it is still there.
-    pub(crate) fn task_of(&self, sample: Sample) -> Option<(Execution, SubtaskId)> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).tasks.get(&sample.current).copied()
+    pub(crate) fn task_of(&self, sample: Sample) -> Option<TaskGuard> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).tasks.get(&sample.current).cloned()
     }
 }
