@@ -52,6 +52,7 @@ const OWN_ARBITERS_MAX: u32 = 1_024;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
+#[must_use = "a job runs only once it is started"]
 pub struct StreamEnvironment {
     name: String,
     at: &'static Location<'static>,
@@ -272,6 +273,13 @@ impl StreamEnvironment {
         let graph = self.graph.take();
         let settings = self.checked(&graph)?;
         prepare_dirs(&graph, &settings)?;
+        for node in graph.dead_ends() {
+            log::warn!(
+                target: "millstream::supervisor",
+                "job={} drops what '{}' ({}) gives: its stream ends in no sink; end it in sink(..) or for_each(..)",
+                self.name, node.id, node.at
+            );
+        }
         let chained = chain(&graph, &settings, self.chaining);
         let declared = graph.declared_states();
         let spec = compile(graph, &chained, &settings);

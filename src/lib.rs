@@ -109,7 +109,7 @@ pub use millstream_actors::contract::{Clock, Probe, Step};
 pub use millstream_actors::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution, Fault,
     Incarnation, IntervalAdvice, Limits, NameOf, NoRestore, OperatorId, PanicReport, RecoveryEstimate, RecoveryPart,
-    RegionId, RestartStrategy, SubtaskId, TaskError, TaskId, TriggerReason,
+    RegionId, RestartStrategy, SubtaskId, TaskError, TaskId, Timestamp, TriggerReason,
 };
 pub use millstream_actors::task::Figures;
 pub use millstream_actors::{

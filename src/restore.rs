@@ -16,6 +16,7 @@ use crate::state::END_OF_INPUT;
 
 /// State of an operator that the job cannot take: it does not have the operator, or the operator does not declare it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnmatchedOperator {
     /// The operator.
     pub id: OperatorId,

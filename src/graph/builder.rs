@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -146,6 +146,14 @@ impl GraphBuilder {
     pub(crate) fn declared_states(&self) -> BTreeMap<OperatorId, Vec<Arc<str>>> {
         let of_node = |node: &Node| Some((node.id.clone(), node.states.as_ref()?.names.clone()));
         self.nodes.iter().filter_map(of_node).collect()
+    }
+
+    /// Nodes that are no sinks, and none of whose outputs anything takes.
+    pub(crate) fn dead_ends(&self) -> impl Iterator<Item = &Node> {
+        let taken: BTreeSet<NodeId> =
+            self.nodes.iter().flat_map(|node| &node.inputs).map(|edge| edge.from.node).collect();
+        let ends = self.nodes.iter().enumerate().filter(move |(id, _)| !taken.contains(id)).map(|(_, node)| node);
+        ends.filter(|node| !matches!(node.kind, NodeKind::Sink(_)))
     }
 
     /// Adds the mistakes that show only in the whole graph.

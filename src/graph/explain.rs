@@ -9,6 +9,7 @@ use super::{ChainedGraph, EdgeKind, GraphBuilder, JobSettings, NodeKind, PortRef
 
 /// A job's graph, printed. `Display` gives the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Explanation {
     text: String,
     graphviz: String,

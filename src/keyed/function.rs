@@ -66,6 +66,10 @@ use crate::state::StateSet;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a function on records `{In}` with keys `{K}`",
+    note = "a `KeyedProcessFunction` is a type of your own, `Clone + Send`; a closure is for `reduce`, `fold` and `fold_map`"
+)]
 pub trait KeyedProcessFunction<K, In>: Clone + Send + 'static {
     /// What it emits.
     type Out: Send + 'static;

@@ -63,6 +63,10 @@ use super::Emitter;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a function on records `{In}`",
+    note = "a `ProcessFunction` is a type of your own, `Clone + Send`; a closure is for `map`, `filter_map` and `flat_map`"
+)]
 pub trait ProcessFunction<In>: Clone + Send + 'static {
     /// What it emits.
     type Out: Send + 'static;

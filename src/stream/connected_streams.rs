@@ -51,6 +51,7 @@ use crate::operator::{CoFlatMap, CoMap, Emitter};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
+#[must_use = "connected streams do nothing until an operation is called on them"]
 pub struct ConnectedStreams<A, B> {
     first: DataStream<A>,
     second: DataStream<B>,

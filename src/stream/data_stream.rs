@@ -26,10 +26,12 @@ use crate::state::{OperatorStateSet, Share, StateBackend, StateKey};
 /// Records of one subtask stay in order as long as they are not redistributed; after a redistribution the records that
 /// go from one subtask to another stay in order.
 ///
-/// Closures are `Fn + Clone + Send`: each subtask and each attempt runs a fresh clone, and state hidden in a closure
+/// Closures are `Fn + Clone + Send` and not `async`: what one gives is a record, a future too, and nothing awaits it. What has
+/// to be awaited is for a source or a sink, or is done before records are sent in. Each subtask and each attempt runs a fresh clone, and state hidden in a closure
 /// would not be in a snapshot. A closure that panics fails its region, which restarts from the newest checkpoint.
 ///
 /// A stream whose records are `Clone` may be cloned, and each clone consumed: every consumer gets every record.
+#[must_use = "a stream leads nowhere until it ends in a sink or in for_each"]
 pub struct DataStream<T> {
     pub(crate) graph: GraphHandle,
     pub(crate) inputs: Vec<Input<T>>,
@@ -164,7 +166,40 @@ impl<T: Send + 'static> DataStream<T> {
     }
 
     /// Groups records by the key that `selector` gives. It must be pure: the same key for the same record every time.
-    /// Records of one key go to one subtask, in order.
+    /// Records of one key go to one subtask, in order. A key that is borrowed from the record is for
+    /// [`key_by_ref`](Self::key_by_ref): the compiler says of it here that "lifetime may not live long enough".
+    ///
+    /// A key is hashed, compared and stored, so a type of one's own derives what [`StateKey`] asks for:
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// #[derive(Clone, Hash, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+    /// struct Seat {
+    ///     row: u32,
+    /// }
+    ///
+    /// # let env = StreamEnvironment::new("seats");
+    /// env.source("sold", SequenceSource::new(0..100))
+    ///     .key_by(|n| Seat { row: (n / 10) as u32 })
+    ///     .fold("sold-in-row", 0u32, |sold, _| *sold += 1)
+    ///     .sink("out", CollectSink::new());
+    /// # env.explain().unwrap();
+    /// ```
+    ///
+    /// Without the derives it does not compile:
+    ///
+    /// ```compile_fail,E0277
+    /// use millstream::prelude::*;
+    ///
+    /// #[derive(Clone)]
+    /// struct Seat {
+    ///     row: u32,
+    /// }
+    ///
+    /// let env = StreamEnvironment::new("seats");
+    /// let _ = env.source("sold", SequenceSource::new(0..100)).key_by(|n| Seat { row: (n / 10) as u32 });
+    /// ```
     pub fn key_by<K, F>(self, selector: F) -> KeyedStream<T, ByValue<F>>
     where
         K: StateKey + Clone,

@@ -21,6 +21,7 @@ use crate::state::{KeySchema, KeyedBackend, KeyedTable, RedbBackend, SpillPlace,
 ///
 /// Every operation takes the stable id under which its state is found again. Records of one key are worked on by one
 /// subtask, in the order in which one upstream subtask sent them.
+#[must_use = "a keyed stream does nothing until an operation is called on it"]
 pub struct KeyedStream<T, S: KeySelector<T>> {
     stream: DataStream<T>,
     selector: S,

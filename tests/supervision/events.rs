@@ -131,3 +131,19 @@ fn history_keeps_the_newest_events_up_to_its_limit() {
     let (job, told) = run("bounded", 4);
     assert_eq!(shown(&job.history()), shown(&told[told.len() - 4..]));
 }
+
+#[test]
+fn stream_that_ends_in_no_sink_is_told_when_the_job_starts() {
+    capture();
+    in_system(async {
+        let env = environment("dead-ends");
+        let numbers = env.source("numbers", SequenceSource::new(0..10));
+        let _ = numbers.clone().map(|n| n + 1).name("added");
+        numbers.filter(|n| n % 2 == 0).sink("even", CollectSink::new());
+        let _ = env.start().unwrap().await;
+    });
+    let told: Vec<String> = lines("dead-ends").into_iter().map(|(_, _, line)| line).collect();
+    let dead: Vec<&String> = told.iter().filter(|line| line.contains("ends in no sink")).collect();
+    assert_eq!(dead.len(), 1, "{told:?}");
+    assert!(dead[0].starts_with("drops what 'map#1' (tests/supervision/events.rs:"), "{dead:?}");
+}

@@ -119,6 +119,10 @@ impl fmt::Debug for Fence {
 }
 
 /// An output: one description per job, from which each subtask of each attempt opens a writer.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a sink of these records",
+    note = "a closure is for `for_each`; a `PrintSink` takes records that are `Display`, a `FileSink` those that are `Serialize`"
+)]
 pub trait Sink: Send + Sync + 'static {
     /// Its records.
     type Item: Send + 'static;

@@ -158,6 +158,10 @@ pub enum ReadStatus {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source",
+    note = "records that are at hand are for `VecSource::new(..)`, a range of numbers for `SequenceSource::new(..)`"
+)]
 pub trait Source: Send + Sync + 'static {
     /// Its records.
     type Item: Send + 'static;

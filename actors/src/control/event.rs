@@ -31,6 +31,7 @@ use crate::protocol::{
 /// ```
 #[derive(Clone, Debug, Message, Serialize)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct JobEvent {
     /// When, Unix milliseconds of the job's clock.
     pub unix_ms: u64,

@@ -13,6 +13,7 @@ use crate::protocol::{
 /// Which end a job came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum OutcomeKind {
     /// All input was worked off, and all output committed.
     Finished,
@@ -25,6 +26,7 @@ pub enum OutcomeKind {
 /// The end of a job that did not fail. Serialised under the names of its fields, the kind as `"finished"`, `"drained"` or
 /// `"cancelled"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct JobOutcome {
     /// Which.
     pub kind: OutcomeKind,
@@ -40,6 +42,7 @@ pub struct JobOutcome {
 
 /// One failure of a region.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FailureRecord {
     /// When, Unix milliseconds.
     pub unix_ms: u64,

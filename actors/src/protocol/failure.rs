@@ -11,6 +11,7 @@ use super::{SinkError, SnapshotError, SourceError, StateError};
 
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// The user's code or configuration.
     User,
@@ -22,6 +23,7 @@ pub enum Fault {
 
 /// Which actor of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ActorName {
     /// A source, operator or sink task.
     Subtask {
@@ -58,6 +60,7 @@ impl fmt::Display for ActorName {
 
 /// What is known of a panic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct PanicReport {
     /// The panic's message.
     pub message: String,
@@ -187,6 +190,7 @@ impl From<SnapshotError> for TaskError {
 
 /// Why an actor came to its end.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Cause {
     /// It was told to stop.
     Stopped,

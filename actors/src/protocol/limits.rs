@@ -6,6 +6,15 @@ use std::time::Duration;
 pub const BATCH_RECORDS_MAX: usize = 1024;
 
 /// Bounds on queues, windows, retries and delays.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream_actors::protocol::Limits;
+///
+/// let limits = Limits::default().replace_stuck(true).stuck_after(Duration::from_secs(30));
+/// assert_eq!(limits.history_len, 256);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -86,6 +95,47 @@ impl Default for Limits {
             restore_progress_every: Duration::from_secs(1),
         }
     }
+}
+
+macro_rules! setters {
+    ($($limit:ident: $type:ty,)*) => {
+        impl Limits {
+            $(
+                #[doc = concat!("Sets [`", stringify!($limit), "`](Self#structfield.", stringify!($limit), ").")]
+                pub fn $limit(mut self, $limit: $type) -> Self {
+                    self.$limit = $limit;
+                    self
+                }
+            )*
+        }
+
+        // Each limit has a setter.
+        const _: fn(Limits) = |Limits { $($limit: _,)* }| ();
+    };
+}
+
+setters! {
+    credits_per_task: u32,
+    credits_per_channel_max: u32,
+    credits_per_channel_min: u32,
+    credits_same_arbiter: u32,
+    channel_backlog_max: Duration,
+    emit_per_call_max: usize,
+    stop_timeout: Duration,
+    stuck_after: Duration,
+    replace_stuck: bool,
+    commit_retries: u32,
+    commit_retry_delay: Duration,
+    history_len: usize,
+    checkpoint_ids_per_block: u64,
+    read_ahead: usize,
+    store_transaction_bytes: usize,
+    store_threads: usize,
+    store_wait_max: Duration,
+    capture_bytes_in_flight: usize,
+    capture_bytes_max: usize,
+    restore_threads: usize,
+    restore_progress_every: Duration,
 }
 
 /// What state shows after a failure.

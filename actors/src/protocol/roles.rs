@@ -2,6 +2,7 @@
 
 /// How far a source is, as of a barrier it emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SourceState {
     /// It reads on.
     Reading,

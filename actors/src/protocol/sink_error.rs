@@ -6,6 +6,7 @@ use super::{CheckpointId, Fault};
 
 /// What may help after a sink has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Retry {
     /// The same call of the same writer: the checkpoint is declined, the commit tried again.
     Call,

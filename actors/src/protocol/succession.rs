@@ -37,6 +37,7 @@ pub enum Claim {
 
 /// Two stored names that both are taken for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Conflict {
     /// The operator that takes both.
     pub operator: OperatorId,
@@ -50,6 +51,7 @@ pub struct Conflict {
 
 /// What has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NameOf {
     /// An operator.
     Operator,

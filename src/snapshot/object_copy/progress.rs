@@ -196,6 +196,7 @@ impl Exchange {
 
 /// How far the copies of a store are. A handle: clones see the same.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct CopyProgress {
     exchange: Arc<Mutex<Arc<Exchange>>>,
 }

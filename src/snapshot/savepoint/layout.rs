@@ -33,6 +33,7 @@ type StateFields<'a> = (&'a str, u64, u64);
 
 /// What a savepoint says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SavepointHeader {
     /// The job that took it.
     pub job: String,
@@ -54,6 +55,7 @@ pub struct SavepointHeader {
 
 /// How much of one state a savepoint holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SavepointState {
     /// The operator.
     pub operator: OperatorId,

@@ -17,6 +17,7 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// What a [`FileSource`](super::FileSource) does with a record that does not parse.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum OnMalformed {
     /// Fails the job with [`FileSourceError::Malformed`]: file, line, column and reason.
     #[default]
@@ -29,6 +30,7 @@ pub enum OnMalformed {
 
 /// A record that does not parse.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct MalformedRecord {
     /// Its file.
     pub path: Arc<str>,

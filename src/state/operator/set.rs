@@ -39,6 +39,11 @@ pub trait OperatorState: Send + 'static {
 }
 
 /// The states of a [`ProcessFunction`](crate::operator::ProcessFunction): none as `()`, one, or a tuple of up to eight.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a set of operator states",
+    note = "a function that is not keyed has `()`, an `OperatorListState`, a `BroadcastState`, or a tuple of up to eight; \
+            states of each key, such as `ValueState`, need `key_by` and a `KeyedProcessFunction`"
+)]
 pub trait OperatorStateSet: Send + 'static {
     /// What a subtask holds of them.
     type Held: Default + Send + 'static;
@@ -79,6 +84,7 @@ pub trait OperatorStateSet: Send + 'static {
     ) -> Result<(), CopyError>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<S: OperatorState> OperatorStateSet for S {
     type Held = S::Held;
     type Handles<'a> = S::Handle<'a>;

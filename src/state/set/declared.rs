@@ -9,8 +9,16 @@ use super::{Slot, State};
 use crate::state::Access;
 
 /// What a key must be: hashed, compared and stored. Implemented for every type that is.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key",
+    label = "is not hashed, compared and stored",
+    note = "a type of your own needs #[derive(Hash, PartialEq, Eq, Clone, serde::Serialize, serde::Deserialize)]",
+    note = "a key that is borrowed from the record, such as a `&str`, is for `key_by_ref`: key_by_ref(|r| r.name.as_str())",
+    note = "a floating-point number is no key: choose its bits, or a number of its units"
+)]
 pub trait StateKey: Hash + Eq + Serialize + DeserializeOwned + Send + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static> StateKey for K {}
 
 /// The states of one function: a single [`State`], a tuple of up to eight, or a struct by
@@ -18,6 +26,11 @@ impl<K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static> StateKey for 
 ///
 /// The engine keeps one row per key with one slot per state, and lends the function handles that change the slots in
 /// place. All states of a key cost one look-up.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a set of states",
+    label = "is not a declared state",
+    note = "a set is one state, such as `ValueState<{Self}>`, a tuple of up to eight states, or a struct by `state_set!`"
+)]
 pub trait StateSet: Send + 'static {
     /// Whether values of any of them expire.
     const EXPIRES: bool;
@@ -49,6 +62,7 @@ pub trait SlotVisitor {
     fn visit(&mut self, slot: &impl Slot);
 }
 
+#[diagnostic::do_not_recommend]
 impl<S: State> StateSet for S {
     const EXPIRES: bool = <S as State>::EXPIRES;
 

@@ -7,6 +7,10 @@ use crate::state::kinds::Expiry;
 use crate::state::{Access, Expiring, Span, Stamp, StateTtl};
 
 /// One kind of keyed state, as declared: [`ValueState`](crate::state::ValueState) and its like.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a state, or its values cannot be stored",
+    note = "values of a state are `Serialize + DeserializeOwned + Send + 'static`: derive the first two from serde"
+)]
 pub trait State: Send + 'static {
     /// Whether its values expire. Only [`Expiring`] says so.
     const EXPIRES: bool = false;

@@ -14,6 +14,7 @@ use crate::protocol::{Contribution, Manifest, SnapshotError};
 /// Why a checkpoint was triggered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TriggerReason {
     /// The interval has passed.
     Periodic,
