@@ -140,6 +140,7 @@ impl<In: Send + 'static, F: ProcessFunction<In>> Stateful for ProcessOperator<In
                 operator: self.operator.clone(),
                 state: name.clone(),
                 scope: StateScope::Subtask(self.share.subtask),
+                version: 1,
                 reason,
             })?;
         }

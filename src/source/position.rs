@@ -4,13 +4,15 @@ use millstream_actors::contract::{SourceError, SplitPosition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::packed::packed;
+use crate::state::codec::{put_packed_compact, take_packed};
 
+/// How a MessagePack array of two begins.
+const ARRAY_OF_TWO: u8 = 0x92;
 const VERSION: u8 = 1;
 
 /// The position of `split` in the form in which the shipped sources store theirs: a MessagePack array of a version and
-/// the position, structs as arrays of their fields. For positions of numbers, flags, texts and sequences, which always
-/// encode.
+/// the position, structs as arrays of their fields. As with state, a position of a type that serde cannot read back from a
+/// binary format is refused when it is stored: numbers, flags, texts, options and sequences always read back.
 ///
 /// ```
 /// use millstream::source::{decode_position, encode_position};
@@ -22,10 +24,16 @@ const VERSION: u8 = 1;
 /// ```
 ///
 /// # Panics
-/// If the serializer of `P` fails.
-pub fn encode_position<P: Serialize>(split: &str, position: &P) -> SplitPosition {
-    let position = packed(&(VERSION, position));
-    SplitPosition { split: split.into(), position }
+/// If the serializer of `P` fails, or what it writes does not read back as the position.
+pub fn encode_position<P>(split: &str, position: &P) -> SplitPosition
+where
+    P: Serialize + DeserializeOwned + 'static,
+{
+    let mut stored = vec![ARRAY_OF_TWO, VERSION];
+    if let Err(reason) = put_packed_compact(position, &mut stored) {
+        panic!("the position of split '{split}' cannot be stored: {reason}");
+    }
+    SplitPosition { split: split.into(), position: stored }
 }
 
 /// What [`encode_position`] was given.
@@ -34,10 +42,16 @@ pub fn encode_position<P: Serialize>(split: &str, position: &P) -> SplitPosition
 /// A [`SourceError::position`] for bytes that [`encode_position`] did not write.
 pub fn decode_position<P: DeserializeOwned>(stored: &SplitPosition) -> Result<P, SourceError> {
     let refuse = |reason: String| SourceError::position(&stored.split, reason);
-    let (version, position): (u8, P) =
-        rmp_serde::from_slice(&stored.position).map_err(|error| refuse(format!("it does not decode: {error}")))?;
-    if version != VERSION {
-        return Err(refuse(format!("it has version {version}, known is {VERSION}")));
+    let mut rest = match &*stored.position {
+        [ARRAY_OF_TWO, VERSION, rest @ ..] => rest,
+        [ARRAY_OF_TWO, version @ 0..=0x7f, ..] => {
+            return Err(refuse(format!("it has version {version}, known is {VERSION}")));
+        }
+        _ => return Err(refuse("it does not begin as an array of version and position".to_owned())),
+    };
+    let position = take_packed(&mut rest).map_err(|reason| refuse(format!("it does not decode: {reason}")))?;
+    if !rest.is_empty() {
+        return Err(refuse(format!("{} bytes follow it", rest.len())));
     }
     Ok(position)
 }
@@ -50,9 +64,31 @@ mod tests {
     fn stored_position_comes_back_and_foreign_bytes_are_refused() {
         let stored = encode_position("s", &7_u64);
         assert_eq!(decode_position::<u64>(&stored).unwrap(), 7);
-        for position in [vec![], b"junk".to_vec(), packed(&(9_u8, 7_u64))] {
+        for position in [vec![], b"junk".to_vec(), vec![0x92, 9, 7], vec![0x92, 1], vec![0x92, 1, 7, 7]] {
             let error = decode_position::<u64>(&SplitPosition { split: "s".into(), position }).unwrap_err();
             assert!(error.location().contains("'s'") && !error.is_retryable(), "{error}");
         }
+    }
+
+    #[test]
+    fn options_within_options_are_told_apart() {
+        for position in [None, Some(None), Some(Some(7_u64))] {
+            let stored = encode_position("s", &(position, true));
+            assert_eq!(decode_position::<(Option<Option<u64>>, bool)>(&stored).unwrap(), (position, true));
+        }
+        assert_eq!(encode_position("s", &(7_u64, "a".to_owned())).position, [0x92, 1, 0x92, 7, 0xa1, b'a']);
+    }
+
+    #[test]
+    #[should_panic(expected = "the position of split 's' cannot be stored")]
+    fn a_position_that_does_not_read_back_is_refused() {
+        #[derive(Serialize, serde::Deserialize)]
+        #[serde(untagged)]
+        enum Place {
+            At(u8),
+            Far(u64),
+        }
+        drop(encode_position("s", &Place::At(1)));
+        drop(encode_position("s", &Place::Far(1)));
     }
 }

@@ -155,7 +155,7 @@ impl<P> SplitQueue<P> {
     }
 }
 
-impl<P: Serialize> SplitQueue<P> {
+impl<P: Serialize + DeserializeOwned + 'static> SplitQueue<P> {
     /// Appends the position of each split that was [current](Self::current) since the last call, and of all splits in
     /// the first: what [`SourceReader::report_positions`](super::SourceReader::report_positions) asks for.
     pub fn report(&mut self, moved: &mut Vec<SplitPosition>) {

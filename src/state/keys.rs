@@ -95,14 +95,7 @@ impl<K: 'static> KeySchema<K> {
     /// If the bytes are no such key, or there is no migration from that version.
     pub(super) fn take_older(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<Box<dyn OldKey>, String> {
         let reader = self.readers.iter().find(|(version, _)| *version == stored.version);
-        let (_, read) = reader.ok_or_else(|| {
-            format!(
-                "{}; say how a key becomes the next version's: key_version({}) and migrate_keys({}, ..)",
-                self.schema.no_step_from(stored.version),
-                self.version(),
-                stored.version
-            )
-        })?;
+        let (_, read) = reader.ok_or_else(|| self.schema.no_step_from(stored.version, "migrate_keys"))?;
         read(stored.values, bytes)
     }
 
@@ -111,7 +104,7 @@ impl<K: 'static> KeySchema<K> {
     /// # Errors
     /// If there is no migration from it.
     pub(super) fn upgrade(&self, from: u32, key: Box<dyn OldKey>) -> Result<K, String> {
-        self.schema.upgrade(from, key.into_any())
+        Ok(self.schema.upgrade(from, key.into_any())?)
     }
 }
 

@@ -7,7 +7,7 @@ use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, Sta
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
 
 use super::barrier::GroupChain;
-use super::codec::{PieceHeader, SectionError, StateFormat, check_encoding, plain, take};
+use super::codec::{KEY_REMEDY, PieceHeader, SectionError, StateFormat, Unfit, check_encoding, plain, take};
 use super::group_table::{Entry, GroupTable, Unindexed};
 use super::older_keys::OlderRows;
 use super::set::KEY_TWICE;
@@ -167,9 +167,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
                 version = header.format.version;
                 let is_older = header.key_version != self.keys.version();
                 if !is_older {
-                    check_encoding::<K>(header.keys).map_err(|reason| {
-                        format!("keys: {reason}; raise key_version(..), and say with migrate_keys(..) what becomes of old keys")
-                    })?;
+                    check_encoding::<K>(header.keys).map_err(unfit_key)?;
                 }
                 is_delta = check_chain(&header, section.checkpoint, newest)?;
                 entries += (header.live + header.dead) as usize;
@@ -204,15 +202,16 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
     ) -> Result<(), String> {
         let is_delta = header.base.is_some();
         for _ in 0..header.live {
-            let key: K = take(bytes)?;
+            let key: K = take(bytes).map_err(unfit_key)?;
             let hash = stable_hash(&key);
             rows.has_foreign |= group_of_hash(hash, self.max_parallelism) != group;
             let stamp = rows.top;
-            self.states.load_state(index, rows.row_of(hash, key), stamp, (header.format, is_delta), bytes)?;
+            let loaded = self.states.load_state(index, rows.row_of(hash, key), stamp, (header.format, is_delta), bytes);
+            loaded.map_err(Unfit::with_remedy)?;
         }
         rows.has_changes |= is_delta;
         for _ in 0..header.dead {
-            let key: K = take(bytes)?;
+            let key: K = take(bytes).map_err(unfit_key)?;
             let place = rows.table.find(stable_hash(&key), |other| *other == key);
             if let Some(entry) = place.and_then(|place| rows.table.get_mut(place)) {
                 self.states.unload_state(index, &mut entry.row);
@@ -235,7 +234,8 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         rows.older.expect(header.key_version)?;
         for _ in 0..header.live {
             let row = rows.older.row_of(read(bytes)?);
-            self.states.load_state(index, row, rows.top, (header.format, header.base.is_some()), bytes)?;
+            let loaded = self.states.load_state(index, row, rows.top, (header.format, header.base.is_some()), bytes);
+            loaded.map_err(Unfit::with_remedy)?;
         }
         for _ in 0..header.dead {
             if let Some(row) = rows.older.find(&*read(bytes)?) {
@@ -282,7 +282,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
                     scope: StateScope::KeyGroup(group),
                     version: 0,
                     reason: format!(
-                        "a key now hashes to group {actual}, which another subtask owns: its Hash has changed; restore once at parallelism 1, whose next checkpoint has every key in its group"
+                        "a key now hashes to group {actual}, which another subtask owns: the Hash of its type has changed; restore once at parallelism 1, whose next checkpoint has every key in its group"
                     ),
                 });
             }
@@ -298,6 +298,10 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         }
         Ok(())
     }
+}
+
+fn unfit_key(reason: String) -> String {
+    format!("keys: {reason}; {KEY_REMEDY}")
 }
 
 /// Whether the piece is a delta, which must follow what it builds on.

@@ -88,7 +88,7 @@ fn keys_of_another_type_without_a_version_or_a_step_end_the_job_with_the_remedy(
         assert!(error.contains("key_version(..)") && error.contains("migrate_keys(..)"), "{error}");
         let without_step: Version = |numbers| by(numbers, |n| n.to_string(), 2);
         let error = ends_with(&place, without_step);
-        assert!(error.contains("key_version(2)") && error.contains("migrate_keys(1, ..)"), "{error}");
+        assert!(error.contains("from it to 2") && error.contains("migrate_keys(1, ..)"), "{error}");
         place.live(2, TEXTS, rounds());
     });
 }

@@ -214,8 +214,9 @@ impl Checkpointing {
         self
     }
 
-    /// How many checkpoints in a row may fail before the job does. By default failing checkpoints never fail the job;
-    /// each is an event and a log line.
+    /// How many checkpoints in a row may fail before the job does. By default failing checkpoints do not fail the job; each
+    /// is an event and a log line. Whatever is set, the ninth in a row that fails for a reason which does not go away by
+    /// itself (a damaged store, state that cannot be stored) fails the job.
     pub fn tolerate_failures(mut self, failures: u32) -> Self {
         self.tolerated_failures = failures;
         self

@@ -10,8 +10,8 @@ use super::{Fault, OperatorId, StateScope};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// A value's serializer gave up.
-    #[error("operator '{operator}', state '{state}', {scope}: cannot encode: {reason}")]
+    /// A value cannot be stored: its serializer gave up, or what it wrote does not read back as the value.
+    #[error("operator '{operator}', state '{state}' (version {version}), {scope}: cannot be stored: {reason}")]
     Encode {
         /// The operator.
         operator: OperatorId,
@@ -19,13 +19,14 @@ pub enum StateError {
         state: Arc<str>,
         /// Key group or subtask.
         scope: StateScope,
-        /// What the serializer said.
+        /// The version of the values' type.
+        version: u32,
+        /// What the serializer said, or what does not read back, and what can be done.
         reason: String,
     },
-    /// Stored bytes are not what the type expects: it has changed shape since, or its deserializer is wrong.
-    #[error(
-        "operator '{operator}', state '{state}' (version {version}), {scope}: cannot decode: {reason}; the stored bytes are undamaged, so the type or its deserializer has changed: give new fields a serde default and other changes a version with a migration, or start without this checkpoint"
-    )]
+    /// Stored state is not what the program expects, though its bytes are undamaged: a type has changed since, or was never
+    /// readable.
+    #[error("operator '{operator}', state '{state}' (version {version}), {scope}: cannot be read: {reason}")]
     Decode {
         /// The operator.
         operator: OperatorId,
@@ -33,9 +34,9 @@ pub enum StateError {
         state: Arc<str>,
         /// Key group or subtask.
         scope: StateScope,
-        /// The version of the state's encoding.
+        /// The version of the values' type that was stored; 0 if that is not known.
         version: u32,
-        /// What the deserializer said.
+        /// What does not fit, and what can be done.
         reason: String,
     },
     /// The stored state was declared otherwise.
@@ -97,15 +98,30 @@ pub enum StateError {
         /// What went wrong.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// A row that had left memory does not read back, though the working file has it as it was written: its type does not
+    /// read what its serializer writes.
+    #[error(
+        "operator '{operator}': a row that was kept in {} cannot be read, though the file has it as it was written: {reason}; the type of its key or of a state does not read what its own serializer writes: change how it is serialized",
+        file.display()
+    )]
+    Unreadable {
+        /// The operator.
+        operator: OperatorId,
+        /// The file.
+        file: PathBuf,
+        /// What the deserializer said.
+        reason: String,
+    },
     /// Something else, from an operator outside this crate.
     #[error(transparent)]
     Other(Box<dyn StdError + Send + Sync>),
 }
 
 impl StateError {
-    /// Whether doing the same again may succeed.
+    /// Whether doing the same again may succeed. A value that cannot be stored cannot be stored the next time either; a
+    /// checkpoint succeeds again once it has been changed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Encode { .. } | Self::CaptureFull { .. } | Self::WorkingFile { .. } | Self::Other(_))
+        matches!(self, Self::CaptureFull { .. } | Self::WorkingFile { .. } | Self::Other(_))
     }
 
     /// Whose fault it is.

@@ -22,6 +22,7 @@ pub(crate) fn write_list<T: Serialize>(
         operator: operator.clone(),
         state: state.into(),
         scope: StateScope::Subtask(0),
+        version: SECTION_VERSION.into(),
         reason: error.to_string(),
     })
 }
@@ -42,11 +43,15 @@ pub(crate) fn read_lists<T: DeserializeOwned>(
         let decoded: Result<(u8, Vec<T>), _> = rmp_serde::from_slice(&section.bytes);
         match decoded {
             Ok((SECTION_VERSION, more)) => items.extend(more),
-            Ok((version, _)) => return Err(undecodable(operator, section, version.into(), "unknown version".into())),
+            Ok((version, _)) => return Err(undecodable(operator, section, version.into(), unknown(version))),
             Err(error) => return Err(undecodable(operator, section, SECTION_VERSION.into(), error.to_string())),
         }
     }
     Ok(items)
+}
+
+fn unknown(version: u8) -> String {
+    format!("the section has version {version}, this release reads {SECTION_VERSION}")
 }
 
 fn undecodable(operator: &OperatorId, section: &RestoredSection, version: u32, reason: String) -> StateError {

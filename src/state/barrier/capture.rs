@@ -82,7 +82,7 @@ struct Outlet {
 /// Why nothing more is written.
 #[derive(Debug)]
 enum Failure {
-    /// A serializer gave up, in this state and group place.
+    /// A value cannot be stored, in this state and group place.
     Encode(usize, usize, String),
     /// So many bytes were held, and the writer took none.
     Full(usize),
@@ -193,7 +193,8 @@ impl Capture {
         match self.outlet.failed.take() {
             Some(Failure::Encode(state, group, reason)) => {
                 let scope = StateScope::KeyGroup(first_group + group as u32);
-                return Err(StateError::Encode { operator: operator(), state: names[state].clone(), scope, reason });
+                let (state, version) = (names[state].clone(), self.outlet.formats[state].version);
+                return Err(StateError::Encode { operator: operator(), state, scope, version, reason });
             }
             Some(Failure::Full(bytes)) => {
                 return Err(StateError::CaptureFull { operator: operator(), bytes, limit: held_max });
@@ -248,7 +249,7 @@ pub(in crate::state) struct GroupWriter<'a> {
 }
 
 impl GroupWriter<'_> {
-    /// Writes a row. After a serializer has given up nothing more is written.
+    /// Writes a row. After a value that cannot be stored nothing more is written.
     ///
     /// What has expired is cleared first, as a change before the barrier. So the mark of its removal is written, also if
     /// the base has the value: restored from this checkpoint it cannot come back, even if the watermark begins anew.

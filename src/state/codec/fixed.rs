@@ -193,6 +193,23 @@ macro_rules! fixed_codes {
             }
         }
 
+        /// What is stored so, as people call it.
+        pub(crate) fn described(encoding: Encoding) -> String {
+            match encoding {
+                Encoding::MESSAGE_PACK => "a MessagePack value (a text, struct or other type of no fixed width)".to_owned(),
+                Encoding::COMPACT => "a MessagePack value without field names".to_owned(),
+                Encoding::LIST => "a list".to_owned(),
+                Encoding::MAP => "a map".to_owned(),
+                Encoding(code) => match code {
+                    $($code => stringify!($fixed).to_owned(),)*
+                    code if code & Encoding::DEADLINE != 0 => {
+                        format!("{} that expires", described(Encoding(code & !Encoding::DEADLINE)))
+                    }
+                    code => format!("something that this release does not know (encoding {code})"),
+                },
+            }
+        }
+
         /// The fields of a value; `None` for MessagePack and for codes that do not exist.
         pub(super) fn fields(encoding: Encoding) -> Option<Fields> {
             match encoding.0 {

@@ -9,8 +9,11 @@ mod message_pack;
 mod packing;
 mod piece;
 mod plain;
+mod read_back;
+mod unfit;
 #[cfg(feature = "cli")]
 mod untyped;
+mod write;
 
 #[cfg(feature = "cli")]
 pub(crate) use chain::{Entries, Unreadable, check_link, each_change, merged};
@@ -20,10 +23,12 @@ pub(crate) use fixed::{Encoding, encoding_of, width};
 pub(crate) use message_pack::{ARRAY, MAP, take as take_packed};
 pub(crate) use packing::Packing;
 pub(crate) use piece::{KEY_VERSION_MAX, PieceBuffer, SectionError, StateFormat, Written};
-pub(crate) use piece::{PieceHeader, check_encoding, check_kind, put, put_compact, put_packed, take, take_as};
+pub(crate) use piece::{PieceHeader, check_encoding, check_kind, take, take_as};
 pub(crate) use plain::plain;
+pub(crate) use unfit::{KEY_REMEDY, Unfit};
 #[cfg(feature = "cli")]
 pub(crate) use untyped::{Untyped, encoding_name, list_items, shown};
+pub(crate) use write::{put, put_compact, put_key, put_map_key, put_packed, put_packed_compact, put_packed_key};
 
 #[cfg(test)]
 mod tests;

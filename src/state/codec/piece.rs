@@ -3,15 +3,17 @@
 //! A section (one state of one key group in one checkpoint) is a sequence of pieces. `docs/snapshot-format.md` has the
 //! layout.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use millstream_actors::contract::CHUNK_BYTES_MAX;
 use millstream_actors::protocol::CheckpointId;
 
 use super::fixed::{self, Encoding};
-use super::message_pack::{self, Names};
+use super::message_pack;
 use super::packing::Packing;
+use super::unfit::Unfit;
+use super::write::put_key;
+use crate::state::StateKey;
 
 /// The version of the layout.
 pub(crate) const SECTION_VERSION: u8 = 1;
@@ -225,15 +227,15 @@ impl PieceBuffer {
     /// Writes an entry: the key, and what `value` makes of its value. Gives the number of bytes that it takes.
     ///
     /// # Errors
-    /// What a serializer says. Nothing is written then.
+    /// What a serializer says, or why key or value would not read back. Nothing is written then.
     #[inline]
-    pub(crate) fn entry<K: Serialize + 'static>(
+    pub(crate) fn entry<K: StateKey>(
         &mut self,
         key: &K,
         value: impl FnOnce(&mut Vec<u8>) -> Result<Written, String>,
     ) -> Result<usize, String> {
         let start = self.recent.len();
-        let written = put(key, &mut self.recent).and_then(|()| {
+        let written = put_key(key, &mut self.recent).and_then(|()| {
             let key_end = self.recent.len();
             value(&mut self.recent).map(|written| (written, key_end))
         });
@@ -283,47 +285,27 @@ impl PieceBuffer {
     }
 }
 
-/// Appends a key or value: fixed-width types as they are, others as MessagePack with named fields.
-#[inline]
-pub(crate) fn put<T: Serialize + 'static>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
-    if fixed::put(value, bytes) {
-        return Ok(());
-    }
-    message_pack::put(value, Names::Written, bytes)
-}
-
-/// Appends a value as MessagePack with named fields, of whatever type it is.
-pub(crate) fn put_packed<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
-    message_pack::put(value, Names::Written, bytes)
-}
-
-/// As [`put`], but structs are written without the names of their fields.
-#[inline]
-pub(crate) fn put_compact<T: Serialize + 'static>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
-    if fixed::put(value, bytes) {
-        return Ok(());
-    }
-    message_pack::put(value, Names::LeftOut, bytes)
-}
-
 /// Takes a value of the encoding `stored` off the front of `bytes`. Structs are read with and without names.
 #[inline]
-pub(crate) fn take_as<T: DeserializeOwned + 'static>(stored: Encoding, bytes: &mut &[u8]) -> Result<T, String> {
-    let is_compact = stored == Encoding::COMPACT && fixed::encoding_of::<T>() == Encoding::MESSAGE_PACK;
-    if !is_compact {
-        check_encoding::<T>(stored)?;
+pub(crate) fn take_as<T: DeserializeOwned + 'static>(stored: Encoding, bytes: &mut &[u8]) -> Result<T, Unfit> {
+    let now = fixed::encoding_of::<T>();
+    if stored != now && (stored != Encoding::COMPACT || now != Encoding::MESSAGE_PACK) {
+        if [Encoding::LIST, Encoding::MAP].contains(&stored) {
+            check_kind(stored, now)?;
+        }
+        check_encoding::<T>(stored).map_err(Unfit::Type)?;
     }
-    take(bytes)
+    take(bytes).map_err(Unfit::Type)
 }
 
-/// Takes a value that [`put`] wrote off the front of `bytes`.
+/// Takes a value that [`put`](super::put) wrote off the front of `bytes`.
 #[inline]
 pub(crate) fn take<T: DeserializeOwned + 'static>(bytes: &mut &[u8]) -> Result<T, String> {
     if let Some(width) = fixed::width_of::<T>() {
         let (value, rest) = bytes.split_at_checked(width).ok_or("a value is cut short")?;
         *bytes = rest;
         let name = std::any::type_name::<T>();
-        return fixed::get(value).ok_or_else(|| format!("{width} bytes that are no {name}"));
+        return fixed::get(value).ok_or_else(|| format!("what was stored is no {name}"));
     }
     message_pack::take(bytes)
 }
@@ -334,16 +316,18 @@ pub(crate) fn check_encoding<T: 'static>(stored: Encoding) -> Result<(), String>
     if stored == now {
         return Ok(());
     }
-    let name = std::any::type_name::<T>();
-    Err(format!("encoding {} was stored, {name} has encoding {}", stored.0, now.0))
+    Err(format!("{} was stored, the type is {} now", fixed::described(stored), std::any::type_name::<T>()))
 }
 
 /// Whether values that were stored in this encoding are those of a state whose values have the encoding `now`.
-pub(crate) fn check_kind(stored: Encoding, now: Encoding) -> Result<(), String> {
+pub(crate) fn check_kind(stored: Encoding, now: Encoding) -> Result<(), Unfit> {
     if stored == now {
         return Ok(());
     }
-    Err(format!("encoding {} was stored, the state is of a kind with encoding {}", stored.0, now.0))
+    let (stored, now) = (fixed::described(stored), fixed::described(now));
+    Err(Unfit::Other(format!(
+        "{stored} was stored, the state is {now} now: a state stays of one kind; declare it as it was, or give the operator another id and start without its state"
+    )))
 }
 
 /// Why a section could not be read.

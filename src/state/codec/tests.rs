@@ -85,16 +85,19 @@ fn random_tables_come_back_as_they_were() {
     round_trip(7, |random| random.next() as i8, |_| ());
 }
 
-fn section<K: StateKey, V: Serialize + 'static>(entries: &[(K, V)]) -> Vec<u8> {
+fn section<K: StateKey, V: Serialize + DeserializeOwned + 'static>(entries: &[(K, V)]) -> Vec<u8> {
     section_in(PieceBuffer::default(), entries)
 }
 
 /// With packed entries, if keys and values are of fixed width.
-fn packed_section<K: StateKey, V: Serialize + 'static>(entries: &[(K, V)]) -> Vec<u8> {
+fn packed_section<K: StateKey, V: Serialize + DeserializeOwned + 'static>(entries: &[(K, V)]) -> Vec<u8> {
     section_in(PieceBuffer::packed(Packing::of(encoding_of::<K>(), encoding_of::<V>())), entries)
 }
 
-fn section_in<K: StateKey, V: Serialize + 'static>(mut piece: PieceBuffer, entries: &[(K, V)]) -> Vec<u8> {
+fn section_in<K: StateKey, V: Serialize + DeserializeOwned + 'static>(
+    mut piece: PieceBuffer,
+    entries: &[(K, V)],
+) -> Vec<u8> {
     for (key, value) in entries {
         piece.entry(key, |bytes| put(value, bytes).map(|()| Written::Live)).unwrap();
     }
@@ -162,7 +165,7 @@ fn packed_entries_are_as_documented_and_removed_keys_are_not_packed() {
 
 #[test]
 fn fields_may_be_added_with_defaults() {
-    #[derive(Serialize)]
+    #[derive(Serialize, Deserialize)]
     struct Before {
         count: u64,
         total: u64,

@@ -294,7 +294,7 @@ mod tests {
     use super::super::{fixed, put};
     use super::*;
 
-    fn json<T: serde::Serialize + 'static>(value: &T) -> String {
+    fn json<T: serde::Serialize + serde::de::DeserializeOwned + 'static>(value: &T) -> String {
         let mut bytes = Vec::new();
         put(value, &mut bytes).unwrap();
         serde_json::to_string(&shown(fixed::encoding_of::<T>(), &bytes)).unwrap()
@@ -327,12 +327,12 @@ mod tests {
 
     #[test]
     fn message_pack_is_shown_by_its_own_names() {
-        #[derive(serde::Serialize)]
+        #[derive(serde::Serialize, serde::Deserialize)]
         enum Kind {
             Plain,
             Of(u8),
         }
-        #[derive(serde::Serialize)]
+        #[derive(serde::Serialize, serde::Deserialize)]
         struct Row {
             name: String,
             kinds: Vec<Kind>,

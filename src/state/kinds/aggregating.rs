@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::schema::schema_methods;
 use super::{ValueSlot, ValueState};
-use crate::state::codec::{StateFormat, Written};
+use crate::state::codec::{StateFormat, Unfit, Written};
 use crate::state::{Access, Span, Stamp, State};
 
 /// How values are gathered in an accumulator, and what is made of it. Follows Flink's `AggregateFunction`.
@@ -152,7 +152,7 @@ impl<A: AggregateFunction> State for AggregatingState<A> {
         stored: StateFormat,
         is_delta: bool,
         bytes: &mut &[u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), Unfit> {
         self.values.load(slot, stamp, stored, is_delta, bytes)
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use millstream_actors::protocol::Timestamp;
 
-use crate::state::codec::{StateFormat, Written};
+use crate::state::codec::{StateFormat, Unfit, Written};
 use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// How long values live that are not used. Follows Flink's `StateTtlConfig`.
@@ -334,7 +334,7 @@ impl<S: State> State for Expiring<S> {
         stored: StateFormat,
         is_delta: bool,
         bytes: &mut &[u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), Unfit> {
         if !stored.has_deadline() {
             slot.deadline.set(Deadline::UNDATED);
             return self.inner.load(&mut slot.inner, stamp, stored, is_delta, bytes);
@@ -368,7 +368,7 @@ pub(crate) fn load_without_deadline<S: State>(
     stored: StateFormat,
     is_delta: bool,
     bytes: &mut &[u8],
-) -> Result<(), String> {
+) -> Result<(), Unfit> {
     let (_, is_alone) = Deadline::take(bytes)?;
     load_value(state, slot, stamp, stored, (is_delta, is_alone), bytes)
 }
@@ -381,12 +381,12 @@ fn load_value<S: State>(
     stored: StateFormat,
     (is_delta, is_alone): (bool, bool),
     bytes: &mut &[u8],
-) -> Result<(), String> {
+) -> Result<(), Unfit> {
     if !is_alone {
         return state.load(slot, stamp, stored.without_deadline(), is_delta, bytes);
     }
     if !is_delta || slot.is_clear() {
-        return Err("a deadline without a value".to_owned());
+        return Err("a deadline without a value".into());
     }
     slot.touch(stamp);
     Ok(())

@@ -60,7 +60,7 @@ impl State for Parts {
         _: StateFormat,
         _: bool,
         bytes: &mut &[u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), Unfit> {
         let (value, rest) = bytes.split_first_chunk::<8>().ok_or("cut short")?;
         *bytes = rest;
         *slot = PartsSlot { stamp, changed: stamp, value: u64::from_le_bytes(*value) };
@@ -95,7 +95,8 @@ fn a_deadline_that_alone_has_changed_is_stored_alone() {
     let alone = [1, 0, 0, 0, 0, 0, 0, 0];
     for is_delta in [false, true] {
         let error = state.load(&mut slot, 1, state.format(), is_delta, &mut &alone[..]).unwrap_err();
-        assert_eq!(error, "a deadline without a value");
+        assert_eq!(error, "a deadline without a value".into());
     }
-    assert!(state.load(&mut slot, 1, state.format(), true, &mut &alone[1..]).unwrap_err().contains("cut short"));
+    let error = state.load(&mut slot, 1, state.format(), true, &mut &alone[1..]).unwrap_err();
+    assert!(String::from(error).contains("cut short"));
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::schema::{Schema, schema_methods};
-use crate::state::codec::{Encoding, StateFormat, Written, check_kind, put, take, width};
+use crate::state::codec::{Encoding, StateFormat, Unfit, Written, check_kind, put, take, width};
 use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// Declares a list of values per key. Follows Flink's `ListState`.
@@ -229,20 +229,21 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
         stored: StateFormat,
         _: bool,
         bytes: &mut &[u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), Unfit> {
         check_kind(stored.values, Encoding::LIST)?;
         let stored = StateFormat { values: Encoding(take(bytes)?), ..stored };
         let (start, count) = (take::<u32>(bytes)? as usize, take::<u32>(bytes)? as usize);
         let had = slot.values.len();
         if start > had {
-            return Err(format!("values are appended to the first {start} of a list that has {had}"));
+            return Err(format!("values are appended to the first {start} of a list that has {had}").into());
         }
         if count == 0 {
-            return Err("a list without values is stored".to_owned());
+            return Err("a list without values is stored".into());
         }
         let width = width(stored.values).unwrap_or(1);
         if count > bytes.len() / width {
-            return Err(format!("{count} values of {width} bytes or more cannot be in {} bytes", bytes.len()));
+            let left = bytes.len();
+            return Err(format!("{count} values of {width} bytes or more cannot be in {left} bytes").into());
         }
         let values = slot.replace(stamp);
         values.truncate(start);

@@ -15,7 +15,9 @@ pub use handle::MapHandle;
 
 use super::ValueSlot;
 use super::schema::{Schema, schema_methods};
-use crate::state::codec::{Encoding, StateFormat, Written, check_encoding, check_kind, encoding_of, put, take};
+use crate::state::codec::{
+    Encoding, KEY_REMEDY, StateFormat, Unfit, Written, check_encoding, check_kind, encoding_of, put_map_key, take,
+};
 use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// Declares a map per key, from `K` to `V`. Follows Flink's `MapState`, but for the order.
@@ -243,7 +245,7 @@ where
             if let ValueSlot::Set(stamp, value) = entry
                 && (is_whole || *stamp > span.after)
             {
-                put(key, bytes)?;
+                put_map_key(key, bytes)?;
                 self.schema.put(value, bytes)?;
                 live += 1;
             }
@@ -251,7 +253,7 @@ where
         if !is_whole && slot.removed > 0 {
             for (key, entry) in &slot.entries {
                 if matches!(entry, ValueSlot::Clear(stamp) if *stamp > span.after) {
-                    put(key, bytes)?;
+                    put_map_key(key, bytes)?;
                     dead += 1;
                 }
             }
@@ -273,23 +275,22 @@ where
         stored: StateFormat,
         is_delta: bool,
         bytes: &mut &[u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), Unfit> {
         check_kind(stored.values, Encoding::MAP)?;
-        check_encoding::<K>(Encoding(take(bytes)?)).map_err(|reason| format!("a map's keys: {reason}"))?;
+        check_encoding::<K>(Encoding(take(bytes)?)).map_err(unfit_key)?;
         let stored = StateFormat { values: Encoding(take(bytes)?), ..stored };
-        let take_value =
-            |bytes: &mut &[u8]| self.schema.take(stored, bytes).map_err(|reason| format!("a map's values: {reason}"));
+        let take_value = |bytes: &mut &[u8]| self.schema.take(stored, bytes);
         let (kind, live, dead) = (take::<u8>(bytes)?, take::<u32>(bytes)? as usize, take::<u32>(bytes)? as usize);
         if live.saturating_add(dead) > bytes.len() {
-            return Err(format!("{live} entries and {dead} removed keys cannot be in {} bytes", bytes.len()));
+            let left = bytes.len();
+            return Err(format!("{live} entries and {dead} removed keys cannot be in {left} bytes").into());
         }
         match (kind, is_delta) {
             (WHOLE, _) if live > 0 && dead == 0 => load_whole(slot, stamp, live, take_value, bytes)?,
             (CHANGES, true) => load_changes(slot, stamp, (live, dead), take_value, bytes)?,
             _ => {
-                return Err(format!(
-                    "a map of kind {kind} with {live} entries, {dead} removed (in changes: {is_delta})"
-                ));
+                let of = format!("a map of kind {kind} with {live} entries, {dead} removed (in changes: {is_delta})");
+                return Err(Unfit::Other(of));
             }
         }
         (slot.stamp, slot.changed, slot.replaced) = (stamp, stamp, stamp);
@@ -301,24 +302,30 @@ where
     }
 }
 
+const TWICE: &str = "a key of a map is stored twice: what told two keys apart when they were written is not stored, as a field that is skipped; store that too, and start from an older checkpoint or from none";
+
+fn unfit_key(reason: String) -> Unfit {
+    Unfit::Other(format!("a map's keys: {reason}; {KEY_REMEDY}"))
+}
+
 fn load_whole<K, V>(
     slot: &mut MapSlot<K, V>,
     stamp: Stamp,
     live: usize,
-    take_value: impl Fn(&mut &[u8]) -> Result<V, String>,
+    take_value: impl Fn(&mut &[u8]) -> Result<V, Unfit>,
     bytes: &mut &[u8],
-) -> Result<(), String>
+) -> Result<(), Unfit>
 where
     K: Ord + DeserializeOwned + 'static,
 {
     let size = size_of::<(K, ValueSlot<V>)>().max(1);
     let mut entries = Vec::with_capacity(live.min(bytes.len() / size));
     for _ in 0..live {
-        entries.push((take(bytes)?, ValueSlot::Set(stamp, take_value(bytes)?)));
+        entries.push((take(bytes).map_err(unfit_key)?, ValueSlot::Set(stamp, take_value(bytes)?)));
     }
     slot.entries = entries.into_iter().collect();
     if slot.entries.len() < live {
-        return Err("a key of a map is stored twice".to_owned());
+        return Err(TWICE.into());
     }
     Ok(())
 }
@@ -327,22 +334,22 @@ fn load_changes<K, V>(
     slot: &mut MapSlot<K, V>,
     stamp: Stamp,
     (live, dead): (usize, usize),
-    take_value: impl Fn(&mut &[u8]) -> Result<V, String>,
+    take_value: impl Fn(&mut &[u8]) -> Result<V, Unfit>,
     bytes: &mut &[u8],
-) -> Result<(), String>
+) -> Result<(), Unfit>
 where
     K: Ord + DeserializeOwned + 'static,
 {
     let is_new = |old: Option<ValueSlot<V>>| old.is_none_or(|old| old.stamp() < stamp);
     for _ in 0..live {
-        let (key, value) = (take(bytes)?, take_value(bytes)?);
+        let (key, value) = (take(bytes).map_err(unfit_key)?, take_value(bytes)?);
         if !is_new(slot.entries.insert(key, ValueSlot::Set(stamp, value))) {
-            return Err("a key of a map is stored twice".to_owned());
+            return Err(TWICE.into());
         }
     }
     for _ in 0..dead {
-        if !is_new(slot.entries.remove(&take::<K>(bytes)?)) {
-            return Err("a key of a map is stored and removed".to_owned());
+        if !is_new(slot.entries.remove(&take::<K>(bytes).map_err(unfit_key)?)) {
+            return Err("a key of a map is stored and removed".into());
         }
     }
     Ok(())

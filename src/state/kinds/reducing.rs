@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::schema::schema_methods;
 use super::{ValueSlot, ValueState};
-use crate::state::codec::{StateFormat, Written};
+use crate::state::codec::{StateFormat, Unfit, Written};
 use crate::state::{Access, Span, Stamp, State};
 
 /// Declares one value per key, into which all values that are added are reduced. Follows Flink's `ReducingState`.
@@ -102,7 +102,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ReducingState<V
         stored: StateFormat,
         is_delta: bool,
         bytes: &mut &[u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), Unfit> {
         self.values.load(slot, stamp, stored, is_delta, bytes)
     }
 

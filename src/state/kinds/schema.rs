@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::state::codec::{Encoding, StateFormat, encoding_of, put, put_compact, take_as};
+use crate::state::codec::{Encoding, StateFormat, Unfit, encoding_of, put, put_compact, take_as};
 
 /// The stored form of the values of type `V` that a state has: their version and encoding, and the migrations from
 /// older versions. Every kind of state has one for its values, elements or accumulators.
@@ -139,11 +139,11 @@ impl<V: 'static> Schema<V> {
     }
 }
 
-impl<V: Serialize + 'static> Schema<V> {
+impl<V: Serialize + DeserializeOwned + 'static> Schema<V> {
     /// Appends a value.
     ///
     /// # Errors
-    /// What its serializer says.
+    /// What its serializer says, or why it would not read back.
     #[inline]
     pub(crate) fn put(&self, value: &V, bytes: &mut Vec<u8>) -> Result<(), String> {
         if self.is_compact { put_compact(value, bytes) } else { put(value, bytes) }
@@ -156,19 +156,20 @@ impl<V: DeserializeOwned + 'static> Schema<V> {
     /// # Errors
     /// If the bytes are no such value, or its version cannot be brought up to today's.
     #[inline]
-    pub(crate) fn take(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, String> {
+    pub(crate) fn take(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, Unfit> {
         if stored.version == self.version { take_as(stored.values, bytes) } else { self.take_older(stored, bytes) }
     }
 
     #[cold]
-    fn take_older(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, String> {
-        let first = self.steps_from(stored.version).first();
-        let read = first.map(|first| (first.read)(stored.values, bytes).map_err(|reason| (first.takes.1, reason)));
-        match read {
-            Some(Ok(value)) => self.upgrade(stored.version, value),
-            Some(Err((name, reason))) => Err(format!("as {name}: {reason}")),
-            None => Err(self.no_step_from(stored.version)),
-        }
+    fn take_older(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, Unfit> {
+        let from = stored.version;
+        let first = self.steps_from(from).first().ok_or_else(|| self.no_step_from(from, "migrate"))?;
+        let of_old = |reason| {
+            let takes = first.takes.1;
+            format!("as {takes}: {reason}; the type that migrate({from}, ..) takes must be that of version {from}")
+        };
+        let value = (first.read)(stored.values, bytes).map_err(of_old)?;
+        self.upgrade(from, value)
     }
 }
 
@@ -179,30 +180,31 @@ impl<V: 'static> Schema<V> {
         first.map(|first| &self.migrations[first..]).unwrap_or_default()
     }
 
-    /// Why values of this version cannot be read.
-    pub(crate) fn no_step_from(&self, from: u32) -> String {
+    /// Why values of this version cannot be read, and what to do: `call` adds a migration.
+    pub(crate) fn no_step_from(&self, from: u32, call: &str) -> String {
         let version = self.version;
         if from > version {
-            return format!("version {from} was stored, the program has version {version}: it is older");
+            return format!(
+                "version {from} was stored, the program has version {version}: it is older than what wrote the checkpoint; start one that has version {from}"
+            );
         }
-        format!("version {from} was stored, and there is no migration from it to {version}")
+        format!(
+            "version {from} was stored, and there is no migration from it to {version}; add one for each step by {call}({from}, ..)"
+        )
     }
 
-    /// Brings a value of an older version up to today's.
+    /// Brings a value of an older version up to today's, by the migrations from there.
     ///
     /// # Errors
-    /// If there is no migration from it.
-    pub(crate) fn upgrade(&self, from: u32, mut value: Box<dyn Any>) -> Result<V, String> {
+    /// If they do not fit together.
+    pub(crate) fn upgrade(&self, from: u32, mut value: Box<dyn Any>) -> Result<V, Unfit> {
         let steps = self.steps_from(from);
-        if steps.is_empty() {
-            return Err(self.no_step_from(from));
-        }
         for step in steps {
             let given = || format!("the migration from version {} is given something else than it takes", step.from);
             value = (step.apply)(value).ok_or_else(given)?;
         }
         let value = value.downcast::<V>();
-        value.map(|value| *value).map_err(|_| format!("the migrations do not give {}", type_name::<V>()))
+        value.map(|value| *value).map_err(|_| format!("the migrations do not give {}", type_name::<V>()).into())
     }
 }
 
@@ -260,7 +262,8 @@ macro_rules! schema_methods {
 
         #[doc = concat!("Stores structs in ", $what, " without the names of their fields, which takes less room. Then every")]
         /// change of a type's shape, an added field too, needs a new version and a migration, and serde's `skip`
-        /// attributes must not be used: they decode wrongly without an error. Numbers are stored as they are anyway.
+        /// attributes must not be used: a value that does not read back without the field is refused when it is written.
+        /// Numbers are stored as they are anyway.
         pub fn compact(mut self) -> Self {
             self.$($field).+.set_compact();
             self

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::schema::{Schema, schema_methods};
-use crate::state::codec::{StateFormat, Written};
+use crate::state::codec::{StateFormat, Unfit, Written};
 use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// Declares one value per key. Follows Flink's `ValueState`.
@@ -187,7 +187,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ValueState<V> {
         stored: StateFormat,
         _: bool,
         bytes: &mut &[u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), Unfit> {
         *slot = ValueSlot::Set(stamp, self.schema.take(stored, bytes)?);
         Ok(())
     }

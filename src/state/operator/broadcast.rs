@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::section::{self, Items, Shape};
 use super::{CopyError, OperatorState, Share, StoredCopy};
-use crate::state::codec::put_packed;
+use crate::state::codec::{put_packed, put_packed_key};
 use millstream_actors::contract::SnapshotWriter;
 
 /// Declares a map that is the same on every subtask, for a [`ProcessFunction`](crate::operator::ProcessFunction): rules,
@@ -155,7 +155,7 @@ where
 
     fn write(&self, held: &BTreeMap<K, V>, section: &mut SnapshotWriter) -> Result<(), String> {
         section::write(Shape::Map, held.iter(), section, |(key, value), bytes| {
-            put_packed(key, bytes)?;
+            put_packed_key(key, bytes)?;
             put_packed(value, bytes)
         })
     }
@@ -167,7 +167,7 @@ where
         while entries.left > 0 {
             let (key, value) = entries.next_entry()?;
             if held.insert(key, value).is_some() {
-                return Err(entries.failed("one key is stored twice".to_owned()));
+                return Err(entries.failed("one key is stored twice: what told two keys apart when they were written is not stored, as a field that is skipped; store that too, and start from an older checkpoint or from none".to_owned()));
             }
         }
         entries.close()

@@ -23,6 +23,7 @@ pub(crate) fn write_ended(operator: &OperatorId, ended: &[u32], writer: &mut Sna
         operator: operator.clone(),
         state,
         scope,
+        version: 1,
         reason,
     })
 }

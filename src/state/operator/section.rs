@@ -10,6 +10,9 @@ use millstream_actors::contract::SnapshotWriter;
 
 use crate::state::codec;
 
+/// What can be done where a type does not read what is stored.
+const REMEDY: &str = "the stored bytes are undamaged, so the type or its deserializer has changed, and for states that are not keyed there are no migrations: give new fields a serde default, have the type read its old form too, or start without this checkpoint";
+
 /// The version of this layout.
 const VERSION: u8 = 1;
 
@@ -38,6 +41,15 @@ pub struct CopyError {
 pub(super) enum Shape {
     List,
     Map,
+}
+
+impl Shape {
+    fn name(self) -> &'static str {
+        match self {
+            Self::List => "a list (OperatorListState)",
+            Self::Map => "a map (BroadcastState)",
+        }
+    }
 }
 
 /// Appends a section's content: a collection of these items, each of which `put` appends to what it is given.
@@ -78,12 +90,22 @@ impl<'a> Items<'a> {
             _ => return Err(failed(0, "it does not begin as an array of version and items".to_owned())),
         };
         if version != VERSION {
-            return Err(failed(version.into(), "unknown version".to_owned()));
+            return Err(failed(
+                version.into(),
+                format!("its layout has version {version}, this release reads {VERSION}"),
+            ));
         }
         let head = collection(rest).ok_or_else(|| failed(VERSION.into(), "it is no list and no map".to_owned()))?;
         let (stored, left, rest) = head;
         if stored != shape {
-            return Err(failed(VERSION.into(), format!("a {stored:?} was stored, the state is a {shape:?} now")));
+            return Err(failed(
+                VERSION.into(),
+                format!(
+                    "{} was stored, the state is {} now: declare it as it was, or start without this checkpoint",
+                    stored.name(),
+                    shape.name()
+                ),
+            ));
         }
         let bytes_min = if shape == Shape::Map { left.saturating_mul(2) } else { left };
         if bytes_min > rest.len() as u64 {
@@ -119,7 +141,7 @@ impl<'a> Items<'a> {
     }
 
     fn value<T: DeserializeOwned>(&mut self) -> Result<T, CopyError> {
-        codec::take_packed(&mut self.rest).map_err(|reason| self.failed(reason))
+        codec::take_packed(&mut self.rest).map_err(|reason| self.failed(format!("{reason}; {REMEDY}")))
     }
 }
 

@@ -27,7 +27,7 @@ pub trait OperatorState: Send + 'static {
     /// Writes what the subtask holds into a section that has been started.
     ///
     /// # Errors
-    /// What the serializer says.
+    /// What the serializer says, or why an item would not read back.
     fn write(&self, held: &Self::Held, section: &mut SnapshotWriter) -> Result<(), String>;
 
     /// Takes the subtask's share of what all subtasks had stored: `copies` are in the order of subtasks, one of each,
@@ -62,7 +62,7 @@ pub trait OperatorStateSet: Send + 'static {
     /// Writes the state with this index, as [`OperatorState::write`].
     ///
     /// # Errors
-    /// What the serializer says.
+    /// What the serializer says, or why an item would not read back.
     ///
     /// # Panics
     /// If the set has fewer.

@@ -126,10 +126,10 @@ fn what_does_not_decode_names_subtask_version_and_reason() {
     let cases: [(CopyError, u32, &str); 9] = [
         (error(&list, &[]), 0, "version and items"),
         (error(&list, &[0x92, 0xcc]), 0, "version and items"),
-        (error(&list, &[0x92, 9, 0xc0]), 9, "unknown version"),
+        (error(&list, &[0x92, 9, 0xc0]), 9, "layout has version 9"),
         (error(&list, &[0x92, 1, 0xc0]), 1, "no list"),
-        (error(&list, &[0x92, 1, 0x81, 1, 0xc3]), 1, "a Map was stored, the state is a List now"),
-        (error(&map, &[0x92, 1, 0x91, 1]), 1, "a List was stored"),
+        (error(&list, &[0x92, 1, 0x81, 1, 0xc3]), 1, "a map (BroadcastState) was stored, the state is a list"),
+        (error(&map, &[0x92, 1, 0x91, 1]), 1, "a list (OperatorListState) was stored"),
         (error(&list, &[0x92, 1, 0xdd, 0xff, 0xff, 0xff, 0xff, 1]), 1, "more items than there can be"),
         (error(&list, &[0x92, 1, 0x93, 1, 0xc3, 1]), 1, "expected u32"),
         (error(&map, &[0x92, 1, 0x82, 1, 0xc3, 1, 0xc2]), 1, "stored twice"),

@@ -2,11 +2,11 @@
 
 use super::{Slot, State, StateVisitor};
 use crate::state::Stamp;
-use crate::state::codec::StateFormat;
+use crate::state::codec::{StateFormat, Unfit};
 use crate::state::kinds::load_without_deadline;
 
 /// Why a section is refused that has a key twice.
-pub(in crate::state) const KEY_TWICE: &str = "a key is stored twice: serde leaves out what tells two keys apart";
+pub(in crate::state) const KEY_TWICE: &str = "a key is stored twice: what told two keys apart when they were written is not stored, as a field that is skipped; store that too, and start from an older checkpoint or from none";
 
 /// Loads the state at this index.
 pub(super) struct Load<'a, 'b> {
@@ -16,7 +16,7 @@ pub(super) struct Load<'a, 'b> {
     pub(super) is_delta: bool,
     pub(super) bytes: &'a mut &'b [u8],
     /// `None` if there is no such state.
-    pub(super) loaded: Option<Result<(), String>>,
+    pub(super) loaded: Option<Result<(), Unfit>>,
 }
 
 impl StateVisitor for Load<'_, '_> {
@@ -27,7 +27,7 @@ impl StateVisitor for Load<'_, '_> {
             return;
         }
         self.loaded = Some(if slot.stamp() == stamp {
-            Err(KEY_TWICE.to_owned())
+            Err(KEY_TWICE.into())
         } else if stored.has_deadline() && !S::EXPIRES {
             load_without_deadline(state, slot, stamp, stored, is_delta, self.bytes)
         } else {

@@ -6,7 +6,7 @@ use super::loading::{Load, Unload};
 use super::spilling::{Spill, Unspill};
 use super::writing::Write;
 use super::{Slot, SlotVisitor, State, StateKey, StateSet, StateVisitor};
-use crate::state::codec::{PieceBuffer, StateFormat};
+use crate::state::codec::{PieceBuffer, StateFormat, Unfit};
 use crate::state::{Access, Span, Stamp};
 
 /// What the engine does with the rows of a set. Every set has it; methods with an `index` speak of the state at that place
@@ -106,7 +106,7 @@ pub(crate) trait StateRows: StateSet {
         stamp: Stamp,
         (stored, is_delta): (StateFormat, bool),
         bytes: &mut &[u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), Unfit> {
         let mut load = Load { index, stamp, stored, is_delta, bytes, loaded: None };
         self.visit(row, &mut load);
         load.loaded.unwrap_or_else(|| panic!("state {index} of a set that has fewer"))

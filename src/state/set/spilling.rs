@@ -95,6 +95,6 @@ fn unspill<S: State>(state: &S, slot: &mut S::Slot, of_row: Stamp, bytes: &mut &
             slot.clear(stamp);
             Ok(())
         }
-        Kind::Set | Kind::SetWithRow => state.load(slot, stamp, state.format(), false, bytes),
+        Kind::Set | Kind::SetWithRow => Ok(state.load(slot, stamp, state.format(), false, bytes)?),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::state::codec::{StateFormat, Written};
+use crate::state::codec::{StateFormat, Unfit, Written};
 use crate::state::kinds::Expiry;
 use crate::state::{Access, Expiring, Span, Stamp, StateTtl};
 
@@ -44,7 +44,7 @@ pub trait State: Send + 'static {
     /// span.
     ///
     /// # Errors
-    /// What a serializer says.
+    /// What a serializer says, or why a value would not read back.
     fn write(&self, slot: &mut Self::Slot, span: Span, bytes: &mut Vec<u8>) -> Result<Written, String>;
 
     /// Takes what [`write`](Self::write) appended off the front of `bytes` into the slot, whose stamp becomes `stamp`. A
@@ -59,7 +59,7 @@ pub trait State: Send + 'static {
         stored: StateFormat,
         is_delta: bool,
         bytes: &mut &[u8],
-    ) -> Result<(), String>;
+    ) -> Result<(), Unfit>;
 
     /// When the slot's value expires; `None` if it does not. Only [`Expiring`] gives one.
     #[inline]

@@ -91,7 +91,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
                     self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots)?;
                     Ok(key)
                 });
-                let key = read.map_err(|reason| self.damaged(reason))?;
+                let key = read.map_err(|reason| self.shared.cannot_read(&stored, reason))?;
                 self.take_in(found.hash, Cached { key, row, marks });
             }
         }

@@ -2,14 +2,14 @@
 
 use std::mem;
 
-use millstream_actors::contract::{StateError, StateScope};
+use millstream_actors::contract::StateError;
 
 use super::batch::Batch;
 use super::cached_row::Account;
 use super::rows::put_row;
 use super::table::{Cached, RedbBackend};
 use crate::state::barrier::Barriers;
-use crate::state::codec::put;
+use crate::state::codec::put_key;
 use crate::state::{StateKey, StateRows, StateSet, stable_hash};
 
 /// Rows that are written in one transaction, at most. Those of one group are close together in the file: with a tenth
@@ -61,10 +61,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     fn evict_from(&mut self, index: usize, batch: &mut Batch) -> Result<bool, StateError> {
         let Self { states, shared, groups, range, barriers, cached, scratch, .. } = self;
         let Barriers { capture, current, base, .. } = barriers;
-        let encode_error = |(state, reason): (usize, String)| {
-            let (operator, state) = (shared.place.operator.clone(), states.names()[state].clone());
-            StateError::Encode { operator, state, scope: StateScope::KeyGroup(range.start + index as u32), reason }
-        };
+        let encode_error =
+            |(state, reason): (usize, String)| shared.cannot_store(states, state, range.start + index as u32, reason);
         let group = &mut groups[index];
         let mut capture = capture.as_mut().filter(|capture| !capture.reach[index].is_done());
         let keys = group.live + group.tombstones;
@@ -97,7 +95,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
                 group.tombstones -= usize::from(stamp > 0);
                 if marks.is_on_disk {
                     scratch.clear();
-                    put(key, scratch).map_err(|reason| encode_error((0, reason)))?;
+                    put_key(key, scratch).map_err(|reason| encode_error((0, reason)))?;
                     batch.push_gone(hash, scratch);
                 }
             } else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
-use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, StateError, StateScope};
+use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, StateError};
 use millstream_actors::protocol::{CheckpointId, OperatorId};
 
 use super::batch::Batch;
@@ -16,7 +16,7 @@ use super::table::{Cached, Marks, RedbBackend, bucket_hash, rehash};
 use crate::state::barrier::GroupChain;
 use crate::state::group_table::{Entry, GroupTable};
 use crate::state::loading::{LoadedRows, stored_twice};
-use crate::state::{Stamp, StateKey, StateRows, StateSet, TableLoader, stable_hash};
+use crate::state::{Stamp, StateKey, StateSet, TableLoader, stable_hash};
 
 /// Rows to one transaction.
 const BATCH_ROWS_MAX: usize = 64 << 10;
@@ -48,12 +48,7 @@ impl<K: StateKey, S: StateSet> SpillLoader<K, S> {
 
     fn write(&self, group: u32, table: GroupTable<K, S::Row>) -> Result<(), StateError> {
         let states = self.loader.states();
-        let encode_error = |(state, reason): (usize, String)| StateError::Encode {
-            operator: self.shared.place.operator.clone(),
-            state: states.names()[state].clone(),
-            scope: StateScope::KeyGroup(group),
-            reason,
-        };
+        let encode_error = |(state, reason): (usize, String)| self.shared.cannot_store(states, state, group, reason);
         let mut entries: Vec<_> = table.into_iter().map(|entry| (stable_hash(&entry.key), entry)).collect();
         entries.sort_unstable_by_key(|(hash, _)| *hash);
         let (file, filter) = (self.shared.file()?, self.shared.filter());

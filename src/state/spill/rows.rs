@@ -1,10 +1,12 @@
 //! Rows as bytes, in the working file and on their way there. They never outlive the attempt, so the layout is free to
 //! change.
 //!
-//! A row: `varint(len of key)`, `varint(len of slots * 2 + 1 if all are clear)`, stamp of the last change (u32), key,
-//! slots. A row without slots says that its key is gone. Several rows follow each other without a mark between them.
+//! A row: `varint(len of key)`, `varint(len of slots * 2 + 1 if all are clear)`, stamp of the last change (u32), checksum
+//! of key and slots (the low half of xxh3-64), key, slots. A row without slots says that its key is gone. Several rows follow each other without a mark between them.
 
-use crate::state::codec::{put, take};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::state::codec::{put_key, take};
 use crate::state::{Stamp, StateKey, StateRows, StateSet};
 
 /// A row, not decoded.
@@ -14,6 +16,8 @@ pub(super) struct RowBytes<'a> {
     pub(super) stamp: Stamp,
     pub(super) is_clear: bool,
     pub(super) slots: &'a [u8],
+    /// Of key and slots, as it was when they were written.
+    checksum: u32,
     /// All of it.
     pub(super) whole: &'a [u8],
 }
@@ -26,16 +30,24 @@ impl<'a> RowBytes<'a> {
         let slots_len = take_varint(bytes)?;
         let cut_short = || "a row is cut short".to_owned();
         let (stamp, rest) = bytes.split_first_chunk::<4>().ok_or_else(cut_short)?;
+        let (sum, rest) = rest.split_first_chunk::<4>().ok_or_else(cut_short)?;
         let (key, rest) = rest.split_at_checked(key_len).ok_or_else(cut_short)?;
         let (slots, rest) = rest.split_at_checked(slots_len / 2).ok_or_else(cut_short)?;
         *bytes = rest;
         let whole = &all[..all.len() - rest.len()];
-        Ok(Self { key, stamp: Stamp::from_le_bytes(*stamp), is_clear: slots_len % 2 == 1, slots, whole })
+        let (stamp, checksum) = (Stamp::from_le_bytes(*stamp), u32::from_le_bytes(*sum));
+        Ok(Self { key, stamp, is_clear: slots_len % 2 == 1, slots, checksum, whole })
     }
 
     /// Whether it only says that its key is gone.
     pub(super) fn is_gone(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Whether key and slots are as they were written. It is looked at only where they do not decode.
+    pub(super) fn is_sound(&self) -> bool {
+        // They are next to each other, at the end.
+        checksum(&self.whole[self.whole.len() - self.key.len() - self.slots.len()..]) == self.checksum
     }
 }
 
@@ -77,12 +89,13 @@ pub(super) fn put_row<K: StateKey, S: StateSet>(
     bytes: &mut Vec<u8>,
 ) -> Result<(), (usize, String)> {
     scratch.clear();
-    put(key, scratch).map_err(|reason| (0, reason))?;
+    put_key(key, scratch).map_err(|reason| (0, reason))?;
     let key_len = scratch.len();
     states.spill(row, S::stamp(row), scratch)?;
     put_varint(key_len, bytes);
     put_varint((scratch.len() - key_len) * 2 + usize::from(S::is_clear(row)), bytes);
     bytes.extend_from_slice(&S::stamp(row).to_le_bytes());
+    bytes.extend_from_slice(&checksum(scratch).to_le_bytes());
     bytes.extend_from_slice(scratch);
     Ok(())
 }
@@ -92,7 +105,12 @@ pub(super) fn put_gone(key: &[u8], bytes: &mut Vec<u8>) {
     put_varint(key.len(), bytes);
     put_varint(1, bytes);
     bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&checksum(key).to_le_bytes());
     bytes.extend_from_slice(key);
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    xxh3_64(bytes) as u32
 }
 
 fn put_varint(mut number: usize, bytes: &mut Vec<u8>) {
@@ -152,12 +170,19 @@ mod tests {
             let found = read.next().unwrap().unwrap();
             assert_eq!(take::<u64>(&mut &*found.key), Ok(*key));
             assert_eq!((found.stamp, found.is_clear), (States::stamp(row), States::is_clear(row)));
+            assert!(found.is_sound());
             let mut again = Default::default();
             states.unspill(&mut again, found.stamp, &mut &*found.slots).unwrap();
             assert_eq!(again, *row, "key {key}");
         }
         let gone = read.next().unwrap().unwrap();
         assert!(gone.is_gone() && gone.key == [1, 2, 3] && read.next().is_none());
+        let row = RowBytes::take(&mut &*bytes).unwrap();
+        for at in row.whole.len() - row.key.len() - row.slots.len()..row.whole.len() {
+            let mut damaged = row.whole.to_vec();
+            damaged[at] ^= 1;
+            assert!(!RowBytes::take(&mut &*damaged).unwrap().is_sound(), "byte {at}");
+        }
         for len in 1..12 {
             assert!(rows(&bytes[..len]).any(|row| row.is_err()), "{len} bytes");
         }

@@ -1,13 +1,15 @@
 //! What a backend shares with the threads that load its key groups, and how large its parts may be.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use millstream_actors::contract::StateError;
+use millstream_actors::contract::{StateError, StateScope};
 
 use super::file::WorkingFile;
 use super::filter::Filter;
 use super::place::SpillPlace;
-use super::rows::SameKey;
+use super::rows::{RowBytes, SameKey};
+use crate::state::StateRows;
 
 /// How large the cache may be.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +91,31 @@ impl Shared {
         let (operator, path) = (self.place.operator.clone(), self.place.fresh());
         let file = WorkingFile::create(operator, path, self.limits.page_bytes, self.same_key)?;
         Ok(self.file.get_or_init(|| Arc::new(file)))
+    }
+
+    /// The error of a row that cannot be stored because of this of its states.
+    pub(super) fn cannot_store(&self, states: &impl StateRows, state: usize, group: u32, reason: String) -> StateError {
+        StateError::Encode {
+            operator: self.place.operator.clone(),
+            state: states.names()[state].clone(),
+            scope: StateScope::KeyGroup(group),
+            version: states.formats()[state].version,
+            reason,
+        }
+    }
+
+    /// The error of a row that was read from the working file and is none of what its types read.
+    pub(super) fn cannot_read(&self, row: &RowBytes<'_>, reason: String) -> StateError {
+        let (operator, file) = (self.place.operator.clone(), self.file_name());
+        match row.is_sound() {
+            true => StateError::Unreadable { operator, file, reason },
+            false => StateError::WorkingFile { operator, file, action: "read", source: reason.into() },
+        }
+    }
+
+    /// The working file, or the folder in which it would be.
+    pub(super) fn file_name(&self) -> PathBuf {
+        self.existing_file().map_or(&*self.place.dir, |file| file.path()).to_owned()
     }
 
     /// The working file, if there is one.

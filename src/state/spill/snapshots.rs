@@ -160,7 +160,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
                 continue;
             }
             let written = self.write_stored(index, found.hash, &stored);
-            written.map_err(|reason| self.damaged(reason))?;
+            written.map_err(|reason| self.shared.cannot_read(&stored, reason))?;
         }
         Ok(())
     }

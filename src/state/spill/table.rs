@@ -228,9 +228,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
 
     /// An error in what was read from the disk.
     pub(super) fn damaged(&self, reason: String) -> StateError {
-        let place = &self.shared.place;
-        let file = self.shared.existing_file().map_or(&*place.dir, |file| file.path()).to_owned();
-        StateError::WorkingFile { operator: place.operator.clone(), file, action: "read", source: reason.into() }
+        let (operator, file) = (self.shared.place.operator.clone(), self.shared.file_name());
+        StateError::WorkingFile { operator, file, action: "read", source: reason.into() }
     }
 
     /// Has the rows of these keys in the cache, if they exist, and room for those that do not.
@@ -277,27 +276,19 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         }
         let Some(disk) = &mut self.disk else { return Ok(()) };
         let found = disk.get(hash)?;
-        let read = (|| {
-            for stored in found.rows() {
-                let stored = stored?;
-                let key: K = take(&mut &*stored.key)?;
-                if key.borrow() == query {
-                    let mut row = S::Row::default();
-                    self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots)?;
-                    return Ok(Some((key, row)));
-                }
-            }
-            Ok(None)
-        })();
-        match read {
-            Err(reason) => Err(disk.damaged(reason)),
-            Ok(None) => Ok(()),
-            Ok(Some((key, row))) => {
+        for stored in found.rows() {
+            let stored = stored.map_err(|reason| disk.damaged(reason))?;
+            let unread = |reason| self.shared.cannot_read(&stored, reason);
+            let key: K = take(&mut &*stored.key).map_err(unread)?;
+            if key.borrow() == query {
+                let mut row = S::Row::default();
+                self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots).map_err(unread)?;
                 let marks = Marks { is_used: true, is_on_disk: true, is_changed: false };
                 self.take_in(hash, Cached { key, row, marks });
-                Ok(())
+                return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Puts a row that comes from the disk into the cache. If a snapshot is being taken and the sweep has not come to

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -131,7 +132,14 @@ fn keys_that_are_stored_in_many_ways_are_known_on_the_disk() {
     keys_are_told_apart_on_the_disk::<Unordered>();
 }
 
-/// A key of which a part is not stored.
+/// A key as it was once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Whole {
+    stored: u64,
+    left_out: u64,
+}
+
+/// A key of which a part is not read any more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Partly {
     stored: u64,
@@ -143,9 +151,9 @@ struct Partly {
 fn keys_that_cannot_be_told_apart_when_they_are_read_are_an_error_and_none_takes_the_place_of_another() {
     for left_out in 0..20 {
         let (store, dir) = (store(), tempfile::tempdir().unwrap());
-        let mut written = Subtask::<Partly, _>::new(state(), all(), GROUPS);
+        let mut written = Subtask::<Whole, _>::new(state(), all(), GROUPS);
         for left_out in [0, left_out] {
-            change(&mut written.table, &Partly { stored: 1, left_out }, |mut value| value.set(left_out));
+            change(&mut written.table, &Whole { stored: 1, left_out }, |mut value| value.set(left_out));
         }
         let whole = manifest(1, vec![written.snapshot(&store, 1, 0).unwrap()], None);
         store.finalise(&whole, 1).unwrap();
@@ -154,7 +162,7 @@ fn keys_that_cannot_be_told_apart_when_they_are_read_are_an_error_and_none_takes
         for outcome in [in_memory].into_iter().chain(on_disk) {
             match outcome {
                 Ok(()) => assert_eq!(left_out, 0),
-                Err(error) => assert!(error.to_string().contains("serde leaves out what t"), "{error}"),
+                Err(error) => assert!(error.to_string().contains("told two keys apart"), "{error}"),
             }
         }
     }
@@ -258,6 +266,48 @@ fn a_full_disk_fails_the_next_block_of_records() {
     assert!(error.to_string().contains("look after the disk"), "{error}");
     disk.limit(None);
     assert!(fill(0..1).is_err(), "rows are lost: only a restart helps");
+}
+
+thread_local! {
+    static REFUSES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A value that is read back until [`REFUSES`] is set.
+#[derive(Serialize)]
+struct Moody(String);
+
+impl<'de> Deserialize<'de> for Moody {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if REFUSES.get() { Err(serde::de::Error::custom("in no mood")) } else { Ok(Self(text)) }
+    }
+}
+
+#[test]
+fn a_row_that_its_type_does_not_read_is_not_blamed_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut table = RedbBackend::tiny(ValueState::<Moody>::new("v"), all(), GROUPS, dir.path(), 20, true);
+    for key in 0..500u64 {
+        change(&mut table, &key, |mut value| value.set(Moody(key.to_string())));
+    }
+    REFUSES.set(true);
+    let error = (0..500u64).find_map(|key| try_change(&mut table, &key, |_| ()).err()).expect("it is read");
+    let StateError::Unreadable { reason, .. } = &error else { panic!("{error}") };
+    assert!(reason.contains("in no mood") && !error.is_retryable(), "{error}");
+    assert!(!error.to_string().contains("look after the disk"), "{error}");
+}
+
+/// What is not read back as it was never leaves memory.
+#[test]
+fn a_row_that_would_not_read_back_fails_its_eviction() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = ValueState::<Moody>::new("v").version(5);
+    let mut table = RedbBackend::tiny(state, all(), GROUPS, dir.path(), 20, true);
+    REFUSES.set(true);
+    let mut set = |key: u64| try_change(&mut table, &key, |mut value| value.set(Moody(key.to_string())));
+    let error = (0..500).find_map(|key| set(key).err()).expect("it is to leave");
+    let StateError::Encode { state, version: 5, reason, .. } = &error else { panic!("{error}") };
+    assert!(&**state == "v" && reason.contains("in no mood") && !error.is_retryable(), "{error}");
 }
 
 #[test]

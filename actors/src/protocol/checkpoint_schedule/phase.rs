@@ -12,6 +12,9 @@ const STORE_RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 /// Failed calls of the store in a row, outside checkpoints, after which the job fails.
 pub(super) const STORE_RETRIES_MAX: u32 = 8;
+/// Checkpoints in a row that may fail for reasons which do not go away by themselves. What cannot be stored may be changed
+/// by the next records.
+pub(super) const HOPELESS_FAILURES_MAX: u32 = 8;
 
 /// A manifest that the writer was asked to make durable.
 #[derive(Clone, Debug)]

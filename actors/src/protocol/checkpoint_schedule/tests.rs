@@ -15,7 +15,7 @@ use crate::protocol::{
     AckFacts, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId,
     TaskError, TaskId, TaskKind,
 };
-use crate::protocol::{Contribution, Manifest, SnapshotError};
+use crate::protocol::{Contribution, Manifest, SnapshotError, StateError, StateScope};
 
 const SOURCE: SubtaskId = SubtaskId { task: TaskId(0), index: 0 };
 const SINK: SubtaskId = SubtaskId { task: TaskId(1), index: 0 };

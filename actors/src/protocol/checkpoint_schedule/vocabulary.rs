@@ -68,6 +68,15 @@ impl AbortReason {
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_gone())
     }
+
+    /// Whether the next checkpoint may succeed though nothing is done about it.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            Self::Declined { reason, .. } => reason.is_retryable(),
+            Self::Store(error) => error.is_retryable(),
+            _ => true,
+        }
+    }
 }
 
 /// A moment.

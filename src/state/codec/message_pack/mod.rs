@@ -5,11 +5,13 @@
 //! [`DEPTH_MAX`] are neither written nor read.
 
 mod reader;
+mod shapes;
 mod writer;
 
 pub(crate) use reader::take;
+pub(super) use shapes::{Shapes, call};
 pub(crate) use writer::{ARRAY, MAP};
-pub(super) use writer::{Names, put};
+pub(super) use writer::{Names, put, put_text};
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 
+fn put<T: Serialize>(value: &T, names: Names, bytes: &mut Vec<u8>) -> Result<(), String> {
+    super::put(value, names, &mut Shapes::default(), bytes)
+}
+
 fn written<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
     put(value, Names::Written, &mut bytes).unwrap();

@@ -110,6 +110,26 @@ fn damaged_store_ends_a_job_that_tolerates_all_failures() {
 }
 
 #[test]
+fn state_that_cannot_be_stored_ends_a_job_that_tolerates_all_failures() {
+    let mut harness = Harness::running(every(100));
+    for failures in 1..=9 {
+        harness.at(100 * failures);
+        let reason = StateError::Encode {
+            operator: "op".into(),
+            state: "s".into(),
+            scope: StateScope::KeyGroup(3),
+            version: 1,
+            reason: "no".to_owned(),
+        };
+        let (execution, checkpoint) = (execution(1), CheckpointId(failures));
+        let declined = ScheduleEvent::Declined { execution, subtask: SINK, checkpoint, reason: reason.into() };
+        let out = harness.apply(declined);
+        let gives_up = matches!(out.last(), Some(ScheduleCommand::GiveUp { failures: 9, .. }));
+        assert_eq!(gives_up, failures == 9, "{out:?}");
+    }
+}
+
+#[test]
 fn failed_reservation_refuses_who_waits_and_is_retried_at_the_next_interval() {
     let mut harness = Harness::running(every(100));
     harness.apply(ScheduleEvent::CheckpointRequested { waiter: 3 });
