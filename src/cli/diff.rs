@@ -179,10 +179,10 @@ impl Comparison<'_> {
             return Ok(false);
         };
         let value = |entries: &Entries<'_>, key: &[u8]| entries.values.get(key).map(Value::shown);
-        let keys: BTreeSet<&[u8]> = before.values.keys().chain(after.values.keys()).copied().collect();
+        let keys: BTreeSet<&[u8]> = before.values.keys().chain(after.values.keys()).map(|key| &**key).collect();
         for key in keys {
             let change = match (before.values.get(key), after.values.get(key)) {
-                (Some(before), Some(after)) if before == after => continue,
+                (Some(before), Some(after)) if before.is_same(after) => continue,
                 (Some(_), Some(_)) => Change::Changed,
                 (None, _) => Change::Added,
                 (Some(_), None) => Change::Removed,

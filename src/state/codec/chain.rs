@@ -1,9 +1,11 @@
 //! Keyed state read back without knowing its types: which bytes are a key, and which its value.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use millstream_actors::protocol::CheckpointId;
 
+use super::canonical::canonical;
 use super::collections::{Stored, Value, item};
 use super::fixed::{self, Encoding};
 use super::piece::{PieceHeader, SECTION_VERSION};
@@ -28,13 +30,14 @@ pub(crate) enum Change<'a> {
     Remove { key: &'a [u8] },
 }
 
-/// The entries of one state of one key group, by the bytes of their keys.
+/// The entries of one state of one key group, by the bytes of their keys with maps in one order: a hash map in a key may have
+/// been written in any.
 #[derive(Debug, Default)]
 pub(crate) struct Entries<'a> {
     /// How the keys are stored; `None` without entries.
     pub(crate) keys: Option<Encoding>,
     /// Each value.
-    pub(crate) values: BTreeMap<&'a [u8], Value<'a>>,
+    pub(crate) values: BTreeMap<Cow<'a, [u8]>, Value<'a>>,
 }
 
 /// Shows `visit` what `section`, a plain one, says of each key, in its order. Gives the checkpoint over which
@@ -82,12 +85,15 @@ pub(crate) fn merged<'a>(
         let base = each_change(section, &mut |header, change| {
             has_other_keys |= *entries.keys.get_or_insert(header.keys) != header.keys;
             match change {
-                Change::Put { key, value } => match value.over(entries.values.remove(key)) {
-                    Ok(Some(value)) => drop(entries.values.insert(key, value)),
-                    Ok(None) => {}
-                    Err(reason) => unfit = Some(reason),
-                },
-                Change::Remove { key } => drop(entries.values.remove(key)),
+                Change::Put { key, value } => {
+                    let key = canonical(header.keys, key);
+                    match value.over(entries.values.remove(&key)) {
+                        Ok(Some(value)) => drop(entries.values.insert(key, value)),
+                        Ok(None) => {}
+                        Err(reason) => unfit = Some(reason),
+                    }
+                }
+                Change::Remove { key } => drop(entries.values.remove(&canonical(header.keys, key))),
             }
         })?;
         if let Some(reason) = unfit {
@@ -156,7 +162,7 @@ mod tests {
 
     fn read(sections: &[(u64, Vec<u8>)]) -> Result<Vec<(String, u64)>, Unreadable> {
         let entries = merged(sections.iter().map(|(id, bytes)| (CheckpointId(*id), &**bytes)))?;
-        let of = |(key, value): (&&[u8], &Value<'_>)| match value {
+        let of = |(key, value): (&Cow<'_, [u8]>, &Value<'_>)| match value {
             Value::Plain(_, value) => {
                 (rmp_serde::from_slice(key).unwrap(), u64::from_le_bytes((*value).try_into().unwrap()))
             }
@@ -203,5 +209,29 @@ mod tests {
         let mut newer = whole;
         newer[0] = SECTION_VERSION + 1;
         assert!(matches!(read(&[(3, newer)]), Err(Unreadable::Unknown(_))));
+    }
+
+    #[test]
+    fn a_key_with_a_hash_map_in_it_is_one_key_in_whatever_order_it_was_written() {
+        let section = |base: Option<u64>, key: &[u8], value: u8| {
+            let format = StateFormat { values: Encoding(1), version: 1 };
+            let header = PieceHeader {
+                base: base.map(CheckpointId),
+                keys: Encoding::MESSAGE_PACK,
+                format,
+                live: 1,
+                dead: 0,
+                is_packed: false,
+            };
+            let mut bytes = vec![0; super::super::piece::HEADER_BYTES];
+            header.write(&mut bytes);
+            bytes.extend([key, &[value]].concat());
+            bytes
+        };
+        let [whole, delta] = [(None, b"\x82\x01\x05\x02\x06", 1), (Some(3), b"\x82\x02\x06\x01\x05", 2)]
+            .map(|(base, key, value)| section(base, key, value));
+        let entries = merged([(CheckpointId(3), &*whole), (CheckpointId(5), &*delta)]).unwrap();
+        assert_eq!(entries.values.len(), 1);
+        assert!(entries.values.values().all(|value| matches!(value, Value::Plain(_, [2]))));
     }
 }

@@ -1,10 +1,12 @@
 //! Values of keyed state as they are stored, and put together from changes: plain ones, lists and maps.
 //! `docs/snapshot-format.md` has the layout.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 
+use super::canonical::canonical;
 use super::chain::{Unreadable, check_known};
 use super::fixed::{self, Encoding};
 use super::message_pack;
@@ -33,7 +35,7 @@ pub(crate) enum Value<'a> {
     Plain(StateFormat, &'a [u8]),
     List(Encoding, Vec<&'a [u8]>),
     /// Encodings of keys and values, and the entries by key.
-    Map([Encoding; 2], BTreeMap<&'a [u8], &'a [u8]>),
+    Map([Encoding; 2], BTreeMap<Cow<'a, [u8]>, &'a [u8]>),
 }
 
 impl<'a> Stored<'a> {
@@ -91,9 +93,9 @@ impl<'a> Stored<'a> {
                     Some(_) if !is_whole => return Err("changes of a map of another kind".to_owned()),
                     _ => BTreeMap::new(),
                 };
-                map.extend(live);
+                map.extend(live.into_iter().map(|(key, value)| (canonical(encodings[0], key), value)));
                 for key in dead {
-                    map.remove(key);
+                    map.remove(&canonical(encodings[0], key));
                 }
                 Ok((!map.is_empty()).then_some(Value::Map(encodings, map)))
             }
@@ -108,9 +110,33 @@ impl Value<'_> {
             Self::Plain(format, bytes) => shown(format.values, bytes),
             Self::List(encoding, items) => Untyped::List(items.iter().map(|item| shown(*encoding, item)).collect()),
             Self::Map([keys, values], entries) => {
-                let entry = |(key, value): (&&[u8], &&[u8])| (shown(*keys, key), shown(*values, value));
+                let entry = |(key, value): (&Cow<'_, [u8]>, &&[u8])| (shown(*keys, key), shown(*values, value));
                 Untyped::Map(entries.iter().map(entry).collect())
             }
+        }
+    }
+
+    /// Whether both are one value, in whatever order a hash map in them was written.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same = |encoding, one, other| canonical(encoding, one) == canonical(encoding, other);
+        match (self, other) {
+            (Self::Plain(format, one), Self::Plain(of_other, other)) => {
+                format == of_other && same(format.values, one, other)
+            }
+            (Self::List(encoding, items), Self::List(of_other, others)) => {
+                encoding == of_other
+                    && items.len() == others.len()
+                    && items.iter().zip(others).all(|(one, other)| same(*encoding, one, other))
+            }
+            (Self::Map(encodings, entries), Self::Map(of_other, others)) => {
+                encodings == of_other
+                    && entries.len() == others.len()
+                    && entries
+                        .iter()
+                        .zip(others)
+                        .all(|(one, other)| one.0 == other.0 && same(encodings[1], one.1, other.1))
+            }
+            _ => false,
         }
     }
 

@@ -1,6 +1,8 @@
 //! How keyed state is written into snapshots, and read back.
 
 #[cfg(feature = "cli")]
+mod canonical;
+#[cfg(feature = "cli")]
 mod chain;
 #[cfg(feature = "cli")]
 mod collections;
