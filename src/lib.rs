@@ -114,7 +114,7 @@ pub use millstream_actors::protocol::{
 pub use millstream_actors::task::Figures;
 pub use millstream_actors::{
     CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobEvents, JobOutcome,
-    JobState, JobStatus, LastRestore, OutcomeKind, SavepointError, SubtaskFigures,
+    JobState, JobStatus, LastRestore, OutcomeKind, RegionAwaited, Restarting, SavepointError, SubtaskFigures,
 };
 
 /// A program on tokio, or on any other runtime, uses it so:

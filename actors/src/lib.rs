@@ -15,10 +15,12 @@ pub mod protocol;
 pub mod runtime;
 pub mod task;
 
-pub use control::event::{JobEvent, JobEventKind};
+pub use control::event::{JobEvent, JobEventKind, RegionAwaited};
 pub use control::event_log::{JobState, JobStatus};
 pub use control::event_subscribers::{EventSubscribers, JobEvents};
 pub use control::figures::{CompletedCheckpoint, LastRestore, SubtaskFigures};
 pub use control::job_handle::JobHandle;
 pub use control::launch::{JobConfig, SavepointConfig, launch};
-pub use control::outcome::{CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind, SavepointError};
+pub use control::outcome::{
+    CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind, Restarting, SavepointError,
+};

@@ -6,6 +6,7 @@
 mod listener;
 
 mod advice;
+mod asked_while_down;
 mod clocks;
 mod control;
 mod drops;

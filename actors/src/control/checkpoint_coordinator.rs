@@ -23,13 +23,13 @@ use crate::contract::{Manifest, Step};
 use crate::control::event::JobEventKind;
 use crate::control::job_context::{Ending, JobContext, RunningRegion, lock};
 use crate::control::job_supervisor::{EndJob, JobDecided, ResumeReading};
-use crate::control::outcome::{CheckpointError, JobError, OutcomeKind};
+use crate::control::outcome::{CheckpointError, JobError, OutcomeKind, Restarting};
 use crate::control::region_supervisor::{CheckpointCompleted, RestoreChosen};
 use crate::control::snapshot_writer::{ExportRequest, StoreReply, StoreRequest};
 use crate::protocol::{
-    ActorName, Barrier, CheckpointId, CheckpointSchedule, Execution, Now, Participant, RestoreDecision,
-    SavepointCommand, Savepoints, ScheduleCommand as Command, ScheduleEvent as Event, ScheduleSettings, SubtaskId,
-    TriggerReason,
+    ActorName, Barrier, CheckpointId, CheckpointSchedule, Execution, NoCheckpoint, Now, Participant, RestartWait,
+    RestoreDecision, SavepointCommand, Savepoints, ScheduleCommand as Command, ScheduleEvent as Event,
+    ScheduleSettings, SubtaskId, TriggerReason,
 };
 use crate::runtime::guard;
 use crate::task::{CheckpointAborted, CheckpointComplete, RequestBarrier, SubtaskAddress};
@@ -50,6 +50,10 @@ pub(crate) struct RegionRunning {
 #[rtype(result = "()")]
 pub(crate) struct RegionDown {
     pub(crate) execution: Execution,
+    /// Else it was stopped.
+    pub(crate) failed: bool,
+    /// By the job's clock, once that is known.
+    pub(crate) restarts_at: Option<Duration>,
 }
 
 /// A region wants to know what this execution restores; `damaged` was tried and cannot be read.
@@ -72,10 +76,12 @@ pub(crate) struct RequestCheckpoint {
 #[rtype(result = "()")]
 pub(crate) struct RequestDrain;
 
-/// End.
-#[derive(Clone, Copy, Debug, Message)]
+/// End. Whoever waits for a checkpoint or a savepoint is told the job's error, if there is one.
+#[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct StopCoordinator;
+pub(crate) struct StopCoordinator {
+    pub(crate) error: Option<JobError>,
+}
 
 /// What a coordinator needs to be built, again and again.
 #[derive(Clone)]
@@ -218,7 +224,10 @@ impl CheckpointCoordinator {
             Command::AnswerWaiter { waiter, result } => {
                 if let Some(reply) = self.waiters.remove(&waiter) {
                     // Whoever asked may have lost interest.
-                    let _ = reply.send(result.map_err(CheckpointError::Aborted));
+                    let _ = reply.send(result.map_err(|none| match none {
+                        NoCheckpoint::Aborted(reason) => CheckpointError::Aborted(reason),
+                        NoCheckpoint::Restarting(wait) => CheckpointError::Restarting(self.what_restarts(wait)),
+                    }));
                 } else {
                     self.savepoints.checkpoint_taken(waiter, result, &mut self.savepoint_commands);
                 }
@@ -230,6 +239,22 @@ impl CheckpointCoordinator {
                 self.decide(Err(JobError::StoreLost { store }));
             }
         }
+    }
+
+    fn what_restarts(&self, RestartWait { region, next_attempt_in }: RestartWait) -> Restarting {
+        let memory = lock(&self.seed.job.regions[region.0 as usize]);
+        Restarting { region, next_attempt_in, failure: memory.failures.back().cloned() }
+    }
+
+    /// Nobody will be answered but now.
+    fn answer_all(&mut self, error: Option<JobError>) {
+        for reply in std::mem::take(&mut self.waiters).into_values() {
+            let error =
+                error.clone().map_or(CheckpointError::Interrupted, |error| CheckpointError::JobFailed(error.into()));
+            // Whoever asked may have lost interest.
+            let _ = reply.send(Err(error));
+        }
+        self.fail_savepoints(error);
     }
 
     fn decide(&self, result: Result<OutcomeKind, JobError>) {
@@ -336,6 +361,10 @@ impl Actor for CheckpointCoordinator {
         facts.extend(memory.committed.iter().map(|(subtask, checkpoint)| {
             let (subtask, checkpoint) = (*subtask, *checkpoint);
             Event::SinkCommitted { subtask, checkpoint }
+        }));
+        facts.extend(memory.restarts_at.values().map(|(execution, at)| {
+            let (execution, restarts_at) = (*execution, Some(*at));
+            Event::RegionDown { execution, failed: true, restarts_at }
         }));
         facts.extend(memory.restores.values().map(|(execution, damaged)| {
             let (execution, damaged) = (*execution, *damaged);

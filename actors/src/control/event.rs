@@ -110,8 +110,9 @@ pub enum JobEventKind {
         entries: u64,
         #[serde(rename = "took_ms", serialize_with = "serialised::millis")]
         took: Duration,
-        /// Records that the sources read again, of those read by this process.
-        rewinds: u64,
+        /// Records that the sources read again, of those read by this process; `None` in its first attempt, where only the
+        /// process before would know.
+        rewinds: Option<u64>,
     },
     /// A subtask has been loading a checkpoint for a second or more, and has come this far.
     Restoring {
@@ -134,6 +135,8 @@ pub enum JobEventKind {
         #[serde(rename = "downtime_ms", serialize_with = "serialised::optional_millis")]
         downtime: Option<Duration>,
     },
+    /// The job was asked to end, by `drain`, `finish` or `stop_with_savepoint`, and a region has to run for that.
+    EndAwaitsRegion { region: RegionId, awaits: RegionAwaited },
     /// A subtask has held its arbiter without a sign of life.
     SubtaskStuck {
         #[serde(serialize_with = "serialised::text")]
@@ -193,6 +196,19 @@ pub enum JobEventKind {
     },
 }
 
+/// What a region does before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RegionAwaited {
+    /// It had a restart delay before it, which is cut short.
+    Restarts,
+    /// The tasks of its failed attempt end, within `Limits::stop_timeout`; a restart follows without delay.
+    Stops,
+    /// Its tasks load a checkpoint, or start.
+    Restores,
+}
+
 impl JobEventKind {
     /// The level of its log line.
     pub(super) fn level(&self) -> Level {
@@ -204,6 +220,7 @@ impl JobEventKind {
             | Self::Restored { .. }
             | Self::Restoring { .. }
             | Self::RegionRunning { .. }
+            | Self::EndAwaitsRegion { .. }
             | Self::IntervalAdvised { .. }
             | Self::Ended { result: Ok(_) } => Level::Info,
             Self::SubtaskFailed { .. } | Self::ActorRestarted { .. } | Self::Ended { result: Err(_) } => Level::Error,

@@ -46,8 +46,8 @@ pub struct LastRestore {
     /// How long loading took, of the subtask that took longest.
     #[serde(rename = "took_ms", serialize_with = "serialised::millis")]
     pub took: Duration,
-    /// Records that the sources read again, of those read by this process.
-    pub rewinds: u64,
+    /// Records that the sources read again, of those read by this process; `None` in its first attempt.
+    pub rewinds: Option<u64>,
     /// From the failure until the region ran again; `None` at the start of the job, and while it does not run yet.
     #[serde(rename = "downtime_ms", serialize_with = "serialised::optional_millis")]
     pub downtime: Option<Duration>,

@@ -47,6 +47,8 @@ pub(crate) struct CoordinatorMemory {
     pub(crate) in_flight: Option<CheckpointId>,
     pub(crate) running: BTreeMap<RegionId, RunningRegion>,
     pub(crate) restores: BTreeMap<RegionId, (Execution, Option<CheckpointId>)>,
+    /// Of regions that wait for their restart: the execution that ended, and when the next one begins.
+    pub(crate) restarts_at: BTreeMap<RegionId, (Execution, Duration)>,
     pub(crate) halted: BTreeMap<SubtaskId, (Execution, SourceState)>,
     pub(crate) committed: BTreeMap<SubtaskId, CheckpointId>,
     pub(crate) abandoned: BTreeSet<CheckpointId>,

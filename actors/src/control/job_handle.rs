@@ -88,16 +88,19 @@ impl JobHandle {
     }
 
     /// Takes a checkpoint as soon as none is in flight and all regions run; the request is made at once, not when the
-    /// future is polled. After the input has ended it resolves with the final checkpoint.
+    /// future is polled. It waits while regions start and load state. While one waits for its restart for more than a second
+    /// it is refused at once: asking changes nothing about the delay. After the input has ended it resolves with the final
+    /// checkpoint.
     ///
     /// # Errors
-    /// [`CheckpointError`]. The job goes on.
+    /// [`CheckpointError`]. The job goes on, except after [`CheckpointError::JobFailed`].
     pub fn checkpoint(&self) -> impl Future<Output = Result<CheckpointId, CheckpointError>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         if let Some(ports) = &self.ports {
             ports.checkpoint.do_send(RequestCheckpoint { reply });
         }
-        async { answer.await.unwrap_or(Err(CheckpointError::Interrupted)) }
+        let failed = |error| CheckpointError::JobFailed(Box::new(error));
+        self.clone().answer_or_end(answer, failed, CheckpointError::Interrupted)
     }
 
     /// Stops the job now, without a checkpoint. The next start goes on from the newest one. Ordered at once, whether or
@@ -110,7 +113,8 @@ impl JobHandle {
     }
 
     /// Stops reading, takes a last checkpoint, commits, and ends the job; the next start goes on where this one ended.
-    /// Ordered at once; outlives restarts.
+    /// Ordered at once; outlives restarts. A region that waits for its restart starts again at once, and one that fails
+    /// again after at most a second, as often as the restart strategy allows; a line in the log says what is waited for.
     ///
     /// # Errors
     /// As the job's own outcome.
@@ -119,7 +123,7 @@ impl JobHandle {
     }
 
     /// Ends the input here: windows fire, everything is committed, and the job is complete: it cannot be resumed.
-    /// Ordered at once; outlives restarts.
+    /// Ordered at once; outlives restarts, and cuts their delays short as [`drain`](Self::drain) does.
     ///
     /// # Errors
     /// As the job's own outcome.
@@ -133,15 +137,19 @@ impl JobHandle {
     /// restarts abort it; each counts as any failed checkpoint does. Ordered at once, whether or not the future is awaited; after the input has ended it is of the
     /// final checkpoint, and the job ends once it is written.
     ///
+    /// While a region waits for its restart it is refused as [`checkpoint`](Self::checkpoint) is.
+    ///
     /// # Errors
-    /// [`SavepointError`]. Nothing is left at `path`, what was there is as it was, and the job goes on.
+    /// [`SavepointError`]. Nothing is left at `path`, what was there is as it was, and the job goes on, except after
+    /// [`SavepointError::JobFailedFirst`].
     pub fn savepoint(&self, path: impl AsRef<Path>) -> BoxedFuture<Result<Savepoint, SavepointError>> {
         Box::pin(self.request_savepoint(path.as_ref().to_owned(), false))
     }
 
     /// Stops reading, takes a last checkpoint, commits, writes it as a savepoint to `path` and ends the job, as
     /// [`drain`](Self::drain) does. The next start on the store goes on where this one ended, and so does a start from
-    /// the savepoint on an empty one. Ordered at once; outlives restarts.
+    /// the savepoint on an empty one. Ordered at once; outlives restarts, and cuts their delays short as
+    /// [`drain`](Self::drain) does.
     ///
     /// # Errors
     /// [`SavepointError`]. Nothing is left at `path`, and the job goes on reading from where it had stopped, unless it
@@ -170,7 +178,24 @@ impl JobHandle {
         if let Some(ports) = &self.ports {
             ports.savepoint.do_send(RequestSavepoint { path, then_stop, reply });
         }
-        async { answer.await.unwrap_or(Err(SavepointError::Interrupted)) }
+        let failed = |error| SavepointError::JobFailedFirst { error: Box::new(error) };
+        self.clone().answer_or_end(answer, failed, SavepointError::Interrupted)
+    }
+
+    /// The answer to a request. A job that had ended before gives none; its error says why.
+    async fn answer_or_end<T, E>(
+        self,
+        answer: oneshot::Receiver<Result<T, E>>,
+        failed: impl FnOnce(JobError) -> E,
+        interrupted: E,
+    ) -> Result<T, E> {
+        match answer.await {
+            Ok(result) => result,
+            Err(_) => Err(match self.outcome.borrow().clone() {
+                Some(Err(error)) => failed(error),
+                Some(Ok(_)) | None => interrupted,
+            }),
+        }
     }
 
     fn end(&self, how: EndJob) -> impl Future<Output = Result<JobOutcome, JobError>> + Send + use<> {

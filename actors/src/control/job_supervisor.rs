@@ -107,7 +107,7 @@ impl Subordinates {
         for region in &self.stop_regions {
             region.do_send(StopRegion);
         }
-        self.stop_coordinator.do_send(StopCoordinator);
+        self.stop_coordinator.do_send(StopCoordinator { error: None });
         let (done, closed) = oneshot::channel();
         self.writer.do_send(StoreRequest::Close { done });
         closed
@@ -147,7 +147,8 @@ impl JobSupervisor {
             return;
         }
         self.closing = true;
-        self.below.stop_coordinator.do_send(StopCoordinator);
+        let error = self.result.as_ref().and_then(|result| result.as_ref().err().cloned());
+        self.below.stop_coordinator.do_send(StopCoordinator { error });
         let (done, closed) = oneshot::channel();
         self.below.writer.do_send(StoreRequest::Close { done });
         ctx.spawn(closed.into_actor(self).map(|_, this, ctx| this.end(ctx)));

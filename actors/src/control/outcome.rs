@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -161,6 +162,26 @@ impl JobError {
     }
 }
 
+/// A region has failed and waits for its restart: until then no checkpoint can be taken.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Restarting {
+    /// The region.
+    pub region: RegionId,
+    /// Until its next attempt begins, counted from the answer. More than a second: a shorter delay is waited for.
+    pub next_attempt_in: Duration,
+    /// Its newest failure.
+    pub failure: Option<FailureRecord>,
+}
+
+impl fmt::Display for Restarting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { region, next_attempt_in, failure } = self;
+        write!(f, "region {region} failed, and its next attempt begins in {:.1} s", next_attempt_in.as_secs_f64())?;
+        failure.as_ref().map_or(Ok(()), |failure| write!(f, "; the failure: {failure}"))
+    }
+}
+
 /// Why a checkpoint that was asked for did not come about.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -168,6 +189,12 @@ pub enum CheckpointError {
     /// It was aborted.
     #[error("the checkpoint was aborted: {0}")]
     Aborted(#[source] AbortReason),
+    /// A region waits for its restart.
+    #[error("no checkpoint can be taken now: {0}")]
+    Restarting(Restarting),
+    /// The job failed before it was complete.
+    #[error("the job failed before the checkpoint was complete: {0}")]
+    JobFailed(#[source] Box<JobError>),
     /// The job ended, or its coordinator was restarted, before it was complete.
     #[error("the job ended, or its coordinator was restarted, before the checkpoint was complete")]
     Interrupted,
@@ -189,6 +216,10 @@ pub enum SavepointError {
         #[source]
         last: AbortReason,
     },
+    /// A region waits for its restart. Does not come of [`stop_with_savepoint`](crate::control::JobHandle::stop_with_savepoint),
+    /// which restarts it at once.
+    #[error("savepoint: no checkpoint can be taken now: {0}; ask again then")]
+    Restarting(Restarting),
     /// The job fell back behind its checkpoint meanwhile.
     #[error("savepoint: checkpoint {checkpoint} was given up before it was exported; ask again")]
     Gone {
@@ -204,6 +235,13 @@ pub enum SavepointError {
     /// The job ended, or its coordinator or snapshot writer was restarted, before it was written.
     #[error("savepoint: the job ended, or its coordinator or writer was restarted, before it was written")]
     Interrupted,
+    /// The job failed before it was written.
+    #[error("savepoint: the job failed before it was written: {error}")]
+    JobFailedFirst {
+        /// Why.
+        #[source]
+        error: Box<JobError>,
+    },
     /// The code that writes it panicked.
     #[error("savepoint: writing it panicked: '{message}'; this is a bug in the engine")]
     Panicked {
@@ -229,8 +267,8 @@ impl SavepointError {
             Self::Checkpoint { last: AbortReason::Declined { reason, .. }, .. } => reason.fault(),
             Self::TooMany { .. } => Fault::User,
             Self::Panicked { .. } => Fault::Internal,
-            Self::JobFailed { error, .. } => error.fault(),
-            Self::Checkpoint { .. } | Self::Gone { .. } | Self::Interrupted => Fault::External,
+            Self::JobFailed { error, .. } | Self::JobFailedFirst { error } => error.fault(),
+            Self::Checkpoint { .. } | Self::Gone { .. } | Self::Restarting(_) | Self::Interrupted => Fault::External,
         }
     }
 }

@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, Supervised, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle, Supervised,
+    WrapFuture,
 };
 
 use crate::contract::{Fence, Manifest, SnapshotError, Step};
@@ -27,8 +28,8 @@ use crate::control::job_context::{Ending, JobContext, RegionMemory, lock};
 use crate::control::job_supervisor::RegionEnded;
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, Execution, NoRestore, Recovered, RegionEvent, RegionId, RegionState,
-    RestartDecision, RestoreDecision, SubtaskId, TaskError,
+    ActorName, Attempt, Cause, CheckpointId, Execution, NoRestore, RESTART_DELAY_BORNE, Recovered, RegionEvent,
+    RegionId, RegionState, RestartDecision, RestoreDecision, SubtaskId, TaskError,
 };
 use crate::runtime::arbiters::ArbiterCondemned;
 use crate::runtime::guard;
@@ -104,10 +105,12 @@ pub(crate) struct RegionSupervisor {
     subtasks: Arc<[SubtaskAddress]>,
     ready: BTreeSet<SubtaskId>,
     figures: RestoreFigures,
-    /// Records that this attempt reads again.
-    rewinds: u64,
+    /// Records that this attempt reads again, if the process has had one before.
+    rewinds: Option<u64>,
     newest: Option<CheckpointId>,
     delay: Duration,
+    /// Ends the restart delay.
+    restart_timer: Option<SpawnHandle>,
     damaged: Option<(CheckpointId, Arc<SnapshotError>)>,
     error: Option<JobError>,
     watchdog: Watchdog,
@@ -138,9 +141,10 @@ impl RegionSupervisor {
             subtasks: Arc::new([]),
             ready: BTreeSet::new(),
             figures: RestoreFigures::default(),
-            rewinds: 0,
+            rewinds: None,
             newest,
             delay: Duration::ZERO,
+            restart_timer: None,
             damaged: None,
             error: None,
             watchdog: Watchdog::default(),
@@ -201,7 +205,7 @@ impl RegionSupervisor {
         let failed_at = lock(self.memory()).failed_at.take();
         let downtime = failed_at.map(|at| now.saturating_sub(at));
         let (rewinds, age) = (self.rewinds, restored_age);
-        let recovered = downtime.map(|downtime| Recovered { downtime, rewinds, age });
+        let recovered = downtime.map(|downtime| Recovered { downtime, rewinds: rewinds.unwrap_or_default(), age });
         lock(&job.memory).advisor.running(now, region, recovered);
         for source in self.subtasks.iter().filter_map(|subtask| subtask.source.as_ref()) {
             source.begin.do_send(BeginReading);
@@ -278,7 +282,7 @@ impl RegionSupervisor {
             return;
         }
         self.ask_policy();
-        self.stop_subtasks(ctx);
+        self.stop_subtasks(true, ctx);
     }
 
     fn ask_policy(&mut self) {
@@ -290,11 +294,13 @@ impl RegionSupervisor {
         let history = memory.failures.iter().cloned().collect();
         drop(memory);
         lock(&self.seed.job.memory).advisor.failed(now, region);
+        let is_to_end = lock(&self.seed.job.ending).is_some();
         match decision {
             // An error that a restart does not cure.
             _ if self.error.is_some() => {}
             RestartDecision::GiveUp { failures } => self.final_error(JobError::GaveUp { region, failures, history }),
             RestartDecision::Restart { delay, failure, of } => {
+                let delay = if is_to_end { delay.min(RESTART_DELAY_BORNE) } else { delay };
                 self.delay = delay;
                 let since = self.newest;
                 self.seed.job.emit(JobEventKind::RegionRestarting { region, delay, failure, of, since });
@@ -302,8 +308,8 @@ impl RegionSupervisor {
         }
     }
 
-    fn stop_subtasks(&mut self, ctx: &mut Context<Self>) {
-        self.seed.down.do_send(RegionDown { execution: self.execution });
+    fn stop_subtasks(&mut self, failed: bool, ctx: &mut Context<Self>) {
+        self.seed.down.do_send(RegionDown { execution: self.execution, failed, restarts_at: None });
         self.reached(Step::RegionStopping);
         self.ping_arbiters();
         for child in lock(self.memory()).children.values() {
@@ -336,10 +342,26 @@ impl RegionSupervisor {
         match self.state {
             RegionState::Ended => self.end(ctx),
             _ if self.delay.is_zero() => self.begin_attempt(),
-            _ => {
-                let sleep = self.seed.job.clock.sleep(self.delay);
-                ctx.spawn(sleep.into_actor(self).map(|(), this, _| this.begin_attempt()));
-            }
+            _ => self.wait_for_restart(ctx),
+        }
+    }
+
+    fn wait_for_restart(&mut self, ctx: &mut Context<Self>) {
+        let clock = &self.seed.job.clock;
+        let restarts_at = Some(clock.now().saturating_add(self.delay));
+        self.seed.down.do_send(RegionDown { execution: self.execution, failed: true, restarts_at });
+        let sleep = clock.sleep(self.delay);
+        self.restart_timer = Some(ctx.spawn(sleep.into_actor(self).map(|(), this, _| this.begin_attempt())));
+    }
+
+    /// Somebody waits for the restart: it does not wait.
+    fn cut_delay_short(&mut self, ctx: &mut Context<Self>) {
+        self.delay = Duration::ZERO;
+        if let Some(timer) = self.restart_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if self.state == RegionState::Waiting {
+            self.begin_attempt();
         }
     }
 
@@ -363,7 +385,7 @@ impl RegionSupervisor {
         if self.state == RegionState::StoppingToRestart {
             self.ask_policy();
         }
-        self.stop_subtasks(ctx);
+        self.stop_subtasks(true, ctx);
     }
 }
 

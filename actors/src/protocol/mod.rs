@@ -34,7 +34,8 @@ mod work_rate;
 pub use alignment::{Alignment, BarrierAligner};
 pub use checkpoint_schedule::{AbortReason, NoRestore, TriggerReason};
 pub(crate) use checkpoint_schedule::{
-    CheckpointSchedule, Now, Participant, RestoreDecision, ScheduleCommand, ScheduleEvent, ScheduleSettings,
+    CheckpointSchedule, NoCheckpoint, Now, Participant, RestartWait, RestoreDecision, ScheduleCommand, ScheduleEvent,
+    ScheduleSettings,
 };
 pub use credit::{Portion, ReceiveWindow, SendWindow};
 pub use deadlines::Deadlines;
@@ -53,7 +54,7 @@ pub(crate) use placement::{PlacedTask, placement};
 pub(crate) use read_progress::ReadProgress;
 pub(crate) use region_lifecycle::{RegionEvent, RegionState};
 pub use restart_policy::RestartStrategy;
-pub(crate) use restart_policy::{RestartDecision, RestartPolicy};
+pub(crate) use restart_policy::{RESTART_DELAY_BORNE, RestartDecision, RestartPolicy};
 pub use roles::{SourceState, TaskKind};
 pub(crate) use savepoints::{SAVEPOINTS_MAX, SavepointCommand, Savepoints};
 pub use sink_error::{Retry, SinkError};

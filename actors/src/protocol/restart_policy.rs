@@ -6,6 +6,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// Longest restart delay that somebody is kept waiting for: who wants a checkpoint is told of a longer one, and a job that was
+/// asked to end restarts no later than that.
+pub(crate) const RESTART_DELAY_BORNE: Duration = Duration::from_secs(1);
+
 /// How a region is restarted after a failure. Values that cannot work ([`mistake`](Self::mistake)) are mistakes that `start()`
 /// reports.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AbortReason, CheckpointId};
+use super::{AbortReason, CheckpointId, NoCheckpoint, RestartWait};
 
 /// Checkpoints that may fail for one savepoint, besides those that a restart aborts.
 const FAILURES_MAX: u32 = 3;
@@ -48,6 +48,8 @@ pub(crate) enum SavepointCommand {
     Export { request: u64, checkpoint: CheckpointId },
     /// Answer that it did not come about.
     Refuse { request: u64, tries: u32, last: AbortReason },
+    /// Answer that no checkpoint can be taken for a while.
+    RefuseForNow { request: u64, wait: RestartWait },
     /// The job may end now. If `failed_to_stop`, it was stopped for savepoints only, and none was written.
     End { is_final: bool, failed_to_stop: bool },
 }
@@ -102,7 +104,7 @@ impl Savepoints {
     pub(crate) fn checkpoint_taken(
         &mut self,
         request: u64,
-        result: Result<CheckpointId, AbortReason>,
+        result: Result<CheckpointId, NoCheckpoint>,
         out: &mut Vec<SavepointCommand>,
     ) {
         let Some(Request { stage, .. }) = self.requests.get_mut(&request) else { return };
@@ -112,7 +114,11 @@ impl Savepoints {
                 *stage = Stage::Commits(checkpoint);
                 out.push(SavepointCommand::Pin { request, checkpoint });
             }
-            Err(last) => {
+            Err(NoCheckpoint::Restarting(wait)) => {
+                self.requests.remove(&request);
+                out.push(SavepointCommand::RefuseForNow { request, wait });
+            }
+            Err(NoCheckpoint::Aborted(last)) => {
                 *tries += 1;
                 *failures += u32::from(last.is_checkpoint_failure());
                 if *failures >= FAILURES_MAX || *tries >= TRIES_MAX {
@@ -188,6 +194,8 @@ impl Savepoints {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::protocol::RegionId;
 
@@ -202,6 +210,7 @@ mod tests {
                 SavepointCommand::Pin { request, checkpoint } => format!("{request} pin {checkpoint}"),
                 SavepointCommand::Export { request, checkpoint } => format!("{request} export {checkpoint}"),
                 SavepointCommand::Refuse { request, tries, .. } => format!("{request} refused after {tries}"),
+                SavepointCommand::RefuseForNow { request, .. } => format!("{request} refused while it waits"),
                 SavepointCommand::End { is_final, failed_to_stop } => format!("end {is_final} {failed_to_stop}"),
             })
             .collect()
@@ -228,11 +237,11 @@ mod tests {
     #[test]
     fn failed_checkpoints_are_retried_and_then_refused_and_restarts_count_less() {
         let mut savepoints = with_request(false);
-        let restart = || Err(AbortReason::RegionFailed(RegionId(0)));
+        let restart = || Err(NoCheckpoint::Aborted(AbortReason::RegionFailed(RegionId(0))));
         for _ in 0..4 {
             assert_eq!(told(|out| savepoints.checkpoint_taken(1, restart(), out)), ["1 checkpoint"]);
         }
-        let failure = || Err(AbortReason::TimedOut { missing: 1 });
+        let failure = || Err(NoCheckpoint::Aborted(AbortReason::TimedOut { missing: 1 }));
         for _ in 1..FAILURES_MAX {
             assert_eq!(told(|out| savepoints.checkpoint_taken(1, failure(), out)), ["1 checkpoint"]);
         }
@@ -242,6 +251,15 @@ mod tests {
             assert_eq!(told(|out| savepoints.checkpoint_taken(1, restart(), out)), ["1 checkpoint"]);
         }
         assert_eq!(told(|out| savepoints.checkpoint_taken(1, restart(), out)), ["1 refused after 16"]);
+    }
+
+    #[test]
+    fn request_is_refused_at_once_where_no_checkpoint_can_be_taken_for_a_while() {
+        let mut savepoints = with_request(false);
+        let wait = RestartWait { region: RegionId(0), next_attempt_in: Duration::from_secs(60) };
+        let refused = told(|out| savepoints.checkpoint_taken(1, Err(NoCheckpoint::Restarting(wait)), out));
+        assert_eq!(refused, ["1 refused while it waits"]);
+        assert!(told(|out| savepoints.advance(|_| true, out)).is_empty());
     }
 
     #[test]

@@ -75,10 +75,13 @@ impl Handler<RegionRunning> for CheckpointCoordinator {
 impl Handler<RegionDown> for CheckpointCoordinator {
     type Result = ();
 
-    fn handle(&mut self, RegionDown { execution }: RegionDown, ctx: &mut Self::Context) {
+    fn handle(&mut self, down: RegionDown, ctx: &mut Self::Context) {
+        let RegionDown { execution, failed, restarts_at } = down;
         // Its sinks may hear of the abort: before they are forgotten.
-        self.apply(Event::RegionDown { execution }, ctx);
-        lock(&self.seed.job.memory).running.retain(|_, running| running.execution != execution);
+        self.apply(Event::RegionDown { execution, failed, restarts_at }, ctx);
+        let mut memory = lock(&self.seed.job.memory);
+        memory.running.retain(|_, running| running.execution != execution);
+        memory.restarts_at.extend(restarts_at.map(|at| (execution.region, (execution, at))));
     }
 }
 
@@ -88,6 +91,7 @@ impl Handler<ChooseRestore> for CheckpointCoordinator {
     fn handle(&mut self, ChooseRestore { execution, damaged }: ChooseRestore, ctx: &mut Self::Context) {
         let mut memory = lock(&self.seed.job.memory);
         memory.running.remove(&execution.region);
+        memory.restarts_at.remove(&execution.region);
         memory.restores.insert(execution.region, (execution, damaged));
         drop(memory);
         self.apply(Event::RestoreRequested { execution, damaged }, ctx);
@@ -152,7 +156,8 @@ impl Handler<RequestDrain> for CheckpointCoordinator {
 impl Handler<StopCoordinator> for CheckpointCoordinator {
     type Result = ();
 
-    fn handle(&mut self, _: StopCoordinator, ctx: &mut Self::Context) {
+    fn handle(&mut self, StopCoordinator { error }: StopCoordinator, ctx: &mut Self::Context) {
+        self.answer_all(error);
         ctx.stop();
     }
 }

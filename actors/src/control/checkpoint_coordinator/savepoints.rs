@@ -64,6 +64,9 @@ impl CheckpointCoordinator {
             SavepointCommand::Refuse { request, tries, last } => {
                 self.answer_savepoint(request, Err(SavepointError::Checkpoint { tries, last }));
             }
+            SavepointCommand::RefuseForNow { request, wait } => {
+                self.answer_savepoint(request, Err(SavepointError::Restarting(self.what_restarts(wait))));
+            }
             SavepointCommand::End { is_final, failed_to_stop } => {
                 let only_for_savepoint = *lock(&self.seed.job.ending) == Some(Ending::DrainForSavepoint);
                 if failed_to_stop && only_for_savepoint && !is_final {
@@ -91,6 +94,19 @@ impl CheckpointCoordinator {
         });
         // Whoever asked may have lost interest.
         let _ = reply.send(result);
+    }
+
+    /// The job ends, and nothing more is written.
+    pub(super) fn fail_savepoints(&mut self, error: Option<JobError>) {
+        for SavepointRequest { wanted, target, reply, .. } in std::mem::take(&mut self.savepoint_requests).into_values()
+        {
+            drop((wanted, target));
+            let error = error
+                .clone()
+                .map_or(SavepointError::Interrupted, |error| SavepointError::JobFailedFirst { error: error.into() });
+            // Whoever asked may have lost interest.
+            let _ = reply.send(Err(error));
+        }
     }
 
     /// The writer that was asked is gone.

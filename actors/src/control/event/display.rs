@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::JobEventKind;
+use super::{JobEventKind, RegionAwaited};
 use crate::control::outcome::{JobOutcome, OutcomeKind};
 use crate::protocol::{ActorName, Attempt, Cause, CheckpointId, IntervalAdvice, RecoveryEstimate, RegionId};
 
@@ -71,6 +71,9 @@ impl fmt::Display for JobEventKind {
                 write!(f, "region={region} attempt={attempt} running")?;
                 downtime.map_or(Ok(()), |downtime| write!(f, " again {} after the failure", Shown(downtime)))
             }
+            Self::EndAwaitsRegion { region, awaits } => {
+                write!(f, "region={region} the end that was asked for needs this region, which {awaits}")
+            }
             Self::SubtaskStuck { actor, held_for } => {
                 write!(f, "{actor} has held its arbiter for {} without a sign of life", Shown(*held_for))
             }
@@ -92,6 +95,16 @@ impl fmt::Display for JobEventKind {
             Self::Ended { result: Ok(outcome) } => write_outcome(f, outcome),
             Self::Ended { result: Err(error) } => write!(f, "failed: {error}"),
         }
+    }
+}
+
+impl fmt::Display for RegionAwaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Restarts => "starts again now, without waiting for its restart delay",
+            Self::Stops => "starts again as soon as the tasks of its failed attempt have ended",
+            Self::Restores => "is starting",
+        })
     }
 }
 
@@ -153,10 +166,14 @@ fn write_restored(
     (age, took): (Duration, Duration),
     bytes: u64,
     entries: u64,
-    rewinds: u64,
+    rewinds: Option<u64>,
 ) -> fmt::Result {
     let (age, took, bytes) = (Shown(age), Shown(took), Bytes(bytes));
-    write!(f, "({age} old, {bytes}, {entries} keys) in {took}; sources rewind {rewinds} records")
+    write!(f, "({age} old, {bytes}, {entries} keys) in {took}; sources ")?;
+    match rewinds {
+        Some(records) => write!(f, "rewind {records} records that this process had read"),
+        None => f.write_str("go back to its positions"),
+    }
 }
 
 fn write_fall(

@@ -1,6 +1,7 @@
 //! The region supervisor's handlers.
 
 use super::*;
+use crate::control::event::RegionAwaited;
 use crate::protocol::TaskKind;
 use crate::runtime::guard::ChildExit;
 use crate::task::{RestoreFigures, RestoreProgress, SubtaskReady};
@@ -117,9 +118,18 @@ impl Handler<CheckpointCompleted> for RegionSupervisor {
 impl Handler<EndInput> for RegionSupervisor {
     type Result = ();
 
-    fn handle(&mut self, _: EndInput, _: &mut Self::Context) {
-        if self.state == RegionState::Running {
-            self.end_input();
+    /// A region that does not run is told again once it does.
+    fn handle(&mut self, _: EndInput, ctx: &mut Self::Context) {
+        let awaits = match self.state {
+            RegionState::Running => return self.end_input(),
+            RegionState::StoppingForGood | RegionState::Ended => return,
+            RegionState::Waiting => RegionAwaited::Restarts,
+            RegionState::StoppingToRestart => RegionAwaited::Stops,
+            RegionState::Restoring | RegionState::Starting => RegionAwaited::Restores,
+        };
+        self.seed.job.emit(JobEventKind::EndAwaitsRegion { region: self.seed.region, awaits });
+        if matches!(self.state, RegionState::Waiting | RegionState::StoppingToRestart) {
+            self.cut_delay_short(ctx);
         }
     }
 }
@@ -131,7 +141,7 @@ impl Handler<ReadOn> for RegionSupervisor {
     fn handle(&mut self, _: ReadOn, ctx: &mut Self::Context) {
         if self.state == RegionState::Running && self.go(RegionEvent::Failed) {
             self.delay = Duration::ZERO;
-            self.stop_subtasks(ctx);
+            self.stop_subtasks(false, ctx);
         }
     }
 }
@@ -151,7 +161,7 @@ impl RegionSupervisor {
         match self.state {
             RegionState::Ended => {}
             _ if was_stopping => self.check_ended(ctx),
-            _ => self.stop_subtasks(ctx),
+            _ => self.stop_subtasks(self.error.is_some(), ctx),
         }
     }
 }

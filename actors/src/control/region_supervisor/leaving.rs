@@ -76,7 +76,7 @@ impl RegionSupervisor {
             let region = self.seed.region;
             self.seed.job.emit(JobEventKind::RegionMoving { region, subtasks });
             self.delay = Duration::ZERO;
-            self.stop_subtasks(ctx);
+            self.stop_subtasks(false, ctx);
         }
         self.check_ended(ctx);
     }

@@ -9,7 +9,7 @@ use super::RegionSupervisor;
 use super::wiring::{Ports, Wiring};
 use crate::contract::{Fence, Manifest, Step, SubtaskInfo};
 use crate::control::job_context::{Child, lock};
-use crate::protocol::{CheckpointId, KeyGroupRange, RegionEvent, SubtaskId};
+use crate::protocol::{Attempt, CheckpointId, KeyGroupRange, RegionEvent, SubtaskId};
 use crate::task::{RestorePlan, SubtaskContext, TaskReports, TaskSpec};
 
 impl RegionSupervisor {
@@ -31,7 +31,7 @@ impl RegionSupervisor {
         let restore = manifest.clone().map(plan);
         let checkpoint = manifest.as_ref().map(|manifest| manifest.checkpoint);
         let rewinds = lock(self.memory()).progress.restored(checkpoint);
-        self.rewinds = rewinds;
+        self.rewinds = (self.execution.attempt > Attempt(1)).then_some(rewinds);
         self.restored = manifest;
         // Of all its tasks: channels are wired by where both ends would sit, also where only sinks are started.
         let tasks = job.spec.tasks.iter().filter(|task| task.region == self.seed.region);

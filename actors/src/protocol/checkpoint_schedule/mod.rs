@@ -2,6 +2,7 @@
 
 mod participants;
 mod phase;
+mod restart_waits;
 mod retained;
 mod schedule;
 #[cfg(test)]
@@ -11,4 +12,6 @@ mod waiters;
 
 pub(crate) use schedule::CheckpointSchedule;
 pub use vocabulary::{AbortReason, NoRestore, TriggerReason};
-pub(crate) use vocabulary::{Now, Participant, RestoreDecision, ScheduleCommand, ScheduleEvent, ScheduleSettings};
+pub(crate) use vocabulary::{
+    NoCheckpoint, Now, Participant, RestartWait, RestoreDecision, ScheduleCommand, ScheduleEvent, ScheduleSettings,
+};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::participants::Participants;
 use super::phase::{Finalising, HOPELESS_FAILURES_MAX, Phase, STORE_RETRIES_MAX, retry_delay};
+use super::restart_waits::RestartWaits;
 use super::retained::{RestoreChoice, Retained};
 use super::waiters::Waiters;
 use super::{
@@ -28,6 +29,7 @@ pub(crate) struct CheckpointSchedule {
     participants: Participants,
     restores: BTreeMap<RegionId, (Execution, Option<CheckpointId>)>,
     waiters: Waiters,
+    restart_waits: RestartWaits,
     draining: bool,
     drained: Option<CheckpointId>,
     period_starts: Duration,
@@ -62,6 +64,7 @@ impl CheckpointSchedule {
             reserved_up_to,
             restores: BTreeMap::new(),
             waiters: Waiters::default(),
+            restart_waits: RestartWaits::default(),
             draining: false,
             drained: None,
             period_starts: Duration::ZERO,
@@ -79,9 +82,13 @@ impl CheckpointSchedule {
             Event::Tick => self.tick(now, out),
             Event::WriterReported { retained } => self.writer_reported(now, retained, out),
             Event::RegionRunning { execution, restored } => self.region_running(now, execution, restored),
-            Event::RegionDown { execution } => self.region_down(now, execution, out),
+            Event::RegionDown { execution, failed, restarts_at } => {
+                self.region_down(now, execution, failed, out);
+                self.restart_waits.told(execution.region, restarts_at);
+            }
             Event::RestoreRequested { execution, damaged } => {
-                self.forget_region(now, execution.region, out);
+                self.forget_region(now, AbortReason::RegionFailed(execution.region), execution.region, out);
+                self.restart_waits.over(execution.region);
                 self.restores.insert(execution.region, (execution, damaged));
             }
             Event::SourceHalted { execution, subtask, state } => {
@@ -174,16 +181,18 @@ impl CheckpointSchedule {
         self.period_starts = now.at;
     }
 
-    fn region_down(&mut self, now: Now, execution: Execution, out: &mut Vec<Command>) {
+    fn region_down(&mut self, now: Now, execution: Execution, failed: bool, out: &mut Vec<Command>) {
+        let region = execution.region;
         if !self.participants.runs_anew(execution) {
-            self.forget_region(now, execution.region, out);
+            let reason = if failed { AbortReason::RegionFailed(region) } else { AbortReason::RegionStopped(region) };
+            self.forget_region(now, reason, region, out);
         }
     }
 
-    fn forget_region(&mut self, now: Now, region: RegionId, out: &mut Vec<Command>) {
+    fn forget_region(&mut self, now: Now, reason: AbortReason, region: RegionId, out: &mut Vec<Command>) {
         self.participants.region_ended(region);
         if matches!(self.phase, Phase::InFlight { .. }) {
-            self.abort(now, AbortReason::RegionFailed(region), out);
+            self.abort(now, reason, out);
         }
     }
 
@@ -412,6 +421,8 @@ impl CheckpointSchedule {
                 }
                 self.waiters.answer_with_last(checkpoint, out);
                 return;
+            } else if let Some(wait) = self.restart_waits.too_long(now.at) {
+                return self.waiters.refuse_next(wait, out);
             } else if let Some((at, reason)) = self.due_at()
                 && at <= now.at
             {

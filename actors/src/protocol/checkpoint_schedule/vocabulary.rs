@@ -30,9 +30,12 @@ pub enum TriggerReason {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AbortReason {
-    /// A region stopped running.
+    /// A region failed.
     #[error("region {0} failed")]
     RegionFailed(RegionId),
+    /// A region was stopped, as at the end of a job.
+    #[error("region {0} was stopped")]
+    RegionStopped(RegionId),
     /// A task could not take its snapshot.
     #[error("subtask {subtask} declined: {reason}")]
     Declined {
@@ -79,6 +82,22 @@ impl AbortReason {
     }
 }
 
+/// A region that failed waits for its restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RestartWait {
+    pub(crate) region: RegionId,
+    pub(crate) next_attempt_in: Duration,
+}
+
+/// Why somebody who wanted a checkpoint gets none.
+#[derive(Clone, Debug)]
+pub(crate) enum NoCheckpoint {
+    /// It was aborted.
+    Aborted(AbortReason),
+    /// None can be taken for a while.
+    Restarting(RestartWait),
+}
+
 /// A moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
@@ -121,8 +140,8 @@ pub(crate) enum ScheduleEvent {
     WriterReported { retained: Option<Vec<Arc<Manifest>>> },
     /// All subtasks of a region are ready; whatever was restored is settled by its sinks.
     RegionRunning { execution: Execution, restored: CheckpointId },
-    /// A region runs no more.
-    RegionDown { execution: Execution },
+    /// A region runs no more, since it failed or was stopped. At `restarts_at`, if that is set, it starts again.
+    RegionDown { execution: Execution, failed: bool, restarts_at: Option<Duration> },
     /// A region asks what to restore; `damaged` was tried and cannot be read.
     RestoreRequested { execution: Execution, damaged: Option<CheckpointId> },
     /// A source reads no more.
@@ -218,7 +237,7 @@ pub(crate) enum ScheduleCommand {
     /// Answer a region.
     AnswerRestore { execution: Execution, decision: RestoreDecision },
     /// Answer somebody who wanted a checkpoint.
-    AnswerWaiter { waiter: u64, result: Result<CheckpointId, AbortReason> },
+    AnswerWaiter { waiter: u64, result: Result<CheckpointId, NoCheckpoint> },
     /// The last checkpoint is complete and all sinks have committed it.
     Settled { checkpoint: CheckpointId, is_final: bool },
     /// Too many checkpoints failed in a row.

@@ -1,6 +1,6 @@
 //! Callers who asked for a checkpoint and wait for its outcome.
 
-use super::{AbortReason, ScheduleCommand as Command};
+use super::{AbortReason, NoCheckpoint, RestartWait, ScheduleCommand as Command};
 use crate::protocol::CheckpointId;
 
 #[derive(Debug, Default)]
@@ -28,8 +28,15 @@ impl Waiters {
 
     /// Answers those of the checkpoint in flight.
     pub(super) fn answer_attached(&mut self, result: &Result<CheckpointId, AbortReason>, out: &mut Vec<Command>) {
+        let result = result.clone().map_err(NoCheckpoint::Aborted);
         let answer = |waiter| Command::AnswerWaiter { waiter, result: result.clone() };
         out.extend(self.attached.drain(..).map(answer));
+    }
+
+    /// Answers those of the next checkpoint: there will be none for a while.
+    pub(super) fn refuse_next(&mut self, wait: RestartWait, out: &mut Vec<Command>) {
+        let refuse = |waiter| Command::AnswerWaiter { waiter, result: Err(NoCheckpoint::Restarting(wait)) };
+        out.extend(self.next.drain(..).map(refuse));
     }
 
     /// Answers those of the next checkpoint: there will be none after this one.

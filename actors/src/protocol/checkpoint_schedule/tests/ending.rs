@@ -21,7 +21,7 @@ fn region_that_fails_between_the_final_checkpoint_and_its_commit_settles_by_rest
     harness.halt(1, SourceState::Ended);
     harness.apply(ScheduleEvent::IdsReserved { up_to: CheckpointId(10) });
     harness.complete(1, 1, SourceState::Ended);
-    harness.apply(ScheduleEvent::RegionDown { execution: execution(1) });
+    harness.apply(ScheduleEvent::RegionDown { execution: execution(1), failed: true, restarts_at: None });
     let out = harness.restore(2, None);
     assert!(matches!(answer(&out), RestoreDecision::From { manifest: Some(m), .. } if m.is_final));
     let out = harness.run(2, 1);

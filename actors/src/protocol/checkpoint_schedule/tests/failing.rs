@@ -137,3 +137,46 @@ fn failed_reservation_refuses_who_waits_and_is_retried_at_the_next_interval() {
     assert!(matches!(out[..], [ScheduleCommand::AnswerWaiter { waiter: 3, result: Err(_) }]), "{out:?}");
     assert_eq!(triggered(&harness.at(100)), Some((1, 0, TriggerReason::Periodic)));
 }
+
+/// The waiters that were refused, and for how long.
+fn refused(out: &[ScheduleCommand]) -> Vec<(u64, u64)> {
+    let refused = out.iter().filter_map(|command| match command {
+        ScheduleCommand::AnswerWaiter { waiter, result: Err(NoCheckpoint::Restarting(wait)) } => {
+            Some((*waiter, wait.next_attempt_in.as_millis() as u64))
+        }
+        _ => None,
+    });
+    refused.collect()
+}
+
+#[test]
+fn who_wants_a_checkpoint_waits_for_a_short_restart_delay_and_is_told_of_a_long_one() {
+    let mut harness = Harness::running(every(100));
+    let down = |at| ScheduleEvent::RegionDown {
+        execution: execution(1),
+        failed: true,
+        restarts_at: Some(Duration::from_millis(at)),
+    };
+    harness.apply(ScheduleEvent::RegionDown { execution: execution(1), failed: true, restarts_at: None });
+    assert!(harness.apply(ScheduleEvent::CheckpointRequested { waiter: 1 }).is_empty(), "its tasks are being stopped");
+    assert!(harness.apply(down(1_000)).is_empty(), "a second is waited for");
+    assert_eq!(refused(&harness.apply(down(5_000))), [(1, 5_000)]);
+    harness.at(2_000);
+    assert_eq!(refused(&harness.apply(ScheduleEvent::CheckpointRequested { waiter: 2 })), [(2, 3_000)]);
+    harness.at(4_500);
+    assert!(harness.apply(ScheduleEvent::CheckpointRequested { waiter: 3 }).is_empty());
+    harness.restore(2, None);
+    let out = harness.run(2, 0);
+    let out = if out.is_empty() { harness.at(4_500) } else { out };
+    assert!(matches!(out[0], ScheduleCommand::ReserveIds { .. }) || triggered(&out).is_some(), "{out:?}");
+}
+
+#[test]
+fn checkpoint_of_a_region_that_is_stopped_is_not_said_to_have_failed() {
+    for (failed, says) in [(true, "region 0 failed"), (false, "region 0 was stopped")] {
+        let mut harness = Harness::running(every(100));
+        harness.at(100);
+        let out = harness.apply(ScheduleEvent::RegionDown { execution: execution(1), failed, restarts_at: None });
+        assert!(matches!(&out[0], ScheduleCommand::Abort { reason, .. } if reason.to_string() == says), "{out:?}");
+    }
+}

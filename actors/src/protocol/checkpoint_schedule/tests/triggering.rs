@@ -63,7 +63,7 @@ fn only_one_checkpoint_is_in_flight() {
 fn nothing_is_triggered_while_a_region_is_down_and_its_failure_aborts_what_is_pending() {
     let mut harness = Harness::running(every(100));
     harness.at(100);
-    let out = harness.apply(ScheduleEvent::RegionDown { execution: execution(1) });
+    let out = harness.apply(ScheduleEvent::RegionDown { execution: execution(1), failed: true, restarts_at: None });
     assert!(matches!(
         out[..],
         [
