@@ -68,6 +68,7 @@ pub struct StreamEnvironment {
     subscribers: RefCell<EventSubscribers>,
     restore: RestoreWish,
     own_arbiters: Option<u32>,
+    tells_host: bool,
     clock: Arc<dyn Clock>,
     probe: Option<Arc<dyn Probe>>,
     slice_clock: SliceClock,
@@ -94,6 +95,7 @@ impl StreamEnvironment {
             subscribers: RefCell::default(),
             restore: RestoreWish::default(),
             own_arbiters: None,
+            tells_host: true,
             clock: Arc::new(SystemClock::new()),
             probe: None,
             slice_clock: monotonic,
@@ -179,6 +181,14 @@ impl StreamEnvironment {
     /// too. For a single operator see [`DataStream::own_arbiters`].
     pub fn own_arbiters(mut self, arbiters: u32) -> Self {
         self.own_arbiters = Some(arbiters);
+        self
+    }
+
+    /// With `false` the program's panic hook is not told of panics in functions and connectors of this job, and nothing is
+    /// printed; events and log have them all the same. By default it hears of each once, where it panics, as of any other:
+    /// so do reporters that install a hook.
+    pub fn tell_panic_hook(mut self, tells: bool) -> Self {
+        self.tells_host = tells;
         self
     }
 
@@ -312,6 +322,7 @@ impl StreamEnvironment {
             slice_clock: self.slice_clock,
             savepoints,
             own_arbiters: self.own_arbiters,
+            tells_host: self.tells_host,
             subscribers: self.subscribers.into_inner(),
         };
         Ok(launch(spec, config))

@@ -107,9 +107,9 @@ pub use environment::{StartError, StreamEnvironment};
 pub use graph::{Explanation, GraphError, GraphErrors};
 pub use millstream_actors::contract::{Clock, Probe, Step};
 pub use millstream_actors::protocol::{
-    AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution, Fault,
-    Incarnation, IntervalAdvice, Limits, NameOf, NoRestore, OperatorId, PanicReport, RecoveryEstimate, RecoveryPart,
-    RegionId, RestartStrategy, SubtaskId, TaskError, TaskId, Timestamp, TriggerReason,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution,
+    FailedRecord, Fault, Incarnation, IntervalAdvice, Limits, NameOf, NoRestore, OperatorId, PanicReport, ReadRange,
+    RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId, Timestamp, TriggerReason,
 };
 pub use millstream_actors::task::Figures;
 pub use millstream_actors::{

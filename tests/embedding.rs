@@ -21,8 +21,8 @@ use listener::listen;
 #[allow(dead_code, reason = "this crate uses its part")]
 mod listener;
 
-/// What the host's panic hook was told, of all tests of the process.
-static HOST_PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// What the host's panic hook was told, message and file, of all tests of the process.
+static HOST_PANICS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
 /// Runs a test as a host with a panic hook of its own, installed before any job, and an actix `System`.
 fn in_host<T>(test: impl Future<Output = T>) -> T {
@@ -30,7 +30,9 @@ fn in_host<T>(test: impl Future<Output = T>) -> T {
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            HOST_PANICS.lock().expect("nothing panics under it").extend(info.payload_as_str().map(str::to_owned));
+            let place = info.location().map(|at| at.file().to_owned()).unwrap_or_default();
+            let text = info.payload_as_str().map(|text| (text.to_owned(), place));
+            HOST_PANICS.lock().expect("nothing panics under it").extend(text);
             previous(info);
         }));
     });
@@ -154,21 +156,33 @@ fn jobs_of_one_process_share_their_arbiters() {
     });
 }
 
+/// How often the host's hook has heard of a panic of this file.
+fn heard(message: &str) -> usize {
+    let heard = HOST_PANICS.lock().expect("nothing panics under it").clone();
+    heard.iter().filter(|(text, file)| text == message && file == file!()).count()
+}
+
+// Reporters of panics install a hook: they were told of none in a job.
 #[test]
-fn host_s_panic_hook_hears_of_the_host_s_panics_and_of_no_other() {
+fn host_s_panic_hook_hears_once_of_each_panic_unless_it_is_not_to_be_told() {
     in_host(async {
-        let left = Arc::new(AtomicU64::new(2));
-        let visit = move |_| {
-            if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
-                panic!("a panic of the job");
-            }
+        let panicking = |message: &'static str| {
+            let left = Arc::new(AtomicU64::new(2));
+            let visit = move |_| {
+                if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                    panic!("{message}");
+                }
+            };
+            job_of("hook", SequenceSource::new(0..10), visit).0
         };
-        let (env, _) = job_of("hook", SequenceSource::new(0..10), visit);
-        assert_eq!(env.start().expect("the job starts").await.expect("it survives").restarts, 2);
+        let job = panicking("a panic of the job").start().expect("the job starts");
+        assert_eq!(job.await.expect("it survives").restarts, 2);
+        let quiet = panicking("not to be told").tell_panic_hook(false).start().expect("the job starts");
+        assert_eq!(quiet.clone().await.expect("it survives").restarts, 2);
         thread::spawn(|| panic!("a panic of the host")).join().expect_err("it panicked");
-        let heard = HOST_PANICS.lock().expect("nothing panics under it").clone();
-        assert!(heard.iter().any(|message| message == "a panic of the host"), "{heard:?}");
-        assert!(!heard.iter().any(|message| message == "a panic of the job"), "{heard:?}");
+        let counts = ["a panic of the job", "not to be told", "a panic of the host"].map(heard);
+        assert_eq!(counts, [2, 0, 1]);
+        assert!(quiet.status().last_error.is_some_and(|error| error.contains("not to be told")));
     });
 }
 

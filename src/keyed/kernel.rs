@@ -5,6 +5,7 @@
 //! lends their rows, which is where the function is called.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
@@ -15,8 +16,10 @@ use millstream_actors::contract::{
     StateError, Stateful,
 };
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, OperatorId, TaskError, Timestamp};
+use millstream_actors::runtime::guard::{note_key, noting};
 
 use super::every_key::VisitKeys;
+use super::key_text::key_text;
 use crate::operator::{KeySelector, Slices};
 use crate::state::{
     KeySchema, KeyedBackend, KeyedBlock, StateKey, StateRows, StateSet, group_of_hash, hashes_of, stable_hash,
@@ -74,6 +77,8 @@ pub(crate) struct Kernel<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> {
     clock: Arc<dyn Clock>,
     slices: Slices,
     end: EndOfInput,
+    /// How many records of the batch at hand are worked off.
+    of_batch: usize,
     of: PhantomData<fn(K)>,
 }
 
@@ -115,6 +120,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             clock: Arc::new(SystemClock::new()),
             slices: Slices::new(),
             end: EndOfInput::default(),
+            of_batch: 0,
             of: PhantomData,
         }
     }
@@ -167,8 +173,13 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             if out.is_full() {
                 return Ok(Progress::Suspended);
             }
-            let (first, before) = (self.slices.next(input.len()), input.bytes());
-            let called = self.call(keys, &mut input.front(first), out, &mut function)?;
+            let (first, before, index) = (self.slices.next(input.len()), input.bytes(), Cell::new(self.of_batch));
+            let called = self.call(keys, &mut input.front(first), out, &mut |record, key, states, out| {
+                noting(|| function(record, key, states, out), || note_key(key_text(key), Some(index.get())))?;
+                index.set(index.get() + 1);
+                Ok(())
+            })?;
+            self.of_batch = index.get();
             let bytes = before - input.bytes();
             if !out.open_batch().is_empty() {
                 out.add_bytes(bytes);
@@ -177,6 +188,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
                 return Ok(Progress::Suspended);
             }
         }
+        self.of_batch = 0;
         Ok(Progress::Done)
     }
 
@@ -254,7 +266,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             }
             let (mut called, most, mut outcome) = (0, self.slices.next(usize::MAX), Ok(AtEnd::Next));
             let visited = self.backend.visit_group(range.start + self.end.at as u32, |key, states| {
-                outcome = function(key, states, out);
+                outcome = noting(|| function(key, states, out), || note_key(key_text(key), None));
                 called += 1;
                 let goes_on = matches!(outcome, Ok(AtEnd::Next)) && called < most && !out.is_full();
                 if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

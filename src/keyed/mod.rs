@@ -5,6 +5,7 @@
 mod every_key;
 mod function;
 mod kernel;
+mod key_text;
 mod on_kernel;
 mod operator;
 mod reduce;

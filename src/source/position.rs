@@ -56,6 +56,12 @@ pub fn decode_position<P: DeserializeOwned>(stored: &SplitPosition) -> Result<P,
     Ok(position)
 }
 
+/// A position in words, by what `words` makes of it.
+pub(super) fn described<P: DeserializeOwned>(position: &[u8], words: impl FnOnce(P) -> String) -> String {
+    let stored = SplitPosition { split: String::new(), position: position.to_vec() };
+    decode_position(&stored).map_or_else(|_| "a position of another source".to_owned(), words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use millstream_actors::contract::{
     Batch, Boundedness, Clock, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition, checksum,
 };
 
+use super::position::described;
 use super::{Split, SplitQueue};
 
 /// The range is cut into this many pieces, whatever the parallelism, so that it can change.
@@ -128,6 +129,10 @@ impl Source for SequenceSource {
             None => None,
         };
         Ok(Box::new(SequenceReader { splits, pace }))
+    }
+
+    fn describe_position(&self, position: &[u8]) -> String {
+        described(position, |next: u64| format!("number {next}"))
     }
 }
 

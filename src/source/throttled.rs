@@ -50,6 +50,10 @@ impl<S: Source> Source for Throttled<S> {
         let per_record = Duration::from_secs(1).div_f64(self.records_per_second as f64);
         Ok(Box::new(ThrottledReader { reader, per_record, clock: cx.clock.clone(), due: Duration::ZERO }))
     }
+
+    fn describe_position(&self, position: &[u8]) -> String {
+        self.source.describe_position(position)
+    }
 }
 
 struct ThrottledReader<T> {

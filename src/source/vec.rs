@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millstream_actors::contract::{Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition};
 
+use super::position::described;
 use super::{Split, SplitQueue};
 
 const SPLIT: &str = "vec";
@@ -39,6 +40,10 @@ impl<T: Clone + Send + Sync + 'static> Source for VecSource<T> {
             return Err(SourceError::position(&split.id, reason));
         }
         Ok(Box::new(VecReader { records: self.records.clone(), splits }))
+    }
+
+    fn describe_position(&self, position: &[u8]) -> String {
+        described(position, |next: u64| format!("record {next} from 0"))
     }
 }
 

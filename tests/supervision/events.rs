@@ -93,7 +93,8 @@ fn each_event_is_one_log_line_that_names_job_attempt_task_and_checkpoint() {
     tells(Level::Info, "millstream::supervisor", &["attempt=1 started: ", "no checkpoint to restore"]);
     tells(Level::Info, "millstream::checkpoint", &["checkpoint=1 completed in "]);
     let place = file!().replace("events.rs", "rig.rs");
-    let failure = ["attempt=1 task=", " subtask=", "panicked: 'injected: operator'", &place, "its input record "];
+    let failure =
+        ["attempt=1 task=", " subtask=", "panicked: 'injected: operator'", &place, "in operator '", "input records "];
     tells(Level::Error, "millstream::supervisor", &failure);
     tells(Level::Warn, "millstream::supervisor", &["region=0 restarts now (failure 1 of 3 since checkpoint 1)"]);
     tells(Level::Info, "millstream::supervisor", &["attempt=2 ", " restores checkpoint 1: ", " keys after "]);

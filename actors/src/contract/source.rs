@@ -193,6 +193,11 @@ pub trait Source: Send + Sync + 'static {
         cx: &SourceContext,
         restored: Option<Vec<SplitPosition>>,
     ) -> Result<Box<dyn SourceReader<Item = Self::Item>>, SourceError>;
+
+    /// A position of one of its splits in words, for the report of a failure; by default its bytes in hexadecimal.
+    fn describe_position(&self, position: &[u8]) -> String {
+        position.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    }
 }
 
 /// Reads the splits of one subtask.

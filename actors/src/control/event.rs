@@ -14,8 +14,8 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::control::outcome::{JobError, JobOutcome, SavepointError};
 use crate::protocol::serialised;
 use crate::protocol::{
-    AbortReason, ActorName, Attempt, Cause, CheckpointId, IntervalAdvice, PanicReport, RecoveryEstimate, RegionId,
-    TaskError, TriggerReason,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, FailedRecord, IntervalAdvice, PanicReport, RecoveryEstimate,
+    RegionId, TaskError, TriggerReason,
 };
 
 /// Something happened in a job. Subscribers get events in the order in which they were recorded.
@@ -74,7 +74,8 @@ pub enum JobEventKind {
         #[serde(serialize_with = "serialised::text")]
         reason: TaskError,
     },
-    /// A subtask came to an unwanted end, having taken `records_in` records in its attempt.
+    /// A subtask came to an unwanted end, having taken `records_in` records in its attempt; `at` has what is known of the
+    /// record that it failed at.
     SubtaskFailed {
         attempt: Attempt,
         #[serde(serialize_with = "serialised::text")]
@@ -82,6 +83,7 @@ pub enum JobEventKind {
         #[serde(serialize_with = "serialised::text")]
         cause: Cause,
         records_in: u64,
+        at: Option<Box<FailedRecord>>,
     },
     /// A control actor panicked and was restarted behind its address.
     ActorRestarted {

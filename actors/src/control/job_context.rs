@@ -95,6 +95,8 @@ pub(crate) struct JobContext {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) probe: Option<Arc<dyn Probe>>,
     pub(crate) slice_clock: SliceClock,
+    /// Whether the host's panic hook is told of panics in the job.
+    pub(crate) tells_host: bool,
     pub(crate) events: Arc<EventLog>,
     pub(crate) figures: Arc<FigureBoard>,
     pub(crate) pool: Arc<ArbiterPool>,

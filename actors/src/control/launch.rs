@@ -48,6 +48,8 @@ pub struct JobConfig {
     pub probe: Option<Arc<dyn Probe>>,
     /// What tasks measure slices of work by.
     pub slice_clock: SliceClock,
+    /// Whether the host's panic hook is told of panics in the job.
+    pub tells_host: bool,
     /// Of the jitter of restart delays.
     pub seed: u64,
     /// Savepoints, those to be written and the one to begin with.
@@ -112,7 +114,18 @@ fn job_context(
     figures: Arc<FigureBoard>,
 ) -> JobContext {
     let JobConfig {
-        store, opening, checkpointing, restart, limits, clock, probe, slice_clock, seed, savepoints, ..
+        store,
+        opening,
+        checkpointing,
+        restart,
+        limits,
+        clock,
+        probe,
+        slice_clock,
+        tells_host,
+        seed,
+        savepoints,
+        ..
     } = config;
     let SavepointConfig { format, origin, descends_from } = savepoints;
     let origin = origin.map(|(manifest, chunks)| Origin { manifest, chunks });
@@ -123,20 +136,8 @@ fn job_context(
         abandoned: BTreeSet::from_iter(opening.abandoned),
         ..CoordinatorMemory::default()
     };
-    let regions = (0..spec.regions).map(|region| {
-        Mutex::new(RegionMemory {
-            attempt: Attempt(0),
-            children: BTreeMap::new(),
-            policy: RestartPolicy::new(restart.clone(), seed.wrapping_add(u64::from(region))),
-            progress: ReadProgress::default(),
-            failures: VecDeque::new(),
-            failed_at: None,
-            stopping_for_good: false,
-            ended: false,
-        })
-    });
     JobContext {
-        regions: regions.collect(),
+        regions: region_memories(spec.regions, &restart, seed),
         spec,
         store,
         incarnation: opening.incarnation,
@@ -145,6 +146,7 @@ fn job_context(
         clock,
         probe,
         slice_clock,
+        tells_host,
         events,
         figures,
         pool,
@@ -157,6 +159,23 @@ fn job_context(
         ending: Mutex::new(None),
         memory: Mutex::new(memory),
     }
+}
+
+/// What the supervisors of the regions know before the first attempt.
+fn region_memories(regions: u32, restart: &RestartStrategy, seed: u64) -> Vec<Mutex<RegionMemory>> {
+    let memories = (0..regions).map(|region| {
+        Mutex::new(RegionMemory {
+            attempt: Attempt(0),
+            children: BTreeMap::new(),
+            policy: RestartPolicy::new(restart.clone(), seed.wrapping_add(u64::from(region))),
+            progress: ReadProgress::default(),
+            failures: VecDeque::new(),
+            failed_at: None,
+            stopping_for_good: false,
+            ended: false,
+        })
+    });
+    memories.collect()
 }
 
 /// Where the control actors of a job will be: each is told the addresses of the others before any has started.
@@ -293,7 +312,7 @@ fn start_control<A>(
             lost.do_send(ControlActorLost { actor, report });
         }
     };
-    guard::start_restarting(arbiter, place, job.clock.clone(), make, told, on_end);
+    guard::start_restarting((arbiter, job.tells_host), place, job.clock.clone(), make, told, on_end);
 }
 
 fn restarted(job: &JobContext, actor: &ActorName, report: &PanicReport) {
@@ -314,8 +333,8 @@ fn start_root(job: &Arc<JobContext>, place: Place<JobSupervisor>, below: Subordi
         End::Stopped | End::Abandoned => publisher_end.publish(Err(JobError::SystemStopped)),
     };
     let job = job.clone();
-    let control = job.pool.control().clone();
-    guard::start_once(&control, place, move || JobSupervisor::new(job, below, publisher), on_end);
+    let (control, tells_host) = (job.pool.control().clone(), job.tells_host);
+    guard::start_once((&control, tells_host), place, move || JobSupervisor::new(job, below, publisher), on_end);
 }
 
 /// The root panicked: everything below it is fenced and stopped; the outcome waits for the store, but not for long.

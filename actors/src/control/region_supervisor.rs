@@ -28,8 +28,8 @@ use crate::control::job_context::{Ending, JobContext, RegionMemory, lock};
 use crate::control::job_supervisor::RegionEnded;
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, Execution, NoRestore, RESTART_DELAY_BORNE, Recovered, RegionEvent,
-    RegionId, RegionState, RestartDecision, RestoreDecision, SubtaskId, TaskError,
+    ActorName, Attempt, Cause, CheckpointId, Execution, FailedRecord, NoRestore, RESTART_DELAY_BORNE, Recovered,
+    RegionEvent, RegionId, RegionState, RestartDecision, RestoreDecision, SubtaskId, TaskError,
 };
 use crate::runtime::arbiters::ArbiterCondemned;
 use crate::runtime::guard;
@@ -235,8 +235,7 @@ impl RegionSupervisor {
         &mut self,
         attempt: Attempt,
         actor: ActorName,
-        cause: Cause,
-        records_in: u64,
+        (cause, records_in, at): (Cause, u64, Option<FailedRecord>),
         ctx: &mut Context<Self>,
     ) {
         let job = self.seed.job.clone();
@@ -246,7 +245,8 @@ impl RegionSupervisor {
             actor: actor.clone(),
             cause: cause.clone(),
         });
-        job.emit(JobEventKind::SubtaskFailed { attempt, actor: actor.clone(), cause: cause.clone(), records_in });
+        let (named, caused, at) = (actor.clone(), cause.clone(), at.map(Box::new));
+        job.emit(JobEventKind::SubtaskFailed { attempt, actor: named, cause: caused, records_in, at });
         if attempt != self.execution.attempt {
             return;
         }

@@ -98,7 +98,7 @@ impl SnapshotWriter {
     ) {
         let mut session = self.session.take().expect("no message is taken while a call is under way");
         let job = &self.seed.job;
-        let call = job.pool.store_calls().run(move || {
+        let call = job.pool.store_calls().run(job.tells_host, move || {
             let answer = work(&mut session);
             (session, answer)
         });

@@ -1,10 +1,11 @@
 //! Failures, as data.
 
+use std::backtrace::Backtrace;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::SubtaskId;
 use super::{SinkError, SnapshotError, SourceError, StateError};
@@ -59,7 +60,7 @@ impl fmt::Display for ActorName {
 }
 
 /// What is known of a panic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct PanicReport {
     /// The panic's message.
@@ -68,6 +69,14 @@ pub struct PanicReport {
     pub location: Option<String>,
     /// The thread.
     pub thread: String,
+    /// Where it was called from, if `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` asks for that. Resolved to names when it is
+    /// displayed first.
+    #[serde(serialize_with = "backtrace")]
+    pub backtrace: Option<Arc<Backtrace>>,
+}
+
+fn backtrace<S: Serializer>(backtrace: &Option<Arc<Backtrace>>, serializer: S) -> Result<S::Ok, S::Error> {
+    backtrace.as_ref().map(ToString::to_string).serialize(serializer)
 }
 
 impl fmt::Display for PanicReport {

@@ -6,6 +6,7 @@ mod checkpoint_schedule;
 mod credit;
 mod deadlines;
 mod element;
+mod failed_record;
 mod failure;
 mod ids;
 mod inlet;
@@ -40,6 +41,7 @@ pub(crate) use checkpoint_schedule::{
 pub use credit::{Portion, ReceiveWindow, SendWindow};
 pub use deadlines::Deadlines;
 pub use element::{Barrier, ChannelOrder, Element, Mark};
+pub use failed_record::{FailedRecord, ReadRange};
 pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};
 pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, PortId, RegionId, SubtaskId, TaskId};
 pub use inlet::{Inlet, Input};

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::contract::Clock;
 use crate::protocol::PanicReport;
-use crate::runtime::guard::{catch_panic, drop_guarded};
+use crate::runtime::guard::{catch_panic, drop_guarded, tell_host};
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -70,11 +70,18 @@ impl BlockingPool {
         if state.threads == 0 { self.shared.start_thread(&mut state) } else { Ok(()) }
     }
 
-    /// Has a thread call `work`.
-    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Call<T> {
+    /// Has a thread call `work`. The host's panic hook is told of a panic in it if `tells_host`.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        tells_host: bool,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Call<T> {
         let (sender, outcome) = oneshot::channel();
         // Nobody waits any more for what the call of an actor that has gone answers.
-        let work = move || drop_guarded(sender.send(catch_panic(work)));
+        let work = move || {
+            tell_host(tells_host);
+            drop_guarded(sender.send(catch_panic(work)));
+        };
         let waits = self.shared.enqueue(Box::new(work));
         Call { shared: self.shared.clone(), waits, outcome }
     }

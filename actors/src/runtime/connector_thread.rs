@@ -5,7 +5,7 @@ use std::thread;
 use actix::{Message, Recipient};
 
 use crate::protocol::{PanicReport, TaskError};
-use crate::runtime::guard::{ExitSlot, catch_panic};
+use crate::runtime::guard::{ExitSlot, catch_panic, tell_host};
 
 /// To the task: its connector panicked on its thread.
 #[derive(Clone, Debug, Message)]
@@ -27,6 +27,7 @@ pub(crate) fn spawn(
     body: impl FnOnce() + Send + 'static,
 ) -> Result<(), TaskError> {
     let run = move || {
+        tell_host(exit.tells_host());
         if let Err(report) = catch_panic(body) {
             panicked.do_send(ConnectorPanicked { report });
         }

@@ -6,8 +6,10 @@
 
 mod activity;
 mod panics;
+mod whereabouts;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -22,11 +24,14 @@ use actix::{Actor, Addr, Context, Message, Recipient, Supervised};
 use actix_rt::ArbiterHandle;
 
 use crate::contract::Clock;
-use crate::protocol::{ActorName, Cause, Execution, PanicReport, SubtaskId, TaskError};
+use crate::protocol::{ActorName, Cause, Execution, FailedRecord, PanicReport, ReadRange, SubtaskId, TaskError};
 
 pub(crate) use activity::{Activity, Sample};
 pub use panics::catch_panic;
-pub(crate) use panics::{drop_guarded, resume_panic};
+pub(crate) use panics::{drop_guarded, resume_panic, tell_host};
+pub(crate) use whereabouts::note_operator;
+use whereabouts::{Noted, take_noted};
+pub use whereabouts::{note_key, noting};
 
 /// A control actor that panics more often than this within [`INTENSITY_WITHIN`] ends its job.
 const INTENSITY_MAX: usize = 32;
@@ -47,6 +52,8 @@ pub struct ChildExit {
     pub cause: Cause,
     /// Input records it had taken in this attempt.
     pub records_in: u64,
+    /// The record that it failed at, as far as that is known.
+    pub at: Option<FailedRecord>,
 }
 
 /// Whom a guard watches, and whom it tells.
@@ -60,25 +67,45 @@ pub struct TaskGuard {
     pub name: ActorName,
     /// Told of the end, exactly once.
     pub exit: Recipient<ChildExit>,
+    /// Whether the host's panic hook is told of its panics.
+    pub tells_host: bool,
 }
 
 /// How a guarded task tells its guard what it knows of its own end.
 ///
 /// [`ChildExit`] is sent when the last clone is dropped. The guard and the actor hold one each, and so does each thread
 /// of the task: its end is not reported while anything of it runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ExitSlot(Arc<Exit>);
 
-#[derive(Debug)]
+impl fmt::Debug for ExitSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExitSlot({:?})", self.0.guard)
+    }
+}
+
 struct Exit {
     guard: TaskGuard,
     records_in: AtomicU64,
-    cause: Mutex<Option<Cause>>,
+    /// Records of the batch that was taken last.
+    batch: AtomicU64,
+    /// Where that was read, if the task has a source.
+    read: Mutex<Option<ReadRanges>>,
+    cause: Mutex<Option<(Cause, Option<FailedRecord>)>>,
 }
+
+/// Says where a batch was read, when somebody asks.
+type ReadRanges = Box<dyn Fn() -> Vec<ReadRange> + Send>;
 
 impl ExitSlot {
     fn new(guard: TaskGuard) -> Self {
-        Self(Arc::new(Exit { guard, records_in: AtomicU64::new(0), cause: Mutex::new(None) }))
+        Self(Arc::new(Exit {
+            guard,
+            records_in: AtomicU64::new(0),
+            batch: AtomicU64::new(0),
+            read: Mutex::default(),
+            cause: Mutex::new(None),
+        }))
     }
 
     /// The task failed. What is said first is the cause of its end.
@@ -91,14 +118,42 @@ impl ExitSlot {
         self.set(Cause::Panicked(report));
     }
 
-    /// The task has taken this many input records in all.
+    /// The task has taken this many input records in all, `batch` of them with the last batch.
     #[inline]
-    pub fn records_in(&self, records: u64) {
+    pub fn records_in(&self, records: u64, batch: u64) {
         self.0.records_in.store(records, Ordering::Relaxed);
+        self.0.batch.store(batch, Ordering::Relaxed);
+    }
+
+    /// The batch that is taken next was read where `ranges` says.
+    pub(crate) fn read_at(&self, ranges: impl Fn() -> Vec<ReadRange> + Send + 'static) {
+        *self.0.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ranges));
+    }
+
+    /// Whether the host's panic hook is told of the task's panics.
+    pub(crate) fn tells_host(&self) -> bool {
+        self.0.guard.tells_host
     }
 
     fn set(&self, cause: Cause) {
-        self.0.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+        let mut first = self.0.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() {
+            let at = matches!(cause, Cause::Failed(_) | Cause::Panicked(_)).then(|| self.failed_at());
+            *first = Some((cause, at.filter(|at| !at.is_empty())));
+        }
+    }
+
+    /// What this thread has noted, and the batch that was at hand then.
+    fn failed_at(&self) -> FailedRecord {
+        let Noted { mut record, in_batch } = take_noted();
+        if in_batch {
+            let (last, records) = (self.0.records_in.load(Ordering::Relaxed), self.0.batch.load(Ordering::Relaxed));
+            record.input = (records > 0).then(|| (last + 1 - records, last));
+            let read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
+            // The source describes its positions, and may panic.
+            record.read = read.as_ref().and_then(|ranges| catch_panic(ranges).ok()).unwrap_or_default();
+        }
+        record
     }
 
     fn ended(&self, end: End) {
@@ -112,10 +167,11 @@ impl ExitSlot {
 
 impl Drop for Exit {
     fn drop(&mut self) {
-        let TaskGuard { execution, subtask, name, exit } = self.guard.clone();
+        let TaskGuard { execution, subtask, name, exit, .. } = self.guard.clone();
         let records_in = *self.records_in.get_mut();
-        let cause = self.cause.get_mut().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(Cause::Abandoned);
-        exit.do_send(ChildExit { execution, subtask, name, cause, records_in });
+        let cause = self.cause.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let (cause, at) = cause.unwrap_or((Cause::Abandoned, None));
+        exit.do_send(ChildExit { execution, subtask, name, cause, records_in, at });
     }
 }
 
@@ -158,11 +214,12 @@ where
     A: Actor<Context = Context<A>>,
 {
     let (sender, receiver) = channel(16);
-    let watched = Some(guard.clone());
+    let (guard_tells, watched) = (guard.tells_host, Some(guard.clone()));
     let slot = ExitSlot::new(guard);
     let for_end = slot.clone();
     let on_end = OnEnd(Some(Box::new(move |end| for_end.ended(end))));
-    spawn(arbiter, receiver, watched, on_end, None, move |ctx| make(ctx, slot));
+    let role = Role { tells_host: guard_tells, watched };
+    spawn(arbiter, receiver, role, on_end, None, move |ctx| make(ctx, slot));
     Addr::new(sender)
 }
 
@@ -210,7 +267,7 @@ impl<A: Actor> Place<A> {
 /// [`Supervised::restarting`] replaces the whole value, and messages that wait stay. `on_end` is called once, when it
 /// has stopped or panics too often.
 pub(crate) fn start_restarting<A>(
-    arbiter: &ArbiterHandle,
+    (arbiter, tells_host): (&ArbiterHandle, bool),
     place: Place<A>,
     clock: Arc<dyn Clock>,
     make: impl FnOnce() -> A + Send + 'static,
@@ -226,19 +283,29 @@ pub(crate) fn start_restarting<A>(
         recent: VecDeque::new(),
     };
     let on_end = OnEnd(Some(Box::new(on_end)));
-    spawn(arbiter, place.receiver, None, on_end, Some(Box::new(restarts)), move |_| make());
+    let role = Role { tells_host, watched: None };
+    spawn(arbiter, place.receiver, role, on_end, Some(Box::new(restarts)), move |_| make());
 }
 
 /// Starts a control actor that is not restarted.
 pub(crate) fn start_once<A>(
-    arbiter: &ArbiterHandle,
+    (arbiter, tells_host): (&ArbiterHandle, bool),
     place: Place<A>,
     make: impl FnOnce() -> A + Send + 'static,
     on_end: impl FnOnce(End) + Send + 'static,
 ) where
     A: Actor<Context = Context<A>>,
 {
-    spawn(arbiter, place.receiver, None, OnEnd(Some(Box::new(on_end))), None, move |_| make());
+    let role = Role { tells_host, watched: None };
+    spawn(arbiter, place.receiver, role, OnEnd(Some(Box::new(on_end))), None, move |_| make());
+}
+
+/// What an actor is to its guard.
+struct Role {
+    /// Whether the host's panic hook is told of its panics.
+    tells_host: bool,
+    /// A task, which a watchdog looks after.
+    watched: Option<TaskGuard>,
 }
 
 type MakeRestarts<A> = Box<dyn FnOnce() -> Restarts<A> + Send>;
@@ -246,7 +313,7 @@ type MakeRestarts<A> = Box<dyn FnOnce() -> Restarts<A> + Send>;
 fn spawn<A>(
     arbiter: &ArbiterHandle,
     receiver: AddressReceiver<A>,
-    watched: Option<TaskGuard>,
+    Role { tells_host, watched }: Role,
     mut on_end: OnEnd,
     restarts: Option<MakeRestarts<A>>,
     make: impl FnOnce(&mut Context<A>) -> A + Send + 'static,
@@ -256,6 +323,7 @@ fn spawn<A>(
     panics::install_hook();
     arbiter.spawn_fn(move || {
         let activity = watched.and_then(|watched| Activity::of_this_thread().map(|a| (a.register(watched), a)));
+        tell_host(tells_host);
         let made = catch_panic(|| {
             if let Some((id, activity)) = &activity {
                 activity.enter(*id);
@@ -270,7 +338,7 @@ fn spawn<A>(
         match made {
             Ok(fut) => {
                 let restarts = restarts.map(|make| make());
-                actix_rt::spawn(Guarded { fut: Some(fut), on_end, restarts, activity });
+                actix_rt::spawn(Guarded { fut: Some(fut), on_end, restarts, activity, tells_host });
             }
             Err(report) => {
                 if let Some((id, activity)) = &activity {
@@ -287,6 +355,7 @@ struct Guarded<A: Actor<Context = Context<A>>> {
     on_end: OnEnd,
     restarts: Option<Restarts<A>>,
     activity: Option<(u64, Arc<Activity>)>,
+    tells_host: bool,
 }
 
 impl<A: Actor<Context = Context<A>>> Guarded<A> {
@@ -301,6 +370,7 @@ impl<A: Actor<Context = Context<A>>> Future for Guarded<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.get_mut();
+        tell_host(this.tells_host);
         loop {
             let Some(fut) = this.fut.as_mut() else { return Poll::Ready(()) };
             if let Some((id, activity)) = &this.activity {
@@ -328,6 +398,7 @@ impl<A: Actor<Context = Context<A>>> Future for Guarded<A> {
 
 impl<A: Actor<Context = Context<A>>> Drop for Guarded<A> {
     fn drop(&mut self) {
+        tell_host(self.tells_host);
         // Before the end is reported, which dropping `on_end` does if it was not.
         drop_guarded(self.fut.take());
         if let Some((id, activity)) = &self.activity {

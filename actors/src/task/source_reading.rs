@@ -146,6 +146,11 @@ impl Positions {
         self.0.extend(moved.into_iter().map(|split| (split.split, split.position)));
     }
 
+    /// The position of a split, if it is known.
+    pub(crate) fn of(&self, split: &str) -> Option<Vec<u8>> {
+        self.0.get(split).cloned()
+    }
+
     pub(crate) fn to_list(&self) -> Vec<SplitPosition> {
         let list = self.0.iter();
         list.map(|(split, position)| SplitPosition { split: split.clone(), position: position.clone() }).collect()

@@ -18,7 +18,9 @@ use crate::contract::{
 use crate::data::edge::Sent;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
-use crate::protocol::{AckFacts, Barrier, CheckpointId, Limits, Mark, OperatorId, ReadPortion, SourceState, TaskError};
+use crate::protocol::{
+    AckFacts, Barrier, CheckpointId, Limits, Mark, OperatorId, ReadPortion, ReadRange, SourceState, TaskError,
+};
 use crate::runtime::time::monotonic;
 use crate::task::alarm::Due;
 use crate::task::lists::{read_lists, write_list};
@@ -179,6 +181,7 @@ impl<S: Source> SourceWork<S> {
     fn read(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
         let since = monotonic();
         let Some(ReadResult { batch, side, moved, status }) = self.next_read()? else { return Ok(Stepped::Starved) };
+        self.note_read(stepper, &moved);
         self.positions.update(moved);
         stepper.takes_batch(&batch);
         match status {
@@ -194,6 +197,21 @@ impl<S: Source> SourceWork<S> {
         self.give(stepper, Given::Batch { channel: 0, records, batch })
     }
 
+    /// Keeps what says where the batch was read, should it fail a function.
+    fn note_read(&self, stepper: &Stepper, moved: &[SplitPosition]) {
+        let ranges: Vec<_> = moved.iter().map(|to| (self.positions.of(&to.split), to.clone())).collect();
+        let (source, id) = (self.source.clone(), self.ids[0].clone());
+        stepper.exit.read_at(move || {
+            let ranges = ranges.iter().map(|(from, to)| ReadRange {
+                source: id.clone(),
+                split: to.split.clone(),
+                from: from.as_ref().map(|from| source.describe_position(from)),
+                to: source.describe_position(&to.position),
+            });
+            ranges.collect()
+        });
+    }
+
     /// What is read now, or was read ahead; `None` if the connector's thread is behind.
     fn next_read(&mut self) -> Result<Option<ReadResult<S::Item>>, TaskError> {
         match &mut self.reading {
@@ -202,8 +220,9 @@ impl<S: Source> SourceWork<S> {
                 batch.limit_to(self.portion.records());
                 let status = reader.read(&mut batch)?;
                 let side = reader.take_side_records();
-                // Positions are asked for at a barrier.
-                Ok(Some(ReadResult { batch, side, moved: Vec::new(), status }))
+                let mut moved = Vec::new();
+                reader.report_positions(&mut moved);
+                Ok(Some(ReadResult { batch, side, moved, status }))
             }
             Some(Reading::Ahead(ahead)) => Ok(ahead.take()),
             None => Ok(None),
@@ -275,6 +294,7 @@ impl<S: Source> SourceWork<S> {
         let Self { ids, operators, reading, positions, .. } = self;
         operators.barrier(stepper, barrier, facts, |writer| {
             if let Some(Reading::Inline { reader, .. }) = reading {
+                // Of splits that were never read, and of those that moved without a record.
                 let mut moved = Vec::new();
                 reader.report_positions(&mut moved);
                 positions.update(moved);
@@ -324,9 +344,12 @@ impl<S: Source> Work for SourceWork<S> {
         let reports = ReaderReports { events: ctx.address().recipient(), panicked: ctx.address().recipient() };
         let reading =
             source_reading::open(&self.source, context, positions, (&stepper.cx.fence, &stepper.exit), reports)?;
-        let is_open = matches!(reading, Reading::Inline { .. });
-        self.reading = Some(reading);
-        Ok(is_open)
+        let reading = self.reading.insert(reading);
+        let Reading::Inline { reader, .. } = reading else { return Ok(false) };
+        let mut moved = Vec::new();
+        reader.report_positions(&mut moved);
+        self.positions.update(moved);
+        Ok(true)
     }
 
     fn step(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {

@@ -130,6 +130,8 @@ pub struct SubtaskContext {
     pub counters: Arc<Counters>,
     /// What slices of work are measured by.
     pub slice_clock: SliceClock,
+    /// Whether the host's panic hook is told of its panics.
+    pub tells_host: bool,
 }
 
 impl SubtaskContext {
@@ -144,7 +146,8 @@ impl SubtaskContext {
     /// What watches the subtask's actor, and reports its end.
     pub(crate) fn guard(&self) -> TaskGuard {
         let SubtaskInfo { execution, subtask, name, .. } = &self.info;
-        TaskGuard { execution: *execution, subtask: *subtask, name: name.clone(), exit: self.reports.exit.clone() }
+        let (exit, tells_host) = (self.reports.exit.clone(), self.tells_host);
+        TaskGuard { execution: *execution, subtask: *subtask, name: name.clone(), exit, tells_host }
     }
 }
 

@@ -166,7 +166,7 @@ impl Stepper {
     pub(crate) fn takes_batch(&mut self, batch: &impl InputBatch) {
         self.cx.reached(Step::Batch);
         self.records_in += batch.records() as u64;
-        self.exit.records_in(self.records_in);
+        self.exit.records_in(self.records_in, batch.records() as u64);
         let counters = &self.cx.counters;
         counters.records_in.set(self.records_in);
         counters.batches_in.add(1);

@@ -1,5 +1,6 @@
 //! Reads the files of one subtask.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -44,6 +45,12 @@ impl FilePosition {
     /// The same place in a file that another pattern lists.
     pub(super) fn relisted(self, listed_by: u64) -> Self {
         Self { listed_by, ..self }
+    }
+}
+
+impl fmt::Display for FilePosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.done { f.write_str("its end") } else { write!(f, "line {} (byte {})", self.line, self.offset) }
     }
 }
 

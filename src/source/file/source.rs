@@ -12,8 +12,9 @@ use super::changed_pattern;
 use super::decoder::{CsvDecoder, Decoder, Format, JsonDecoder, LineDecoder};
 use super::listing;
 use super::malformed::OnMalformed;
-use super::reader::FileReader;
+use super::reader::{FilePosition, FileReader};
 use crate::source::SplitQueue;
+use crate::source::position::described;
 
 /// Reads files: lines, CSV or JSON lines. Bounded.
 ///
@@ -203,6 +204,10 @@ impl<T: 'static, R: Send + 'static> Source for FileSource<T, R> {
         let list = || changed_pattern::unread(&self.pattern);
         let splits = SplitQueue::open(cx, restored, list)?.sorted_by_key(|split| split.id.clone());
         Ok(Box::new(FileReader::new(splits, self)))
+    }
+
+    fn describe_position(&self, position: &[u8]) -> String {
+        described(position, |position: FilePosition| position.to_string())
     }
 }
 

@@ -218,6 +218,7 @@ mod tests {
             let header = PieceHeader {
                 base: base.map(CheckpointId),
                 keys: Encoding::MESSAGE_PACK,
+                key_version: 1,
                 format,
                 live: 1,
                 dead: 0,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::{JobEventKind, RegionAwaited};
 use crate::control::outcome::{JobOutcome, OutcomeKind};
-use crate::protocol::{ActorName, Attempt, Cause, CheckpointId, IntervalAdvice, RecoveryEstimate, RegionId};
+use crate::protocol::{
+    ActorName, Attempt, Cause, CheckpointId, FailedRecord, IntervalAdvice, RecoveryEstimate, RegionId,
+};
 
 /// A time in the unit that shows it best.
 struct Shown(Duration);
@@ -51,8 +53,8 @@ impl fmt::Display for JobEventKind {
             Self::CheckpointDeclined { checkpoint, actor, reason } => {
                 write!(f, "checkpoint={checkpoint} {actor} declined: {reason}")
             }
-            Self::SubtaskFailed { attempt, actor, cause, records_in } => {
-                write_failed(f, (*attempt, actor), cause, *records_in)
+            Self::SubtaskFailed { attempt, actor, cause, records_in, at } => {
+                write_failed(f, (*attempt, actor), cause, *records_in, at.as_deref())
             }
             Self::ActorRestarted { actor, report } => write!(f, "{actor} panicked and was restarted: {report}"),
             Self::RegionRestarting { region, delay, failure, of, since } => {
@@ -126,9 +128,14 @@ fn write_failed(
     (attempt, actor): (Attempt, &ActorName),
     cause: &Cause,
     records_in: u64,
+    at: Option<&FailedRecord>,
 ) -> fmt::Result {
     write!(f, "attempt={attempt} {actor} {cause}")?;
-    if records_in > 0 { write!(f, ", its input record {records_in}") } else { Ok(()) }
+    match at {
+        Some(at) => write!(f, ", {at}"),
+        None if records_in > 0 => write!(f, ", after {records_in} input records"),
+        None => Ok(()),
+    }
 }
 
 fn write_left_behind(f: &mut fmt::Formatter<'_>, attempt: Attempt, actor: &ActorName) -> fmt::Result {
@@ -227,7 +234,7 @@ fn write_interval(f: &mut fmt::Formatter<'_>, interval: Option<Duration>) -> fmt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{PanicReport, SubtaskId, TaskId};
+    use crate::protocol::{PanicReport, ReadRange, SubtaskId, TaskId};
 
     #[test]
     fn lines_tell_who_what_and_how_much() {
@@ -237,13 +244,24 @@ mod tests {
             message: "injected at record 15000".into(),
             location: Some("examples/flight_delays.rs:88".into()),
             thread: "t".into(),
+            backtrace: None,
+        };
+        let read = ReadRange { source: "flights".into(), split: "a.txt".into(), from: None, to: "byte 90".into() };
+        let at = FailedRecord {
+            operator: Some("delays".into()),
+            key: Some("\"ATL\"".into()),
+            index: Some(7),
+            input: Some((6145, 7168)),
+            read: vec![read],
         };
         let attempt = Attempt(1);
-        let failed = JobEventKind::SubtaskFailed { attempt, actor, cause: Cause::Panicked(report), records_in: 7512 };
+        let cause = Cause::Panicked(report);
+        let failed = JobEventKind::SubtaskFailed { attempt, actor, cause, records_in: 7168, at: Some(Box::new(at)) };
         assert_eq!(
             failed.to_string(),
             "attempt=1 task=delays subtask=1/2 panicked: 'injected at record 15000' \
-             (examples/flight_delays.rs:88), its input record 7512"
+             (examples/flight_delays.rs:88), in operator 'delays', at key \"ATL\", record 7 from 0 of its batch, among its \
+             input records 6145 to 7168, source 'flights' split 'a.txt' from its beginning to byte 90"
         );
         let completed = JobEventKind::CheckpointCompleted {
             checkpoint: CheckpointId(12),

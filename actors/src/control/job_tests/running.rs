@@ -95,6 +95,7 @@ impl Setup {
             clock: clock.clone(),
             probe: self.probe,
             slice_clock: monotonic,
+            tells_host: true,
             seed: 1,
             // Some of the jobs hold them.
             own_arbiters: Some(2),

@@ -205,6 +205,7 @@ impl TaskFactory for StubFactory {
             subtask,
             name: cx.info.name.clone(),
             exit: cx.reports.exit.clone(),
+            tells_host: cx.tells_host,
         };
         let address = start_guarded(arbiter, guard, move |_, slot| StubTask {
             kind,

@@ -51,7 +51,7 @@ impl Handler<ChildExit> for RegionSupervisor {
     type Result = ();
 
     fn handle(&mut self, exit: ChildExit, ctx: &mut Self::Context) {
-        let ChildExit { execution, subtask, name, cause, records_in } = exit;
+        let ChildExit { execution, subtask, name, cause, records_in, at } = exit;
         let attempt = execution.attempt;
         let mut memory = lock(self.memory());
         if memory.children.remove(&(attempt, subtask)).is_none() {
@@ -68,7 +68,7 @@ impl Handler<ChildExit> for RegionSupervisor {
             Cause::Failed(_) | Cause::Panicked(_) => false,
         };
         if !expected {
-            self.subtask_failed(attempt, name, cause, records_in, ctx);
+            self.subtask_failed(attempt, name, (cause, records_in, at), ctx);
         }
         self.check_ended(ctx);
     }

@@ -116,6 +116,7 @@ impl RegionSupervisor {
             fence: self.fence.clone(),
             counters: job.figures.begin(task, subtask, self.execution.attempt),
             slice_clock: job.slice_clock,
+            tells_host: job.tells_host,
         }
     }
 }

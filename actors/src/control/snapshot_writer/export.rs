@@ -9,7 +9,7 @@ use super::*;
 use crate::contract::{ChunkSource, Savepoint, SavepointExport, SavepointFileError, SnapshotStore};
 use crate::control::outcome::SavepointError;
 use crate::control::pins::Pin;
-use crate::protocol::TaskKind;
+use crate::protocol::{PanicReport, TaskKind};
 use crate::runtime::time::monotonic;
 use crate::task::OperatorInfo;
 use crate::task::sink_task::PENDING;
@@ -115,14 +115,14 @@ impl SnapshotWriter {
         ctx: &mut Context<Self>,
     ) {
         self.exports.running += 1;
-        let working = actix_rt::task::spawn_blocking(work);
+        let tells_host = self.seed.job.tells_host;
+        let working = actix_rt::task::spawn_blocking(move || {
+            guard::tell_host(tells_host);
+            guard::catch_panic(work)
+        });
         ctx.spawn(working.into_actor(self).map(|result, this, ctx| {
-            let result = result.unwrap_or_else(|error| {
-                let payload = error.into_panic();
-                let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-                let message = text.or_else(|| payload.downcast_ref().cloned()).unwrap_or_default();
-                Err(SavepointError::Panicked { message })
-            });
+            let result = result.expect("a panic is caught");
+            let result = result.unwrap_or_else(|PanicReport { message, .. }| Err(SavepointError::Panicked { message }));
             this.seed.exported.do_send(reply(result));
             this.exports.running = this.exports.running.saturating_sub(1);
             this.close_if_idle(ctx);

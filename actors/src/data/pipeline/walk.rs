@@ -15,6 +15,7 @@ use crate::contract::{
 use crate::data::edge::{AnyOutlet, ReturnCredit, Sent};
 use crate::data::input_batch::InputBatch;
 use crate::protocol::{Barrier, CheckpointId, Mark, OperatorId, TaskError};
+use crate::runtime::guard::{note_operator, noting};
 
 /// Loaders of keyed state, by operator.
 pub(crate) type GroupLoaders = BTreeMap<OperatorId, Box<dyn GroupLoader>>;
@@ -122,7 +123,8 @@ impl<B: InputBatch> Pipeline<B> {
     fn walk(&mut self, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         while let Some(at) = self.at {
             let slot = &mut self.stages[at];
-            let step = slot.stage.step(budget)?;
+            let (StageSlot { id, stage, .. }, in_batch) = (&mut *slot, self.mark.is_none());
+            let step = noting(|| stage.step(budget), || note_operator(id.as_ref(), in_batch))?;
             slot.has_input = step != Step::Done;
             let next = at + 1;
             match step {

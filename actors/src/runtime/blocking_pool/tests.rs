@@ -12,7 +12,7 @@ fn pool(threads_max: usize) -> BlockingPool {
 fn hang(pool: &BlockingPool) -> (Call<()>, mpsc::Sender<()>) {
     let (release, released) = mpsc::channel::<()>();
     let (tell, begun) = mpsc::channel();
-    let call = pool.run(move || {
+    let call = pool.run(true, move || {
         tell.send(()).expect("the test waits");
         let _ = released.recv();
     });
@@ -33,7 +33,7 @@ fn calls_above_the_limit_wait_and_begin_in_order() {
     let later: Vec<_> = (0..8)
         .map(|number| {
             let tell = tell.clone();
-            pool.run(move || tell.send(number).expect("the test waits"))
+            pool.run(true, move || tell.send(number).expect("the test waits"))
         })
         .collect();
     assert!(later.iter().all(|call| call.waits.is_some()));
@@ -52,7 +52,7 @@ fn calls_that_do_not_return_cost_their_threads_and_no_more() {
     let pool = pool(2);
     let (first, release_first) = hang(&pool);
     let (second, release_second) = hang(&pool);
-    let waiting = pool.run(|| "made");
+    let waiting = pool.run(true, || "made");
     let ticket = waiting.waits.expect("both threads are taken");
     assert!(pool.shared.relieve(ticket));
     assert_eq!(answer(waiting).expect("made on a fresh thread"), "made");
@@ -62,7 +62,7 @@ fn calls_that_do_not_return_cost_their_threads_and_no_more() {
     answer(first).expect("returned");
     answer(second).expect("returned");
     for _ in 0..4 {
-        answer(pool.run(|| ())).expect("made");
+        answer(pool.run(true, || ())).expect("made");
     }
     assert!(pool.shared.lock().threads <= 2);
 }
@@ -73,11 +73,11 @@ fn call_that_began_after_another_was_asked_for_is_not_given_up() {
     let (first, release_first) = hang(&pool);
     let (release_second, released) = mpsc::channel::<()>();
     let (tell, begun) = mpsc::channel();
-    let second = pool.run(move || {
+    let second = pool.run(true, move || {
         tell.send(()).expect("the test waits");
         let _ = released.recv();
     });
-    let last = pool.run(|| ());
+    let last = pool.run(true, || ());
     let ticket = last.waits.expect("the thread is taken");
     drop(release_first);
     begun.recv().expect("the call begins");
@@ -92,9 +92,9 @@ fn call_that_began_after_another_was_asked_for_is_not_given_up() {
 #[test]
 fn panic_is_an_answer_and_the_thread_goes_on() {
     let pool = pool(1);
-    let report = answer(pool.run(|| panic!("in the store"))).expect_err("it panicked");
+    let report = answer(pool.run(true, || panic!("in the store"))).expect_err("it panicked");
     assert_eq!(report.message, "in the store");
-    assert_eq!(answer(pool.run(|| 7)).expect("made"), 7);
+    assert_eq!(answer(pool.run(true, || 7)).expect("made"), 7);
     assert_eq!(pool.shared.lock().started, 1);
 }
 
@@ -102,7 +102,7 @@ fn panic_is_an_answer_and_the_thread_goes_on() {
 fn threads_end_with_the_pool_after_the_calls_that_wait() {
     let pool = pool(1);
     let (first, release) = hang(&pool);
-    let waiting = pool.run(|| 7);
+    let waiting = pool.run(true, || 7);
     let shared = Arc::downgrade(&pool.shared);
     drop((pool, release));
     answer(first).expect("returned");

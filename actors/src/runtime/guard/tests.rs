@@ -54,7 +54,7 @@ impl Handler<Do> for Victim {
 
     fn handle(&mut self, what: Do, ctx: &mut Self::Context) {
         use actix::ActorContext;
-        self.slot.records_in(7);
+        self.slot.records_in(7, 3);
         match what {
             Do::Panic => panic!("injected"),
             Do::Fail => {
@@ -70,7 +70,7 @@ impl Handler<Do> for Victim {
 fn guard(exit: Recipient<ChildExit>) -> TaskGuard {
     let execution = Execution { incarnation: Incarnation(1), region: RegionId(0), attempt: Attempt(1) };
     let subtask = SubtaskId { task: TaskId(0), index: 0 };
-    TaskGuard { execution, subtask, name: ActorName::Coordinator, exit }
+    TaskGuard { execution, subtask, name: ActorName::Coordinator, exit, tells_host: true }
 }
 
 fn exit_of(what: Do, panics_in_drop: bool) -> ChildExit {
@@ -195,7 +195,7 @@ fn restarting_actor_keeps_address_and_waiting_messages_until_it_panics_too_often
         let address = place.address.clone();
         let life = Arc::new(AtomicU64::new(0));
         start_restarting(
-            &Arbiter::current(),
+            (&Arbiter::current(), true),
             place,
             Arc::new(StillClock),
             move || Reborn { life, answers },

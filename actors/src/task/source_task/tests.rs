@@ -272,6 +272,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         withdraw: Vec::new(),
         fence: Fence::default(),
         counters: Arc::new(Counters::default()),
+        tells_host: true,
         slice_clock: || Duration::ZERO,
     }
 }

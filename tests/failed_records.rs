@@ -1,0 +1,114 @@
+//! What the event of a failure knows of the record that it happened at.
+
+use std::io::Write as _;
+
+use millstream::prelude::*;
+use millstream::{Cause, FailedRecord, JobEventKind, Limits};
+
+/// A line of the file.
+fn line(number: u64) -> String {
+    format!("line {number}")
+}
+
+/// Runs a job that fails once for good, and gives what its event knows, and its line in the log.
+fn failure(env: StreamEnvironment) -> (Cause, FailedRecord, String) {
+    let env = env.checkpointing(Checkpointing::disabled()).restart_strategy(RestartStrategy::none());
+    let job = env.start().expect("the job starts");
+    job.wait().expect_err("it gives up");
+    let failures = job.history().into_iter().filter_map(|event| match event.kind {
+        JobEventKind::SubtaskFailed { ref cause, ref at, .. } => {
+            Some((cause.clone(), *at.clone().expect("it is known"), event.kind.to_string()))
+        }
+        _ => None,
+    });
+    let failures: Vec<_> = failures.collect();
+    let [only] = &failures[..] else { panic!("{failures:?}") };
+    only.clone()
+}
+
+#[test]
+fn panic_in_a_keyed_function_is_told_with_key_place_in_the_batch_and_the_lines_that_the_batch_has() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("in.txt");
+    let mut file = std::fs::File::create(&path).expect("a file");
+    (1..=3_000).for_each(|number| writeln!(file, "{}", line(number)).expect("written"));
+    let env = StreamEnvironment::new("keyed").parallelism(1);
+    env.source("lines", FileSource::lines(path.display().to_string()))
+        .key_by(|line: &String| line.clone())
+        .fold("seen", 0u64, |_, line| assert_ne!(line, "line 1500", "injected"))
+        .sink("all", CollectSink::new());
+    let (cause, at, text) = failure(env);
+    assert!(matches!(&cause, Cause::Panicked(report) if report.message.contains("injected")), "{cause}");
+    assert_eq!(at.operator.as_ref().map(ToString::to_string).as_deref(), Some("seen"));
+    assert_eq!(at.key.as_deref(), Some("\"line 1500\""));
+    // The function stands first in its task, so the two say together which record it was.
+    let (first, last) = at.input.expect("it was in a batch");
+    assert_eq!(first + at.index.expect("it is known") as u64, 1500);
+    assert!(first <= 1500 && 1500 <= last && last - first < 1024, "{first} to {last}");
+    let [read] = &at.read[..] else { panic!("{:?}", at.read) };
+    assert_eq!((read.split.as_str(), read.source.to_string().as_str()), (path.to_str().expect("text"), "lines"));
+    let line_of = |text: &str| text.strip_prefix("line ")?.split(' ').next()?.parse::<u64>().ok();
+    assert_eq!((read.from.as_deref().and_then(line_of), line_of(&read.to)), (Some(first), Some(last + 1)));
+    assert!(
+        text.contains("at key \"line 1500\"") && text.contains(&format!("input records {first} to {last}")),
+        "{text}"
+    );
+}
+
+#[test]
+fn error_of_a_function_is_told_with_its_operator_and_the_numbers_that_the_batch_has() {
+    let mut limits = Limits::default();
+    limits.emit_per_call_max = 10;
+    let env = StreamEnvironment::new("error").parallelism(1).limits(limits);
+    env.source("numbers", SequenceSource::new(0..64_000))
+        .flat_map(|n: u64, out| (0..if n == 2_500 { 11 } else { 1 }).for_each(|_| out.emit(n)))
+        .name("many")
+        .sink("all", CollectSink::new());
+    let (cause, at, _) = failure(env);
+    assert!(matches!(cause, Cause::Failed(_)), "{cause}");
+    assert!(at.operator.is_some_and(|operator| operator.to_string().starts_with("flat_map")));
+    assert_eq!((at.key, at.index), (None, None), "nothing is guessed");
+    let (first, last) = at.input.expect("it was in a batch");
+    assert!((first..=last).contains(&2_501), "{first} to {last}");
+    let [read] = &at.read[..] else { panic!("{:?}", at.read) };
+    assert_eq!(read.from.as_deref(), Some(format!("number {}", first - 1).as_str()));
+}
+
+#[test]
+fn failure_outside_a_batch_names_no_record() {
+    let env = StreamEnvironment::new("end").parallelism(1);
+    env.source("numbers", SequenceSource::new(0..10))
+        .key_by(|n| n % 3)
+        .process("ends", EndPanics)
+        .sink("all", CollectSink::new());
+    let (_, at, text) = failure(env);
+    assert!(at.key.is_some_and(|key| key.parse::<u64>().is_ok_and(|key| key < 3)));
+    assert_eq!((at.index, at.input, at.read.len()), (None, None, 0), "{text}");
+}
+
+/// Panics at the end of the input of its first key.
+#[derive(Clone)]
+struct EndPanics;
+
+impl KeyedProcessFunction<u64, u64> for EndPanics {
+    type State = ValueState<u64>;
+    type Out = u64;
+
+    fn state(&self) -> ValueState<u64> {
+        ValueState::new("count")
+    }
+
+    fn process(
+        &mut self,
+        _: u64,
+        mut count: Row<'_, Self, u64, u64>,
+        _: &mut KeyedContext<'_, u64>,
+        _: &mut Emitter<'_, u64>,
+    ) {
+        count.set(1);
+    }
+
+    fn end_of_input(&mut self, _: Row<'_, Self, u64, u64>, _: &mut KeyedContext<'_, u64>, _: &mut Emitter<'_, u64>) {
+        panic!("injected at the end");
+    }
+}
