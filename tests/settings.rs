@@ -190,6 +190,22 @@ fn sinks_that_cannot_work_are_refused_where_they_are_added() {
     refuses_sink("roll_every", sink().roll_every(Duration::ZERO));
 }
 
+// Cause: two sinks whose files have the same names met at the first commit. Repair: it is told from the graph.
+#[test]
+fn two_sinks_of_the_same_files_are_refused_with_both_lines() {
+    let env = env();
+    let numbers = env.source("numbers", SequenceSource::new(0..1));
+    let first = line!() + 1;
+    numbers.clone().sink("a", FileSink::lines("out"));
+    numbers.clone().sink("b", FileSink::lines("out").prefix("other"));
+    numbers.clone().sink("c", FileSink::lines("elsewhere"));
+    numbers.clone().sink("d", FileSink::json_lines("out"));
+    numbers.sink("e", FileSink::lines("./out"));
+    let [error] = &env.explain().unwrap_err().0[..] else { panic!("one mistake") };
+    let (text, lines) = (error.to_string(), [first, first + 4].map(|line| format!("settings.rs:{line}:")));
+    assert!(lines.iter().all(|line| text.contains(line)) && text.contains("'e'"), "{text}");
+}
+
 #[test]
 fn mistake_is_told_with_the_line_of_its_setter() {
     let mut limits = Limits::default();

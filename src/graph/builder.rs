@@ -156,9 +156,28 @@ impl GraphBuilder {
         ends.filter(|node| !matches!(node.kind, NodeKind::Sink(_)))
     }
 
+    /// Sinks that would be in each other's way.
+    fn check_outputs(&self) -> Vec<GraphError> {
+        let mut taken: BTreeMap<String, At> = BTreeMap::new();
+        let mut errors = Vec::new();
+        for node in &self.nodes {
+            let NodeKind::Sink(sink) = &node.kind else { continue };
+            let Some(output) = sink.exclusive_output() else { continue };
+            match taken.get(&output) {
+                Some(first) => {
+                    let (sink, first, second) = (node.id.clone(), *first, node.at);
+                    errors.push(GraphError::OutputTaken { sink, output, first, second });
+                }
+                None => drop(taken.insert(output, node.at)),
+            }
+        }
+        errors
+    }
+
     /// Adds the mistakes that show only in the whole graph.
     pub(crate) fn check(&self, settings: &JobSettings) -> Vec<GraphError> {
         let mut errors = self.errors.clone();
+        errors.extend(self.check_outputs());
         if !self.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
             errors.push(GraphError::NoSource { job: settings.job.clone() });
         }

@@ -87,6 +87,18 @@ pub enum GraphError {
         /// Where it was added.
         at: At,
     },
+    /// Two sinks write to what only one may write to.
+    #[error("{second}: sink '{sink}' writes to {output}, and so does the sink at {first}")]
+    OutputTaken {
+        /// The second sink.
+        sink: OperatorId,
+        /// What both write to.
+        output: String,
+        /// Where the first was added.
+        first: At,
+        /// Where the second was added.
+        second: At,
+    },
     /// A job without a name.
     #[error("{at}: a job must have a name; it is its identity in the snapshot store")]
     EmptyJobName {

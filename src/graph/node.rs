@@ -261,6 +261,7 @@ pub(crate) trait AnySink: Send + Sync {
     fn guarantee(&self) -> SinkGuarantee;
     fn can_withdraw(&self) -> bool;
     fn mistake(&self) -> Option<String>;
+    fn exclusive_output(&self) -> Option<String>;
     fn task_factory(&self, operator: OperatorId) -> Arc<dyn TaskFactory>;
 }
 
@@ -274,6 +275,10 @@ impl<S: Sink> AnySink for SinkNode<S> {
 
     fn can_withdraw(&self) -> bool {
         self.0.can_withdraw()
+    }
+
+    fn exclusive_output(&self) -> Option<String> {
+        self.0.exclusive_output()
     }
 
     fn mistake(&self) -> Option<String> {

@@ -149,6 +149,12 @@ pub trait Sink: Send + Sync + 'static {
         None
     }
 
+    /// What no other sink of the job may write to as well, if there is such a thing, in words that tell it from others: the
+    /// job does not start if two sinks answer the same.
+    fn exclusive_output(&self) -> Option<String> {
+        None
+    }
+
     /// Opens the writer of one subtask: first withdraws, then settles `restored.pending`, then removes left-overs of
     /// earlier attempts, and only then returns.
     ///

@@ -1,7 +1,7 @@
 //! The description of a file sink.
 
 use std::fmt::{self, Display};
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use super::writer::{FileWriter, Rolling, WriterState};
 ///
 /// Finished files are named `<prefix>-<incarnation>-<checkpoint>-<subtask>-<sequence><suffix>` and never replace
 /// another. They may be read, and moved within the file system or removed, at any time. Two sinks of a job that write
-/// into one directory need different prefixes or suffixes. Should the job have to fall back to an older checkpoint, the
+/// into one directory need different prefixes or suffixes, or the job does not start. Should the job have to fall back to an older checkpoint, the
 /// files published since are removed; who has read them sees their records again.
 ///
 /// Unfinished files live in the folder `.<job>-<sink id>` in the directory, the only place that is ever cleaned. Of a
@@ -143,6 +143,12 @@ impl<T: Send + 'static> Sink for FileSink<T> {
             return Some("roll_every of no time: no file can be closed before it is opened".to_owned());
         }
         self.naming.mistake()
+    }
+
+    fn exclusive_output(&self) -> Option<String> {
+        let Naming { prefix, suffix } = &self.naming;
+        let dir: PathBuf = self.dir.components().filter(|part| *part != Component::CurDir).collect();
+        Some(format!("files '{prefix}-...{suffix}' in {}", dir.display()))
     }
 
     fn open(&self, cx: &SinkContext, restored: SinkRestore) -> Result<Box<dyn SinkWriter<Item = T>>, SinkError> {
