@@ -18,7 +18,8 @@ use millstream_actors::{EventSubscribers, JobConfig, JobEvent, JobEvents, JobHan
 
 use crate::graph::{
     Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, JobSettings, Placed, chain, check_checkpointing,
-    check_limits, check_max_parallelism, check_restart, check_state_backend, compile, explain, name_mistake,
+    check_limits, check_max_parallelism, check_restart, check_state_backend, check_store, compile, explain,
+    name_mistake,
 };
 use crate::restore::{RestoreSettings, RestoreWish, UnmatchedOperator};
 use crate::snapshot::{MemoryStore, SavepointFile};
@@ -64,7 +65,7 @@ pub struct StreamEnvironment {
     restart: Placed<RestartStrategy>,
     limits: Placed<Limits>,
     state_backend: Placed<StateBackend>,
-    store: Option<Arc<dyn SnapshotStore>>,
+    store: Option<Placed<Arc<dyn SnapshotStore>>>,
     subscribers: RefCell<EventSubscribers>,
     restore: RestoreWish,
     own_arbiters: Option<u32>,
@@ -153,8 +154,9 @@ impl StreamEnvironment {
 
     /// Where checkpoints are kept. Without one they are kept in memory: the job survives panics, not the end of the
     /// process.
+    #[track_caller]
     pub fn snapshot_store(mut self, store: impl SnapshotStore) -> Self {
-        self.store = Some(Arc::new(store));
+        self.store = Some(Placed::new(Arc::new(store), Location::caller()));
         self
     }
 
@@ -293,7 +295,7 @@ impl StreamEnvironment {
         let chained = chain(&graph, &settings, self.chaining);
         let declared = graph.declared_states();
         let spec = compile(graph, &chained, &settings);
-        let store = self.store.unwrap_or_else(|| {
+        let store = self.store.map(|store| store.value).unwrap_or_else(|| {
             log::warn!(
                 target: "millstream::supervisor",
                 "job={} keeps its checkpoints in memory: it survives panics, but not the end of the process",
@@ -353,6 +355,7 @@ impl StreamEnvironment {
             errors.push(GraphError::OwnArbiters { arbiters, at: self.at });
         }
         errors.extend(check_state_backend(&self.state_backend));
+        errors.extend(self.store.as_ref().and_then(check_store));
         errors.extend(graph.check(&settings));
         if errors.is_empty() { Ok(settings) } else { Err(GraphErrors(errors)) }
     }

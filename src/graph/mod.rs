@@ -23,5 +23,6 @@ pub(crate) use node::{
 };
 pub(crate) use prototype::Prototype;
 pub(crate) use settings::{
-    Placed, check_checkpointing, check_limits, check_max_parallelism, check_restart, check_state_backend, name_mistake,
+    Placed, check_checkpointing, check_limits, check_max_parallelism, check_restart, check_state_backend, check_store,
+    name_mistake,
 };

@@ -1,7 +1,9 @@
 //! The settings of a job, each with where it was made, and what is wrong with them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_actors::contract::SnapshotStore;
 use millstream_actors::protocol::{Checkpointing, Limits, RestartStrategy};
 
 use super::GraphError;
@@ -48,6 +50,11 @@ pub(crate) fn check_max_parallelism(max: u32, at: At) -> Option<GraphError> {
 pub(crate) fn check_state_backend(backend: &Placed<StateBackend>) -> Option<GraphError> {
     let mistake = backend.value.mistake()?;
     Some(GraphError::StateBackend { operator: None, mistake, at: backend.at })
+}
+
+pub(crate) fn check_store(store: &Placed<Arc<dyn SnapshotStore>>) -> Option<GraphError> {
+    let reason = store.value.mistake()?;
+    Some(GraphError::InvalidSetting { setting: "snapshot_store(..)", reason, at: store.at })
 }
 
 pub(crate) fn check_restart(restart: &Placed<RestartStrategy>) -> Option<GraphError> {

@@ -264,6 +264,10 @@ impl SnapshotStore for FaultyStore {
     fn is_durable(&self) -> bool {
         self.inner.is_durable()
     }
+
+    fn mistake(&self) -> Option<String> {
+        self.inner.mistake()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

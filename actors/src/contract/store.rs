@@ -161,4 +161,10 @@ pub trait SnapshotStore: Send + Sync + 'static {
 
     /// Whether what it holds outlives the process.
     fn is_durable(&self) -> bool;
+
+    /// What is wrong with its settings, where that can be told before a job opens it: the job does not start then, and says
+    /// where in the program it was given the store. A store that is wrapped by another should be asked, too.
+    fn mistake(&self) -> Option<String> {
+        None
+    }
 }

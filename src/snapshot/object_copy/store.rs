@@ -298,6 +298,10 @@ impl<S: SnapshotStore> SnapshotStore for CopiedStore<S> {
     fn is_durable(&self) -> bool {
         self.local.is_durable()
     }
+
+    fn mistake(&self) -> Option<String> {
+        self.options.mistake().or_else(|| self.local.mistake())
+    }
 }
 
 impl<S> Drop for CopiedStore<S> {
