@@ -2,7 +2,7 @@
 
 pub use crate::keyed::{EveryKey, KeyedContext, KeyedProcessFunction, Row};
 pub use crate::operator::{Emitter, OutputTag, ProcessContext, ProcessFunction, States};
-pub use crate::sink::{CollectSink, Collected, FileSink, PrintSink};
+pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{FileSource, OnMalformed, SequenceSource, Throttled, VecSource};
 pub use crate::state::State as _;

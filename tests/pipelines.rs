@@ -51,6 +51,33 @@ fn sorted<T: Ord>(records: impl IntoIterator<Item = T>) -> Vec<T> {
     records
 }
 
+#[test]
+fn split_gives_each_record_to_one_of_two_streams_and_for_each_sees_each() {
+    for parallelism in PARALLELISMS {
+        let (sum, count) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (added, counted) = (sum.clone(), count.clone());
+        run("a split stream", move |handles| async move {
+            let env = env("split").parallelism(parallelism);
+            let (threes, others) = env.source("numbers", SequenceSource::new(0..N)).split(|n| n % 3 == 0);
+            threes.for_each("threes", move |n| {
+                added.fetch_add(n, Ordering::Relaxed);
+            });
+            let others = others.map(|n| {
+                assert_ne!(n % 3, 0);
+                n
+            });
+            others.for_each("others", move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+            });
+            let job = env.start().expect("starts");
+            watched(&handles, &job);
+            assert_eq!(job.await.expect("finished").kind, OutcomeKind::Finished);
+        });
+        assert_eq!(sum.load(Ordering::Relaxed), (0..N).step_by(3).sum::<u64>());
+        assert_eq!(count.load(Ordering::Relaxed), N - N.div_ceil(3));
+    }
+}
+
 /// Each stateless operator, written for streams and for iterators.
 #[test]
 fn stateless_operators_give_what_iterators_give_chained_or_not() {

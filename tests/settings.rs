@@ -14,6 +14,7 @@ use millstream::{GraphError, Limits};
 const YEARS: Duration = Duration::from_secs(400 * 86_400);
 
 type Set<T> = fn(T) -> T;
+type Change = fn(&mut Limits);
 
 /// What is wrong with a job in this environment.
 fn mistakes(env: StreamEnvironment) -> Vec<String> {
@@ -34,7 +35,7 @@ fn env() -> StreamEnvironment {
 
 #[test]
 fn limits_that_cannot_work_are_refused_by_name() {
-    let cases: [(&str, fn(&mut Limits)); 24] = [
+    let cases: [(&str, Change); 24] = [
         ("credits_per_task is 0", |limits| limits.credits_per_task = 0),
         ("credits_per_task is 4294967295", |limits| limits.credits_per_task = u32::MAX),
         ("credits_per_channel_max is 4294967295", |limits| limits.credits_per_channel_max = u32::MAX),

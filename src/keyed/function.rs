@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::EveryKey;
-use crate::operator::Emitter;
+use crate::operator::{Emitter, TaskView, task_view_methods};
 use crate::state::StateSet;
 
 /// A function on the records of a keyed stream, with states of its own for each key. Follows Flink's
@@ -126,13 +126,14 @@ pub type Row<'a, F, K, In> = <<F as KeyedProcessFunction<K, In>>::State as State
 /// What a keyed function knows while it works on a record.
 pub struct KeyedContext<'a, K> {
     key: &'a K,
+    task: &'a TaskView,
     /// The function does nothing at the end of input.
     has_no_end: bool,
 }
 
 impl<'a, K> KeyedContext<'a, K> {
-    pub(super) fn of(key: &'a K) -> Self {
-        Self { key, has_no_end: false }
+    pub(super) fn of(key: &'a K, task: &'a TaskView) -> Self {
+        Self { key, task, has_no_end: false }
     }
 
     pub(super) fn has_no_end(&self) -> bool {
@@ -144,6 +145,8 @@ impl<'a, K> KeyedContext<'a, K> {
     pub fn key(&self) -> &K {
         self.key
     }
+
+    task_view_methods!(task);
 }
 
 impl<K: fmt::Debug> fmt::Debug for KeyedContext<'_, K> {

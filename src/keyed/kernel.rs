@@ -20,12 +20,11 @@ use millstream_actors::runtime::guard::{note_key, noting};
 
 use super::every_key::VisitKeys;
 use super::key_text::key_text;
-use crate::operator::{KeySelector, Slices};
+use crate::operator::{KeySelector, Slices, TaskView};
 use crate::state::{
-    KeySchema, KeyedBackend, KeyedBlock, StateKey, StateRows, StateSet, group_of_hash, hashes_of, stable_hash,
+    KeySchema, KeyedBackend, KeyedBlock, Share, StateKey, StateRows, StateSet, group_of_hash, hashes_of, stable_hash,
     take_ended, write_ended,
 };
-use crate::time::SystemClock;
 
 /// Records to a block: what the passes keep of them stays in the innermost cache.
 const BLOCK_RECORDS: usize = 128;
@@ -74,7 +73,7 @@ pub(crate) struct Kernel<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> {
     /// The least and the greatest that a key of this subtask can have.
     hashes: (u64, u64),
     capture_bytes_max: usize,
-    clock: Arc<dyn Clock>,
+    task: TaskView,
     slices: Slices,
     end: EndOfInput,
     /// How many records of the batch at hand are worked off.
@@ -117,7 +116,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             backend,
             hashes,
             capture_bytes_max: Limits::default().capture_bytes_max,
-            clock: Arc::new(SystemClock::new()),
+            task: TaskView::default(),
             slices: Slices::new(),
             end: EndOfInput::default(),
             of_batch: 0,
@@ -127,7 +126,17 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
 
     /// Sets the clock by which values expire.
     pub(crate) fn clock(&mut self, clock: Arc<dyn Clock>) {
-        self.clock = clock;
+        self.task.clock = clock;
+    }
+
+    /// Sets which subtask of how many it is in.
+    pub(crate) fn share(&mut self, share: Share) {
+        self.task.share = share;
+    }
+
+    /// The subtask that it is in.
+    pub(super) fn task(&self) -> &TaskView {
+        &self.task
     }
 
     /// Sets how many bytes of a snapshot may wait to be written.
@@ -288,7 +297,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
 
     fn look_at_clock(&mut self) {
         if self.backend.expires() {
-            let now = i64::try_from(self.clock.unix_ms()).unwrap_or(i64::MAX);
+            let now = i64::try_from(self.task.clock.unix_ms()).unwrap_or(i64::MAX);
             self.backend.set_time(now, Timestamp::MIN);
         }
     }

@@ -8,8 +8,8 @@ use millstream_actors::protocol::{KeyGroupRange, Limits, Mark, OperatorId, TaskE
 use super::every_key::EveryKey;
 use super::kernel::{AtEnd, Kernel, KeyedInput};
 use super::{KeyedContext, KeyedProcessFunction};
-use crate::operator::{Emission, KeySelector, SideOutputs};
-use crate::state::{KeyedBackend, KeyedTable};
+use crate::operator::{Emission, KeySelector, SideOutputs, TaskView};
+use crate::state::{KeyedBackend, KeyedTable, Share};
 
 type States<S, F, In> = <F as KeyedProcessFunction<<S as KeySelector<In>>::Key, In>>::State;
 type Rows<S, F, In> = KeyedTable<<S as KeySelector<In>>::Key, States<S, F, In>>;
@@ -25,6 +25,7 @@ where
     input: KeyedInput<S, S::Held>,
     function: F,
     emission: Emission,
+    task: TaskView,
     is_open: bool,
 }
 
@@ -68,12 +69,21 @@ where
         function: F,
         emission: Emission,
     ) -> Self {
-        Self { kernel, input, function, emission, is_open: false }
+        let task = kernel.task().clone();
+        Self { kernel, input, function, emission, task, is_open: false }
     }
 
-    /// Sets the clock by which values expire, by default the machine's.
+    /// Sets the clock by which values expire and that the function sees, by default the machine's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.kernel.clock(clock);
+        self.kernel.clock(clock.clone());
+        self.task.clock = clock;
+        self
+    }
+
+    /// Sets which subtask of how many the function sees, by default the only one.
+    pub fn share(mut self, share: Share) -> Self {
+        self.kernel.share(share);
+        self.task.share = share;
         self
     }
 
@@ -123,21 +133,21 @@ where
         budget: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
         self.open()?;
-        let Self { kernel, input: keys, function, emission, .. } = self;
+        let Self { kernel, input: keys, function, emission, task, .. } = self;
         kernel.process(keys, input, out, budget, |record, key, states, out| {
-            let mut ctx = KeyedContext::of(key);
+            let mut ctx = KeyedContext::of(key, task);
             emission.call(out, 0, |out| function.process(record, states, &mut ctx, out))
         })
     }
 
     fn mark(&mut self, mark: Mark, out: &mut Output<F::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         self.open()?;
-        let Self { kernel, function, emission, .. } = self;
+        let Self { kernel, function, emission, task, .. } = self;
         match mark {
             Mark::Watermark(at) => kernel.watermark(at),
             Mark::End => {
                 let ended = kernel.end(out, budget, |key, states, out| {
-                    let mut ctx = KeyedContext::of(key);
+                    let mut ctx = KeyedContext::of(key, task);
                     emission.call(out, 0, |out| function.end_of_input(states, &mut ctx, out))?;
                     Ok(if ctx.has_no_end() { AtEnd::Nothing } else { AtEnd::Next })
                 })?;

@@ -303,3 +303,56 @@ fn a_table_larger_than_a_cache_counts_as_exactly() {
     assert!(operator.kernel.backend().allocated_bytes() > 4 << 20);
     assert_eq!(operator.keys(), 200_000);
 }
+
+#[test]
+fn context_knows_the_subtask_and_the_clock_with_and_without_a_record() {
+    #[derive(Clone)]
+    struct WhoAmI;
+    impl WhoAmI {
+        fn seen(ctx: &KeyedContext<'_, u64>) -> (u64, u32, u32, u64) {
+            (*ctx.key(), ctx.subtask(), ctx.parallelism(), ctx.clock().unix_ms())
+        }
+    }
+    impl KeyedProcessFunction<u64, u64> for WhoAmI {
+        type Out = (u64, u32, u32, u64);
+        type State = ValueState<u64>;
+        fn state(&self) -> Self::State {
+            ValueState::new("last")
+        }
+        fn process(
+            &mut self,
+            n: u64,
+            mut last: Row<'_, Self, u64, u64>,
+            ctx: &mut KeyedContext<'_, u64>,
+            out: &mut Emitter<'_, Self::Out>,
+        ) {
+            last.set(n);
+            out.emit(Self::seen(ctx));
+        }
+        fn end_of_input(
+            &mut self,
+            _: Row<'_, Self, u64, u64>,
+            ctx: &mut KeyedContext<'_, u64>,
+            out: &mut Emitter<'_, Self::Out>,
+        ) {
+            out.emit(Self::seen(ctx));
+        }
+    }
+    let clock = crate::time::ManualClock::new();
+    let (selector, sides) = (ByValue::new(|x: &u64| *x), SideOutputs::default());
+    let new = KeyedOperator::new("who".into(), all_groups(), 128, selector, WhoAmI, sides);
+    let mut operator = new.share(Share { subtask: 2, parallelism: 5 }).clock(Arc::new(clock.clone()));
+    let before = clock.unix_ms();
+    assert_eq!(run(&mut operator, vec![7]).unwrap(), [(7, 2, 5, before)]);
+    clock.advance(Duration::from_millis(30));
+    let mut out = Output::new();
+    let ended = operator.mark(Mark::End, &mut out, &mut crate::state::test_kit::all_the_time()).unwrap();
+    assert_eq!(ended, Progress::Done);
+    let mut seen = Vec::new();
+    out.drain(|emitted| {
+        if let Emitted::Batch(batch) = emitted {
+            seen.extend(batch.drain());
+        }
+    });
+    assert_eq!(seen, [(7, 2, 5, before + 30)]);
+}

@@ -15,6 +15,7 @@ mod process;
 mod process_function;
 mod side_output;
 mod slices;
+mod task_view;
 
 pub use co_flat_map::CoFlatMap;
 pub use co_map::CoMap;
@@ -31,6 +32,7 @@ pub use process::ProcessOperator;
 pub use process_function::{ProcessContext, ProcessFunction, States};
 pub use side_output::{OutputTag, SideOutputs};
 pub(crate) use slices::Slices;
+pub(crate) use task_view::{TaskView, task_view_methods};
 
 pub use millstream_actors::contract::{
     Batch, BatchOperator, Emitted, Front, GroupLoader, LoadedGroup, Output, Partitioner, Progress, RestoredSection,

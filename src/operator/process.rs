@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millstream_actors::contract::{
-    Batch, BatchOperator, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, StateScope,
+    Batch, BatchOperator, Clock, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, StateScope,
     Stateful,
 };
 use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
 
 use super::emit_each::emit_each;
 use super::slices::Slices;
-use super::{Emission, Emitter, ProcessContext, ProcessFunction, SideOutputs};
+use super::{Emission, Emitter, ProcessContext, ProcessFunction, SideOutputs, TaskView};
 use crate::state::{OperatorStateSet, Share, StoredCopy, take_ended, undeclared, write_ended};
 
 /// What subtasks had stored of one state.
@@ -22,7 +22,7 @@ type Copies = Vec<(u32, Vec<u8>)>;
 /// All state is written at the barrier, before it passes on.
 pub struct ProcessOperator<In, F: ProcessFunction<In>> {
     operator: OperatorId,
-    share: Share,
+    task: TaskView,
     function: F,
     emission: Emission,
     states: F::State,
@@ -41,7 +41,7 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
         Self {
             emission: Emission::new(operator.clone(), side_outputs, Limits::default().emit_per_call_max),
             operator,
-            share,
+            task: TaskView { share, ..TaskView::default() },
             function,
             names: states.names(),
             states,
@@ -50,6 +50,12 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
             is_open: false,
             has_ended: false,
         }
+    }
+
+    /// Sets the clock that the function sees, by default the machine's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.task.clock = clock;
+        self
     }
 
     /// Sets how many records one call of the function may emit, by default that of [`Limits`].
@@ -61,7 +67,7 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
     /// Opens the function, before its first record or mark.
     fn open(&mut self) {
         if !std::mem::replace(&mut self.is_open, true) {
-            let mut ctx = ProcessContext::of(&self.share);
+            let mut ctx = ProcessContext::of(&self.task);
             self.function.open(self.states.handles(&mut self.held), &mut ctx);
         }
     }
@@ -106,9 +112,9 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
     ) -> Result<Progress, TaskError> {
         self.open();
         self.has_ended &= input.is_empty();
-        let Self { states, held, share, function, emission, slices, .. } = self;
+        let Self { states, held, task, function, emission, slices, .. } = self;
         let call = |record, out: &mut Emitter<'_, F::Out>| {
-            function.process(record, states.handles(held), &mut ProcessContext::of(share), out);
+            function.process(record, states.handles(held), &mut ProcessContext::of(task), out);
         };
         emit_each(call, slices, emission, input, out, budget)
     }
@@ -116,7 +122,7 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
     fn mark(&mut self, mark: Mark, out: &mut Output<F::Out>, _: &mut RunBudget) -> Result<Progress, TaskError> {
         self.open();
         if mark == Mark::End && !self.has_ended {
-            let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext::of(&self.share));
+            let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext::of(&self.task));
             self.emission.call(out, 0, |out| self.function.end_of_input(states, &mut ctx, out))?;
             self.has_ended = !ctx.has_no_end();
         }
@@ -132,14 +138,14 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
 impl<In: Send + 'static, F: ProcessFunction<In>> Stateful for ProcessOperator<In, F> {
     fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
         if self.has_ended {
-            write_ended(&self.operator, &[self.share.parallelism], writer)?;
+            write_ended(&self.operator, &[self.task.share.parallelism], writer)?;
         }
         for (index, name) in self.names.iter().enumerate() {
             let section = writer.subtask(name);
             self.states.write(index, &self.held, section).map_err(|reason| StateError::Encode {
                 operator: self.operator.clone(),
                 state: name.clone(),
-                scope: StateScope::Subtask(self.share.subtask),
+                scope: StateScope::Subtask(self.task.share.subtask),
                 version: 1,
                 reason,
             })?;
@@ -155,7 +161,7 @@ impl<In: Send + 'static, F: ProcessFunction<In>> Stateful for ProcessOperator<In
         for (index, copies) in self.by_state(sections)? {
             let copies: Vec<StoredCopy<'_>> =
                 copies.iter().map(|(subtask, bytes)| StoredCopy { subtask: *subtask, bytes }).collect();
-            self.states.load(index, &mut self.held, &copies, self.share).map_err(|error| StateError::Decode {
+            self.states.load(index, &mut self.held, &copies, self.task.share).map_err(|error| StateError::Decode {
                 operator: self.operator.clone(),
                 state: self.names[index].clone(),
                 scope: StateScope::Subtask(error.subtask),

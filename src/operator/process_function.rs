@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::state::{OperatorStateSet, Share};
+use crate::state::OperatorStateSet;
 
-use super::Emitter;
+use super::{Emitter, TaskView, task_view_methods};
 
 /// A function on the records of a stream, with states of its own for each subtask. Follows Flink's `ProcessFunction`
 /// with `CheckpointedFunction`.
@@ -121,34 +121,25 @@ pub type States<'a, F, In> = <<F as ProcessFunction<In>>::State as OperatorState
 
 /// What a function knows while it works on a record.
 pub struct ProcessContext<'a> {
-    share: &'a Share,
+    task: &'a TaskView,
     /// The function does nothing at the end of input.
     has_no_end: bool,
 }
 
 impl<'a> ProcessContext<'a> {
-    pub(super) fn of(share: &'a Share) -> Self {
-        Self { share, has_no_end: false }
+    pub(super) fn of(task: &'a TaskView) -> Self {
+        Self { task, has_no_end: false }
     }
 
     pub(super) fn has_no_end(&self) -> bool {
         self.has_no_end
     }
 
-    /// The index of this subtask, below [`parallelism`](Self::parallelism). Results that depend on it change when the
-    /// parallelism does.
-    pub fn subtask(&self) -> u32 {
-        self.share.subtask
-    }
-
-    /// The number of subtasks.
-    pub fn parallelism(&self) -> u32 {
-        self.share.parallelism
-    }
+    task_view_methods!(task);
 }
 
 impl fmt::Debug for ProcessContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessContext").field("share", self.share).finish_non_exhaustive()
+        f.debug_struct("ProcessContext").field("share", &self.task.share).finish_non_exhaustive()
     }
 }

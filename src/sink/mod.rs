@@ -5,11 +5,13 @@ mod committed_blocks;
 #[cfg(test)]
 mod driver;
 mod file;
+mod for_each;
 mod print;
 
 pub use collect::{CollectSink, Collected};
 pub(crate) use file::decoders::decoders;
 pub use file::{FileSink, FileSinkError};
+pub use for_each::ForEachSink;
 pub use print::PrintSink;
 
 pub use millstream_actors::contract::{

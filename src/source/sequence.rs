@@ -124,10 +124,7 @@ impl Source for SequenceSource {
         for split in splits.iter() {
             rest_of(split)?;
         }
-        let pace = match self.rate {
-            Some(rate) => Some(Pace::start(cx.clock.clone(), rate, cx.parallelism)),
-            None => None,
-        };
+        let pace = self.rate.map(|rate| Pace::start(cx.clock.clone(), rate, cx.parallelism));
         Ok(Box::new(SequenceReader { splits, pace }))
     }
 

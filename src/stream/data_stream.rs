@@ -19,7 +19,8 @@ use crate::operator::{
     ByRef, ByValue, CustomPartitioner, Emitter, Filter, FilterMap, FlatMap, Inspect, Map, OutputTag, ProcessFunction,
     ProcessOperator, Rebalance,
 };
-use crate::state::{OperatorStateSet, Share, StateBackend, StateKey};
+use crate::sink::ForEachSink;
+use crate::state::{OperatorStateSet, Share, StateKey};
 
 /// A stream of records of type `T`: what an operator takes and gives.
 ///
@@ -116,10 +117,43 @@ impl<T: Send + 'static> DataStream<T> {
     }
 
     /// Calls `function` with each record, which passes on unchanged.
+    #[doc(alias = "peek")]
     #[track_caller]
     pub fn inspect(self, function: impl Fn(&T) + Clone + Send + 'static) -> Self {
         let function = Prototype::new(function);
         self.operator("inspect", None, Location::caller(), move |_| Inspect::new(function.fresh()))
+    }
+
+    /// Two streams: the records for which `predicate` holds, and the others, each in order.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// let (evens, odds) = (CollectSink::new(), CollectSink::new());
+    /// let (even, odd) = (evens.handle(), odds.handle());
+    /// let env = StreamEnvironment::new("parity");
+    /// let (left, right) = env.source("numbers", SequenceSource::new(0..6)).split(|n| n % 2 == 0);
+    /// left.sink("evens", evens);
+    /// right.sink("odds", odds);
+    /// env.start()?.await?;
+    /// assert_eq!((even.snapshot(), odd.snapshot()), (vec![0, 2, 4], vec![1, 3, 5]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn split(self, predicate: impl Fn(&T) -> bool + Clone + Send + 'static) -> (Self, Self) {
+        let others = OutputTag::new("others");
+        let (tag, predicate) = (others.clone(), Prototype::new(predicate));
+        let matching = self.operator("split", None, Location::caller(), move |cx| {
+            let (tag, predicate) = (tag.clone(), predicate.fresh());
+            let function = move |record: T, out: &mut Emitter<'_, T>| {
+                if predicate(&record) { out.emit(record) } else { out.emit_to(&tag, record) }
+            };
+            FlatMap::new(cx.id.clone(), 1, function).side_outputs(cx.sides)
+        });
+        let others = matching.side_output(&others);
+        (matching, others)
     }
 
     /// The records of both streams, in no particular order between them. A stream may be united with a clone of
@@ -245,6 +279,7 @@ impl<T: Send + 'static> DataStream<T> {
             let share = Share { subtask: cx.subtask.subtask.index, parallelism: cx.subtask.parallelism };
             ProcessOperator::new(cx.id.clone(), share, function.fresh(), cx.sides)
                 .emit_per_call_max(cx.subtask.limits.emit_per_call_max)
+                .clock(cx.subtask.clock.clone())
         });
         stream.declaring(StateNames { names, former })
     }
@@ -285,100 +320,40 @@ impl<T: Send + 'static> DataStream<T> {
         StreamSink { graph: self.graph, node }
     }
 
-    /// Sets the number of subtasks of the operator that made this stream, at least 1; by default the environment's.
-    #[track_caller]
-    pub fn parallelism(self, parallelism: u32) -> Self {
-        let node = self.node();
-        if let Some(node) = self.graph.borrow_mut().setting(node, "parallelism(..)", Location::caller()) {
-            node.parallelism = Some(parallelism);
-        }
-        self
-    }
-
-    /// Sets what keeps the state of the keyed operator that made this stream; by default the environment's.
-    #[track_caller]
-    pub fn state_backend(self, backend: StateBackend) -> Self {
-        let (at, setting) = (Location::caller(), "state_backend(..) of a keyed operator");
-        let mut graph = self.graph.borrow_mut();
-        let keyed = self.node().filter(|node| graph.nodes[*node].is_keyed);
-        if let Some(node) = graph.setting(keyed, setting, at) {
-            node.state_backend = Some(backend);
-        }
-        drop(graph);
-        self
-    }
-
-    /// Sets the name of the operator that made this stream, shown in logs and events; by default its id or kind.
-    #[track_caller]
-    pub fn name(self, name: &str) -> Self {
-        let node = self.node();
-        self.graph.borrow_mut().set_name(node, name, Location::caller());
-        self
-    }
-
-    /// The operator that made this stream, a source too, takes over the state that older checkpoints have under the operator
-    /// id `id`, and writes it under its own id from then on: the first checkpoint after that has it whole. More than one id
-    /// may be said. `id` must not be that of another operator of the job; the graph refuses it.
+    /// Ends the stream in `function`, which is called with each record. At least once: after a restart it sees records again.
+    /// One that can fail or that blocks is for a [`ForEachSink`]. `id` names the sink.
     ///
     /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
     /// use millstream::prelude::*;
     ///
-    /// # let env = StreamEnvironment::new("visits");
-    /// env.source("clicks", SequenceSource::new(0..10))
-    ///     .formerly("numbers")                                // as the source was called in older checkpoints
-    ///     .key_by(|user| user % 3)
-    ///     .fold("visits", 0u32, |visits, _| *visits += 1)
-    ///     .formerly("count")
-    ///     .drop_state("last-seen")                            // a state that it does not declare any more
-    ///     .sink("out", CollectSink::new());
-    /// # env.explain().unwrap();
+    /// # actix_rt::System::new().block_on(async {
+    /// let (sum, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    /// let added = sum.clone();
+    /// let env = StreamEnvironment::new("sum");
+    /// env.source("numbers", SequenceSource::new(0..10))
+    ///     .inspect(move |_| { seen.fetch_add(1, Ordering::Relaxed); })
+    ///     .for_each("sum", move |n| { added.fetch_add(n, Ordering::Relaxed); });
+    /// env.start()?.await?;
+    /// assert_eq!(sum.load(Ordering::Relaxed), 45);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
     /// ```
     #[track_caller]
-    pub fn formerly(self, id: &str) -> Self {
-        let node = self.node();
-        if let Some(node) = self.graph.borrow_mut().setting(node, "formerly(..)", Location::caller()) {
-            node.former_ids.push(id.into());
-        }
-        self
-    }
-
-    /// Leaves out the state called `state` that older checkpoints have of the operator that made this stream, which does not
-    /// declare it any more. Otherwise the job does not start. It is gone with the first checkpoint after that, and may stay
-    /// said until no checkpoint or savepoint has it that is to be started from.
-    #[track_caller]
-    pub fn drop_state(self, state: &str) -> Self {
-        let node = self.node();
-        if let Some(node) = self.graph.borrow_mut().setting(node, "drop_state(..)", Location::caller()) {
-            node.dropped_states.push(state.into());
-        }
-        self
-    }
-
-    /// The operator that made this stream starts a task of its own instead of running in its input's.
-    #[track_caller]
-    pub fn start_new_chain(self) -> Self {
-        let node = self.node();
-        if let Some(node) = self.graph.borrow_mut().setting(node, "start_new_chain()", Location::caller()) {
-            node.chains = false;
-        }
-        self
-    }
-
-    /// Each subtask of the operator that made this stream has an arbiter, and so a thread, of its own: a function that may
-    /// take long holds up nobody but its own task. The operator starts a task of its own, as with
-    /// [`start_new_chain`](Self::start_new_chain); what is chained behind it goes with it.
-    #[track_caller]
-    pub fn own_arbiters(self) -> Self {
-        let node = self.node();
-        if let Some(node) = self.graph.borrow_mut().setting(node, "own_arbiters()", Location::caller()) {
-            node.chains = false;
-            node.own_arbiters = true;
-        }
-        self
+    pub fn for_each(self, id: &str, function: impl Fn(T) + Clone + Send + 'static) -> StreamSink {
+        self.sink(
+            id,
+            ForEachSink::new(move |record| {
+                function(record);
+                Ok(())
+            }),
+        )
     }
 
     /// The operator that made this stream, if it was one and records go straight on.
-    fn node(&self) -> Option<NodeId> {
+    pub(super) fn node(&self) -> Option<NodeId> {
         match self.inputs.as_slice() {
             [Input { from: StreamRef { node, port: PortRef::Main }, kind: EdgeKind::Forward, .. }] => Some(*node),
             _ => None,

@@ -15,7 +15,9 @@ use super::DataStream;
 use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype, StateNames};
 use crate::keyed::{Fold, Kernel, KeyedInput, KeyedProcessFunction, OnKernel, Process, Reduce, fold_pairs};
 use crate::operator::{Emission, KeyGroupPartitioner, KeySelector};
-use crate::state::{KeySchema, KeyedBackend, KeyedTable, RedbBackend, SpillPlace, StateKey, StateRows, StateSet};
+use crate::state::{
+    KeySchema, KeyedBackend, KeyedTable, RedbBackend, Share, SpillPlace, StateKey, StateRows, StateSet,
+};
 
 /// A stream whose records are grouped by the key that `S` selects: the entry to keyed state.
 ///
@@ -184,6 +186,7 @@ where
     let declaring = kind.clone();
     let mut kernel = Kernel::new(operator.clone(), backend, move || declaring.state());
     kernel.clock(subtask.clock.clone());
+    kernel.share(Share { subtask: subtask.subtask.index, parallelism: subtask.parallelism });
     kernel.capture_bytes_max(subtask.limits.capture_bytes_max);
     kernel
 }

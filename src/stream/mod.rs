@@ -3,6 +3,7 @@
 mod connected_streams;
 mod data_stream;
 mod keyed_stream;
+mod settings;
 mod sink_handle;
 
 pub use connected_streams::ConnectedStreams;

@@ -103,12 +103,13 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
             let held = of_record.hold(record);
             group_of_hash(stable_hash(of_record.query(record, &held)), MAX_PARALLELISM)
         };
-        let factory = move |range, max| -> BoxedOperator<In, Out> {
+        let factory = move |share: Share| -> BoxedOperator<In, Out> {
             let (selector, function) = (selector.clone(), function.clone());
-            let id = OperatorId::from("harness");
-            Box::new(KeyedOperator::new(id, range, max, selector, function, SideOutputs::default()))
+            let (id, max) = (OperatorId::from("harness"), MAX_PARALLELISM);
+            let range = KeyGroupRange::of_subtask(share.subtask, share.parallelism, max);
+            Box::new(KeyedOperator::new(id, range, max, selector, function, SideOutputs::default()).share(share))
         };
-        Self::new(factory, Some(Box::new(group_of)))
+        Self { factory: Box::new(factory), spread: Spread::ByGroup(Box::new(group_of)), batches: Vec::new() }
     }
 
     /// Runs a function that is not keyed. At parallelisms above 1 records are dealt out in turn.

@@ -79,7 +79,7 @@ fn skipped_fields_are_as_serde_defines_them_in_values_and_count_in_keys() {
 #[test]
 fn collections_without_an_order_come_back_in_any() {
     written(&(0..500).map(|n| (n.to_string(), vec![n])).collect::<HashMap<_, _>>()).unwrap();
-    written(&(0..500).map(|n| Some(n)).collect::<HashSet<Option<u32>>>()).unwrap();
+    written(&(0..500).map(Some).collect::<HashSet<Option<u32>>>()).unwrap();
     #[derive(PartialEq, Eq, Serialize, Deserialize)]
     struct Key(HashMap<u32, u32>);
     impl std::hash::Hash for Key {

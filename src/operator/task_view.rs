@@ -1,0 +1,53 @@
+//! What functions may know of the subtask that runs them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use millstream_actors::contract::Clock;
+
+use crate::state::Share;
+use crate::time::SystemClock;
+
+/// A subtask, as its function sees it.
+#[derive(Clone)]
+pub(crate) struct TaskView {
+    /// Which one of how many.
+    pub(crate) share: Share,
+    /// The job's clock.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Default for TaskView {
+    /// The only subtask, by the machine's clock.
+    fn default() -> Self {
+        Self { share: Share { subtask: 0, parallelism: 1 }, clock: Arc::new(SystemClock::new()) }
+    }
+}
+
+impl fmt::Debug for TaskView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskView").field("share", &self.share).finish_non_exhaustive()
+    }
+}
+
+/// The methods by which a context offers what its [`TaskView`] knows, which is in this field.
+macro_rules! task_view_methods {
+    ($field:ident) => {
+        /// The index of this subtask, below [`parallelism`](Self::parallelism). Results that depend on it change when the
+        /// parallelism does.
+        pub fn subtask(&self) -> u32 {
+            self.$field.share.subtask
+        }
+
+        /// The number of subtasks.
+        pub fn parallelism(&self) -> u32 {
+            self.$field.share.parallelism
+        }
+
+        /// The job's clock. Results that depend on it may differ when records are worked on again after a restart.
+        pub fn clock(&self) -> &dyn millstream_actors::contract::Clock {
+            &*self.$field.clock
+        }
+    };
+}
+pub(crate) use task_view_methods;
