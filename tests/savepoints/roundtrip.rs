@@ -103,7 +103,9 @@ fn job_without_checkpoints_has_savepoints() {
     let out = place.at("out");
     block_on("a job without checkpoints", async {
         let env = on(&place, "store", 2).checkpointing(Checkpointing::disabled());
-        let job = rig::start(env, &Trap::default(), &out).unwrap();
+        let trap = Trap::default();
+        let job = rig::start(env, &trap, &out).unwrap();
+        trap.passed(40).await;
         job.savepoint(place.at("savepoint")).await.unwrap();
         let (outcome, _) = job.stop_with_savepoint(place.at("savepoint-last")).await.unwrap();
         assert_eq!(outcome.checkpoints, 2);
@@ -156,7 +158,9 @@ fn savepoint_of_a_finished_job_is_already_complete() {
     block_on("a job that is finished", async {
         let store = FaultyStore::new(Arc::new(MemoryStore::new()));
         let env = rig::shape(2).environment().checkpointing(Checkpointing::disabled()).snapshot_store(store.clone());
-        let job = rig::start(env, &Trap::default(), &out).unwrap();
+        let trap = Trap::default();
+        let job = rig::start(env, &trap, &out).unwrap();
+        trap.passed(40).await;
         job.checkpoint().await.unwrap();
         let gate = Gate::new();
         store.inject_next(StoreCall::Finalise, StoreFault::Hold(gate.clone()));
@@ -224,8 +228,11 @@ fn fork_under_another_name_starts_with_the_state() {
     let collected = sink.handle();
     block_on("a fork", async {
         let env = StreamEnvironment::new("fork").restore_from(place.at("savepoint"));
-        job::write(&env, rig::shape(1), |_| {}, sink);
+        let trap = Trap::default();
+        let passes = trap.clone();
+        job::write(&env, rig::shape(1), move |_| passes.pass(), sink);
         let job = env.start().unwrap();
+        trap.passed(1).await;
         job.checkpoint().await.unwrap();
         job.finish().await.unwrap();
     });

@@ -10,6 +10,7 @@ use millstream::StartError;
 use millstream::prelude::*;
 use millstream::sink::Sink;
 use millstream::snapshot::{SnapshotError, SnapshotStore};
+use tokio::sync::watch;
 
 use crate::crash_common::job::{self, Figures, Shape};
 use crate::crash_common::published;
@@ -48,20 +49,29 @@ pub(crate) fn start_with(
     env.start()
 }
 
-/// Panics once when told to.
+/// Panics once when told to, and counts the records that pass.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Trap(Arc<AtomicBool>);
+pub(crate) struct Trap {
+    is_set: Arc<AtomicBool>,
+    passed: Arc<watch::Sender<u64>>,
+}
 
 impl Trap {
     /// Has the next record panic.
     pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.is_set.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn pass(&self) {
-        if self.0.swap(false, Ordering::Relaxed) {
+        if self.is_set.swap(false, Ordering::Relaxed) {
             panic!("injected panic");
         }
+        self.passed.send_modify(|records| *records += 1);
+    }
+
+    /// Resolves once so many records have passed: a job that is ended sooner may have read nothing.
+    pub(crate) async fn passed(&self, records: u64) {
+        self.passed.subscribe().wait_for(|passed| *passed >= records).await.expect("the sender is here");
     }
 }
 
