@@ -332,3 +332,20 @@ fn savepoint_of_a_job_that_fails_carries_the_cause() {
         });
     }
 }
+
+#[test]
+fn checkpoint_that_a_cancellation_cuts_off_is_not_said_to_be_of_a_failed_region() {
+    in_system(async {
+        let mut rig = Rig::start(an_hour(), true);
+        rig.hand.allow(1);
+        rig.is_hanging.notified().await;
+        let asked = rig.asked(Call::Checkpoint);
+        rig.events.until(|kind| matches!(kind, JobEventKind::CheckpointTriggered { .. })).await;
+        let cancelled = rig.job.cancel();
+        assert_eq!(asked.await.unwrap(), "the checkpoint was aborted: region 0 was stopped");
+        rig.until_arbiter_is_given_up().await;
+        assert_eq!(cancelled.await.expect("it ends").kind, OutcomeKind::Cancelled);
+        let lines = rig.job.history().into_iter().map(|event| event.kind.to_string());
+        assert_eq!(lines.filter(|line| line.contains("failed")).count(), 0);
+    });
+}

@@ -15,6 +15,7 @@ mod gated;
 mod handed;
 mod panics;
 mod rig;
+mod second_life;
 mod sinks;
 mod states;
 mod strategies;

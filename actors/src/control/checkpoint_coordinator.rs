@@ -267,7 +267,15 @@ impl CheckpointCoordinator {
     }
 
     fn trigger(&self, barrier: Barrier, reason: TriggerReason) {
-        lock(&self.seed.job.memory).in_flight = Some(barrier.checkpoint);
+        let mut memory = lock(&self.seed.job.memory);
+        memory.in_flight = Some(barrier.checkpoint);
+        let is_first = !std::mem::replace(&mut memory.has_triggered, true);
+        drop(memory);
+        let (before, next) = (barrier.base.0, barrier.checkpoint.0);
+        if is_first && next > before + 1 {
+            let (first, last) = (CheckpointId(before + 1), CheckpointId(next - 1));
+            self.seed.job.emit(JobEventKind::IdsPassedOver { first, last });
+        }
         self.reached(Step::Triggering);
         self.seed.job.emit(JobEventKind::CheckpointTriggered { checkpoint: barrier.checkpoint, reason });
         self.each_subtask(|subtask| {
@@ -284,7 +292,7 @@ impl CheckpointCoordinator {
         self.schedule.keep_interval(plan.interval);
         job.events.planned(&plan);
         if let Some(advice) = plan.advice.filter(|_| plan.tells_advice) {
-            job.emit(JobEventKind::IntervalAdvised { advice, interval: plan.interval });
+            job.emit(JobEventKind::IntervalAdvised { advice, interval: plan.interval, is_news: plan.is_news });
         }
         if let (Some(objective), Some(expected)) = (plan.tells_missed, plan.recovery) {
             job.emit(JobEventKind::RecoveryObjectiveMissed { objective, expected, interval: plan.interval });

@@ -177,12 +177,17 @@ pub enum JobEventKind {
         error: SavepointError,
     },
     /// What was measured advises another interval than was told before, by more than a quarter; or the one in use,
-    /// `interval`, differs from that told before as much.
+    /// `interval`, differs from that told before as much. If one of them has become twice or half as long since that was so
+    /// last, `is_news` is set, and the line in the log is INFO instead of DEBUG.
     IntervalAdvised {
         advice: IntervalAdvice,
         #[serde(rename = "interval_ms", serialize_with = "serialised::optional_millis")]
         interval: Option<Duration>,
+        is_news: bool,
     },
+    /// The first checkpoint of a process comes with a higher id than the one after the newest: earlier runs on the store had
+    /// reserved the ids from `first` to `last`, and none is used twice.
+    IdsPassedOver { first: CheckpointId, last: CheckpointId },
     /// Even with the shortest interval a recovery is expected to take longer than the objective.
     RecoveryObjectiveMissed {
         #[serde(rename = "objective_ms", serialize_with = "serialised::millis")]
@@ -215,7 +220,7 @@ impl JobEventKind {
     /// The level of its log line.
     pub(super) fn level(&self) -> Level {
         match self {
-            Self::CheckpointTriggered { .. } => Level::Debug,
+            Self::CheckpointTriggered { .. } | Self::IntervalAdvised { is_news: false, .. } => Level::Debug,
             Self::Started { .. }
             | Self::CheckpointCompleted { .. }
             | Self::SavepointWritten { .. }
@@ -223,7 +228,8 @@ impl JobEventKind {
             | Self::Restoring { .. }
             | Self::RegionRunning { .. }
             | Self::EndAwaitsRegion { .. }
-            | Self::IntervalAdvised { .. }
+            | Self::IntervalAdvised { is_news: true, .. }
+            | Self::IdsPassedOver { .. }
             | Self::Ended { result: Ok(_) } => Level::Info,
             Self::SubtaskFailed { .. } | Self::ActorRestarted { .. } | Self::Ended { result: Err(_) } => Level::Error,
             _ => Level::Warn,
@@ -240,6 +246,7 @@ impl JobEventKind {
             | Self::SavepointWritten { .. }
             | Self::SavepointFailed { .. }
             | Self::IntervalAdvised { .. }
+            | Self::IdsPassedOver { .. }
             | Self::RecoveryObjectiveMissed { .. } => "millstream::checkpoint",
             _ => "millstream::supervisor",
         }

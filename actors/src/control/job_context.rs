@@ -45,6 +45,8 @@ pub(crate) struct CoordinatorMemory {
     pub(crate) reserved_up_to: CheckpointId,
     pub(crate) announced: CheckpointId,
     pub(crate) in_flight: Option<CheckpointId>,
+    /// A checkpoint was triggered in this process.
+    pub(crate) has_triggered: bool,
     pub(crate) running: BTreeMap<RegionId, RunningRegion>,
     pub(crate) restores: BTreeMap<RegionId, (Execution, Option<CheckpointId>)>,
     /// Of regions that wait for their restart: the execution that ended, and when the next one begins.

@@ -90,7 +90,8 @@ impl fmt::Display for JobEventKind {
                 write!(f, "savepoint of checkpoint={checkpoint} written to {path} in {took}: {bytes}")
             }
             Self::SavepointFailed { path, error } => write!(f, "nothing written to {}: {error}", path.display()),
-            Self::IntervalAdvised { advice, interval } => write_advice(f, advice, *interval),
+            Self::IntervalAdvised { advice, interval, .. } => write_advice(f, advice, *interval),
+            Self::IdsPassedOver { first, last } => write_ids(f, *first, *last),
             Self::RecoveryObjectiveMissed { objective, expected, interval } => {
                 write_missed(f, *objective, expected, *interval)
             }
@@ -193,6 +194,13 @@ fn write_fall(
     write!(f, "region={region} falls back to checkpoint {to}; sinks withdraw the output of {withdrawn:?}")
 }
 
+fn write_ids(f: &mut fmt::Formatter<'_>, first: CheckpointId, last: CheckpointId) -> fmt::Result {
+    write!(
+        f,
+        "checkpoint ids {first} to {last} are passed over: earlier runs had reserved them, and none is used twice"
+    )
+}
+
 fn write_advice(f: &mut fmt::Formatter<'_>, advice: &IntervalAdvice, interval: Option<Duration>) -> fmt::Result {
     let IntervalAdvice { cost, failure_spacing, failures, young, .. } = advice;
     write!(f, "advised interval {} (Daly; Young {}): ", Shown(advice.interval), Shown(*young))?;
@@ -271,7 +279,7 @@ mod tests {
         };
         assert_eq!(completed.to_string(), "checkpoint=12 completed in 4.1 ms: 38 KiB written, 51 KiB in all");
         let advice = IntervalAdvice::new(Duration::from_millis(50), Duration::from_secs(86_400), 0);
-        let advised = JobEventKind::IntervalAdvised { advice, interval: Some(Duration::from_secs(10)) };
+        let advised = JobEventKind::IntervalAdvised { advice, interval: Some(Duration::from_secs(10)), is_news: true };
         assert_eq!(
             advised.to_string(),
             "advised interval 93.0 s (Daly; Young 93.0 s): a checkpoint costs 50 ms, a failure each 24.0 h (0 seen, so \

@@ -32,6 +32,8 @@ pub(crate) struct IntervalPlan {
     pub(crate) recovery: Option<RecoveryEstimate>,
     /// The advice, or the interval to keep, has changed by more than a quarter since they were told last.
     pub(crate) tells_advice: bool,
+    /// One of them has become twice or half as long since this was the case last, or is told for the first time.
+    pub(crate) is_news: bool,
     /// The objective, if it cannot be met since it was last met.
     pub(crate) tells_missed: Option<Duration>,
 }
@@ -49,8 +51,10 @@ pub(crate) struct IntervalAdvisor {
     state_bytes: u64,
     spacing: FailureSpacing,
     catch_up: CatchUp,
-    /// The advice and the interval to keep, as told last.
-    told: Option<(Duration, Option<Duration>)>,
+    /// As told last.
+    told: Option<Told>,
+    /// As told last as news.
+    news: Option<Told>,
     is_missed: bool,
 }
 
@@ -136,19 +140,17 @@ impl IntervalAdvisor {
         });
         let is_measured = self.latencies.worst().is_some();
         let recovery = interval.filter(|_| is_measured).map(|interval| outlook.with_interval(interval));
-        let now_told = advice.map(|advice| (advice.interval, interval));
-        let tells_advice = match (self.told, now_told) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some((advised, kept)), Some((advice, keep))) => {
-                differ(advised, advice) || kept.zip(keep).is_some_and(|(kept, keep)| differ(kept, keep))
-            }
-        };
+        let now_told = advice.map(|advice| Told { advised: advice.interval, kept: interval });
+        let is_news = now_told.is_some_and(|now| now.is_new(self.news, differ_much));
+        let tells_advice = is_news || now_told.is_some_and(|now| now.is_new(self.told, differ));
         if tells_advice {
             self.told = now_told;
         }
+        if is_news {
+            self.news = now_told;
+        }
         let tells_missed = recovery.and_then(|_| self.judge(checkpointing, &outlook));
-        IntervalPlan { interval, advice, recovery, tells_advice, tells_missed }
+        IntervalPlan { interval, advice, recovery, tells_advice, is_news, tells_missed }
     }
 
     fn outlook(&self, checkpointing: &Checkpointing) -> Outlook {
@@ -172,6 +174,28 @@ impl IntervalAdvisor {
         self.is_missed = shortest > objective || was_missed && !differ(shortest, objective);
         (self.is_missed && !was_missed).then_some(objective)
     }
+}
+
+/// An advice, and the interval that was kept.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    advised: Duration,
+    kept: Option<Duration>,
+}
+
+impl Told {
+    /// Whether nothing was told before, or something that differs.
+    fn is_new(self, before: Option<Self>, differ: fn(Duration, Duration) -> bool) -> bool {
+        before.is_none_or(|before| {
+            let kept = before.kept.zip(self.kept);
+            differ(before.advised, self.advised) || kept.is_some_and(|(before, now)| differ(before, now))
+        })
+    }
+}
+
+/// Whether one is at least twice as long as the other.
+fn differ_much(one: Duration, other: Duration) -> bool {
+    one.max(other) >= one.min(other).saturating_mul(2)
 }
 
 /// Whether one is more than a quarter longer than the other.

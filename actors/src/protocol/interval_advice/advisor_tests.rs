@@ -126,6 +126,24 @@ fn advice_is_told_when_it_has_changed_by_a_quarter() {
     assert!(!measured.plan(at(3_601), &every).tells_advice);
 }
 
+/// A cost of some microseconds is never the same for long.
+#[test]
+fn advice_that_goes_up_and_down_is_news_once() {
+    let every = Checkpointing::every(at(10));
+    let mut measured = Measured::new();
+    let (mut told, mut news) = (0, 0);
+    for round in 0..200 {
+        measured.checkpoint(&[if round % 40 < 20 { 100 } else { 250 }], ms(1), 0);
+        let plan = measured.plan(at(1), &every);
+        told += u32::from(plan.tells_advice);
+        news += u32::from(plan.is_news);
+    }
+    assert!(told > 8, "{told} times");
+    assert_eq!(news, 1, "the root of 2.5 is less than 2");
+    measured.fail(at(3_600), ms(10));
+    assert!(measured.plan(at(3_601), &every).is_news, "a failure an hour, not a day");
+}
+
 #[test]
 fn objective_makes_the_interval_follow_the_advice_within_its_bounds() {
     let objective = Checkpointing::every(at(10)).recover_within(at(3_600)).interval_max(at(60));
