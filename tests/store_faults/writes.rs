@@ -71,12 +71,37 @@ fn checkpoints_resume_once_a_full_disk_has_space_again() {
         }
         let refused = job.checkpoint().await;
         assert!(matches!(&refused, Err(CheckpointError::Aborted(AbortReason::Store(_)))), "{refused:?}");
+        let status = job.status();
+        let reason = status.last_failed_checkpoint.expect("some have failed");
+        assert!(
+            status.failed_checkpoints >= 4 && reason.contains("aborted: "),
+            "{}: {reason}",
+            status.failed_checkpoints
+        );
         store.free_space();
         job.checkpoint().await.unwrap();
         job.finish().await.unwrap()
     });
     assert_eq!((outcome.kind, outcome.restarts), (OutcomeKind::Finished, 0));
     published::assert_ended(out.path(), ENDLESS);
+}
+
+/// No checkpoint has an id then, so none is aborted.
+#[test]
+fn checkpoint_without_ids_is_told_and_counted_as_failed() {
+    let store = faulty_store();
+    let out = tempfile::tempdir().unwrap();
+    block_on("ids that cannot be reserved", async {
+        store.inject(StoreCall::ReserveIds, 1, StoreFault::Fail);
+        let job = start(ENDLESS, store.clone(), job::files(out.path())).unwrap();
+        events_of(&job).checkpoints(1).await;
+        let told = |event: &millstream::JobEvent| matches!(event.kind, JobEventKind::CheckpointNotTriggered { .. });
+        assert_eq!(job.history().iter().filter(|event| told(event)).count(), 1);
+        let status = job.status();
+        assert_eq!(status.failed_checkpoints, 1);
+        assert!(status.last_failed_checkpoint.expect("one has failed").starts_with("no checkpoint could be triggered"));
+        job.cancel().await.unwrap();
+    });
 }
 
 #[test]

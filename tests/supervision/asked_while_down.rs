@@ -123,7 +123,7 @@ struct Rig {
 impl Rig {
     fn start(restarts: RestartStrategy, hangs: bool) -> Self {
         let (clock, hand, operator, place) =
-            (ManualClock::new(), Hand::default(), Fault::default(), tempfile::tempdir().unwrap());
+            (ManualClock::new(), Hand::default(), Fault::default(), tempfile::tempdir().expect("a folder"));
         let store = FaultyStore::new(Arc::new(MemoryStore::new()));
         let (until, received) = mpsc::channel();
         let is_hanging = Arc::<Notify>::default();
@@ -212,7 +212,7 @@ fn end_that_is_asked_for_in_a_restart_delay_cuts_it_short() {
             let mut rig = in_delay().await;
             let asked = rig.asked(call);
             rig.until_end_awaits(RegionAwaited::Restarts).await;
-            assert_eq!(asked.await.unwrap(), kind, "{call:?}");
+            assert_eq!(asked.await.expect("it was not cancelled"), kind, "{call:?}");
         });
     }
 }
@@ -222,9 +222,9 @@ fn checkpoint_that_is_asked_for_in_a_restart_delay_is_refused_and_taken_after_it
     for call in OTHERS {
         in_system(async {
             let rig = in_delay().await;
-            assert_eq!(rig.asked(call).await.unwrap(), "restarting", "{call:?}");
+            assert_eq!(rig.asked(call).await.expect("it was not cancelled"), "restarting", "{call:?}");
             rig.clock.advance(HOUR);
-            while rig.asked(call).await.unwrap() == "restarting" {}
+            while rig.asked(call).await.expect("it was not cancelled") == "restarting" {}
             rig.job.cancel().await.expect("it runs");
         });
     }
@@ -240,9 +240,9 @@ fn request_that_waits_is_refused_when_a_restart_delay_begins() {
         let (first, second) = (rig.asked(Call::Checkpoint), rig.asked(Call::Savepoint));
         rig.events.until(|kind| matches!(kind, JobEventKind::CheckpointTriggered { .. })).await;
         rig.fail(2).await;
-        assert_eq!(first.await.unwrap(), "the checkpoint was aborted: region 0 failed");
+        assert_eq!(first.await.expect("it was not cancelled"), "the checkpoint was aborted: region 0 failed");
         rig.until_arbiter_is_given_up().await;
-        assert_eq!(second.await.unwrap(), "restarting");
+        assert_eq!(second.await.expect("it was not cancelled"), "restarting");
     });
 }
 
@@ -259,13 +259,13 @@ fn request_while_state_is_loaded_is_answered_once_it_is() {
             rig.store.inject_next(StoreCall::ReadChunk, StoreFault::Hold(gate.clone()));
             rig.fail(200).await;
             let arrives = gate.clone();
-            actix_rt::task::spawn_blocking(move || arrives.wait_for_arrival()).await.unwrap();
+            actix_rt::task::spawn_blocking(move || arrives.wait_for_arrival()).await.expect("it was not cancelled");
             let asked = rig.asked(call);
             if !OTHERS.contains(&call) {
                 rig.until_end_awaits(RegionAwaited::Restores).await;
             }
             gate.open();
-            assert_eq!(asked.await.unwrap(), answer, "{call:?}");
+            assert_eq!(asked.await.expect("it was not cancelled"), answer, "{call:?}");
         });
     }
 }
@@ -284,7 +284,7 @@ fn request_while_a_task_does_not_stop_is_answered_once_its_arbiter_is_given_up()
                 rig.until_end_awaits(RegionAwaited::Stops).await;
             }
             rig.until_arbiter_is_given_up().await;
-            assert_eq!(asked.await.unwrap(), answer, "{call:?}");
+            assert_eq!(asked.await.expect("it was not cancelled"), answer, "{call:?}");
         });
     }
 }
@@ -302,7 +302,7 @@ fn job_that_is_to_end_and_fails_again_restarts_soon_and_gives_up_with_its_cause(
             }
             let delays: Vec<_> = rig.job.history().iter().filter_map(|event| delay_of(&event.kind)).collect();
             assert_eq!(delays, [HOUR, SECOND, SECOND, SECOND, SECOND], "{call:?}");
-            let answer = asked.await.unwrap();
+            let answer = asked.await.expect("it was not cancelled");
             assert!(answer.contains("gave up") && answer.contains("injected: operator"), "{call:?}: {answer}");
         });
     }
@@ -326,7 +326,7 @@ fn savepoint_of_a_job_that_fails_carries_the_cause() {
                 rig.clock.advance(STOP_TIMEOUT);
                 actix_rt::task::yield_now().await;
             }
-            let answer = asked.await.unwrap();
+            let answer = asked.await.expect("it was not cancelled");
             assert!(answer.contains("the job failed before it was written"), "{call:?}: {answer}");
             assert!(answer.contains("injected: operator"), "{call:?}: {answer}");
         });
@@ -342,7 +342,7 @@ fn checkpoint_that_a_cancellation_cuts_off_is_not_said_to_be_of_a_failed_region(
         let asked = rig.asked(Call::Checkpoint);
         rig.events.until(|kind| matches!(kind, JobEventKind::CheckpointTriggered { .. })).await;
         let cancelled = rig.job.cancel();
-        assert_eq!(asked.await.unwrap(), "the checkpoint was aborted: region 0 was stopped");
+        assert_eq!(asked.await.expect("it was not cancelled"), "the checkpoint was aborted: region 0 was stopped");
         rig.until_arbiter_is_given_up().await;
         assert_eq!(cancelled.await.expect("it ends").kind, OutcomeKind::Cancelled);
         let lines = rig.job.history().into_iter().map(|event| event.kind.to_string());

@@ -241,9 +241,9 @@ impl CheckpointCoordinator {
         }
     }
 
-    fn what_restarts(&self, RestartWait { region, next_attempt_in }: RestartWait) -> Restarting {
+    fn what_restarts(&self, RestartWait { region, next_attempt_in }: RestartWait) -> Box<Restarting> {
         let memory = lock(&self.seed.job.regions[region.0 as usize]);
-        Restarting { region, next_attempt_in, failure: memory.failures.back().cloned() }
+        Box::new(Restarting { region, next_attempt_in, failure: memory.failures.back().cloned() })
     }
 
     /// Nobody will be answered but now.

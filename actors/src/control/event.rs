@@ -66,6 +66,11 @@ pub enum JobEventKind {
         #[serde(serialize_with = "serialised::text")]
         reason: AbortReason,
     },
+    /// A checkpoint was due, and no ids could be reserved for it.
+    CheckpointNotTriggered {
+        #[serde(serialize_with = "serialised::text")]
+        reason: AbortReason,
+    },
     /// A task could not take its snapshot.
     CheckpointDeclined {
         checkpoint: CheckpointId,
@@ -242,6 +247,7 @@ impl JobEventKind {
             Self::CheckpointTriggered { .. }
             | Self::CheckpointCompleted { .. }
             | Self::CheckpointAborted { .. }
+            | Self::CheckpointNotTriggered { .. }
             | Self::CheckpointDeclined { .. }
             | Self::SavepointWritten { .. }
             | Self::SavepointFailed { .. }

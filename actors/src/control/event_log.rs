@@ -50,6 +50,11 @@ pub struct JobStatus {
     pub checkpoints: u64,
     /// The newest failure, in words.
     pub last_error: Option<String>,
+    /// Checkpoints that failed in this run: a task declined, not all were done in time, or the store failed. Not among them are
+    /// those that the failure or the stop of a region, or a restart of the engine's own actors, cut off.
+    pub failed_checkpoints: u64,
+    /// Why the newest of them failed, in the words of the log.
+    pub last_failed_checkpoint: Option<String>,
     /// Figures of the newest checkpoint completed by this run; `None` after a fall behind it.
     pub checkpoint: Option<CompletedCheckpoint>,
     /// The newest restore by this run.
@@ -88,6 +93,12 @@ impl Log {
                     completed_unix_ms: *unix_ms,
                     age: Duration::ZERO,
                 });
+            }
+            JobEventKind::CheckpointAborted { reason, .. } | JobEventKind::CheckpointNotTriggered { reason }
+                if reason.is_checkpoint_failure() =>
+            {
+                status.failed_checkpoints += 1;
+                status.last_failed_checkpoint = Some(kind.to_string());
             }
             JobEventKind::FellBack { to, .. } => {
                 status.newest_checkpoint = Some(*to);

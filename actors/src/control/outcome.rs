@@ -191,7 +191,7 @@ pub enum CheckpointError {
     Aborted(#[source] AbortReason),
     /// A region waits for its restart.
     #[error("no checkpoint can be taken now: {0}")]
-    Restarting(Restarting),
+    Restarting(Box<Restarting>),
     /// The job failed before it was complete.
     #[error("the job failed before the checkpoint was complete: {0}")]
     JobFailed(#[source] Box<JobError>),
@@ -219,7 +219,7 @@ pub enum SavepointError {
     /// A region waits for its restart. Does not come of [`stop_with_savepoint`](crate::control::JobHandle::stop_with_savepoint),
     /// which restarts it at once.
     #[error("savepoint: no checkpoint can be taken now: {0}; ask again then")]
-    Restarting(Restarting),
+    Restarting(Box<Restarting>),
     /// The job fell back behind its checkpoint meanwhile.
     #[error("savepoint: checkpoint {checkpoint} was given up before it was exported; ask again")]
     Gone {

@@ -1,6 +1,7 @@
 //! The coordinator's handlers: each keeps the fact, and has the schedule decide.
 
 use super::*;
+use crate::protocol::AbortReason;
 use crate::task::{AcknowledgeCheckpoint, DeclineCheckpoint, SinkCommitted, SourceHalted};
 
 impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
@@ -115,7 +116,11 @@ impl Handler<StoreReply> for CheckpointCoordinator {
                 memory.reserved_up_to = up_to.max(memory.reserved_up_to);
                 Event::IdsReserved { up_to }
             }
-            StoreReply::ReserveFailed { error, retained } => Event::ReserveFailed { error, retained },
+            StoreReply::ReserveFailed { error, retained } => {
+                let reason = AbortReason::Store(error.clone());
+                self.seed.job.emit(JobEventKind::CheckpointNotTriggered { reason });
+                Event::ReserveFailed { error, retained }
+            }
             StoreReply::Finalised { checkpoint } => Event::Finalised { checkpoint },
             StoreReply::FinaliseFailed { checkpoint, error, retained } => {
                 Event::FinaliseFailed { checkpoint, error, retained }

@@ -50,6 +50,7 @@ impl fmt::Display for JobEventKind {
                 write!(f, "checkpoint={checkpoint} completed in {took}: {written} written, {state} in all")
             }
             Self::CheckpointAborted { checkpoint, reason } => write!(f, "checkpoint={checkpoint} aborted: {reason}"),
+            Self::CheckpointNotTriggered { reason } => write!(f, "no checkpoint could be triggered: {reason}"),
             Self::CheckpointDeclined { checkpoint, actor, reason } => {
                 write!(f, "checkpoint={checkpoint} {actor} declined: {reason}")
             }
