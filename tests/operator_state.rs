@@ -209,7 +209,7 @@ fn state_of_a_function_in_a_sources_task_survives_panics_drains_and_starts() {
 }
 
 #[test]
-fn states_of_other_names_or_kinds_end_the_job_with_operator_and_state() {
+fn states_of_other_names_are_refused_and_those_of_other_kinds_end_the_job() {
     let store = MemoryStore::new();
     let drained = store.clone();
     run("a drained job", move |handles| async move {
@@ -220,18 +220,24 @@ fn states_of_other_names_or_kinds_end_the_job_with_operator_and_state() {
         events_of(&job).checkpoints(1).await;
         job.drain().await.expect("drained")
     });
-    for (names, reason) in [(["sums", "latest"], "'last', which is not declared"), (["last", "sums"], "was stored")] {
-        let store = store.clone();
-        let error = run("a changed job", move |handles| async move {
-            let env = environment(&store);
-            totals(&env, SLOW, Total { panics: Arc::default(), names });
-            let job = env.start().expect("starts");
-            watched(&handles, &job);
-            job.await.expect_err("it cannot restore")
-        });
-        let JobError::Failed { error, .. } = &error else { panic!("not final: {error}") };
-        assert!(error.to_string().contains("'total'") && error.to_string().contains(reason), "{error}");
-    }
+    let of_other_name = store.clone();
+    let refused = run("a job with another name", move |_| async move {
+        let env = environment(&of_other_name);
+        totals(&env, SLOW, Total { panics: Arc::default(), names: ["sums", "latest"] });
+        env.start().expect_err("it does not declare what is stored")
+    });
+    let StartError::UndeclaredState { operators, .. } = &refused else { panic!("{refused}") };
+    assert_eq!(operators.iter().map(|operator| operator.id.as_str()).collect::<Vec<_>>(), ["total"]);
+    assert!(refused.to_string().contains("formerly(\"last\")"), "{refused}");
+    let error = run("a changed job", move |handles| async move {
+        let env = environment(&store);
+        totals(&env, SLOW, Total { panics: Arc::default(), names: ["last", "sums"] });
+        let job = env.start().expect("starts");
+        watched(&handles, &job);
+        job.await.expect_err("it cannot restore")
+    });
+    let JobError::Failed { error, .. } = &error else { panic!("not final: {error}") };
+    assert!(error.to_string().contains("'total'") && error.to_string().contains("was stored"), "{error}");
 }
 
 #[test]
