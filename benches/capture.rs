@@ -1,7 +1,8 @@
 //! The parts of a checkpoint in which all keys have changed, each by itself and by the time that its thread has used:
 //! records before the sweep has come to their keys, the sweep with encoding and checksums, and the store.
 //!
-//! `cargo bench --bench capture`; `MILLSTREAM_KEYS=1000000` for another size. One operator with `u64 -> (u64, u64)`.
+//! `cargo bench --bench capture`; `MILLSTREAM_KEYS=1000000` for another size. One operator with `u64 -> (u64, u64)`, and
+//! then one with a million structured values of several shapes, which are read back by sample as they are written.
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use millstream::prelude::*;
 use millstream_actors::contract::{Batch, Chunk, Manifest, SnapshotStore};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
 use millstream_actors::runtime::time::monotonic;
+use serde::{Deserialize, Serialize};
 
 mod common;
 use common::{splitmix64, thread_cpu_time};
@@ -84,6 +86,70 @@ fn main() {
     println!("longest that records wait: barrier or slice    {:>7.2} ms", longest.as_secs_f64() * 1e3);
     println!("store, chunks                                 {:>7.1} ms for 100 MiB", per_100_mib(put, written));
     println!("store, the rest                               {:>7.1} ms for 100 MiB", per_100_mib(finalise, written));
+    drop(operator);
+    structured(keys.min(1_000_000));
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Account {
+    owner: String,
+    balance: i64,
+    kind: Kind,
+    last: Option<Transfer>,
+    limits: Vec<u32>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Kind {
+    Private,
+    Business { name: String, employees: u32 },
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Transfer {
+    at: i64,
+    amount: f64,
+    to: Option<u64>,
+}
+
+impl Account {
+    fn of(n: u64) -> Self {
+        let business = |name| Kind::Business { name, employees: (n % 1_000) as u32 };
+        Self {
+            owner: format!("owner {n}"),
+            balance: n as i64 - 500_000,
+            kind: if n.is_multiple_of(3) { business(format!("business {n}")) } else { Kind::Private },
+            last: (!n.is_multiple_of(5)).then(|| Transfer {
+                at: n as i64 * 1_000,
+                amount: n as f64 / 7.0,
+                to: Some(n),
+            }),
+            limits: (0..n % 4).map(|limit| limit as u32 * 100).collect(),
+        }
+    }
+}
+
+/// The time in which all of so many structured values are captured.
+fn structured(keys: usize) {
+    let fold = fold_pairs(Account::of(0), |account: &mut Account, n: u64| *account = Account::of(n));
+    let selector = ByValue::new(|key: &u64| *key);
+    let mut operator =
+        KeyedOperator::new("accounts".into(), GROUPS, GROUPS.end, selector, fold, SideOutputs::default());
+    feed(&mut operator, &(0..keys as u64).collect::<Vec<_>>());
+    let (mut least, mut bytes, mut spare) = (Duration::MAX, 0, Vec::new());
+    for checkpoint in 1..=2 * RUNS {
+        let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId::NONE, 0);
+        writer.set_operator(&"accounts".into());
+        writer.recycle(std::mem::take(&mut spare));
+        let progress = state_of(&mut operator).snapshot(&mut writer).expect("it can be written");
+        let (mut chunks, took, _) = sweep(&mut operator, &mut writer, progress);
+        chunks.append(&mut writer.finish().0);
+        bytes = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        spare.extend(chunks.into_iter().map(|chunk| chunk.bytes));
+        least = least.min(took);
+    }
+    let (each, size) = (least.as_nanos() as f64 / keys as f64, mib(bytes));
+    println!("{keys} structured values, {size:.1} MiB: sweep {each:>7.1} ns a key, the least of {} runs", 2 * RUNS);
 }
 
 fn feed(operator: &mut impl BatchOperator<In = u64>, records: &[u64]) -> Duration {
