@@ -21,6 +21,7 @@ use millstream_actors::runtime::guard::{note_key, noting};
 use super::every_key::VisitKeys;
 use super::key_text::key_text;
 use crate::operator::{KeySelector, Slices, TaskView};
+use crate::state::codec::OTHERWISE_DECLARED;
 use crate::state::{
     KeySchema, KeyedBackend, KeyedBlock, Share, StateKey, StateRows, StateSet, group_of_hash, hashes_of, stable_hash,
     take_ended, write_ended,
@@ -360,7 +361,8 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, S
             }
         }
         let Some(section) = sections.first() else { return Ok(()) };
-        let reason = format!("state '{}' is keyed now, it was stored as {:?}", section.state, section.scope);
+        let (state, scope) = (&section.state, section.scope);
+        let reason = format!("state '{state}' is keyed now, it was stored for {scope}; {OTHERWISE_DECLARED}");
         Err(StateError::Mismatch { operator: self.operator.clone(), reason })
     }
 

@@ -12,6 +12,7 @@ use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
 use super::emit_each::emit_each;
 use super::slices::Slices;
 use super::{Emission, Emitter, ProcessContext, ProcessFunction, SideOutputs, TaskView};
+use crate::state::codec::OTHERWISE_DECLARED;
 use crate::state::{OperatorStateSet, Share, StoredCopy, take_ended, undeclared, write_ended};
 
 /// What subtasks had stored of one state.
@@ -84,7 +85,9 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
                 return Err(self.mismatch(undeclared(&state)));
             };
             let StateScope::Subtask(subtask) = scope else {
-                return Err(self.mismatch(format!("state '{state}' is not keyed now, it was stored for {scope}")));
+                let reason =
+                    format!("state '{state}' is not keyed now, it was stored for {scope}; {OTHERWISE_DECLARED}");
+                return Err(self.mismatch(reason));
             };
             states.entry(index).or_default().push((subtask, bytes));
         }

@@ -42,3 +42,7 @@ impl From<Unfit> for String {
 
 /// What can be done where the type of keys does not read what is stored, or is another one.
 pub(crate) const KEY_REMEDY: &str = "the stored bytes are undamaged, so the type of the keys has changed: give new fields a serde default, or raise key_version(..) and say with migrate_keys(..) what becomes of old keys";
+
+/// What can be done where states are declared otherwise than they were stored.
+pub(crate) const OTHERWISE_DECLARED: &str =
+    "declare its states as they were stored, or give the operator another id and start without its state";
