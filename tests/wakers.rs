@@ -206,3 +206,61 @@ fn job_is_cancelled_at_once_while_its_idle_source_is_being_woken() {
         });
     }
 }
+
+/// Looks, finds nothing, and is woken before it has said so: a record has come in between.
+struct CrossedSource(Threading);
+
+struct CrossedReader {
+    waker: SourceWaker,
+    has_looked: bool,
+}
+
+impl Source for CrossedSource {
+    type Item = u64;
+
+    fn threading(&self) -> Threading {
+        self.0
+    }
+
+    fn open(
+        &self,
+        cx: &SourceContext,
+        _: Option<Vec<SplitPosition>>,
+    ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
+        Ok(Box::new(CrossedReader { waker: cx.waker.clone(), has_looked: false }))
+    }
+}
+
+impl SourceReader for CrossedReader {
+    type Item = u64;
+
+    fn read(&mut self, batch: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
+        if !std::mem::replace(&mut self.has_looked, true) {
+            self.waker.wake();
+            return Ok(ReadStatus::Idle { retry_after: None });
+        }
+        batch.push(7, 8);
+        Ok(ReadStatus::End)
+    }
+
+    fn report_positions(&mut self, _: &mut Vec<SplitPosition>) {}
+}
+
+#[test]
+fn wake_up_between_a_look_in_vain_and_its_answer_is_not_lost() {
+    for threading in [Threading::Inline, Threading::Blocking] {
+        run("a wake-up that crosses the answer", move |handles| async move {
+            let sink = CollectSink::new();
+            let collected = sink.handle();
+            let mut limits = Limits::default();
+            // A second read would find the record by itself.
+            limits.read_ahead = 1;
+            let env = StreamEnvironment::new("crossed").snapshot_store(MemoryStore::new()).limits(limits);
+            env.source("crossed", CrossedSource(threading)).parallelism(1).sink("out", sink);
+            let job = env.start().expect("starts");
+            watched(&handles, &job);
+            assert_eq!(job.await.expect("finished").kind, OutcomeKind::Finished);
+            assert_eq!(collected.snapshot(), [7]);
+        });
+    }
+}

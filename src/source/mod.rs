@@ -4,6 +4,7 @@ mod file;
 mod position;
 mod sequence;
 mod splits;
+mod spread;
 mod throttled;
 mod vec;
 
@@ -11,11 +12,12 @@ pub use file::{FileSource, FileSourceError, MalformedRecord, OnMalformed, Positi
 pub use position::{decode_position, encode_position};
 pub use sequence::SequenceSource;
 pub use splits::{Split, SplitQueue};
+pub use spread::spread_split_id;
 pub use throttled::Throttled;
 pub use vec::VecSource;
 
 pub use millstream_actors::contract::{
-    Batch, Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SourceWaker,
-    SplitPosition, Threading,
+    Batch, Boundedness, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader,
+    SourceWaker, SplitPosition, Threading,
 };
 pub use millstream_actors::protocol::may_pass;

@@ -1,22 +1,18 @@
 //! A source of numbers.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, Boundedness, Clock, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition, checksum,
+    Batch, Boundedness, Clock, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition,
 };
 
 use super::position::described;
-use super::{Split, SplitQueue};
+use super::{Split, SplitQueue, spread_split_id};
 
 /// The range is cut into this many pieces, whatever the parallelism, so that it can change.
 const PIECES: u64 = 64;
-/// Piece `i` gets an id whose hash is `i` modulo this number: pieces spread evenly over every parallelism that divides
-/// it (1 to 6, 8, 10, 12, 15, 16, ...), where plain hashing would give one of two subtasks a good tenth more.
-const SPREAD: u64 = 240;
 /// A paced reader is not woken more often: each wake-up costs some 20 us of CPU time.
 const PAUSE_MIN: Duration = Duration::from_micros(150);
 /// A paced reader that was held up makes up for at most this much time.
@@ -78,18 +74,9 @@ impl SequenceSource {
     }
 }
 
-/// The id of a piece: its bounds, and a salt that gives it the wanted place among the subtasks.
+/// The id of a piece: its bounds, so that they can be read from it.
 fn split_id(index: u64, piece: &Range<u64>) -> String {
-    let mut id = format!("{}..{}#", piece.start, piece.end);
-    let stem = id.len();
-    for salt in 0_u32.. {
-        id.truncate(stem);
-        write!(id, "{salt}").expect("a String takes everything");
-        if checksum(id.as_bytes()) % SPREAD == index % SPREAD {
-            break;
-        }
-    }
-    id
+    spread_split_id(&format!("{}..{}", piece.start, piece.end), index)
 }
 
 fn bounds_of(split: &str) -> Option<Range<u64>> {
@@ -218,7 +205,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use millstream_actors::contract::BATCH_RECORDS_MAX;
+    use millstream_actors::contract::{BATCH_RECORDS_MAX, checksum};
 
     use super::*;
     use crate::source::encode_position;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, Boundedness, Clock, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SplitPosition,
-    Threading,
+    Batch, Boundedness, Clock, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceError,
+    SourceReader, SplitPosition, Threading,
 };
 
 /// Reads another source at no more than a given rate, batch by batch: after a batch it waits until the rate allows the
@@ -80,6 +80,10 @@ impl<T: 'static> SourceReader for ThrottledReader<T> {
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
         self.reader.report_positions(moved);
+    }
+
+    fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {
+        self.reader.checkpoint_completed(completed)
     }
 
     fn take_side_records(&mut self) -> Vec<SideRecord> {

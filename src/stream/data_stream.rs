@@ -330,12 +330,13 @@ impl<T: Send + 'static> DataStream<T> {
     /// use millstream::prelude::*;
     ///
     /// # actix_rt::System::new().block_on(async {
-    /// let (sum, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    /// let sum = Arc::new(AtomicU64::new(0));
     /// let added = sum.clone();
     /// let env = StreamEnvironment::new("sum");
     /// env.source("numbers", SequenceSource::new(0..10))
-    ///     .inspect(move |_| { seen.fetch_add(1, Ordering::Relaxed); })
-    ///     .for_each("sum", move |n| { added.fetch_add(n, Ordering::Relaxed); });
+    ///     .for_each("sum", move |n| {
+    ///         added.fetch_add(n, Ordering::Relaxed);
+    ///     });
     /// env.start()?.await?;
     /// assert_eq!(sum.load(Ordering::Relaxed), 45);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

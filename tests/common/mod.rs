@@ -18,5 +18,5 @@ pub(crate) use fault_probe::{At, Fault, FaultProbe, Point};
 pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
 pub(crate) use listener::{Events, events_of};
 pub(crate) use output::{committed_lines, left_over};
-pub(crate) use run::{run, run_to_end, watched};
+pub(crate) use run::{Watched, run, run_to_end, watched};
 pub(crate) use stepped_source::{InputEnd, SteppedSource};

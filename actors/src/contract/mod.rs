@@ -36,7 +36,8 @@ pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkGuarantee, SinkResto
 pub(crate) use snapshot::SPARE_BUFFERS_MAX;
 pub use snapshot::{RestoredChunk, RestoredSection, RestoredState, SnapshotWriter};
 pub use source::{
-    Boundedness, ReadStatus, SideRecord, Source, SourceContext, SourceReader, SourceWaker, SplitPosition, Threading,
+    Boundedness, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceReader, SourceWaker,
+    SplitPosition, Threading,
 };
 pub use stateful::{GroupLoader, LoadedGroup, Stateful};
 pub use store::{CHUNK_BYTES_MAX, Chunk, Finalised, SnapshotStore, StoreOpening, checksum};

@@ -200,4 +200,15 @@ pub trait SinkWriter: Send + 'static {
     /// # Errors
     /// [`SinkError`]: retried, then fails the attempt; the pending list is kept.
     fn commit(&mut self, up_to: CheckpointId) -> Result<(), SinkError>;
+
+    /// The attempt is over: the job has ended or was cancelled, or its region restarts since another task failed. The last
+    /// call; lets go of connections and the like. What is not committed stays so: it is settled by the next attempt, if it
+    /// belongs to a completed checkpoint, and removed otherwise. Not called after an error or a panic of the writer itself,
+    /// nor of a writer whose task hangs, nor when the process dies, so nothing may depend on it.
+    ///
+    /// # Errors
+    /// [`SinkError`]: a line in the log.
+    fn close(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, Clock};
-use crate::protocol::{OperatorId, SourceError};
+use crate::protocol::{CheckpointId, OperatorId, SourceError};
 
 /// Whether a source ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,34 @@ pub struct SplitPosition {
     pub split: String,
     /// The position, in the source's own encoding.
     pub position: Vec<u8>,
+}
+
+/// How far the splits of a reader were read, as of a completed checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompletedPositions {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// The positions in it, by split, ascending.
+    pub positions: Vec<SplitPosition>,
+    /// The positions in the oldest checkpoint that the job can still be restored from: nothing before them is read again by
+    /// this job from its store. `None` while that checkpoint was written by an earlier attempt and is not the one that this
+    /// attempt was restored from: then nothing more may be trimmed yet.
+    ///
+    /// A savepoint that the job was started from counts while it may be fallen back to, as long as the program says so.
+    /// Savepoints that are kept beside the store do not count: who trims an input that they need takes care of it.
+    pub oldest_needed: Option<Vec<SplitPosition>>,
+}
+
+impl CompletedPositions {
+    /// As the engine gives it to a reader.
+    pub fn new(
+        checkpoint: CheckpointId,
+        positions: Vec<SplitPosition>,
+        oldest_needed: Option<Vec<SplitPosition>>,
+    ) -> Self {
+        Self { checkpoint, positions, oldest_needed }
+    }
 }
 
 /// What a source sees of the job.
@@ -71,6 +99,10 @@ impl SourceContext {
 }
 
 /// Prompts a source task to read again. Clones are one waker; waking an ended task does nothing.
+///
+/// A wake-up is never lost: one that comes at any time after a [`read`](SourceReader::read) has begun leads to another read,
+/// also if that one goes on to answer [`ReadStatus::Idle`]. So a reader looks for records and answers `Idle` if there are
+/// none, and whoever adds some adds them first and then wakes. Several wake-ups may lead to one read.
 #[derive(Clone)]
 pub struct SourceWaker(Arc<dyn Fn() + Send + Sync>);
 
@@ -217,6 +249,21 @@ pub trait SourceReader: Send + 'static {
     /// Appends the position of each owned split that has moved since the last call (all of them in the first), as of
     /// the last record appended by [`read`](Self::read). Called between reads.
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>);
+
+    /// A checkpoint is complete: what was read before its barrier will not be read again, unless the job falls back to an
+    /// older checkpoint. To acknowledge it to a broker, or to trim a journal up to
+    /// [`oldest_needed`](CompletedPositions::oldest_needed). Called between reads, with the positions of all splits of this
+    /// reader; also after [`ReadStatus::End`].
+    ///
+    /// Called at most once for a checkpoint in an attempt, for higher ones later. It may be missed, when the attempt or the
+    /// process ends in between: what is said of the next checkpoint covers all before it.
+    ///
+    /// # Errors
+    /// [`SourceError`]: fails the attempt.
+    fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {
+        let _ = completed;
+        Ok(())
+    }
 
     /// Takes what the last [`read`](Self::read) found for side outputs, in order. Side records that nobody consumes are
     /// dropped.

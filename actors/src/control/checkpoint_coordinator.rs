@@ -110,6 +110,8 @@ pub(crate) struct CheckpointCoordinator {
     first_commands: Vec<Command>,
     /// The life of the writer that reported last.
     writer_life: u64,
+    /// The oldest checkpoint that the store retains, if that is known.
+    oldest: Option<CheckpointId>,
     waiters: BTreeMap<u64, oneshot::Sender<Result<CheckpointId, CheckpointError>>>,
     next_waiter: u64,
     savepoints: Savepoints,
@@ -154,6 +156,7 @@ impl CheckpointCoordinator {
             schedule,
             first_commands,
             writer_life: 0,
+            oldest: None,
             waiters: BTreeMap::new(),
             next_waiter: 0,
             savepoints: Savepoints::default(),
@@ -213,7 +216,7 @@ impl CheckpointCoordinator {
             }
             Command::Complete { manifest, triggered_at } => self.complete(now, &manifest, triggered_at),
             Command::RepeatComplete { checkpoint } => {
-                self.each_subtask(|subtask| subtask.complete.do_send(CheckpointComplete { checkpoint }));
+                self.tell_complete(checkpoint);
             }
             Command::Abort { checkpoint, reason } => {
                 lock(&self.seed.job.memory).in_flight = None;
@@ -299,11 +302,32 @@ impl CheckpointCoordinator {
         }
     }
 
+    /// What the store retains is known from its replies alone: it may keep more than the newest, for savepoints that are being
+    /// made.
+    fn learn_oldest(&mut self, reply: &StoreReply) {
+        let first = |retained: &Option<Vec<Arc<Manifest>>>| retained.as_ref()?.first().map(|first| first.checkpoint);
+        match reply {
+            StoreReply::Finalised { oldest, .. } => self.oldest = *oldest,
+            StoreReply::Report { retained, .. }
+            | StoreReply::ReserveFailed { retained, .. }
+            | StoreReply::FinaliseFailed { retained, .. }
+            | StoreReply::ChunksFailed { retained, .. } => self.oldest = first(retained),
+            StoreReply::IdsReserved { .. } | StoreReply::Abandoned { .. } | StoreReply::AbandonFailed { .. } => {}
+        }
+    }
+
+    fn tell_complete(&self, checkpoint: CheckpointId) {
+        // The savepoint that the job began with is what it falls back to when nothing else is left.
+        let origin = self.seed.job.origin.as_ref().map(|origin| origin.manifest.checkpoint);
+        let oldest = self.oldest.map(|oldest| origin.map_or(oldest, |origin| oldest.min(origin)));
+        self.each_subtask(|subtask| subtask.complete.do_send(CheckpointComplete { checkpoint, oldest }));
+    }
+
     fn complete(&mut self, now: Now, manifest: &Manifest, triggered_at: Duration) {
         self.reached(Step::Completed);
         let checkpoint = manifest.checkpoint;
         let written = manifest.chunks.iter().filter(|chunk| chunk.address.checkpoint == checkpoint);
-        self.each_subtask(|subtask| subtask.complete.do_send(CheckpointComplete { checkpoint }));
+        self.tell_complete(checkpoint);
         for region in &self.seed.regions {
             region.completed.do_send(CheckpointCompleted { checkpoint });
         }

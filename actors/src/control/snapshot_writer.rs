@@ -47,14 +47,39 @@ pub(crate) enum StoreRequest {
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum StoreReply {
-    Report { life: u64, retained: Option<Vec<Arc<Manifest>>> },
-    IdsReserved { up_to: CheckpointId },
-    ReserveFailed { error: Arc<SnapshotError>, retained: Option<Vec<Arc<Manifest>>> },
-    Finalised { checkpoint: CheckpointId },
-    FinaliseFailed { checkpoint: CheckpointId, error: Arc<SnapshotError>, retained: Option<Vec<Arc<Manifest>>> },
-    ChunksFailed { checkpoint: CheckpointId, error: Arc<SnapshotError>, retained: Option<Vec<Arc<Manifest>>> },
-    Abandoned { above: CheckpointId, completed: Vec<CheckpointId> },
-    AbandonFailed { error: Arc<SnapshotError> },
+    Report {
+        life: u64,
+        retained: Option<Vec<Arc<Manifest>>>,
+    },
+    IdsReserved {
+        up_to: CheckpointId,
+    },
+    ReserveFailed {
+        error: Arc<SnapshotError>,
+        retained: Option<Vec<Arc<Manifest>>>,
+    },
+    /// `oldest`: the oldest that is retained now, if that is known.
+    Finalised {
+        checkpoint: CheckpointId,
+        oldest: Option<CheckpointId>,
+    },
+    FinaliseFailed {
+        checkpoint: CheckpointId,
+        error: Arc<SnapshotError>,
+        retained: Option<Vec<Arc<Manifest>>>,
+    },
+    ChunksFailed {
+        checkpoint: CheckpointId,
+        error: Arc<SnapshotError>,
+        retained: Option<Vec<Arc<Manifest>>>,
+    },
+    Abandoned {
+        above: CheckpointId,
+        completed: Vec<CheckpointId>,
+    },
+    AbandonFailed {
+        error: Arc<SnapshotError>,
+    },
 }
 
 /// What a writer needs to be built, again and again.

@@ -12,6 +12,7 @@ mod reports;
 pub mod sink_task;
 mod sink_writing;
 mod snapshots;
+mod source_history;
 mod source_reading;
 pub mod source_task;
 mod spec;

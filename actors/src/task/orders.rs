@@ -18,6 +18,8 @@ pub struct RequestBarrier {
 pub struct CheckpointComplete {
     /// The checkpoint.
     pub checkpoint: CheckpointId,
+    /// The oldest that the job may still be restored from; `None` if that is not known.
+    pub oldest: Option<CheckpointId>,
 }
 
 /// To every task: the checkpoint will not complete.

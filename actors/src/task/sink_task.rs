@@ -21,10 +21,10 @@ use crate::runtime::time::monotonic;
 use crate::task::alarm::Due;
 use crate::task::inputs::{Inputs, WithInputs};
 use crate::task::lists::{read_lists, write_list};
-use crate::task::sink_writing::{self, Effects, Order, WriterEvent, WriterReports, Writing};
+use crate::task::sink_writing::{self, Call, Effects, Order, WriterEvent, WriterReports, Writing};
 use crate::task::snapshots::decline;
 use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
-use crate::task::{SinkCommitted, StartedSubtask, SubtaskContext, TaskFactory};
+use crate::task::{CheckpointComplete, SinkCommitted, StartedSubtask, SubtaskContext, TaskFactory};
 
 /// The state under which a sink's pending commits are stored.
 pub(crate) const PENDING: &str = "pending";
@@ -106,7 +106,7 @@ impl<S: Sink> SinkWork<S> {
                 self.event(stepper, event)
             }
             Some(Writing::Thread(orders)) => {
-                orders.send(order);
+                orders.send(Call::Obey(order));
                 Ok(())
             }
             None => Ok(()),
@@ -264,9 +264,15 @@ impl<S: Sink> Work for SinkWork<S> {
         self.order(stepper, Order::Commit(self.complete))
     }
 
-    fn complete(&mut self, stepper: &mut Stepper, checkpoint: CheckpointId) -> Result<(), TaskError> {
-        self.complete = self.complete.max(checkpoint);
+    fn complete(&mut self, stepper: &mut Stepper, complete: CheckpointComplete) -> Result<(), TaskError> {
+        self.complete = self.complete.max(complete.checkpoint);
         self.order(stepper, Order::Commit(self.complete))
+    }
+
+    fn stopping(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            writing.close();
+        }
     }
 
     fn aborted(&mut self, checkpoint: CheckpointId) {

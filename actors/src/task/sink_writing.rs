@@ -9,7 +9,7 @@ use crate::contract::{
 };
 use crate::protocol::{ActorName, Barrier, CheckpointId, TaskError};
 use crate::runtime::connector_thread::{self, ConnectorPanicked};
-use crate::runtime::guard::ExitSlot;
+use crate::runtime::guard::{ExitSlot, catch_panic};
 use crate::runtime::order_queue::{OrderSender, order_queue};
 
 /// What a sink's writer is told to do, in this order.
@@ -22,6 +22,13 @@ pub(crate) enum Order<T> {
     Prepare(Barrier),
     /// Publish everything up to this checkpoint.
     Commit(CheckpointId),
+}
+
+/// What a thread's writer is told.
+pub(crate) enum Call<T> {
+    Obey(Order<T>),
+    /// Let go of what it holds: it is the last call.
+    Close,
 }
 
 /// What became of an order.
@@ -47,7 +54,17 @@ pub(crate) enum Writing<T: Send + 'static> {
     /// Called on the arbiter.
     Inline(GuardedWriter<T>),
     /// Called on its thread; dropping the sender ends the thread.
-    Thread(OrderSender<Order<T>>),
+    Thread(OrderSender<Call<T>>),
+}
+
+impl<T: Send + 'static> Writing<T> {
+    /// The task stops.
+    pub(crate) fn close(self) {
+        match self {
+            Self::Inline(writer) => writer.close(),
+            Self::Thread(calls) => calls.send(Call::Close),
+        }
+    }
 }
 
 /// A writer, the flag it reads before each effect, and the test seam.
@@ -93,6 +110,21 @@ impl<T: Send + 'static> GuardedWriter<T> {
         Ok(Self { writer: sink.open(cx, restored)?, effects })
     }
 
+    /// Lets the writer go. What it does then can make nothing of the job's output wrong, so a failure is only logged.
+    fn close(mut self) {
+        if self.effects.fence.is_raised() {
+            return;
+        }
+        let told = |reason: &dyn std::fmt::Display| {
+            log::warn!(target: "millstream::sink", "{} does not close: {reason}", self.effects.name);
+        };
+        match catch_panic(|| self.writer.close()) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => told(&error),
+            Err(panic) => told(&panic),
+        }
+    }
+
     /// Carries an order out.
     pub(crate) fn obey(&mut self, order: Order<T>) -> WriterEvent<T> {
         match order {
@@ -135,8 +167,11 @@ pub(crate) fn open<S: Sink>(
                 match GuardedWriter::open(&*sink, &cx, restored, effects) {
                     Ok(mut writer) => {
                         reports.events.do_send(WriterEvent::Opened);
-                        while let Some(order) = received.recv() {
-                            reports.events.do_send(writer.obey(order));
+                        while let Some(call) = received.recv() {
+                            match call {
+                                Call::Obey(order) => reports.events.do_send(writer.obey(order)),
+                                Call::Close => return writer.close(),
+                            }
                         }
                     }
                     Err(error) => reports.events.do_send(WriterEvent::NotOpened(error)),

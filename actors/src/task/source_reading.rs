@@ -6,7 +6,8 @@ use std::sync::Arc;
 use actix::{Message, Recipient};
 
 use crate::contract::{
-    Batch, Fence, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SplitPosition, Threading,
+    Batch, CompletedPositions, Fence, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader,
+    SplitPosition, Threading,
 };
 use crate::protocol::TaskError;
 use crate::runtime::connector_thread::{self, ConnectorPanicked};
@@ -33,6 +34,14 @@ pub(crate) enum ReaderEvent<T: Send + 'static> {
     Failed(SourceError),
 }
 
+/// To a reader's thread.
+enum ReaderOrder<T> {
+    /// Fill this batch.
+    Read(Box<Batch<T>>),
+    /// A checkpoint is complete.
+    Completed(CompletedPositions),
+}
+
 /// The reader of a source task.
 pub(crate) enum Reading<T> {
     /// Called on the arbiter.
@@ -44,7 +53,7 @@ pub(crate) enum Reading<T> {
 /// A reader that reads ahead on its thread whenever it is given a batch to fill.
 pub(crate) struct ReadAhead<T> {
     /// Dropping it ends the thread.
-    permits: OrderSender<Box<Batch<T>>>,
+    orders: OrderSender<ReaderOrder<T>>,
     /// Batches that the thread has, or has filled and which were not taken.
     under_way: usize,
     arrived: VecDeque<ReadResult<T>>,
@@ -63,7 +72,12 @@ impl<T> ReadAhead<T> {
     pub(crate) fn give(&mut self, mut batch: Box<Batch<T>>, records: usize) {
         batch.limit_to(records);
         self.under_way += 1;
-        self.permits.send(batch);
+        self.orders.send(ReaderOrder::Read(batch));
+    }
+
+    /// Lets the thread tell its reader.
+    pub(crate) fn completed(&self, completed: CompletedPositions) {
+        self.orders.send(ReaderOrder::Completed(completed));
     }
 
     /// A read has returned.
@@ -101,37 +115,42 @@ pub(crate) fn open<S: Source>(
     match source.threading() {
         Threading::Inline => Ok(Reading::Inline { reader: source.open(&cx, restored)?, spare: Box::default() }),
         Threading::Blocking => {
-            let (permits, batches) = order_queue(fence);
+            let (orders, received) = order_queue(fence);
             let (source, name) = (source.clone(), format!("{}-{}", cx.operator, cx.subtask_index));
             connector_thread::spawn(name, exit.clone(), reports.panicked, move || {
                 let ended = source.open(&cx, restored).and_then(|mut reader| {
                     let mut positions = Vec::new();
                     reader.report_positions(&mut positions);
                     reports.events.do_send(ReaderEvent::Opened(positions));
-                    read_ahead(&mut *reader, &batches, &reports.events)
+                    read_ahead(&mut *reader, &received, &reports.events)
                 });
                 if let Err(error) = ended {
                     reports.events.do_send(ReaderEvent::Failed(error));
                 }
             })?;
-            Ok(Reading::Ahead(ReadAhead { permits, under_way: 0, arrived: VecDeque::new() }))
+            Ok(Reading::Ahead(ReadAhead { orders, under_way: 0, arrived: VecDeque::new() }))
         }
     }
 }
 
 fn read_ahead<T: Send + 'static>(
     reader: &mut dyn SourceReader<Item = T>,
-    batches: &OrderReceiver<Box<Batch<T>>>,
+    orders: &OrderReceiver<ReaderOrder<T>>,
     events: &Recipient<ReaderEvent<T>>,
 ) -> Result<(), SourceError> {
-    while let Some(mut batch) = batches.recv() {
-        let status = reader.read(&mut batch)?;
-        let mut moved = Vec::new();
-        reader.report_positions(&mut moved);
-        let side = reader.take_side_records();
-        events.do_send(ReaderEvent::Read(ReadResult { batch, side, moved, status }));
-        if status == ReadStatus::End {
-            break;
+    let mut has_ended = false;
+    while let Some(order) = orders.recv() {
+        match order {
+            ReaderOrder::Completed(completed) => reader.checkpoint_completed(&completed)?,
+            ReaderOrder::Read(_) if has_ended => {}
+            ReaderOrder::Read(mut batch) => {
+                let status = reader.read(&mut batch)?;
+                let mut moved = Vec::new();
+                reader.report_positions(&mut moved);
+                let side = reader.take_side_records();
+                events.do_send(ReaderEvent::Read(ReadResult { batch, side, moved, status }));
+                has_ended = status == ReadStatus::End;
+            }
         }
     }
     Ok(())

@@ -25,11 +25,12 @@ use crate::runtime::time::monotonic;
 use crate::task::alarm::Due;
 use crate::task::lists::{read_lists, write_list};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators};
+use crate::task::source_history::SourceHistory;
 use crate::task::source_reading::{self, Positions, ReadResult, ReaderEvent, ReaderReports, Reading};
 use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
 use crate::task::{
-    BeginReading, FinishInput, RequestBarrier, SourceAddress, SourceHalted, StartedSubtask, StopReading,
-    SubtaskContext, TaskFactory,
+    BeginReading, CheckpointComplete, FinishInput, RequestBarrier, SourceAddress, SourceHalted, StartedSubtask,
+    StopReading, SubtaskContext, TaskFactory,
 };
 
 /// The state under which a source's positions are stored.
@@ -87,6 +88,7 @@ struct SourceWork<S: Source> {
     reading: Option<Reading<S::Item>>,
     portion: ReadPortion,
     positions: Positions,
+    history: SourceHistory,
     phase: Phase,
     /// The input has ended, and that is to be said.
     is_ending: bool,
@@ -132,6 +134,7 @@ impl<S: Source> SourceWork<S> {
             reading: None,
             portion: ReadPortion::new(limits),
             positions: Positions::default(),
+            history: SourceHistory::default(),
             phase: Phase::Opening,
             is_ending: false,
             finish_after: None,
@@ -291,7 +294,7 @@ impl<S: Source> SourceWork<S> {
             Phase::Ended => SourceState::Ended,
         };
         let facts = AckFacts { source: Some(state), records_in: stepper.records_in(), ..AckFacts::default() };
-        let Self { ids, operators, reading, positions, .. } = self;
+        let Self { ids, operators, reading, positions, history, .. } = self;
         operators.barrier(stepper, barrier, facts, |writer| {
             if let Some(Reading::Inline { reader, .. }) = reading {
                 // Of splits that were never read, and of those that moved without a record.
@@ -299,7 +302,10 @@ impl<S: Source> SourceWork<S> {
                 reader.report_positions(&mut moved);
                 positions.update(moved);
             }
-            write_list(writer, &ids[0], POSITIONS, &positions.to_list())
+            let list = positions.to_list();
+            write_list(writer, &ids[0], POSITIONS, &list)?;
+            history.barrier(barrier.checkpoint, list);
+            Ok(())
         });
     }
 }
@@ -320,8 +326,9 @@ impl<S: Source> Work for SourceWork<S> {
         loaded: Option<LoadedState>,
         ctx: &mut Context<Task<Self>>,
     ) -> Result<bool, TaskError> {
-        let mut positions = None;
+        let (mut positions, mut restored) = (None, CheckpointId::NONE);
         if let Some(mut state) = loaded {
+            restored = state.checkpoint;
             let source = &self.ids[0];
             let sections = state.sections.take(source);
             // A source that the checkpoint does not know starts from the beginning.
@@ -341,6 +348,10 @@ impl<S: Source> Work for SourceWork<S> {
             clock: info.clock.clone(),
             waker: SourceWaker::new(move || wake.do_send(Wake)),
         };
+        if let Some(positions) = &positions {
+            let owned = positions.iter().filter(|position| context.owns(&position.split)).cloned().collect();
+            self.history.restored(restored, owned);
+        }
         let reports = ReaderReports { events: ctx.address().recipient(), panicked: ctx.address().recipient() };
         let reading =
             source_reading::open(&self.source, context, positions, (&stepper.cx.fence, &stepper.exit), reports)?;
@@ -399,7 +410,18 @@ impl<S: Source> Work for SourceWork<S> {
         self.operators.pipeline.sent()
     }
 
+    fn complete(&mut self, _: &mut Stepper, complete: CheckpointComplete) -> Result<(), TaskError> {
+        let Some(completed) = self.history.complete(complete.checkpoint, complete.oldest) else { return Ok(()) };
+        match &mut self.reading {
+            Some(Reading::Inline { reader, .. }) => reader.checkpoint_completed(&completed)?,
+            Some(Reading::Ahead(ahead)) => ahead.completed(completed),
+            None => {}
+        }
+        Ok(())
+    }
+
     fn aborted(&mut self, checkpoint: CheckpointId) {
+        self.history.aborted(checkpoint);
         self.last_barrier = self.last_barrier.max(checkpoint);
         self.requested = self.requested.filter(|barrier| barrier.checkpoint > checkpoint);
     }

@@ -70,10 +70,13 @@ pub(crate) trait Work: Sized + Unpin + 'static {
     }
 
     /// The checkpoint is complete.
-    fn complete(&mut self, stepper: &mut Stepper, checkpoint: CheckpointId) -> Result<(), TaskError> {
-        let _ = (stepper, checkpoint);
+    fn complete(&mut self, stepper: &mut Stepper, complete: CheckpointComplete) -> Result<(), TaskError> {
+        let _ = (stepper, complete);
         Ok(())
     }
+
+    /// The task stops: nothing is asked of it any more.
+    fn stopping(&mut self) {}
 
     /// What its outputs have sent.
     fn sent(&self) -> Sent {
@@ -412,7 +415,7 @@ impl<W: Work> Handler<CheckpointComplete> for Task<W> {
 
     fn handle(&mut self, message: CheckpointComplete, ctx: &mut Self::Context) {
         self.stepper.cx.reached(Step::CompleteReceived);
-        let done = self.work.complete(&mut self.stepper, message.checkpoint);
+        let done = self.work.complete(&mut self.stepper, message);
         self.go_on(done, ctx);
     }
 }
@@ -455,6 +458,7 @@ impl<W: Work> Handler<StopSubtask> for Task<W> {
     type Result = ();
 
     fn handle(&mut self, _: StopSubtask, ctx: &mut Self::Context) {
+        self.work.stopping();
         ctx.stop();
     }
 }

@@ -103,6 +103,7 @@ impl Handler<StoreReply> for CheckpointCoordinator {
     type Result = ();
 
     fn handle(&mut self, reply: StoreReply, ctx: &mut Self::Context) {
+        self.learn_oldest(&reply);
         let event = match reply {
             StoreReply::Report { life, retained } => {
                 if self.writer_life != life && self.writer_life != 0 {
@@ -121,7 +122,7 @@ impl Handler<StoreReply> for CheckpointCoordinator {
                 self.seed.job.emit(JobEventKind::CheckpointNotTriggered { reason });
                 Event::ReserveFailed { error, retained }
             }
-            StoreReply::Finalised { checkpoint } => Event::Finalised { checkpoint },
+            StoreReply::Finalised { checkpoint, .. } => Event::Finalised { checkpoint },
             StoreReply::FinaliseFailed { checkpoint, error, retained } => {
                 Event::FinaliseFailed { checkpoint, error, retained }
             }

@@ -96,7 +96,8 @@ impl StoreSession {
                     let excess = retained.len().saturating_sub(retain);
                     retained.drain(..excess);
                 }
-                self.answer(StoreReply::Finalised { checkpoint });
+                let oldest = self.retained.iter().flatten().map(|manifest| manifest.checkpoint).next();
+                self.answer(StoreReply::Finalised { checkpoint, oldest });
             }
             Err(error) => {
                 let (error, retained) = (Arc::new(error), self.reopen());
