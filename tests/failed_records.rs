@@ -3,7 +3,8 @@
 use std::io::Write as _;
 
 use millstream::prelude::*;
-use millstream::{Cause, FailedRecord, JobEventKind, Limits};
+use millstream::sink::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
+use millstream::{Cause, CheckpointId, FailedRecord, JobEventKind, Limits};
 
 /// A line of the file.
 fn line(number: u64) -> String {
@@ -70,8 +71,47 @@ fn error_of_a_function_is_told_with_its_operator_and_the_numbers_that_the_batch_
     assert_eq!((at.key, at.index), (None, None), "nothing is guessed");
     let (first, last) = at.input.expect("it was in a batch");
     assert!((first..=last).contains(&2_501), "{first} to {last}");
-    let [read] = &at.read[..] else { panic!("{:?}", at.read) };
-    assert_eq!(read.from.as_deref(), Some(format!("number {}", first - 1).as_str()));
+    assert!(at.read.is_empty(), "positions of sources without a thread are asked for at a barrier only");
+}
+
+/// Refuses the batch with record 2,500.
+struct Refuses;
+
+impl Sink for Refuses {
+    type Item = u64;
+
+    fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = u64>>, SinkError> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl SinkWriter for Refuses {
+    type Item = u64;
+
+    fn write(&mut self, batch: &mut Batch<u64>) -> Result<(), SinkError> {
+        assert!(!batch.as_slice().contains(&2_500), "injected");
+        batch.clear();
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: CheckpointId) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn sink_that_panics_is_told_with_the_records_that_it_was_to_write() {
+    let env = StreamEnvironment::new("sink").parallelism(1);
+    env.source("numbers", VecSource::new((0..64_000).collect())).sink("refuses", Refuses);
+    let (_, at, _) = failure(env);
+    assert_eq!(at.operator.map(|operator| operator.to_string()).as_deref(), Some("refuses"));
+    let (first, last) = at.input.expect("it was a batch");
+    assert!((first..=last).contains(&2_501), "{first} to {last}");
+    assert!(at.read.is_empty(), "it has not read them itself");
 }
 
 #[test]

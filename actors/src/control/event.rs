@@ -22,7 +22,8 @@ use crate::protocol::{
 ///
 /// Serialised as one flat object: `unix_ms`, `job`, `event` (the name of the [`JobEventKind`] in snake case) and the fields of
 /// that. Times are numbers of milliseconds with a fraction, in fields that end with `_ms`; ids are numbers; an actor, a cause,
-/// a reason or an error is its text. The end of the job has either `outcome` or `error`.
+/// a reason or an error is its text; what has fields of its own (the `report` of a control actor's panic, `at` of a failure, an
+/// `advice`, an estimate) is an object of them. The end of the job has either `outcome` or `error`.
 ///
 /// ```json
 /// {"unix_ms":1795915352050,"job":"delays","event":"checkpoint_completed","checkpoint":12,"took_ms":4.1,

@@ -19,7 +19,8 @@ pub struct FailedRecord {
     /// The first and the last record of the batch that the task was working off, counted from 1 in its input of this attempt.
     /// The record is one of them, or was made of one.
     pub input: Option<(u64, u64)>,
-    /// Where a task with a source had read that batch.
+    /// Where a task with a source had read that batch. Known of a source whose calls are made on a thread of its own; the positions
+    /// of others are asked for at a barrier only.
     pub read: Vec<ReadRange>,
 }
 

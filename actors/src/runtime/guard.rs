@@ -136,16 +136,15 @@ impl ExitSlot {
     }
 
     fn set(&self, cause: Cause) {
+        // Taken in any case: it must not be found by the next task of this thread that fails.
+        let at = self.failed_at(take_noted());
+        let is_failure = matches!(cause, Cause::Failed(_) | Cause::Panicked(_));
         let mut first = self.0.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.is_none() {
-            let at = matches!(cause, Cause::Failed(_) | Cause::Panicked(_)).then(|| self.failed_at());
-            *first = Some((cause, at.filter(|at| !at.is_empty())));
-        }
+        first.get_or_insert((cause, Some(at).filter(|at| is_failure && !at.is_empty())));
     }
 
     /// What this thread has noted, and the batch that was at hand then.
-    fn failed_at(&self) -> FailedRecord {
-        let Noted { mut record, in_batch } = take_noted();
+    fn failed_at(&self, Noted { mut record, in_batch }: Noted) -> FailedRecord {
         if in_batch {
             let (last, records) = (self.0.records_in.load(Ordering::Relaxed), self.0.batch.load(Ordering::Relaxed));
             record.input = (records > 0).then(|| (last + 1 - records, last));

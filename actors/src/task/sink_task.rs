@@ -17,6 +17,7 @@ use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::LoadedState;
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, Input, OperatorId, TaskError};
+use crate::runtime::guard::{note_operator, noting};
 use crate::runtime::time::monotonic;
 use crate::task::alarm::Due;
 use crate::task::inputs::{Inputs, WithInputs};
@@ -96,7 +97,9 @@ impl<S: Sink> SinkWork<S> {
         }
         self.writes_under_way.push_back(batch.len());
         self.has_unflushed = true;
-        self.order(stepper, Order::Write { channel, batch })
+        // A thread that writes has this batch or the one before.
+        let (id, is_exact) = (self.operator.clone(), matches!(self.writing, Some(Writing::Inline(_))));
+        noting(|| self.order(stepper, Order::Write { channel, batch }), || note_operator(Some(&id), is_exact))
     }
 
     fn order(&mut self, stepper: &mut Stepper, order: Order<S::Item>) -> Result<(), TaskError> {

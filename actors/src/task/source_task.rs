@@ -200,8 +200,11 @@ impl<S: Source> SourceWork<S> {
         self.give(stepper, Given::Batch { channel: 0, records, batch })
     }
 
-    /// Keeps what says where the batch was read, should it fail a function.
+    /// Keeps what says where the batch was read, should it fail a function. Known where the reader is on a thread of its own.
     fn note_read(&self, stepper: &Stepper, moved: &[SplitPosition]) {
+        if moved.is_empty() {
+            return;
+        }
         let ranges: Vec<_> = moved.iter().map(|to| (self.positions.of(&to.split), to.clone())).collect();
         let (source, id) = (self.source.clone(), self.ids[0].clone());
         stepper.exit.read_at(move || {
@@ -223,9 +226,8 @@ impl<S: Source> SourceWork<S> {
                 batch.limit_to(self.portion.records());
                 let status = reader.read(&mut batch)?;
                 let side = reader.take_side_records();
-                let mut moved = Vec::new();
-                reader.report_positions(&mut moved);
-                Ok(Some(ReadResult { batch, side, moved, status }))
+                // Positions are asked for at a barrier.
+                Ok(Some(ReadResult { batch, side, moved: Vec::new(), status }))
             }
             Some(Reading::Ahead(ahead)) => Ok(ahead.take()),
             None => Ok(None),
@@ -297,7 +299,6 @@ impl<S: Source> SourceWork<S> {
         let Self { ids, operators, reading, positions, history, .. } = self;
         operators.barrier(stepper, barrier, facts, |writer| {
             if let Some(Reading::Inline { reader, .. }) = reading {
-                // Of splits that were never read, and of those that moved without a record.
                 let mut moved = Vec::new();
                 reader.report_positions(&mut moved);
                 positions.update(moved);
@@ -355,12 +356,9 @@ impl<S: Source> Work for SourceWork<S> {
         let reports = ReaderReports { events: ctx.address().recipient(), panicked: ctx.address().recipient() };
         let reading =
             source_reading::open(&self.source, context, positions, (&stepper.cx.fence, &stepper.exit), reports)?;
-        let reading = self.reading.insert(reading);
-        let Reading::Inline { reader, .. } = reading else { return Ok(false) };
-        let mut moved = Vec::new();
-        reader.report_positions(&mut moved);
-        self.positions.update(moved);
-        Ok(true)
+        let is_open = matches!(reading, Reading::Inline { .. });
+        self.reading = Some(reading);
+        Ok(is_open)
     }
 
     fn step(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
