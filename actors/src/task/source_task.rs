@@ -5,19 +5,21 @@
 //! reports, and what every task does (`stepper.rs`). Sends batches, snapshots and acknowledgements, and [`SourceHalted`]
 //! once it reads no more. A restart loses what was read since the restored checkpoint, and reads it again.
 
+mod factory;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler, Message, Recipient};
-use actix_rt::ArbiterHandle;
 
 use crate::contract::{
     Batch, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceWaker, SplitPosition,
     StateError, Step,
 };
 use crate::data::edge::Sent;
-use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
-use crate::data::wiring::{InputWiring, OutputWiring};
+use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{
     AckFacts, Barrier, CheckpointId, Limits, Mark, OperatorId, ReadPortion, ReadRange, SourceState, TaskError,
 };
@@ -27,58 +29,13 @@ use crate::task::lists::{read_lists, write_list};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators};
 use crate::task::source_history::SourceHistory;
 use crate::task::source_reading::{self, Positions, ReadResult, ReaderEvent, ReaderReports, Reading};
-use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
-use crate::task::{
-    BeginReading, CheckpointComplete, FinishInput, RequestBarrier, SourceAddress, SourceHalted, StartedSubtask,
-    StopReading, SubtaskContext, TaskFactory,
-};
+use crate::task::stepper::{Stepped, Stepper, Task, Work};
+use crate::task::{BeginReading, CheckpointComplete, FinishInput, RequestBarrier, SourceHalted, StopReading};
+
+pub use factory::SourceTaskFactory;
 
 /// The state under which a source's positions are stored.
 const POSITIONS: &str = "positions";
-
-/// Starts source tasks.
-pub struct SourceTaskFactory<S: Source> {
-    source: Arc<S>,
-    /// The source first, then the operators chained to it.
-    operators: Vec<OperatorId>,
-    pipeline: Arc<dyn PipelineFactory<Box<Batch<S::Item>>>>,
-}
-
-impl<S: Source> SourceTaskFactory<S> {
-    /// A factory of tasks that read `source` and run the operators built by `pipeline`. `operators` names the source
-    /// first.
-    pub fn new(
-        source: Arc<S>,
-        operators: Vec<OperatorId>,
-        pipeline: impl PipelineFactory<Box<Batch<S::Item>>>,
-    ) -> Self {
-        Self { source, operators, pipeline: Arc::new(pipeline) }
-    }
-}
-
-impl<S: Source> TaskFactory for SourceTaskFactory<S> {
-    fn start(
-        &self,
-        cx: SubtaskContext,
-        arbiter: &ArbiterHandle,
-        _: InputWiring,
-        outputs: Vec<OutputWiring>,
-    ) -> StartedSubtask {
-        let subtask = cx.info.subtask;
-        let (source, ids, factory) = (self.source.clone(), self.operators.clone(), self.pipeline.clone());
-        let task = stepper::start(cx, arbiter, move |cx, ctx| {
-            let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient());
-            SourceWork::new(source, ids, Operators::new(factory.build(builder)), &cx.info.limits)
-        });
-        let orders = SourceAddress {
-            barrier: task.clone().recipient(),
-            begin: task.clone().recipient(),
-            stop_reading: task.clone().recipient(),
-            finish: task.clone().recipient(),
-        };
-        StartedSubtask { address: stepper::address_of(&task, subtask, Some(orders), false), ports: Vec::new() }
-    }
-}
 
 /// See the module's documentation.
 struct SourceWork<S: Source> {
@@ -506,6 +463,3 @@ impl<S: Source> Handler<Wake> for Task<SourceWork<S>> {
         self.run(ctx);
     }
 }
-
-#[cfg(test)]
-mod tests;

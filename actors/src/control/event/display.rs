@@ -1,6 +1,7 @@
 //! An event as the words of its log line.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{JobEventKind, RegionAwaited};
@@ -87,8 +88,7 @@ impl fmt::Display for JobEventKind {
             }
             Self::FellBack { region, to, withdrawn } => write_fall(f, *region, *to, withdrawn),
             Self::SavepointWritten { path, checkpoint, bytes, took } => {
-                let (path, took, bytes) = (path.display(), Shown(*took), Bytes(*bytes));
-                write!(f, "savepoint of checkpoint={checkpoint} written to {path} in {took}: {bytes}")
+                write_saved(f, path, *checkpoint, *bytes, *took)
             }
             Self::SavepointFailed { path, error } => write!(f, "nothing written to {}: {error}", path.display()),
             Self::IntervalAdvised { advice, interval, .. } => write_advice(f, advice, *interval),
@@ -110,6 +110,17 @@ impl fmt::Display for RegionAwaited {
             Self::Restores => "is starting",
         })
     }
+}
+
+fn write_saved(
+    f: &mut fmt::Formatter<'_>,
+    path: &Path,
+    checkpoint: CheckpointId,
+    bytes: u64,
+    took: Duration,
+) -> fmt::Result {
+    let (path, took, bytes) = (path.display(), Shown(took), Bytes(bytes));
+    write!(f, "savepoint of checkpoint={checkpoint} written to {path} in {took}: {bytes}")
 }
 
 fn write_started(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::AbortReason;
 use crate::protocol::pending_checkpoint::PendingCheckpoint;
 use crate::protocol::{CheckpointId, Manifest};
 
@@ -14,7 +15,17 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 pub(super) const STORE_RETRIES_MAX: u32 = 8;
 /// Checkpoints in a row that may fail for reasons which do not go away by themselves. What cannot be stored may be changed
 /// by the next records.
-pub(super) const HOPELESS_FAILURES_MAX: u32 = 8;
+const HOPELESS_FAILURES_MAX: u32 = 8;
+
+/// So many checkpoints in a row may fail for this reason, whatever the settings say: where no retry can cure it, a job whose
+/// input has ended would never end, and another one would go on without checkpoints.
+pub(super) fn tolerable(reason: &AbortReason) -> u32 {
+    match reason {
+        reason if reason.is_final() => 0,
+        reason if reason.is_retryable() => u32::MAX,
+        _ => HOPELESS_FAILURES_MAX,
+    }
+}
 
 /// A manifest that the writer was asked to make durable.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::participants::Participants;
-use super::phase::{Finalising, HOPELESS_FAILURES_MAX, Phase, STORE_RETRIES_MAX, retry_delay};
+use super::phase::{Finalising, Phase, STORE_RETRIES_MAX, retry_delay, tolerable};
 use super::restart_waits::RestartWaits;
 use super::retained::{RestoreChoice, Retained};
 use super::waiters::Waiters;
@@ -356,14 +356,7 @@ impl CheckpointSchedule {
         // The final checkpoint is tried again at once, and then ever later: a broken store must not keep a core busy.
         let delay = if self.failures > 1 { retry_delay(self.failures - 1) } else { Duration::ZERO };
         self.urgent_at = now.at + delay;
-        // An error that no retry can cure is tolerated a few times only: a job whose input has ended would never end, and
-        // another one would go on without checkpoints.
-        let tolerated = match &reason {
-            reason if reason.is_final() => 0,
-            reason if reason.is_retryable() => u32::MAX,
-            _ => HOPELESS_FAILURES_MAX,
-        };
-        if self.failures > self.settings.checkpointing.tolerated_failures.min(tolerated) {
+        if self.failures > self.settings.checkpointing.tolerated_failures.min(tolerable(&reason)) {
             self.phase = Phase::Over;
             out.push(Command::GiveUp { failures: self.failures, last: reason });
         }

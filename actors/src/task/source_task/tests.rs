@@ -11,14 +11,15 @@ use super::*;
 use crate::contract::{
     BatchOperator, Clock, Fence, Output, RestoredSection, Sleep, SourceError, SourceReader, Stateful, SubtaskInfo,
 };
-use crate::data::pipeline::Pipeline;
+use crate::data::pipeline::{Pipeline, PipelineBuilder};
+use crate::data::wiring::InputWiring;
 use crate::protocol::{
     ActorName, Attempt, CheckpointMode, Execution, Incarnation, KeyGroupRange, Limits, RegionId, SubtaskId, TaskId,
 };
 use crate::runtime::guard::ChildExit;
 use crate::task::{
-    AcknowledgeCheckpoint, CheckpointAborted, Counters, DeclineCheckpoint, RestoreProgress, SinkCommitted, StoreChunks,
-    SubtaskAddress, SubtaskReady, TaskReports,
+    AcknowledgeCheckpoint, CheckpointAborted, Counters, DeclineCheckpoint, RestoreProgress, SinkCommitted,
+    SourceAddress, StoreChunks, SubtaskAddress, SubtaskContext, SubtaskReady, TaskFactory, TaskReports,
 };
 
 /// What the task has reported, and what its operator and reader were asked for.

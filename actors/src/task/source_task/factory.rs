@@ -1,0 +1,59 @@
+//! What starts source tasks.
+
+use std::sync::Arc;
+
+use actix::AsyncContext;
+use actix_rt::ArbiterHandle;
+
+use super::SourceWork;
+use crate::contract::{Batch, Source};
+use crate::data::pipeline::{PipelineBuilder, PipelineFactory};
+use crate::data::wiring::{InputWiring, OutputWiring};
+use crate::protocol::OperatorId;
+use crate::task::operators::Operators;
+use crate::task::stepper;
+use crate::task::{SourceAddress, StartedSubtask, SubtaskContext, TaskFactory};
+
+/// Starts source tasks.
+pub struct SourceTaskFactory<S: Source> {
+    source: Arc<S>,
+    /// The source first, then the operators chained to it.
+    operators: Vec<OperatorId>,
+    pipeline: Arc<dyn PipelineFactory<Box<Batch<S::Item>>>>,
+}
+
+impl<S: Source> SourceTaskFactory<S> {
+    /// A factory of tasks that read `source` and run the operators built by `pipeline`. `operators` names the source
+    /// first.
+    pub fn new(
+        source: Arc<S>,
+        operators: Vec<OperatorId>,
+        pipeline: impl PipelineFactory<Box<Batch<S::Item>>>,
+    ) -> Self {
+        Self { source, operators, pipeline: Arc::new(pipeline) }
+    }
+}
+
+impl<S: Source> TaskFactory for SourceTaskFactory<S> {
+    fn start(
+        &self,
+        cx: SubtaskContext,
+        arbiter: &ArbiterHandle,
+        _: InputWiring,
+        outputs: Vec<OutputWiring>,
+    ) -> StartedSubtask {
+        let subtask = cx.info.subtask;
+        let (source, ids, factory) = (self.source.clone(), self.operators.clone(), self.pipeline.clone());
+        let task = stepper::start(cx, arbiter, move |cx, ctx| {
+            let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient());
+            SourceWork::new(source, ids, Operators::new(factory.build(builder)), &cx.info.limits)
+        });
+        let orders = SourceAddress {
+            barrier: task.clone().recipient(),
+            begin: task.clone().recipient(),
+            stop_reading: task.clone().recipient(),
+            finish: task.clone().recipient(),
+        };
+        StartedSubtask { address: stepper::address_of(&task, subtask, Some(orders), false), ports: Vec::new() }
+    }
+}
