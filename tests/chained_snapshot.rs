@@ -46,11 +46,26 @@ fn clock_that_looks_move() -> Duration {
     LOOK * u32::try_from(LOOKS.get()).expect("a short test")
 }
 
-/// A row that is counted when it is written.
+/// A row that is counted when it is written. What was written of the first ones, and of some later ones, is read back and
+/// compared, for which they are written again ([`READ_BACK_MAX`]); what was read is not counted.
 #[derive(Clone, Deserialize)]
 struct Row {
     count: u64,
     text: String,
+    #[serde(skip, default = "yes")]
+    is_decoded: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Most rows of a checkpoint that are written again for a comparison: 64 KiB of them, and one in 512.
+const READ_BACK_MAX: u64 = (64 << 10) / TEXT_BYTES as u64 + 2 * KEYS / 512;
+
+/// Each row of all keys was written once.
+fn assert_once(rows: u64) {
+    assert!((KEYS..=KEYS + READ_BACK_MAX).contains(&rows), "{rows} rows of {KEYS}");
 }
 
 impl Serialize for Row {
@@ -60,7 +75,7 @@ impl Serialize for Row {
             count: u64,
             text: &'a str,
         }
-        ROWS.set(ROWS.get() + 1);
+        ROWS.set(ROWS.get() + u64::from(!self.is_decoded));
         Written { count: self.count, text: &self.text }.serialize(serializer)
     }
 }
@@ -84,7 +99,7 @@ impl KeyedProcessFunction<u64, u64> for Count {
         _: &mut KeyedContext<'_, u64>,
         _: &mut Emitter<'_, u64>,
     ) {
-        row.get_or_insert_with(|| Row { count: 0, text: "x".repeat(TEXT_BYTES) }).count += 1;
+        row.get_or_insert_with(|| Row { count: 0, text: "x".repeat(TEXT_BYTES), is_decoded: false }).count += 1;
         RECORDS.set(RECORDS.get() + 1);
         if RECORDS.get().is_multiple_of(KEYS) {
             // The test may have seen enough.
@@ -212,7 +227,7 @@ fn records_flow_between_slices_that_keep_to_their_budget() {
             let seen = counting.watch.since_barrier();
             let (first, last) = (seen[0], seen[seen.len() - 1]);
             assert_eq!(last.step, Step::SnapshotTaken);
-            assert_eq!(last.rows - first.rows, KEYS, "each row is written once");
+            assert_once(last.rows - first.rows);
             assert!(seen.len() as u64 > KEYS / (LOOKS_PER_SLICE * ROWS_PER_LOOK), "{seen:?}");
             for (before, after) in seen.iter().zip(&seen[1..]) {
                 // A record has its own row written before it changes it.
@@ -243,7 +258,7 @@ fn sweep_waits_for_the_store_while_records_flow() {
         assert!(rows < KEYS, "the sweep did not wait");
         gate.open();
         checkpoint.await.expect("complete");
-        assert_eq!(counting.watch.rows.load(Ordering::SeqCst) - before, KEYS);
+        assert_once(counting.watch.rows.load(Ordering::SeqCst) - before);
     });
 }
 
@@ -280,7 +295,7 @@ fn abort_in_the_middle_of_a_snapshot_leaves_all_rows_to_the_next() {
         counting.more().await;
         let before = counting.watch.rows.load(Ordering::SeqCst);
         counting.job.checkpoint().await.expect("complete");
-        assert_eq!(counting.watch.rows.load(Ordering::SeqCst) - before, KEYS);
+        assert_once(counting.watch.rows.load(Ordering::SeqCst) - before);
     });
 }
 

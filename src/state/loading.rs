@@ -374,13 +374,14 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     /// If the loader was one of other types.
     pub fn restore_group(&mut self, loaded: LoadedGroup) {
         let rows = *loaded.state.downcast::<LoadedRows<K, S::Row>>().expect("the operator's own loader made it");
+        // A row that has moved keeps its stamp: one above the top would pass for changed after the next barrier.
+        self.arrived.top = self.arrived.top.max(rows.top);
         if !self.range.contains(loaded.group) {
             return self.arrived.moved.extend(rows.moved);
         }
         let index = (loaded.group - self.range.start) as usize;
         self.arrived.chains.resize(self.range.len(), GroupChain::default());
         self.arrived.chains[index] = rows.chain;
-        self.arrived.top = self.arrived.top.max(rows.top);
         if !rows.moved.is_empty() {
             // What is stored under this group still has these keys.
             self.arrived.chains[index] = GroupChain::default();

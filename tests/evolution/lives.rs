@@ -103,9 +103,11 @@ impl Place {
                 }
                 expected += records.clone().count();
                 numbers.push(records);
+                // The source does not read again: all must be in a checkpoint that was begun behind it.
                 loop {
+                    let are_all_given = given.lock().unwrap().iter().map(Vec::len).sum::<usize>() == expected;
                     job.checkpoint().await.unwrap();
-                    if given.lock().unwrap().iter().map(Vec::len).sum::<usize>() == expected {
+                    if are_all_given {
                         break;
                     }
                 }

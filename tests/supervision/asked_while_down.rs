@@ -21,8 +21,9 @@ use crate::rig::{Fault, in_system, limits};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
-/// Tasks that do not stop are given up after it. Longer than any test that moves the clock on and on.
-const STOP_TIMEOUT: Duration = Duration::from_secs(1_000_000 * 3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Tasks that do not stop are given up after it. Longer than any test that moves the clock on and on by seconds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(364 * 86_400);
 
 /// What a job is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +136,7 @@ impl Rig {
         let env = StreamEnvironment::new("asked")
             .clock(clock.clone())
             .snapshot_store(store.clone())
-            .checkpointing(Checkpointing::every(1_000 * HOUR))
+            .checkpointing(Checkpointing::every(365 * DAY))
             .limits(limits(|limits| limits.stop_timeout = STOP_TIMEOUT))
             .restart_strategy(restarts);
         let of_operator = operator.clone();
@@ -160,7 +161,7 @@ impl Rig {
     /// Lets the time pass in which tasks are to stop.
     async fn until_arbiter_is_given_up(&self) {
         while !self.job.history().iter().any(|event| matches!(event.kind, JobEventKind::ArbiterCondemned { .. })) {
-            self.clock.advance(STOP_TIMEOUT);
+            self.clock.advance(DAY);
             actix_rt::task::yield_now().await;
         }
     }
@@ -172,9 +173,9 @@ impl Rig {
     }
 }
 
-/// Longer than any number of times to stop.
+/// Longer than a test goes on by days once the tasks have stopped.
 fn for_ever() -> RestartStrategy {
-    RestartStrategy::fixed_delay(5, 1_000_000 * STOP_TIMEOUT)
+    RestartStrategy::fixed_delay(5, 365 * DAY)
 }
 
 fn delay_of(kind: &JobEventKind) -> Option<Duration> {
@@ -297,7 +298,7 @@ fn job_that_is_to_end_and_fails_again_restarts_soon_and_gives_up_with_its_cause(
             rig.operator.arm(1_000);
             let asked = rig.asked(call);
             while !asked.is_finished() {
-                rig.clock.advance(SECOND);
+                rig.clock.advance(HOUR);
                 actix_rt::task::yield_now().await;
             }
             let delays: Vec<_> = rig.job.history().iter().filter_map(|event| delay_of(&event.kind)).collect();
@@ -323,7 +324,7 @@ fn savepoint_of_a_job_that_fails_carries_the_cause() {
                 actix_rt::task::yield_now().await;
             }
             while !asked.is_finished() {
-                rig.clock.advance(STOP_TIMEOUT);
+                rig.clock.advance(DAY);
                 actix_rt::task::yield_now().await;
             }
             let answer = asked.await.expect("it was not cancelled");

@@ -119,14 +119,15 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// Takes a group. Of one that is not its own it takes the keys that have moved.
     pub(super) fn take_group(&mut self, loaded: LoadedGroup) {
         let rows = *loaded.state.downcast::<LoadedSpill<K, S::Row>>().expect("the operator's own loader made it");
+        let restoring = &mut self.restoring;
+        // A row that has moved keeps its stamp: one above the top would pass for changed after the next barrier.
+        restoring.top = restoring.top.max(rows.top);
         if !self.range.contains(loaded.group) {
-            return self.restoring.moved.extend(rows.moved);
+            return restoring.moved.extend(rows.moved);
         }
         let index = (loaded.group - self.range.start) as usize;
-        let restoring = &mut self.restoring;
         restoring.chains.resize(self.range.len(), GroupChain::default());
         restoring.chains[index] = rows.chain;
-        restoring.top = restoring.top.max(rows.top);
         if !rows.moved.is_empty() {
             // What is stored under this group still has these keys.
             restoring.chains[index] = GroupChain::default();
