@@ -159,8 +159,11 @@ impl Rig {
     }
 
     /// Lets the time pass in which tasks are to stop.
-    async fn until_arbiter_is_given_up(&self) {
-        while !self.job.history().iter().any(|event| matches!(event.kind, JobEventKind::ArbiterCondemned { .. })) {
+    async fn until_the_hanging_task_is_given_up(&self) {
+        let is_given_up = |kind: &JobEventKind| {
+            matches!(kind, JobEventKind::ArbiterCondemned { .. } | JobEventKind::SubtaskLeftBehind { .. })
+        };
+        while !self.job.history().iter().any(|event| is_given_up(&event.kind)) {
             self.clock.advance(DAY);
             actix_rt::task::yield_now().await;
         }
@@ -242,7 +245,7 @@ fn request_that_waits_is_refused_when_a_restart_delay_begins() {
         rig.events.until(|kind| matches!(kind, JobEventKind::CheckpointTriggered { .. })).await;
         rig.fail(2).await;
         assert_eq!(first.await.expect("it was not cancelled"), "the checkpoint was aborted: region 0 failed");
-        rig.until_arbiter_is_given_up().await;
+        rig.until_the_hanging_task_is_given_up().await;
         assert_eq!(second.await.expect("it was not cancelled"), "restarting");
     });
 }
@@ -284,7 +287,7 @@ fn request_while_a_task_does_not_stop_is_answered_once_its_arbiter_is_given_up()
             if !OTHERS.contains(&call) {
                 rig.until_end_awaits(RegionAwaited::Stops).await;
             }
-            rig.until_arbiter_is_given_up().await;
+            rig.until_the_hanging_task_is_given_up().await;
             assert_eq!(asked.await.expect("it was not cancelled"), answer, "{call:?}");
         });
     }
@@ -344,7 +347,7 @@ fn checkpoint_that_a_cancellation_cuts_off_is_not_said_to_be_of_a_failed_region(
         rig.events.until(|kind| matches!(kind, JobEventKind::CheckpointTriggered { .. })).await;
         let cancelled = rig.job.cancel();
         assert_eq!(asked.await.expect("it was not cancelled"), "the checkpoint was aborted: region 0 was stopped");
-        rig.until_arbiter_is_given_up().await;
+        rig.until_the_hanging_task_is_given_up().await;
         assert_eq!(cancelled.await.expect("it ends").kind, OutcomeKind::Cancelled);
         let lines = rig.job.history().into_iter().map(|event| event.kind.to_string());
         assert_eq!(lines.filter(|line| line.contains("failed")).count(), 0);
