@@ -323,7 +323,9 @@ fn savepoint_of_a_job_that_fails_carries_the_cause() {
             let asked = rig.asked(call);
             rig.operator.arm(1);
             rig.hand.allow(2);
-            while !rig.operator.is_spent() {
+            // Time that passes before the region has heard of it would be up for checkpoints.
+            let is_failure = |kind: &JobEventKind| matches!(kind, JobEventKind::SubtaskFailed { .. });
+            while !rig.job.history().iter().any(|event| is_failure(&event.kind)) {
                 actix_rt::task::yield_now().await;
             }
             while !asked.is_finished() {
