@@ -216,7 +216,7 @@ pub enum SavepointError {
         #[source]
         last: AbortReason,
     },
-    /// A region waits for its restart. Does not come of [`stop_with_savepoint`](crate::control::JobHandle::stop_with_savepoint),
+    /// A region waits for its restart. Does not come of [`stop_with_savepoint`](crate::JobHandle::stop_with_savepoint),
     /// which restarts it at once.
     #[error("savepoint: no checkpoint can be taken now: {0}; ask again then")]
     Restarting(Box<Restarting>),
