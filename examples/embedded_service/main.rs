@@ -21,6 +21,8 @@ mod service;
 
 #[path = "../common/client.rs"]
 mod client;
+#[path = "../common/command.rs"]
+mod command;
 #[path = "../common/logging.rs"]
 mod logging;
 
@@ -34,27 +36,7 @@ use options::Options;
 
 fn main() -> ExitCode {
     logging::log_to_stderr();
-    let options = match options::parse() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{}", options::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{error}\n\n{}", options::HELP);
-            return ExitCode::from(2);
-        }
-    };
-    match System::new().block_on(serve(&options)) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("FAILED: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    command::run(options::parse(), options::HELP, |options| System::new().block_on(serve(options)))
 }
 
 /// Starts job and service. The server answers signals by itself, and stops the actix `System` then: the job has threads of

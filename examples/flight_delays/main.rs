@@ -8,6 +8,8 @@ mod flight;
 mod options;
 mod reference;
 
+#[path = "../common/command.rs"]
+mod command;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -25,27 +27,7 @@ use reference::Reference;
 
 fn main() -> ExitCode {
     common::log_to_stderr();
-    let options = match options::parse() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{}", options::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{error}\n\n{}", options::HELP);
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("FAILED: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    command::run(options::parse(), options::HELP, run)
 }
 
 fn run(options: &Options) -> Result<String, Box<dyn Error>> {

@@ -23,11 +23,13 @@ mod transaction;
 
 #[path = "../common/client.rs"]
 mod client;
+#[path = "../common/command.rs"]
+mod command;
 #[path = "../common/logging.rs"]
 mod logging;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use actix_web::rt::System;
@@ -39,34 +41,16 @@ use service::Shared;
 
 fn main() -> ExitCode {
     logging::log_to_stderr();
-    let options = match options::parse() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{}", options::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{error}\n\n{}", options::HELP);
-            return ExitCode::from(2);
-        }
-    };
-    let ended = if options.check { check::run() } else { System::new().block_on(serve(options.dir, options.port)) };
-    match ended {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("FAILED: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    command::run(options::parse(), options::HELP, |options| match options.check {
+        true => check::run(),
+        false => System::new().block_on(serve(&options.dir, options.port)),
+    })
 }
 
 /// Starts job and service, and drains the job once a signal has ended the service.
-async fn serve(dir: PathBuf, port: u16) -> Result<String, Box<dyn Error + Send + Sync>> {
-    std::fs::create_dir_all(&dir)?;
-    let folder = Folder(dir);
+async fn serve(dir: &Path, port: u16) -> Result<String, Box<dyn Error + Send + Sync>> {
+    std::fs::create_dir_all(dir)?;
+    let folder = Folder(dir.to_owned());
     let journal = Journal::open(&folder.journal())?;
     let job = job::start(&folder, journal.clone())?;
     let (server, address) = service::bind(Shared { journal, job: job.clone(), alerts: folder.alerts() }, port)?;
