@@ -246,6 +246,8 @@ impl SourceReader for CrossedReader {
     fn report_positions(&mut self, _: &mut Vec<SplitPosition>) {}
 }
 
+// Cause: the wake-up came before the answer "nothing" to which it belonged, and was forgotten; without a delay to try again
+// after, a source on a thread of its own slept for good. Repair: a wake-up during a read has the source read once more.
 #[test]
 fn wake_up_between_a_look_in_vain_and_its_answer_is_not_lost() {
     for threading in [Threading::Inline, Threading::Blocking] {

@@ -20,4 +20,3 @@ mod sinks;
 mod states;
 mod strategies;
 mod stuck;
-mod wakes;
