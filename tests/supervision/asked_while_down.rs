@@ -297,9 +297,11 @@ fn request_while_a_task_does_not_stop_is_answered_once_its_arbiter_is_given_up()
 fn job_that_is_to_end_and_fails_again_restarts_soon_and_gives_up_with_its_cause() {
     for (call, _) in ENDINGS {
         in_system(async {
-            let rig = in_delay().await;
+            let mut rig = in_delay().await;
             rig.operator.arm(1_000);
             let asked = rig.asked(call);
+            // Were time to pass before it is heard, the delay would be over by itself.
+            rig.until_end_awaits(RegionAwaited::Restarts).await;
             while !asked.is_finished() {
                 rig.clock.advance(HOUR);
                 actix_rt::task::yield_now().await;
