@@ -114,7 +114,6 @@ fn checkpoints_come_on_demand_and_after_the_end_where_periodic_ones_are_disabled
         let job = env.start().expect("starts");
         watched(&handles, &job);
         let mut asked = vec![job.checkpoint().await.expect("a checkpoint")];
-        // How many it takes depends on whether the first barrier or the first read comes first.
         while let Ok(checkpoint) = job.checkpoint().await {
             // Once the final one is complete no further one is taken.
             assert!(checkpoint >= asked[asked.len() - 1], "{checkpoint} after {asked:?}");
@@ -124,7 +123,8 @@ fn checkpoints_come_on_demand_and_after_the_end_where_periodic_ones_are_disabled
         let outcome = job.clone().await.expect("finished");
         assert_eq!(collected.len(), 120);
         let on_demand = asked.len() as u64;
-        assert!((2..=4).contains(&on_demand), "{asked:?}");
+        // A barrier between two of the steps is the least; more of them come before a read, or between the reads of a step.
+        assert!(on_demand >= 2, "{asked:?}");
         assert!((on_demand..=on_demand + 1).contains(&outcome.checkpoints), "{} of {asked:?}", outcome.checkpoints);
         job.checkpoint().await.expect_err("the job has ended");
     });
