@@ -19,8 +19,8 @@ pub struct FailedRecord {
     /// The first and the last record of the batch that the task was working off, counted from 1 in its input of this attempt.
     /// The record is one of them, or was made of one.
     pub input: Option<(u64, u64)>,
-    /// Where a task with a source had read that batch. Known of a source whose calls are made on a thread of its own; the positions
-    /// of others are asked for at a barrier only.
+    /// Where a task with a source had read that batch: exactly, of a source whose calls are made on a thread of its own. Others
+    /// are asked for their positions at every 16th read: what is told of them is the batch and at most 16 before it.
     pub read: Vec<ReadRange>,
 }
 

@@ -9,7 +9,7 @@ use crate::contract::{
     Batch, CompletedPositions, Fence, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader,
     SplitPosition, Threading,
 };
-use crate::protocol::TaskError;
+use crate::protocol::{OperatorId, ReadRange, TaskError};
 use crate::runtime::connector_thread::{self, ConnectorPanicked};
 use crate::runtime::guard::ExitSlot;
 use crate::runtime::order_queue::{OrderReceiver, OrderSender, order_queue};
@@ -44,8 +44,8 @@ enum ReaderOrder<T> {
 
 /// The reader of a source task.
 pub(crate) enum Reading<T> {
-    /// Called on the arbiter.
-    Inline { reader: Box<dyn SourceReader<Item = T>>, spare: Box<Batch<T>> },
+    /// Called on the arbiter. `reads`: since it was asked for its positions.
+    Inline { reader: Box<dyn SourceReader<Item = T>>, spare: Box<Batch<T>>, reads: u32 },
     /// Called on a thread of its own.
     Ahead(ReadAhead<T>),
 }
@@ -113,7 +113,9 @@ pub(crate) fn open<S: Source>(
     reports: ReaderReports<S::Item>,
 ) -> Result<Reading<S::Item>, TaskError> {
     match source.threading() {
-        Threading::Inline => Ok(Reading::Inline { reader: source.open(&cx, restored)?, spare: Box::default() }),
+        Threading::Inline => {
+            Ok(Reading::Inline { reader: source.open(&cx, restored)?, spare: Box::default(), reads: 0 })
+        }
         Threading::Blocking => {
             let (orders, received) = order_queue(fence);
             let (source, name) = (source.clone(), format!("{}-{}", cx.operator, cx.subtask_index));
@@ -165,9 +167,31 @@ impl Positions {
         self.0.extend(moved.into_iter().map(|split| (split.split, split.position)));
     }
 
-    /// The position of a split, if it is known.
-    pub(crate) fn of(&self, split: &str) -> Option<Vec<u8>> {
-        self.0.get(split).cloned()
+    /// Asks the reader.
+    pub(crate) fn ask<T: 'static>(&mut self, reader: &mut dyn SourceReader<Item = T>) {
+        let mut moved = Vec::new();
+        reader.report_positions(&mut moved);
+        self.update(moved);
+    }
+
+    /// Says, when it is asked, which parts of splits were read from these positions to where they have moved.
+    pub(crate) fn ranges_to<S: Source>(
+        &self,
+        moved: &[SplitPosition],
+        source: &Arc<S>,
+        id: &OperatorId,
+    ) -> impl Fn() -> Vec<ReadRange> + Send + 'static + use<S> {
+        let ranges: Vec<_> = moved.iter().map(|to| (self.0.get(&to.split).cloned(), to.clone())).collect();
+        let (source, id) = (source.clone(), id.clone());
+        move || {
+            let ranges = ranges.iter().map(|(from, to)| ReadRange {
+                source: id.clone(),
+                split: to.split.clone(),
+                from: from.as_ref().map(|from| source.describe_position(from)),
+                to: source.describe_position(&to.position),
+            });
+            ranges.collect()
+        }
     }
 
     pub(crate) fn to_list(&self) -> Vec<SplitPosition> {

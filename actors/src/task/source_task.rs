@@ -20,9 +20,8 @@ use crate::contract::{
 };
 use crate::data::edge::Sent;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
-use crate::protocol::{
-    AckFacts, Barrier, CheckpointId, Limits, Mark, OperatorId, ReadPortion, ReadRange, SourceState, TaskError,
-};
+use crate::protocol::{AckFacts, Barrier, CheckpointId, Limits, Mark, OperatorId, ReadPortion, SourceState, TaskError};
+use crate::runtime::guard::noting;
 use crate::runtime::time::monotonic;
 use crate::task::alarm::Due;
 use crate::task::lists::{read_lists, write_list};
@@ -36,6 +35,10 @@ pub use factory::SourceTaskFactory;
 
 /// The state under which a source's positions are stored.
 const POSITIONS: &str = "positions";
+
+/// A reader that is not on a thread of its own is asked for its positions after so many reads, so that what is told of a
+/// failure is a short piece of the input. After each would be dear for the fastest sources.
+const READS_BETWEEN_POSITIONS: u32 = 16;
 
 /// See the module's documentation.
 struct SourceWork<S: Source> {
@@ -103,8 +106,28 @@ impl<S: Source> SourceWork<S> {
     }
 
     fn give(&mut self, stepper: &mut Stepper, given: Given<Box<Batch<S::Item>>>) -> Result<Stepped, TaskError> {
-        let outcome = self.operators.give(given, &mut stepper.budget)?;
+        let outcome = self.operate(stepper, |operators, budget| operators.give(given, budget))?;
         self.given(stepper, outcome)
+    }
+
+    /// Lets the operators work. If that fails, and the reader is not on a thread of its own, this says where it has read.
+    fn operate<R>(
+        &mut self,
+        stepper: &mut Stepper,
+        work: impl FnOnce(&mut Operators<Box<Batch<S::Item>>>, &mut RunBudget) -> Result<R, TaskError>,
+    ) -> Result<R, TaskError> {
+        let Self { operators, reading, positions, source, ids, .. } = self;
+        let (budget, exit) = (&mut stepper.budget, &stepper.exit);
+        noting(
+            || work(operators, budget),
+            || {
+                if let Some(Reading::Inline { reader, .. }) = reading {
+                    let mut moved = Vec::new();
+                    reader.report_positions(&mut moved);
+                    exit.read_at(positions.ranges_to(&moved, source, &ids[0]));
+                }
+            },
+        )
     }
 
     fn given(&mut self, stepper: &mut Stepper, outcome: Outcome<Box<Batch<S::Item>>>) -> Result<Stepped, TaskError> {
@@ -157,33 +180,27 @@ impl<S: Source> SourceWork<S> {
         self.give(stepper, Given::Batch { channel: 0, records, batch })
     }
 
-    /// Keeps what says where the batch was read, should it fail a function. Known where the reader is on a thread of its own.
+    /// Keeps what says where the batch was read, should it fail a function. Known where the reader is on a thread of its own;
+    /// any other is asked when something has failed.
     fn note_read(&self, stepper: &Stepper, moved: &[SplitPosition]) {
-        if moved.is_empty() {
-            return;
+        if !moved.is_empty() {
+            stepper.exit.read_at(self.positions.ranges_to(moved, &self.source, &self.ids[0]));
         }
-        let ranges: Vec<_> = moved.iter().map(|to| (self.positions.of(&to.split), to.clone())).collect();
-        let (source, id) = (self.source.clone(), self.ids[0].clone());
-        stepper.exit.read_at(move || {
-            let ranges = ranges.iter().map(|(from, to)| ReadRange {
-                source: id.clone(),
-                split: to.split.clone(),
-                from: from.as_ref().map(|from| source.describe_position(from)),
-                to: source.describe_position(&to.position),
-            });
-            ranges.collect()
-        });
     }
 
     /// What is read now, or was read ahead; `None` if the connector's thread is behind.
     fn next_read(&mut self) -> Result<Option<ReadResult<S::Item>>, TaskError> {
         match &mut self.reading {
-            Some(Reading::Inline { reader, spare }) => {
+            Some(Reading::Inline { reader, spare, reads }) => {
+                if *reads == READS_BETWEEN_POSITIONS {
+                    *reads = 0;
+                    self.positions.ask(&mut **reader);
+                }
+                *reads += 1;
                 let mut batch = std::mem::take(spare);
                 batch.limit_to(self.portion.records());
                 let status = reader.read(&mut batch)?;
                 let side = reader.take_side_records();
-                // Positions are asked for at a barrier.
                 Ok(Some(ReadResult { batch, side, moved: Vec::new(), status }))
             }
             Some(Reading::Ahead(ahead)) => Ok(ahead.take()),
@@ -241,6 +258,13 @@ impl<S: Source> SourceWork<S> {
         }
     }
 
+    /// Asks a reader that is not on a thread of its own for its positions.
+    fn update_positions(&mut self) {
+        if let Some(Reading::Inline { reader, .. }) = &mut self.reading {
+            self.positions.ask(&mut **reader);
+        }
+    }
+
     /// Takes the positions at the barrier; the state of the operators is written in slices.
     fn checkpoint(&mut self, stepper: &mut Stepper, barrier: Barrier) {
         if barrier.checkpoint <= self.last_barrier {
@@ -253,13 +277,9 @@ impl<S: Source> SourceWork<S> {
             Phase::Ended => SourceState::Ended,
         };
         let facts = AckFacts { source: Some(state), records_in: stepper.records_in(), ..AckFacts::default() };
-        let Self { ids, operators, reading, positions, history, .. } = self;
+        self.update_positions();
+        let Self { ids, operators, positions, history, .. } = self;
         operators.barrier(stepper, barrier, facts, |writer| {
-            if let Some(Reading::Inline { reader, .. }) = reading {
-                let mut moved = Vec::new();
-                reader.report_positions(&mut moved);
-                positions.update(moved);
-            }
             let list = positions.to_list();
             write_list(writer, &ids[0], POSITIONS, &list)?;
             history.barrier(barrier.checkpoint, list);
@@ -315,11 +335,12 @@ impl<S: Source> Work for SourceWork<S> {
             source_reading::open(&self.source, context, positions, (&stepper.cx.fence, &stepper.exit), reports)?;
         let is_open = matches!(reading, Reading::Inline { .. });
         self.reading = Some(reading);
+        self.update_positions();
         Ok(is_open)
     }
 
     fn step(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
-        if let Some(outcome) = self.operators.resume(&mut stepper.budget)? {
+        if let Some(outcome) = self.operate(stepper, Operators::resume)? {
             return self.given(stepper, outcome);
         }
         if self.is_ending {
