@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use millstream_actors::protocol::{NO_TIME, Timestamp};
+
 use super::EveryKey;
 use crate::operator::{Emitter, TaskView, task_view_methods};
 use crate::state::StateSet;
@@ -126,14 +128,15 @@ pub type Row<'a, F, K, In> = <<F as KeyedProcessFunction<K, In>>::State as State
 /// What a keyed function knows while it works on a record.
 pub struct KeyedContext<'a, K> {
     key: &'a K,
+    time: Timestamp,
     task: &'a TaskView,
     /// The function does nothing at the end of input.
     has_no_end: bool,
 }
 
 impl<'a, K> KeyedContext<'a, K> {
-    pub(super) fn of(key: &'a K, task: &'a TaskView) -> Self {
-        Self { key, task, has_no_end: false }
+    pub(super) fn of(key: &'a K, time: Timestamp, task: &'a TaskView) -> Self {
+        Self { key, time, task, has_no_end: false }
     }
 
     pub(super) fn has_no_end(&self) -> bool {
@@ -144,6 +147,12 @@ impl<'a, K> KeyedContext<'a, K> {
     #[inline]
     pub fn key(&self) -> &K {
         self.key
+    }
+
+    /// The record's event time; `None` if it has none, and at the end of input.
+    #[inline]
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        Some(self.time).filter(|time| *time != NO_TIME)
     }
 
     task_view_methods!(task);

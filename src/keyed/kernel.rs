@@ -162,7 +162,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
     }
 
     /// Works a batch off, as [`BatchOperator::process`](crate::operator::BatchOperator::process) is to: calls `function`
-    /// with each record, its key, and the key's states.
+    /// with each record, its event time, its key, and the key's states.
     ///
     /// # Errors
     /// The first of `function`, a key that is not one of this subtask's, and those of the backend.
@@ -172,7 +172,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         input: &mut Batch<In>,
         out: &mut Output<Out>,
         budget: &mut RunBudget,
-        mut function: impl FnMut(In, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+        mut function: impl FnMut(In, Timestamp, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
     ) -> Result<Progress, TaskError>
     where
         S: KeySelector<In, Key = K>,
@@ -184,8 +184,8 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
                 return Ok(Progress::Suspended);
             }
             let (first, before, index) = (self.slices.next(input.len()), input.bytes(), Cell::new(self.of_batch));
-            let called = self.call(keys, &mut input.front(first), out, &mut |record, key, states, out| {
-                noting(|| function(record, key, states, out), || note_key(key_text(key), Some(index.get())))?;
+            let called = self.call(keys, &mut input.front(first), out, &mut |record, time, key, states, out| {
+                noting(|| function(record, time, key, states, out), || note_key(key_text(key), Some(index.get())))?;
                 index.set(index.get() + 1);
                 Ok(())
             })?;
@@ -208,7 +208,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         keys: &mut KeyedInput<S, S::Held>,
         records: &mut Front<'_, In>,
         out: &mut Output<Out>,
-        function: &mut impl FnMut(In, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+        function: &mut impl FnMut(In, Timestamp, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
     ) -> Result<usize, TaskError>
     where
         S: KeySelector<In, Key = K>,
@@ -400,7 +400,7 @@ impl<In, S, St, Out, F> KeyedBlock<S::Key, St> for Block<'_, '_, In, S, S::Held,
 where
     S: KeySelector<In>,
     St: StateSet,
-    F: FnMut(In, &S::Key, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+    F: FnMut(In, Timestamp, &S::Key, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
 {
     type Query = S::Query;
 
@@ -421,9 +421,10 @@ where
 
     #[inline]
     fn work(&mut self, _: usize, key: &S::Key, states: St::Handles<'_>) -> ControlFlow<()> {
+        let time = self.records.time();
         let Some(record) = self.records.next() else { return ControlFlow::Break(()) };
         self.called += 1;
-        if let Err(error) = (self.function)(record, key, states, self.out) {
+        if let Err(error) = (self.function)(record, time, key, states, self.out) {
             self.outcome = Err(error);
             return ControlFlow::Break(());
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millstream_actors::contract::{Batch, BatchOperator, Clock, Output, Progress, RunBudget, Stateful};
-use millstream_actors::protocol::{KeyGroupRange, Limits, Mark, OperatorId, TaskError};
+use millstream_actors::protocol::{KeyGroupRange, Limits, Mark, NO_TIME, OperatorId, TaskError};
 
 use super::every_key::EveryKey;
 use super::kernel::{AtEnd, Kernel, KeyedInput};
@@ -134,9 +134,9 @@ where
     ) -> Result<Progress, TaskError> {
         self.open()?;
         let Self { kernel, input: keys, function, emission, task, .. } = self;
-        kernel.process(keys, input, out, budget, |record, key, states, out| {
-            let mut ctx = KeyedContext::of(key, task);
-            emission.call(out, 0, |out| function.process(record, states, &mut ctx, out))
+        kernel.process(keys, input, out, budget, |record, time, key, states, out| {
+            let mut ctx = KeyedContext::of(key, time, task);
+            emission.call(out, 0, time, |out| function.process(record, states, &mut ctx, out))
         })
     }
 
@@ -147,8 +147,8 @@ where
             Mark::Watermark(at) => kernel.watermark(at),
             Mark::End => {
                 let ended = kernel.end(out, budget, |key, states, out| {
-                    let mut ctx = KeyedContext::of(key, task);
-                    emission.call(out, 0, |out| function.end_of_input(states, &mut ctx, out))?;
+                    let mut ctx = KeyedContext::of(key, NO_TIME, task);
+                    emission.call(out, 0, NO_TIME, |out| function.end_of_input(states, &mut ctx, out))?;
                     Ok(if ctx.has_no_end() { AtEnd::Nothing } else { AtEnd::Next })
                 })?;
                 if ended == Progress::Suspended {

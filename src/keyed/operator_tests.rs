@@ -116,7 +116,7 @@ fn a_key_whose_states_are_all_clear_is_forgotten_and_side_outputs_get_their_reco
     let forgotten: Rc<RefCell<Vec<String>>> = Rc::default();
     let mut side_outputs = SideOutputs::default();
     let sink = forgotten.clone();
-    side_outputs.connect("forgotten".into(), move |word: String| sink.borrow_mut().push(word));
+    side_outputs.connect("forgotten".into(), move |word: String, _| sink.borrow_mut().push(word));
     let mut operator = KeyedOperator::new("words".into(), all_groups(), 128, by_ref(), Words, side_outputs);
     let line = |word: &str, line: &str| (word.to_owned(), line.to_owned());
     run(&mut operator, vec![line("a", "x"), line("b", "x"), line("c", "")]).unwrap();

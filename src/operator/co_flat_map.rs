@@ -58,7 +58,14 @@ where
         out: &mut Output<U>,
         budget: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
-        emit_each(&self.first, &mut self.slices[0], &mut self.emission, input, out, budget)
+        emit_each(
+            |record, _, out| (self.first)(record, out),
+            &mut self.slices[0],
+            &mut self.emission,
+            input,
+            out,
+            budget,
+        )
     }
 
     fn process_second(
@@ -67,7 +74,14 @@ where
         out: &mut Output<U>,
         budget: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
-        emit_each(&self.second, &mut self.slices[1], &mut self.emission, input, out, budget)
+        emit_each(
+            |record, _, out| (self.second)(record, out),
+            &mut self.slices[1],
+            &mut self.emission,
+            input,
+            out,
+            budget,
+        )
     }
 }
 
@@ -120,7 +134,7 @@ mod tests {
         let taken: Rc<RefCell<Vec<u8>>> = Rc::default();
         let side = taken.clone();
         let mut sides = SideOutputs::default();
-        sides.connect("side".into(), move |record: u8| side.borrow_mut().push(record));
+        sides.connect("side".into(), move |record: u8, _| side.borrow_mut().push(record));
         let tag = OutputTag::new("side");
         let (to_side, again) = (tag.clone(), tag);
         let first = move |record: u8, out: &mut Emitter<'_, u8>| out.emit_to(&to_side, record);

@@ -3,12 +3,14 @@
 use std::fmt;
 
 use millstream_actors::contract::Output;
-use millstream_actors::protocol::{OperatorId, TaskError};
+use millstream_actors::protocol::{OperatorId, TaskError, Timestamp};
 
 use super::{OutputTag, SideOutputs};
 
 /// What the functions of users emit into: the stream that their operator makes, and its side outputs. Follows Flink's
 /// `Collector`.
+///
+/// What is emitted has the event time of the record that the function was called with, if that has one.
 ///
 /// Emitting never blocks. Records of one output leave in the order of emission. One call of a function may emit at most
 /// [`Limits::emit_per_call_max`](crate::Limits::emit_per_call_max) records, counted over all outputs; what is above is
@@ -44,6 +46,8 @@ use super::{OutputTag, SideOutputs};
 pub struct Emitter<'a, T> {
     out: &'a mut Output<T>,
     side_outputs: &'a mut SideOutputs,
+    /// Event time of what is emitted, or [`NO_TIME`].
+    time: Timestamp,
     /// How many records the call may still emit.
     left: usize,
     exceeded: bool,
@@ -54,7 +58,7 @@ impl<T> Emitter<'_, T> {
     #[inline]
     pub fn emit(&mut self, record: T) {
         if self.counts() {
-            self.out.emit(record);
+            self.out.emit_at(record, self.time);
         }
     }
 
@@ -65,7 +69,7 @@ impl<T> Emitter<'_, T> {
     #[inline]
     pub fn emit_to<S: 'static>(&mut self, tag: &OutputTag<S>, record: S) {
         if self.counts() {
-            self.side_outputs.emit(tag, record);
+            self.side_outputs.emit(tag, record, self.time);
         }
     }
 
@@ -107,7 +111,8 @@ impl Emission {
         self.per_call_max = records;
     }
 
-    /// Makes one call of a function. What it emits to `out` counts for `bytes` bytes of payload together.
+    /// Makes one call of a function. What it emits has this event time, or [`NO_TIME`], and what it emits to `out` counts for
+    /// `bytes` bytes of payload together.
     ///
     /// # Errors
     /// If it emits more than the limit.
@@ -116,11 +121,12 @@ impl Emission {
         &mut self,
         out: &mut Output<T>,
         bytes: usize,
+        time: Timestamp,
         function: impl FnOnce(&mut Emitter<'_, T>),
     ) -> Result<(), TaskError> {
         let before = if bytes > 0 { out.len() } else { 0 };
         let side_outputs = &mut self.side_outputs;
-        let mut emitter = Emitter { out: &mut *out, side_outputs, left: self.per_call_max, exceeded: false };
+        let mut emitter = Emitter { out: &mut *out, side_outputs, time, left: self.per_call_max, exceeded: false };
         function(&mut emitter);
         if emitter.exceeded {
             return Err(self.limit_exceeded());
@@ -142,13 +148,15 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
+    use millstream_actors::protocol::NO_TIME;
+
     use super::*;
 
     fn emission(per_call_max: usize) -> (Emission, Rc<RefCell<Vec<usize>>>) {
         let side: Rc<RefCell<Vec<usize>>> = Rc::default();
         let mut side_outputs = SideOutputs::default();
         let taken = side.clone();
-        side_outputs.connect("side".into(), move |record: usize| taken.borrow_mut().push(record));
+        side_outputs.connect("side".into(), move |record: usize, _| taken.borrow_mut().push(record));
         (Emission::new("op".into(), side_outputs, per_call_max), side)
     }
 
@@ -158,7 +166,7 @@ mod tests {
         for (main, to_side) in [(4, 0), (0, 4), (2, 2), (3, 2), (0, 5), (5, 0)] {
             let (mut emission, side) = emission(4);
             let mut out = Output::new();
-            let called = emission.call(&mut out, 0, |out| {
+            let called = emission.call(&mut out, 0, NO_TIME, |out| {
                 (0..main).for_each(|n| out.emit(n));
                 (0..to_side).for_each(|n| out.emit_to(&tag, n));
             });
@@ -172,9 +180,9 @@ mod tests {
         let (mut emission, _) = emission(2);
         let mut out = Output::new();
         for _ in 0..3 {
-            emission.call(&mut out, 0, |out| (0..2).for_each(|n| out.emit(n))).unwrap();
+            emission.call(&mut out, 0, NO_TIME, |out| (0..2).for_each(|n| out.emit(n))).unwrap();
         }
-        let error = emission.call(&mut out, 0, |out| (0..3).for_each(|n| out.emit(n))).unwrap_err();
+        let error = emission.call(&mut out, 0, NO_TIME, |out| (0..3).for_each(|n| out.emit(n))).unwrap_err();
         assert!(matches!(&error, TaskError::EmitLimit { operator, limit: 2 } if *operator == "op".into()), "{error}");
     }
 
@@ -182,18 +190,18 @@ mod tests {
     fn a_record_nobody_consumes_is_counted_and_dropped() {
         let (mut emission, side) = emission(1);
         let (mut out, tag) = (Output::<u32>::new(), OutputTag::new("nobody"));
-        emission.call(&mut out, 10, |out| out.emit_to(&tag, 1u8)).unwrap();
+        emission.call(&mut out, 10, NO_TIME, |out| out.emit_to(&tag, 1u8)).unwrap();
         assert_eq!((out.open_batch().bytes(), side.borrow().len()), (0, 0));
-        assert!(emission.call(&mut out, 0, |out| (0..2).for_each(|_| out.emit_to(&tag, 1u8))).is_err());
+        assert!(emission.call(&mut out, 0, NO_TIME, |out| (0..2).for_each(|_| out.emit_to(&tag, 1u8))).is_err());
     }
 
     #[test]
     fn bytes_count_for_calls_that_emit_to_the_main_output() {
         let (mut emission, _) = emission(5);
         let (mut out, tag) = (Output::new(), OutputTag::new("side"));
-        emission.call(&mut out, 10, |out| out.emit_to(&tag, 1usize)).unwrap();
-        emission.call(&mut out, 10, |out| (0..3).for_each(|n| out.emit(n))).unwrap();
-        emission.call(&mut out, 10, |_| {}).unwrap();
+        emission.call(&mut out, 10, NO_TIME, |out| out.emit_to(&tag, 1usize)).unwrap();
+        emission.call(&mut out, 10, NO_TIME, |out| (0..3).for_each(|n| out.emit(n))).unwrap();
+        emission.call(&mut out, 10, NO_TIME, |_| {}).unwrap();
         assert_eq!(out.open_batch().bytes(), 10);
     }
 }

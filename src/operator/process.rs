@@ -7,7 +7,7 @@ use millstream_actors::contract::{
     Batch, BatchOperator, Clock, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, StateScope,
     Stateful,
 };
-use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
+use millstream_actors::protocol::{Limits, Mark, NO_TIME, OperatorId, TaskError};
 
 use super::emit_each::emit_each;
 use super::slices::Slices;
@@ -68,7 +68,7 @@ impl<In, F: ProcessFunction<In>> ProcessOperator<In, F> {
     /// Opens the function, before its first record or mark.
     fn open(&mut self) {
         if !std::mem::replace(&mut self.is_open, true) {
-            let mut ctx = ProcessContext::of(&self.task);
+            let mut ctx = ProcessContext::of(&self.task, NO_TIME);
             self.function.open(self.states.handles(&mut self.held), &mut ctx);
         }
     }
@@ -116,8 +116,8 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
         self.open();
         self.has_ended &= input.is_empty();
         let Self { states, held, task, function, emission, slices, .. } = self;
-        let call = |record, out: &mut Emitter<'_, F::Out>| {
-            function.process(record, states.handles(held), &mut ProcessContext::of(task), out);
+        let call = |record, time, out: &mut Emitter<'_, F::Out>| {
+            function.process(record, states.handles(held), &mut ProcessContext::of(task, time), out);
         };
         emit_each(call, slices, emission, input, out, budget)
     }
@@ -125,8 +125,8 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
     fn mark(&mut self, mark: Mark, out: &mut Output<F::Out>, _: &mut RunBudget) -> Result<Progress, TaskError> {
         self.open();
         if mark == Mark::End && !self.has_ended {
-            let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext::of(&self.task));
-            self.emission.call(out, 0, |out| self.function.end_of_input(states, &mut ctx, out))?;
+            let (states, mut ctx) = (self.states.handles(&mut self.held), ProcessContext::of(&self.task, NO_TIME));
+            self.emission.call(out, 0, NO_TIME, |out| self.function.end_of_input(states, &mut ctx, out))?;
             self.has_ended = !ctx.has_no_end();
         }
         out.mark(mark);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use millstream_actors::protocol::{NO_TIME, Timestamp};
+
 use crate::state::OperatorStateSet;
 
 use super::{Emitter, TaskView, task_view_methods};
@@ -121,18 +123,25 @@ pub type States<'a, F, In> = <<F as ProcessFunction<In>>::State as OperatorState
 
 /// What a function knows while it works on a record.
 pub struct ProcessContext<'a> {
+    time: Timestamp,
     task: &'a TaskView,
     /// The function does nothing at the end of input.
     has_no_end: bool,
 }
 
 impl<'a> ProcessContext<'a> {
-    pub(super) fn of(task: &'a TaskView) -> Self {
-        Self { task, has_no_end: false }
+    pub(super) fn of(task: &'a TaskView, time: Timestamp) -> Self {
+        Self { time, task, has_no_end: false }
     }
 
     pub(super) fn has_no_end(&self) -> bool {
         self.has_no_end
+    }
+
+    /// The record's event time; `None` if it has none, and at the end of input.
+    #[inline]
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        Some(self.time).filter(|time| *time != NO_TIME)
     }
 
     task_view_methods!(task);

@@ -126,7 +126,7 @@ fn side_outputs_get_their_records_and_the_context_knows_the_subtask() {
     let seen: Rc<RefCell<Vec<(u32, u32, u32)>>> = Rc::default();
     let mut side_outputs = SideOutputs::default();
     let sink = seen.clone();
-    side_outputs.connect("side".into(), move |record| sink.borrow_mut().push(record));
+    side_outputs.connect("side".into(), move |record, _| sink.borrow_mut().push(record));
     let share = Share { subtask: 2, parallelism: 5 };
     let mut operator = ProcessOperator::new("who".into(), share, WhoAmI, side_outputs);
     assert!(run(&mut operator, vec![7, 8]).unwrap().is_empty());

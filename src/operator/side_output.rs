@@ -5,6 +5,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use millstream_actors::protocol::Timestamp;
+
 /// Names a side output and the type of its records. Follows Flink's `OutputTag`.
 ///
 /// Two tags are one side output if they have one name; in one operator a name has one type.
@@ -45,25 +47,25 @@ pub struct SideOutputs {
 
 struct Connected {
     name: Arc<str>,
-    /// A `Box<dyn FnMut(T)>` of the tag's type.
+    /// A `Box<dyn FnMut(T, Timestamp)>` of the tag's type.
     emit: Box<dyn Any>,
 }
 
 impl SideOutputs {
-    /// Connects the tag: its records go to `emit`.
-    pub fn connect<T: 'static>(&mut self, name: Arc<str>, emit: impl FnMut(T) + 'static) {
-        let emit: Box<dyn FnMut(T)> = Box::new(emit);
+    /// Connects the tag: its records go to `emit`, with their event times or [`NO_TIME`](crate::NO_TIME).
+    pub fn connect<T: 'static>(&mut self, name: Arc<str>, emit: impl FnMut(T, Timestamp) + 'static) {
+        let emit: Box<dyn FnMut(T, Timestamp)> = Box::new(emit);
         self.connected.push(Connected { name, emit: Box::new(emit) });
     }
 
-    /// Emits a record. Dropped if nobody consumes the tag.
+    /// Emits a record with this event time, or [`NO_TIME`](crate::NO_TIME). Dropped if nobody consumes the tag.
     ///
     /// # Panics
     /// If the tag's name is in use with another type; the graph is checked for this where the tags are known to it.
-    pub fn emit<T: 'static>(&mut self, tag: &OutputTag<T>, record: T) {
+    pub fn emit<T: 'static>(&mut self, tag: &OutputTag<T>, record: T, time: Timestamp) {
         if let Some(connected) = self.connected.iter_mut().find(|connected| connected.name == tag.name) {
-            let emit = connected.emit.downcast_mut::<Box<dyn FnMut(T)>>();
-            emit.unwrap_or_else(|| panic!("side output '{}' is used with two record types", tag.name))(record);
+            let emit = connected.emit.downcast_mut::<Box<dyn FnMut(T, Timestamp)>>();
+            emit.unwrap_or_else(|| panic!("side output '{}' is used with two record types", tag.name))(record, time);
         }
     }
 }

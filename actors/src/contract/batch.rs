@@ -1,8 +1,9 @@
 //! A batch: the unit in which records move between subtasks.
 
-use std::{mem, slice, vec};
+use std::{iter, mem, slice, vec};
 
 pub use crate::protocol::BATCH_RECORDS_MAX;
+use crate::protocol::{NO_TIME, Timestamp};
 
 /// A batch closes at this many bytes of payload, as counted by its source or codec.
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
@@ -11,10 +12,12 @@ pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 ///
 /// Its columns change together, by methods that work on many records at once. Bytes are counted for the batch as a whole,
 /// and records that leave it take an equal share each. Where nobody counts (0 bytes), no method does anything for them
-/// per record.
+/// per record; where no record has an event time there is no column of times either.
 #[derive(Clone, Debug)]
 pub struct Batch<T> {
     records: Vec<T>,
+    /// Event times of the first records; those behind them have none. So a record without one costs nothing.
+    times: Vec<Timestamp>,
     /// Payload bytes of the records as counted by the source or codec that made them; 0 where nobody counts.
     bytes: usize,
     /// It is full with so many records.
@@ -29,7 +32,7 @@ impl<T> Batch<T> {
 
     /// Records that count for `bytes` bytes of payload together.
     pub const fn counted(records: Vec<T>, bytes: usize) -> Self {
-        Self { records, bytes, records_max: BATCH_RECORDS_MAX }
+        Self { records, times: Vec::new(), bytes, records_max: BATCH_RECORDS_MAX }
     }
 
     /// Number of records.
@@ -81,6 +84,25 @@ impl<T> Batch<T> {
         &self.records
     }
 
+    /// The event time of the record at this place; `None` if it has none.
+    #[inline]
+    pub fn time(&self, place: usize) -> Option<Timestamp> {
+        self.times.get(place).copied().filter(|time| *time != NO_TIME)
+    }
+
+    /// Gives each record the event time that `time` says, which is told the one that the record has.
+    pub fn set_times(&mut self, mut time: impl FnMut(&T, Option<Timestamp>) -> Timestamp) {
+        let known = self.times.len();
+        for (place, record) in self.records.iter().enumerate() {
+            if place < known {
+                let before = self.times[place];
+                self.times[place] = time(record, Some(before).filter(|before| *before != NO_TIME));
+            } else {
+                self.times.push(time(record, None));
+            }
+        }
+    }
+
     /// The records, in order.
     pub fn iter(&self) -> slice::Iter<'_, T> {
         self.records.iter()
@@ -93,6 +115,16 @@ impl<T> Batch<T> {
         self.bytes += bytes;
     }
 
+    /// Appends a record that counts for `bytes` bytes of payload and has this event time, or [`NO_TIME`].
+    #[inline]
+    pub fn push_at(&mut self, record: T, bytes: usize, time: Timestamp) {
+        if time != NO_TIME {
+            self.times.resize(self.records.len(), NO_TIME);
+            self.times.push(time);
+        }
+        self.push(record, bytes);
+    }
+
     /// Counts bytes for records that are in it.
     #[inline]
     pub fn add_bytes(&mut self, bytes: usize) {
@@ -102,23 +134,30 @@ impl<T> Batch<T> {
     /// Drops all records and keeps the allocation. Its limit is [`BATCH_RECORDS_MAX`] records again.
     pub fn clear(&mut self) {
         self.records.clear();
+        self.times.clear();
         (self.bytes, self.records_max) = (0, BATCH_RECORDS_MAX);
     }
 
-    /// Takes all records out and keeps the allocation.
+    /// Takes all records out, without their event times, and keeps the allocation.
     pub fn drain(&mut self) -> vec::Drain<'_, T> {
         self.bytes = 0;
+        self.times.clear();
         self.records.drain(..)
     }
 
     /// Moves all records of `other` behind its own.
     pub fn append(&mut self, other: &mut Self) {
+        other.move_times(other.len(), self);
         self.records.append(&mut other.records);
         self.bytes += mem::take(&mut other.bytes);
     }
 
     /// Puts copies of all records of `other` behind its own.
     pub fn append_copy(&mut self, other: &Self, copy: impl Fn(&T) -> T) {
+        if !other.times.is_empty() {
+            self.times.resize(self.records.len(), NO_TIME);
+            self.times.extend(&other.times);
+        }
         self.records.extend(other.records.iter().map(copy));
         self.bytes += other.bytes;
     }
@@ -130,6 +169,7 @@ impl<T> Batch<T> {
     #[inline]
     pub fn move_front(&mut self, records: usize, to: &mut Self) {
         to.bytes += self.take_bytes(records);
+        self.move_times(records, to);
         to.records.extend(self.records.drain(..records));
     }
 
@@ -137,6 +177,7 @@ impl<T> Batch<T> {
     #[inline]
     pub fn map_front<U>(&mut self, records: usize, to: &mut Batch<U>, map: impl FnMut(T) -> U) {
         to.bytes += self.take_bytes(records);
+        self.move_times(records, to);
         let same_layout = const { size_of::<T>() == size_of::<U>() && align_of::<T>() == align_of::<U>() };
         if same_layout && records == self.len() && to.is_empty() {
             map_in_place(&mut self.records, &mut to.records, map);
@@ -150,6 +191,9 @@ impl<T> Batch<T> {
     /// if it was refused.
     #[inline]
     pub fn filter_front(&mut self, records: usize, to: &mut Self, mut keep: impl FnMut(&T) -> bool) {
+        if !self.times.is_empty() {
+            return self.filter_map_front(records, to, |record| keep(&record).then_some(record));
+        }
         let (bytes, before) = (self.take_bytes(records), to.len());
         // A vector of this function alone that cannot grow: its length stays in a register.
         let mut kept = mem::take(&mut to.records);
@@ -168,9 +212,19 @@ impl<T> Batch<T> {
 
     /// Takes the first `records` records out and puts what `map` gives of them behind the records of `to`.
     #[inline]
-    pub fn filter_map_front<U>(&mut self, records: usize, to: &mut Batch<U>, map: impl FnMut(T) -> Option<U>) {
+    pub fn filter_map_front<U>(&mut self, records: usize, to: &mut Batch<U>, mut map: impl FnMut(T) -> Option<U>) {
         let (bytes, before) = (self.take_bytes(records), to.len());
-        to.records.extend(self.records.drain(..records).filter_map(map));
+        if self.times.is_empty() {
+            to.records.extend(self.records.drain(..records).filter_map(map));
+        } else {
+            let timed = records.min(self.times.len());
+            let times = self.times.drain(..timed).chain(iter::repeat(NO_TIME));
+            for (record, time) in self.records.drain(..records).zip(times) {
+                if let Some(mapped) = map(record) {
+                    to.push_at(mapped, 0, time);
+                }
+            }
+        }
         to.bytes += share(bytes, to.len() - before, records);
     }
 
@@ -194,6 +248,9 @@ impl<T> Batch<T> {
         mut close: impl FnMut(&mut C),
     ) -> Result<(), u32> {
         let bytes_each = share(self.bytes, 1, self.len());
+        if !self.times.is_empty() {
+            return self.scatter_timed(bytes_each, targets, channels, open, close);
+        }
         let mut records = self.drain().zip(targets);
         if bytes_each == 0 {
             return records.try_for_each(|(record, &target)| {
@@ -215,6 +272,43 @@ impl<T> Batch<T> {
             }
             Ok(())
         })
+    }
+
+    /// As [`scatter`](Self::scatter) does it where records have event times.
+    fn scatter_timed<C>(
+        &mut self,
+        bytes_each: usize,
+        targets: &[u32],
+        channels: &mut [C],
+        open: impl Fn(&mut C) -> &mut Self,
+        mut close: impl FnMut(&mut C),
+    ) -> Result<(), u32> {
+        self.bytes = 0;
+        let times = self.times.drain(..).chain(iter::repeat(NO_TIME));
+        for ((record, time), &target) in self.records.drain(..).zip(times).zip(targets) {
+            let channel = channels.get_mut(target as usize).ok_or(target)?;
+            let batch = open(channel);
+            batch.push_at(record, bytes_each, time);
+            if batch.is_full() {
+                close(channel);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the event times of the first `records` records to where these are about to go, behind the records of `to`.
+    #[inline]
+    fn move_times<U>(&mut self, records: usize, to: &mut Batch<U>) {
+        if self.times.is_empty() {
+            return;
+        }
+        let timed = records.min(self.times.len());
+        if to.records.is_empty() && timed == self.times.len() {
+            mem::swap(&mut self.times, &mut to.times);
+            return;
+        }
+        to.times.resize(to.records.len(), NO_TIME);
+        to.times.extend(self.times.drain(..timed));
     }
 
     /// Takes the bytes of the first `records` records, which are about to go, off the count.
@@ -286,6 +380,12 @@ impl<T> Front<'_, T> {
         self.batch.bytes / self.before.max(1)
     }
 
+    /// The event time of the next record, or [`NO_TIME`].
+    #[inline]
+    pub fn time(&self) -> Timestamp {
+        self.batch.times.get(self.taken()).copied().unwrap_or(NO_TIME)
+    }
+
     /// How many were taken.
     #[inline]
     pub fn taken(&self) -> usize {
@@ -313,6 +413,8 @@ impl<T> Drop for Front<'_, T> {
     fn drop(&mut self) {
         let taken = self.taken();
         self.batch.bytes -= share(self.batch.bytes, taken, self.before);
+        let timed = taken.min(self.batch.times.len());
+        self.batch.times.drain(..timed);
         // In place: the allocation goes on.
         self.batch.records = mem::take(&mut self.rest).take(self.before).collect();
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch};
-use crate::protocol::Mark;
+use crate::protocol::{Mark, NO_TIME, Timestamp};
 
 /// What an operator emits into: a queue of batches and marks, in the order of emission, which the engine hands on
 /// between the operator's steps.
@@ -63,7 +63,13 @@ impl<T> Output<T> {
     /// Emits one record. Never fails and never blocks: an operator looks at [`is_full`](Self::is_full) between records.
     #[inline]
     pub fn emit(&mut self, record: T) {
-        self.open.push(record, 0);
+        self.emit_at(record, NO_TIME);
+    }
+
+    /// Emits one record with this event time, or [`NO_TIME`].
+    #[inline]
+    pub fn emit_at(&mut self, record: T, time: Timestamp) {
+        self.open.push_at(record, 0, time);
         if self.open.len() >= BATCH_RECORDS_MAX {
             self.close();
         }

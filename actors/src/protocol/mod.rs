@@ -69,3 +69,6 @@ pub use work_rate::{Grant, ReadPortion, WorkRate};
 
 /// Event time: milliseconds since the Unix epoch.
 pub type Timestamp = i64;
+
+/// The event time of a record that has none: the least [`Timestamp`], which no record can have.
+pub const NO_TIME: Timestamp = Timestamp::MIN;

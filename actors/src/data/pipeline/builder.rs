@@ -15,7 +15,7 @@ use super::walk::{Pipeline, SourceSide, StageSlot};
 use crate::contract::{Batch, BatchOperator, Output, SubtaskInfo, TakesMarks, TwoInputOperator};
 use crate::data::edge::{AnyOutlet, Outlet, ReturnCredit, Routing};
 use crate::data::wiring::OutputWiring;
-use crate::protocol::OperatorId;
+use crate::protocol::{NO_TIME, OperatorId, Timestamp};
 
 /// The consumers of one stream: the task's edges with these numbers, and how each spreads records.
 pub type Consumers<T> = Vec<(u32, Routing<T>)>;
@@ -85,16 +85,16 @@ impl<'a> PipelineBuilder<'a> {
         self.stages.push(StageSlot::new(Some(id), Box::new(link)));
     }
 
-    /// A side output with these consumers, of the operator that is linked next: call the result for each record.
+    /// A side output with these consumers, of the operator that is linked next: call the result for each record, with its event time or [`NO_TIME`].
     pub fn side<S: Send + 'static>(
         &mut self,
         consumers: Consumers<S>,
         copy: Option<fn(&S) -> S>,
-    ) -> impl FnMut(S) + 'static + use<S> {
+    ) -> impl FnMut(S, Timestamp) + 'static + use<S> {
         let outlets = self.outlets_for(consumers);
         let queue: Queue<S> = Queue::default();
         self.sides.push(Side { marks: queue.clone(), exit: Box::new(Exit::new(queue.clone(), outlets, copy)) });
-        move |record| queue.borrow_mut().emit(record)
+        move |record, time| queue.borrow_mut().emit_at(record, time)
     }
 
     /// Sends the source's side records called `tag` to a side output with these consumers.
@@ -110,7 +110,7 @@ impl<'a> PipelineBuilder<'a> {
         let mut emit = self.side(consumers, copy);
         let name = tag.clone();
         let take = move |record: Box<dyn Any + Send>| match record.downcast::<S>() {
-            Ok(record) => emit(*record),
+            Ok(record) => emit(*record, NO_TIME),
             Err(_) => panic!("side output '{name}' is used with two record types"),
         };
         self.source_sides.insert(tag, Box::new(take));
