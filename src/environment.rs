@@ -23,9 +23,10 @@ use crate::graph::{
 };
 use crate::restore::{RestoreSettings, RestoreWish, UnmatchedOperator};
 use crate::snapshot::{MemoryStore, SavepointFile};
+use crate::source::Timed;
 use crate::state::{StateBackend, prepare_dir};
 use crate::stream::DataStream;
-use crate::time::SystemClock;
+use crate::time::{SystemClock, WatermarkStrategy};
 
 /// Key groups of a job that does not say how many it has.
 const MAX_PARALLELISM: u32 = 128;
@@ -217,6 +218,18 @@ impl StreamEnvironment {
     #[track_caller]
     pub fn source<S: Source>(&self, id: &str, source: S) -> DataStream<S::Item> {
         DataStream::from_source(&self.graph, id, source)
+    }
+
+    /// Adds a source whose records have event times, by this strategy: as [`source`](Self::source) with
+    /// [`Timed`](crate::source::Timed).
+    #[track_caller]
+    pub fn source_with_watermarks<S: Source>(
+        &self,
+        id: &str,
+        source: S,
+        strategy: WatermarkStrategy<S::Item>,
+    ) -> DataStream<S::Item> {
+        DataStream::from_source(&self.graph, id, Timed::new(source, strategy))
     }
 
     /// Sends every event of the job to `recipient`, in order and from its start on, as

@@ -54,6 +54,7 @@
 //! | give one operator two inputs | [`ConnectedStreams`](stream::ConnectedStreams) |
 //! | keep state per key | [`KeyedProcessFunction`](keyed::KeyedProcessFunction), the kinds in [`state`], [`state_set!`] |
 //! | let values expire, change their type | [`StateTtl`](state::StateTtl), [`ValueState`](state::ValueState#when-the-type-changes) |
+//! | give records event times | [`WatermarkStrategy`](time::WatermarkStrategy) |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
 //! | write a connector | [`Source`](source::Source), [`SplitQueue`](source::SplitQueue), [`Sink`](sink::Sink) |
@@ -83,6 +84,11 @@ compile_error!(
      that every panic ends the process with the feature `allow-panic-abort`"
 );
 
+/// The examples of the pages in `docs/` compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/time.md")]
+struct Pages;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 mod decoder;
@@ -108,8 +114,9 @@ pub use graph::{Explanation, GraphError, GraphErrors};
 pub use millstream_actors::contract::{Clock, Probe, Step};
 pub use millstream_actors::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution,
-    FailedRecord, Fault, Incarnation, IntervalAdvice, Limits, NameOf, NoRestore, OperatorId, PanicReport, ReadRange,
-    RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId, Timestamp, TriggerReason,
+    FailedRecord, Fault, Incarnation, IntervalAdvice, Limits, NO_TIME, NameOf, NoRestore, OperatorId, PanicReport,
+    ReadRange, RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId, Timestamp,
+    TriggerReason,
 };
 pub use millstream_actors::task::Figures;
 pub use millstream_actors::{

@@ -13,7 +13,8 @@ pub use crate::state::{
 };
 pub use crate::state_set;
 pub use crate::stream::{ConnectedStreams, DataStream, KeyedStream};
+pub use crate::time::{WatermarkGenerator, WatermarkStrategy};
 pub use crate::{
-    Checkpointing, JobError, JobEvent, JobEvents, JobHandle, JobOutcome, Limits, OutcomeKind, RestartStrategy,
+    Checkpointing, JobError, JobEvent, JobEvents, JobHandle, JobOutcome, Limits, NO_TIME, OutcomeKind, RestartStrategy,
     StartError, StreamEnvironment, Timestamp,
 };

@@ -80,7 +80,7 @@ impl SourceReader for JournalReader {
     }
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        moved.push(SplitPosition { split: SPLIT.to_owned(), position: self.next.to_le_bytes().into() });
+        moved.push(SplitPosition::new(SPLIT, self.next.to_le_bytes()));
     }
 
     fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {

@@ -33,7 +33,7 @@ where
     if let Err(reason) = put_packed_compact(position, &mut stored) {
         panic!("the position of split '{split}' cannot be stored: {reason}");
     }
-    SplitPosition { split: split.into(), position: stored }
+    SplitPosition::new(split, stored)
 }
 
 /// What [`encode_position`] was given.
@@ -58,7 +58,7 @@ pub fn decode_position<P: DeserializeOwned>(stored: &SplitPosition) -> Result<P,
 
 /// A position in words, by what `words` makes of it.
 pub(super) fn described<P: DeserializeOwned>(position: &[u8], words: impl FnOnce(P) -> String) -> String {
-    let stored = SplitPosition { split: String::new(), position: position.to_vec() };
+    let stored = SplitPosition::new("", position);
     decode_position(&stored).map_or_else(|_| "a position of another source".to_owned(), words)
 }
 
@@ -71,7 +71,7 @@ mod tests {
         let stored = encode_position("s", &7_u64);
         assert_eq!(decode_position::<u64>(&stored).unwrap(), 7);
         for position in [vec![], b"junk".to_vec(), vec![0x92, 9, 7], vec![0x92, 1], vec![0x92, 1, 7, 7]] {
-            let error = decode_position::<u64>(&SplitPosition { split: "s".into(), position }).unwrap_err();
+            let error = decode_position::<u64>(&SplitPosition::new("s", position)).unwrap_err();
             assert!(error.location().contains("'s'") && !error.is_retryable(), "{error}");
         }
     }

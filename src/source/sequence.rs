@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, Boundedness, Clock, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition,
+    Batch, Boundedness, Clock, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition, SplitRead,
 };
 
 use super::position::described;
@@ -162,6 +162,10 @@ impl SourceReader for SequenceReader {
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
         self.splits.report(moved);
+    }
+
+    fn last_read(&self) -> Option<SplitRead<'_>> {
+        self.splits.last_read()
     }
 }
 

@@ -6,7 +6,7 @@ use millstream_actors::contract::{SourceContext, SourceError, SplitPosition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{decode_position, encode_position};
+use super::{SplitRead, decode_position, encode_position};
 
 /// One split, and how far it has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,10 @@ pub struct Split<P> {
 ///     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
 ///         self.splits.report(moved);
 ///     }
+///
+///     fn last_read(&self) -> Option<SplitRead<'_>> {
+///         self.splits.last_read()
+///     }
 /// }
 ///
 /// millstream::testing::assert_resumes_anywhere(&Tables(&[("a", &["one", "two"]), ("b", &["three"])]), |words| {
@@ -77,6 +81,8 @@ pub struct SplitQueue<P> {
     unread: VecDeque<usize>,
     /// Those to be reported, each once.
     moved: Vec<usize>,
+    /// The one that was current last, and whether it was finished.
+    last: Option<(usize, bool)>,
 }
 
 #[derive(Debug)]
@@ -112,7 +118,7 @@ impl<P> SplitQueue<P> {
     fn new(splits: Vec<Split<P>>) -> Self {
         let all = 0..splits.len();
         let splits = splits.into_iter().map(|split| Entry { split, is_moved: true }).collect();
-        Self { splits, unread: all.clone().collect(), moved: all.collect() }
+        Self { splits, unread: all.clone().collect(), moved: all.collect(), last: None }
     }
 
     /// The same splits, to be read in the order of this key.
@@ -130,6 +136,7 @@ impl<P> SplitQueue<P> {
     /// The split whose turn it is, to be read on and moved; `None` when all are read to the end.
     pub fn current(&mut self) -> Option<&mut Split<P>> {
         let index = *self.unread.front()?;
+        self.last = Some((index, false));
         let entry = &mut self.splits[index];
         if !std::mem::replace(&mut entry.is_moved, true) {
             self.moved.push(index);
@@ -139,7 +146,15 @@ impl<P> SplitQueue<P> {
 
     /// The current split is read to its end: the next one's turn comes.
     pub fn finish(&mut self) {
-        self.unread.pop_front();
+        if let Some(index) = self.unread.pop_front() {
+            self.last = Some((index, true));
+        }
+    }
+
+    /// The split that was [current](Self::current) last, and whether it was [finished](Self::finish): what
+    /// [`SourceReader::last_read`](super::SourceReader::last_read) asks for.
+    pub fn last_read(&self) -> Option<SplitRead<'_>> {
+        self.last.map(|(index, at_end)| SplitRead { split: &self.splits[index].split.id, at_end })
     }
 
     /// The next split's turn comes; the current one's again after all others.
@@ -190,7 +205,9 @@ mod tests {
         assert!(reported(&mut queue).is_empty());
         queue.current().unwrap().position = 7;
         queue.current().unwrap().position = 8;
+        assert_eq!(queue.last_read(), Some(SplitRead { split: "a", at_end: false }));
         queue.finish();
+        assert_eq!(queue.last_read(), Some(SplitRead { split: "a", at_end: true }));
         queue.current().unwrap().position = 1;
         assert_eq!(reported(&mut queue), ["a", "b"]);
     }
@@ -218,7 +235,7 @@ mod tests {
         let list = || -> Result<Vec<Split<u64>>, SourceError> { panic!("listed") };
         let queue = SplitQueue::open(&source_context(0, 1), Some(restored), list).unwrap();
         assert_eq!(queue.iter().collect::<Vec<_>>(), [&Split { id: "z".to_owned(), position: 3 }]);
-        let restored = vec![SplitPosition { split: "z".to_owned(), position: b"junk".to_vec() }];
+        let restored = vec![SplitPosition::new("z", *b"junk")];
         let error = SplitQueue::open(&source_context(0, 1), Some(restored), list).unwrap_err();
         assert!(error.location().contains("'z'"), "{error}");
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use millstream_actors::contract::{
     Batch, Boundedness, Clock, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceError,
-    SourceReader, SplitPosition, Threading,
+    SourceReader, SplitPosition, SplitRead, Threading,
 };
+use millstream_actors::protocol::Mark;
 
 /// Reads another source at no more than a given rate, batch by batch: after a batch it waits until the rate allows the
 /// next. Each subtask keeps to the rate by itself.
@@ -80,6 +81,22 @@ impl<T: 'static> SourceReader for ThrottledReader<T> {
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
         self.reader.report_positions(moved);
+    }
+
+    fn last_read(&self) -> Option<SplitRead<'_>> {
+        self.reader.last_read()
+    }
+
+    fn concurrent_splits(&self) -> Vec<String> {
+        self.reader.concurrent_splits()
+    }
+
+    fn tells_idleness(&self) -> bool {
+        self.reader.tells_idleness()
+    }
+
+    fn take_marks(&mut self) -> Vec<Mark> {
+        self.reader.take_marks()
     }
 
     fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {

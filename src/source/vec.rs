@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition};
+use millstream_actors::contract::{
+    Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition, SplitRead,
+};
 
 use super::position::described;
 use super::{Split, SplitQueue};
@@ -70,6 +72,10 @@ impl<T: Clone + Send + Sync + 'static> SourceReader for VecReader<T> {
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
         self.splits.report(moved);
+    }
+
+    fn last_read(&self) -> Option<SplitRead<'_>> {
+        self.splits.last_read()
     }
 }
 

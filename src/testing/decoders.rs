@@ -14,7 +14,7 @@ pub fn decoders() -> Vec<Decoder> {
         "source position",
         vec![source::encode_position("s", &(7u64, "a".to_owned())).position],
         |bytes| {
-            let stored = SplitPosition { split: "s".into(), position: bytes.to_vec() };
+            let stored = SplitPosition::new("s", bytes);
             source::decode_position::<(u64, String)>(&stored).map(drop).map_err(|error| error.to_string())
         },
     ));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream::source::{
-    Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,
+    Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition, SplitRead,
 };
 
 /// Splits of a [`SteppedSource`], whatever its parallelism.
@@ -85,6 +85,8 @@ struct Reader {
     /// Records that may be handed out before the next barrier.
     allowed: u64,
     turn: usize,
+    /// The split of the last read.
+    last: Option<usize>,
     end: InputEnd,
     waker: SourceWaker,
 }
@@ -119,7 +121,7 @@ impl Source for SteppedSource {
         }
         let (name, step, hold_at, end) = (self.name, self.step, self.hold_at, self.end.clone());
         let (allowed, waker) = (step, cx.waker.clone());
-        Ok(Box::new(Reader { name, splits, split_records, hold_at, step, allowed, turn: 0, end, waker }))
+        Ok(Box::new(Reader { name, splits, split_records, hold_at, step, allowed, turn: 0, last: None, end, waker }))
     }
 }
 
@@ -136,7 +138,9 @@ impl SourceReader for Reader {
             return Ok(ReadStatus::Idle { retry_after: None });
         }
         self.turn += 1;
-        let split = &mut self.splits[open[self.turn % open.len()]];
+        let turn = open[self.turn % open.len()];
+        self.last = Some(turn);
+        let split = &mut self.splits[turn];
         let take = READ_RECORDS.min(self.allowed).min(end - split.next);
         for next in split.next..split.next + take {
             batch.push((self.name, next * SPLITS + split.index), 16);
@@ -147,13 +151,19 @@ impl SourceReader for Reader {
         Ok(ReadStatus::More)
     }
 
+    fn last_read(&self) -> Option<SplitRead<'_>> {
+        let split = &self.splits[self.last?];
+        Some(SplitRead { split: &split.id, at_end: split.next == self.split_records })
+    }
+
+    fn concurrent_splits(&self) -> Vec<String> {
+        let open = self.splits.iter().filter(|split| split.next < self.split_records);
+        open.map(|split| split.id.clone()).collect()
+    }
+
     /// A barrier: the next step may be read.
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        moved.extend(
-            self.splits
-                .iter()
-                .map(|split| SplitPosition { split: split.id.clone(), position: split.next.to_le_bytes().into() }),
-        );
+        moved.extend(self.splits.iter().map(|split| SplitPosition::new(split.id.as_str(), split.next.to_le_bytes())));
         self.allowed = self.step;
         self.waker.wake();
     }

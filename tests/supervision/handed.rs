@@ -84,6 +84,6 @@ impl SourceReader for HandedReader {
     }
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        moved.push(SplitPosition { split: SPLIT.to_owned(), position: self.next.to_le_bytes().into() });
+        moved.push(SplitPosition::new(SPLIT, self.next.to_le_bytes()));
     }
 }

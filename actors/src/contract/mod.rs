@@ -37,7 +37,7 @@ pub(crate) use snapshot::SPARE_BUFFERS_MAX;
 pub use snapshot::{RestoredChunk, RestoredSection, RestoredState, SnapshotWriter};
 pub use source::{
     Boundedness, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceReader, SourceWaker,
-    SplitPosition, Threading,
+    SplitPosition, SplitRead, Threading,
 };
 pub use stateful::{GroupLoader, LoadedGroup, Stateful};
 pub use store::{CHUNK_BYTES_MAX, Chunk, Finalised, SnapshotStore, StoreOpening, checksum};

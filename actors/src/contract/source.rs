@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, Clock};
-use crate::protocol::{CheckpointId, OperatorId, SourceError};
+use crate::protocol::{CheckpointId, Mark, OperatorId, SourceError, Timestamp};
 
 /// Whether a source ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +31,23 @@ pub enum Threading {
 /// How far one split has been read. What `position` means is the source's business; it must be enough to read on after
 /// exactly the records that were handed out before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SplitPosition {
     /// The split: unique in the source, stable over restarts.
     pub split: String,
     /// The position, in the source's own encoding.
     pub position: Vec<u8>,
+    /// How far event time has come in the split, where it is read with a strategy for watermarks. Whatever gives event times
+    /// fills this in: a source does not, and need not look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_time: Option<Timestamp>,
+}
+
+impl SplitPosition {
+    /// A position of a split.
+    pub fn new(split: impl Into<String>, position: impl Into<Vec<u8>>) -> Self {
+        Self { split: split.into(), position: position.into(), event_time: None }
+    }
 }
 
 /// How far the splits of a reader were read, as of a completed checkpoint.
@@ -130,7 +142,8 @@ pub enum ReadStatus {
     /// Read again at once.
     More,
     /// Nothing now: read again after the delay or when woken, whichever is first. Without a delay only when woken, and
-    /// until then the stream counts as idle: it does not hold event time back.
+    /// until then the stream counts as idle, so that it does not hold event time back, unless the reader
+    /// [says itself](SourceReader::tells_idleness) when it is.
     Idle {
         /// The delay.
         retry_after: Option<Duration>,
@@ -185,7 +198,7 @@ pub enum ReadStatus {
 ///
 ///     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
 ///         if let Some(next) = self.next {
-///             moved.push(SplitPosition { split: "counter".into(), position: next.to_le_bytes().into() });
+///             moved.push(SplitPosition::new("counter", next.to_le_bytes()));
 ///         }
 ///     }
 /// }
@@ -232,6 +245,15 @@ pub trait Source: Send + Sync + 'static {
     }
 }
 
+/// Of which split a read was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SplitRead<'a> {
+    /// The split.
+    pub split: &'a str,
+    /// Nothing of it is to come.
+    pub at_end: bool,
+}
+
 /// Reads the splits of one subtask.
 pub trait SourceReader: Send + 'static {
     /// Its records.
@@ -263,6 +285,30 @@ pub trait SourceReader: Send + 'static {
     fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {
         let _ = completed;
         Ok(())
+    }
+
+    /// Of which split the last [`read`](Self::read) was. With it each split has an event time of its own, from its first read to
+    /// its end; a reader that does not say it, as by default, is taken as one split.
+    fn last_read(&self) -> Option<SplitRead<'_>> {
+        None
+    }
+
+    /// Splits that are read side by side, so that event time waits for each from the beginning. Asked once, before the first
+    /// read. By default none is known before it is read, as where splits are read one after another.
+    fn concurrent_splits(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether its [marks](Self::take_marks) say when the stream is idle. By default they do not: it is idle where a read answers
+    /// [`ReadStatus::Idle`] without a delay.
+    fn tells_idleness(&self) -> bool {
+        false
+    }
+
+    /// Takes what the stream says of itself behind the records of the last [`read`](Self::read), in order. Watermarks are put in
+    /// by whatever gives event times, so that a source as a rule says nothing, as by default; [`Mark::End`] is not among them.
+    fn take_marks(&mut self) -> Vec<Mark> {
+        Vec::new()
     }
 
     /// Takes what the last [`read`](Self::read) found for side outputs, in order. Side records that nobody consumes are

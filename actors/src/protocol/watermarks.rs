@@ -46,6 +46,13 @@ impl WatermarkMerge {
         Self { inputs: vec![input; inputs], merged: Timestamp::MIN, idle: false, ended: 0 }
     }
 
+    /// One more input, without a watermark; its number. It holds the merged watermark where that is until it has caught up.
+    pub fn add_input(&mut self) -> usize {
+        self.inputs.push(Input { watermark: Timestamp::MIN, idle: false, counts: true });
+        self.idle = false;
+        self.inputs.len() - 1
+    }
+
     /// The input's event time has come to `at`. An earlier time than before is ignored.
     pub fn watermark(&mut self, input: usize, at: Timestamp) -> EventTime {
         self.idle = false;
@@ -78,7 +85,12 @@ impl WatermarkMerge {
     /// The input has ended. Once all have, this says [`EventTime::Unchanged`]: the end says more.
     pub fn end(&mut self, input: usize) -> EventTime {
         self.ended += 1;
-        if self.ended == self.inputs.len() { EventTime::Unchanged } else { self.idle(input) }
+        if self.ended < self.inputs.len() {
+            return self.idle(input);
+        }
+        let last = &mut self.inputs[input];
+        (last.idle, last.counts) = (true, false);
+        EventTime::Unchanged
     }
 
     fn all_idle(&mut self) -> EventTime {
@@ -116,6 +128,17 @@ mod tests {
         assert_eq!(merge.watermark(1, 4), EventTime::Advanced(4));
         assert_eq!(merge.watermark(1, 3), EventTime::Unchanged, "never back");
         assert_eq!(merge.watermark(1, 12), EventTime::Advanced(10));
+    }
+
+    #[test]
+    fn input_that_is_added_holds_the_watermark_where_it_is() {
+        let mut merge = WatermarkMerge::new(0);
+        assert_eq!(merge.add_input(), 0);
+        assert_eq!(merge.watermark(0, 10), EventTime::Advanced(10));
+        assert_eq!(merge.add_input(), 1);
+        assert_eq!(merge.watermark(0, 20), EventTime::Unchanged);
+        assert_eq!(merge.watermark(1, 8), EventTime::Unchanged, "never back");
+        assert_eq!(merge.watermark(1, 15), EventTime::Advanced(15));
     }
 
     #[test]

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn at(position: u8) -> Vec<SplitPosition> {
-        vec![SplitPosition { split: "s".to_owned(), position: vec![position] }]
+        vec![SplitPosition::new("s", [position])]
     }
 
     fn told(history: &mut SourceHistory, checkpoint: u64, oldest: Option<u64>) -> Option<(u8, Option<u8>)> {

@@ -9,7 +9,7 @@ use crate::contract::{
     Batch, CompletedPositions, Fence, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader,
     SplitPosition, Threading,
 };
-use crate::protocol::{OperatorId, ReadRange, TaskError};
+use crate::protocol::{Mark, OperatorId, ReadRange, TaskError};
 use crate::runtime::connector_thread::{self, ConnectorPanicked};
 use crate::runtime::guard::ExitSlot;
 use crate::runtime::order_queue::{OrderReceiver, OrderSender, order_queue};
@@ -18,8 +18,25 @@ use crate::runtime::order_queue::{OrderReceiver, OrderSender, order_queue};
 pub(crate) struct ReadResult<T> {
     pub(crate) batch: Box<Batch<T>>,
     pub(crate) side: Vec<SideRecord>,
+    /// Behind the records.
+    pub(crate) marks: Vec<Mark>,
+    /// They say when the stream is idle.
+    pub(crate) tells_idleness: bool,
     pub(crate) moved: Vec<SplitPosition>,
     pub(crate) status: ReadStatus,
+}
+
+impl<T: 'static> ReadResult<T> {
+    /// What there is to know behind a read.
+    pub(crate) fn of(
+        reader: &mut dyn SourceReader<Item = T>,
+        batch: Box<Batch<T>>,
+        moved: Vec<SplitPosition>,
+        status: ReadStatus,
+    ) -> Self {
+        let (side, marks) = (reader.take_side_records(), reader.take_marks());
+        Self { batch, side, marks, tells_idleness: reader.tells_idleness(), moved, status }
+    }
 }
 
 /// From the connector's thread: the reader is open, or a read has returned.
@@ -149,8 +166,7 @@ fn read_ahead<T: Send + 'static>(
                 let status = reader.read(&mut batch)?;
                 let mut moved = Vec::new();
                 reader.report_positions(&mut moved);
-                let side = reader.take_side_records();
-                events.do_send(ReaderEvent::Read(ReadResult { batch, side, moved, status }));
+                events.do_send(ReaderEvent::Read(ReadResult::of(reader, batch, moved, status)));
                 has_ended = status == ReadStatus::End;
             }
         }
@@ -160,11 +176,11 @@ fn read_ahead<T: Send + 'static>(
 
 /// The positions of all splits of a subtask, as of the last record handed to the pipeline.
 #[derive(Debug, Default)]
-pub(crate) struct Positions(BTreeMap<String, Vec<u8>>);
+pub(crate) struct Positions(BTreeMap<String, SplitPosition>);
 
 impl Positions {
     pub(crate) fn update(&mut self, moved: Vec<SplitPosition>) {
-        self.0.extend(moved.into_iter().map(|split| (split.split, split.position)));
+        self.0.extend(moved.into_iter().map(|position| (position.split.clone(), position)));
     }
 
     /// Asks the reader.
@@ -181,7 +197,8 @@ impl Positions {
         source: &Arc<S>,
         id: &OperatorId,
     ) -> impl Fn() -> Vec<ReadRange> + Send + 'static + use<S> {
-        let ranges: Vec<_> = moved.iter().map(|to| (self.0.get(&to.split).cloned(), to.clone())).collect();
+        let ranges: Vec<_> =
+            moved.iter().map(|to| (self.0.get(&to.split).map(|from| from.position.clone()), to.clone())).collect();
         let (source, id) = (source.clone(), id.clone());
         move || {
             let ranges = ranges.iter().map(|(from, to)| ReadRange {
@@ -195,7 +212,6 @@ impl Positions {
     }
 
     pub(crate) fn to_list(&self) -> Vec<SplitPosition> {
-        let list = self.0.iter();
-        list.map(|(split, position)| SplitPosition { split: split.clone(), position: position.clone() }).collect()
+        self.0.values().cloned().collect()
     }
 }

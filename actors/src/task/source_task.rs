@@ -9,6 +9,7 @@ mod factory;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ struct SourceWork<S: Source> {
     operators: Operators<Box<Batch<S::Item>>>,
     reading: Option<Reading<S::Item>>,
     portion: ReadPortion,
+    /// What the stream says behind the records that were read last.
+    marks: VecDeque<Mark>,
     positions: Positions,
     history: SourceHistory,
     phase: Phase,
@@ -71,8 +74,8 @@ enum Phase {
     Reading,
     /// Its reader has nothing: the alarm or a wake-up.
     Idle {
-        /// The alarm is not set: the stream counts as idle.
-        until_woken: bool,
+        /// The stream counts as idle.
+        counts: bool,
     },
     /// The job's end: told to stop reading.
     Stopped,
@@ -93,6 +96,7 @@ impl<S: Source> SourceWork<S> {
             operators,
             reading: None,
             portion: ReadPortion::new(limits),
+            marks: VecDeque::new(),
             positions: Positions::default(),
             history: SourceHistory::default(),
             phase: Phase::Opening,
@@ -152,10 +156,10 @@ impl<S: Source> SourceWork<S> {
             }
             _ => {}
         }
-        if let Phase::Idle { until_woken } = self.phase {
+        if let Phase::Idle { counts } = self.phase {
             self.operators.pipeline.flush();
-            if until_woken {
-                return self.give(stepper, Given::Mark(Mark::Idle));
+            if counts {
+                self.marks.push_back(Mark::Idle);
             }
         }
         Ok(Stepped::On)
@@ -163,18 +167,20 @@ impl<S: Source> SourceWork<S> {
 
     fn read(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
         let since = monotonic();
-        let Some(ReadResult { batch, side, moved, status }) = self.next_read()? else { return Ok(Stepped::Starved) };
+        let Some(read) = self.next_read()? else { return Ok(Stepped::Starved) };
+        let ReadResult { batch, side, marks, tells_idleness, moved, status } = read;
         self.note_read(stepper, &moved);
         self.positions.update(moved);
         stepper.takes_batch(&batch);
         match status {
             // The thread may have found records after it had said that there were none.
             ReadStatus::More => self.read_nothing = false,
-            ReadStatus::Idle { retry_after } => self.idle(stepper, retry_after),
+            ReadStatus::Idle { retry_after } => self.idle(stepper, retry_after, tells_idleness),
             ReadStatus::End => self.is_ending = true,
         }
         self.end_if_finished(stepper.records_in());
         self.operators.pipeline.push_side_records(side)?;
+        self.marks.extend(marks);
         let records = batch.len();
         self.operators.begin(since, records);
         self.give(stepper, Given::Batch { channel: 0, records, batch })
@@ -200,8 +206,7 @@ impl<S: Source> SourceWork<S> {
                 let mut batch = std::mem::take(spare);
                 batch.limit_to(self.portion.records());
                 let status = reader.read(&mut batch)?;
-                let side = reader.take_side_records();
-                Ok(Some(ReadResult { batch, side, moved: Vec::new(), status }))
+                Ok(Some(ReadResult::of(&mut **reader, batch, Vec::new(), status)))
             }
             Some(Reading::Ahead(ahead)) => Ok(ahead.take()),
             None => Ok(None),
@@ -223,7 +228,7 @@ impl<S: Source> SourceWork<S> {
     }
 
     /// The reader had nothing. What its thread found since it said so comes first.
-    fn idle(&mut self, stepper: &mut Stepper, retry_after: Option<Duration>) {
+    fn idle(&mut self, stepper: &mut Stepper, retry_after: Option<Duration>, tells_idleness: bool) {
         if let Some(Reading::Ahead(ahead)) = &self.reading
             && !ahead.is_at_rest()
         {
@@ -234,7 +239,7 @@ impl<S: Source> SourceWork<S> {
             self.read_nothing = false;
             return self.fill_read_ahead(stepper);
         }
-        self.phase = Phase::Idle { until_woken: retry_after.is_none() };
+        self.phase = Phase::Idle { counts: retry_after.is_none() && !tells_idleness };
         if let Some(delay) = retry_after {
             stepper.alarm.set(Due::Read, delay);
         }
@@ -342,6 +347,9 @@ impl<S: Source> Work for SourceWork<S> {
     fn step(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
         if let Some(outcome) = self.operate(stepper, Operators::resume)? {
             return self.given(stepper, outcome);
+        }
+        if let Some(mark) = self.marks.pop_front() {
+            return self.give(stepper, Given::Mark(mark));
         }
         if self.is_ending {
             return self.give(stepper, Given::Mark(Mark::End));

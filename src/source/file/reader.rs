@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use millstream_actors::contract::{Batch, ReadStatus, SideRecord, SourceError, SourceReader, SplitPosition};
+use millstream_actors::contract::{Batch, ReadStatus, SideRecord, SourceError, SourceReader, SplitPosition, SplitRead};
 use serde::{Deserialize, Serialize};
 
 use super::decoder::{Decoder, Format};
@@ -254,6 +254,10 @@ impl<T: 'static, R: Send + 'static> SourceReader for FileReader<T, R> {
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
         self.splits.report(moved);
+    }
+
+    fn last_read(&self) -> Option<SplitRead<'_>> {
+        self.splits.last_read()
     }
 
     fn take_side_records(&mut self) -> Vec<SideRecord> {

@@ -84,8 +84,8 @@ impl SourceReader for PacedReader {
     }
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        let position = self.pace.position().to_le_bytes().into();
-        moved.push(SplitPosition { split: SPLIT.to_owned(), position });
+        let position = self.pace.position().to_le_bytes();
+        moved.push(SplitPosition::new(SPLIT, position));
     }
 }
 

@@ -1,0 +1,10 @@
+//! Event time: which time records have, and how far it has come.
+
+mod generator;
+mod split_times;
+mod strategy;
+
+pub(crate) use generator::TimesBatches;
+pub use generator::WatermarkGenerator;
+pub(crate) use split_times::SplitTimes;
+pub use strategy::WatermarkStrategy;

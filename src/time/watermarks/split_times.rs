@@ -1,0 +1,258 @@
+//! How far the event time of a subtask's splits has come together.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use millstream_actors::protocol::{EventTime, Mark, Timestamp, WatermarkMerge};
+
+/// Nothing of the split is to come.
+const ENDED: Timestamp = Timestamp::MAX;
+
+/// The splits that have begun, each with what tells its event time, and what their stream says together: the minimum over
+/// those that are neither idle nor at their end. A split that was not begun does not count, as one that Flink has not
+/// assigned yet.
+pub(crate) struct SplitTimes<G> {
+    splits: Vec<SplitTime<G>>,
+    by_id: HashMap<String, usize>,
+    merge: WatermarkMerge,
+    idle_after: Option<Duration>,
+    /// The split of the last read: most often that of the next, too.
+    last: usize,
+    /// How long there has been no split that has begun and is not at its end.
+    nothing_open: Duration,
+}
+
+struct SplitTime<G> {
+    id: String,
+    generator: G,
+    /// What it has said, or [`ENDED`].
+    watermark: Timestamp,
+    is_idle: bool,
+    /// How long it has had no records.
+    silent: Duration,
+}
+
+impl<G> SplitTimes<G> {
+    /// Of no split yet.
+    pub(crate) fn new(idle_after: Option<Duration>) -> Self {
+        Self {
+            splits: Vec::new(),
+            by_id: HashMap::new(),
+            merge: WatermarkMerge::new(0),
+            idle_after,
+            last: 0,
+            nothing_open: Duration::ZERO,
+        }
+    }
+
+    /// The number of a split that has begun; one that has not begins, with this generator.
+    pub(crate) fn begun(&mut self, id: &str, generator: impl FnOnce() -> G) -> usize {
+        if self.splits.get(self.last).is_some_and(|split| split.id == id) {
+            return self.last;
+        }
+        self.last = self.by_id.get(id).copied().unwrap_or_else(|| {
+            let (number, watermark, silent) = (self.merge.add_input(), Timestamp::MIN, Duration::ZERO);
+            self.by_id.insert(id.to_owned(), number);
+            self.splits.push(SplitTime {
+                id: id.to_owned(),
+                generator: generator(),
+                watermark,
+                is_idle: false,
+                silent,
+            });
+            number
+        });
+        self.last
+    }
+
+    /// What tells the event time of a split.
+    pub(crate) fn generator(&mut self, split: usize) -> &mut G {
+        &mut self.splits[split].generator
+    }
+
+    /// How far the split's time has come, to be stored with its position; `None` if it has not begun.
+    pub(crate) fn of(&self, id: &str) -> Option<Timestamp> {
+        Some(self.splits[*self.by_id.get(id)?].watermark).filter(|watermark| *watermark != Timestamp::MIN)
+    }
+
+    /// The split had come this far when it was stored.
+    pub(crate) fn restore(&mut self, split: usize, watermark: Timestamp, marks: &mut Vec<Mark>) {
+        if watermark == ENDED {
+            self.ended(split, marks);
+        } else {
+            self.read(split, Some(watermark), marks);
+        }
+    }
+
+    /// Records of the split were read, and it says that its time has come this far, or nothing.
+    pub(crate) fn read(&mut self, split: usize, watermark: Option<Timestamp>, marks: &mut Vec<Mark>) {
+        let known = &mut self.splits[split];
+        if known.watermark == ENDED {
+            return;
+        }
+        (known.is_idle, known.silent, self.nothing_open) = (false, Duration::ZERO, Duration::ZERO);
+        self.merge.active(split);
+        if let Some(watermark) = watermark {
+            // Nothing is to come at the greatest time but of a split that has ended.
+            known.watermark = known.watermark.max(watermark.min(ENDED - 1));
+            tell(self.merge.watermark(split, known.watermark), marks);
+        }
+    }
+
+    /// The split is at its end.
+    pub(crate) fn ended(&mut self, split: usize, marks: &mut Vec<Mark>) {
+        let known = &mut self.splits[split];
+        if std::mem::replace(&mut known.watermark, ENDED) != ENDED {
+            known.is_idle = false;
+            tell(self.merge.end(split), marks);
+        }
+    }
+
+    /// So much time has passed in which splits might have had records.
+    pub(crate) fn waited(&mut self, time: Duration, marks: &mut Vec<Mark>) {
+        let Some(idle_after) = self.idle_after else { return };
+        if self.has_nothing_open() {
+            let is_said = self.nothing_open >= idle_after;
+            self.nothing_open = self.nothing_open.saturating_add(time);
+            if !is_said && self.nothing_open >= idle_after {
+                marks.push(Mark::Idle);
+            }
+        }
+        for (number, split) in self.splits.iter_mut().enumerate() {
+            split.silent = split.silent.saturating_add(time);
+            if split.silent >= idle_after && !split.is_idle && split.watermark != ENDED {
+                split.is_idle = true;
+                tell(self.merge.idle(number), marks);
+            }
+        }
+    }
+
+    fn has_nothing_open(&self) -> bool {
+        self.splits.iter().all(|split| split.watermark == ENDED)
+    }
+
+    /// The reader does not say of which split a read is: all that is known of splits, which it must be restored from, is known
+    /// of the one that this generator is for.
+    pub(crate) fn become_whole(&mut self, id: &str, generator: impl FnOnce() -> G, marks: &mut Vec<Mark>) -> usize {
+        let others = self.splits.len();
+        let least = self.splits.iter().map(|split| split.watermark).min();
+        let whole = self.begun(id, generator);
+        if let Some(least) = least.filter(|_| whole >= others) {
+            self.read(whole, Some(least), marks);
+            (0..others).for_each(|other| self.ended(other, marks));
+        }
+        whole
+    }
+
+    /// After how much more time the next split is idle.
+    pub(crate) fn next_idle_in(&self) -> Option<Duration> {
+        let idle_after = self.idle_after?;
+        if self.has_nothing_open() {
+            return idle_after.checked_sub(self.nothing_open).filter(|left| !left.is_zero());
+        }
+        let waiting = self.splits.iter().filter(|split| !split.is_idle && split.watermark != ENDED);
+        waiting.map(|split| idle_after.saturating_sub(split.silent)).min()
+    }
+}
+
+fn tell(event_time: EventTime, marks: &mut Vec<Mark>) {
+    match event_time {
+        EventTime::Unchanged => {}
+        EventTime::Advanced(at) => marks.push(Mark::Watermark(at)),
+        EventTime::Idle => marks.push(Mark::Idle),
+        EventTime::AdvancedThenIdle(at) => marks.extend([Mark::Watermark(at), Mark::Idle]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Reads of the split say this.
+    fn read(times: &mut SplitTimes<()>, id: &str, watermark: Timestamp) -> Vec<Mark> {
+        let (split, mut marks) = (times.begun(id, || ()), Vec::new());
+        times.read(split, Some(watermark), &mut marks);
+        marks
+    }
+
+    fn end(times: &mut SplitTimes<()>, id: &str) -> Vec<Mark> {
+        let (split, mut marks) = (times.begun(id, || ()), Vec::new());
+        times.ended(split, &mut marks);
+        marks
+    }
+
+    fn wait(times: &mut SplitTimes<()>, time: Duration) -> Vec<Mark> {
+        let mut marks = Vec::new();
+        times.waited(time, &mut marks);
+        marks
+    }
+
+    #[test]
+    fn splits_one_after_another_count_from_their_first_read_to_their_end() {
+        let mut times = SplitTimes::new(None);
+        assert_eq!(read(&mut times, "a", 10), [Mark::Watermark(10)]);
+        assert_eq!(read(&mut times, "a", 9), [], "not back");
+        assert_eq!(end(&mut times, "a"), [], "the end of all is said by the source");
+        assert_eq!((read(&mut times, "b", 4), read(&mut times, "b", 12)), (vec![], vec![Mark::Watermark(12)]));
+        assert_eq!((times.of("a"), times.of("b"), times.of("c")), (Some(ENDED), Some(12), None));
+    }
+
+    #[test]
+    fn splits_side_by_side_wait_for_the_slowest_that_is_not_at_its_end() {
+        let mut times = SplitTimes::new(None);
+        times.begun("a", || ());
+        times.begun("b", || ());
+        assert_eq!(read(&mut times, "a", 10), [], "the other has said nothing");
+        assert_eq!(read(&mut times, "b", 5), [Mark::Watermark(5)]);
+        assert_eq!(end(&mut times, "b"), [Mark::Watermark(10)]);
+        assert_eq!(end(&mut times, "b"), [], "an end is told once");
+        assert_eq!(read(&mut times, "a", i64::MAX), [Mark::Watermark(i64::MAX - 1)]);
+    }
+
+    #[test]
+    fn stream_in_which_no_split_has_begun_or_all_have_ended_is_idle_once() {
+        let mut times = SplitTimes::new(Some(3 * SECOND));
+        assert_eq!((times.next_idle_in(), wait(&mut times, SECOND)), (Some(3 * SECOND), vec![]));
+        assert_eq!((times.next_idle_in(), wait(&mut times, 2 * SECOND)), (Some(2 * SECOND), vec![Mark::Idle]));
+        assert_eq!((times.next_idle_in(), wait(&mut times, 9 * SECOND)), (None, vec![]));
+        assert_eq!(read(&mut times, "a", 10), [Mark::Watermark(10)]);
+        assert_eq!((end(&mut times, "a"), wait(&mut times, 3 * SECOND)), (vec![], vec![Mark::Idle]));
+    }
+
+    #[test]
+    fn reader_without_splits_goes_on_from_the_least_that_is_known_of_them() {
+        let mut times = SplitTimes::new(None);
+        let mut marks = Vec::new();
+        for (id, at) in [("a", 10), ("b", 7)].map(|(id, at)| (times.begun(id, || ()), at)) {
+            times.restore(id, at, &mut marks);
+        }
+        let whole = times.become_whole("", || (), &mut marks);
+        assert_eq!(times.become_whole("", || (), &mut marks), whole);
+        assert_eq!((marks, times.of("")), (vec![Mark::Watermark(7)], Some(7)));
+        assert_eq!(read(&mut times, "", 12), [Mark::Watermark(12)]);
+    }
+
+    #[test]
+    fn silent_split_is_idle_until_it_has_caught_up() {
+        let mut times = SplitTimes::new(Some(3 * SECOND));
+        assert_eq!(read(&mut times, "a", 10), [Mark::Watermark(10)]);
+        times.begun("b", || ());
+        assert_eq!((read(&mut times, "a", 20), times.next_idle_in()), (vec![], Some(3 * SECOND)));
+        assert_eq!((wait(&mut times, SECOND), times.next_idle_in()), (vec![], Some(2 * SECOND)));
+        assert_eq!(read(&mut times, "a", 30), []);
+        assert_eq!(wait(&mut times, 2 * SECOND), [Mark::Watermark(30)], "the other one does not count any more");
+        assert_eq!(times.next_idle_in(), Some(SECOND));
+        assert_eq!(read(&mut times, "b", 25), [], "it is behind, and holds nothing back");
+        assert_eq!(read(&mut times, "a", 40), [Mark::Watermark(40)]);
+        assert_eq!((read(&mut times, "b", 50), read(&mut times, "a", 60)), (vec![], vec![Mark::Watermark(50)]));
+        assert_eq!(
+            wait(&mut times, 3 * SECOND),
+            [Mark::Watermark(60), Mark::Idle],
+            "what was held back goes out first"
+        );
+        assert_eq!((wait(&mut times, 9 * SECOND), times.next_idle_in()), (vec![], None));
+        assert_eq!(read(&mut times, "a", 70), [Mark::Watermark(70)]);
+    }
+}
