@@ -192,7 +192,7 @@ impl<T> Batch<T> {
     #[inline]
     pub fn filter_front(&mut self, records: usize, to: &mut Self, mut keep: impl FnMut(&T) -> bool) {
         if !self.times.is_empty() {
-            return self.filter_map_front(records, to, |record| keep(&record).then_some(record));
+            return self.filter_map_timed(records, to, &mut |record| keep(&record).then_some(record));
         }
         let (bytes, before) = (self.take_bytes(records), to.len());
         // A vector of this function alone that cannot grow: its length stays in a register.
@@ -213,18 +213,11 @@ impl<T> Batch<T> {
     /// Takes the first `records` records out and puts what `map` gives of them behind the records of `to`.
     #[inline]
     pub fn filter_map_front<U>(&mut self, records: usize, to: &mut Batch<U>, mut map: impl FnMut(T) -> Option<U>) {
-        let (bytes, before) = (self.take_bytes(records), to.len());
-        if self.times.is_empty() {
-            to.records.extend(self.records.drain(..records).filter_map(map));
-        } else {
-            let timed = records.min(self.times.len());
-            let times = self.times.drain(..timed).chain(iter::repeat(NO_TIME));
-            for (record, time) in self.records.drain(..records).zip(times) {
-                if let Some(mapped) = map(record) {
-                    to.push_at(mapped, 0, time);
-                }
-            }
+        if !self.times.is_empty() {
+            return self.filter_map_timed(records, to, &mut map);
         }
+        let (bytes, before) = (self.take_bytes(records), to.len());
+        to.records.extend(self.records.drain(..records).filter_map(map));
         to.bytes += share(bytes, to.len() - before, records);
     }
 
@@ -274,7 +267,23 @@ impl<T> Batch<T> {
         })
     }
 
+    /// As [`filter_map_front`](Self::filter_map_front) does it where records have event times. By reference and never inlined, so
+    /// that the loops without them are compiled as if they stood alone.
+    #[inline(never)]
+    fn filter_map_timed<U>(&mut self, records: usize, to: &mut Batch<U>, map: &mut dyn FnMut(T) -> Option<U>) {
+        let (bytes, before) = (self.take_bytes(records), to.len());
+        let timed = records.min(self.times.len());
+        let times = self.times.drain(..timed).chain(iter::repeat(NO_TIME));
+        for (record, time) in self.records.drain(..records).zip(times) {
+            if let Some(mapped) = map(record) {
+                to.push_at(mapped, 0, time);
+            }
+        }
+        to.bytes += share(bytes, to.len() - before, records);
+    }
+
     /// As [`scatter`](Self::scatter) does it where records have event times.
+    #[inline(never)]
     fn scatter_timed<C>(
         &mut self,
         bytes_each: usize,
@@ -299,9 +308,13 @@ impl<T> Batch<T> {
     /// Moves the event times of the first `records` records to where these are about to go, behind the records of `to`.
     #[inline]
     fn move_times<U>(&mut self, records: usize, to: &mut Batch<U>) {
-        if self.times.is_empty() {
-            return;
+        if !self.times.is_empty() {
+            self.move_known_times(records, to);
         }
+    }
+
+    #[inline(never)]
+    fn move_known_times<U>(&mut self, records: usize, to: &mut Batch<U>) {
         let timed = records.min(self.times.len());
         if to.records.is_empty() && timed == self.times.len() {
             mem::swap(&mut self.times, &mut to.times);
