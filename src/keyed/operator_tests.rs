@@ -83,9 +83,14 @@ fn by_ref() -> ByRef<impl Fn(&Line) -> &str + Clone + Send, str> {
 #[test]
 fn every_way_of_running_gives_the_same_with_keys_by_reference_and_by_value() {
     let lines = lines(3000);
-    OperatorHarness::keyed(by_ref(), Words).batch(lines.clone()).check_by(|out| out.0.clone(), expected(&lines));
+    let forgotten = || lines.iter().filter(|(_, line)| line.is_empty()).map(|(word, _)| word.clone());
+    OperatorHarness::keyed(by_ref(), Words)
+        .batch(lines.clone())
+        .side_output(&OutputTag::new("forgotten"), forgotten())
+        .check_by(|out| out.0.clone(), expected(&lines));
     OperatorHarness::keyed(ByValue::new(|line: &Line| line.0.clone()), Words)
         .batch(lines.clone())
+        .side_output(&OutputTag::new("forgotten"), forgotten())
         .check_by(|out| out.0.clone(), expected(&lines));
 }
 

@@ -75,9 +75,14 @@ fn every_way_of_running_and_rescaling_emits_each_reading_that_counts_once() {
     // Sensor 3 has its rule only half-way.
     let early = readings(1000).filter(|input| !matches!(input, Input::Reading(3, _)));
     let inputs: Vec<Input> = rules.into_iter().chain(early).chain([Input::Rule(3, 0)]).chain(readings(1001)).collect();
+    let refused = inputs.iter().filter(|input| counts(input).is_none()).filter_map(|input| match *input {
+        Input::Reading(sensor, value) => Some((sensor, value)),
+        Input::Rule(..) => None,
+    });
     OperatorHarness::process(Pack)
         .broadcast(|input| matches!(input, Input::Rule(..)))
         .batch(inputs.clone())
+        .side_output(&OutputTag::new("refused"), refused)
         .check_by(|out| *out, inputs.iter().filter_map(counts));
 }
 

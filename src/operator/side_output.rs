@@ -43,7 +43,11 @@ impl<T> fmt::Debug for OutputTag<T> {
 #[derive(Default)]
 pub struct SideOutputs {
     connected: Vec<Connected>,
+    /// Takes the records of all tags that are not connected.
+    others: Option<TakesAny>,
 }
+
+type TakesAny = Box<dyn FnMut(&Arc<str>, Box<dyn Any>)>;
 
 struct Connected {
     name: Arc<str>,
@@ -58,6 +62,11 @@ impl SideOutputs {
         self.connected.push(Connected { name, emit: Box::new(emit) });
     }
 
+    /// Connects all tags that are not connected by themselves: name and record go to `emit`.
+    pub(crate) fn connect_others(&mut self, emit: impl FnMut(&Arc<str>, Box<dyn Any>) + 'static) {
+        self.others = Some(Box::new(emit));
+    }
+
     /// Emits a record with this event time, or [`NO_TIME`](crate::NO_TIME). Dropped if nobody consumes the tag.
     ///
     /// # Panics
@@ -66,6 +75,8 @@ impl SideOutputs {
         if let Some(connected) = self.connected.iter_mut().find(|connected| connected.name == tag.name) {
             let emit = connected.emit.downcast_mut::<Box<dyn FnMut(T, Timestamp)>>();
             emit.unwrap_or_else(|| panic!("side output '{}' is used with two record types", tag.name))(record, time);
+        } else if let Some(others) = &mut self.others {
+            others(&tag.name, Box::new(record));
         }
     }
 }

@@ -5,6 +5,9 @@ mod decoders;
 mod faulty_disk;
 mod faulty_store;
 mod operator_harness;
+mod operator_run;
+mod operator_snapshot;
+mod side_records;
 mod source_runs;
 mod two_input_harness;
 
@@ -13,6 +16,8 @@ pub use decoders::decoders;
 pub use faulty_disk::{DiskFault, DiskHandle, FaultyDisk};
 pub use faulty_store::{FaultyStore, Gate, StoreCall, StoreFault};
 pub use operator_harness::{BoxedOperator, OperatorHarness};
+pub use operator_run::OperatorRun;
+pub use operator_snapshot::OperatorSnapshot;
 pub use source_runs::{SourceRun, assert_resumes_anywhere, read_source};
 pub use two_input_harness::Either;
 

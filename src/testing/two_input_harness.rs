@@ -3,11 +3,21 @@
 use std::fmt::Debug;
 
 use millstream_actors::contract::{Batch, BatchOperator, Output, Progress, RunBudget, Stateful, TwoInputOperator};
-use millstream_actors::protocol::{Mark, TaskError};
+use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
 
-use super::OperatorHarness;
+use super::operator_run::{Place, Spread};
+use super::operator_snapshot::OPERATOR;
+use super::{BoxedOperator, OperatorHarness};
+use crate::operator::{CoFlatMap, Emitter};
 
-/// A record of one of two inputs.
+/// A record of one of two inputs, as [`OperatorHarness::two_inputs`] takes them.
+///
+/// ```
+/// use millstream::testing::Either;
+///
+/// let inputs: [Either<u64, &str>; 2] = [Either::First(7), Either::Second("seven")];
+/// assert_ne!(inputs[0], inputs[1]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Either<A, B> {
     /// Of the first input.
@@ -38,6 +48,37 @@ where
         Op: TwoInputOperator<First = A, Second = B, Out = Out>,
     {
         Self::new(move |_, _| Box::new(Merged(factory())), None)
+    }
+
+    /// Runs two functions as `flat_map` of connected streams does, in the order of the records as
+    /// [`two_inputs`](Self::two_inputs) does.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    /// use millstream::testing::Either::{First, Second};
+    /// use millstream::testing::OperatorHarness;
+    ///
+    /// let refused = OutputTag::new("refused");
+    /// let tag = refused.clone();
+    /// let parse = move |text: &'static str, out: &mut Emitter<'_, u32>| match text.parse() {
+    ///     Ok(number) => out.emit(number),
+    ///     Err(_) => out.emit_to(&tag, text),
+    /// };
+    /// OperatorHarness::co_flat_map(|number, out| out.emit(number), parse)
+    ///     .batch([First(1), Second("two"), Second("3")])
+    ///     .side_output(&refused, ["two"])
+    ///     .check([1, 3]);
+    /// ```
+    pub fn co_flat_map(
+        first: impl Fn(A, &mut Emitter<'_, Out>) + Clone + 'static,
+        second: impl Fn(B, &mut Emitter<'_, Out>) + Clone + 'static,
+    ) -> Self {
+        let emit_max = Limits::default().emit_per_call_max;
+        let factory = move |place: Place| -> BoxedOperator<Either<A, B>, Out> {
+            let operator = CoFlatMap::new(OperatorId::from(OPERATOR), emit_max, first.clone(), second.clone());
+            Box::new(Merged(operator.side_outputs(place.side_outputs)))
+        };
+        Self::of(factory, Spread::Alone)
     }
 }
 
