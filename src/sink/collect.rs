@@ -242,25 +242,17 @@ impl<T: Send + 'static> SinkWriter for CollectWriter<T> {
 mod tests {
     use super::*;
     use crate::sink::driver::context;
+    use crate::testing::SinkHarness;
 
     fn batch(records: &[u32]) -> Batch<u32> {
         Batch::counted(records.to_vec(), 0)
     }
 
+    // Guarantee G2.
     #[test]
-    fn only_committed_records_show_and_a_skipped_commit_is_covered() {
-        let sink = CollectSink::new();
-        let seen = sink.handle();
-        let mut writer = sink.open(&context(1, 1, 0, 1), SinkRestore::default()).unwrap();
-        writer.write(&mut batch(&[1, 2])).unwrap();
-        writer.prepare(CheckpointId(1)).unwrap();
-        writer.write(&mut batch(&[3])).unwrap();
-        assert_eq!(writer.prepare(CheckpointId(2)).unwrap().len(), 2);
-        writer.write(&mut batch(&[4])).unwrap();
-        assert!(seen.is_empty());
-        writer.commit(CheckpointId(2)).unwrap();
-        writer.commit(CheckpointId(2)).unwrap();
-        assert_eq!(seen.snapshot(), [1, 2, 3]);
+    fn every_life_of_a_job_shows_each_record_once() {
+        let collected = |sink: &Arc<CollectSink<u32>>| sink.handle().snapshot();
+        SinkHarness::new(|| Arc::new(CollectSink::new()), Arc::clone, collected).check((0..7).chain(0..7));
     }
 
     #[test]
@@ -309,20 +301,5 @@ mod tests {
         let (_, block) = decode(&pending[0]).unwrap();
         let elsewhere = PendingCommit { data: packed(&(("another process", 0_u64), block)), ..pending[0].clone() };
         assert_eq!(start(&[elsewhere]).unwrap(), 0);
-    }
-
-    #[test]
-    fn records_of_withdrawn_checkpoints_disappear() {
-        let sink = CollectSink::new();
-        let mut writer = sink.open(&context(1, 1, 0, 1), SinkRestore::default()).unwrap();
-        for checkpoint in 1..4 {
-            writer.write(&mut batch(&[checkpoint])).unwrap();
-            writer.prepare(CheckpointId(checkpoint.into())).unwrap();
-            writer.commit(CheckpointId(checkpoint.into())).unwrap();
-        }
-        let withdraw = vec![CheckpointId(3)];
-        let restore = SinkRestore { checkpoint: Some(CheckpointId(1)), withdraw, ..SinkRestore::default() };
-        sink.open(&context(1, 2, 0, 1), restore).unwrap();
-        assert_eq!(sink.handle().snapshot(), [1]);
     }
 }

@@ -8,6 +8,8 @@ mod operator_harness;
 mod operator_run;
 mod operator_snapshot;
 mod side_records;
+mod sink_harness;
+mod sink_lives;
 mod source_runs;
 mod two_input_harness;
 
@@ -18,6 +20,7 @@ pub use faulty_store::{FaultyStore, Gate, StoreCall, StoreFault};
 pub use operator_harness::{BoxedOperator, OperatorHarness};
 pub use operator_run::OperatorRun;
 pub use operator_snapshot::OperatorSnapshot;
+pub use sink_harness::SinkHarness;
 pub use source_runs::{SourceRun, assert_resumes_anywhere, read_source};
 pub use two_input_harness::Either;
 

@@ -10,6 +10,7 @@ use millstream_actors::protocol::CheckpointId;
 use super::sim::{Crash, SimDisk};
 use super::sink::FileSink;
 use crate::sink::driver::context;
+use crate::testing::SinkHarness;
 
 const RECORDS: u32 = 24;
 const RECORDS_PER_CHECKPOINT: u32 = 8;
@@ -211,4 +212,16 @@ fn single_failure_of_any_step_is_an_error_or_harmless_and_never_wrong_output() {
         }
         world.assert_output_once(&format!("step {failing}"));
     }
+}
+
+// Guarantee G2.
+#[test]
+fn job_that_is_stopped_after_any_call_shows_each_record_once() {
+    let sink = |disk: &SimDisk| Arc::new(FileSink::lines("/data/out").roll_at_bytes(6).on(Arc::new(disk.clone())));
+    let visible = |disk: &SimDisk| {
+        let files = disk.files_below("/data/out").into_iter();
+        let shown = files.filter(|(path, _)| path.parent() == Some(Path::new("/data/out")));
+        shown.flat_map(|(_, content)| content.lines().map(|line| line.parse().unwrap()).collect::<Vec<u32>>()).collect()
+    };
+    SinkHarness::new(SimDisk::default, sink, visible).check(0..14);
 }
