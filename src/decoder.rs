@@ -6,7 +6,8 @@ type Decode = Box<dyn Fn(&[u8]) -> Result<(), String>>;
 
 /// A decoder of what is stored in snapshots, savepoints or beside them, behind its checksums.
 ///
-/// Whatever it is given, it returns, and takes memory in proportion to it.
+/// Whatever it is given, it returns, and takes memory in proportion to it. [`decoders`](crate::testing::decoders) has an
+/// example.
 pub struct Decoder {
     name: &'static str,
     examples: Vec<Vec<u8>>,

@@ -6,6 +6,14 @@ use crate::decoder::Decoder;
 use crate::{sink, snapshot, source, state};
 
 /// All of them.
+///
+/// ```
+/// for decoder in millstream::testing::decoders() {
+///     for bytes in decoder.examples() {
+///         decoder.decode(bytes).unwrap_or_else(|error| panic!("{}: {error}", decoder.name()));
+///     }
+/// }
+/// ```
 pub fn decoders() -> Vec<Decoder> {
     let mut all = state::decoders();
     all.extend(snapshot::decoders());

@@ -21,6 +21,20 @@ pub enum DiskFault {
 /// Operations that change the disk (writes, changes of length, syncs) are counted from 1 and kept. So a test can get the
 /// bytes that a power cut at any of them leaves: all that was written before the last sync, and any part of what was
 /// written after it.
+///
+/// ```
+/// use millstream::snapshot::RedbStore;
+/// use millstream::testing::{DiskFault, FaultyDisk};
+///
+/// let disk = FaultyDisk::new();
+/// let opened = disk.clone();
+/// let store = RedbStore::open_on("disk", move || Ok(opened.handle()))?;
+/// drop(store);
+///
+/// let after_power_cut = FaultyDisk::with_bytes(disk.after_power_cut(disk.operations(), Some(7)));
+/// after_power_cut.inject(1, DiskFault::Fail);
+/// # Ok::<(), millstream::snapshot::SnapshotError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct FaultyDisk {
     shared: Arc<Mutex<Disk>>,

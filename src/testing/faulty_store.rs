@@ -8,7 +8,7 @@ use std::time::Duration;
 use millstream_actors::contract::{Chunk, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StoreOpening};
 use millstream_actors::protocol::{CheckpointId, Incarnation};
 
-/// The calls of a store.
+/// The calls of a store, as a [`FaultyStore`] tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StoreCall {
     /// [`SnapshotStore::open_job`].
@@ -35,7 +35,7 @@ impl StoreCall {
     }
 }
 
-/// What happens to a call.
+/// What happens to a call of a [`FaultyStore`].
 #[derive(Clone, Debug)]
 pub enum StoreFault {
     /// Nothing is done, and the call fails.
@@ -53,6 +53,18 @@ pub enum StoreFault {
 }
 
 /// Holds up calls until it is opened. Clones are the same gate.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use millstream::snapshot::MemoryStore;
+/// use millstream::testing::{FaultyStore, Gate, StoreCall, StoreFault};
+///
+/// let (store, gate) = (FaultyStore::new(Arc::new(MemoryStore::new())), Gate::new());
+/// store.inject_next(StoreCall::Finalise, StoreFault::Hold(gate.clone()));
+/// // A job on the store now waits with its first checkpoint, once `gate.wait_for_arrival()` returns, until:
+/// gate.open();
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     shared: Arc<(Mutex<GateState>, Condvar)>,
@@ -97,6 +109,21 @@ impl Gate {
 ///
 /// Like redb, it refuses further writes after a failed one until it is reopened, and it goes on answering reads. Clones
 /// are the same store: a job gets one, and the test keeps one.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use millstream::prelude::*;
+/// use millstream::testing::{FaultyStore, StoreCall, StoreFault};
+///
+/// let store = FaultyStore::new(Arc::new(MemoryStore::new()));
+/// store.inject_next(StoreCall::OpenJob, StoreFault::Fail);
+///
+/// let env = StreamEnvironment::new("numbers").snapshot_store(store.clone());
+/// env.source("numbers", SequenceSource::new(0..10)).sink("collected", CollectSink::new());
+/// assert!(env.start().is_err(), "the store does not open");
+/// assert_eq!(store.calls(StoreCall::OpenJob), 1);
+/// ```
 #[derive(Clone)]
 pub struct FaultyStore {
     inner: Arc<dyn SnapshotStore>,

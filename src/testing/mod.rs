@@ -1,4 +1,36 @@
-//! Testing kit.
+//! Testing kit: runs what users write without a job, in all the ways that a job may.
+//!
+//! | to test | use | which finds |
+//! |---|---|---|
+//! | a function, keyed or not, or a stage of one's own | [`OperatorHarness`]: [`check`](OperatorHarness::check) and its siblings | results that depend on where a job was interrupted, restored, rescaled or held up |
+//! | what a function emits when, to which output | [`OperatorHarness::start`], which gives an [`OperatorRun`] | |
+//! | values that expire | [`OperatorRun::clock`], or [`OperatorHarness::advance`] between batches; [`watermark`](OperatorHarness::watermark) for event time | |
+//! | a new version of a function on state of the old one | [`OperatorRun::snapshot`] and [`OperatorHarness::restore`] | state that does not read back or migrate |
+//! | a source | [`assert_resumes_anywhere`]; [`read_source`] for one run | records that are lost, repeated or out of order after a restart |
+//! | a sink | [`SinkHarness`] | output that is lost, repeated, or visible too early, wherever a job fails |
+//! | one call of a reader or writer | [`source_context`], [`sink_context`] | |
+//! | a store | [`store_suite`](crate::snapshot::store_suite) | what the engine relies on |
+//! | a job on a store or disk that fails | [`FaultyStore`], [`FaultyDisk`] | |
+//! | a job in time that the test moves | [`ManualClock`](crate::time::ManualClock) as the [`clock`](crate::StreamEnvironment::clock) of its environment | |
+//!
+//! A keyed function, step by step:
+//!
+//! ```
+//! use millstream::keyed::fold_pairs;
+//! use millstream::operator::ByValue;
+//! use millstream::testing::OperatorHarness;
+//!
+//! let sum = fold_pairs(0, |sum: &mut u64, number: u64| *sum += number);
+//! let harness = OperatorHarness::keyed(ByValue::new(|number: &u64| number % 2), sum);
+//!
+//! let mut run = harness.start(1);
+//! run.feed([2, 3, 4]);
+//! assert_eq!(run.take_output(), [(0, 2), (1, 3), (0, 6)]);
+//!
+//! let mut rescaled = harness.restore(&run.snapshot(), 4);
+//! rescaled.feed([6]);
+//! assert_eq!(rescaled.take_output(), [(0, 12)]);
+//! ```
 
 mod contexts;
 mod decoders;

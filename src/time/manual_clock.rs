@@ -14,6 +14,25 @@ const UNIX_MS_AT_ORIGIN: u64 = 1_700_000_000_000;
 
 /// A clock that stands still until [`advance`](Self::advance) moves it. Clones are the same clock; sleepers may be on
 /// any thread and need no runtime.
+///
+/// As the [`clock`](crate::StreamEnvironment::clock) of a job it decides when values expire, checkpoints are due and sources are
+/// read again:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::Clock;
+/// use millstream::prelude::*;
+/// use millstream::time::ManualClock;
+///
+/// let clock = ManualClock::new();
+/// let env = StreamEnvironment::new("job").clock(clock.clone());
+///
+/// let before = clock.unix_ms();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.unix_ms(), before + 60_000);
+/// # drop(env);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     shared: Arc<Mutex<Shared>>,
