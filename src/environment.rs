@@ -202,6 +202,7 @@ impl StreamEnvironment {
     }
 
     /// Has a probe told of each step of the protocol: a test seam.
+    #[doc(hidden)]
     pub fn probe(mut self, probe: impl Probe) -> Self {
         self.probe = Some(Arc::new(probe));
         self
@@ -209,6 +210,7 @@ impl StreamEnvironment {
 
     /// Has tasks measure by `now` how long they have worked before they let others run: a test seam. By default the
     /// machine's monotonic clock.
+    #[doc(hidden)]
     pub fn slice_clock(mut self, now: fn() -> Duration) -> Self {
         self.slice_clock = now;
         self
@@ -395,6 +397,17 @@ fn prepare_dirs(graph: &GraphBuilder, settings: &JobSettings) -> Result<(), Star
 }
 
 /// Why a job did not start.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// let env = StreamEnvironment::new("numbers");
+/// env.source("numbers", SequenceSource::new(0..10)).sink("numbers", PrintSink::new());
+/// match env.start() {
+///     Err(StartError::Graph(mistakes)) => println!("{mistakes}"),     // each with file and line
+///     _ => panic!("two operators have one id"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {

@@ -6,6 +6,28 @@
 //! "Lightweight Asynchronous Snapshots for Distributed Dataflows", 2015), key groups, regions, two-phase commit of
 //! sinks; terms are Flink's too.
 //!
+//! # A first job
+//!
+//! ```
+//! use millstream::prelude::*;
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let env = StreamEnvironment::new("words");
+//!     env.source("lines", VecSource::new(vec!["to be or".to_owned(), "not to be".to_owned()]))
+//!         .flat_map(|line: String, out| line.split(' ').for_each(|word| out.emit(word.to_owned())))
+//!         .key_by_ref(String::as_str)
+//!         .fold("count", 0u64, |count, _| *count += 1)
+//!         .map(|(word, count)| format!("{word}: {count}"))
+//!         .sink("print", PrintSink::new());
+//!     let outcome = env.start()?.wait()?;                  // or `.await`, on any runtime
+//!     assert_eq!(outcome.kind, OutcomeKind::Finished);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Files go in by [`FileSource`](source::FileSource) and come out by [`FileSink`](sink::FileSink). With a
+//! [`RedbStore`](snapshot::RedbStore) the job outlives its process.
+//!
 //! # A job that panics and does not show it
 //!
 //! ```
@@ -60,6 +82,8 @@
 //! | write a connector | [`Source`](source::Source), [`SplitQueue`](source::SplitQueue), [`Sink`](sink::Sink) |
 //! | write a stage or a store | [`BatchOperator`](operator::BatchOperator), [`TwoInputOperator`](operator::TwoInputOperator), [`SnapshotStore`](snapshot::SnapshotStore) |
 //! | test a function or a job | [`testing`], [`ManualClock`](time::ManualClock) |
+//! | choose a source, a sink, a store | [`source`], [`sink`], [`snapshot`] |
+//! | know what may go wrong | [`StartError`], [`JobError`], [`CheckpointError`], [`SavepointError`] |
 //!
 //! What is promised, and under which conditions, is numbered in `docs/semantics.md`.
 //!
@@ -89,7 +113,9 @@ compile_error!(
 #[doc = include_str!("../docs/time.md")]
 struct Pages;
 
+// For the binary of this package.
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 mod decoder;
 mod environment;
@@ -111,7 +137,7 @@ mod unique;
 
 pub use environment::{StartError, StreamEnvironment};
 pub use graph::{Explanation, GraphError, GraphErrors};
-pub use millstream_actors::contract::{Clock, Probe, Step};
+pub use millstream_actors::contract::Clock;
 pub use millstream_actors::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution,
     FailedRecord, Fault, Incarnation, IntervalAdvice, Limits, NO_TIME, NameOf, NoRestore, OperatorId, PanicReport,
@@ -120,47 +146,12 @@ pub use millstream_actors::protocol::{
 };
 pub use millstream_actors::task::Figures;
 pub use millstream_actors::{
-    CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobEvents, JobOutcome,
-    JobState, JobStatus, LastRestore, OutcomeKind, RegionAwaited, Restarting, SavepointError, SubtaskFigures,
+    CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobEvents, JobHandle,
+    JobOutcome, JobState, JobStatus, LastRestore, OutcomeKind, RegionAwaited, Restarting, SavepointError,
+    SubtaskFigures,
 };
-
-/// A program on tokio, or on any other runtime, uses it so:
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use millstream::prelude::*;
-///
-/// #[tokio::main(flavor = "current_thread")]
-/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
-///     let env = StreamEnvironment::new("ticks").checkpointing(Checkpointing::every(Duration::from_millis(10)));
-///     env.source("ticks", SequenceSource::unbounded().rate_per_second(1_000)).sink("collected", CollectSink::new());
-///     let job = env.start()?;
-///
-///     let mut events = job.events(100);
-///     while job.status().checkpoints == 0 {
-///         println!("{:?}", events.next().await);
-///     }
-///     let outcome = job.drain().await?;
-///     assert_eq!(outcome.kind, OutcomeKind::Drained);
-///     Ok(())
-/// }
-/// ```
-///
-/// A program without a runtime waits by blocking:
-///
-/// ```
-/// use millstream::prelude::*;
-///
-/// let sink = CollectSink::new();
-/// let collected = sink.handle();
-/// let env = StreamEnvironment::new("evens");
-/// env.source("numbers", SequenceSource::new(0..10)).filter(|n| n % 2 == 0).sink("evens", sink);
-/// let outcome = env.start()?.wait()?;
-///
-/// assert_eq!(outcome.kind, OutcomeKind::Finished);
-/// assert_eq!(collected.snapshot(), [0, 2, 4, 6, 8]);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub use millstream_actors::JobHandle;
 pub use restore::UnmatchedOperator;
+
+// The seam of the engine's own tests.
+#[doc(hidden)]
+pub use millstream_actors::contract::{Probe, Step};

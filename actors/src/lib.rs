@@ -1,5 +1,12 @@
 //! The engine room of Millstream: the actors that run a job, the messages between them, and the rules they follow.
 //!
+//! **Programs do not use this package.** They depend on `millstream`, which has the language in which jobs are written, and
+//! exports all types of this one that a program names. Its first page is where to begin. What is public here is so for that
+//! package, and changes with it.
+//!
+//! `docs/architecture.md` is the map of this one: what each of its modules holds, and how records, barriers and failures go
+//! through it.
+//!
 //! | actor | takes | sends to |
 //! |---|---|---|
 //! | job supervisor (root) | ends of regions, the coordinator's verdict, the handle's wishes | all below it |

@@ -126,6 +126,47 @@ pub trait KeyedProcessFunction<K, In>: Clone + Send + 'static {
 pub type Row<'a, F, K, In> = <<F as KeyedProcessFunction<K, In>>::State as StateSet>::Handles<'a>;
 
 /// What a keyed function knows while it works on a record.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// /// Milliseconds since the key's last record, by the job's clock.
+/// #[derive(Clone)]
+/// struct Gaps;
+///
+/// impl KeyedProcessFunction<u64, u64> for Gaps {
+///     type Out = (u64, u64);
+///     type State = ValueState<u64>;
+///
+///     fn state(&self) -> ValueState<u64> {
+///         ValueState::new("last")
+///     }
+///
+///     fn process(
+///         &mut self,
+///         _: u64,
+///         mut last: Row<'_, Self, u64, u64>,
+///         ctx: &mut KeyedContext<'_, u64>,
+///         out: &mut Emitter<'_, (u64, u64)>,
+///     ) {
+///         let now = ctx.clock().unix_ms();
+///         if let Some(last) = last.get() {
+///             out.emit((*ctx.key(), now - last));
+///         }
+///         last.set(now);
+///     }
+/// }
+///
+/// # actix_rt::System::new().block_on(async {
+/// # let sink = CollectSink::new();
+/// # let gaps = sink.handle();
+/// let env = StreamEnvironment::new("gaps").clock(millstream::time::ManualClock::new());   // it stands still
+/// env.source("users", VecSource::new(vec![1, 2, 1])).key_by(|user| *user).process("gaps", Gaps).sink("out", sink);
+/// env.start()?.await?;
+/// assert_eq!(gaps.snapshot(), [(1, 0)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 pub struct KeyedContext<'a, K> {
     key: &'a K,
     time: Timestamp,

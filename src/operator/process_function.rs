@@ -122,6 +122,36 @@ pub trait ProcessFunction<In>: Clone + Send + 'static {
 pub type States<'a, F, In> = <<F as ProcessFunction<In>>::State as OperatorStateSet>::Handles<'a>;
 
 /// What a function knows while it works on a record.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// /// Says which subtask got a record.
+/// #[derive(Clone)]
+/// struct Tell;
+///
+/// impl ProcessFunction<u64> for Tell {
+///     type Out = (u32, u64);
+///     type State = ();
+///
+///     fn state(&self) {}
+///
+///     fn process(&mut self, n: u64, _: (), ctx: &mut ProcessContext<'_>, out: &mut Emitter<'_, (u32, u64)>) {
+///         assert!(ctx.subtask() < ctx.parallelism());
+///         out.emit((ctx.subtask(), n));
+///     }
+/// }
+///
+/// # actix_rt::System::new().block_on(async {
+/// let sink = CollectSink::new();
+/// let told = sink.handle();
+/// let env = StreamEnvironment::new("tell").parallelism(2);
+/// env.source("numbers", SequenceSource::new(0..8)).partition_by(|n, of| *n as u32 % of).process("tell", Tell).sink("told", sink);
+/// env.start()?.await?;
+/// assert!(told.snapshot().iter().all(|(subtask, n)| u64::from(*subtask) == n % 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 pub struct ProcessContext<'a> {
     time: Timestamp,
     task: &'a TaskView,

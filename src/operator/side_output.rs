@@ -10,6 +10,32 @@ use millstream_actors::protocol::Timestamp;
 /// Names a side output and the type of its records. Follows Flink's `OutputTag`.
 ///
 /// Two tags are one side output if they have one name; in one operator a name has one type.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # actix_rt::System::new().block_on(async {
+/// let (numbers, refused) = (CollectSink::new(), CollectSink::new());
+/// let (parsed, unparsed) = (numbers.handle(), refused.handle());
+///
+/// let no_number = OutputTag::<String>::new("no number");
+/// let tag = no_number.clone();
+/// let env = StreamEnvironment::new("parse");
+/// let stream = env
+///     .source("texts", VecSource::new(["7", "x", "9"].map(str::to_owned).to_vec()))
+///     .flat_map(move |text: String, out| match text.parse::<u32>() {
+///         Ok(number) => out.emit(number),
+///         Err(_) => out.emit_to(&tag, text),
+///     });
+/// stream.side_output(&no_number).sink("refused", refused);
+/// stream.sink("numbers", numbers);
+/// env.start()?.await?;
+///
+/// assert_eq!(parsed.snapshot(), [7, 9]);
+/// assert_eq!(unparsed.snapshot(), ["x"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 pub struct OutputTag<T> {
     name: Arc<str>,
     of: PhantomData<fn() -> T>,

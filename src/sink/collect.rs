@@ -42,6 +42,25 @@ pub struct CollectSink<T> {
 }
 
 /// What a [`CollectSink`] has collected and committed. Clones show the same.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # let sink = CollectSink::new();
+/// let collected: Collected<u64> = sink.handle();
+/// let env = StreamEnvironment::new("ticks");
+/// env.source("ticks", SequenceSource::unbounded().rate_per_second(100_000)).sink("out", sink);
+/// let job = env.start()?;
+/// # actix_rt::System::new().block_on(async {
+/// while collected.snapshot().is_empty() {
+///     job.checkpoint().await?;                             // what it covers shows when it is complete
+/// }
+/// assert_eq!(collected.snapshot()[0], 0);
+/// job.drain().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Collected<T> {
     shared: Arc<Mutex<Shared<T>>>,
 }

@@ -11,6 +11,16 @@ use millstream_actors::protocol::{CheckpointId, may_pass};
 /// Prints each record on a line of standard output. At least once: records show at once, and again after a restart.
 ///
 /// Batches of several subtasks are not mixed. A pipe whose reader has gone ends the job: nobody would read on.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// let env = StreamEnvironment::new("hello");
+/// env.source("names", VecSource::new(vec!["Ada", "Grace"])).map(|name| format!("hello {name}")).sink("print", PrintSink::new());
+/// let outcome = env.start()?.wait()?;
+/// assert_eq!(outcome.kind, OutcomeKind::Finished);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct PrintSink<T> {
     line: fn(&T, &mut Vec<u8>) -> io::Result<()>,

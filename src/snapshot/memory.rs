@@ -22,6 +22,28 @@ const UNCLAIMED: u64 = 0;
 /// A clone is another handle on the same content, as another process would be: a job that starts on a clone takes the
 /// store over, and later calls through the handle that had it fail with [`SnapshotError::Closed`]. So a second life of
 /// a job can start where the first was left, even one that never closed its store.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # actix_rt::System::new().block_on(async {
+/// let store = MemoryStore::new();
+/// let numbers = || SequenceSource::new(0..1_000_000).rate_per_second(100_000);
+///
+/// let env = StreamEnvironment::new("numbers").snapshot_store(store.clone());
+/// env.source("numbers", numbers()).for_each("out", |_| {});
+/// let job = env.start()?;
+/// let checkpoint = job.checkpoint().await?;
+/// job.cancel().await?;
+///
+/// let env = StreamEnvironment::new("numbers").snapshot_store(store);   // a second life on the same store
+/// env.source("numbers", numbers()).for_each("out", |_| {});
+/// let job = env.start()?;
+/// assert!(job.status().newest_checkpoint >= Some(checkpoint), "it goes on from there");
+/// job.cancel().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct MemoryStore {
     content: Arc<Mutex<Content>>,

@@ -25,6 +25,22 @@ const TRANSACTION_BYTES_MAX: usize = 16 << 20;
 ///
 /// The file is locked from [`open`](Self::open) until the store is closed or dropped. It grows to about twice the state
 /// retained, and freed space is used again. `docs/snapshot-format.md` says what is in it and what each damage leads to.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("numbers.redb");
+/// for life in [1, 2] {
+///     let env = StreamEnvironment::new("numbers").snapshot_store(RedbStore::open(&path)?);
+///     env.source("numbers", SequenceSource::new(0..10)).sink("out", CollectSink::new());
+///     let outcome = env.start()?.wait()?;
+///     assert_eq!(outcome.already_complete, life == 2, "the second start finds that the job has finished");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RedbStore {
     /// Locked after `writer`.

@@ -23,6 +23,18 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 /// The range is cut into 64 contiguous splits. Each subtask hands out its numbers in ascending order; at parallelism 1
 /// that is all of them. On a store it goes on with the range that it was first started with; another one is refused. Payload
 /// bytes are not counted: batches close at 1,024 records.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # let sink = CollectSink::new();
+/// # let numbers = sink.handle();
+/// let env = StreamEnvironment::new("numbers");
+/// env.source("numbers", SequenceSource::new(5..8)).sink("out", sink);
+/// env.start()?.wait()?;
+/// assert_eq!(numbers.snapshot(), [5, 6, 7]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SequenceSource {
     range: Range<u64>,

@@ -11,6 +11,18 @@ use millstream_actors::protocol::Mark;
 
 /// Reads another source at no more than a given rate, batch by batch: after a batch it waits until the rate allows the
 /// next. Each subtask keeps to the rate by itself.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # let sink = CollectSink::new();
+/// # let records = sink.handle();
+/// let env = StreamEnvironment::new("replay");
+/// env.source("records", Throttled::new(VecSource::new(vec![1, 2, 3]), 1_000)).sink("out", sink);
+/// env.start()?.wait()?;
+/// assert_eq!(records.snapshot(), [1, 2, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Throttled<S> {
     source: S,

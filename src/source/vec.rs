@@ -14,6 +14,18 @@ const SPLIT: &str = "vec";
 /// Hands out the elements of a `Vec`, in order, and ends. Bounded.
 ///
 /// One split: whatever the parallelism, one subtask reads it all. A restored job must be given the same elements.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # let sink = CollectSink::new();
+/// # let lengths = sink.handle();
+/// let env = StreamEnvironment::new("lengths");
+/// env.source("words", VecSource::new(vec!["tea", "milk"])).map(str::len).sink("lengths", sink);
+/// env.start()?.wait()?;
+/// assert_eq!(lengths.snapshot(), [3, 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct VecSource<T> {
     records: Arc<[T]>,

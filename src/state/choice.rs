@@ -7,6 +7,28 @@ const CACHE_BYTES_LIMIT: usize = usize::MAX >> 8;
 
 /// Where keyed state is kept while a job runs. What a checkpoint has of it does not depend on that: a checkpoint of one
 /// restores into another.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let scratch = tempfile::tempdir()?;
+/// # let scratch = scratch.path();
+/// # let sink = CollectSink::new();
+/// # let counts = sink.handle();
+/// let env = StreamEnvironment::new("counts").state_backend(StateBackend::redb(scratch).cache_bytes(16 << 20));
+/// env.source("numbers", SequenceSource::new(0..1_000))
+///     .key_by(|n| n % 10)
+///     .fold("counts", 0u64, |count, _| *count += 1)        // larger than memory: rows in use in the cache, others in files
+///     .key_by(|(_, count)| count % 2)
+///     .fold("parity", 0u64, |count, _| *count += 1)
+///     .state_backend(StateBackend::memory())               // two keys only
+///     .sink("out", sink);
+/// env.start()?.wait()?;
+/// assert_eq!(counts.snapshot().last(), Some(&(0, 500)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateBackend(Kind);
 

@@ -32,6 +32,27 @@ use crate::state::{OperatorStateSet, Share, StateKey};
 /// would not be in a snapshot. A closure that panics fails its region, which restarts from the newest checkpoint.
 ///
 /// A stream whose records are `Clone` may be cloned, and each clone consumed: every consumer gets every record.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # actix_rt::System::new().block_on(async {
+/// let (short, long) = (CollectSink::new(), CollectSink::new());
+/// let (shorter, longer) = (short.handle(), long.handle());
+///
+/// let env = StreamEnvironment::new("words");
+/// let words: DataStream<String> = env
+///     .source("lines", VecSource::new(vec!["to be or".to_owned(), "not to be".to_owned()]))
+///     .flat_map(|line: String, out| line.split(' ').for_each(|word| out.emit(word.to_owned())));
+/// words.clone().filter(|word| word.len() < 3).sink("short", short);   // each consumer gets every record
+/// words.filter(|word| word.len() >= 3).map(|word| word.to_uppercase()).sink("long", long);
+/// env.start()?.await?;
+///
+/// assert_eq!(shorter.snapshot(), ["to", "be", "or", "to", "be"]);
+/// assert_eq!(longer.snapshot(), ["NOT"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "a stream leads nowhere until it ends in a sink or in for_each"]
 pub struct DataStream<T> {
     pub(crate) graph: GraphHandle,

@@ -23,6 +23,34 @@ use crate::state::{
 ///
 /// Every operation takes the stable id under which its state is found again. Records of one key are worked on by one
 /// subtask, in the order in which one upstream subtask sent them.
+///
+/// | operation | keeps for each key | gives with each record |
+/// |---|---|---|
+/// | [`reduce`](Self::reduce) | a record | the running one |
+/// | [`fold`](Self::fold) | an accumulator of any type | the key and a clone of it |
+/// | [`fold_map`](Self::fold_map) | the same | what a function makes of both |
+/// | [`process`](Self::process) | any number of declared states | what the function emits |
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # actix_rt::System::new().block_on(async {
+/// let sink = CollectSink::new();
+/// let totals = sink.handle();
+///
+/// let env = StreamEnvironment::new("sales");
+/// let sales = [("tea", 2), ("milk", 1), ("tea", 5)].map(|(item, sold)| (item.to_owned(), sold));
+/// env.source("sales", VecSource::new(sales.to_vec()))
+///     .key_by_ref(|(item, _)| item.as_str())
+///     .fold("sold", 0u64, |sum, (_, sold)| *sum += sold)
+///     .sink("totals", sink);
+/// env.start()?.await?;
+///
+/// let expected = [("tea", 2), ("milk", 1), ("tea", 7)].map(|(item, sum)| (item.to_owned(), sum));
+/// assert_eq!(totals.snapshot(), expected, "the running sum of the record's key, with each record");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "a keyed stream does nothing until an operation is called on it"]
 pub struct KeyedStream<T, S: KeySelector<T>> {
     stream: DataStream<T>,

@@ -5,6 +5,19 @@ use std::panic::Location;
 use crate::graph::{GraphHandle, NodeId};
 
 /// A sink that was added to a graph, for its settings.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// let env = StreamEnvironment::new("numbers").parallelism(4);
+/// env.source("numbers", SequenceSource::new(0..10))
+///     .sink("print", PrintSink::new())
+///     .parallelism(1)                                          // one subtask prints what four read
+///     .name("to the terminal");
+/// let plan = env.explain()?.to_string();
+/// assert!(plan.contains("to the terminal"), "{plan}");
+/// # Ok::<(), millstream::GraphErrors>(())
+/// ```
 pub struct StreamSink {
     pub(crate) graph: GraphHandle,
     pub(crate) node: NodeId,

@@ -25,13 +25,20 @@ const UNIX_MS_AT_ORIGIN: u64 = 1_700_000_000_000;
 /// use millstream::prelude::*;
 /// use millstream::time::ManualClock;
 ///
-/// let clock = ManualClock::new();
-/// let env = StreamEnvironment::new("job").clock(clock.clone());
+/// # actix_rt::System::new().block_on(async {
+/// let clock = ManualClock::starting_at(1_000);
+/// let an_hour = clock.sleep(Duration::from_secs(3600));
+/// clock.advance(Duration::from_secs(3600));
+/// an_hour.await;                                              // at once
 ///
-/// let before = clock.unix_ms();
-/// clock.advance(Duration::from_secs(60));
-/// assert_eq!(clock.unix_ms(), before + 60_000);
-/// # drop(env);
+/// let env = StreamEnvironment::new("numbers").clock(clock.clone());
+/// env.source("numbers", SequenceSource::new(0..10)).sink("out", CollectSink::new());
+/// let mut events = env.events(100);
+/// env.start()?.await?;
+/// let started = events.next().await.expect("an event");
+/// assert_eq!(started.unix_ms, 3_601_000, "every time stamp of a job is its clock's");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct ManualClock {

@@ -13,6 +13,16 @@ pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Its columns change together, by methods that work on many records at once. Bytes are counted for the batch as a whole,
 /// and records that leave it take an equal share each. Where nobody counts (0 bytes), no method does anything for them
 /// per record; where no record has an event time there is no column of times either.
+///
+/// ```
+/// use millstream::operator::Batch;
+///
+/// let mut batch = Batch::from_iter([1, 2, 3]);
+/// batch.push(4, 8);                                           // a record, and how many bytes it counts for
+/// assert_eq!((batch.len(), batch.bytes(), batch.is_full()), (4, 8, false));
+/// assert_eq!(batch.drain().sum::<i32>(), 10);
+/// assert!(batch.is_empty());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Batch<T> {
     records: Vec<T>,

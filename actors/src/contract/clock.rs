@@ -8,6 +8,18 @@ use std::time::Duration;
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Time, as a job sees it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::Clock;
+/// use millstream::time::ManualClock;
+///
+/// let clock = ManualClock::new();                             // a job's own is millstream::time::SystemClock
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(5));
+/// assert_eq!(clock.now() - before, Duration::from_secs(5));
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// Monotonic time since the clock's origin.
     fn now(&self) -> Duration;

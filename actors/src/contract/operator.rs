@@ -22,8 +22,8 @@ pub enum Progress {
 /// An operator with state gives it to the engine by [`stateful`](Self::stateful):
 ///
 /// ```
-/// use millstream_actors::contract::*;
-/// use millstream_actors::protocol::TaskError;
+/// use millstream::TaskError;
+/// use millstream::operator::*;
 ///
 /// /// Passes on each second record.
 /// #[derive(Default)]

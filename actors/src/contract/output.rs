@@ -12,6 +12,21 @@ use crate::protocol::{Mark, NO_TIME, Timestamp};
 /// between the operator's steps.
 ///
 /// Records gather in an open batch, which is closed when it is full, or when a mark goes behind it.
+///
+/// ```
+/// use millstream::operator::{Emitted, Mark, Output};
+///
+/// let mut out = Output::new();
+/// out.emit(1);
+/// out.emit(2);
+/// out.mark(Mark::Watermark(7));
+/// let mut order = Vec::new();
+/// out.drain(|emitted| match emitted {
+///     Emitted::Batch(batch) => order.push(format!("{:?}", batch.as_slice())),
+///     Emitted::Mark(mark) => order.push(format!("{mark:?}")),
+/// });
+/// assert_eq!(order, ["[1, 2]", "Watermark(7)"]);
+/// ```
 pub struct Output<T> {
     open: Batch<T>,
     closed: VecDeque<Closed<T>>,

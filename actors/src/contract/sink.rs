@@ -119,6 +119,52 @@ impl fmt::Debug for Fence {
 }
 
 /// An output: one description per job, from which each subtask of each attempt opens a writer.
+///
+/// A sink that writes at once, and so at least once; one that is exactly once is shown at [`SinkWriter`]:
+///
+/// ```
+/// use std::sync::mpsc;
+///
+/// use millstream::CheckpointId;
+/// use millstream::prelude::*;
+/// use millstream::sink::*;
+///
+/// struct ChannelSink(mpsc::Sender<u64>);
+///
+/// impl Sink for ChannelSink {
+///     type Item = u64;
+///
+///     fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = u64>>, SinkError> {
+///         Ok(Box::new(ChannelWriter(self.0.clone())))
+///     }
+/// }
+///
+/// struct ChannelWriter(mpsc::Sender<u64>);
+///
+/// impl SinkWriter for ChannelWriter {
+///     type Item = u64;
+///
+///     fn write(&mut self, batch: &mut Batch<u64>) -> Result<(), SinkError> {
+///         let send = |record| self.0.send(record).map_err(|error| SinkError::external("channel", error, Retry::Never));
+///         batch.drain().try_for_each(send)
+///     }
+///
+///     fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
+///         Ok(Vec::new())                                      // nothing is left to be committed
+///     }
+///
+///     fn commit(&mut self, _: CheckpointId) -> Result<(), SinkError> {
+///         Ok(())
+///     }
+/// }
+///
+/// let (sender, receiver) = mpsc::channel();
+/// let env = StreamEnvironment::new("numbers");
+/// env.source("numbers", SequenceSource::new(0..3)).sink("channel", ChannelSink(sender));
+/// env.start()?.wait()?;
+/// assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a sink of these records",
     note = "a closure is for `for_each`; a `PrintSink` takes records that are `Display`, a `FileSink` those that are `Serialize`"
@@ -168,6 +214,83 @@ pub trait Sink: Send + Sync + 'static {
 }
 
 /// Writes the records of one subtask.
+///
+/// Exactly once: rows wait in the writer, are part of the snapshot from `prepare` on, and go to the table in `commit`. A commit
+/// that is done again puts the same rows in the same place:
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::sync::{Arc, Mutex};
+///
+/// use millstream::CheckpointId;
+/// use millstream::prelude::*;
+/// use millstream::sink::*;
+///
+/// /// Stands for a database: what each subtask has published with each checkpoint.
+/// type Table = Arc<Mutex<BTreeMap<(CheckpointId, Vec<u8>), usize>>>;
+///
+/// struct TableSink(Table);
+///
+/// impl Sink for TableSink {
+///     type Item = u8;
+///
+///     fn guarantee(&self) -> SinkGuarantee {
+///         SinkGuarantee::ExactlyOnce
+///     }
+///
+///     fn open(&self, cx: &SinkContext, restored: SinkRestore) -> Result<Box<dyn SinkWriter<Item = u8>>, SinkError> {
+///         let subtask = cx.subtask_index as u8;
+///         let mut writer = TableWriter { table: self.0.clone(), subtask, rows: vec![subtask], prepared: restored.pending };
+///         writer.publish(|_| true);                           // its checkpoint is complete
+///         Ok(Box::new(writer))
+///     }
+/// }
+///
+/// struct TableWriter {
+///     table: Table,
+///     subtask: u8,
+///     /// After the subtask, so that those of two subtasks differ.
+///     rows: Vec<u8>,
+///     prepared: Vec<PendingCommit>,
+/// }
+///
+/// impl TableWriter {
+///     fn publish(&mut self, is_due: impl Fn(&PendingCommit) -> bool) {
+///         let mut table = self.table.lock().unwrap();
+///         for PendingCommit { checkpoint, data } in self.prepared.extract_if(.., |pending| is_due(pending)) {
+///             let rows = data.len() - 1;
+///             table.insert((checkpoint, data), rows);
+///         }
+///     }
+/// }
+///
+/// impl SinkWriter for TableWriter {
+///     type Item = u8;
+///
+///     fn write(&mut self, batch: &mut Batch<u8>) -> Result<(), SinkError> {
+///         self.rows.extend(batch.drain());
+///         Ok(())
+///     }
+///
+///     fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
+///         let data = std::mem::replace(&mut self.rows, vec![self.subtask]);
+///         self.prepared.push(PendingCommit { checkpoint, data });
+///         Ok(self.prepared.clone())                           // those of earlier checkpoints, too
+///     }
+///
+///     fn commit(&mut self, up_to: CheckpointId) -> Result<(), SinkError> {
+///         self.publish(|pending| pending.checkpoint <= up_to);
+///         Ok(())
+///     }
+/// }
+///
+/// let table = Table::default();
+/// let env = StreamEnvironment::new("bytes");
+/// env.source("bytes", VecSource::new(vec![7, 8, 9])).sink("table", TableSink(table.clone()));
+/// env.start()?.wait()?;
+/// assert_eq!(table.lock().unwrap().values().sum::<usize>(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait SinkWriter: Send + 'static {
     /// Its records.
     type Item;

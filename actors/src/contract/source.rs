@@ -115,6 +115,21 @@ impl SourceContext {
 /// A wake-up is never lost: one that comes at any time after a [`read`](SourceReader::read) has begun leads to another read,
 /// also if that one goes on to answer [`ReadStatus::Idle`]. So a reader looks for records and answers `Idle` if there are
 /// none, and whoever adds some adds them first and then wakes. Several wake-ups may lead to one read.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+///
+/// use millstream::source::SourceWaker;
+///
+/// let read_again = Arc::new(AtomicBool::new(false));          // stands for the engine
+/// let prompted = read_again.clone();
+/// let waker = SourceWaker::new(move || prompted.store(true, Ordering::Relaxed));
+///
+/// let feeder = std::thread::spawn(move || waker.wake());      // add a record first, then wake
+/// feeder.join().unwrap();
+/// assert!(read_again.load(Ordering::Relaxed));
+/// ```
 #[derive(Clone)]
 pub struct SourceWaker(Arc<dyn Fn() + Send + Sync>);
 
@@ -158,7 +173,7 @@ pub enum ReadStatus {
 /// from a position; the engine promises that positions and the state of the job are of one moment.
 ///
 /// ```
-/// use millstream_actors::contract::*;
+/// use millstream::source::*;
 ///
 /// /// Counts up to a limit, on one subtask.
 /// struct Counter(u64);

@@ -5,7 +5,7 @@
 //! ```ignore
 //! #[test]
 //! fn my_store_fulfils_the_contract() {
-//!     millstream_actors::contract::store_suite::check_store(|| Arc::new(MyStore::new_in_an_empty_place()));
+//!     millstream::snapshot::store_suite::check_store(|| Arc::new(MyStore::new_in_an_empty_place()));
 //! }
 //! ```
 //!

@@ -13,8 +13,8 @@ use crate::protocol::{Mark, TaskError};
 /// operator with a bound in event time needs to know. [`Mark::End`] comes when both have ended.
 ///
 /// ```
-/// use millstream_actors::contract::*;
-/// use millstream_actors::protocol::TaskError;
+/// use millstream::TaskError;
+/// use millstream::operator::*;
 ///
 /// /// Passes words on, and the lengths of texts as words.
 /// struct Words;

@@ -30,6 +30,61 @@ use crate::protocol::{
 ///  "written_bytes":38912,"state_bytes":52224}
 /// {"unix_ms":1795915352061,"job":"delays","event":"ended","error":"region 0 gave up after ..."}
 /// ```
+///
+/// An actor that listens; [`JobEvents`](crate::JobEvents) is the same without actors:
+///
+/// ```
+/// use actix::{Actor, Context, Handler, Message};
+/// use millstream::JobEventKind;
+/// use millstream::prelude::*;
+///
+/// /// Would page somebody.
+/// #[derive(Default)]
+/// struct Pager {
+///     restarts: Vec<String>,
+/// }
+///
+/// impl Actor for Pager {
+///     type Context = Context<Self>;
+/// }
+///
+/// impl Handler<JobEvent> for Pager {
+///     type Result = ();
+///
+///     fn handle(&mut self, event: JobEvent, _: &mut Context<Self>) {
+///         if let JobEventKind::RegionRestarting { .. } = event.kind {
+///             self.restarts.push(event.kind.to_string());
+///         }
+///     }
+/// }
+/// #
+/// # #[derive(Message)]
+/// # #[rtype(usize)]
+/// # struct Restarts;
+/// # impl Handler<Restarts> for Pager {
+/// #     type Result = usize;
+/// #     fn handle(&mut self, _: Restarts, _: &mut Context<Self>) -> usize {
+/// #         self.restarts.len()
+/// #     }
+/// # }
+///
+/// # actix_rt::System::new().block_on(async {
+/// let pager = Pager::default().start();
+/// let env = StreamEnvironment::new("numbers").tell_panic_hook(false);
+/// # let fails = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+/// env.source("numbers", SequenceSource::new(0..10))
+///     .inspect(move |n| {
+/// #       if fails.swap(false, std::sync::atomic::Ordering::Relaxed) {
+///         panic!("once, at {n}");
+/// #       }
+///     })
+///     .sink("out", CollectSink::new());
+/// env.subscribe(pager.clone().recipient());                   // from the start on
+/// env.start()?.await?;
+/// # assert_eq!(pager.send(Restarts).await?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Message, Serialize)]
 #[rtype(result = "()")]
 #[non_exhaustive]

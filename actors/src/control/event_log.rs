@@ -35,6 +35,25 @@ pub enum JobState {
 /// Serialised under the names of its fields. Times are numbers of milliseconds with a fraction, in fields that end with `_ms`
 /// (`interval_ms`, `took_ms`, `age_ms`); ids are numbers, the state is `"starting"`, `"running"`, `"restarting"` or
 /// `"ended"`, and what is `None` is null.
+///
+/// ```
+/// use millstream::JobState;
+/// use millstream::prelude::*;
+///
+/// # actix_rt::System::new().block_on(async {
+/// let env = StreamEnvironment::new("ticks");
+/// env.source("ticks", SequenceSource::unbounded().rate_per_second(1_000)).for_each("out", |_| {});
+/// let job = env.start()?;
+/// let checkpoint = job.checkpoint().await?;
+///
+/// let status = job.status();
+/// assert_eq!(status.state, JobState::Running);
+/// assert!(status.newest_checkpoint >= Some(checkpoint));
+/// assert_eq!((status.restarts, status.last_error), (0, None));
+/// job.cancel().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobStatus {

@@ -56,6 +56,30 @@ impl EventSubscribers {
 ///
 /// A bounded number waits. When it is full the oldest is dropped and counted, so the newest, and above all the end, are always
 /// there. Dropping the stream ends the subscription.
+///
+/// ```
+/// use millstream::JobEventKind;
+/// use millstream::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let env = StreamEnvironment::new("numbers");
+/// env.source("numbers", SequenceSource::new(0..10)).sink("out", CollectSink::new());
+/// let mut events = env.events(1_000);
+/// env.start()?;
+///
+/// let mut completed = 0;
+/// while let Some(event) = events.next().await {
+///     match event.kind {
+///         JobEventKind::CheckpointCompleted { .. } => completed += 1,
+///         JobEventKind::Ended { result } => println!("{result:?}"),
+///         other => println!("{other}"),
+///     }
+/// }
+/// assert_eq!((completed, events.dropped()), (1, 0), "the final checkpoint");
+/// # Ok(())
+/// # }
+/// ```
 pub struct JobEvents(Arc<Shared>);
 
 /// Where the events of a [`JobEvents`] come from. Dropping it ends the stream.

@@ -54,6 +54,20 @@ pub struct LastRestore {
 }
 
 /// Figures of one subtask.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// let env = StreamEnvironment::new("numbers");
+/// env.source("numbers", SequenceSource::new(0..10)).sink("out", CollectSink::new());
+/// let job = env.start()?;
+/// job.wait()?;
+/// for figures in job.figures() {
+///     println!("{}: {:?}", figures.task, figures.of_run);
+/// }
+/// # assert!(!job.figures().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubtaskFigures {

@@ -25,6 +25,45 @@ type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A running job. Clones are one job; survives restarts of everything below it; any thread may use it, and await it on
 /// any runtime. Dropping every handle detaches the job: it runs on.
+///
+/// A program on tokio, or on any other runtime, uses it so:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::prelude::*;
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let env = StreamEnvironment::new("ticks").checkpointing(Checkpointing::every(Duration::from_millis(10)));
+///     env.source("ticks", SequenceSource::unbounded().rate_per_second(1_000)).sink("collected", CollectSink::new());
+///     let job = env.start()?;
+///
+///     let mut events = job.events(100);
+///     while job.status().checkpoints == 0 {
+///         println!("{:?}", events.next().await);
+///     }
+///     let outcome = job.drain().await?;
+///     assert_eq!(outcome.kind, OutcomeKind::Drained);
+///     Ok(())
+/// }
+/// ```
+///
+/// A program without a runtime waits by blocking:
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// let sink = CollectSink::new();
+/// let collected = sink.handle();
+/// let env = StreamEnvironment::new("evens");
+/// env.source("numbers", SequenceSource::new(0..10)).filter(|n| n % 2 == 0).sink("evens", sink);
+/// let outcome = env.start()?.wait()?;
+///
+/// assert_eq!(outcome.kind, OutcomeKind::Finished);
+/// assert_eq!(collected.snapshot(), [0, 2, 4, 6, 8]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct JobHandle {
     pub(crate) name: Arc<str>,

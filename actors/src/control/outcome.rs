@@ -12,6 +12,18 @@ use crate::protocol::{
 };
 
 /// Which end a job came to.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # actix_rt::System::new().block_on(async {
+/// let env = StreamEnvironment::new("ticks");
+/// env.source("ticks", SequenceSource::unbounded().rate_per_second(1_000)).for_each("out", |_| {});
+/// let outcome = env.start()?.drain().await?;
+/// assert_eq!(outcome.kind, OutcomeKind::Drained);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -26,6 +38,20 @@ pub enum OutcomeKind {
 
 /// The end of a job that did not fail. Serialised under the names of its fields, the kind as `"finished"`, `"drained"` or
 /// `"cancelled"`.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// let env = StreamEnvironment::new("numbers");
+/// env.source("numbers", SequenceSource::new(0..10)).sink("out", CollectSink::new());
+/// let outcome = env.start()?.wait()?;
+/// match outcome.kind {
+///     OutcomeKind::Finished => println!("all done, after {} restarts", outcome.restarts),
+///     _ => println!("to be continued by the next start"),
+/// }
+/// # assert_eq!(outcome.kind, OutcomeKind::Finished);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobOutcome {
@@ -62,6 +88,19 @@ impl fmt::Display for FailureRecord {
 }
 
 /// Why a job failed. Everything up to the newest completed checkpoint is kept: a new start on the store continues.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// let env = StreamEnvironment::new("numbers").restart_strategy(RestartStrategy::none()).tell_panic_hook(false);
+/// env.source("numbers", SequenceSource::new(0..10)).for_each("out", |n| assert!(n < 5, "{n} is too much"));
+///
+/// match env.start()?.wait().unwrap_err() {
+///     JobError::GaveUp { history, .. } => assert!(history[0].to_string().contains("5 is too much"), "{}", history[0]),
+///     other => panic!("{other}"),
+/// }
+/// # Ok::<(), millstream::StartError>(())
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JobError {

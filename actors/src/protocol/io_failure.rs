@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 /// ```
 /// use std::io;
 ///
-/// use millstream_actors::protocol::may_pass;
+/// use millstream::source::may_pass;
 ///
 /// assert!(may_pass(&io::ErrorKind::StorageFull.into()));
 /// assert!(!may_pass(&io::ErrorKind::NotFound.into()));

@@ -10,7 +10,7 @@ pub const BATCH_RECORDS_MAX: usize = 1024;
 /// ```
 /// use std::time::Duration;
 ///
-/// use millstream_actors::protocol::Limits;
+/// use millstream::Limits;
 ///
 /// let limits = Limits::default().replace_stuck(true).stuck_after(Duration::from_secs(30));
 /// assert_eq!(limits.history_len, 256);
@@ -153,6 +153,21 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_secs(600);
 
 /// When checkpoints are taken and what becomes of those that fail.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::prelude::*;
+///
+/// let checkpointing = Checkpointing::every(Duration::from_secs(30))
+///     .timeout(Duration::from_secs(120))
+///     .tolerate_failures(5)
+///     .retain(10);
+/// assert_eq!(checkpointing.interval(), Some(Duration::from_secs(30)));
+///
+/// let env = StreamEnvironment::new("orders").checkpointing(checkpointing);
+/// # let _ = env;
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpointing {
     pub(crate) interval: Option<Duration>,

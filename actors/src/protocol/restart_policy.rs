@@ -12,6 +12,21 @@ pub(crate) const RESTART_DELAY_BORNE: Duration = Duration::from_secs(1);
 
 /// How a region is restarted after a failure. Values that cannot work ([`mistake`](Self::mistake)) are mistakes that `start()`
 /// reports.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::prelude::*;
+///
+/// let env = StreamEnvironment::new("stubborn")
+///     .restart_strategy(RestartStrategy::fixed_delay(2, Duration::from_millis(1)))
+///     .tell_panic_hook(false);
+/// env.source("numbers", SequenceSource::new(0..10)).for_each("out", |n| panic!("cannot take {n}"));
+///
+/// let error = env.start()?.wait().unwrap_err();
+/// assert!(matches!(error, JobError::GaveUp { failures: 3, .. }), "{error}");
+/// # Ok::<(), millstream::StartError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RestartStrategy {

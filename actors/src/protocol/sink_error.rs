@@ -20,6 +20,15 @@ pub enum Retry {
 /// Why a sink failed: where, for what reason, whose fault that is, and what may help.
 ///
 /// What else a connector knows of a failure it keeps in an error type of its own, as the [`reason`](Self::reason).
+///
+/// ```
+/// use millstream::sink::{Retry, SinkError};
+///
+/// let refused = SinkError::external("table 'orders'", "the server is restarting", Retry::Call);
+/// assert!(refused.is_retryable());
+/// assert_eq!(refused.to_string(), "table 'orders': the server is restarting");
+/// assert!(!SinkError::encode("a name of 300 bytes").is_retryable());
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{location}: {reason}")]
 pub struct SinkError {

@@ -8,6 +8,16 @@ use super::Fault;
 /// Why a source failed: where, for what reason, whose fault that is, and whether doing the same again may succeed.
 ///
 /// What else a connector knows of a failure it keeps in an error type of its own, as the [`reason`](Self::reason).
+///
+/// ```
+/// use millstream::source::SourceError;
+///
+/// let gone = SourceError::unavailable("partition 3", "the broker does not answer");
+/// assert!(gone.is_retryable());
+/// let malformed = SourceError::malformed("orders.txt:17", "no number: 'x'");
+/// assert!(!malformed.is_retryable());
+/// assert_eq!(malformed.to_string(), "orders.txt:17: no number: 'x'");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{location}: {reason}")]
 pub struct SourceError {

@@ -33,6 +33,32 @@ use super::writer::{FileWriter, Rolling, WriterState};
 /// finds them done even if they were moved away. Two stores must not run one job and sink id into one directory at the
 /// same time. The directory's file system must support hard links.
 ///
+/// ```
+/// use millstream::prelude::*;
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct Square {
+///     n: u64,
+///     square: u64,
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let dir = folder.path();
+/// let env = StreamEnvironment::new("squares");
+/// env.source("numbers", SequenceSource::new(1..4))
+///     .map(|n| Square { n, square: n * n })
+///     .sink("squares", FileSink::csv(dir).prefix("squares"));
+/// env.start()?.wait()?;
+///
+/// let files: Vec<_> = std::fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+/// let finished = files.iter().find(|path| path.extension().is_some_and(|extension| extension == "csv"));
+/// assert_eq!(std::fs::read_to_string(finished.expect("one file"))?, "n,square\n1,1\n2,4\n3,9\n");
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// With a [`FileSinkError`](super::FileSinkError) as reason: `Occupied` if a finished name is taken by other content;
 /// `PendingLost` if an unfinished file that a checkpoint refers to is gone; `DirectoryLost` if the directory is removed or

@@ -10,6 +10,27 @@ use millstream_actors::contract::{ChunkRef, ChunkSource, Manifest, SavepointFile
 use super::layout::{FORMAT, LayoutError, PREFIX_BYTES, Prefix, SavepointHeader};
 
 /// A savepoint, open for reading. Header and index are verified; each chunk is when it is read.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::snapshot::SavepointFile;
+///
+/// # actix_rt::System::new().block_on(async {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("before-upgrade.savepoint");
+/// let env = StreamEnvironment::new("parity");
+/// env.source("numbers", SequenceSource::unbounded().rate_per_second(1_000))
+///     .key_by(|n| n % 2)
+///     .fold("count", 0u64, |count, _| *count += 1)
+///     .for_each("out", |_| {});
+/// env.start()?.stop_with_savepoint(&path).await?;
+///
+/// let savepoint = SavepointFile::open(&path)?;
+/// assert_eq!(savepoint.header().job, "parity");
+/// savepoint.verify()?;                                        // reads all of it
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct SavepointFile {
     path: PathBuf,

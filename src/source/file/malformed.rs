@@ -16,6 +16,28 @@ const LOGGED_MAX: u64 = 10;
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// What a [`FileSource`](super::FileSource) does with a record that does not parse.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("numbers.jsonl").display().to_string();
+/// # std::fs::write(&path, "1\ntwo\n3\n")?;
+/// # let (good, bad) = (CollectSink::new(), CollectSink::new());
+/// # let (numbers, mistakes) = (good.handle(), bad.handle());
+/// let malformed = OutputTag::new("malformed");
+/// let source = FileSource::json_lines::<u64>(path).on_malformed(OnMalformed::SideOutput(malformed.clone()));
+/// let env = StreamEnvironment::new("numbers");
+/// let stream = env.source("numbers", source);
+/// stream.side_output(&malformed).map(|record| (record.line, record.text)).sink("bad", bad);
+/// stream.sink("good", good);
+/// env.start()?.wait()?;
+/// assert_eq!(numbers.snapshot(), [1, 3]);
+/// assert_eq!(mistakes.snapshot(), [(2, "two".to_owned())]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum OnMalformed {

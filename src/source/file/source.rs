@@ -36,6 +36,33 @@ use crate::source::position::described;
 /// Lines end with `\n` or `\r\n`, the last one perhaps with neither; the byte order mark of UTF-8 is skipped, that of another
 /// encoding is an error. What is not UTF-8, or longer than [`max_record_bytes`](Self::max_record_bytes), is malformed.
 ///
+/// ```
+/// use millstream::prelude::*;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Sale {
+///     item: String,
+///     cents: u64,
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let dir = folder.path().display();
+/// # std::fs::write(folder.path().join("monday.csv"), "item,cents\ntea,250\nmilk,120\n")?;
+/// # let sink = CollectSink::new();
+/// # let cents = sink.handle();
+/// let env = StreamEnvironment::new("sales");
+/// env.source("sales", FileSource::csv::<Sale>(format!("{dir}/*.csv")))
+///     .filter(|sale| sale.item != "milk")
+///     .map(|sale| sale.cents)
+///     .sink("cents", sink);
+/// env.start()?.wait()?;
+/// assert_eq!(cents.snapshot(), [250]);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// A mistake in the [configuration](SourceError::configuration) if nothing matches; [`SourceError::position`] for a file
 /// shorter than its position; with a [`FileSourceError`](super::FileSourceError) as reason if a file or directory cannot be
@@ -59,6 +86,26 @@ pub(super) struct RecordPlace<'a> {
 }
 
 /// A record with its place in the input, which stays the same over restarts.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::source::Positioned;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("words.txt").display().to_string();
+/// # std::fs::write(&path, "tea\nmilk\n")?;
+/// # let sink = CollectSink::new();
+/// # let places = sink.handle();
+/// let env = StreamEnvironment::new("places");
+/// env.source("words", FileSource::lines(path).positioned())
+///     .map(|word: Positioned<String>| (word.line, word.value))
+///     .sink("places", sink);
+/// env.start()?.wait()?;
+/// assert_eq!(places.snapshot(), [(1, "tea".to_owned()), (2, "milk".to_owned())]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Positioned<T> {
     /// Its file.

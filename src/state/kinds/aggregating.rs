@@ -14,6 +14,42 @@ use crate::state::{Access, Span, Stamp, State};
 /// How values are gathered in an accumulator, and what is made of it. Follows Flink's `AggregateFunction`.
 ///
 /// The result must not depend on how values are divided between accumulators that are merged later.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// /// From the smallest to the largest.
+/// struct Spread;
+///
+/// impl AggregateFunction for Spread {
+///     type In = i64;
+///     type Accumulator = Option<(i64, i64)>;
+///     type Out = i64;
+///
+///     fn create(&self) -> Option<(i64, i64)> {
+///         None
+///     }
+///
+///     fn add(&self, seen: &mut Option<(i64, i64)>, value: i64) {
+///         self.merge(seen, Some((value, value)));
+///     }
+///
+///     fn result(&self, seen: &Option<(i64, i64)>) -> i64 {
+///         seen.map_or(0, |(least, most)| most - least)
+///     }
+///
+///     fn merge(&self, seen: &mut Option<(i64, i64)>, other: Option<(i64, i64)>) {
+///         *seen = match (*seen, other) {
+///             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+///             (one, another) => one.or(another),
+///         };
+///     }
+/// }
+///
+/// let mut seen = Spread.create();
+/// [3, -2, 5].into_iter().for_each(|value| Spread.add(&mut seen, value));
+/// assert_eq!(Spread.result(&seen), 7);
+/// ```
 pub trait AggregateFunction: Send + 'static {
     /// What is added.
     type In;

@@ -33,6 +33,17 @@ use crate::state::{Access, Slot, Span, Stamp, State};
 /// A deadline takes eight bytes beside each value. It is stored with it, so another TTL counts from the next use on. If a
 /// TTL is added to a state that had none, what is restored counts as used then; if one is removed, what is restored
 /// lives, also what has expired since.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::prelude::*;
+///
+/// let day = Duration::from_secs(86_400);
+/// let last_login = ValueState::<u64>::new("last-login").with_ttl(StateTtl::processing_time(30 * day));
+/// let open_orders = ListState::<u64>::new("open-orders").with_ttl(StateTtl::event_time(day).refresh_on_read());
+/// assert_eq!([last_login.name(), open_orders.name()].map(|name| &**name), ["last-login", "open-orders"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateTtl {
     millis: i64,

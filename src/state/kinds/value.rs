@@ -12,6 +12,52 @@ use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// Declares one value per key. Follows Flink's `ValueState`.
 ///
+/// ```
+/// use millstream::prelude::*;
+///
+/// /// Passes a user's setting on when it is not what it was.
+/// #[derive(Clone)]
+/// struct Changes;
+///
+/// type Setting = (u64, String);
+///
+/// impl KeyedProcessFunction<u64, Setting> for Changes {
+///     type Out = Setting;
+///     type State = ValueState<String>;
+///
+///     fn state(&self) -> ValueState<String> {
+///         ValueState::new("last")
+///     }
+///
+///     fn process(
+///         &mut self,
+///         (user, setting): Setting,
+///         mut last: Row<'_, Self, u64, Setting>,
+///         _: &mut KeyedContext<'_, u64>,
+///         out: &mut Emitter<'_, Setting>,
+///     ) {
+///         if last.get() != Some(&setting) {
+///             last.set(setting.clone());
+///             out.emit((user, setting));
+///         }
+///     }
+/// }
+///
+/// # actix_rt::System::new().block_on(async {
+/// # let sink = CollectSink::new();
+/// # let changes = sink.handle();
+/// let env = StreamEnvironment::new("changes");
+/// let settings = [(1, "dark"), (2, "dark"), (1, "dark"), (1, "light")].map(|(user, text)| (user, text.to_owned()));
+/// env.source("settings", VecSource::new(settings.to_vec()))
+///     .key_by(|(user, _)| *user)
+///     .process("changes", Changes)
+///     .sink("out", sink);
+/// env.start()?.await?;
+/// assert_eq!(changes.snapshot().iter().map(|(user, _)| *user).collect::<Vec<_>>(), [1, 2, 1]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+///
 /// # When the type changes
 ///
 /// Values are stored with named fields, so a field with a serde default may be added at any time. For other changes the

@@ -22,6 +22,46 @@ use millstream_actors::contract::SnapshotWriter;
 ///
 /// At a barrier the whole list is written at once, and the subtask waits for it: a list is for what a function has in
 /// hand (some thousand items), not for what it has ever seen. It is held in memory.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// /// Hands records on in pairs. The one that waits for its partner is in the checkpoint.
+/// #[derive(Clone)]
+/// struct Pairs;
+///
+/// impl ProcessFunction<u64> for Pairs {
+///     type Out = (u64, u64);
+///     type State = OperatorListState<u64>;
+///
+///     fn state(&self) -> OperatorListState<u64> {
+///         OperatorListState::new("single")
+///     }
+///
+///     fn process(
+///         &mut self,
+///         second: u64,
+///         mut single: States<'_, Self, u64>,
+///         _: &mut ProcessContext<'_>,
+///         out: &mut Emitter<'_, (u64, u64)>,
+///     ) {
+///         match single.take().pop() {
+///             Some(first) => out.emit((first, second)),
+///             None => single.push(second),
+///         }
+///     }
+/// }
+///
+/// # actix_rt::System::new().block_on(async {
+/// # let sink = CollectSink::new();
+/// # let pairs = sink.handle();
+/// let env = StreamEnvironment::new("pairs");
+/// env.source("numbers", SequenceSource::new(0..5)).process("pairs", Pairs).sink("out", sink);
+/// env.start()?.await?;
+/// assert_eq!(pairs.snapshot(), [(0, 1), (2, 3)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 pub struct OperatorListState<T> {
     name: Arc<str>,
     former_names: Vec<Arc<str>>,
