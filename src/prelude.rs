@@ -1,4 +1,9 @@
 //! What most programs need: `use millstream::prelude::*;`.
+//!
+//! That is the environment and its settings, streams, the shipped sources, sinks and stores, the kinds of state with their
+//! handles, and all that the signatures of process functions name. What is needed to write a connector, a store or a stage is in
+//! the modules [`source`](crate::source), [`sink`](crate::sink), [`snapshot`](crate::snapshot) and
+//! [`operator`](crate::operator).
 
 pub use crate::keyed::{EveryKey, KeyedContext, KeyedProcessFunction, Row};
 pub use crate::operator::{Emitter, OutputTag, ProcessContext, ProcessFunction, States};
@@ -14,6 +19,7 @@ pub use crate::state::{
 pub use crate::state_set;
 pub use crate::stream::{ConnectedStreams, DataStream, KeyedStream};
 pub use crate::time::{WatermarkGenerator, WatermarkStrategy};
+#[doc(no_inline)]
 pub use crate::{
     Checkpointing, JobError, JobEvent, JobEvents, JobHandle, JobOutcome, Limits, NO_TIME, OutcomeKind, RestartStrategy,
     StartError, StreamEnvironment, Timestamp,

@@ -1,5 +1,11 @@
 //! Keyed operators: functions on the records of a stream that was grouped by key, with states of their own for each key.
 //!
+//! | for | take | it sees |
+//! |---|---|---|
+//! | a running value of the records' own type | [`KeyedStream::reduce`](crate::stream::KeyedStream::reduce), or [`Reduce`] where the value's type has versions | a value |
+//! | a running value of another type | [`KeyedStream::fold`](crate::stream::KeyedStream::fold), or [`Fold`] where the accumulator's type has versions | an accumulator |
+//! | anything else | [`KeyedProcessFunction`] | any number of [states](crate::state), side outputs, the end of input; every key when it opens ([`EveryKey`]) |
+//!
 //! They all stand on one kernel, which finds the states of a record's key, lends them, and keeps them in snapshots.
 
 mod every_key;
@@ -14,5 +20,9 @@ pub use every_key::EveryKey;
 pub use function::{KeyedContext, KeyedProcessFunction, Row};
 pub(crate) use kernel::{Kernel, KeyedInput};
 pub(crate) use on_kernel::{OnKernel, Process};
+// What `process` and `fold` make. Benches name them, programs do not.
+#[doc(hidden)]
 pub use operator::KeyedOperator;
-pub use reduce::{Fold, Reduce, fold_pairs};
+#[doc(hidden)]
+pub use reduce::fold_pairs;
+pub use reduce::{Fold, Reduce};

@@ -1,4 +1,15 @@
-//! Operators.
+//! Operators: what functions are given and emit into, and the contracts of stages of your own.
+//!
+//! Closures on a [`DataStream`](crate::stream::DataStream) need nothing from here but [`Emitter`] and [`OutputTag`].
+//!
+//! | to write | implement | with |
+//! |---|---|---|
+//! | a function with state that is not keyed | [`ProcessFunction`] | [`States`], [`ProcessContext`], [`Emitter`] |
+//! | a function with state for each key | [`KeyedProcessFunction`](crate::keyed::KeyedProcessFunction) | see [`keyed`](crate::keyed) |
+//! | a stage that takes whole batches and sees watermarks | [`BatchOperator`], or [`TwoInputOperator`] for two streams | [`Batch`], [`Output`], [`Mark`], [`RunBudget`] |
+//! | the state of such a stage | [`Stateful`] | [`SnapshotWriter`], [`RestoredSection`]; [`GroupLoader`] if it is keyed |
+//! | a way of spreading records over subtasks | [`Partitioner`] | [`Batch`] |
+//! | a function that is generic over how a key is chosen | | [`KeySelector`], [`ByValue`], [`ByRef`] |
 
 mod co_flat_map;
 mod co_map;
@@ -17,20 +28,11 @@ mod side_output;
 mod slices;
 mod task_view;
 
-pub use co_flat_map::CoFlatMap;
-pub use co_map::CoMap;
 pub(crate) use emitter::Emission;
 pub use emitter::Emitter;
-pub use filter::Filter;
-pub use filter_map::FilterMap;
-pub use flat_map::FlatMap;
-pub use inspect::Inspect;
 pub use key_selector::{ByRef, ByValue, KeySelector};
-pub use map::Map;
-pub use partitioners::{CustomPartitioner, KeyGroupPartitioner, Rebalance};
-pub use process::ProcessOperator;
 pub use process_function::{ProcessContext, ProcessFunction, States};
-pub use side_output::{OutputTag, SideOutputs};
+pub use side_output::OutputTag;
 pub(crate) use slices::Slices;
 pub(crate) use task_view::{TaskView, task_view_methods};
 
@@ -39,3 +41,18 @@ pub use millstream_actors::contract::{
     RunBudget, SnapshotWriter, StateError, Stateful, TwoInputOperator,
 };
 pub use millstream_actors::protocol::Mark;
+
+// What the methods of streams make. Tests and benches name them, programs do not.
+#[doc(hidden)]
+pub use self::{
+    co_flat_map::CoFlatMap,
+    co_map::CoMap,
+    filter::Filter,
+    filter_map::FilterMap,
+    flat_map::FlatMap,
+    inspect::Inspect,
+    map::Map,
+    partitioners::{CustomPartitioner, KeyGroupPartitioner, Rebalance},
+    process::ProcessOperator,
+    side_output::SideOutputs,
+};

@@ -1,4 +1,14 @@
 //! Sinks: where results go.
+//!
+//! | sink | writes | guarantee |
+//! |---|---|---|
+//! | [`FileSink`] | files of lines, CSV or JSON lines | exactly once |
+//! | [`CollectSink`] | into memory, for tests and small results | exactly once |
+//! | [`ForEachSink`], [`for_each`](crate::stream::DataStream::for_each) | what a function of yours does | at least once |
+//! | [`PrintSink`] | lines on standard output | at least once |
+//!
+//! One that is exactly once shows a result when the checkpoint that covers it is complete, so the interval of checkpoints is
+//! its delay. One of your own implements [`Sink`] and [`SinkWriter`]; `docs/connectors.md` goes through it step by step.
 
 mod collect;
 mod committed_blocks;

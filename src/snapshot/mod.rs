@@ -1,5 +1,14 @@
-//! Snapshot stores: [`RedbStore`] in a file, [`MemoryStore`] in memory; and [savepoints](SavepointFile).
-//! `docs/snapshot-format.md` has the layouts.
+//! Snapshot stores, where checkpoints are kept; and [savepoints](SavepointFile).
+//!
+//! | store | checkpoints survive |
+//! |---|---|
+//! | [`MemoryStore`] | panics: for tests, and for jobs that may begin anew with the process |
+//! | [`RedbStore`], one file | the process, and a power cut |
+//! | `CopiedStore` (feature `object-store`), over another store | the machine: completed checkpoints are copied to an object store |
+//!
+//! A program that uses one names it in [`StreamEnvironment::snapshot_store`](crate::StreamEnvironment::snapshot_store), and needs
+//! nothing else from here. The other types are for a store of your own: it implements [`SnapshotStore`], and
+//! [`store_suite`] tests it. `docs/snapshot-format.md` has the layouts.
 
 mod decoders;
 mod format;

@@ -1,4 +1,16 @@
 //! Sources: where records come from, replayable from any position.
+//!
+//! | source | reads | ends |
+//! |---|---|---|
+//! | [`FileSource`] | files: lines, CSV, JSON lines, also compressed by gzip | yes |
+//! | [`VecSource`] | the elements of a `Vec` | yes |
+//! | [`SequenceSource`] | numbers, at a given rate if wanted | with a range yes, else never |
+//! | [`Throttled`] | any other source, more slowly | as that one |
+//!
+//! One of your own implements [`Source`] and [`SourceReader`]. Parts for it: [`SplitQueue`] shares splits among subtasks and
+//! restores their positions, [`SourceWaker`] says that something has arrived, [`SourceError`] says what failed and whether it
+//! may pass. `docs/connectors.md` goes through it step by step, and
+//! [`assert_resumes_anywhere`](crate::testing::assert_resumes_anywhere) tests it.
 
 mod file;
 mod position;

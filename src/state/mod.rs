@@ -1,5 +1,8 @@
 //! State: of keys, and of subtasks.
 //!
+//! A function declares its states, each with a name under which checkpoints keep it, and is lent handles that change them in
+//! place. [`StateTtl`] has values expire. [`StateBackend`] says whether state of keys is all in memory.
+//!
 //! # Of keys
 //!
 //! | kind | holds for each key | a snapshot of changes has |

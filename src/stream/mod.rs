@@ -1,4 +1,24 @@
 //! Streams: what a program is written with.
+//!
+//! | type | is made by | offers |
+//! |---|---|---|
+//! | [`DataStream`] | [`StreamEnvironment::source`](crate::StreamEnvironment::source), and every operation on a stream | functions on records, `union`, side outputs, the way to the next operator's subtasks, settings, sinks |
+//! | [`KeyedStream`] | [`DataStream::key_by`], [`DataStream::key_by_ref`] | functions with state for each key |
+//! | [`ConnectedStreams`] | [`DataStream::connect`] | one function for each of two streams, which may differ in type |
+//! | [`StreamSink`] | [`DataStream::sink`], [`DataStream::for_each`] | settings of a sink |
+//!
+//! # Which operation
+//!
+//! | to | call |
+//! |---|---|
+//! | change or drop single records | [`map`](DataStream::map), [`filter`](DataStream::filter), [`filter_map`](DataStream::filter_map) |
+//! | make any number of records of one | [`flat_map`](DataStream::flat_map) |
+//! | send records more than one way | `clone()`, [`split`](DataStream::split), [`side_output`](DataStream::side_output) |
+//! | bring streams together | [`union`](DataStream::union) if they have one type, else [`connect`](DataStream::connect) |
+//! | count, sum up or remember for each key | [`key_by`](DataStream::key_by), then [`fold`](KeyedStream::fold), [`reduce`](KeyedStream::reduce) or [`process`](KeyedStream::process) |
+//! | remember without keys | [`process`](DataStream::process) |
+//! | spread work over subtasks | [`rebalance`](DataStream::rebalance), [`partition_by`](DataStream::partition_by), [`broadcast`](DataStream::broadcast) |
+//! | work on whole batches and on marks | [`transform`](DataStream::transform) |
 
 mod connected_streams;
 mod data_stream;
