@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 mod arrows;
 #[path = "tidy/code.rs"]
 mod code;
+#[path = "tidy/examples.rs"]
+mod examples;
 #[path = "tidy/functions.rs"]
 mod functions;
 #[path = "tidy/names.rs"]

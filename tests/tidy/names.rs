@@ -6,7 +6,7 @@ use crate::code::{body, code};
 const STATE_NAMES_MAX: usize = 25;
 
 /// The names that `pub use` lines export, but for those of the module `internal`.
-fn exported(text: &str) -> Vec<String> {
+pub(crate) fn exported(text: &str) -> Vec<String> {
     let mut code = code(text);
     if let Some(at) = code.find("pub mod internal")
         && let Some((start, end)) = body(&code, at)
