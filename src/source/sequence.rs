@@ -124,7 +124,7 @@ impl Source for SequenceSource {
             rest_of(split)?;
         }
         let pace = self.rate.map(|rate| Pace::start(cx.clock.clone(), rate, cx.parallelism));
-        Ok(Box::new(SequenceReader { splits, pace }))
+        Ok(Box::new(SequenceReader { splits, end: None, pace }))
     }
 
     fn describe_position(&self, position: &[u8]) -> String {
@@ -143,6 +143,8 @@ fn rest_of(split: &Split<u64>) -> Result<Range<u64>, SourceError> {
 struct SequenceReader {
     /// The position is the next number.
     splits: SplitQueue<u64>,
+    /// Where the current split ends, once it was read.
+    end: Option<u64>,
     pace: Option<Pace>,
 }
 
@@ -159,14 +161,19 @@ impl SourceReader for SequenceReader {
             room = room.min(due);
         }
         let Some(split) = self.splits.current() else { return Ok(ReadStatus::End) };
-        let rest = rest_of(split)?;
-        let take = room.min(rest.end - rest.start);
-        split.position = rest.start + take;
-        batch.extend(rest.start..split.position);
+        let end = match self.end {
+            Some(end) => end,
+            None => *self.end.insert(rest_of(split)?.end),
+        };
+        let start = split.position;
+        let take = room.min(end - start);
+        split.position = start + take;
+        batch.extend(start..split.position);
         if let Some(pace) = &mut self.pace {
             pace.handed_out += u128::from(take);
         }
-        if split.position == rest.end {
+        if split.position == end {
+            self.end = None;
             self.splits.finish();
         }
         Ok(if self.splits.is_finished() { ReadStatus::End } else { ReadStatus::More })
