@@ -129,13 +129,14 @@ mod restore;
 pub mod sink;
 pub mod snapshot;
 pub mod source;
+mod start_error;
 pub mod state;
 pub mod stream;
 pub mod testing;
 pub mod time;
 mod unique;
 
-pub use environment::{StartError, StreamEnvironment};
+pub use environment::StreamEnvironment;
 pub use graph::{Explanation, GraphError, GraphErrors};
 pub use millstream_actors::contract::Clock;
 pub use millstream_actors::protocol::{
@@ -151,6 +152,7 @@ pub use millstream_actors::{
     SubtaskFigures,
 };
 pub use restore::UnmatchedOperator;
+pub use start_error::StartError;
 
 // The seam of the engine's own tests.
 #[doc(hidden)]

@@ -10,8 +10,8 @@ use millstream_actors::contract::{Manifest, SavepointId, SnapshotStore, StoreOpe
 use millstream_actors::protocol::{Claim, OperatorId};
 use millstream_actors::task::JobSpec;
 
-use crate::environment::StartError;
 use crate::snapshot::{SavepointFile, SavepointFiles};
+use crate::start_error::StartError;
 use crate::state::END_OF_INPUT;
 
 /// State of an operator that the job cannot take: it does not have the operator, or the operator does not declare it.

@@ -202,8 +202,11 @@ mod tests {
     use crate::testing::{assert_resumes_anywhere, source_context};
     use crate::time::ManualClock;
 
+    /// Its status, the records with their times, and the marks behind them.
+    type ReadOne<T> = (ReadStatus, Vec<(T, Option<i64>)>, Vec<Mark>);
+
     /// One record for each read.
-    fn read_one<T: 'static>(reader: &mut dyn SourceReader<Item = T>) -> (ReadStatus, Vec<(T, Option<i64>)>, Vec<Mark>) {
+    fn read_one<T: 'static>(reader: &mut dyn SourceReader<Item = T>) -> ReadOne<T> {
         let mut batch = Batch::new();
         batch.limit_to(1);
         let status = reader.read(&mut batch).unwrap();
@@ -231,8 +234,9 @@ mod tests {
         let source = Timed::new(VecSource::new(vec![10, 30, 20, 31]), bounded(5));
         let cx = source_context(0, 1);
         let mut reader = source.open(&cx, None).unwrap();
-        let mut stored = vec![Vec::new()];
-        reader.report_positions(&mut stored[0]);
+        let mut first = Vec::new();
+        reader.report_positions(&mut first);
+        assert_eq!(first[0].event_time, None, "nothing was read");
         let mut watermark = None;
         for (record, marks) in [(10, Some(4)), (30, Some(24)), (20, None), (31, Some(25))] {
             let (_, records, said) = read_one(&mut *reader);
@@ -253,7 +257,6 @@ mod tests {
             let (_, _, next) = read_one(&mut *restored);
             assert!(next.iter().all(|mark| matches!(mark, Mark::Watermark(at) if Some(*at) > watermark)), "{next:?}");
         }
-        assert_eq!(stored[0][0].event_time, None, "nothing was read");
     }
 
     #[test]

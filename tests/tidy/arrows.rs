@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 6] = [
     &["operator", "keyed"],
     &["window", "join", "pattern", "source", "sink", "service", SNAPSHOT],
     &["graph", "stream", "metrics"],
-    &["environment", "restore"],
+    &["environment", "restore", "start_error"],
 ];
 
 /// Is written over the contract of the engine alone.

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use crate::names::exported;
 
 /// Types that programs name and the prelude does not have, and that need an example all the same.
-const OUTSIDE_THE_PRELUDE: [&str; 14] = [
+const OUTSIDE_THE_PRELUDE: [&str; 15] = [
     "AggregateFunction",
     "BatchOperator",
     "Clock",
     "JobStatus",
     "ManualClock",
+    "OperatorHarness",
     "Partitioner",
     "SavepointFile",
     "Sink",
