@@ -20,7 +20,8 @@ pub struct FailedRecord {
     /// The record is one of them, or was made of one.
     pub input: Option<(u64, u64)>,
     /// Where a task with a source had read that batch: exactly, of a source whose calls are made on a thread of its own. Others
-    /// are asked for their positions at every 16th read: what is told of them is the batch and at most 16 before it.
+    /// are asked for their positions at barriers and when something has failed, so what is told of them begins at the last
+    /// barrier. It is the split of the batch alone where the reader says which that is, else all that were read since.
     pub read: Vec<ReadRange>,
 }
 

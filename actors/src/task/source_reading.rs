@@ -61,8 +61,8 @@ enum ReaderOrder<T> {
 
 /// The reader of a source task.
 pub(crate) enum Reading<T> {
-    /// Called on the arbiter. `reads`: since it was asked for its positions.
-    Inline { reader: Box<dyn SourceReader<Item = T>>, spare: Box<Batch<T>>, reads: u32 },
+    /// Called on the arbiter.
+    Inline { reader: Box<dyn SourceReader<Item = T>>, spare: Box<Batch<T>> },
     /// Called on a thread of its own.
     Ahead(ReadAhead<T>),
 }
@@ -130,9 +130,7 @@ pub(crate) fn open<S: Source>(
     reports: ReaderReports<S::Item>,
 ) -> Result<Reading<S::Item>, TaskError> {
     match source.threading() {
-        Threading::Inline => {
-            Ok(Reading::Inline { reader: source.open(&cx, restored)?, spare: Box::default(), reads: 0 })
-        }
+        Threading::Inline => Ok(Reading::Inline { reader: source.open(&cx, restored)?, spare: Box::default() }),
         Threading::Blocking => {
             let (orders, received) = order_queue(fence);
             let (source, name) = (source.clone(), format!("{}-{}", cx.operator, cx.subtask_index));

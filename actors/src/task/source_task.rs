@@ -17,7 +17,7 @@ use actix::{AsyncContext, Context, Handler, Message, Recipient};
 
 use crate::contract::{
     Batch, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceWaker, SplitPosition,
-    StateError, Step,
+    SplitRead, StateError, Step,
 };
 use crate::data::edge::Sent;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
@@ -36,10 +36,6 @@ pub use factory::SourceTaskFactory;
 
 /// The state under which a source's positions are stored.
 const POSITIONS: &str = "positions";
-
-/// A reader that is not on a thread of its own is asked for its positions after so many reads, so that what is told of a
-/// failure is a short piece of the input. After each would be dear for the fastest sources.
-const READS_BETWEEN_POSITIONS: u32 = 16;
 
 /// See the module's documentation.
 struct SourceWork<S: Source> {
@@ -128,6 +124,9 @@ impl<S: Source> SourceWork<S> {
                 if let Some(Reading::Inline { reader, .. }) = reading {
                     let mut moved = Vec::new();
                     reader.report_positions(&mut moved);
+                    if let Some(SplitRead { split, .. }) = reader.last_read() {
+                        moved.retain(|position| position.split == split);
+                    }
                     exit.read_at(positions.ranges_to(&moved, source, &ids[0]));
                 }
             },
@@ -197,12 +196,7 @@ impl<S: Source> SourceWork<S> {
     /// What is read now, or was read ahead; `None` if the connector's thread is behind.
     fn next_read(&mut self) -> Result<Option<ReadResult<S::Item>>, TaskError> {
         match &mut self.reading {
-            Some(Reading::Inline { reader, spare, reads }) => {
-                if *reads == READS_BETWEEN_POSITIONS {
-                    *reads = 0;
-                    self.positions.ask(&mut **reader);
-                }
-                *reads += 1;
+            Some(Reading::Inline { reader, spare }) => {
                 let mut batch = std::mem::take(spare);
                 batch.limit_to(self.portion.records());
                 let status = reader.read(&mut batch)?;
