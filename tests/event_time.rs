@@ -33,7 +33,8 @@ struct Watches {
     watermark: Option<Timestamp>,
     /// What its snapshot said, until a record comes.
     restored: Option<Timestamp>,
-    /// Nothing but a source whose splits are all read from the beginning is before it, so it has the restored watermark before the first record.
+    /// Nothing but a source whose splits are all read from the beginning is before it, so it has the restored watermark
+    /// before the first record.
     is_chained: bool,
     /// It panics at the records with these numbers, of which so many have been met.
     panics: Arc<(Vec<u64>, AtomicU64)>,

@@ -32,6 +32,20 @@
 //! assert_eq!(rescaled.take_output(), [(0, 12)]);
 //! ```
 
+/// A test for each flaw that `check` must find, with what it is to say.
+#[cfg(test)]
+macro_rules! flaws_are_found {
+    ($($name:ident: $flaw:ident, $message:literal;)+) => {
+        $(
+            #[test]
+            #[should_panic(expected = $message)]
+            fn $name() {
+                check(Flaw::$flaw);
+            }
+        )+
+    };
+}
+
 mod contexts;
 mod decoders;
 mod faulty_disk;

@@ -152,19 +152,7 @@ fn sink_that_writes_at_once_is_held_to_at_least_once() {
     SinkHarness::new(Seen::default, sink, |seen| seen.lock().unwrap().clone()).check(0..14);
 }
 
-macro_rules! is_found {
-    ($($name:ident: $flaw:ident, $message:literal;)+) => {
-        $(
-            #[test]
-            #[should_panic(expected = $message)]
-            fn $name() {
-                check(Flaw::$flaw);
-            }
-        )+
-    };
-}
-
-is_found! {
+flaws_are_found! {
     commit_that_adds_again_is_found: CommitAddsAgain, "more often than it was written";
     prepared_work_that_is_forgotten_at_a_restore_is_found: ForgetsPendingAtOpen,
         "when all writers were open: 0 is not visible";

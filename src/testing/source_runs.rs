@@ -149,8 +149,8 @@ fn note<T: 'static>(
 /// A straight run by one subtask is handed to `check`. Then one to three subtasks read, stop after each number of reads,
 /// and one to three others read on from the positions: together they must give the same records of each split, in the same
 /// order. That is done with reads as large as a batch, and with small ones (of one record where there are few), to stop in
-/// the middle of splits, at some twenty places; and by subtasks that are stopped and resumed, each time in another number, after every read. After
-/// the end nothing may follow, and each read may have records of one split only.
+/// the middle of splits, at some twenty places; and by subtasks that are stopped and resumed, each time in another number,
+/// after every read. After the end nothing may follow, and each read may have records of one split only.
 ///
 /// Readers may wait as [`read_source`] says. A source that does not end by itself is given an end by its test.
 ///

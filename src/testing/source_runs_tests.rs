@@ -118,19 +118,7 @@ fn source_that_waits_and_resumes_anywhere_passes() {
     check(Flaw::None);
 }
 
-macro_rules! is_found {
-    ($($name:ident: $flaw:ident, $message:literal;)+) => {
-        $(
-            #[test]
-            #[should_panic(expected = $message)]
-            fn $name() {
-                check(Flaw::$flaw);
-            }
-        )+
-    };
-}
-
-is_found! {
+flaws_are_found! {
     position_that_is_one_behind_is_found: IsOneBehind, "it repeats the last one before the stop";
     position_that_is_one_ahead_is_found: IsOneAhead, "records are lost, repeated or out of order";
     split_that_is_not_reported_is_lost_and_found: ReportsOnlyWhatHasMoved, "or a split that nobody took over";

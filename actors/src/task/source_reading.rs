@@ -181,13 +181,6 @@ impl Positions {
         self.0.extend(moved.into_iter().map(|position| (position.split.clone(), position)));
     }
 
-    /// Asks the reader.
-    pub(crate) fn ask<T: 'static>(&mut self, reader: &mut dyn SourceReader<Item = T>) {
-        let mut moved = Vec::new();
-        reader.report_positions(&mut moved);
-        self.update(moved);
-    }
-
     /// Says, when it is asked, which parts of splits were read from these positions to where they have moved.
     pub(crate) fn ranges_to<S: Source>(
         &self,

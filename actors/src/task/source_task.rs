@@ -260,7 +260,9 @@ impl<S: Source> SourceWork<S> {
     /// Asks a reader that is not on a thread of its own for its positions.
     fn update_positions(&mut self) {
         if let Some(Reading::Inline { reader, .. }) = &mut self.reading {
-            self.positions.ask(&mut **reader);
+            let mut moved = Vec::new();
+            reader.report_positions(&mut moved);
+            self.positions.update(moved);
         }
     }
 

@@ -85,7 +85,8 @@ impl<'a> PipelineBuilder<'a> {
         self.stages.push(StageSlot::new(Some(id), Box::new(link)));
     }
 
-    /// A side output with these consumers, of the operator that is linked next: call the result for each record, with its event time or [`NO_TIME`].
+    /// A side output with these consumers, of the operator that is linked next: call the result for each record,
+    /// with its event time or [`NO_TIME`].
     pub fn side<S: Send + 'static>(
         &mut self,
         consumers: Consumers<S>,
