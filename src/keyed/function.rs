@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use millstream_actors::protocol::{NO_TIME, Timestamp};
+use millstream_actors::protocol::Timestamp;
 
 use super::EveryKey;
-use crate::operator::{Emitter, TaskView, task_view_methods};
+use crate::operator::{Emitter, TaskView, context_methods};
 use crate::state::StateSet;
 
 /// A function on the records of a keyed stream, with states of its own for each key. Follows Flink's
@@ -190,13 +190,7 @@ impl<'a, K> KeyedContext<'a, K> {
         self.key
     }
 
-    /// The record's event time; `None` if it has none, and at the end of input.
-    #[inline]
-    pub fn timestamp(&self) -> Option<Timestamp> {
-        Some(self.time).filter(|time| *time != NO_TIME)
-    }
-
-    task_view_methods!(task);
+    context_methods!(task, time);
 }
 
 impl<K: fmt::Debug> fmt::Debug for KeyedContext<'_, K> {

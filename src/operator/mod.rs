@@ -34,7 +34,7 @@ pub use key_selector::{ByRef, ByValue, KeySelector};
 pub use process_function::{ProcessContext, ProcessFunction, States};
 pub use side_output::OutputTag;
 pub(crate) use slices::Slices;
-pub(crate) use task_view::{TaskView, task_view_methods};
+pub(crate) use task_view::{TaskView, context_methods};
 
 pub use millstream_actors::contract::{
     Batch, BatchOperator, Emitted, Front, GroupLoader, LoadedGroup, Output, Partitioner, Progress, RestoredSection,

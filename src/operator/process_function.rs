@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use millstream_actors::protocol::{NO_TIME, Timestamp};
+use millstream_actors::protocol::Timestamp;
 
 use crate::state::OperatorStateSet;
 
-use super::{Emitter, TaskView, task_view_methods};
+use super::{Emitter, TaskView, context_methods};
 
 /// A function on the records of a stream, with states of its own for each subtask. Follows Flink's `ProcessFunction`
 /// with `CheckpointedFunction`.
@@ -168,13 +168,7 @@ impl<'a> ProcessContext<'a> {
         self.has_no_end
     }
 
-    /// The record's event time; `None` if it has none, and at the end of input.
-    #[inline]
-    pub fn timestamp(&self) -> Option<Timestamp> {
-        Some(self.time).filter(|time| *time != NO_TIME)
-    }
-
-    task_view_methods!(task);
+    context_methods!(task, time);
 }
 
 impl fmt::Debug for ProcessContext<'_> {

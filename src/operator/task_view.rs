@@ -30,9 +30,16 @@ impl fmt::Debug for TaskView {
     }
 }
 
-/// The methods by which a context offers what its [`TaskView`] knows, which is in this field.
-macro_rules! task_view_methods {
-    ($field:ident) => {
+/// The methods by which a context offers what the [`TaskView`] in its field `$field` knows, and the event time of its record, which
+/// is in `$time` or is [`NO_TIME`](millstream_actors::protocol::NO_TIME).
+macro_rules! context_methods {
+    ($field:ident, $time:ident) => {
+        /// The record's event time; `None` if it has none, and at the end of input.
+        #[inline]
+        pub fn timestamp(&self) -> Option<millstream_actors::protocol::Timestamp> {
+            Some(self.$time).filter(|time| *time != millstream_actors::protocol::NO_TIME)
+        }
+
         /// The index of this subtask, below [`parallelism`](Self::parallelism). Results that depend on it change when the
         /// parallelism does.
         pub fn subtask(&self) -> u32 {
@@ -50,4 +57,4 @@ macro_rules! task_view_methods {
         }
     };
 }
-pub(crate) use task_view_methods;
+pub(crate) use context_methods;
