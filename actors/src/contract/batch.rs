@@ -157,7 +157,7 @@ impl<T> Batch<T> {
 
     /// Moves all records of `other` behind its own.
     pub fn append(&mut self, other: &mut Self) {
-        other.move_times(other.len(), self);
+        other.move_times(other.len(), self.len(), self);
         self.records.append(&mut other.records);
         self.bytes += mem::take(&mut other.bytes);
     }
@@ -179,21 +179,23 @@ impl<T> Batch<T> {
     #[inline]
     pub fn move_front(&mut self, records: usize, to: &mut Self) {
         to.bytes += self.take_bytes(records);
-        self.move_times(records, to);
+        let before = to.len();
         to.records.extend(self.records.drain(..records));
+        self.move_times(records, before, to);
     }
 
     /// Moves the first `records` records behind those of `to`, changed by `map`.
     #[inline]
     pub fn map_front<U>(&mut self, records: usize, to: &mut Batch<U>, map: impl FnMut(T) -> U) {
         to.bytes += self.take_bytes(records);
-        self.move_times(records, to);
+        let before = to.len();
         let same_layout = const { size_of::<T>() == size_of::<U>() && align_of::<T>() == align_of::<U>() };
         if same_layout && records == self.len() && to.is_empty() {
             map_in_place(&mut self.records, &mut to.records, map);
         } else {
             to.records.extend(self.records.drain(..records).map(map));
         }
+        self.move_times(records, before, to);
     }
 
     /// Moves those of the first `records` records for which `keep` holds behind those of `to`, in order, and drops the
@@ -315,22 +317,22 @@ impl<T> Batch<T> {
         Ok(())
     }
 
-    /// Moves the event times of the first `records` records to where these are about to go, behind the records of `to`.
+    /// Moves the event times of the first `records` records to where these go: behind the first `before` records of `to`.
     #[inline]
-    fn move_times<U>(&mut self, records: usize, to: &mut Batch<U>) {
+    fn move_times<U>(&mut self, records: usize, before: usize, to: &mut Batch<U>) {
         if !self.times.is_empty() {
-            self.move_known_times(records, to);
+            self.move_known_times(records, before, to);
         }
     }
 
     #[inline(never)]
-    fn move_known_times<U>(&mut self, records: usize, to: &mut Batch<U>) {
+    fn move_known_times<U>(&mut self, records: usize, before: usize, to: &mut Batch<U>) {
         let timed = records.min(self.times.len());
-        if to.records.is_empty() && timed == self.times.len() {
+        if before == 0 && timed == self.times.len() {
             mem::swap(&mut self.times, &mut to.times);
             return;
         }
-        to.times.resize(to.records.len(), NO_TIME);
+        to.times.resize(before, NO_TIME);
         to.times.extend(self.times.drain(..timed));
     }
 
