@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn splits_of_one_subtask_have_times_of_their_own() {
-        // 64 pieces of one number each, one after another, with times that go down: no piece is late for another.
+        // 64 pieces of one number each, one after another, with times that go down: each generator sees its piece alone, and what
+        // the stream has said is not taken back.
         let down = WatermarkStrategy::monotonous(|n: &u64| -(*n as i64));
         let source = Timed::new(SequenceSource::new(0..64), down);
         let mut reader = source.open(&source_context(0, 1), None).unwrap();
