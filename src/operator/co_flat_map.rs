@@ -58,14 +58,7 @@ where
         out: &mut Output<U>,
         budget: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
-        emit_each(
-            |record, _, out| (self.first)(record, out),
-            &mut self.slices[0],
-            &mut self.emission,
-            input,
-            out,
-            budget,
-        )
+        emit_each(&self.first, &mut self.slices[0], &mut self.emission, input, out, budget)
     }
 
     fn process_second(
@@ -74,14 +67,7 @@ where
         out: &mut Output<U>,
         budget: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
-        emit_each(
-            |record, _, out| (self.second)(record, out),
-            &mut self.slices[1],
-            &mut self.emission,
-            input,
-            out,
-            budget,
-        )
+        emit_each(&self.second, &mut self.slices[1], &mut self.emission, input, out, budget)
     }
 }
 

@@ -1,14 +1,14 @@
 //! The loop of operators whose functions emit what they like.
 
 use millstream_actors::contract::{Batch, Output, Progress, RunBudget};
-use millstream_actors::protocol::{TaskError, Timestamp};
+use millstream_actors::protocol::TaskError;
 
 use super::slices::Slices;
 use super::{Emission, Emitter};
 
-/// Calls `function` with each record of `input` and its event time, as long as there is room and time.
+/// Calls `function` with each record of `input`, as long as there is room and time.
 pub(super) fn emit_each<T, U>(
-    mut function: impl FnMut(T, Timestamp, &mut Emitter<'_, U>),
+    mut function: impl FnMut(T, &mut Emitter<'_, U>),
     slices: &mut Slices,
     emission: &mut Emission,
     input: &mut Batch<T>,
@@ -24,7 +24,7 @@ pub(super) fn emit_each<T, U>(
         let bytes_each = front.bytes_each();
         let mut time = front.time();
         while let Some(record) = front.next() {
-            emission.call(out, bytes_each, time, |out| function(record, time, out))?;
+            emission.call(out, bytes_each, time, |out| function(record, out))?;
             time = front.time();
             if out.is_full() {
                 break;

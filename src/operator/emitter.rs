@@ -73,6 +73,12 @@ impl<T> Emitter<'_, T> {
         }
     }
 
+    /// The event time of what is emitted, or [`NO_TIME`].
+    #[inline]
+    pub(super) fn time(&self) -> Timestamp {
+        self.time
+    }
+
     /// Counts one more record; false if it is above the limit.
     #[inline]
     fn counts(&mut self) -> bool {

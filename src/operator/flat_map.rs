@@ -47,14 +47,7 @@ where
         out: &mut Output<U>,
         budget: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
-        emit_each(
-            |record, _, out| (self.function)(record, out),
-            &mut self.slices,
-            &mut self.emission,
-            input,
-            out,
-            budget,
-        )
+        emit_each(&self.function, &mut self.slices, &mut self.emission, input, out, budget)
     }
 }
 

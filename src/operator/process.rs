@@ -116,8 +116,8 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
         self.open();
         self.has_ended &= input.is_empty();
         let Self { states, held, task, function, emission, slices, .. } = self;
-        let call = |record, time, out: &mut Emitter<'_, F::Out>| {
-            function.process(record, states.handles(held), &mut ProcessContext::of(task, time), out);
+        let call = |record, out: &mut Emitter<'_, F::Out>| {
+            function.process(record, states.handles(held), &mut ProcessContext::of(task, out.time()), out);
         };
         emit_each(call, slices, emission, input, out, budget)
     }

@@ -136,9 +136,7 @@ pub(crate) fn open<S: Source>(
             let (source, name) = (source.clone(), format!("{}-{}", cx.operator, cx.subtask_index));
             connector_thread::spawn(name, exit.clone(), reports.panicked, move || {
                 let ended = source.open(&cx, restored).and_then(|mut reader| {
-                    let mut positions = Vec::new();
-                    reader.report_positions(&mut positions);
-                    reports.events.do_send(ReaderEvent::Opened(positions));
+                    reports.events.do_send(ReaderEvent::Opened(moved_of(&mut *reader)));
                     read_ahead(&mut *reader, &received, &reports.events)
                 });
                 if let Err(error) = ended {
@@ -162,14 +160,20 @@ fn read_ahead<T: Send + 'static>(
             ReaderOrder::Read(_) if has_ended => {}
             ReaderOrder::Read(mut batch) => {
                 let status = reader.read(&mut batch)?;
-                let mut moved = Vec::new();
-                reader.report_positions(&mut moved);
+                let moved = moved_of(reader);
                 events.do_send(ReaderEvent::Read(ReadResult::of(reader, batch, moved, status)));
                 has_ended = status == ReadStatus::End;
             }
         }
     }
     Ok(())
+}
+
+/// The positions of the splits that have moved since the reader was asked last.
+pub(crate) fn moved_of<T: 'static>(reader: &mut dyn SourceReader<Item = T>) -> Vec<SplitPosition> {
+    let mut moved = Vec::new();
+    reader.report_positions(&mut moved);
+    moved
 }
 
 /// The positions of all splits of a subtask, as of the last record handed to the pipeline.

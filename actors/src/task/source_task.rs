@@ -122,8 +122,7 @@ impl<S: Source> SourceWork<S> {
             || work(operators, budget),
             || {
                 if let Some(Reading::Inline { reader, .. }) = reading {
-                    let mut moved = Vec::new();
-                    reader.report_positions(&mut moved);
+                    let mut moved = source_reading::moved_of(&mut **reader);
                     if let Some(SplitRead { split, .. }) = reader.last_read() {
                         moved.retain(|position| position.split == split);
                     }
@@ -260,9 +259,7 @@ impl<S: Source> SourceWork<S> {
     /// Asks a reader that is not on a thread of its own for its positions.
     fn update_positions(&mut self) {
         if let Some(Reading::Inline { reader, .. }) = &mut self.reading {
-            let mut moved = Vec::new();
-            reader.report_positions(&mut moved);
-            self.positions.update(moved);
+            self.positions.update(source_reading::moved_of(&mut **reader));
         }
     }
 
