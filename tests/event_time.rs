@@ -175,6 +175,17 @@ fn splits_one_after_another_hold_event_time_back_by_nothing() {
 }
 
 #[test]
+fn split_that_begins_later_was_not_waited_for() {
+    // 64 splits of one number each, one after another, whose times go down.
+    let down = |env: &StreamEnvironment| {
+        let strategy = WatermarkStrategy::monotonous(|id: &u64| -(*id as i64));
+        env.source_with_watermarks("numbers", SequenceSource::new(0..64), strategy)
+    };
+    let (_, seen) = watched(1, false, &[], down);
+    assert_eq!(seen, (0..64).map(|id| (id, Some(-(id as i64)), id > 0)).collect::<Vec<_>>());
+}
+
+#[test]
 fn stream_without_a_strategy_has_no_times_and_a_union_keeps_those_of_the_other() {
     let both = |env: &StreamEnvironment| {
         let timed = stepped(env).filter(|id| id % 2 == 0);
