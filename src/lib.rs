@@ -113,6 +113,7 @@ compile_error!(
 #[doc = include_str!("../docs/time.md")]
 struct Pages;
 
+mod claim;
 // For the binary of this package.
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -1,6 +1,6 @@
 //! Writing a savepoint: under another name beside its own, which it gets once it is whole and durable.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use millstream_actors::contract::{
 };
 
 use super::layout::encode_tables;
+use crate::claim;
 use crate::unique::unique;
 
 /// Savepoints as files.
@@ -52,34 +53,30 @@ impl Unfinished {
         let mut prefix = path.as_os_str().to_owned();
         prefix.push(".creating-");
         remove_left_over(Path::new(&prefix));
-        prefix.push(unique());
-        let name = PathBuf::from(prefix);
-        let file = OpenOptions::new().write(true).create_new(true).open(&name).map_err(io_error(&name, "create"))?;
-        // Says that this process uses it, where files can be locked.
-        let _ = file.try_lock();
+        let name = || {
+            let mut name = prefix.clone();
+            name.push(unique());
+            name.into()
+        };
+        let (name, file) = claim::create(name).map_err(io_error(path, "create a file beside"))?;
         Ok((Self(name), file))
     }
 }
 
-/// Removes the files with such names that exports have left whose process was killed. A file in use is locked, and one whose
-/// lock cannot be had stays. In the moment between its creation and its lock it may be taken for a left-over; then the export
-/// fails, and the one to the same name that has removed it goes on.
+/// Removes the files with such names that exports have left whose process was killed.
 fn remove_left_over(prefix: &Path) {
     let (Some(dir), Some(prefix)) = (prefix.parent(), prefix.file_name()) else { return };
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let is_such = entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
+        if !entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            continue;
+        }
         let path = entry.path();
-        if is_such && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
-            let name = path.display();
-            match fs::remove_file(&path) {
-                Ok(()) => {
-                    log::info!(target: "millstream::checkpoint", "removed {name}, which a killed process had left")
-                }
-                Err(error) => {
-                    log::warn!(target: "millstream::checkpoint", "unfinished savepoint {name} stays: {error}")
-                }
-            }
+        let name = path.display();
+        match claim::remove_left_over(&path) {
+            Ok(true) => log::info!(target: "millstream::checkpoint", "removed {name}, which a killed process had left"),
+            Ok(false) => {}
+            Err(error) => log::warn!(target: "millstream::checkpoint", "unfinished savepoint {name} stays: {error}"),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,9 @@ use redb::backends::FileBackend;
 use redb::{BackendError, Builder, Database, ReadOnlyTable, ReadableDatabase, StorageBackend, Table, TableDefinition};
 
 use super::batch::Batch;
+use super::place::SpillPlace;
 use super::rows::{RowBytes, SameKey, rows};
+use crate::claim;
 
 /// Rows by hash; those of several keys with one hash follow each other.
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
@@ -33,21 +35,34 @@ pub(super) struct WorkingFile {
     /// `None` once it is closed.
     database: Option<Database>,
     pub(super) same_key: SameKey,
-    /// Holds the lock by which others see that the file is in use.
+    /// Holds the lock by which others see that the file is in use: redb locks ranges of it, which is not seen by who locks
+    /// all of it.
     _lock: Option<File>,
 }
 
 impl WorkingFile {
     /// Creates it, with redb's own cache of `cache_bytes`.
-    pub(super) fn create(
-        operator: OperatorId,
-        path: PathBuf,
-        cache_bytes: usize,
-        same_key: SameKey,
-    ) -> Result<Self, StateError> {
-        match open(&path, cache_bytes) {
-            Ok((database, lock)) => Ok(Self { operator, path, database: Some(database), same_key, _lock: lock }),
-            Err(source) => Err(StateError::WorkingFile { operator, file: path, action: "create", source }),
+    pub(super) fn create(place: &SpillPlace, cache_bytes: usize, same_key: SameKey) -> Result<Self, StateError> {
+        let operator = &place.operator;
+        let failed = |file: &Path, action, source| StateError::WorkingFile {
+            operator: operator.clone(),
+            file: file.to_owned(),
+            action,
+            source,
+        };
+        let created = claim::create(|| place.fresh());
+        let (path, file) = created.map_err(|error| failed(&place.dir, "create a file in", error.into()))?;
+        let opened = file.try_clone().map_err(Trouble::from).and_then(|lock| Ok((open(file, cache_bytes)?, lock)));
+        match opened {
+            Ok((database, lock)) => {
+                let database = Some(database);
+                Ok(Self { operator: operator.clone(), path, database, same_key, _lock: Some(lock) })
+            }
+            Err(source) => {
+                // What is left of it is of no use; the error that counts is the first.
+                let _ = fs::remove_file(&path);
+                Err(failed(&path, "create", source))
+            }
         }
     }
 
@@ -110,24 +125,12 @@ impl fmt::Debug for WorkingFile {
     }
 }
 
-fn open(path: &Path, cache_bytes: usize) -> Result<(Database, Option<File>), Trouble> {
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-    let opened = (|| {
-        // redb locks ranges of the file, and that is not seen by who locks all of it.
-        let lock = file.try_clone()?;
-        let lock = lock.try_lock().is_ok().then_some(lock);
-        let database =
-            Builder::new().set_cache_size(cache_bytes).create_with_backend(Unsynced(FileBackend::new(file)?))?;
-        let transaction = database.begin_write()?;
-        transaction.open_table(ROWS)?;
-        transaction.commit()?;
-        Ok((database, lock))
-    })();
-    if opened.is_err() {
-        // What is left of it is of no use; the error that counts is the first.
-        let _ = fs::remove_file(path);
-    }
-    opened
+fn open(file: File, cache_bytes: usize) -> Result<Database, Trouble> {
+    let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(Unsynced(FileBackend::new(file)?))?;
+    let transaction = database.begin_write()?;
+    transaction.open_table(ROWS)?;
+    transaction.commit()?;
+    Ok(database)
 }
 
 /// Puts a row, or removes it if it says that its key is gone. Rows of other keys with the same hash stay.

@@ -1,12 +1,13 @@
 //! Where working files are, what they are called, and how those that a dead process left are removed.
 
 use std::fmt::Write;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use millstream_actors::protocol::OperatorId;
 
+use crate::claim;
 use crate::unique::unique;
 
 const SUFFIX: &str = ".millstream-state";
@@ -55,33 +56,19 @@ pub(crate) fn prepare_dir(dir: &Path, job: &str) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let is_own = path.file_name().and_then(|name| name.to_str());
-        if is_own.is_some_and(|name| name.starts_with(&prefix) && name.ends_with(SUFFIX)) {
-            remove_if_unused(&path)?;
+        let is_own = is_own.is_some_and(|name| name.starts_with(&prefix) && name.ends_with(SUFFIX));
+        if is_own && claim::remove_left_over(&path)? {
+            log::info!(target: "millstream::state", "removed {}, which a former process left", path.display());
         }
     }
-    let probe = dir.join(format!("{prefix}{}.probe{SUFFIX}", unique()));
-    File::create_new(&probe)?;
-    fs::remove_file(&probe)
-}
-
-fn remove_if_unused(path: &Path) -> io::Result<()> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened?,
-    };
-    match file.try_lock() {
-        Ok(()) => log::info!(target: "millstream::state", "removes {}, which a former process left", path.display()),
-        // Where files cannot be locked nobody knows whether it is in use.
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => return Ok(()),
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    let (probe, _file) = claim::create(|| dir.join(format!("{prefix}{}.probe{SUFFIX}", unique())))?;
+    fs::remove_file(probe)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]

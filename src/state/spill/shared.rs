@@ -88,8 +88,7 @@ impl Shared {
         if let Some(file) = self.file.get() {
             return Ok(file);
         }
-        let (operator, path) = (self.place.operator.clone(), self.place.fresh());
-        let file = WorkingFile::create(operator, path, self.limits.page_bytes, self.same_key)?;
+        let file = WorkingFile::create(&self.place, self.limits.page_bytes, self.same_key)?;
         Ok(self.file.get_or_init(|| Arc::new(file)))
     }
 

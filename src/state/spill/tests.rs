@@ -243,7 +243,7 @@ fn a_directory_that_is_gone_is_an_error_with_operator_and_file() {
     let failed = (0..100u64).find_map(|key| try_change(&mut table, &key, |mut value| value.set(key)).err());
     let error = failed.expect("the cache is full before the hundredth key");
     let StateError::WorkingFile { operator, file, action, .. } = &error else { panic!("{error}") };
-    assert_eq!((operator.as_str(), *action, file.parent()), ("op", "create", Some(&*missing)));
+    assert_eq!((operator.as_str(), *action, file.as_path()), ("op", "create a file in", missing.as_path()));
     assert!(error.is_retryable(), "a restart may find it again");
     let again = try_change(&mut table, &1u64, |_| ());
     assert!(again.is_err(), "nothing goes on after a failure");
@@ -313,7 +313,8 @@ fn a_row_that_would_not_read_back_fails_its_eviction() {
 #[test]
 fn the_file_is_removed_with_its_last_user() {
     let dir = tempfile::tempdir().unwrap();
-    let file = Arc::new(WorkingFile::create("op".into(), dir.path().join("x"), 1 << 20, same_key::<u64>).unwrap());
+    let place = SpillPlace { dir: dir.path().into(), job: "job".to_owned(), operator: "op".into(), subtask: 0 };
+    let file = Arc::new(WorkingFile::create(&place, 1 << 20, same_key::<u64>).unwrap());
     let disk = Disk::inline(file.clone(), Arc::new(Filter::new(64)));
     assert_eq!(working_files(dir.path()), 1);
     drop(file);
