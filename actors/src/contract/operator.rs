@@ -1,5 +1,7 @@
 //! The contract of an operator: batches and marks in, batches and marks out, suspendable.
 
+use std::time::Duration;
+
 use super::{Batch, Output, RunBudget, Stateful};
 use crate::protocol::{Mark, TaskError};
 
@@ -102,6 +104,38 @@ pub trait BatchOperator: 'static {
     fn mark(&mut self, mark: Mark, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         let _ = budget;
         out.mark(mark);
+        Ok(Progress::Done)
+    }
+
+    /// The earliest time of the job's clock, as [`Clock::now`](super::Clock::now) tells it, at which
+    /// [`wake`](Self::wake) is to be called. `None`: at no time, until a record or mark changes that. A time that has passed
+    /// means as soon as possible.
+    ///
+    /// Asked after each run of steps, so it has to be cheap; only a call of another method may change the answer. The clock
+    /// starts anew with each process: in a snapshot a time is kept by the wall clock,
+    /// [`Clock::unix_ms`](super::Clock::unix_ms).
+    ///
+    /// [`OperatorHarness::clocked`](../testing/struct.OperatorHarness.html#method.clocked) has an example.
+    fn due(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The time that [`due`](Self::due) tells has come. May emit records and marks, but not [`Mark::End`]. Called between two
+    /// elements of the input, or without any; never in the middle of a step, before its state is restored, or after
+    /// [`Mark::End`] was done.
+    ///
+    /// After [`Progress::Suspended`] it is called again before anything else, once there is room and time. If the time that
+    /// `due` tells has passed still after [`Progress::Done`], other input has its turn before the next call. A clock that
+    /// jumps over several times leads to one call. A call may come late, as long as the output is blocked, and after a restart
+    /// as long as the job was down; a barrier does not wait for it.
+    ///
+    /// If [`Mark::Idle`] was the last to come and is passed on, what is emitted does not change that the stream is idle: the
+    /// engine says so again behind it.
+    ///
+    /// # Errors
+    /// Any error fails the task.
+    fn wake(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        let _ = (out, budget);
         Ok(Progress::Done)
     }
 

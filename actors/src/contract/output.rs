@@ -33,6 +33,8 @@ pub struct Output<T> {
     spare: Vec<Batch<T>>,
     /// Get each mark too.
     sides: Vec<Rc<dyn TakesMarks>>,
+    /// The last mark says that the stream is idle.
+    is_idle: bool,
     has_ended: bool,
 }
 
@@ -67,7 +69,8 @@ impl<T> Output<T> {
 
     /// An empty output.
     pub fn new() -> Self {
-        Self { open: Batch::new(), closed: VecDeque::new(), spare: Vec::new(), sides: Vec::new(), has_ended: false }
+        let (closed, spare, sides) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { open: Batch::new(), closed, spare, sides, is_idle: false, has_ended: false }
     }
 
     /// Passes each mark to `side` too, behind its records so far.
@@ -118,9 +121,14 @@ impl<T> Output<T> {
     pub fn mark(&mut self, mark: Mark) {
         assert!(!self.has_ended, "{mark:?} is emitted after the end");
         self.close();
-        self.has_ended = mark == Mark::End;
+        (self.is_idle, self.has_ended) = (mark == Mark::Idle, mark == Mark::End);
         self.closed.push_back(Closed::Mark(mark));
         self.sides.iter().for_each(|side| side.take_mark(mark));
+    }
+
+    /// Whether [`Mark::Idle`] was the last mark.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_idle
     }
 
     /// Whether [`Mark::End`] was emitted.

@@ -1,5 +1,7 @@
 //! The contract of an operator with two inputs, which may differ in type.
 
+use std::time::Duration;
+
 use super::{Batch, Output, Progress, RunBudget, Stateful};
 use crate::protocol::{Mark, TaskError};
 
@@ -86,6 +88,21 @@ pub trait TwoInputOperator: 'static {
     fn mark(&mut self, mark: Mark, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         let _ = budget;
         out.mark(mark);
+        Ok(Progress::Done)
+    }
+
+    /// The earliest time of the job's clock at which [`wake`](Self::wake) is to be called; see
+    /// [`BatchOperator::due`](super::BatchOperator::due).
+    fn due(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The time that [`due`](Self::due) tells has come; see [`BatchOperator::wake`](super::BatchOperator::wake).
+    ///
+    /// # Errors
+    /// Any error fails the task.
+    fn wake(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        let _ = (out, budget);
         Ok(Progress::Done)
     }
 

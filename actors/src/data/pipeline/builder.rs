@@ -63,7 +63,7 @@ impl<'a> PipelineBuilder<'a> {
     /// An operator before `next`, with the side outputs that were made since the operator before this one was linked.
     pub fn link<Op: BatchOperator>(&mut self, id: OperatorId, operator: Op, next: Chain<Op::Out>) -> Chain<Op::In> {
         let input = Queue::default();
-        self.link_intake(id, OneInput { operator, input: input.clone() }, next);
+        self.link_intake(id, OneInput::new(operator, input.clone()), next);
         Chain { input }
     }
 
@@ -75,7 +75,7 @@ impl<'a> PipelineBuilder<'a> {
         next: Chain<Op::Out>,
     ) -> TwoInputChain<Op::First, Op::Second> {
         let (first, second) = (Queue::default(), Queue::default());
-        self.link_intake(id, TwoInputs { operator, first: first.clone(), second: second.clone() }, next);
+        self.link_intake(id, TwoInputs::new(operator, first.clone(), second.clone()), next);
         TwoInputChain { first, second }
     }
 

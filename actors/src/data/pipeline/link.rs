@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::exit::SideExit;
 use crate::contract::{BatchOperator, Emitted, Output, Progress, RunBudget, Stateful, TwoInputOperator};
-use crate::protocol::{OperatorId, TaskError};
+use crate::protocol::{Mark, OperatorId, TaskError};
 
 /// What one stage has emitted and the next one takes.
 pub(super) type Queue<T> = Rc<RefCell<Output<T>>>;
@@ -33,6 +34,20 @@ pub(super) trait Stage {
     /// # Errors
     /// Any error fails the task.
     fn step(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError>;
+
+    /// When its operator is to be woken, unless that has ended.
+    fn due(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Wakes its operator, before which there is nothing. [`Step::Full`]: it is not done yet.
+    ///
+    /// # Errors
+    /// Any error fails the task.
+    fn wake(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError> {
+        let _ = budget;
+        Ok(Step::Done)
+    }
 
     /// The state of its operator.
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
@@ -69,6 +84,18 @@ pub(super) trait Intake {
     /// Takes the first element off.
     fn remove_first(&mut self);
 
+    /// Whether the last element that the operator was called for says that its input is idle.
+    fn is_idle(&self) -> bool;
+
+    /// When the operator is to be woken.
+    fn due(&self) -> Option<Duration>;
+
+    /// Wakes the operator.
+    ///
+    /// # Errors
+    /// Any error fails the task.
+    fn wake(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError>;
+
     /// The operator's state.
     fn stateful(&mut self) -> Option<&mut dyn Stateful>;
 }
@@ -98,6 +125,29 @@ impl<I: Intake> Stage for Link<I> {
         }
     }
 
+    fn due(&self) -> Option<Duration> {
+        if self.out.borrow().has_ended() { None } else { self.intake.due() }
+    }
+
+    fn wake(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError> {
+        let (intake, out) = (&mut self.intake, &mut *self.out.borrow_mut());
+        if self.sides.iter().any(|side| side.is_blocked()) {
+            return Ok(Step::Blocked);
+        }
+        let progress = intake.wake(out, budget)?;
+        assert!(!out.has_ended(), "'{}' emits the end when it is woken", self.id);
+        if progress == Progress::Done && intake.is_idle() && out.is_idle() {
+            // Records make a channel active again, and nothing else would tell that the stream is idle still.
+            out.mark(Mark::Idle);
+        }
+        self.sides.iter_mut().try_for_each(|side| side.drain())?;
+        Ok(match progress {
+            Progress::Done => Step::Done,
+            Progress::Suspended if out.is_full() => Step::Full,
+            Progress::Suspended => Step::OutOfTime,
+        })
+    }
+
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         self.intake.stateful()
     }
@@ -105,8 +155,15 @@ impl<I: Intake> Stage for Link<I> {
 
 /// An operator with one input.
 pub(super) struct OneInput<Op: BatchOperator> {
-    pub(super) operator: Op,
-    pub(super) input: Queue<Op::In>,
+    operator: Op,
+    input: Queue<Op::In>,
+    is_idle: bool,
+}
+
+impl<Op: BatchOperator> OneInput<Op> {
+    pub(super) fn new(operator: Op, input: Queue<Op::In>) -> Self {
+        Self { operator, input, is_idle: false }
+    }
 }
 
 impl<Op: BatchOperator> Intake for OneInput<Op> {
@@ -122,14 +179,32 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
 
     fn call(&mut self, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<(Progress, usize), TaskError> {
         match self.input.borrow_mut().first() {
-            Some(Emitted::Batch(batch)) => Ok((self.operator.process(batch, out, budget)?, batch.len())),
-            Some(Emitted::Mark(mark)) => Ok((self.operator.mark(mark, out, budget)?, 0)),
+            Some(Emitted::Batch(batch)) => {
+                self.is_idle = false;
+                Ok((self.operator.process(batch, out, budget)?, batch.len()))
+            }
+            Some(Emitted::Mark(mark)) => {
+                self.is_idle = mark == Mark::Idle;
+                Ok((self.operator.mark(mark, out, budget)?, 0))
+            }
             None => Ok((Progress::Done, 0)),
         }
     }
 
     fn remove_first(&mut self) {
         self.input.borrow_mut().remove_first();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_idle
+    }
+
+    fn due(&self) -> Option<Duration> {
+        self.operator.due()
+    }
+
+    fn wake(&mut self, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        self.operator.wake(out, budget)
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
@@ -139,10 +214,17 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
 
 /// An operator with two inputs, which takes what is before it from whichever queue holds it.
 pub(super) struct TwoInputs<Op: TwoInputOperator> {
-    pub(super) operator: Op,
+    operator: Op,
     /// Also of the marks.
-    pub(super) first: Queue<Op::First>,
-    pub(super) second: Queue<Op::Second>,
+    first: Queue<Op::First>,
+    second: Queue<Op::Second>,
+    is_idle: bool,
+}
+
+impl<Op: TwoInputOperator> TwoInputs<Op> {
+    pub(super) fn new(operator: Op, first: Queue<Op::First>, second: Queue<Op::Second>) -> Self {
+        Self { operator, first, second, is_idle: false }
+    }
 }
 
 impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
@@ -160,9 +242,18 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
         let (mut first, mut second) = (self.first.borrow_mut(), self.second.borrow_mut());
         assert!(first.is_empty() || second.is_empty(), "one batch or mark is in hand at a time");
         match (first.first(), second.first()) {
-            (Some(Emitted::Batch(batch)), _) => Ok((self.operator.process_first(batch, out, budget)?, batch.len())),
-            (_, Some(Emitted::Batch(batch))) => Ok((self.operator.process_second(batch, out, budget)?, batch.len())),
-            (Some(Emitted::Mark(mark)), _) => Ok((self.operator.mark(mark, out, budget)?, 0)),
+            (Some(Emitted::Batch(batch)), _) => {
+                self.is_idle = false;
+                Ok((self.operator.process_first(batch, out, budget)?, batch.len()))
+            }
+            (_, Some(Emitted::Batch(batch))) => {
+                self.is_idle = false;
+                Ok((self.operator.process_second(batch, out, budget)?, batch.len()))
+            }
+            (Some(Emitted::Mark(mark)), _) => {
+                self.is_idle = mark == Mark::Idle;
+                Ok((self.operator.mark(mark, out, budget)?, 0))
+            }
             (None, _) => Ok((Progress::Done, 0)),
         }
     }
@@ -171,6 +262,18 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
         // One is empty already, and stays so.
         self.first.borrow_mut().remove_first();
         self.second.borrow_mut().remove_first();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_idle
+    }
+
+    fn due(&self) -> Option<Duration> {
+        self.operator.due()
+    }
+
+    fn wake(&mut self, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        self.operator.wake(out, budget)
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

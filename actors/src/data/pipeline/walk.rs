@@ -2,9 +2,11 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exit::SideExit;
 use super::head::Head;
@@ -39,13 +41,15 @@ pub(super) struct StageSlot {
     stage: Box<dyn Stage>,
     /// Input is left over from its last step.
     has_input: bool,
+    /// The wake-up in hand has come to it.
+    is_woken: bool,
     /// Its snapshot has been begun and is not all written.
     captures: bool,
 }
 
 impl StageSlot {
     pub(super) fn new(id: Option<OperatorId>, stage: Box<dyn Stage>) -> Self {
-        Self { id, stage, has_input: false, captures: false }
+        Self { id, stage, has_input: false, is_woken: false, captures: false }
     }
 
     /// The operator's id and state, if it has state.
@@ -54,10 +58,18 @@ impl StageSlot {
     }
 }
 
+/// What is in hand besides batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InHand {
+    Mark(Mark),
+    /// This stage is woken.
+    WakeUp(usize),
+}
+
 /// The operators of one subtask and the edges that leave it.
 ///
 /// The walk serves the last stage that has input, so that queues between stages hold what one step has emitted, and
-/// nothing when it is done. One batch or mark is in hand at a time.
+/// nothing when it is done. One batch, mark or wake-up is in hand at a time.
 pub struct Pipeline<B> {
     /// Before the first stage.
     head: Box<dyn Head<Batch = B>>,
@@ -65,8 +77,8 @@ pub struct Pipeline<B> {
     stages: Vec<StageSlot>,
     /// The stage to be served next; `None` when nothing is in hand.
     at: Option<usize>,
-    /// The mark in hand.
-    mark: Option<Mark>,
+    /// What is in hand, unless that is a batch, or nothing.
+    in_hand: Option<InHand>,
     outlets: Vec<Rc<RefCell<dyn AnyOutlet>>>,
     /// Those of the source.
     sides: Vec<Box<dyn SideExit>>,
@@ -81,7 +93,7 @@ impl<B: InputBatch> Pipeline<B> {
         sides: Vec<Box<dyn SideExit>>,
         source_sides: BTreeMap<Arc<str>, SourceSide>,
     ) -> Self {
-        Self { head, stages, at: None, mark: None, outlets, sides, source_sides }
+        Self { head, stages, at: None, in_hand: None, outlets, sides, source_sides }
     }
 
     /// Takes the records of `batch`. [`Progress::Suspended`] means: call again with what is left in it, even if that is
@@ -90,7 +102,9 @@ impl<B: InputBatch> Pipeline<B> {
     /// # Errors
     /// Any error fails the task.
     pub fn push(&mut self, batch: &mut B, budget: &mut RunBudget) -> Result<Progress, TaskError> {
-        assert!(self.mark.is_none(), "a batch comes before {:?} is done", self.mark);
+        if let Some(in_hand) = self.in_hand {
+            panic!("a batch comes before {in_hand:?} is done");
+        }
         self.at.get_or_insert(0);
         self.head.exchange(batch);
         let progress = self.walk(budget)?;
@@ -103,28 +117,71 @@ impl<B: InputBatch> Pipeline<B> {
     /// # Errors
     /// Any error fails the task.
     pub fn mark(&mut self, mark: Mark, budget: &mut RunBudget) -> Result<Progress, TaskError> {
-        match self.mark {
+        match self.in_hand {
             None => {
                 assert!(self.at.is_none(), "{mark:?} comes before a batch is done");
                 self.head.mark(mark);
                 self.drain_sides()?;
-                (self.mark, self.at) = (Some(mark), Some(0));
+                (self.in_hand, self.at) = (Some(InHand::Mark(mark)), Some(0));
             }
-            Some(in_hand) => assert!(mark == in_hand, "{mark:?} comes before {in_hand:?} is done"),
+            Some(in_hand) => assert!(in_hand == InHand::Mark(mark), "{mark:?} comes before {in_hand:?} is done"),
         }
         let progress = self.walk(budget)?;
         if progress == Progress::Done {
-            self.mark = None;
+            self.in_hand = None;
         }
         Ok(progress)
     }
 
-    /// Serves stages until no input is left before any.
+    /// The earliest time at which one of the operators that have not ended is to be woken.
+    pub fn due(&self) -> Option<Duration> {
+        self.stages.iter().filter_map(|slot| slot.stage.due()).min()
+    }
+
+    /// Wakes each operator whose time has come at `now`, once. [`Progress::Suspended`] means: call again with the same time;
+    /// as [`push`](Self::push).
+    ///
+    /// They are woken one after the other, and what one emits goes on before the next, in the order of their times, as by a
+    /// clock that does not jump. Of equal times a later stage comes first: what it holds back is older than what an earlier
+    /// one is about to emit.
+    ///
+    /// # Errors
+    /// Any error fails the task.
+    pub fn wake(&mut self, now: Duration, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        match self.in_hand {
+            None => assert!(self.at.is_none(), "a wake-up comes before a batch is done"),
+            Some(in_hand) => {
+                assert!(matches!(in_hand, InHand::WakeUp(_)), "a wake-up comes before {in_hand:?} is done");
+            }
+        }
+        while self.walk(budget)? == Progress::Done {
+            let Some(next) = self.next_due(now) else {
+                self.in_hand = None;
+                self.stages.iter_mut().for_each(|slot| slot.is_woken = false);
+                return Ok(Progress::Done);
+            };
+            self.stages[next].is_woken = true;
+            (self.in_hand, self.at) = (Some(InHand::WakeUp(next)), Some(next));
+        }
+        Ok(Progress::Suspended)
+    }
+
+    /// The stage to be woken next.
+    fn next_due(&self, now: Duration) -> Option<usize> {
+        let due = self.stages.iter().enumerate().filter(|(_, slot)| !slot.is_woken);
+        let due = due.filter_map(|(index, slot)| Some((slot.stage.due()?, Reverse(index))));
+        let (_, Reverse(next)) = due.filter(|(at, _)| *at <= now).min()?;
+        Some(next)
+    }
+
+    /// Serves stages until no input is left before any, and the one that is woken is done.
     fn walk(&mut self, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        let (in_batch, woken) = (self.in_hand.is_none(), self.woken());
         while let Some(at) = self.at {
             let slot = &mut self.stages[at];
-            let (StageSlot { id, stage, .. }, in_batch) = (&mut *slot, self.mark.is_none());
-            let step = noting(|| stage.step(budget), || note_operator(id.as_ref(), in_batch))?;
+            let StageSlot { id, stage, .. } = &mut *slot;
+            let call = || if woken == Some(at) { stage.wake(budget) } else { stage.step(budget) };
+            let step = noting(call, || note_operator(id.as_ref(), in_batch))?;
             slot.has_input = step != Step::Done;
             let next = at + 1;
             match step {
@@ -138,6 +195,13 @@ impl<B: InputBatch> Pipeline<B> {
             }
         }
         Ok(Progress::Done)
+    }
+
+    fn woken(&self) -> Option<usize> {
+        match self.in_hand {
+            Some(InHand::WakeUp(stage)) => Some(stage),
+            _ => None,
+        }
     }
 
     /// Hands side records of a source on.
@@ -175,7 +239,7 @@ impl<B: InputBatch> Pipeline<B> {
     /// Closes a checkpoint on every edge, in one step. Marks that operators hold back stay where they are.
     ///
     /// # Panics
-    /// If a batch or mark is in hand, as does [`snapshot`](Self::snapshot): its step would be cut in two.
+    /// If a batch, mark or wake-up is in hand, as does [`snapshot`](Self::snapshot): its step would be cut in two.
     pub fn barrier(&mut self, barrier: Barrier) {
         self.assert_nothing_in_hand();
         self.on_outlets(|outlet| outlet.barrier(barrier));

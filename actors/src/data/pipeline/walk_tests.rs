@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::time::Duration;
 
 use super::super::head::{Chain, Head};
 use super::super::link::{Link, OneInput, Queue};
@@ -7,6 +8,8 @@ use crate::contract::{Batch, BatchOperator, Emitted, Output, RestoredSection, Ta
 
 #[path = "walk_two_inputs_tests.rs"]
 mod two_inputs;
+#[path = "walk_wake_tests.rs"]
+mod wake;
 
 /// What came to the end of a chain or out at a side, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +70,10 @@ enum Does {
     HoldsBack,
     /// Holds everything back.
     Withholds,
+    /// Wants to be woken at the same time again.
+    Insists,
+    /// Emits the end when it is woken.
+    EndsEarly,
 }
 
 struct Op {
@@ -75,9 +82,15 @@ struct Op {
     /// How often it was called for what is in hand.
     turns: usize,
     held: Option<Mark>,
+    /// When it wants to be woken: then it emits the seconds of this as a record is, and often as one.
+    due: Due,
+    /// How often it has emitted that.
+    emitted: usize,
     side: Queue<u32>,
     snapshot: Snapshot,
 }
+
+type Due = Rc<Cell<Option<Duration>>>;
 
 /// How many slices its state takes, and what was asked of it.
 #[derive(Clone, Default)]
@@ -92,6 +105,10 @@ impl Op {
         self.calls.set(self.calls.get() + 1);
         self.turns = (self.turns + 1) % 3;
         self.does == Does::Dawdles && self.turns != 0
+    }
+
+    fn times(&self) -> usize {
+        if let Does::Emits(times) = self.does { times } else { 1 }
     }
 }
 
@@ -109,7 +126,7 @@ impl BatchOperator for Op {
         if self.turn() {
             return Ok(Progress::Suspended);
         }
-        let times = if let Does::Emits(times) = self.does { times } else { 1 };
+        let times = self.times();
         let all = input.len();
         for record in input.front(all) {
             match self.does {
@@ -135,6 +152,31 @@ impl BatchOperator for Op {
                 out.mark(mark);
             }
         }
+        Ok(Progress::Done)
+    }
+
+    fn due(&self) -> Option<Duration> {
+        self.due.get()
+    }
+
+    fn wake(&mut self, out: &mut Output<u32>, _: &mut RunBudget) -> Result<Progress, TaskError> {
+        assert!(out.is_empty(), "called although there is something to do first");
+        if self.turn() {
+            return Ok(Progress::Suspended);
+        }
+        if self.does == Does::EndsEarly {
+            out.mark(Mark::End);
+        }
+        let record = self.due.get().expect("it is due").as_secs() as u32;
+        while self.emitted < self.times() {
+            if out.is_full() {
+                return Ok(Progress::Suspended);
+            }
+            self.emitted += 1;
+            if self.does == Does::Diverts { self.side.borrow_mut().emit(record) } else { out.emit(record) }
+        }
+        self.emitted = 0;
+        self.due.set(self.due.take().filter(|_| self.does == Does::Insists));
         Ok(Progress::Done)
     }
 
@@ -170,6 +212,8 @@ struct Rig<B = Box<Batch<u32>>> {
     pipeline: Pipeline<B>,
     /// Calls of each operator.
     calls: Vec<Rc<Cell<usize>>>,
+    /// Of each operator.
+    due: Vec<Due>,
     main: Log,
     /// Of each operator.
     sides: Vec<Log>,
@@ -194,7 +238,7 @@ fn rig_behind<H: Head>(
     operators: impl IntoIterator<Item = (Does, Snapshot)>,
 ) -> Rig<H::Batch> {
     let (main_blocked, sides_blocked) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
-    let (mut calls, mut sides) = (Vec::new(), Vec::new());
+    let (mut calls, mut dues, mut sides) = (Vec::new(), Vec::new(), Vec::new());
     for (does, snapshot) in operators {
         let (out, side, log) = (Queue::<u32>::default(), Queue::<u32>::default(), Log::default());
         let marks: Rc<dyn TakesMarks> = side.clone();
@@ -202,19 +246,20 @@ fn rig_behind<H: Head>(
         calls.push(Rc::new(Cell::new(0)));
         sides.push(log.clone());
         let calls = calls.last().expect("just pushed").clone();
-        let operator = Op { does, calls, turns: 0, held: None, side: side.clone(), snapshot };
+        let due = Due::default();
+        dues.push(due.clone());
+        let operator = Op { does, calls, turns: 0, held: None, due, emitted: 0, side: side.clone(), snapshot };
         let exit = Collector { queue: side, log, is_blocked: sides_blocked.clone() };
         let id = OperatorId::from(format!("operator {}", stages.len()).as_str());
         let input = std::mem::replace(&mut queue, out.clone());
-        let intake = OneInput { operator, input };
-        let link = Link { id: id.clone(), intake, out, sides: vec![Box::new(exit)] };
+        let link = Link { id: id.clone(), intake: OneInput::new(operator, input), out, sides: vec![Box::new(exit)] };
         stages.push(StageSlot::new(Some(id), Box::new(link)));
     }
     let main = Log::default();
     let end = Collector { queue, log: main.clone(), is_blocked: main_blocked.clone() };
     stages.push(StageSlot::new(None, Box::new(end)));
     let pipeline = Pipeline::new(Box::new(head), stages, Vec::new(), Vec::new(), BTreeMap::new());
-    Rig { pipeline, calls, main, sides, main_blocked, sides_blocked }
+    Rig { pipeline, calls, due: dues, main, sides, main_blocked, sides_blocked }
 }
 
 fn budget() -> RunBudget {

@@ -4,7 +4,7 @@ use super::*;
 use crate::contract::TwoInputOperator;
 use crate::data::input_batch::EitherBatch;
 
-/// An operator for each input. Marks are those of the first, and state is that of the second.
+/// An operator for each input. Marks and times are those of the first, and state is that of the second.
 struct Both {
     first: Op,
     second: Op,
@@ -40,6 +40,14 @@ impl TwoInputOperator for Both {
         self.first.mark(mark, out, budget)
     }
 
+    fn due(&self) -> Option<Duration> {
+        self.first.due()
+    }
+
+    fn wake(&mut self, out: &mut Output<u32>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        self.first.wake(out, budget)
+    }
+
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         self.second.stateful()
     }
@@ -50,6 +58,7 @@ struct TwoInputRig {
     rig: Rig<EitherBatch<u32, u64>>,
     /// Calls of the operator of each input; marks are calls of the first.
     calls: [Rc<Cell<usize>>; 2],
+    due: Due,
     snapshot: Snapshot,
 }
 
@@ -57,18 +66,19 @@ fn rig(inputs: [Does; 2], behind: impl IntoIterator<Item = Does>) -> TwoInputRig
     let (first, second, out) = (Queue::default(), Queue::default(), Queue::default());
     let calls: [Rc<Cell<usize>>; 2] = Default::default();
     let snapshot = Snapshot { slices: 2, ..Snapshot::default() };
+    let due = Due::default();
     let op = |input: usize| {
-        let (calls, snapshot) = (calls[input].clone(), snapshot.clone());
-        Op { does: inputs[input], calls, turns: 0, held: None, side: Queue::default(), snapshot }
+        let (calls, due, side) = (calls[input].clone(), due.clone(), Queue::default());
+        Op { does: inputs[input], calls, turns: 0, held: None, due, emitted: 0, side, snapshot: snapshot.clone() }
     };
     let operator = Both { first: op(0), second: op(1) };
-    let intake = TwoInputs { operator, first: first.clone(), second: second.clone() };
+    let intake = TwoInputs::new(operator, first.clone(), second.clone());
     let id = OperatorId::from("two inputs");
     let link = Link { id: id.clone(), intake, out: out.clone(), sides: Vec::new() };
     let stage = StageSlot::new(Some(id), Box::new(link));
     let behind = behind.into_iter().map(|does| (does, Snapshot::default()));
     let rig = rig_behind(TwoInputChain { first, second }, vec![stage], out, behind);
-    TwoInputRig { rig, calls, snapshot }
+    TwoInputRig { rig, calls, due, snapshot }
 }
 
 fn first(records: std::ops::Range<u32>) -> EitherBatch<u32, u64> {
@@ -152,7 +162,24 @@ fn marks_of_both_inputs_come_once_and_behind_their_records() {
 }
 
 #[test]
-#[should_panic(expected = "a batch comes before Some(Idle) is done")]
+fn operator_of_two_inputs_is_woken_and_an_idle_stream_stays_idle_until_either_input_has_records() {
+    let idle = Seen::Mark(Mark::Idle);
+    for (batch, record) in [(first(1..2), 1), (second(2..3), 2)] {
+        let mut rig = rig([Does::Emits(1), Does::Emits(1)], []);
+        let wake = |rig: &mut TwoInputRig| {
+            rig.due.set(Some(Duration::from_secs(9)));
+            assert_eq!(rig.rig.wake(9), 0);
+            rig.rig.main.take()
+        };
+        rig.rig.mark(Mark::Idle);
+        assert_eq!(wake(&mut rig), [idle.clone(), Seen::Records(vec![9]), idle.clone()]);
+        rig.push(batch);
+        assert_eq!(wake(&mut rig), [record, 9].map(|record| Seen::Records(vec![record])));
+    }
+}
+
+#[test]
+#[should_panic(expected = "a batch comes before Mark(Idle) is done")]
 fn batch_before_a_mark_is_done_panics() {
     let mut rig = rig([Does::Dawdles, Does::Dawdles], []);
     let _ = rig.rig.pipeline.mark(Mark::Idle, &mut budget());
