@@ -67,6 +67,21 @@ pub(crate) enum Reading<T> {
     Ahead(ReadAhead<T>),
 }
 
+impl<T: 'static> Reading<T> {
+    /// What is read now, at most `records` records, or was read ahead; `None` if the connector's thread is behind.
+    pub(crate) fn next(&mut self, records: usize) -> Result<Option<ReadResult<T>>, SourceError> {
+        match self {
+            Self::Inline { reader, spare } => {
+                let mut batch = std::mem::take(spare);
+                batch.limit_to(records);
+                let status = reader.read(&mut batch)?;
+                Ok(Some(ReadResult::of(&mut **reader, batch, Vec::new(), status)))
+            }
+            Self::Ahead(ahead) => Ok(ahead.take()),
+        }
+    }
+}
+
 /// A reader that reads ahead on its thread whenever it is given a batch to fill.
 pub(crate) struct ReadAhead<T> {
     /// Dropping it ends the thread.

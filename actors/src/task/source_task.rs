@@ -165,7 +165,9 @@ impl<S: Source> SourceWork<S> {
 
     fn read(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
         let since = monotonic();
-        let Some(read) = self.next_read()? else { return Ok(Stepped::Starved) };
+        let records = self.portion.records();
+        let read = self.reading.as_mut().map_or(Ok(None), |reading| reading.next(records))?;
+        let Some(read) = read else { return Ok(Stepped::Starved) };
         let ReadResult { batch, side, marks, tells_idleness, moved, status } = read;
         self.note_read(stepper, &moved);
         self.positions.update(moved);
@@ -189,20 +191,6 @@ impl<S: Source> SourceWork<S> {
     fn note_read(&self, stepper: &Stepper, moved: &[SplitPosition]) {
         if !moved.is_empty() {
             stepper.exit.read_at(self.positions.ranges_to(moved, &self.source, &self.ids[0]));
-        }
-    }
-
-    /// What is read now, or was read ahead; `None` if the connector's thread is behind.
-    fn next_read(&mut self) -> Result<Option<ReadResult<S::Item>>, TaskError> {
-        match &mut self.reading {
-            Some(Reading::Inline { reader, spare }) => {
-                let mut batch = std::mem::take(spare);
-                batch.limit_to(self.portion.records());
-                let status = reader.read(&mut batch)?;
-                Ok(Some(ReadResult::of(&mut **reader, batch, Vec::new(), status)))
-            }
-            Some(Reading::Ahead(ahead)) => Ok(ahead.take()),
-            None => Ok(None),
         }
     }
 
