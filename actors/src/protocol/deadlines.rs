@@ -23,6 +23,11 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.0.remove(&what).is_some()
     }
 
+    /// When `what` becomes due.
+    pub fn of(&self, what: K) -> Option<Duration> {
+        self.0.get(&what).copied()
+    }
+
     /// The earliest deadline.
     pub fn next(&self) -> Option<Duration> {
         self.0.values().min().copied()
@@ -68,7 +73,7 @@ mod tests {
         let mut deadlines = Deadlines::new();
         deadlines.set('a', SECOND);
         deadlines.set('a', 2 * SECOND);
-        assert_eq!(deadlines.take_due(SECOND), None);
+        assert_eq!((deadlines.take_due(SECOND), deadlines.of('a'), deadlines.of('b')), (None, Some(2 * SECOND), None));
         assert!(deadlines.clear('a') && !deadlines.clear('a'));
         assert_eq!(deadlines.take_due(2 * SECOND), None);
     }

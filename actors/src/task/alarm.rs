@@ -15,6 +15,8 @@ pub(crate) enum Due {
     Read,
     /// A commit that failed is tried again.
     Commit,
+    /// An operator is woken.
+    Operators,
 }
 
 /// The deadlines of a task, by the job's clock, and the timer that follows the earliest of them.
@@ -39,6 +41,16 @@ impl Alarm {
         let now = self.clock.now();
         self.deadlines.set(due, now.saturating_add(delay));
         self.follow(now);
+    }
+
+    /// Has `due` come at `at`, or not at all. Costs nothing where that is how it was.
+    pub(crate) fn set_at(&mut self, due: Due, at: Option<Duration>) {
+        if at == self.deadlines.of(due) {
+            return;
+        }
+        let Some(at) = at else { return self.clear(due) };
+        self.deadlines.set(due, at);
+        self.follow(self.clock.now());
     }
 
     /// Has `due` not come.

@@ -17,6 +17,7 @@ use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, Pipeline
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, CheckpointId, Input, OperatorId, TaskError};
 use crate::runtime::time::monotonic;
+use crate::task::alarm::{Alarm, Due};
 use crate::task::inputs::{Inputs, WithInputs};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators};
 use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
@@ -74,6 +75,7 @@ impl<B: InputBatch> OperatorWork<B> {
                 Stepped::On
             }
             Outcome::Taken(Given::Mark(_)) => Stepped::On,
+            Outcome::Taken(Given::WakeUp { .. }) => Stepped::OutOfTime,
             Outcome::Suspended(stepped) => stepped,
         }
     }
@@ -111,6 +113,9 @@ impl<B: InputBatch> Work for OperatorWork<B> {
         if let Some((took, records)) = self.operators.gone_on() {
             self.inputs.measured(took, records);
         }
+        if let Some(wake_up) = self.operators.wake_up(&stepper.cx) {
+            return self.give(stepper, wake_up);
+        }
         match self.inputs.take() {
             Some(Input::Batch { channel, batch }) => {
                 stepper.takes_batch(&batch);
@@ -140,6 +145,15 @@ impl<B: InputBatch> Work for OperatorWork<B> {
 
     fn give_up_snapshot(&mut self) {
         self.operators.pipeline.abandon_snapshot();
+    }
+
+    fn set_alarm(&self, alarm: &mut Alarm) {
+        self.operators.set_alarm(alarm);
+    }
+
+    fn due(&mut self, _: &mut Stepper, _: Due) -> Result<(), TaskError> {
+        self.operators.come_due();
+        Ok(())
     }
 
     fn sent(&self) -> Sent {

@@ -10,6 +10,8 @@ use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::Pipeline;
 use crate::protocol::{AckFacts, Barrier, Mark, TaskError};
 use crate::runtime::time::monotonic;
+use crate::task::SubtaskContext;
+use crate::task::alarm::{Alarm, Due};
 use crate::task::stepper::{Stepped, Stepper, Task, Work};
 
 /// What is given to the operators.
@@ -18,6 +20,8 @@ pub(crate) enum Given<B> {
     Batch { channel: usize, records: usize, batch: B },
     /// A mark.
     Mark(Mark),
+    /// Nothing: those whose time has come at `now` are woken.
+    WakeUp { now: Duration },
 }
 
 /// What has become of it.
@@ -35,6 +39,8 @@ pub(crate) struct Operators<B> {
     suspended: Option<Given<B>>,
     /// Since when they work on a batch, or wait until what it led to has gone out, and how many records it had.
     at_work: Option<(Duration, usize)>,
+    /// The alarm has gone off for one of them, and none has been woken since.
+    is_due: bool,
 }
 
 /// The work of a task that has operators.
@@ -47,7 +53,7 @@ pub(crate) trait WithOperators: Work {
 
 impl<B: InputBatch> Operators<B> {
     pub(crate) fn new(pipeline: Pipeline<B>) -> Self {
-        Self { pipeline, suspended: None, at_work: None }
+        Self { pipeline, suspended: None, at_work: None, is_due: false }
     }
 
     /// A batch of so many records is given to them next, on which the task has been at work `since` then.
@@ -67,6 +73,7 @@ impl<B: InputBatch> Operators<B> {
         let progress = match &mut given {
             Given::Batch { batch, .. } => self.pipeline.push(batch, budget)?,
             Given::Mark(mark) => self.pipeline.mark(*mark, budget)?,
+            Given::WakeUp { now } => self.pipeline.wake(*now, budget)?,
         };
         if progress == Progress::Suspended {
             self.suspended = Some(given);
@@ -84,6 +91,25 @@ impl<B: InputBatch> Operators<B> {
         match self.suspended.take() {
             Some(given) => self.give(given, budget).map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// The alarm has gone off for one of them.
+    pub(crate) fn come_due(&mut self) {
+        self.is_due = true;
+    }
+
+    /// The wake-up that is to be given to them before other input, if the alarm has gone off. Asked when nothing is suspended
+    /// and no output is blocked.
+    pub(crate) fn wake_up(&mut self, cx: &SubtaskContext) -> Option<Given<B>> {
+        std::mem::take(&mut self.is_due).then(|| Given::WakeUp { now: cx.info.clock.now() })
+    }
+
+    /// Has the alarm go off when one of them wants to be woken. What they say is not known in the middle of a step, and they
+    /// are not asked again before they have been woken: a task whose output is blocked would be woken all the time.
+    pub(crate) fn set_alarm(&self, alarm: &mut Alarm) {
+        if self.suspended.is_none() && !self.is_due {
+            alarm.set_at(Due::Operators, self.pipeline.due());
         }
     }
 

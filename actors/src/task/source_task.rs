@@ -24,7 +24,7 @@ use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, Limits, Mark, OperatorId, ReadPortion, SourceState, TaskError};
 use crate::runtime::guard::noting;
 use crate::runtime::time::monotonic;
-use crate::task::alarm::Due;
+use crate::task::alarm::{Alarm, Due};
 use crate::task::lists::{read_lists, write_list};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators};
 use crate::task::source_history::SourceHistory;
@@ -140,6 +140,13 @@ impl<S: Source> SourceWork<S> {
                 self.halt(stepper, Phase::Ended, SourceState::Ended);
             }
             Outcome::Taken(Given::Mark(_)) => {}
+            Outcome::Taken(Given::WakeUp { .. }) => {
+                // A source that reads sends it with what it reads, or when its thread is behind.
+                if self.phase != Phase::Reading {
+                    self.operators.pipeline.flush();
+                }
+                return Ok(Stepped::OutOfTime);
+            }
             Outcome::Suspended(stepped) => return Ok(stepped),
         }
         Ok(Stepped::On)
@@ -339,17 +346,17 @@ impl<S: Source> Work for SourceWork<S> {
             self.checkpoint(stepper, barrier);
             return Ok(Stepped::On);
         }
-        let is_blocked = self.operators.pipeline.is_blocked();
-        if !is_blocked && let Some((took, records)) = self.operators.gone_on() {
+        let reads = self.phase == Phase::Reading;
+        if self.operators.pipeline.is_blocked() {
+            return Ok(if reads { Stepped::Blocked } else { Stepped::Idle });
+        }
+        if let Some((took, records)) = self.operators.gone_on() {
             self.portion.gone_on(took, records);
         }
-        if self.phase != Phase::Reading {
-            return Ok(Stepped::Idle);
+        if let Some(wake_up) = self.operators.wake_up(&stepper.cx) {
+            return self.give(stepper, wake_up);
         }
-        if is_blocked {
-            return Ok(Stepped::Blocked);
-        }
-        self.read(stepper)
+        if reads { self.read(stepper) } else { Ok(Stepped::Idle) }
     }
 
     /// The connector's thread is behind: what was read so far need not wait for more.
@@ -366,8 +373,16 @@ impl<S: Source> Work for SourceWork<S> {
         self.operators.pipeline.abandon_snapshot();
     }
 
-    fn due(&mut self, stepper: &mut Stepper, _: Due) -> Result<(), TaskError> {
-        self.wake(stepper);
+    fn set_alarm(&self, alarm: &mut Alarm) {
+        self.operators.set_alarm(alarm);
+    }
+
+    fn due(&mut self, stepper: &mut Stepper, due: Due) -> Result<(), TaskError> {
+        if due == Due::Operators {
+            self.operators.come_due()
+        } else {
+            self.wake(stepper)
+        }
         Ok(())
     }
 

@@ -63,6 +63,11 @@ pub(crate) trait Work: Sized + Unpin + 'static {
     /// The snapshot that was begun last is not wanted any more.
     fn give_up_snapshot(&mut self) {}
 
+    /// Sets the alarm for what may have changed in the steps that were taken. Once for a run of them.
+    fn set_alarm(&self, alarm: &mut Alarm) {
+        let _ = alarm;
+    }
+
     /// Something has come due that it has set.
     fn due(&mut self, stepper: &mut Stepper, due: Due) -> Result<(), TaskError> {
         let _ = stepper;
@@ -92,7 +97,8 @@ pub(crate) trait Work: Sized + Unpin + 'static {
 pub(crate) enum Stepped {
     /// There may be more to do.
     On,
-    /// The budget is exhausted in the middle of a step.
+    /// Others come first: the budget is exhausted in the middle of a step, or operators were woken, which may want that again
+    /// at once.
     OutOfTime,
     /// An output takes nothing more at present; a message says when it does.
     Blocked,
@@ -280,6 +286,7 @@ impl<W: Work> Task<W> {
                 Rest::AwaitDrain | Rest::Wait { .. } => Pause::Idle,
             };
             self.stepper.has_run(pause, self.work.sent());
+            self.work.set_alarm(&mut self.stepper.alarm);
             match rest {
                 Rest::Yield => self.yield_then_run(ctx),
                 Rest::AwaitDrain => self.await_drain(ctx),

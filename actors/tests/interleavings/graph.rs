@@ -32,8 +32,8 @@ pub(crate) struct TaskSpec {
     pub(crate) routing: Routing,
     /// Output batches for each input batch: with more than one a step can be suspended.
     pub(crate) burst: u8,
-    /// Whether it holds the records of its input back until its alarm wakes it, or its input ends. Then it emits one
-    /// batch, on all outputs, and the tasks behind it are the last ones.
+    /// Whether it holds the records that it takes or reads back until its alarm wakes it, or its input ends. Then it emits
+    /// one batch, on all outputs, and the tasks behind it are the last ones. Several, if its input does not end.
     pub(crate) holds_back: bool,
     /// Channels that enter and leave it, by index in the graph.
     pub(crate) inputs: Vec<usize>,

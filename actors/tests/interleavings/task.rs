@@ -288,9 +288,14 @@ impl Task {
         Stepped::On
     }
 
-    /// Whether the alarm leads to a step: a suspended one comes first, and a blocked task takes none.
+    /// Whether the alarm leads to a step.
     pub(crate) fn can_wake(&self, setting: Setting<'_>) -> bool {
-        !self.held.is_empty() && self.step.is_none() && !self.is_blocked(setting)
+        !self.held.is_empty() && self.may_begin(setting)
+    }
+
+    /// A suspended step comes first, and in a source a barrier that was asked for; a blocked task takes none.
+    fn may_begin(&self, setting: Setting<'_>) -> bool {
+        self.step.is_none() && self.requested.is_none() && !self.is_blocked(setting)
     }
 
     /// The alarm: what was held back goes.
@@ -303,7 +308,7 @@ impl Task {
     pub(crate) fn can_read(&self, setting: Setting<'_>) -> bool {
         let Some(script) = &setting.spec.script else { return false };
         let has_input = self.position < script.len() || setting.spec.ends && !self.ended;
-        has_input && self.step.is_none() && self.requested.is_none() && !self.is_blocked(setting)
+        has_input && self.may_begin(setting)
     }
 
     /// A source reads.
@@ -312,6 +317,7 @@ impl Task {
         let next = script.get(self.position).copied();
         self.position += usize::from(next.is_some());
         match next {
+            Some(Emit::Record(record)) if setting.spec.holds_back => self.held.push(record),
             Some(Emit::Record(record)) => {
                 let batch = Batch { sequence: 0, port: PortId::FIRST, records: vec![record], barrier: None };
                 self.push(setting, OpenStep { input: None, batch, pieces_left: setting.spec.burst }, effects);

@@ -425,13 +425,13 @@ impl World {
         }
         let cut = &mut coordinator.cuts[checkpoint.0 as usize - 1];
         let spec = &scenario.graph.tasks[index];
+        let held = &mut coordinator.held[checkpoint.0 as usize - 1];
+        held[index] = snapshot.held;
         if spec.script.is_some() {
             cut[index] = Some(snapshot.position);
             return Ok(());
         }
         let carried = scenario.graph.carried(cut);
-        let held = &mut coordinator.held[checkpoint.0 as usize - 1];
-        held[index] = snapshot.held;
         for (&channel, &seen) in spec.inputs.iter().zip(&snapshot.seen) {
             let before = carried[channel];
             // What a task has taken is in its snapshot, or went on before the barrier.

@@ -32,6 +32,8 @@ enum Heard {
     Begun(CheckpointId),
     GivenUp,
     Read,
+    /// After so many seconds.
+    Woken(u64),
     Ended,
 }
 
@@ -71,10 +73,14 @@ hears! {
 /// Slices that the snapshot of an operator takes.
 const SLICES: u32 = 50;
 
-/// Writes its snapshot in [`SLICES`] slices.
+/// Writes its snapshot in [`SLICES`] slices, and wants to be woken at certain times.
 struct Sliced {
     heard: Ears,
     written: u32,
+    clock: Arc<TestClock>,
+    times: VecDeque<Duration>,
+    /// Whether the last of them stays.
+    insists: bool,
 }
 
 impl BatchOperator for Sliced {
@@ -88,6 +94,21 @@ impl BatchOperator for Sliced {
         _: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
         input.clear();
+        Ok(Progress::Done)
+    }
+
+    fn due(&self) -> Option<Duration> {
+        self.times.front().copied()
+    }
+
+    fn wake(&mut self, _: &mut Output<u64>, _: &mut RunBudget) -> Result<Progress, TaskError> {
+        let now = self.clock.now();
+        assert!(self.due() <= Some(now), "{:?} at {now:?}", self.due());
+        // The test may have heard enough.
+        let _ = self.heard.send(Heard::Woken(now.as_secs()));
+        if self.times.len() > 1 || !self.insists {
+            self.times.pop_front();
+        }
         Ok(Progress::Done)
     }
 
@@ -194,6 +215,9 @@ impl Clock for TestClock {
         let (wake, woken) = oneshot::channel();
         let mut clock = self.0.lock().unwrap();
         let at = clock.0 + delay;
+        if delay.is_zero() {
+            return Box::pin(std::future::ready(()));
+        }
         clock.1.push((at, wake));
         Box::pin(async move { drop(woken.await) })
     }
@@ -209,13 +233,21 @@ struct Rig {
 
 impl Rig {
     async fn start(answers: Vec<ReadStatus>) -> Self {
+        Self::with_times(answers, &[], false).await
+    }
+
+    /// Has its operator want to be woken after so many seconds.
+    async fn with_times(answers: Vec<ReadStatus>, seconds: &[u64], insists: bool) -> Self {
         let (ears, heard) = mpsc::unbounded_channel();
         let (clock, waker) = (Arc::<TestClock>::default(), Arc::default());
         let listener = Listener(ears.clone()).start();
         let source = Scripted { heard: ears.clone(), answers, waker: Arc::clone(&waker) };
+        let times: VecDeque<_> = seconds.iter().copied().map(Duration::from_secs).collect();
+        let of_operator = Arc::clone(&clock);
         let pipeline = move |mut builder: PipelineBuilder<'_>| -> Pipeline<Box<Batch<u64>>> {
             let end = builder.terminal(Vec::new(), None);
-            let head = builder.link("sliced".into(), Sliced { heard: ears.clone(), written: 0 }, end);
+            let (heard, clock, times) = (ears.clone(), of_operator.clone(), times.clone());
+            let head = builder.link("sliced".into(), Sliced { heard, written: 0, clock, times, insists }, end);
             builder.finish_source(head)
         };
         let factory = SourceTaskFactory::new(Arc::new(source), vec!["source".into(), "sliced".into()], pipeline);
@@ -337,6 +369,55 @@ fn one_timer_follows_the_newest_delay_and_a_wake_up_ends_it() {
         rig.clock.advance(seconds(7));
         assert_eq!(rig.next().await, Heard::Read);
         assert_eq!(rig.next().await, Heard::Halted(SourceState::Ended));
+        assert_eq!(rig.clock.sleepers(), []);
+    });
+}
+
+#[test]
+fn operators_are_woken_while_the_source_is_idle_and_once_it_is_stopped_and_by_one_timer() {
+    System::new().block_on(async {
+        let seconds = Duration::from_secs;
+        let idle = ReadStatus::Idle { retry_after: Some(seconds(3)) };
+        let mut rig = Rig::with_times(vec![idle], &[1, 2, 7, 8, 30], false).await;
+        assert_eq!(rig.next().await, Heard::Read);
+        for heard in [Heard::Woken(1), Heard::Woken(2), Heard::Read] {
+            rig.clock.advance(seconds(1));
+            assert_eq!(rig.next().await, heard);
+        }
+        rig.orders().stop_reading.do_send(StopReading);
+        assert_eq!(rig.next().await, Heard::Halted(SourceState::Stopped));
+        assert_eq!(rig.clock.sleepers(), [seconds(7)]);
+        // A clock that jumps: both times have come.
+        rig.clock.advance(seconds(6));
+        assert_eq!((rig.next().await, rig.next().await), (Heard::Woken(9), Heard::Woken(9)));
+        rig.ask(1);
+        assert_eq!(rig.next().await, Heard::Begun(CheckpointId(1)));
+        assert_eq!(rig.next().await, Heard::Acknowledged(CheckpointId(1)));
+        assert_eq!(rig.clock.sleepers(), [seconds(30)]);
+    });
+}
+
+#[test]
+fn operator_that_is_always_due_leaves_barriers_reads_and_other_actors_their_turn() {
+    System::new().block_on(async {
+        let reads = 20;
+        let mut rig = Rig::with_times(vec![ReadStatus::More; reads], &[1], true).await;
+        rig.clock.advance(Duration::from_secs(1));
+        rig.ask(1);
+        let (mut woken, mut read, mut acknowledged) = (0, 0, false);
+        while woken < 100 || read < reads || !acknowledged {
+            match rig.next().await {
+                Heard::Woken(1) => woken += 1,
+                Heard::Read => read += 1,
+                Heard::Acknowledged(CheckpointId(1)) => acknowledged = true,
+                heard => assert_eq!(heard, Heard::Begun(CheckpointId(1))),
+            }
+        }
+        rig.orders().finish.do_send(FinishInput { after_records: 0 });
+        while rig.next().await != Heard::Halted(SourceState::Ended) {}
+        rig.ask(2);
+        assert_eq!(rig.next().await, Heard::Begun(CheckpointId(2)), "it is woken after the end");
+        assert_eq!(rig.next().await, Heard::Acknowledged(CheckpointId(2)));
         assert_eq!(rig.clock.sleepers(), []);
     });
 }
