@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | a function, keyed or not, or a stage of one's own | [`OperatorHarness`]: [`check`](OperatorHarness::check) and its siblings | results that depend on where a job was interrupted, restored, rescaled or held up |
 //! | what a function emits when, to which output | [`OperatorHarness::start`], which gives an [`OperatorRun`] | |
-//! | values that expire | [`OperatorRun::clock`], or [`OperatorHarness::advance`] between batches; [`watermark`](OperatorHarness::watermark) for event time | |
+//! | values that expire, and what is done when a time has come | [`OperatorRun::advance`], or [`OperatorHarness::advance`] between batches; [`watermark`](OperatorHarness::watermark) for event time | results that depend on when it is restored, woken or held up |
 //! | a new version of a function on state of the old one | [`OperatorRun::snapshot`] and [`OperatorHarness::restore`] | state that does not read back or migrate |
 //! | a source | [`assert_resumes_anywhere`]; [`read_source`] for one run | records that are lost, repeated or out of order after a restart |
 //! | a sink | [`SinkHarness`] | output that is lost, repeated, or visible too early, wherever a job fails |
@@ -46,6 +46,7 @@ macro_rules! flaws_are_found {
     };
 }
 
+mod clocked_harness;
 mod contexts;
 mod decoders;
 mod faulty_disk;

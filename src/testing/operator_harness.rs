@@ -34,7 +34,7 @@ pub type BoxedOperator<In, Out> = Box<dyn BatchOperator<In = In, Out = Out>>;
 /// | a [`ProcessFunction`] | [`process`](Self::process) |
 /// | a closure of `flat_map` | [`flat_map`](Self::flat_map) |
 /// | functions of connected streams | [`two_inputs`](Self::two_inputs), [`co_flat_map`](Self::co_flat_map) |
-/// | a [`BatchOperator`] of one's own | [`stateless`](Self::stateless), [`new`](Self::new) |
+/// | a [`BatchOperator`] of one's own | [`stateless`](Self::stateless), [`new`](Self::new); [`clocked`](Self::clocked) if it is to be woken |
 /// | what is emitted when | any of them, and [`start`](Self::start) |
 ///
 /// ```
@@ -266,7 +266,8 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
         self
     }
 
-    /// Moves the clock forward, between the batch before and the batch behind it: by it values expire.
+    /// Moves the clock forward, between the batch before and the batch behind it: by it values expire, and operators are woken
+    /// ([`BatchOperator::due`]). Where a run is restored after each element, the time passes while the operator is down.
     pub fn advance(mut self, by: Duration) -> Self {
         self.steps.push(Step::Advance(by));
         self
@@ -411,13 +412,16 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
         let elements = self.elements(way);
         let per_stage = elements.len().div_ceil(parallelisms.len()).max(1);
         let mut run = OperatorRun::new(self.subject.clone(), pace, parallelisms[0], None);
+        let is_restored = way == Way::RestoredAfterEachElement;
         for (index, element) in elements.into_iter().enumerate() {
-            if way == Way::RestoredAfterEachElement || index > 0 && index % per_stage == 0 {
-                run.go_on_restored(parallelisms[index / per_stage]);
+            let parallelism = parallelisms[index / per_stage];
+            if is_restored || index > 0 && index % per_stage == 0 {
+                run.go_on_restored(parallelism, Duration::ZERO);
             }
             match element {
                 Step::Batch(records) => run.feed(records),
-                Step::Advance(by) => run.clock().advance(by),
+                Step::Advance(by) if is_restored => run.go_on_restored(parallelism, by),
+                Step::Advance(by) => run.advance(by),
                 Step::Watermark(to) => run.watermark(to),
             }
         }
@@ -434,7 +438,7 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
 
     /// What is restored from after the end does not emit anything again.
     fn check_end_is_kept(&self, way: &str, parallelism: u32, mut ended: OperatorRun<In, Out>) {
-        ended.go_on_restored(parallelism);
+        ended.go_on_restored(parallelism, Duration::ZERO);
         ended.end_of_input();
         let (again, sides) = (ended.take_output(), ended.sides().left());
         assert!(again.is_empty(), "{way}: emitted again after a restore from after the end: {again:?}");

@@ -81,7 +81,7 @@ fn run_is_restored_at_another_parallelism_with_its_time() {
     let mut run = harness.start(2);
     run.feed((0..100).map(|user| (user, "open")));
     assert_eq!(run.take_output().len(), 100);
-    run.clock().advance(TTL / 2);
+    run.advance(TTL / 2);
     let snapshot = run.snapshot();
     for parallelism in [1, 3, 128] {
         let mut restored = harness.restore(&snapshot, parallelism);
@@ -89,7 +89,7 @@ fn run_is_restored_at_another_parallelism_with_its_time() {
         let mut seen = restored.take_side_output(&closed());
         seen.sort();
         assert_eq!(seen, (0..50).map(|user| (user, 2)).collect::<Vec<_>>(), "{parallelism} subtasks");
-        restored.clock().advance(TTL / 2);
+        restored.advance(TTL / 2);
         restored.feed([(1, "open"), (99, "open")]);
         let mut seen = restored.take_output();
         seen.sort();

@@ -15,6 +15,9 @@ use crate::operator::{OutputTag, SideOutputs};
 use crate::state::Share;
 use crate::time::ManualClock;
 
+/// An operator that has been woken so often without the clock moving, and is due still, is due for ever.
+const WAKE_UPS_MAX: usize = 1_000_000;
+
 /// There are as many key groups, and so at most as many subtasks.
 pub(super) const MAX_PARALLELISM: u32 = 128;
 
@@ -127,12 +130,12 @@ impl Pace {
 /// let mut run = OperatorHarness::keyed(ByValue::new(|user: &u32| *user), door).start(1);
 ///
 /// run.feed([1, 2]);
-/// run.clock().advance(Duration::from_secs(1800));
+/// run.advance(Duration::from_secs(1800));
 /// run.feed([2, 3]);
 /// assert_eq!(run.take_output(), [1, 2, 3]);
 /// assert_eq!(run.take_side_output(&turned_away), [2]);
 ///
-/// run.clock().advance(Duration::from_secs(1800));
+/// run.advance(Duration::from_secs(1800));
 /// run.feed([1, 3]);
 /// assert_eq!(run.take_output(), [1], "an hour is over for 1, and not for 3");
 /// assert_eq!(run.take_side_output(&turned_away), [3]);
@@ -174,6 +177,7 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
             has_ended: false,
         };
         run.renew(parallelism, snapshot);
+        run.wake_due();
         run
     }
 
@@ -199,15 +203,20 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
         self.checkpoint = snapshot.map_or(self.checkpoint, |snapshot| snapshot.checkpoint);
     }
 
-    /// Takes a snapshot and goes on in instances that are restored from it, at this parallelism. Event time is in no snapshot:
-    /// they are given the last watermark again, so that the input is the same for each way of running.
-    pub(super) fn go_on_restored(&mut self, parallelism: u32) {
+    /// Takes a snapshot and goes on, after this time, in instances that are restored from it, at this parallelism: as in another
+    /// process, whose clock has another origin. Event time is in no snapshot: they are given the last watermark again, so that
+    /// the input is the same for each way of running.
+    pub(super) fn go_on_restored(&mut self, parallelism: u32, after: Duration) {
         let snapshot = self.snapshot();
+        let within_the_ms = Duration::from_nanos(u64::from(self.clock.now().subsec_nanos() % 1_000_000));
+        self.clock = ManualClock::starting_at(snapshot.unix_ms);
+        self.clock.advance(within_the_ms + after);
         self.renew(parallelism, Some(&snapshot));
         self.has_ended = false;
         if self.watermark > Timestamp::MIN {
             self.mark(Mark::Watermark(self.watermark));
         }
+        self.wake_due();
     }
 
     /// Gives the operator records, in this order: as one batch for each subtask, or several if there are more records than a
@@ -217,6 +226,7 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
     /// If the function does, if its task would fail, if the operator breaks its contract, or after the end of input.
     pub fn feed(&mut self, records: impl IntoIterator<Item = In>) {
         assert!(!self.has_ended, "records after the end of input");
+        self.wake_due();
         let records: Vec<In> = records.into_iter().collect();
         let batches = records.chunks(BATCH_RECORDS_MAX).map(<[In]>::to_vec);
         let empty = records.is_empty().then(Vec::new);
@@ -224,13 +234,25 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
             for (subtask, records) in self.route(batch).into_iter().enumerate() {
                 self.process(subtask, records);
             }
+            self.wake_due();
         }
     }
 
-    /// The clock by which values expire and that contexts show: it stands still until it is moved. What has expired is seen by
-    /// the next record.
+    /// The clock by which values expire and that contexts show: it stands still until it is moved, by
+    /// [`advance`](Self::advance). An operator has not noticed yet that a test has moved it otherwise: it is woken before the
+    /// next element.
     pub fn clock(&self) -> &ManualClock {
         &self.clock
+    }
+
+    /// Moves the clock forward, in one jump, and wakes each subtask that wants to be woken by then
+    /// ([`BatchOperator::due`](crate::operator::BatchOperator::due)). What has expired is seen by the next record.
+    ///
+    /// # Panics
+    /// As [`feed`](Self::feed), and if an operator wants to be woken for ever.
+    pub fn advance(&mut self, by: Duration) {
+        self.clock.advance(by);
+        self.wake_due();
     }
 
     /// Moves event time forward, in milliseconds of the Unix epoch: what lives for a time by it expires.
@@ -239,8 +261,10 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
     /// If it would move backwards, and as [`feed`](Self::feed).
     pub fn watermark(&mut self, to: Timestamp) {
         assert!(to >= self.watermark, "a watermark of {to} after one of {}", self.watermark);
+        self.wake_due();
         self.watermark = to;
         self.mark(Mark::Watermark(to));
+        self.wake_due();
     }
 
     /// Ends the input: [`end_of_input`](crate::keyed::KeyedProcessFunction::end_of_input) of a function is called.
@@ -249,6 +273,7 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
     /// If it has ended, and as [`feed`](Self::feed).
     pub fn end_of_input(&mut self) {
         assert!(!self.has_ended, "the input has ended before");
+        self.wake_due();
         self.mark(Mark::End);
         self.has_ended = true;
     }
@@ -322,6 +347,36 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
                 assert_eq!(input.len(), left, "{pace:?}: records were taken while the output was full");
             }
             assert!(input.bytes() <= input.len(), "{pace:?}: bytes of records that are gone");
+            assert!(!out.has_ended(), "{pace:?}: the end is emitted before it has come");
+            pace.take(progress, &mut out, outputs);
+            if progress == Progress::Done {
+                return;
+            }
+        }
+    }
+
+    /// Wakes what has come due, as the engine does, unless the input has ended.
+    fn wake_due(&mut self) {
+        for subtask in 0..self.subtasks.len() {
+            let mut wake_ups = 0;
+            let is_due = |run: &Self| run.subtasks[subtask].due().is_some_and(|at| at <= run.clock.now());
+            while !self.has_ended && is_due(self) {
+                wake_ups += 1;
+                assert!(wake_ups <= WAKE_UPS_MAX, "the operator is due still after {WAKE_UPS_MAX} wake-ups");
+                self.wake(subtask);
+            }
+        }
+    }
+
+    fn wake(&mut self, subtask: usize) {
+        let Self { subtasks, outputs, pace, .. } = self;
+        let mut out = Output::new();
+        loop {
+            let full_of = out.is_full().then(|| out.len());
+            let woken = subtasks[subtask].wake(&mut out, &mut pace.budget());
+            let progress = woken.unwrap_or_else(|error| panic!("the task fails: {error}"));
+            let was_full = full_of.is_some_and(|records| records < out.len());
+            assert!(!was_full, "{pace:?}: woken, it emitted while the output was full");
             assert!(!out.has_ended(), "{pace:?}: the end is emitted before it has come");
             pace.take(progress, &mut out, outputs);
             if progress == Progress::Done {

@@ -1,6 +1,7 @@
 //! Runs an operator with two inputs in every way the engine may run it.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use millstream_actors::contract::{Batch, BatchOperator, Output, Progress, RunBudget, Stateful, TwoInputOperator};
 use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
@@ -82,6 +83,11 @@ where
     }
 }
 
+#[cfg(test)]
+pub(super) fn merged<Op: TwoInputOperator>(operator: Op) -> BoxedOperator<Either<Op::First, Op::Second>, Op::Out> {
+    Box::new(Merged(operator))
+}
+
 /// Takes the records of both inputs in one batch, and gives each run of one input's as a batch of its own.
 struct Merged<Op>(Op);
 
@@ -135,6 +141,14 @@ impl<Op: TwoInputOperator> BatchOperator for Merged<Op> {
 
     fn mark(&mut self, mark: Mark, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         self.0.mark(mark, out, budget)
+    }
+
+    fn due(&self) -> Option<Duration> {
+        self.0.due()
+    }
+
+    fn wake(&mut self, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        self.0.wake(out, budget)
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

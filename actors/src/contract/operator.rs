@@ -115,7 +115,7 @@ pub trait BatchOperator: 'static {
     /// starts anew with each process: in a snapshot a time is kept by the wall clock,
     /// [`Clock::unix_ms`](super::Clock::unix_ms).
     ///
-    /// [`OperatorHarness::clocked`](../testing/struct.OperatorHarness.html#method.clocked) has an example.
+    /// The testing kit's `OperatorHarness::clocked` has an example.
     fn due(&self) -> Option<Duration> {
         None
     }
