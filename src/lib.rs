@@ -111,6 +111,7 @@ compile_error!(
 /// The examples of the pages in `docs/` compile and run.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/time.md")]
+#[doc = include_str!("../docs/timers.md")]
 struct Pages;
 
 mod claim;

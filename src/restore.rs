@@ -12,7 +12,7 @@ use millstream_actors::task::JobSpec;
 
 use crate::snapshot::{SavepointFile, SavepointFiles};
 use crate::start_error::StartError;
-use crate::state::END_OF_INPUT;
+use crate::state::use_of_name;
 
 /// State of an operator that the job cannot take: it does not have the operator, or the operator does not declare it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl RestoreSettings<'_> {
 
     fn is_declared(&self, operator: &OperatorId, state: &Arc<str>) -> bool {
         let names = self.declared.get(operator);
-        **state == *END_OF_INPUT || names.is_none_or(|names| names.contains(state))
+        use_of_name(state).is_some() || names.is_none_or(|names| names.contains(state))
     }
 }
 

@@ -11,7 +11,7 @@ use millstream_actors::protocol::OperatorId;
 
 use super::error::At;
 use super::names::mistakes_in_names;
-use crate::state::{END_OF_INPUT, StateBackend};
+use crate::state::{StateBackend, use_of_name};
 
 use super::{AnyPort, GraphError, InputEdge, Node, NodeId, NodeKind, PortRef, StreamRef, name_mistake};
 
@@ -134,9 +134,9 @@ impl GraphBuilder {
                 let (operator, state) = (id.into(), name.to_string());
                 self.errors.push(GraphError::DuplicateState { operator, state, at });
             }
-            if **name == *END_OF_INPUT {
+            if let Some(for_what) = use_of_name(name) {
                 let (operator, state) = (id.into(), name.to_string());
-                let reason = "snapshots use this name for the step at the end of input".to_owned();
+                let reason = format!("snapshots use this name for {for_what}");
                 self.errors.push(GraphError::InvalidState { operator, state, reason, at });
             }
         }

@@ -5,8 +5,9 @@ use std::fmt;
 use millstream_actors::protocol::Timestamp;
 
 use super::EveryKey;
+use super::event_time::Moment;
 use crate::operator::{Emitter, TaskView, context_methods};
-use crate::state::StateSet;
+use crate::state::{StateSet, Timer};
 
 /// A function on the records of a keyed stream, with states of its own for each key. Follows Flink's
 /// `KeyedProcessFunction`.
@@ -103,6 +104,30 @@ pub trait KeyedProcessFunction<K, In>: Clone + Send + 'static {
         out: &mut Emitter<'_, Self::Out>,
     );
 
+    /// A timer of a key that was registered in its [`Timers`](crate::keyed::Timers) has come due, and is not registered any more.
+    /// `states` are those of the key, which `ctx` has. Does nothing by default.
+    ///
+    /// Timers of a subtask come by time, those of event time before the watermark goes on to the next operator. What is emitted
+    /// has the event time of an event timer, and none for one of processing time. A timer that is registered here for a time
+    /// that has passed comes in the same pass, before those of later times.
+    ///
+    /// At the end of input event time has come to its end: all timers of event time fire, with a watermark of
+    /// `Timestamp::MAX`, and those that are registered meanwhile, so a function that always registers another one must not do
+    /// so then. Of those of processing time the ones that are due fire before, and the others never. When the job is drained,
+    /// cancelled or stopped with a savepoint no timer fires for that, and all are in the checkpoint from which it goes on.
+    ///
+    /// # Panics
+    /// As in [`process`](Self::process).
+    fn on_timer(
+        &mut self,
+        timer: Timer,
+        states: <Self::State as StateSet>::Handles<'_>,
+        ctx: &mut KeyedContext<'_, K>,
+        out: &mut Emitter<'_, Self::Out>,
+    ) {
+        let _ = (timer, states, ctx, out);
+    }
+
     /// The input of this subtask has ended: called once for each key that has state, in no order. Does nothing by default,
     /// and then for no key. Not called when the job is drained or cancelled.
     ///
@@ -170,24 +195,32 @@ pub type Row<'a, F, K, In> = <<F as KeyedProcessFunction<K, In>>::State as State
 pub struct KeyedContext<'a, K> {
     key: &'a K,
     time: Timestamp,
+    watermark: Timestamp,
     task: &'a TaskView,
     /// The function does nothing at the end of input.
     has_no_end: bool,
 }
 
 impl<'a, K> KeyedContext<'a, K> {
-    pub(super) fn of(key: &'a K, time: Timestamp, task: &'a TaskView) -> Self {
-        Self { key, time, task, has_no_end: false }
+    pub(super) fn of(key: &'a K, Moment { time, watermark }: Moment, task: &'a TaskView) -> Self {
+        Self { key, time, watermark, task, has_no_end: false }
     }
 
     pub(super) fn has_no_end(&self) -> bool {
         self.has_no_end
     }
 
-    /// The record's key.
+    /// The key.
     #[inline]
     pub fn key(&self) -> &K {
         self.key
+    }
+
+    /// The watermark up to which this key has been worked on: `Timestamp::MIN` before the first, `Timestamp::MAX` at the end
+    /// of input. It never goes back for a key, by a restore neither. A record whose event time is not above it is late.
+    #[inline]
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
     }
 
     context_methods!(task, time);

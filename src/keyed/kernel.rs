@@ -15,16 +15,17 @@ use millstream_actors::contract::{
     Batch, Clock, Front, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget, SnapshotWriter,
     StateError, Stateful,
 };
-use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, OperatorId, TaskError, Timestamp};
+use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, NO_TIME, OperatorId, TaskError, Timestamp};
 use millstream_actors::runtime::guard::{note_key, noting};
 
+use super::event_time::{EventTime, Moment};
 use super::every_key::VisitKeys;
 use super::key_text::key_text;
 use crate::operator::{KeySelector, Slices, TaskView};
 use crate::state::codec::OTHERWISE_DECLARED;
 use crate::state::{
-    KeySchema, KeyedBackend, KeyedBlock, Share, StateKey, StateRows, StateSet, group_of_hash, hashes_of, stable_hash,
-    take_ended, write_ended,
+    Ended, KeySchema, KeyedBackend, KeyedBlock, Share, StateKey, StateRows, StateSet, group_of_hash, hashes_of,
+    stable_hash, take_notes, write_notes,
 };
 
 /// Records to a block: what the passes keep of them stays in the innermost cache.
@@ -70,12 +71,13 @@ pub(crate) struct Kernel<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> {
     declare: Box<dyn Fn() -> St>,
     names: Vec<Arc<str>>,
     keys: KeySchema<K>,
-    backend: B,
+    pub(super) backend: B,
+    pub(super) event_time: EventTime,
     /// The least and the greatest that a key of this subtask can have.
     hashes: (u64, u64),
     capture_bytes_max: usize,
     task: TaskView,
-    slices: Slices,
+    pub(super) slices: Slices,
     end: EndOfInput,
     /// How many records of the batch at hand are worked off.
     of_batch: usize,
@@ -114,6 +116,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             names: declare().names(),
             declare: Box::new(declare),
             keys: KeySchema::default(),
+            event_time: EventTime::new(range),
             backend,
             hashes,
             capture_bytes_max: Limits::default().capture_bytes_max,
@@ -156,13 +159,8 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         self.backend.live()
     }
 
-    #[cfg(test)]
-    pub(super) fn backend(&self) -> &B {
-        &self.backend
-    }
-
     /// Works a batch off, as [`BatchOperator::process`](crate::operator::BatchOperator::process) is to: calls `function`
-    /// with each record, its event time, its key, and the key's states.
+    /// with each record, the moment, its key, and the key's states.
     ///
     /// # Errors
     /// The first of `function`, a key that is not one of this subtask's, and those of the backend.
@@ -172,7 +170,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         input: &mut Batch<In>,
         out: &mut Output<Out>,
         budget: &mut RunBudget,
-        mut function: impl FnMut(In, Timestamp, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+        mut function: impl FnMut(In, Moment, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
     ) -> Result<Progress, TaskError>
     where
         S: KeySelector<In, Key = K>,
@@ -184,8 +182,8 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
                 return Ok(Progress::Suspended);
             }
             let (first, before, index) = (self.slices.next(input.len()), input.bytes(), Cell::new(self.of_batch));
-            let called = self.call(keys, &mut input.front(first), out, &mut |record, time, key, states, out| {
-                noting(|| function(record, time, key, states, out), || note_key(key_text(key), Some(index.get())))?;
+            let called = self.call(keys, &mut input.front(first), out, &mut |record, moment, key, states, out| {
+                noting(|| function(record, moment, key, states, out), || note_key(key_text(key), Some(index.get())))?;
                 index.set(index.get() + 1);
                 Ok(())
             })?;
@@ -208,7 +206,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         keys: &mut KeyedInput<S, S::Held>,
         records: &mut Front<'_, In>,
         out: &mut Output<Out>,
-        function: &mut impl FnMut(In, Timestamp, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+        function: &mut impl FnMut(In, Moment, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
     ) -> Result<usize, TaskError>
     where
         S: KeySelector<In, Key = K>,
@@ -218,7 +216,9 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         while !records.as_slice().is_empty() && !out.is_full() {
             keys.take(&records.as_slice()[..records.len().min(BLOCK_RECORDS)]);
             self.check_keys(&keys.hashes)?;
-            let mut block = Block { keys, records, out, function, called: 0, outcome: Ok(()) };
+            let (event_time, max) = (&self.event_time, self.backend.max_parallelism());
+            let watermark = |hash| event_time.of(|| group_of_hash(hash, max));
+            let mut block = Block { keys, records, out, function, watermark, called: 0, outcome: Ok(()) };
             self.backend.work_on(&mut block)?;
             block.outcome?;
         }
@@ -244,11 +244,13 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         Ok(())
     }
 
-    /// The watermark has come.
-    pub(crate) fn watermark(&mut self, at: Timestamp) {
+    /// The watermark has come. False if all keys have been worked on up to it before.
+    pub(crate) fn watermark(&mut self, at: Timestamp) -> bool {
         self.look_at_clock();
+        let is_news = self.event_time.advance(at);
         self.backend.set_time(0, at);
         self.backend.clean(CLEANED_BY_WATERMARK);
+        is_news
     }
 
     /// The input has ended: calls `function` with each key and its states, in no order, in the groups for which that was not
@@ -261,9 +263,10 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         &mut self,
         out: &mut Output<Out>,
         budget: &mut RunBudget,
-        mut function: impl FnMut(&K, St::Handles<'_>, &mut Output<Out>) -> Result<AtEnd, TaskError>,
+        mut function: impl FnMut(Moment, &K, St::Handles<'_>, &mut Output<Out>) -> Result<AtEnd, TaskError>,
     ) -> Result<Progress, TaskError> {
         self.look_at_clock();
+        let moment = Moment { time: NO_TIME, watermark: Timestamp::MAX };
         self.slices.start(budget);
         let range = self.backend.range();
         while self.end.at < range.len() {
@@ -276,7 +279,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             }
             let (mut called, most, mut outcome) = (0, self.slices.next(usize::MAX), Ok(AtEnd::Next));
             let visited = self.backend.visit_group(range.start + self.end.at as u32, |key, states| {
-                outcome = noting(|| function(key, states, out), || note_key(key_text(key), None));
+                outcome = noting(|| function(moment, key, states, out), || note_key(key_text(key), None));
                 called += 1;
                 let goes_on = matches!(outcome, Ok(AtEnd::Next)) && called < most && !out.is_full();
                 if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -296,7 +299,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         Ok(Progress::Done)
     }
 
-    fn look_at_clock(&mut self) {
+    pub(super) fn look_at_clock(&mut self) {
         if self.backend.expires() {
             let now = i64::try_from(self.task.clock.unix_ms()).unwrap_or(i64::MAX);
             self.backend.set_time(now, Timestamp::MIN);
@@ -323,10 +326,9 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, S
     fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
         self.look_at_clock();
         let groups = self.backend.range().iter().zip(&self.end.has_run);
-        let ended: Vec<u32> = groups.filter(|(_, has_run)| **has_run).map(|(group, _)| group).collect();
-        if !ended.is_empty() {
-            write_ended(&self.operator, &ended, writer)?;
-        }
+        let ended: Vec<Ended> = groups.filter(|(_, has_run)| **has_run).map(|(group, _)| Ended(group)).collect();
+        write_notes(&self.operator, &ended, writer)?;
+        write_notes(&self.operator, &self.event_time.notes(), writer)?;
         self.backend.begin_snapshot(&self.names, writer);
         Ok(Progress::Suspended)
     }
@@ -354,12 +356,14 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, S
 
     fn restore(&mut self, mut sections: Vec<RestoredSection>) -> Result<(), StateError> {
         let range = self.backend.range();
-        for group in take_ended(&self.operator, &mut sections)?.into_iter().flatten() {
+        for Ended(group) in take_notes(&self.operator, &mut sections)?.into_iter().flatten() {
             if range.contains(group) {
                 self.end.has_run.resize(range.len(), false);
                 self.end.has_run[(group - range.start) as usize] = true;
             }
         }
+        self.event_time.restore(take_notes(&self.operator, &mut sections)?.into_iter().flatten());
+        self.backend.set_time(0, self.event_time.least());
         let Some(section) = sections.first() else { return Ok(()) };
         let (state, scope) = (&section.state, section.scope);
         let reason = format!("state '{state}' is keyed now, it was stored for {scope}; {OTHERWISE_DECLARED}");
@@ -384,23 +388,26 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> fmt::Debug for Kernel<K,
 }
 
 /// Some records in front of a function.
-struct Block<'a, 'r, In, S, Held, Out, F> {
+struct Block<'a, 'r, In, S, Held, Out, F, W> {
     keys: &'a KeyedInput<S, Held>,
     /// Those of the block come first.
     records: &'a mut Front<'r, In>,
     out: &'a mut Output<Out>,
     function: &'a mut F,
+    /// Up to which watermark the key with a hash has been worked on.
+    watermark: W,
     /// Of so many records it has been called.
     called: usize,
     /// Of the last call.
     outcome: Result<(), TaskError>,
 }
 
-impl<In, S, St, Out, F> KeyedBlock<S::Key, St> for Block<'_, '_, In, S, S::Held, Out, F>
+impl<In, S, St, Out, F, W> KeyedBlock<S::Key, St> for Block<'_, '_, In, S, S::Held, Out, F, W>
 where
     S: KeySelector<In>,
     St: StateSet,
-    F: FnMut(In, Timestamp, &S::Key, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+    F: FnMut(In, Moment, &S::Key, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+    W: Fn(u64) -> Timestamp,
 {
     type Query = S::Query;
 
@@ -420,11 +427,11 @@ where
     }
 
     #[inline]
-    fn work(&mut self, _: usize, key: &S::Key, states: St::Handles<'_>) -> ControlFlow<()> {
-        let time = self.records.time();
+    fn work(&mut self, place: usize, key: &S::Key, states: St::Handles<'_>) -> ControlFlow<()> {
+        let moment = Moment { time: self.records.time(), watermark: (self.watermark)(self.keys.hashes[place]) };
         let Some(record) = self.records.next() else { return ControlFlow::Break(()) };
         self.called += 1;
-        if let Err(error) = (self.function)(record, time, key, states, self.out) {
+        if let Err(error) = (self.function)(record, moment, key, states, self.out) {
             self.outcome = Err(error);
             return ControlFlow::Break(());
         }

@@ -4,10 +4,11 @@
 //! |---|---|---|
 //! | a running value of the records' own type | [`KeyedStream::reduce`](crate::stream::KeyedStream::reduce), or [`Reduce`] where the value's type has versions | a value |
 //! | a running value of another type | [`KeyedStream::fold`](crate::stream::KeyedStream::fold), or [`Fold`] where the accumulator's type has versions | an accumulator |
-//! | anything else | [`KeyedProcessFunction`] | any number of [states](crate::state), side outputs, the end of input; every key when it opens ([`EveryKey`]) |
+//! | anything else | [`KeyedProcessFunction`] | any number of [states](crate::state), timers ([`Timers`]), side outputs, the end of input; every key when it opens ([`EveryKey`]) |
 //!
 //! They all stand on one kernel, which finds the states of a record's key, lends them, and keeps them in snapshots.
 
+mod event_time;
 mod every_key;
 mod function;
 mod kernel;
@@ -15,6 +16,7 @@ mod key_text;
 mod on_kernel;
 mod operator;
 mod reduce;
+mod timers;
 
 pub use every_key::EveryKey;
 pub use function::{KeyedContext, KeyedProcessFunction, Row};
@@ -26,3 +28,5 @@ pub use operator::KeyedOperator;
 #[doc(hidden)]
 pub use reduce::fold_pairs;
 pub use reduce::{Fold, Reduce};
+
+pub use crate::state::kinds::{Timer, Timers, TimersHandle};

@@ -1,15 +1,17 @@
 //! Runs a keyed function.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_actors::contract::{Batch, BatchOperator, Clock, Output, Progress, RunBudget, Stateful};
-use millstream_actors::protocol::{KeyGroupRange, Limits, Mark, NO_TIME, OperatorId, TaskError};
+use millstream_actors::protocol::{KeyGroupRange, Limits, Mark, NO_TIME, OperatorId, TaskError, Timestamp};
 
 use super::every_key::EveryKey;
 use super::kernel::{AtEnd, Kernel, KeyedInput};
 use super::{KeyedContext, KeyedProcessFunction};
 use crate::operator::{Emission, KeySelector, SideOutputs, TaskView};
-use crate::state::{KeyedBackend, KeyedTable, Share};
+use crate::state::{KeyedBackend, KeyedTable, Share, TimeDomain};
 
 type States<S, F, In> = <F as KeyedProcessFunction<<S as KeySelector<In>>::Key, In>>::State;
 type Rows<S, F, In> = KeyedTable<<S as KeySelector<In>>::Key, States<S, F, In>>;
@@ -27,6 +29,11 @@ where
     emission: Emission,
     task: TaskView,
     is_open: bool,
+    /// The timers that a watermark has made due are firing.
+    fires: bool,
+    /// The next timer of processing time, and when the job's clock comes to it: as long as that is the next one it is not
+    /// reckoned anew, which might give another time each time.
+    alarm: Cell<Option<(Timestamp, Duration)>>,
 }
 
 impl<In, S, F> KeyedOperator<In, S, F>
@@ -70,7 +77,7 @@ where
         emission: Emission,
     ) -> Self {
         let task = kernel.task().clone();
-        Self { kernel, input, function, emission, task, is_open: false }
+        Self { kernel, input, function, emission, task, is_open: false, fires: false, alarm: Cell::new(None) }
     }
 
     /// Sets the clock by which values expire and that the function sees, by default the machine's.
@@ -104,6 +111,64 @@ where
         self.kernel.keys()
     }
 
+    /// Fires the timers of `domain` up to a time.
+    fn fire(
+        &mut self,
+        domain: TimeDomain,
+        up_to: Timestamp,
+        out: &mut Output<F::Out>,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, TaskError> {
+        let Self { kernel, function, emission, task, .. } = self;
+        kernel.fire((domain, up_to), out, budget, |timer, moment, key, states, out| {
+            let mut ctx = KeyedContext::of(key, moment, task);
+            emission.call(out, 0, moment.time, |out| function.on_timer(timer, states, &mut ctx, out))
+        })
+    }
+
+    /// Event time has gone on. A restored stream says its last watermark again: what has been registered for times up to it
+    /// waits for the next one, as without the failure.
+    fn watermark(
+        &mut self,
+        at: Timestamp,
+        out: &mut Output<F::Out>,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, TaskError> {
+        self.fires |= self.kernel.watermark(at);
+        if !self.fires {
+            return Ok(Progress::Done);
+        }
+        let fired = self.fire(TimeDomain::Event, at, out, budget)?;
+        self.fires = fired == Progress::Suspended;
+        Ok(fired)
+    }
+
+    /// The input has ended, and event time with it. Values do not expire by that, and a snapshot does not have it: a job that
+    /// is started again may have more input.
+    fn end(&mut self, out: &mut Output<F::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        for (domain, up_to) in [(TimeDomain::Processing, self.now()), (TimeDomain::Event, Timestamp::MAX)] {
+            if self.fire(domain, up_to, out, budget)? == Progress::Suspended {
+                return Ok(Progress::Suspended);
+            }
+        }
+        let Self { kernel, function, emission, task, .. } = self;
+        let ended = kernel.end(out, budget, |moment, key, states, out| {
+            let mut ctx = KeyedContext::of(key, moment, task);
+            emission.call(out, 0, NO_TIME, |out| function.end_of_input(states, &mut ctx, out))?;
+            Ok(if ctx.has_no_end() { AtEnd::Nothing } else { AtEnd::Next })
+        })?;
+        match ended {
+            Progress::Suspended => Ok(Progress::Suspended),
+            // What was registered in the last step.
+            Progress::Done => self.fire(TimeDomain::Event, Timestamp::MAX, out, budget),
+        }
+    }
+
+    /// Processing time, in milliseconds of the Unix epoch.
+    fn now(&self) -> Timestamp {
+        Timestamp::try_from(self.task.clock.unix_ms()).unwrap_or(Timestamp::MAX)
+    }
+
     /// Opens the function, before its first record or mark.
     fn open(&mut self) -> Result<(), TaskError> {
         if !std::mem::replace(&mut self.is_open, true) {
@@ -134,30 +199,44 @@ where
     ) -> Result<Progress, TaskError> {
         self.open()?;
         let Self { kernel, input: keys, function, emission, task, .. } = self;
-        kernel.process(keys, input, out, budget, |record, time, key, states, out| {
-            let mut ctx = KeyedContext::of(key, time, task);
-            emission.call(out, 0, time, |out| function.process(record, states, &mut ctx, out))
+        kernel.process(keys, input, out, budget, |record, moment, key, states, out| {
+            let mut ctx = KeyedContext::of(key, moment, task);
+            emission.call(out, 0, moment.time, |out| function.process(record, states, &mut ctx, out))
         })
     }
 
     fn mark(&mut self, mark: Mark, out: &mut Output<F::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         self.open()?;
-        let Self { kernel, function, emission, task, .. } = self;
-        match mark {
-            Mark::Watermark(at) => kernel.watermark(at),
-            Mark::End => {
-                let ended = kernel.end(out, budget, |key, states, out| {
-                    let mut ctx = KeyedContext::of(key, NO_TIME, task);
-                    emission.call(out, 0, NO_TIME, |out| function.end_of_input(states, &mut ctx, out))?;
-                    Ok(if ctx.has_no_end() { AtEnd::Nothing } else { AtEnd::Next })
-                })?;
-                if ended == Progress::Suspended {
-                    return Ok(Progress::Suspended);
-                }
-            }
-            _ => {}
+        let acted = match mark {
+            Mark::Watermark(at) => self.watermark(at, out, budget)?,
+            Mark::End => self.end(out, budget)?,
+            _ => Progress::Done,
+        };
+        if acted == Progress::Done {
+            out.mark(mark);
         }
-        out.mark(mark);
+        Ok(acted)
+    }
+
+    fn due(&self) -> Option<Duration> {
+        let next = self.kernel.next_timer()?;
+        if let Some((at, due)) = self.alarm.get()
+            && at == next
+        {
+            return Some(due);
+        }
+        let wait = u64::try_from(next.saturating_sub(self.now())).unwrap_or(0);
+        let due = if wait == 0 { Duration::ZERO } else { self.task.clock.now() + Duration::from_millis(wait) };
+        self.alarm.set(Some((next, due)));
+        Some(due)
+    }
+
+    /// Fires what is due by the clock, as far as there is time and room. What is left is due still, so that other input,
+    /// and barriers, have their turn between two timers.
+    fn wake(&mut self, out: &mut Output<F::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        self.open()?;
+        self.alarm.set(None);
+        let _ = self.fire(TimeDomain::Processing, self.now(), out, budget)?;
         Ok(Progress::Done)
     }
 
@@ -177,3 +256,7 @@ mod ttl_tests;
 #[cfg(test)]
 #[path = "end_tests.rs"]
 mod end_tests;
+
+#[cfg(test)]
+#[path = "timer_tests.rs"]
+mod timer_tests;

@@ -305,7 +305,7 @@ fn a_table_larger_than_a_cache_counts_as_exactly() {
             assert!(key < 200_000 && count == start / 200_000 + 1, "key {key}: {count} from {start}");
         }
     }
-    assert!(operator.kernel.backend().allocated_bytes() > 4 << 20);
+    assert!(operator.kernel.backend.allocated_bytes() > 4 << 20);
     assert_eq!(operator.keys(), 200_000);
 }
 

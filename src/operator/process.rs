@@ -13,7 +13,7 @@ use super::emit_each::emit_each;
 use super::slices::Slices;
 use super::{Emission, Emitter, ProcessContext, ProcessFunction, SideOutputs, TaskView};
 use crate::state::codec::OTHERWISE_DECLARED;
-use crate::state::{OperatorStateSet, Share, StoredCopy, take_ended, undeclared, write_ended};
+use crate::state::{Ended, OperatorStateSet, Reached, Share, StoredCopy, take_notes, undeclared, write_notes};
 
 /// What subtasks had stored of one state.
 type Copies = Vec<(u32, Vec<u8>)>;
@@ -141,7 +141,7 @@ impl<In: Send + 'static, F: ProcessFunction<In>> BatchOperator for ProcessOperat
 impl<In: Send + 'static, F: ProcessFunction<In>> Stateful for ProcessOperator<In, F> {
     fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
         if self.has_ended {
-            write_ended(&self.operator, &[self.task.share.parallelism], writer)?;
+            write_notes(&self.operator, &[Ended(self.task.share.parallelism)], writer)?;
         }
         for (index, name) in self.names.iter().enumerate() {
             let section = writer.subtask(name);
@@ -158,9 +158,11 @@ impl<In: Send + 'static, F: ProcessFunction<In>> Stateful for ProcessOperator<In
 
     fn restore(&mut self, mut sections: Vec<RestoredSection>) -> Result<(), StateError> {
         // Where each record counts at least once, some subtasks may have got to the end and others not.
-        let ended = take_ended(&self.operator, &mut sections)?;
+        // If the operator was keyed before.
+        take_notes::<Reached>(&self.operator, &mut sections)?;
+        let ended = take_notes(&self.operator, &mut sections)?;
         let subtasks = ended.iter().flatten().next().copied();
-        self.has_ended = subtasks.is_some_and(|subtasks| subtasks as usize == ended.len());
+        self.has_ended = subtasks.is_some_and(|Ended(subtasks)| subtasks as usize == ended.len());
         for (index, copies) in self.by_state(sections)? {
             let copies: Vec<StoredCopy<'_>> =
                 copies.iter().map(|(subtask, bytes)| StoredCopy { subtask: *subtask, bytes }).collect();

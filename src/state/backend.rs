@@ -7,7 +7,7 @@ use std::sync::Arc;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
-use super::{KeySchema, StateKey, StateSet, group_of_hash, stable_hash};
+use super::{Due, KeySchema, StateKey, StateSet, TimeDomain, group_of_hash, stable_hash};
 
 /// Keeps the rows of the keys that one subtask owns, and writes them at barriers. [`KeyedTable`](super::KeyedTable)
 /// keeps them in memory.
@@ -69,6 +69,27 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
         group: u32,
         each: impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
     ) -> Result<Progress, StateError>;
+
+    /// The time at which [`next_timer`](Self::next_timer) may give something.
+    fn first_timer(&self, domain: TimeDomain) -> Option<Timestamp>;
+
+    /// The earliest of the keys that may have a timer, as [`fire_timers`](Self::fire_timers) wants it.
+    ///
+    /// # Errors
+    /// If the backend cannot read it.
+    fn next_timer(&mut self, domain: TimeDomain) -> Result<Option<Due>, StateError>;
+
+    /// Fires the timer that [`next_timer`](Self::next_timer) gave: calls `each` with the key, the timer's time and the key's
+    /// states, in which the timer is gone. Not at all if the timer was deleted; more than once if keys have one hash.
+    ///
+    /// # Errors
+    /// If the backend cannot get at the row.
+    fn fire_timers(
+        &mut self,
+        domain: TimeDomain,
+        due: Due,
+        each: impl FnMut(&K, Timestamp, S::Handles<'_>),
+    ) -> Result<(), StateError>;
 
     /// The barrier: what changes from now on belongs to the next checkpoint. A capture that still runs is given up.
     fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter);

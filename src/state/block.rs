@@ -14,7 +14,7 @@ use super::barrier::Barriers;
 use super::group_table::{Entry, NOWHERE};
 use super::prefetch::prefetch;
 use super::table::shrink;
-use super::{Access, KeyedTable, Stamp, StateKey, StateRows, StateSet};
+use super::{Access, KeyedTable, Stamp, StateKey, StateRows, StateSet, stable_hash};
 
 /// Where a key probably is.
 #[derive(Clone, Copy, Debug)]
@@ -128,19 +128,36 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         access: Access,
         work: impl FnOnce(&K, S::Handles<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        self.lend_row_with::<IS_WATCHED, ()>(index, place, access, |_, _| (), |key, (), states| work(key, states))
+    }
+
+    /// As [`lend_row`](Self::lend_row), with what `take` has taken out of the row before.
+    #[inline(always)]
+    pub(super) fn lend_row_with<const IS_WATCHED: bool, Taken>(
+        &mut self,
+        index: usize,
+        place: usize,
+        access: Access,
+        take: impl FnOnce(&S, &mut S::Row) -> Taken,
+        work: impl FnOnce(&K, Taken, S::Handles<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         if IS_WATCHED {
             self.write_ahead(index, place);
         }
-        let Self { states, groups, .. } = self;
+        let Self { states, groups, timers, .. } = self;
         let Entry { key, row } = groups.0[index].get_mut(place).expect("there is a row");
         let before = Before::of::<S>(row);
         let expires = IS_WATCHED && states.expires();
         if expires {
             states.expire(row, access);
         }
-        let flow = work(key, states.handles(row, access));
+        let taken = take(states, row);
+        let flow = work(key, taken, states.handles(row, access));
         if expires {
             states.settle(row, access.stamp);
+        }
+        if const { S::HAS_TIMERS } {
+            states.enqueue_timers(row, timers, || stable_hash(key));
         }
         // There is nothing to note of a row that has been changed before under this stamp.
         if before.stamp != access.stamp || before.is_clear || S::is_clear(row) {

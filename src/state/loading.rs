@@ -409,6 +409,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             chains[index] = GroupChain::default();
         }
         self.barriers.restored(checkpoint, top, chains);
+        self.enqueue_all();
         Ok(())
     }
 }

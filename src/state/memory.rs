@@ -9,7 +9,7 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Times
 
 use super::backend::{KeyedBackend, KeyedBlock};
 use super::barrier::Sweep;
-use super::{KeySchema, KeyedTable, StateKey, StateRows, StateSet, TableLoader};
+use super::{Due, KeySchema, KeyedTable, StateKey, StateRows, StateSet, TableLoader, TimeDomain};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
     fn range(&self) -> KeyGroupRange {
@@ -57,6 +57,26 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
         each: impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
     ) -> Result<Progress, StateError> {
         Ok(self.lend_group(group, each))
+    }
+
+    #[inline]
+    fn first_timer(&self, domain: TimeDomain) -> Option<Timestamp> {
+        self.timers.first(domain).map(|(at, _)| at)
+    }
+
+    #[inline]
+    fn next_timer(&mut self, domain: TimeDomain) -> Result<Option<Due>, StateError> {
+        Ok(self.timers.first(domain))
+    }
+
+    fn fire_timers(
+        &mut self,
+        domain: TimeDomain,
+        due: Due,
+        each: impl FnMut(&K, Timestamp, S::Handles<'_>),
+    ) -> Result<(), StateError> {
+        self.fire(domain, due, each);
+        Ok(())
     }
 
     fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {

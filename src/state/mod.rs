@@ -12,6 +12,7 @@
 //! | [`MapState`] | an ordered map | the entries that changed |
 //! | [`ReducingState`] | what all values added are reduced to | the reductions that changed |
 //! | [`AggregatingState`] | an accumulator of all values added | the accumulators that changed |
+//! | [`Timers`](crate::keyed::Timers) | moments at which the function is called | all timers of keys whose timers changed |
 //!
 //! A function has one of them, a tuple of up to eight, or a struct of any number by [`state_set!`](crate::state_set). All
 //! of a key's states cost one look-up.
@@ -34,11 +35,12 @@ mod choice;
 pub(crate) mod codec;
 mod decoders;
 mod every_key;
+mod fire;
 mod group_table;
 mod groups;
 mod key_group;
 mod keys;
-mod kinds;
+pub(crate) mod kinds;
 mod loading;
 mod memory;
 mod older_keys;
@@ -49,6 +51,7 @@ mod snapshots;
 mod spill;
 mod stable_hash;
 mod table;
+mod timer_queue;
 
 #[cfg(test)]
 mod properties;
@@ -71,14 +74,16 @@ pub(crate) use access::{Access, Span, Stamp};
 pub(crate) use backend::{KeyedBackend, KeyedBlock};
 pub(crate) use key_group::{group_of_hash, hashes_of};
 pub(crate) use keys::KeySchema;
+pub(crate) use kinds::{TimeDomain, Timer};
 pub(crate) use loading::{TableLoader, undeclared};
-pub(crate) use operator::{END_OF_INPUT, Share, StoredCopy, take_ended, write_ended};
+pub(crate) use operator::{Ended, Reached, Share, StoredCopy, take_notes, use_of_name, write_notes};
 pub(crate) use set::{Slot, StateRows};
 pub(crate) use spill::{RedbBackend, SpillPlace, prepare_dir};
 pub(crate) use stable_hash::stable_hash;
 pub(crate) use table::KeyedTable;
 #[cfg(test)]
 pub(crate) use test_kit::group_of_key;
+pub(crate) use timer_queue::{Due, TimerQueues};
 
 /// What the macros of this crate and its benches need, and programs do not. It may change at any time.
 #[doc(hidden)]

@@ -13,7 +13,7 @@ use super::changes::Changes;
 use super::group_table::GroupTable;
 use super::groups::Groups;
 use super::loading::Arrived;
-use super::{Access, StateKey, StateRows, StateSet, group_of_hash};
+use super::{Access, StateKey, StateRows, StateSet, TimerQueues, group_of_hash};
 
 /// The rows of one subtask's keys, and what has changed in them since which barrier.
 #[derive(Debug)]
@@ -32,6 +32,10 @@ pub struct KeyedTable<K, S: StateSet> {
     clean_from: (usize, usize),
     /// Storage for where the rows of a block probably are.
     pub(super) candidates: Vec<Candidate>,
+    /// Keys by the time of their timers.
+    pub(super) timers: TimerQueues,
+    /// Rows of keys with one hash are being lent, by their places.
+    pub(super) fires: bool,
     /// The group all of whose rows are being lent, and the place at which that goes on.
     pub(super) visited: Option<(usize, usize)>,
 }
@@ -53,6 +57,8 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             watermark: Timestamp::MIN,
             clean_from: (0, 0),
             candidates: Vec::new(),
+            timers: TimerQueues::default(),
+            fires: false,
             visited: None,
         }
     }
@@ -106,7 +112,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
 
     /// Whether entries may be moved to make a table smaller: nothing goes through the places of one.
     pub(super) fn may_move(&self) -> bool {
-        self.barriers.capture.is_none() && self.visited.is_none()
+        self.barriers.capture.is_none() && self.visited.is_none() && !self.fires
     }
 
     #[inline]

@@ -204,8 +204,8 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
     }
 
     /// Takes a snapshot and goes on, after this time, in instances that are restored from it, at this parallelism: as in another
-    /// process, whose clock has another origin. Event time is in no snapshot: they are given the last watermark again, so that
-    /// the input is the same for each way of running.
+    /// process, whose clock has another origin. They are given the last watermark again, as a restored source says it before its
+    /// first record.
     pub(super) fn go_on_restored(&mut self, parallelism: u32, after: Duration) {
         let snapshot = self.snapshot();
         let within_the_ms = Duration::from_nanos(u64::from(self.clock.now().subsec_nanos() % 1_000_000));

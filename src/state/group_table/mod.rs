@@ -89,9 +89,28 @@ impl<K, Row> GroupTable<K, Row> {
         self.entries.get_mut(place)?.as_mut()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<K, Row>> {
+        self.entries.iter_mut().flatten()
+    }
+
     /// The entries by place.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<K, Row>> {
         self.entries.iter().flatten()
+    }
+
+    /// The places of the keys with this hash: one, as a rule.
+    pub(super) fn places_of(&self, hash: u64) -> Vec<usize>
+    where
+        K: Hash,
+    {
+        let mut places = Vec::new();
+        self.index.find(hash, |place| {
+            if self.get(place).is_some_and(|entry| stable_hash(&entry.key) == hash) {
+                places.push(place);
+            }
+            false
+        });
+        places
     }
 
     /// The place of the key with this hash that `is_key` knows.

@@ -362,6 +362,9 @@ impl<S: State> State for Expiring<S> {
         if S::EXPIRES {
             return Err("two times to live".to_owned());
         }
+        if S::HAS_TIMERS {
+            return Err("timers do not expire: they fire, or are deleted".to_owned());
+        }
         self.inner.check()
     }
 

@@ -6,6 +6,8 @@ mod list;
 mod map;
 mod reducing;
 mod schema;
+mod timers;
+mod times;
 mod value;
 
 #[cfg(test)]
@@ -18,8 +20,10 @@ pub use expiring::{Expiring, ExpiringHandle, StateTtl};
 pub use list::{ListHandle, ListState};
 pub use map::{MapHandle, MapState};
 pub use reducing::{ReducingHandle, ReducingState};
+pub use timers::{Timer, Timers, TimersHandle};
 pub use value::{ValueHandle, ValueState};
 
 pub(crate) use expiring::{Expiry, load_without_deadline};
 pub(crate) use schema::Schema;
+pub(crate) use timers::{TimeDomain, TimersSlot};
 pub(crate) use value::ValueSlot;

@@ -13,7 +13,7 @@ use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
 
 pub(crate) use models::Mean;
 
-use self::models::{Aggregating, List, Map, Reducing};
+use self::models::{Aggregating, List, Map, OfTimers, Reducing};
 use crate::snapshot::MemoryStore;
 use crate::state::test_kit::{Random, Subtask, change, manifest, no_time};
 use crate::state::{KeyedBackend, KeyedTable, RedbBackend, State, ValueState};
@@ -219,6 +219,11 @@ fn reductions_restore_to_what_they_were_at_the_barrier() {
 #[test]
 fn aggregates_restore_to_what_they_were_at_the_barrier() {
     check::<Aggregating>();
+}
+
+#[test]
+fn timers_restore_to_what_they_were_at_the_barrier() {
+    check::<OfTimers>();
 }
 
 #[test]

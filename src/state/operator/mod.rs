@@ -1,8 +1,8 @@
 //! State of functions that are not keyed: each subtask has its own, and a restore at another parallelism deals it out.
 
 mod broadcast;
-mod ended;
 mod list;
+mod notes;
 mod section;
 mod set;
 mod share;
@@ -11,8 +11,8 @@ mod share;
 mod tests;
 
 pub use broadcast::{BroadcastHandle, BroadcastState};
-pub(crate) use ended::{END_OF_INPUT, take_ended, write_ended};
 pub use list::{OperatorListHandle, OperatorListState};
+pub(crate) use notes::{Ended, Reached, take_notes, use_of_name, write_notes};
 pub(crate) use section::{CopyError, StoredCopy};
 pub use set::{OperatorState, OperatorStateSet};
 pub(crate) use share::Share;

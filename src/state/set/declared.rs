@@ -34,6 +34,8 @@ impl<K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static> StateKey for 
 pub trait StateSet: Send + 'static {
     /// Whether values of any of them expire.
     const EXPIRES: bool;
+    /// Whether one of them holds timers.
+    const HAS_TIMERS: bool;
 
     /// The slots of one key, never set by default.
     type Row: Default + Send + 'static;
@@ -65,6 +67,7 @@ pub trait SlotVisitor {
 #[diagnostic::do_not_recommend]
 impl<S: State> StateSet for S {
     const EXPIRES: bool = <S as State>::EXPIRES;
+    const HAS_TIMERS: bool = <S as State>::HAS_TIMERS;
 
     type Row = S::Slot;
     type Handles<'a> = S::Handle<'a>;
@@ -89,6 +92,7 @@ macro_rules! state_tuples {
     ($(($($state:ident $index:tt),+))*) => {$(
         impl<$($state: State),+> StateSet for ($($state,)+) {
             const EXPIRES: bool = $(<$state as State>::EXPIRES)||+;
+            const HAS_TIMERS: bool = $(<$state as State>::HAS_TIMERS)||+;
 
             type Row = ($($state::Slot,)+);
             type Handles<'a> = ($($state::Handle<'a>,)+);

@@ -10,6 +10,7 @@ mod rows;
 mod spilling;
 mod state;
 mod state_struct;
+mod timers;
 mod writing;
 
 pub use beside::Beside;

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use millstream_actors::protocol::Timestamp;
+
 use super::loading::{Load, Unload};
 use super::spilling::{Spill, Unspill};
+use super::timers::{Enqueue, TakeDue};
 use super::writing::Write;
 use super::{Slot, SlotVisitor, State, StateKey, StateSet, StateVisitor};
 use crate::state::codec::{PieceBuffer, StateFormat, Unfit};
-use crate::state::{Access, Span, Stamp};
+use crate::state::{Access, Span, Stamp, TimeDomain, TimerQueues};
 
 /// What the engine does with the rows of a set. Every set has it; methods with an `index` speak of the state at that place
 /// in the order of declaration.
@@ -35,9 +38,9 @@ pub(crate) trait StateRows: StateSet {
 
     /// What does not fit together in the declaration of which state.
     fn mistakes(&self) -> Vec<(Arc<str>, String)> {
-        let mut mistakes = Mistakes(Vec::new());
+        let mut mistakes = Mistakes { found: Vec::new(), has_timers: false };
         self.visit(&mut Self::Row::default(), &mut mistakes);
-        mistakes.0
+        mistakes.found
     }
 
     /// Whether values of any of them expire.
@@ -160,6 +163,25 @@ pub(crate) trait StateRows: StateSet {
     fn settle(&self, row: &mut Self::Row, stamp: Stamp) {
         self.visit(row, &mut Settle { stamp });
     }
+
+    /// Has the queues know the row's key, whose hash is `hash`, by the earliest of its timers.
+    #[inline]
+    fn enqueue_timers(&self, row: &mut Self::Row, queues: &mut TimerQueues, hash: impl Fn() -> u64) {
+        self.visit(row, &mut Enqueue { queues, hash });
+    }
+
+    /// An entry of the queue of `domain`, of time `at`, has been taken: gives the row's timer that is due then and removes
+    /// it, as a change with this stamp.
+    fn take_due_timer(
+        &self,
+        row: &mut Self::Row,
+        (domain, at): (TimeDomain, Timestamp),
+        stamp: Stamp,
+    ) -> Option<Timestamp> {
+        let mut take = TakeDue { domain, at, stamp, taken: None };
+        self.visit(row, &mut take);
+        take.taken
+    }
 }
 
 impl<S: StateSet> StateRows for S {}
@@ -188,11 +210,19 @@ impl StateVisitor for Formats {
     }
 }
 
-struct Mistakes(Vec<(Arc<str>, String)>);
+struct Mistakes {
+    found: Vec<(Arc<str>, String)>,
+    has_timers: bool,
+}
 
 impl StateVisitor for Mistakes {
     fn visit<S: State>(&mut self, _: usize, state: &S, _: &mut S::Slot) {
-        self.0.extend(state.check().err().map(|reason| (state.name().clone(), reason)));
+        self.found.extend(state.check().err().map(|reason| (state.name().clone(), reason)));
+        if S::HAS_TIMERS && std::mem::replace(&mut self.has_timers, true) {
+            let reason = "a function has one state that holds timers, this is a second one; timers of one time are one"
+                .to_owned();
+            self.found.push((state.name().clone(), reason));
+        }
     }
 }
 

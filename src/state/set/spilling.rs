@@ -1,7 +1,7 @@
 //! Rows as bytes that the same process reads again, stamps included.
 //!
 //! A slot begins with a byte that says what it is, then its stamp if that is not the row's, then its value as a whole
-//! section has it.
+//! section has it, and what else this process knows of it.
 
 use super::{Slot, State, StateVisitor};
 use crate::state::codec::Written;
@@ -59,6 +59,9 @@ fn spill<S: State>(state: &S, slot: &mut S::Slot, of_row: Stamp, bytes: &mut Vec
         (false, false) => Kind::Clear,
         (true, false) => Kind::Set,
     };
+    if is_set {
+        state.write_marks(slot, bytes);
+    }
     bytes[start] = kind as u8;
     Ok(())
 }
@@ -95,6 +98,9 @@ fn unspill<S: State>(state: &S, slot: &mut S::Slot, of_row: Stamp, bytes: &mut &
             slot.clear(stamp);
             Ok(())
         }
-        Kind::Set | Kind::SetWithRow => Ok(state.load(slot, stamp, state.format(), false, bytes)?),
+        Kind::Set | Kind::SetWithRow => {
+            state.load(slot, stamp, state.format(), false, bytes)?;
+            state.load_marks(slot, bytes)
+        }
     }
 }

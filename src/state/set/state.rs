@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::state::codec::{StateFormat, Unfit, Written};
-use crate::state::kinds::Expiry;
+use crate::state::kinds::{Expiry, TimersSlot};
 use crate::state::{Access, Expiring, Span, Stamp, StateTtl};
 
 /// One kind of keyed state, as declared: [`ValueState`](crate::state::ValueState) and its like.
@@ -14,6 +14,9 @@ use crate::state::{Access, Expiring, Span, Stamp, StateTtl};
 pub trait State: Send + 'static {
     /// Whether its values expire. Only [`Expiring`] says so.
     const EXPIRES: bool = false;
+
+    /// Whether it holds timers. Only [`Timers`](crate::keyed::Timers) says so.
+    const HAS_TIMERS: bool = false;
 
     /// A key's place for it.
     type Slot: Slot;
@@ -66,6 +69,31 @@ pub trait State: Send + 'static {
     fn expiry<'a>(&self, slot: &'a Self::Slot) -> Option<Expiry<'a>> {
         let _ = slot;
         None
+    }
+
+    /// The timers in the slot; `None` if it holds none. Only [`Timers`](crate::keyed::Timers) gives some.
+    #[inline]
+    #[doc(hidden)]
+    fn timers<'a>(&self, slot: &'a mut Self::Slot) -> Option<&'a mut TimersSlot> {
+        let _ = slot;
+        None
+    }
+
+    /// Appends what this process alone knows of the slot, behind what [`write`](Self::write) has appended of a row that leaves
+    /// memory for a while. Nothing, but for timers.
+    #[doc(hidden)]
+    fn write_marks(&self, slot: &Self::Slot, bytes: &mut Vec<u8>) {
+        let _ = (slot, bytes);
+    }
+
+    /// Takes what [`write_marks`](Self::write_marks) has appended off the front of `bytes`.
+    ///
+    /// # Errors
+    /// If the bytes are not that.
+    #[doc(hidden)]
+    fn load_marks(&self, slot: &mut Self::Slot, bytes: &mut &[u8]) -> Result<(), String> {
+        let _ = (slot, bytes);
+        Ok(())
     }
 
     /// This state, whose values expire: each key's value (its whole list or map, if the state is one) when it has not

@@ -104,6 +104,7 @@ macro_rules! state_set {
 
             impl StateSet for $set {
                 const EXPIRES: bool = $(<$state as State>::EXPIRES)||+;
+                const HAS_TIMERS: bool = $(<$state as State>::HAS_TIMERS)||+;
 
                 type Row = StateSetRow;
                 type Handles<'a> = StateSetHandles<'a>;

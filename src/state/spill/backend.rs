@@ -10,7 +10,7 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Times
 use super::table::RedbBackend;
 use crate::state::backend::{KeyedBackend, KeyedBlock};
 use crate::state::barrier::Sweep;
-use crate::state::{KeySchema, StateKey, StateRows, StateSet, TableLoader};
+use crate::state::{Due, KeySchema, StateKey, StateRows, StateSet, TableLoader, TimeDomain};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
     fn range(&self) -> KeyGroupRange {
@@ -71,6 +71,23 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         each: impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
     ) -> Result<Progress, StateError> {
         self.lend_group(group, each)
+    }
+
+    fn first_timer(&self, domain: TimeDomain) -> Option<Timestamp> {
+        self.timers.first(domain).map(|(at, _)| at)
+    }
+
+    fn next_timer(&mut self, domain: TimeDomain) -> Result<Option<Due>, StateError> {
+        self.take_next_timer(domain)
+    }
+
+    fn fire_timers(
+        &mut self,
+        domain: TimeDomain,
+        due: Due,
+        each: impl FnMut(&K, Timestamp, S::Handles<'_>),
+    ) -> Result<(), StateError> {
+        self.fire(domain, due, each)
     }
 
     fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {

@@ -5,7 +5,7 @@ use hashbrown::hash_table::OccupiedEntry;
 use super::dirt::Dirt;
 use super::table::{Cached, Group};
 use crate::state::barrier::Capture;
-use crate::state::{Access, Stamp, StateKey, StateRows, StateSet};
+use crate::state::{Access, Stamp, StateKey, StateRows, StateSet, TimerQueues, stable_hash};
 
 /// What is counted of a group.
 pub(super) struct Account<'a> {
@@ -72,6 +72,7 @@ impl Account<'_> {
 pub(super) struct CachedRow<'a, K, S: StateSet> {
     pub(super) found: OccupiedEntry<'a, Cached<K, S::Row>>,
     pub(super) states: &'a S,
+    pub(super) timers: &'a mut TimerQueues,
     pub(super) account: Account<'a>,
     pub(super) cached: &'a mut usize,
     pub(super) current: Stamp,
@@ -107,9 +108,12 @@ impl<K: StateKey, S: StateSet> CachedRow<'_, K, S> {
     /// The record has been worked on: keeps account of what was changed, and forgets the key if nothing is left of it.
     #[inline]
     pub(super) fn settle(mut self) {
-        let Cached { row, marks, .. } = self.found.get_mut();
+        let Cached { key, row, marks } = self.found.get_mut();
         if self.states.expires() {
             self.states.settle(row, self.current);
+        }
+        if const { S::HAS_TIMERS } {
+            self.states.enqueue_timers(row, self.timers, || stable_hash(key));
         }
         let (stamp, is_clear) = (S::stamp(row), S::is_clear(row));
         if stamp != self.stamp {

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use millstream_actors::contract::{Progress, StateError};
 
+use super::disk::Found;
 use super::table::{Cached, Marks, RedbBackend, bucket_hash};
 use crate::state::codec::take;
 use crate::state::{StateKey, StateRows, StateSet, hashes_of, stable_hash};
@@ -80,22 +81,33 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         self.make_room()?;
         let Some(disk) = &mut self.disk else { return Ok((Vec::new(), last)) };
         let (found, next) = disk.range(first, last, READ_AT_A_TIME)?;
-        for found in &found {
-            for stored in found.rows() {
-                let stored = stored.map_err(|reason| self.damaged(reason))?;
-                if stored.is_clear || self.has_cached(found.hash, stored.key)? {
-                    continue;
-                }
-                let (mut row, marks) = (S::Row::default(), Marks { is_on_disk: true, ..Marks::default() });
-                let read = take(&mut &*stored.key).and_then(|key: K| {
-                    self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots)?;
-                    Ok(key)
-                });
-                let key = read.map_err(|reason| self.shared.cannot_read(&stored, reason))?;
-                self.take_in(found.hash, Cached { key, row, marks });
-            }
-        }
+        found.iter().try_for_each(|found| self.take_found(found))?;
         Ok((found.iter().map(|found| found.hash).collect(), next.map_or(last, |next| next - 1)))
+    }
+
+    /// Takes rows of the disk that have state into the cache, if they are not there.
+    pub(super) fn take_found(&mut self, found: &Found) -> Result<(), StateError> {
+        for stored in found.rows() {
+            let stored = stored.map_err(|reason| self.damaged(reason))?;
+            if stored.is_clear || self.has_cached(found.hash, stored.key)? {
+                continue;
+            }
+            let (mut row, marks) = (S::Row::default(), Marks { is_on_disk: true, ..Marks::default() });
+            let read = take(&mut &*stored.key).and_then(|key: K| {
+                self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots)?;
+                Ok(key)
+            });
+            let key = read.map_err(|reason| self.shared.cannot_read(&stored, reason))?;
+            self.take_in(found.hash, Cached { key, row, marks });
+        }
+        Ok(())
+    }
+
+    /// The buckets of the rows in the cache with this hash.
+    pub(super) fn buckets_of(&self, index: usize, hash: u64) -> Vec<usize> {
+        let table = &self.groups[index].table;
+        let has_hash = |bucket: &usize| table.get_bucket(*bucket).is_some_and(|row| stable_hash(&row.key) == hash);
+        table.iter_hash_buckets(bucket_hash(hash)).filter(has_hash).collect()
     }
 
     /// Lends the rows with a hash that are in the cache and have state.
@@ -105,11 +117,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         hash: u64,
         each: &mut impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let table = &self.groups[index].table;
-        let has_hash = |bucket: &usize| table.get_bucket(*bucket).is_some_and(|row| stable_hash(&row.key) == hash);
-        let buckets: Vec<usize> = table.iter_hash_buckets(bucket_hash(hash)).filter(has_hash).collect();
         let (access, mut flow) = (self.moment(), ControlFlow::Continue(()));
-        for bucket in buckets {
+        for bucket in self.buckets_of(index, hash) {
             let Some(mut row) = self.row_in(index, bucket) else { continue };
             row.expire(access);
             if !row.is_clear() {

@@ -25,6 +25,9 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         if let Some(disk) = &mut self.disk {
             disk.poll(false)?;
         }
+        if const { S::HAS_TIMERS } {
+            self.timers.make_room(|| self.shared.file().cloned())?;
+        }
         while self.cached > self.limits.rows {
             if self.disk.as_ref().is_some_and(|disk| disk.is_writing()) {
                 if self.cached <= self.limits.rows_max {

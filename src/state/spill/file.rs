@@ -13,15 +13,22 @@ use std::path::{Path, PathBuf};
 use millstream_actors::contract::StateError;
 use millstream_actors::protocol::OperatorId;
 use redb::backends::FileBackend;
-use redb::{BackendError, Builder, Database, ReadOnlyTable, ReadableDatabase, StorageBackend, Table, TableDefinition};
+use redb::{
+    BackendError, Builder, Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, Table,
+    TableDefinition,
+};
 
 use super::batch::Batch;
 use super::place::SpillPlace;
 use super::rows::{RowBytes, SameKey, rows};
 use crate::claim;
+use crate::state::{Due, TimeDomain};
 
 /// Rows by hash; those of several keys with one hash follow each other.
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
+
+/// Keys by the time of their timers, of event time and of processing time.
+const TIMERS: [TableDefinition<Due, ()>; 2] = [TableDefinition::new("event-timers"), TableDefinition::new("timers")];
 
 /// What can be read at a moment.
 pub(super) type Rows = ReadOnlyTable<u64, &'static [u8]>;
@@ -82,8 +89,7 @@ impl WorkingFile {
 
     /// What can be read from now on, in all that was written before.
     pub(super) fn read(&self) -> Result<Rows, StateError> {
-        let database = self.database.as_ref().expect("it is closed only when it is dropped");
-        let open = || -> Result<Rows, redb::Error> { Ok(database.begin_read()?.open_table(ROWS)?) };
+        let open = || -> Result<Rows, redb::Error> { Ok(self.database().begin_read()?.open_table(ROWS)?) };
         open().map_err(|error| self.error("read", error.into()))
     }
 
@@ -93,14 +99,65 @@ impl WorkingFile {
     }
 
     fn write_rows(&self, batch: &Batch) -> Result<(), Trouble> {
-        let database = self.database.as_ref().expect("it is closed only when it is dropped");
-        let transaction = database.begin_write()?;
+        let transaction = self.database().begin_write()?;
         let mut table = transaction.open_table(ROWS)?;
         for (hash, row) in batch.iter() {
             put(&mut table, hash, RowBytes::take(&mut &*row)?, self.same_key)?;
         }
         drop(table);
         Ok(transaction.commit()?)
+    }
+
+    /// Adds timers of a domain.
+    pub(super) fn put_timers(&self, domain: TimeDomain, timers: &[Due]) -> Result<(), StateError> {
+        let put = || -> Result<(), Trouble> {
+            if timers.is_empty() {
+                return Ok(());
+            }
+            let transaction = self.database().begin_write()?;
+            let mut table = transaction.open_table(TIMERS[domain as usize])?;
+            for due in timers {
+                table.insert(due, ())?;
+            }
+            drop(table);
+            Ok(transaction.commit()?)
+        };
+        put().map_err(|error| self.error("write to", error))
+    }
+
+    /// The earliest timer of a domain.
+    pub(super) fn first_timer(&self, domain: TimeDomain) -> Result<Option<Due>, StateError> {
+        let first = || -> Result<Option<Due>, Trouble> {
+            match self.database().begin_read()?.open_table(TIMERS[domain as usize]) {
+                Ok(table) => Ok(table.first()?.map(|(due, _)| due.value())),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        };
+        first().map_err(|error| self.error("read", error))
+    }
+
+    /// Takes the earliest `most` timers of a domain out; gives the one that is the earliest then, too.
+    pub(super) fn take_timers(&self, domain: TimeDomain, most: usize) -> Result<(Vec<Due>, Option<Due>), StateError> {
+        let take = || -> Result<(Vec<Due>, Option<Due>), Trouble> {
+            let transaction = self.database().begin_write()?;
+            let mut table = transaction.open_table(TIMERS[domain as usize])?;
+            let mut taken = Vec::new();
+            while taken.len() < most
+                && let Some((due, _)) = table.pop_first()?
+            {
+                taken.push(due.value());
+            }
+            let next = table.first()?.map(|(due, _)| due.value());
+            drop(table);
+            transaction.commit()?;
+            Ok((taken, next))
+        };
+        take().map_err(|error| self.error("read", error))
+    }
+
+    fn database(&self) -> &Database {
+        self.database.as_ref().expect("it is closed only when it is dropped")
     }
 
     /// An error in what was tried with the file.

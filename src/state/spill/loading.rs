@@ -16,7 +16,7 @@ use super::table::{Cached, Marks, RedbBackend, bucket_hash, rehash};
 use crate::state::barrier::GroupChain;
 use crate::state::group_table::{Entry, GroupTable};
 use crate::state::loading::{LoadedRows, stored_twice};
-use crate::state::{Stamp, StateKey, StateSet, TableLoader, stable_hash};
+use crate::state::{Stamp, StateKey, StateRows, StateSet, TableLoader, TimeDomain, TimerQueues, stable_hash};
 
 /// Rows to one transaction.
 const BATCH_ROWS_MAX: usize = 64 << 10;
@@ -54,13 +54,19 @@ impl<K: StateKey, S: StateSet> SpillLoader<K, S> {
         let (file, filter) = (self.shared.file()?, self.shared.filter());
         let mut scratch = Vec::new();
         for part in entries.chunks_mut(BATCH_ROWS_MAX) {
-            let mut batch = Batch::default();
+            let (mut batch, mut timers) = (Batch::default(), TimerQueues::default());
             for (hash, Entry { key, row }) in part {
+                if const { S::HAS_TIMERS } {
+                    states.enqueue_timers(row, &mut timers, || *hash);
+                }
                 batch.push(*hash, |bytes| put_row(states, key, row, &mut scratch, bytes)).map_err(encode_error)?;
                 filter.insert(*hash);
             }
             batch.sort();
             file.write(&batch)?;
+            for domain in TimeDomain::ALL {
+                file.put_timers(domain, &timers.take_latest(domain, usize::MAX))?;
+            }
         }
         Ok(())
     }
@@ -161,6 +167,6 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             chains[index] = GroupChain::default();
         }
         self.barriers.restored(checkpoint, top, chains);
-        Ok(())
+        self.enqueue_all()
     }
 }

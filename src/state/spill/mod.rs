@@ -15,6 +15,7 @@ mod rows;
 mod shared;
 mod snapshots;
 mod table;
+mod timers;
 
 pub use place::SpillPlace;
 pub(crate) use place::prepare_dir;

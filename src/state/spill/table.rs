@@ -23,6 +23,7 @@ use super::place::SpillPlace;
 use super::rows::same_key;
 use super::shared::{CacheLimits, Shared};
 use super::snapshots::DiskReach;
+use super::timers::SpilledTimers;
 
 use crate::state::barrier::Barriers;
 use crate::state::codec::take;
@@ -119,6 +120,7 @@ pub struct RedbBackend<K, S: StateSet> {
     pub(super) restoring: Restoring<K, S::Row>,
     /// Rows that a restore may still put into the cache.
     pub(super) room: Arc<AtomicUsize>,
+    pub(super) timers: SpilledTimers,
     /// How far the rows of a group have been lent, all of which are to be.
     pub(super) visited: Option<Visited>,
     /// The disk has failed: nothing can be trusted any more.
@@ -182,6 +184,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             scratch: Vec::new(),
             restoring: Restoring::default(),
             room: Arc::new(AtomicUsize::new(limits.rows / 2)),
+            timers: SpilledTimers::new(limits.page_bytes / 4),
             visited: None,
             has_failed: false,
             #[cfg(test)]
@@ -388,6 +391,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         Some(CachedRow {
             found,
             states: &self.states,
+            timers: &mut self.timers.near,
             account,
             cached: &mut self.cached,
             current: self.barriers.current,

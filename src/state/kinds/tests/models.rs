@@ -1,8 +1,9 @@
 //! Each kind of state with the plain value that it must equal, and the ways in which both are changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Kind;
+use crate::state::kinds::{Timer, Timers, TimersHandle};
 use crate::state::test_kit::Random;
 use crate::state::{
     AggregateFunction, AggregatingHandle, AggregatingState, ListHandle, ListState, MapHandle, MapState, ReducingHandle,
@@ -207,5 +208,40 @@ impl Kind for Aggregating {
 
     fn read(mean: &AggregatingHandle<'_, Mean>) -> Self::Model {
         mean.accumulator().copied()
+    }
+}
+
+/// Timers, and their times.
+pub(super) struct OfTimers;
+
+impl Kind for OfTimers {
+    type State = Timers;
+    type Model = BTreeSet<Timer>;
+
+    fn state() -> Timers {
+        Timers::new("timers")
+    }
+
+    fn change(random: &mut Random, timers: &mut TimersHandle<'_>, model: &mut BTreeSet<Timer>) {
+        let at = random.below(6) as i64 - 2;
+        let timer = if random.below(3) == 0 { Timer::ProcessingTime(at) } else { Timer::EventTime(at) };
+        match random.below(8) {
+            0 => {
+                timers.clear();
+                model.clear();
+            }
+            1..4 => {
+                timers.delete(timer);
+                model.remove(&timer);
+            }
+            _ => {
+                timers.register(timer);
+                model.insert(timer);
+            }
+        }
+    }
+
+    fn read(timers: &TimersHandle<'_>) -> BTreeSet<Timer> {
+        timers.iter().collect()
     }
 }

@@ -1,0 +1,43 @@
+//! How a [`KeyedTable`] has the timers of its keys fire.
+
+use std::ops::ControlFlow;
+
+use millstream_actors::protocol::Timestamp;
+
+use super::{Due, KeyedTable, StateKey, StateRows, StateSet, TimeDomain, stable_hash};
+
+impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
+    /// All groups are there: their timers are queued.
+    pub(super) fn enqueue_all(&mut self) {
+        if const { !S::HAS_TIMERS } {
+            return;
+        }
+        let Self { states, groups, timers, .. } = self;
+        for entry in groups.0.iter_mut().flat_map(|group| group.iter_mut()) {
+            states.enqueue_timers(&mut entry.row, timers, || stable_hash(&entry.key));
+        }
+    }
+
+    /// Fires; see [`KeyedBackend::fire_timers`](super::KeyedBackend::fire_timers).
+    pub(super) fn fire(
+        &mut self,
+        domain: TimeDomain,
+        (at, hash): Due,
+        mut each: impl FnMut(&K, Timestamp, S::Handles<'_>),
+    ) {
+        self.timers.remove(domain, (at, hash));
+        let (index, access) = (self.index_of(hash), self.access());
+        self.fires = true;
+        for place in self.groups.0[index].places_of(hash) {
+            let take = |states: &S, row: &mut S::Row| states.take_due_timer(row, (domain, at), access.stamp);
+            let flow = self.lend_row_with::<true, _>(index, place, access, take, |key, timer, states| {
+                if let Some(timer) = timer {
+                    each(key, timer, states);
+                }
+                ControlFlow::Continue(())
+            });
+            debug_assert!(flow.is_continue());
+        }
+        self.fires = false;
+    }
+}

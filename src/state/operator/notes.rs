@@ -1,0 +1,105 @@
+//! What a snapshot has of an operator besides its states, as lists, a section of each subtask: for what its step at the end of
+//! the input has run, so that a restore does not run it again; and up to which watermark it has acted, so that a restore
+//! does not fall behind it. A section is there only if it says something.
+
+use std::sync::Arc;
+
+use millstream_actors::contract::{RestoredSection, SnapshotWriter, StateError, StateScope};
+use millstream_actors::protocol::{OperatorId, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::section::{self, Items, Shape};
+use super::{CopyError, StoredCopy};
+use crate::state::codec::put_packed;
+
+/// What a section says.
+pub(crate) trait Note: Serialize + DeserializeOwned + 'static {
+    /// The name of the section. No state can have it.
+    const NAME: &'static str;
+}
+
+/// For a key group, or a subtask, the step at the end of input has run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Ended(pub(crate) u32);
+
+impl Note for Ended {
+    const NAME: &'static str = "end-of-input";
+}
+
+/// A key group has been worked on up to this watermark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Reached(pub(crate) u32, pub(crate) Timestamp);
+
+impl Note for Reached {
+    const NAME: &'static str = "operator-watermark";
+}
+
+/// For what snapshots use a name, if they do.
+pub(crate) fn use_of_name(name: &str) -> Option<&'static str> {
+    match name {
+        Ended::NAME => Some("the step at the end of input"),
+        Reached::NAME => Some("the watermark up to which an operator has acted"),
+        _ => None,
+    }
+}
+
+/// Writes a section, if there is something to say.
+///
+/// # Errors
+/// [`StateError::Encode`].
+pub(crate) fn write_notes<N: Note>(
+    operator: &OperatorId,
+    notes: &[N],
+    writer: &mut SnapshotWriter,
+) -> Result<(), StateError> {
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let (state, scope): (Arc<str>, _) = (N::NAME.into(), StateScope::Subtask(writer.subtask_index()));
+    section::write(Shape::List, notes.iter(), writer.subtask(&state), put_packed).map_err(|reason| StateError::Encode {
+        operator: operator.clone(),
+        state,
+        scope,
+        version: 1,
+        reason,
+    })
+}
+
+/// Takes the sections of all subtasks out of what is to be restored: what each of them had written.
+///
+/// # Errors
+/// [`StateError::Decode`].
+pub(crate) fn take_notes<N: Note>(
+    operator: &OperatorId,
+    sections: &mut Vec<RestoredSection>,
+) -> Result<Vec<Vec<N>>, StateError> {
+    let mut parts = Vec::new();
+    for section in sections.extract_if(.., |section| &*section.state == N::NAME) {
+        let scope = section.scope;
+        let StateScope::Subtask(subtask) = scope else {
+            let reason = format!("'{}' was stored as {scope:?}", N::NAME);
+            return Err(StateError::Mismatch { operator: operator.clone(), reason });
+        };
+        let part = read(StoredCopy { subtask, bytes: &section.bytes });
+        parts.push(part.map_err(|CopyError { version, reason, .. }| StateError::Decode {
+            operator: operator.clone(),
+            state: section.state.clone(),
+            scope,
+            version,
+            reason,
+        })?);
+    }
+    Ok(parts)
+}
+
+fn read<N: Note>(copy: StoredCopy<'_>) -> Result<Vec<N>, CopyError> {
+    let mut items = Items::open(copy, Shape::List)?;
+    let mut notes = Vec::new();
+    while items.left > 0 {
+        notes.push(items.next()?);
+    }
+    items.close()?;
+    Ok(notes)
+}

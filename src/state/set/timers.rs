@@ -1,0 +1,41 @@
+//! What is done with the timers of a row.
+
+use millstream_actors::protocol::Timestamp;
+
+use super::{State, StateVisitor};
+use crate::state::{Stamp, TimeDomain, TimerQueues};
+
+/// Has the queues know the row's key by its earliest timers.
+pub(super) struct Enqueue<'a, F> {
+    pub(super) queues: &'a mut TimerQueues,
+    /// Gives the key's hash.
+    pub(super) hash: F,
+}
+
+impl<F: Fn() -> u64> StateVisitor for Enqueue<'_, F> {
+    #[inline]
+    fn visit<S: State>(&mut self, _: usize, state: &S, slot: &mut S::Slot) {
+        let Some(timers) = state.timers(slot) else { return };
+        for domain in TimeDomain::ALL {
+            if let Some(at) = timers.enqueue(domain) {
+                self.queues.insert(domain, (at, (self.hash)()));
+            }
+        }
+    }
+}
+
+/// Takes the timer that is due at a time.
+pub(super) struct TakeDue {
+    pub(super) domain: TimeDomain,
+    pub(super) at: Timestamp,
+    pub(super) stamp: Stamp,
+    pub(super) taken: Option<Timestamp>,
+}
+
+impl StateVisitor for TakeDue {
+    fn visit<S: State>(&mut self, _: usize, state: &S, slot: &mut S::Slot) {
+        if let Some(timers) = state.timers(slot) {
+            self.taken = timers.take_due(self.domain, self.at, self.stamp);
+        }
+    }
+}
