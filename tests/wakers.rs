@@ -1,19 +1,18 @@
 //! Sources that wait to be woken.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use millstream::prelude::*;
-use millstream::sink::{PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
 use millstream::source::{
     Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition, Threading,
 };
-use millstream::{CheckpointId, JobEventKind, Limits};
+use millstream::{JobEventKind, Limits};
 use tokio::sync::mpsc as async_mpsc;
 
-use common::{run, watched};
+use common::{HeldSink, run, watched};
 
 mod common;
 
@@ -66,48 +65,6 @@ impl SourceReader for LateReader {
     fn report_positions(&mut self, _: &mut Vec<SplitPosition>) {}
 }
 
-/// Writes nothing before it is released.
-struct HeldSink {
-    released: Arc<Mutex<mpsc::Receiver<()>>>,
-    written: Arc<Mutex<Vec<u64>>>,
-}
-
-struct HeldWriter {
-    released: Arc<Mutex<mpsc::Receiver<()>>>,
-    written: Arc<Mutex<Vec<u64>>>,
-}
-
-impl Sink for HeldSink {
-    type Item = u64;
-
-    fn threading(&self) -> Threading {
-        Threading::Blocking
-    }
-
-    fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = u64>>, SinkError> {
-        Ok(Box::new(HeldWriter { released: self.released.clone(), written: self.written.clone() }))
-    }
-}
-
-impl SinkWriter for HeldWriter {
-    type Item = u64;
-
-    fn write(&mut self, batch: &mut Batch<u64>) -> Result<(), SinkError> {
-        // Fails at once when the test has dropped its end.
-        let _ = self.released.lock().expect("no panic under it").recv();
-        self.written.lock().expect("no panic under it").extend(batch.drain());
-        Ok(())
-    }
-
-    fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
-        Ok(Vec::new())
-    }
-
-    fn commit(&mut self, _: CheckpointId) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
 /// The task had not seen that its four reads found nothing when it was woken, since it waited for credit. It took the
 /// wake-up for granted, found nothing in the four, and waited to be woken for ever.
 #[test]
@@ -116,9 +73,8 @@ fn wake_up_of_a_blocked_task_whose_reads_have_all_looked_in_vain_is_not_lost() {
         let (looked_in_vain, mut looked) = async_mpsc::unbounded_channel();
         let (has_come, waker) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let source = LateSource { has_come: has_come.clone(), waker: Arc::clone(&waker), looked_in_vain };
-        let (release, released) = mpsc::channel::<()>();
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let sink = HeldSink { released: Arc::new(Mutex::new(released)), written: written.clone() };
+        let (sink, release) = HeldSink::new();
+        let written = sink.written.clone();
         let mut limits = Limits::default();
         (limits.credits_same_arbiter, limits.read_ahead) = (2, 4);
         let env = StreamEnvironment::new("late")

@@ -1,7 +1,7 @@
-//! A source and a sink as a user would write them.
+//! Sources and sinks as a user would write them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use millstream::CheckpointId;
@@ -94,6 +94,55 @@ impl SourceReader for HesitantReader {
     }
 
     fn report_positions(&mut self, _: &mut Vec<SplitPosition>) {}
+}
+
+/// Writes nothing before it is released, by dropping what [`HeldSink::new`] gives.
+pub(crate) struct HeldSink {
+    released: Arc<Mutex<mpsc::Receiver<()>>>,
+    pub(crate) written: Arc<Mutex<Vec<u64>>>,
+}
+
+impl HeldSink {
+    pub(crate) fn new() -> (Self, mpsc::Sender<()>) {
+        let (release, released) = mpsc::channel();
+        (Self { released: Arc::new(Mutex::new(released)), written: Arc::default() }, release)
+    }
+}
+
+struct HeldWriter {
+    released: Arc<Mutex<mpsc::Receiver<()>>>,
+    written: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Sink for HeldSink {
+    type Item = u64;
+
+    fn threading(&self) -> Threading {
+        Threading::Blocking
+    }
+
+    fn open(&self, _: &SinkContext, _: SinkRestore) -> Result<Box<dyn SinkWriter<Item = u64>>, SinkError> {
+        Ok(Box::new(HeldWriter { released: self.released.clone(), written: self.written.clone() }))
+    }
+}
+
+impl SinkWriter for HeldWriter {
+    type Item = u64;
+
+    fn write(&mut self, batch: &mut Batch<u64>) -> Result<(), SinkError> {
+        // Fails at once when the test has dropped its end.
+        let _ = self.released.lock().expect("no panic under it").recv();
+        self.written.lock().expect("no panic under it").extend(batch.drain());
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: CheckpointId) -> Result<Vec<PendingCommit>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: CheckpointId) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 /// What each subtask of a [`TaggedSink`] was given, in order.

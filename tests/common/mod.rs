@@ -12,7 +12,7 @@ mod output;
 mod run;
 mod stepped_source;
 
-pub(crate) use connectors::{HesitantSource, QueueSource, Tagged, TaggedSink};
+pub(crate) use connectors::{HeldSink, HesitantSource, QueueSource, Tagged, TaggedSink};
 pub(crate) use copying::copy_all;
 pub(crate) use fault_probe::{At, Fault, FaultProbe, Point};
 pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
