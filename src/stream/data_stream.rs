@@ -323,7 +323,8 @@ impl<T: Send + 'static> DataStream<T> {
     }
 
     /// Adds a stage of the user's own. `id` is the stable id under which its state is found again; `operator` makes an
-    /// instance for each subtask of each attempt.
+    /// instance for each subtask of each attempt. One that wants to be woken ([`BatchOperator::due`]) goes by a clone of the clock
+    /// that the job is given ([`StreamEnvironment::clock`](crate::StreamEnvironment::clock)).
     #[track_caller]
     pub fn transform<Op>(self, id: &str, operator: impl Fn() -> Op + Send + Sync + 'static) -> DataStream<Op::Out>
     where

@@ -111,9 +111,9 @@ pub trait BatchOperator: 'static {
     /// [`wake`](Self::wake) is to be called. `None`: at no time, until a record or mark changes that. A time that has passed
     /// means as soon as possible.
     ///
-    /// Asked after each run of steps, so it has to be cheap; only a call of another method may change the answer. The clock
-    /// starts anew with each process: in a snapshot a time is kept by the wall clock,
-    /// [`Clock::unix_ms`](super::Clock::unix_ms).
+    /// Asked after each run of steps, so it has to be cheap. The answer has to stay the same until another method is called: each
+    /// other answer has the task's timer set anew. The clock starts anew with each process: in a snapshot a time is kept by the
+    /// wall clock, [`Clock::unix_ms`](super::Clock::unix_ms).
     ///
     /// The testing kit's `OperatorHarness::clocked` has an example.
     fn due(&self) -> Option<Duration> {
