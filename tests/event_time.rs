@@ -11,19 +11,11 @@ use millstream::operator::{
 use millstream::prelude::*;
 use millstream::{JobOutcome, TaskError};
 
-use common::{InputEnd, SteppedSource, run_to_end};
+use common::{BOUND_MS, InputEnd, SteppedSource, run_to_end, time_of};
 
 mod common;
 
 const N: u64 = 2_000;
-/// Records are out of order by less than this.
-const BOUND_MS: u64 = 200;
-
-/// Grows with the record's number, but for less than the bound.
-fn time_of(id: u64) -> Timestamp {
-    let jitter = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    id as i64 * 10 - (jitter % 100) as i64
-}
 
 /// A record as an operator saw it: its number, its event time, and whether it was late.
 type Seen = (u64, Option<Timestamp>, bool);

@@ -11,21 +11,13 @@ use std::time::Duration;
 use millstream::prelude::*;
 use millstream::time::ManualClock;
 
-use common::{InputEnd, SteppedSource, events_of, run, run_to_end, watched};
+use common::{BOUND_MS, InputEnd, SteppedSource, events_of, run, run_to_end, time_of, watched};
 
 mod common;
 
 const N: u64 = 2_000;
 const KEYS: u64 = 23;
-/// Records are out of order by less than this.
-const BOUND_MS: u64 = 200;
 const WINDOW_MS: i64 = 500;
-
-/// Grows with the record's number, but for less than the bound.
-fn time_of(id: u64) -> Timestamp {
-    let jitter = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    id as i64 * 10 - (jitter % 100) as i64
-}
 
 /// Key, begin of the window, number of records.
 type Count = (u64, Timestamp, u64);

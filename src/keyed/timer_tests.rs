@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::keyed::{Row, Timers};
 use crate::operator::{ByValue, Emitter};
+use crate::state::test_kit::Random;
 use crate::state::{MapState, RedbBackend, State, StateTtl, Timer, ValueState, group_of_hash, stable_hash};
 use crate::testing::{BoxedOperator, OperatorHarness};
 
@@ -78,16 +79,6 @@ impl KeyedProcessFunction<u64, (u64, Want)> for Alarms {
 enum Step {
     Batch(Vec<(u64, Want)>),
     Watermark(Timestamp),
-}
-
-/// Numbers that look random.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) % bound
-    }
 }
 
 /// So many batches, with a watermark now and then. Some timers are registered for times that have passed.

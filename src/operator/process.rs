@@ -157,9 +157,9 @@ impl<In: Send + 'static, F: ProcessFunction<In>> Stateful for ProcessOperator<In
     }
 
     fn restore(&mut self, mut sections: Vec<RestoredSection>) -> Result<(), StateError> {
-        // Where each record counts at least once, some subtasks may have got to the end and others not.
-        // If the operator was keyed before.
+        // An operator that was keyed before has written how far it had come in event time.
         take_notes::<Reached>(&self.operator, &mut sections)?;
+        // Where each record counts at least once, some subtasks may have got to the end and others not.
         let ended = take_notes(&self.operator, &mut sections)?;
         let subtasks = ended.iter().flatten().next().copied();
         self.has_ended = subtasks.is_some_and(|Ended(subtasks)| subtasks as usize == ended.len());

@@ -5,6 +5,7 @@
 
 mod connectors;
 mod copying;
+mod event_times;
 mod fault_probe;
 mod figures_job;
 mod listener;
@@ -14,6 +15,7 @@ mod stepped_source;
 
 pub(crate) use connectors::{HeldSink, HesitantSource, QueueSource, Tagged, TaggedSink};
 pub(crate) use copying::copy_all;
+pub(crate) use event_times::{BOUND_MS, time_of};
 pub(crate) use fault_probe::{At, Fault, FaultProbe, Point};
 pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
 pub(crate) use listener::{Events, events_of};

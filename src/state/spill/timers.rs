@@ -1,5 +1,7 @@
 //! Timers of state larger than memory: those that come due next in memory, the others in the working file, by time.
 
+use std::sync::Arc;
+
 use millstream_actors::contract::StateError;
 use millstream_actors::protocol::Timestamp;
 
@@ -39,7 +41,7 @@ impl SpilledTimers {
     /// Has the latest go to the file that are too many.
     pub(super) fn make_room(
         &mut self,
-        file: impl Fn() -> Result<std::sync::Arc<WorkingFile>, StateError>,
+        file: impl Fn() -> Result<Arc<WorkingFile>, StateError>,
     ) -> Result<(), StateError> {
         for domain in TimeDomain::ALL {
             while self.near.len(domain) > self.near_max {
