@@ -31,12 +31,13 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         loop {
             let (mut fired, most) = (0, self.slices.next(usize::MAX));
             while fired < most {
-                let Some(due) = self.backend.next_timer(domain)?.filter(|(at, _)| *at <= up_to) else {
+                if self.backend.first_timer(domain).is_none_or(|first| first > up_to) {
                     return Ok(Progress::Done);
-                };
+                }
                 if out.is_full() {
                     return Ok(Progress::Suspended);
                 }
+                let Some(due) = self.backend.next_timer(domain)? else { return Ok(Progress::Done) };
                 let (max, mut outcome) = (self.backend.max_parallelism(), Ok(()));
                 let of_key = self.event_time.of(|| group_of_hash(due.1, max));
                 // At the end of input event time is ahead of the last watermark.

@@ -73,7 +73,7 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
     /// The time at which [`next_timer`](Self::next_timer) may give something.
     fn first_timer(&self, domain: TimeDomain) -> Option<Timestamp>;
 
-    /// The earliest of the keys that may have a timer, as [`fire_timers`](Self::fire_timers) wants it.
+    /// The earliest of the keys that may have a timer, whose time has come, as [`fire_timers`](Self::fire_timers) wants it.
     ///
     /// # Errors
     /// If the backend cannot read it.

@@ -22,10 +22,12 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     pub(super) fn fire(
         &mut self,
         domain: TimeDomain,
-        (at, hash): Due,
+        due: Due,
         mut each: impl FnMut(&K, Timestamp, S::Handles<'_>),
     ) {
-        self.timers.remove(domain, (at, hash));
+        let taken = self.timers.take_first(domain);
+        debug_assert_eq!(taken, Some(due), "nothing has come between");
+        let (at, hash) = due;
         let (index, access) = (self.index_of(hash), self.access());
         self.fires = true;
         for place in self.groups.0[index].places_of(hash) {

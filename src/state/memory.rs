@@ -61,7 +61,7 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
 
     #[inline]
     fn first_timer(&self, domain: TimeDomain) -> Option<Timestamp> {
-        self.timers.first(domain).map(|(at, _)| at)
+        self.timers.first_time(domain)
     }
 
     #[inline]

@@ -1,6 +1,7 @@
 //! The kinds of keyed state, and what a state may be beside its kind: of a version, and expiring.
 
 mod aggregating;
+mod due_times;
 mod expiring;
 mod list;
 mod map;
@@ -23,7 +24,8 @@ pub use reducing::{ReducingHandle, ReducingState};
 pub use timers::{Timer, Timers, TimersHandle};
 pub use value::{ValueHandle, ValueState};
 
+pub(crate) use due_times::DueTimes;
 pub(crate) use expiring::{Expiry, load_without_deadline};
 pub(crate) use schema::Schema;
-pub(crate) use timers::{TimeDomain, TimersSlot};
+pub(crate) use timers::TimeDomain;
 pub(crate) use value::ValueSlot;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use millstream_actors::protocol::Timestamp;
 
+use super::DueTimes;
 use super::schema::Schema;
 use super::times::Registered;
 use crate::state::codec::{StateFormat, Unfit, Written};
@@ -196,37 +197,19 @@ impl fmt::Debug for Timers {
 }
 
 /// A key's place for timers.
-///
-/// The queue of a subtask's timers knows a key by one time, that is not above the earliest of the key's timers. A timer that
-/// is deleted stays there until that time has come; so a key whose timer is moved on by each record costs the queue nothing.
 #[derive(Clone, Debug, Default)]
 pub struct TimersSlot {
     stamp: Stamp,
-    /// For each domain the time by which the queue knows the key, if it does.
-    queued: [Option<Timestamp>; 2],
+    due: DueTimes,
     timers: Registered,
 }
 
 impl TimersSlot {
-    /// The time by which the queue is to know the key from now on, if it knows none that is as early.
+    /// Timers of a domain have changed.
     #[inline]
-    pub(crate) fn enqueue(&mut self, domain: TimeDomain) -> Option<Timestamp> {
-        let first = self.timers.of(domain).first()?;
-        let queued = &mut self.queued[domain as usize];
-        (queued.is_none_or(|queued| first < queued)).then(|| *queued.insert(first))
-    }
-
-    /// The queue's entry of time `at` has been taken: gives the timer that is due then, which is gone from here on.
-    pub(crate) fn take_due(&mut self, domain: TimeDomain, at: Timestamp, now: Stamp) -> Option<Timestamp> {
-        let queued = &mut self.queued[domain as usize];
-        if queued.is_some_and(|queued| queued <= at) {
-            *queued = None;
-        }
-        let times = self.timers.of_mut(domain);
-        let first = times.first().filter(|first| *first <= at)?;
-        times.remove(first);
+    fn changed(&mut self, domain: TimeDomain, now: Stamp) {
         self.stamp = now;
-        Some(first)
+        self.due.set_first(domain, self.timers.of(domain).first());
     }
 }
 
@@ -247,7 +230,8 @@ impl Slot for TimersSlot {
     }
 
     fn clear(&mut self, stamp: Stamp) {
-        (self.timers, self.stamp) = (Registered::default(), stamp);
+        self.timers = Registered::default();
+        TimeDomain::ALL.into_iter().for_each(|domain| self.changed(domain, stamp));
     }
 }
 
@@ -290,7 +274,8 @@ impl State for Timers {
         _: bool,
         bytes: &mut &[u8],
     ) -> Result<(), Unfit> {
-        *slot = TimersSlot { stamp, queued: [None; 2], timers: self.schema.take(stored, bytes)? };
+        *slot = TimersSlot { timers: self.schema.take(stored, bytes)?, ..TimersSlot::default() };
+        TimeDomain::ALL.into_iter().for_each(|domain| slot.changed(domain, stamp));
         Ok(())
     }
 
@@ -298,29 +283,29 @@ impl State for Timers {
         self.schema.check()
     }
 
-    /// The times by which the queue knows the key: without them each return of a row would queue it once more.
     fn write_marks(&self, slot: &TimersSlot, bytes: &mut Vec<u8>) {
-        for queued in slot.queued {
-            bytes.push(u8::from(queued.is_some()));
-            bytes.extend(queued.into_iter().flat_map(Timestamp::to_le_bytes));
-        }
+        slot.due.write_marks(bytes);
     }
 
     fn load_marks(&self, slot: &mut TimersSlot, bytes: &mut &[u8]) -> Result<(), String> {
-        for queued in &mut slot.queued {
-            let (is_queued, rest) = bytes.split_first().ok_or("marks of timers are cut short")?;
-            *bytes = rest;
-            if *is_queued > 0 {
-                let (at, rest) = bytes.split_first_chunk().ok_or("a mark of timers is cut short")?;
-                (*queued, *bytes) = (Some(Timestamp::from_le_bytes(*at)), rest);
-            }
-        }
-        Ok(())
+        slot.due.load_marks(bytes)
     }
 
     #[inline]
-    fn timers<'a>(&self, slot: &'a mut TimersSlot) -> Option<&'a mut TimersSlot> {
-        Some(slot)
+    fn due_times<'a>(&self, slot: &'a mut TimersSlot) -> Option<&'a mut DueTimes> {
+        Some(&mut slot.due)
+    }
+
+    fn take_due(
+        &self,
+        slot: &mut TimersSlot,
+        (domain, at): (TimeDomain, Timestamp),
+        now: Stamp,
+    ) -> Option<Timestamp> {
+        let first = slot.due.take(domain, at).then(|| slot.timers.of(domain).first())??;
+        slot.timers.of_mut(domain).remove(first);
+        slot.changed(domain, now);
+        Some(first)
     }
 }
 
@@ -337,7 +322,7 @@ impl TimersHandle<'_> {
     pub fn register(&mut self, timer: Timer) {
         let (domain, at) = parts(timer);
         if self.slot.timers.of_mut(domain).insert(at) {
-            self.slot.stamp = self.now;
+            self.slot.changed(domain, self.now);
         }
     }
 
@@ -346,7 +331,7 @@ impl TimersHandle<'_> {
     pub fn delete(&mut self, timer: Timer) {
         let (domain, at) = parts(timer);
         if self.slot.timers.of_mut(domain).remove(at) {
-            self.slot.stamp = self.now;
+            self.slot.changed(domain, self.now);
         }
     }
 

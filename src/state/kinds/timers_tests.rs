@@ -34,26 +34,27 @@ fn timers_of_a_key_are_kept_once_each_by_time_and_domain() {
 fn queue_is_told_of_earlier_times_only_and_what_was_moved_on_is_told_when_its_entry_is_taken() {
     let (state, mut slot) = (Timers::new("t"), TimersSlot::default());
     let register = |slot: &mut TimersSlot, time| state.handle(slot, at(1)).register(Timer::EventTime(time));
+    let take = |slot: &mut TimersSlot, time, now| state.take_due(slot, (EVENT, time), now);
     register(&mut slot, 10);
-    assert_eq!((slot.enqueue(EVENT), slot.enqueue(EVENT)), (Some(10), None));
+    assert_eq!((slot.due.enqueue(EVENT), slot.due.enqueue(EVENT)), (Some(10), None));
     register(&mut slot, 20);
-    assert_eq!(slot.enqueue(EVENT), None);
+    assert_eq!(slot.due.enqueue(EVENT), None);
     register(&mut slot, 5);
-    assert_eq!((slot.enqueue(EVENT), slot.enqueue(TimeDomain::Processing)), (Some(5), None));
+    assert_eq!((slot.due.enqueue(EVENT), slot.due.enqueue(TimeDomain::Processing)), (Some(5), None));
     state.handle(&mut slot, at(1)).delete(Timer::EventTime(5));
-    assert_eq!((slot.take_due(EVENT, 5, 2), slot.stamp()), (None, 1), "deleted: the next one is later");
-    assert_eq!(slot.enqueue(EVENT), Some(10));
-    assert_eq!((slot.take_due(EVENT, 10, 2), slot.stamp()), (Some(10), 2));
-    assert_eq!(slot.enqueue(EVENT), Some(20));
-    assert_eq!(slot.take_due(EVENT, 10, 3), None, "an entry that is left over from before");
-    assert_eq!(slot.enqueue(EVENT), None, "the queue knows it by 20 still");
+    assert_eq!((take(&mut slot, 5, 2), slot.stamp()), (None, 1), "deleted: the next one is later");
+    assert_eq!(slot.due.enqueue(EVENT), Some(10));
+    assert_eq!((take(&mut slot, 10, 2), slot.stamp()), (Some(10), 2));
+    assert_eq!(slot.due.enqueue(EVENT), Some(20));
+    assert_eq!(take(&mut slot, 10, 3), None, "an entry that is left over from before");
+    assert_eq!(slot.due.enqueue(EVENT), None, "the queue knows it by 20 still");
     register(&mut slot, Timestamp::MAX);
     register(&mut slot, Timestamp::MIN);
-    assert_eq!(slot.enqueue(EVENT), Some(Timestamp::MIN));
-    assert_eq!(slot.take_due(EVENT, Timestamp::MIN, 3), Some(Timestamp::MIN));
-    assert_eq!((slot.enqueue(EVENT), slot.take_due(EVENT, 20, 3)), (Some(20), Some(20)));
+    assert_eq!(slot.due.enqueue(EVENT), Some(Timestamp::MIN + 1), "the least of times is none");
+    assert_eq!(take(&mut slot, Timestamp::MIN + 1, 3), Some(Timestamp::MIN));
+    assert_eq!((slot.due.enqueue(EVENT), take(&mut slot, 20, 3)), (Some(20), Some(20)));
     assert_eq!(
-        (slot.enqueue(EVENT), slot.take_due(EVENT, Timestamp::MAX, 3)),
+        (slot.due.enqueue(EVENT), take(&mut slot, Timestamp::MAX, 3)),
         (Some(Timestamp::MAX), Some(Timestamp::MAX))
     );
     assert!(slot.is_clear());

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use millstream_actors::protocol::Timestamp;
+
 use crate::state::codec::{StateFormat, Unfit, Written};
-use crate::state::kinds::{Expiry, TimersSlot};
-use crate::state::{Access, Expiring, Span, Stamp, StateTtl};
+use crate::state::kinds::{DueTimes, Expiry};
+use crate::state::{Access, Expiring, Span, Stamp, StateTtl, TimeDomain};
 
 /// One kind of keyed state, as declared: [`ValueState`](crate::state::ValueState) and its like.
 #[diagnostic::on_unimplemented(
@@ -15,7 +17,7 @@ pub trait State: Send + 'static {
     /// Whether its values expire. Only [`Expiring`] says so.
     const EXPIRES: bool = false;
 
-    /// Whether it holds timers. Only [`Timers`](crate::keyed::Timers) says so.
+    /// Whether something in it comes due at times, as [`Timers`](crate::keyed::Timers) do.
     const HAS_TIMERS: bool = false;
 
     /// A key's place for it.
@@ -71,11 +73,19 @@ pub trait State: Send + 'static {
         None
     }
 
-    /// The timers in the slot; `None` if it holds none. Only [`Timers`](crate::keyed::Timers) gives some.
+    /// When something in the slot is due; `None` if nothing ever is. Only kinds that hold timers give one.
     #[inline]
     #[doc(hidden)]
-    fn timers<'a>(&self, slot: &'a mut Self::Slot) -> Option<&'a mut TimersSlot> {
+    fn due_times<'a>(&self, slot: &'a mut Self::Slot) -> Option<&'a mut DueTimes> {
         let _ = slot;
+        None
+    }
+
+    /// The queue's entry of a time has been taken: the time of what is due first, if that is not later. It is gone from the slot,
+    /// as a change with this stamp, or the function that is lent the slot then makes it so.
+    #[doc(hidden)]
+    fn take_due(&self, slot: &mut Self::Slot, due: (TimeDomain, Timestamp), stamp: Stamp) -> Option<Timestamp> {
+        let _ = (slot, due, stamp);
         None
     }
 

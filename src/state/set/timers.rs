@@ -15,9 +15,9 @@ pub(super) struct Enqueue<'a, F> {
 impl<F: Fn() -> u64> StateVisitor for Enqueue<'_, F> {
     #[inline]
     fn visit<S: State>(&mut self, _: usize, state: &S, slot: &mut S::Slot) {
-        let Some(timers) = state.timers(slot) else { return };
+        let Some(due) = state.due_times(slot) else { return };
         for domain in TimeDomain::ALL {
-            if let Some(at) = timers.enqueue(domain) {
+            if let Some(at) = due.enqueue(domain) {
                 self.queues.insert(domain, (at, (self.hash)()));
             }
         }
@@ -34,8 +34,8 @@ pub(super) struct TakeDue {
 
 impl StateVisitor for TakeDue {
     fn visit<S: State>(&mut self, _: usize, state: &S, slot: &mut S::Slot) {
-        if let Some(timers) = state.timers(slot) {
-            self.taken = timers.take_due(self.domain, self.at, self.stamp);
+        if S::HAS_TIMERS {
+            self.taken = state.take_due(slot, (self.domain, self.at), self.stamp);
         }
     }
 }

@@ -74,7 +74,7 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
     }
 
     fn first_timer(&self, domain: TimeDomain) -> Option<Timestamp> {
-        self.timers.first(domain).map(|(at, _)| at)
+        self.timers.first_time(domain)
     }
 
     fn next_timer(&mut self, domain: TimeDomain) -> Result<Option<Due>, StateError> {

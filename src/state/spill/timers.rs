@@ -33,9 +33,10 @@ impl SpilledTimers {
         Self { near: TimerQueues::default(), in_file: [None; 2], near_max }
     }
 
-    /// The earliest.
-    pub(super) fn first(&self, domain: TimeDomain) -> Option<Due> {
-        self.near.first(domain).into_iter().chain(self.in_file[domain as usize]).min()
+    /// The time of the earliest.
+    pub(super) fn first_time(&self, domain: TimeDomain) -> Option<Timestamp> {
+        let in_file = self.in_file[domain as usize].map(|(at, _)| at);
+        self.near.first_time(domain).into_iter().chain(in_file).min()
     }
 
     /// Has the latest go to the file that are too many.
@@ -54,11 +55,11 @@ impl SpilledTimers {
         Ok(())
     }
 
-    /// The earliest, which is in memory then.
+    /// The earliest, which is in memory then. Of one time those in memory come first.
     fn take_first(&mut self, domain: TimeDomain, file: Option<&WorkingFile>) -> Result<Option<Due>, StateError> {
         let in_file = &mut self.in_file[domain as usize];
         while let (Some(first), Some(file)) = (*in_file, file)
-            && self.near.first(domain).is_none_or(|near| first < near)
+            && self.near.first_time(domain).is_none_or(|near| first.0 < near)
         {
             let (earliest, next) = file.take_timers(domain, MOVED_AT_ONCE)?;
             earliest.into_iter().for_each(|due| self.near.insert(domain, due));
@@ -110,10 +111,12 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     fn fire_rows(
         &mut self,
         domain: TimeDomain,
-        (at, hash): Due,
+        due: Due,
         mut each: impl FnMut(&K, Timestamp, S::Handles<'_>),
     ) -> Result<(), StateError> {
-        self.timers.near.remove(domain, (at, hash));
+        let taken = self.timers.near.take_first(domain);
+        debug_assert_eq!(taken, Some(due), "nothing has come between");
+        let (at, hash) = due;
         self.find_disk()?;
         self.make_room()?;
         if let Some(disk) = self.disk.as_mut().filter(|disk| disk.may_contain(hash)) {
