@@ -137,6 +137,7 @@ pub mod stream;
 pub mod testing;
 pub mod time;
 mod unique;
+pub mod window;
 
 pub use environment::StreamEnvironment;
 pub use graph::{Explanation, GraphError, GraphErrors};

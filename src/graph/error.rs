@@ -138,6 +138,17 @@ pub enum GraphError {
         /// Where the operator was made.
         at: At,
     },
+    /// Windows that cannot be: sizes, gaps or a lateness that are none or not whole milliseconds, or an offset that is too
+    /// large.
+    #[error("{at}: windows of operator '{operator}': {reason}")]
+    InvalidWindows {
+        /// The operator.
+        operator: OperatorId,
+        /// What cannot be.
+        reason: String,
+        /// Where the operator was made.
+        at: At,
+    },
     /// The declaration of a state does not fit together: its migrations leave a version out or do not meet in their
     /// types, or its time to live is none.
     #[error("{at}: operator '{operator}', state '{state}': {reason}")]

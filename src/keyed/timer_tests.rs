@@ -68,7 +68,10 @@ impl KeyedProcessFunction<u64, (u64, Want)> for Alarms {
         let Timer::EventTime(at) = timer else { panic!("{timer:?} was not registered") };
         assert!(!timers.contains(timer) && ctx.timestamp() == Some(at));
         let last = self.last.replace((ctx.watermark(), at));
-        assert!(last.is_none_or(|(watermark, before)| watermark != ctx.watermark() || before <= at), "{last:?}, then {at}");
+        assert!(
+            last.is_none_or(|(watermark, before)| watermark != ctx.watermark() || before <= at),
+            "{last:?}, then {at}"
+        );
         if let Some((every, up_to)) = repeats.get()
             && at + every <= *up_to
         {

@@ -75,8 +75,14 @@ impl<T> Emitter<'_, T> {
 
     /// The event time of what is emitted, or [`NO_TIME`].
     #[inline]
-    pub(super) fn time(&self) -> Timestamp {
+    pub(crate) fn time(&self) -> Timestamp {
         self.time
+    }
+
+    /// Gives what is emitted from now on another event time.
+    #[inline]
+    pub(crate) fn set_time(&mut self, time: Timestamp) {
+        self.time = time;
     }
 
     /// Counts one more record; false if it is above the limit.

@@ -19,12 +19,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     }
 
     /// Fires; see [`KeyedBackend::fire_timers`](super::KeyedBackend::fire_timers).
-    pub(super) fn fire(
-        &mut self,
-        domain: TimeDomain,
-        due: Due,
-        mut each: impl FnMut(&K, Timestamp, S::Handles<'_>),
-    ) {
+    pub(super) fn fire(&mut self, domain: TimeDomain, due: Due, mut each: impl FnMut(&K, Timestamp, S::Handles<'_>)) {
         let taken = self.timers.take_first(domain);
         debug_assert_eq!(taken, Some(due), "nothing has come between");
         let (at, hash) = due;

@@ -10,7 +10,7 @@ use millstream_actors::data::edge::Routing;
 use millstream_actors::data::pipeline::{Chain, Head, PipelineBuilder};
 use millstream_actors::protocol::PortId;
 
-use super::{ConnectedStreams, KeyedStream, StreamSink};
+use super::{ConnectedStreams, KeyedStream, StreamSink, WindowedStream};
 use crate::graph::{
     EdgeKind, GraphError, GraphHandle, InputEdge, NodeContext, NodeId, NodeKind, OperatorNode, Port, PortRef,
     Prototype, RouteContext, Routes, SinkNode, SourceNode, StateNames, StreamRef,
@@ -21,6 +21,7 @@ use crate::operator::{
 };
 use crate::sink::ForEachSink;
 use crate::state::{OperatorStateSet, Share, StateKey};
+use crate::window::WindowAssigner;
 
 /// A stream of records of type `T`: what an operator takes and gives.
 ///
@@ -303,6 +304,12 @@ impl<T: Send + 'static> DataStream<T> {
                 .clock(cx.subtask.clock.clone())
         });
         stream.declaring(StateNames { names, former })
+    }
+
+    /// Cuts all records into windows, whatever their keys. One subtask has them all, so this does not spread over cores: where
+    /// records can be divided, aggregate them in [`window`](KeyedStream::window)s of keys first. Follows Flink's `windowAll`.
+    pub fn window_all<A: WindowAssigner<T>>(self, assigner: A) -> WindowedStream<T, ByValue<fn(&T)>, A, A::Trigger> {
+        WindowedStream::new(self.key_by((|_| ()) as fn(&T)), assigner, true)
     }
 
     /// The side output `tag` of the operator that made this stream. Both streams can be used; a tag can be taken once

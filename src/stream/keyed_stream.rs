@@ -11,13 +11,14 @@ use millstream_actors::data::edge::Routing;
 use millstream_actors::data::pipeline::{Chain, PipelineBuilder};
 use millstream_actors::protocol::OperatorId;
 
-use super::DataStream;
+use super::{DataStream, WindowedStream};
 use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype, StateNames};
 use crate::keyed::{Fold, Kernel, KeyedInput, KeyedProcessFunction, OnKernel, Process, Reduce, fold_pairs};
 use crate::operator::{Emission, KeyGroupPartitioner, KeySelector};
 use crate::state::{
     KeySchema, KeyedBackend, KeyedTable, RedbBackend, Share, SpillPlace, StateKey, StateRows, StateSet,
 };
+use crate::window::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, WindowAssigner};
 
 /// A stream whose records are grouped by the key that `S` selects: the entry to keyed state.
 ///
@@ -30,6 +31,8 @@ use crate::state::{
 /// | [`fold`](Self::fold) | an accumulator of any type | the key and a clone of it |
 /// | [`fold_map`](Self::fold_map) | the same | what a function makes of both |
 /// | [`process`](Self::process) | any number of declared states | what the function emits |
+///
+/// [`window`](Self::window) cuts the records of each key into windows, which give results of their own.
 ///
 /// ```
 /// use millstream::prelude::*;
@@ -147,17 +150,60 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     where
         S::Held: 'static,
     {
-        self.on_kernel(id, Process(function))
+        self.on_kernel(id, Process(function), Location::caller())
     }
 
-    /// Adds a keyed operator.
-    #[track_caller]
-    pub(crate) fn on_kernel<O: OnKernel<T, S>>(self, id: &str, kind: O) -> DataStream<O::Out> {
-        let at = Location::caller();
+    /// Cuts the records of each key into windows.
+    pub fn window<A: WindowAssigner<T>>(self, assigner: A) -> WindowedStream<T, S, A, A::Trigger> {
+        WindowedStream::new(self, assigner, false)
+    }
+
+    /// Cuts the records of each key into windows of so many, at least one, each of which gives a result when it is full: those of
+    /// the last window do not. As [`GlobalWindows`] with a purging [`CountTrigger`].
+    ///
+    /// # Panics
+    /// If that is none.
+    pub fn count_window(self, records: u64) -> WindowedStream<T, S, GlobalWindows, PurgingTrigger<CountTrigger>>
+    where
+        T: Clone,
+        S::Held: 'static,
+    {
+        self.window(GlobalWindows::new()).trigger(PurgingTrigger::of(CountTrigger::of(records)))
+    }
+
+    /// Gives a result of the last `records` records of a key with each `slide` records, at least one. As [`GlobalWindows`] with a
+    /// [`CountTrigger`] and a [`CountEvictor`].
+    ///
+    /// # Panics
+    /// If `slide` is none.
+    pub fn sliding_count_window(
+        self,
+        records: usize,
+        slide: u64,
+    ) -> WindowedStream<T, S, GlobalWindows, CountTrigger, CountEvictor>
+    where
+        T: Clone,
+        S::Held: 'static,
+    {
+        let windows = self.window(GlobalWindows::new()).trigger(CountTrigger::of(slide));
+        windows.evictor(CountEvictor::of(records))
+    }
+
+    /// Adds a mistake to those of the graph.
+    pub(super) fn mistake(&self, error: GraphError) {
+        self.stream.graph.borrow_mut().errors.push(error);
+    }
+
+    /// Adds a keyed operator that was made at `at`.
+    pub(crate) fn on_kernel<O: OnKernel<T, S>>(
+        self,
+        id: &str,
+        kind: O,
+        at: &'static Location<'static>,
+    ) -> DataStream<O::Out> {
         self.check_states(id, &kind.state(), at);
         if let Err(reason) = self.keys.check() {
-            let error = GraphError::InvalidKeys { operator: id.into(), reason, at };
-            self.stream.graph.borrow_mut().errors.push(error);
+            self.mistake(GraphError::InvalidKeys { operator: id.into(), reason, at });
         }
         let names = StateNames { names: kind.state().names(), former: kind.state().former_names() };
         let keys = self.keys;

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`DataStream`] | [`StreamEnvironment::source`](crate::StreamEnvironment::source), and every operation on a stream | functions on records, `union`, side outputs, the way to the next operator's subtasks, settings, sinks |
 //! | [`KeyedStream`] | [`DataStream::key_by`], [`DataStream::key_by_ref`] | functions with state for each key |
+//! | [`WindowedStream`] | [`KeyedStream::window`], [`DataStream::window_all`] | a result for each window of a key |
 //! | [`ConnectedStreams`] | [`DataStream::connect`] | one function for each of two streams, which may differ in type |
 //! | [`StreamSink`] | [`DataStream::sink`], [`DataStream::for_each`] | settings of a sink |
 //!
@@ -16,6 +17,7 @@
 //! | send records more than one way | `clone()`, [`split`](DataStream::split), [`side_output`](DataStream::side_output) |
 //! | bring streams together | [`union`](DataStream::union) if they have one type, else [`connect`](DataStream::connect) |
 //! | count, sum up or remember for each key | [`key_by`](DataStream::key_by), then [`fold`](KeyedStream::fold), [`reduce`](KeyedStream::reduce) or [`process`](KeyedStream::process) |
+//! | do so for spans of time, or so many records | [`window`](KeyedStream::window), [`count_window`](KeyedStream::count_window) |
 //! | remember without keys | [`process`](DataStream::process) |
 //! | spread work over subtasks | [`rebalance`](DataStream::rebalance), [`partition_by`](DataStream::partition_by), [`broadcast`](DataStream::broadcast) |
 //! | work on whole batches and on marks | [`transform`](DataStream::transform) |
@@ -25,8 +27,10 @@ mod data_stream;
 mod keyed_stream;
 mod settings;
 mod sink_handle;
+mod windowed_stream;
 
 pub use connected_streams::ConnectedStreams;
 pub use data_stream::DataStream;
 pub use keyed_stream::KeyedStream;
 pub use sink_handle::StreamSink;
+pub use windowed_stream::WindowedStream;

@@ -245,7 +245,7 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
     }
 
     pub(super) fn of(factory: impl Fn(Place) -> BoxedOperator<In, Out> + 'static, spread: Spread<In>) -> Self {
-        let subject = Subject { factory: Rc::new(factory), spread: Rc::new(spread) };
+        let subject = Subject { factory: Rc::new(factory), spread: Rc::new(spread), event_time: None };
         Self { subject, steps: Vec::new(), sides: Vec::new() }
     }
 
@@ -263,6 +263,34 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
         } else {
             self.steps.extend(records.chunks(BATCH_RECORDS_MAX).map(|batch| Step::Batch(batch.to_vec())));
         }
+        self
+    }
+
+    /// Gives records the event times that `event_time` tells. They have none otherwise.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    /// use millstream::testing::OperatorHarness;
+    ///
+    /// /// Tells the event times of records.
+    /// #[derive(Clone)]
+    /// struct Times;
+    ///
+    /// impl ProcessFunction<i64> for Times {
+    ///     type Out = Option<Timestamp>;
+    ///     type State = ();
+    ///
+    ///     fn state(&self) {}
+    ///
+    ///     fn process(&mut self, _: i64, _: (), ctx: &mut ProcessContext<'_>, out: &mut Emitter<'_, Self::Out>) {
+    ///         out.emit(ctx.timestamp());
+    ///     }
+    /// }
+    ///
+    /// OperatorHarness::process(Times).event_times(|minute| minute * 60_000).batch([1, 2]).check([Some(60_000), Some(120_000)]);
+    /// ```
+    pub fn event_times(mut self, event_time: impl Fn(&In) -> Timestamp + 'static) -> Self {
+        self.subject.event_time = Some(Rc::new(event_time));
         self
     }
 

@@ -50,11 +50,14 @@ pub(super) enum Spread<In> {
 pub(super) struct Subject<In, Out> {
     pub(super) factory: Rc<dyn Fn(Place) -> BoxedOperator<In, Out>>,
     pub(super) spread: Rc<Spread<In>>,
+    /// The event time of a record, if records have some.
+    pub(super) event_time: Option<Rc<dyn Fn(&In) -> Timestamp>>,
 }
 
 impl<In, Out> Clone for Subject<In, Out> {
     fn clone(&self) -> Self {
-        Self { factory: self.factory.clone(), spread: self.spread.clone() }
+        let Self { factory, spread, event_time } = self;
+        Self { factory: factory.clone(), spread: spread.clone(), event_time: event_time.clone() }
     }
 }
 
@@ -329,9 +332,12 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
 
     /// One batch, until the operator is done with it and its output is taken.
     fn process(&mut self, subtask: usize, records: Vec<In>) {
-        let Self { subtasks, outputs, pace, .. } = self;
+        let Self { subject, subtasks, outputs, pace, .. } = self;
         let counted = records.len();
         let mut input = Batch::counted(records, counted);
+        if let Some(event_time) = &subject.event_time {
+            input.set_times(|record, _| event_time(record));
+        }
         let mut out = Output::new();
         loop {
             let (left, was_full) = (input.len(), out.is_full());

@@ -296,12 +296,7 @@ impl State for Timers {
         Some(&mut slot.due)
     }
 
-    fn take_due(
-        &self,
-        slot: &mut TimersSlot,
-        (domain, at): (TimeDomain, Timestamp),
-        now: Stamp,
-    ) -> Option<Timestamp> {
+    fn take_due(&self, slot: &mut TimersSlot, (domain, at): (TimeDomain, Timestamp), now: Stamp) -> Option<Timestamp> {
         let first = slot.due.take(domain, at).then(|| slot.timers.of(domain).first())??;
         slot.timers.of_mut(domain).remove(first);
         slot.changed(domain, now);

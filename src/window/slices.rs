@@ -1,0 +1,254 @@
+//! Windows that overlap share slices of time: a record is added to one slice, and what a window gives is merged of the slices
+//! in it.
+//!
+//! Slices are as long as the greatest length that divides size and slide of the windows, so a window has a slice or has it
+//! not. The last slice of a key knows up to which event time windows have given results.
+
+use millstream_actors::protocol::Timestamp;
+
+use super::assigner::{Slicing, WindowAssigner};
+use super::function::{PaneFunction, WindowContext};
+use super::panes::{Merged, Pane, PanesSlot};
+use super::span::floor;
+use super::windowed::{Handle, Windowed};
+use super::{Trigger, Window};
+use crate::keyed::KeyedContext;
+use crate::operator::Emitter;
+use crate::state::TimeDomain;
+
+/// Fewer slices are merged as quickly as what is kept of them is looked after.
+const MERGED_MIN: usize = 4;
+
+impl Slicing {
+    /// The slice of a time.
+    fn slice(self, time: Timestamp) -> Window {
+        Window::last_before(time, self.width, self.width, self.offset)
+    }
+
+    /// The window that begins at the last of their beginnings that is not above `time`.
+    fn last_window(self, time: Timestamp) -> Window {
+        Window::last_before(time, self.size, self.slide, self.offset)
+    }
+
+    /// The first window that ends after `time`.
+    fn first_window(self, time: Timestamp) -> Window {
+        let start = floor(time.saturating_sub(self.size), self.slide, self.offset).saturating_add(self.slide);
+        Window::last_before(start, self.size, self.slide, self.offset)
+    }
+
+    /// The first window with a slice in it that is complete after `called`.
+    fn next_window<C, T>(self, called: Timestamp, panes: &[Pane<C, T>]) -> Option<Window> {
+        let window = self.first_window(called.saturating_add(1));
+        let first = panes.partition_point(|pane| pane.window.start() < window.start());
+        let slice = panes.get(first)?.window;
+        Some(if slice.start() < window.end() { window } else { self.first_window(slice.start()) })
+    }
+
+    /// Sets when something of a key is due.
+    pub(super) fn reckon<C, T>(self, slot: &mut PanesSlot<C, T>, lateness: i64) {
+        let due = slot.panes.last().map(|last| {
+            let over = self.last_window(last.window.start()).max_timestamp().saturating_add(lateness);
+            let next = self.next_window(last.called, &slot.panes);
+            next.map_or(over, |next| next.max_timestamp().min(over))
+        });
+        slot.due.set_first(TimeDomain::Event, due);
+    }
+}
+
+/// The slices of a window.
+fn slices_of<C, T>(window: Window, panes: &[Pane<C, T>]) -> &[Pane<C, T>] {
+    let first = panes.partition_point(|pane| pane.window.start() < window.start());
+    let behind = panes.partition_point(|pane| pane.window.start() < window.end());
+    &panes[first..behind.max(first)]
+}
+
+impl<K, T, A, Tr, F> Windowed<K, T, A, Tr, F>
+where
+    T: Clone + Send + 'static,
+    A: WindowAssigner<T>,
+    Tr: Trigger<T>,
+    F: PaneFunction<K, T>,
+{
+    /// Adds a record to its slice. What is complete already gives a result at once, as far as lateness is allowed.
+    #[inline]
+    pub(super) fn add_to_slice(
+        &mut self,
+        slicing: Slicing,
+        record: T,
+        time: Timestamp,
+        panes: &mut Handle<'_, K, T, Tr, F>,
+        ctx: &KeyedContext<'_, K>,
+        out: &mut Emitter<'_, F::Out>,
+    ) {
+        let cut = self.cut_of(slicing, time);
+        let (watermark, slice) = (ctx.watermark(), cut.slice);
+        if !cut.last.contains(time) {
+            return;
+        }
+        if self.windowing.is_late(cut.last, watermark) {
+            return self.late(record, out);
+        }
+        let (place, is_new) = panes.slot.find_or_make(slice);
+        panes.changed();
+        self.function.add(&mut panes.slot.panes[place].contents, record, time);
+        if panes.slot.merged.as_ref().is_some_and(|merged| slice.start() < merged.end) {
+            panes.slot.merged = None;
+        }
+        if is_new {
+            let called = panes.slot.panes.iter().rev().take(2).map(|pane| pane.called).max();
+            if let Some(last) = panes.slot.panes.last_mut() {
+                last.called = called.unwrap_or(watermark).max(watermark);
+            }
+            slicing.reckon(panes.slot, self.windowing.lateness);
+        }
+        if cut.first.max_timestamp() <= watermark {
+            self.fire_late(slicing, cut, panes, ctx, out);
+        }
+    }
+
+    /// Where a time falls. As a rule records that follow each other are of one slice.
+    #[inline]
+    fn cut_of(&mut self, slicing: Slicing, time: Timestamp) -> Cut {
+        match self.cut {
+            Some(cut) if cut.slice.contains(time) => cut,
+            _ => {
+                let (first, last) = (slicing.first_window(time), slicing.last_window(time));
+                *self.cut.insert(Cut { slice: slicing.slice(time), first, last })
+            }
+        }
+    }
+
+    #[cold]
+    fn fire_late(
+        &mut self,
+        slicing: Slicing,
+        cut: Cut,
+        panes: &mut Handle<'_, K, T, Tr, F>,
+        ctx: &KeyedContext<'_, K>,
+        out: &mut Emitter<'_, F::Out>,
+    ) {
+        let mut window = cut.first;
+        while window.max_timestamp() <= ctx.watermark() && window <= cut.last {
+            if !self.windowing.is_late(window, ctx.watermark()) {
+                let kept = self.merged(slices_of(window, &panes.slot.panes));
+                self.give(window, kept, ctx, out);
+            }
+            window = slicing.first_window(window.end());
+        }
+    }
+
+    /// Gives the results of the windows that are complete, and drops slices whose windows are all over.
+    pub(super) fn fire_slices(
+        &mut self,
+        slicing: Slicing,
+        at: Timestamp,
+        panes: &mut Handle<'_, K, T, Tr, F>,
+        ctx: &KeyedContext<'_, K>,
+        out: &mut Emitter<'_, F::Out>,
+    ) {
+        loop {
+            let slot = &mut *panes.slot;
+            let Some(called) = slot.panes.last().map(|last| last.called) else { break };
+            let window = slicing.next_window(called, &slot.panes).filter(|window| window.max_timestamp() <= at);
+            let Some(window) = window else { break };
+            let kept = self.merged_in_few_steps(window, slot);
+            if let Some(last) = slot.panes.last_mut() {
+                last.called = window.max_timestamp();
+            }
+            panes.changed();
+            self.give(window, kept, ctx, out);
+        }
+        let is_over = |pane: &Pane<_, _>| self.windowing.is_late(slicing.last_window(pane.window.start()), at);
+        let slot = &mut *panes.slot;
+        let over = slot.panes.iter().take_while(|pane| is_over(pane)).count();
+        // Those that are left have to be moved, so a few wait for more.
+        if over == slot.panes.len() || over > slot.panes.len() / 4 {
+            slot.panes.drain(..over);
+            panes.changed();
+        }
+        slicing.reckon(panes.slot, self.windowing.lateness);
+    }
+
+    fn give(
+        &mut self,
+        window: Window,
+        kept: Option<F::Kept>,
+        ctx: &KeyedContext<'_, K>,
+        out: &mut Emitter<'_, F::Out>,
+    ) {
+        if let Some(mut kept) = kept {
+            let cause = out.time();
+            out.set_time(window.max_timestamp());
+            self.function.emit(&mut kept, &WindowContext::new(window, ctx), out);
+            out.set_time(cause);
+        }
+    }
+
+    fn merged(&self, slices: &[Pane<F::Kept, Tr::State>]) -> Option<F::Kept> {
+        let mut kept = slices.iter().filter_map(|slice| slice.contents.as_ref());
+        let first = self.function.copy(kept.next()?);
+        Some(kept.fold(first, |merged, later| self.merge_both(merged, later)))
+    }
+
+    fn merge_both(&self, mut kept: F::Kept, later: &F::Kept) -> F::Kept {
+        self.function.merge(&mut kept, self.function.copy(later));
+        kept
+    }
+
+    /// What the slices of a window are merged to. The windows of a key come in their order.
+    fn merged_in_few_steps(&self, window: Window, slot: &mut PanesSlot<F::Kept, Tr::State>) -> Option<F::Kept> {
+        let slices = slices_of(window, &slot.panes);
+        if slices.len() < MERGED_MIN {
+            slot.merged = None;
+            return self.merged(slices);
+        }
+        let mut merged = slot.merged.take().filter(|merged| merged.end <= window.end());
+        if let Some(merged) = &mut merged {
+            while merged.front.pop_if(|(start, _)| *start < window.start()).is_some() {}
+        }
+        let merged = match merged {
+            Some(mut merged) if !merged.front.is_empty() => {
+                for slice in slices.iter().skip(slices.partition_point(|slice| slice.window.start() < merged.end)) {
+                    let Some(later) = &slice.contents else { continue };
+                    merged.back = Some(match merged.back.take() {
+                        Some(back) => self.merge_both(back, later),
+                        None => self.function.copy(later),
+                    });
+                }
+                merged.end = window.end();
+                merged
+            }
+            _ => Box::new(self.merge_anew(window, slices)),
+        };
+        let (_, front) = merged.front.last()?;
+        let front = self.function.copy(front);
+        let result = match &merged.back {
+            Some(back) => self.merge_both(front, back),
+            None => front,
+        };
+        slot.merged = Some(merged);
+        Some(result)
+    }
+
+    fn merge_anew(&self, window: Window, slices: &[Pane<F::Kept, Tr::State>]) -> Merged<F::Kept> {
+        let mut front: Vec<(Timestamp, F::Kept)> = Vec::with_capacity(slices.len());
+        for slice in slices.iter().rev() {
+            let Some(kept) = &slice.contents else { continue };
+            let kept = self.function.copy(kept);
+            let merged = match front.last() {
+                Some((_, later)) => self.merge_both(kept, later),
+                None => kept,
+            };
+            front.push((slice.window.start(), merged));
+        }
+        Merged { front, back: None, end: window.end() }
+    }
+}
+
+/// Where a time falls: its slice, and the first and last window that have this.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    slice: Window,
+    first: Window,
+    last: Window,
+}

@@ -1,0 +1,425 @@
+//! When windows give results.
+
+use std::fmt;
+use std::time::Duration;
+
+use millstream_actors::contract::Clock;
+use millstream_actors::protocol::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Window;
+use crate::state::Timer;
+
+/// What becomes of a window after its [`Trigger`] was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TriggerResult {
+    /// Nothing.
+    Continue,
+    /// It gives a result of what is in it.
+    Fire,
+    /// What is in it is dropped.
+    Purge,
+    /// Both, in this order.
+    FireAndPurge,
+}
+
+impl TriggerResult {
+    /// Whether the window gives a result.
+    pub fn fires(self) -> bool {
+        matches!(self, Self::Fire | Self::FireAndPurge)
+    }
+
+    /// Whether what is in the window is dropped.
+    pub fn purges(self) -> bool {
+        matches!(self, Self::Purge | Self::FireAndPurge)
+    }
+}
+
+/// What a [`Trigger`] knows when it is called.
+#[derive(Clone, Copy)]
+pub struct TriggerContext<'a> {
+    window: Window,
+    time: Timestamp,
+    watermark: Timestamp,
+    clock: &'a dyn Clock,
+}
+
+impl<'a> TriggerContext<'a> {
+    pub(super) fn new(window: Window, time: Timestamp, watermark: Timestamp, clock: &'a dyn Clock) -> Self {
+        Self { window, time, watermark, clock }
+    }
+
+    /// The window.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// The time by which the record has come into the window: its event time, or the processing time if windows go by that.
+    /// In [`Trigger::on_time`] that at which it was to be called.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// The watermark up to which the key has been worked on, or is being worked on.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// What the job's clock says, in milliseconds of the Unix epoch.
+    pub fn processing_time(&self) -> Timestamp {
+        Timestamp::try_from(self.clock.unix_ms()).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl fmt::Debug for TriggerContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { window, time, watermark, .. } = self;
+        write!(f, "TriggerContext({window} at {time}, watermark {watermark})")
+    }
+}
+
+/// Says when a window gives a result, and when what is in it is dropped. Follows Flink's `Trigger`; but where that registers
+/// timers, this one says, when it is asked, at what times it wants to be called. So there is nothing to delete, and windows that
+/// merge need no care.
+///
+/// A trigger that is set replaces the one that the windows have of their own: time then ends them (what is in them is gone
+/// when they are over, and the allowed lateness), but gives no result.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::window::{Trigger, TriggerContext, TriggerResult, TumblingWindows, Window};
+///
+/// /// At the end of the window, and at once with each alarm.
+/// #[derive(Clone)]
+/// struct WithAlarms;
+///
+/// impl Trigger<(u32, bool)> for WithAlarms {
+///     type State = ();
+///
+///     fn on_element(&self, (_, is_alarm): &(u32, bool), ctx: TriggerContext<'_>, _: &mut ()) -> TriggerResult {
+///         let is_complete = ctx.window().max_timestamp() <= ctx.watermark();
+///         if *is_alarm || is_complete { TriggerResult::Fire } else { TriggerResult::Continue }
+///     }
+///
+///     fn event_time(&self, window: Window, _: &(), after: Timestamp) -> Option<Timestamp> {
+///         Some(window.max_timestamp()).filter(|at| *at > after)
+///     }
+///
+///     fn on_time(&self, _: Timer, _: TriggerContext<'_>, _: &mut ()) -> TriggerResult {
+///         TriggerResult::Fire
+///     }
+///
+///     fn merge(&self, _: &mut (), _: ()) {}
+/// }
+///
+/// # use std::time::Duration;
+/// # use millstream::window::aggregates::Count;
+/// # actix_rt::System::new().block_on(async {
+/// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("alarms"));
+/// # let counts = sink.handle();
+/// # let strategy = WatermarkStrategy::monotonous(|(at, _): &(u32, bool)| i64::from(*at));
+/// env.source_with_watermarks("events", VecSource::new(vec![(1, false), (2, true), (3, false)]), strategy)
+///     .key_by(|_| ())
+///     .window(TumblingWindows::event_time(Duration::from_secs(1)))
+///     .trigger(WithAlarms)
+///     .aggregate("count", Count::new())
+///     .sink("counts", sink);
+/// # env.start()?.await?;
+/// # assert_eq!(counts.snapshot(), [2, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub trait Trigger<T>: Clone + Send + 'static {
+    /// What it remembers of each window; it is in checkpoints. Gone when the window is, not when it is purged.
+    type State: Serialize + DeserializeOwned + Default + Send + 'static;
+
+    /// A record has come for the window.
+    fn on_element(&self, record: &T, ctx: TriggerContext<'_>, state: &mut Self::State) -> TriggerResult;
+
+    /// The first event time above `after` at which it wants to be called, if there is one.
+    fn event_time(&self, window: Window, state: &Self::State, after: Timestamp) -> Option<Timestamp> {
+        let _ = (window, state, after);
+        None
+    }
+
+    /// The processing time at which it wants to be called, if it does. When it has been called this must be another.
+    fn processing_time(&self, window: Window, state: &Self::State) -> Option<Timestamp> {
+        let _ = (window, state);
+        None
+    }
+
+    /// A time has come that it wanted to be called at. Times come ascending; those of event time before the watermark that has
+    /// brought them goes on.
+    fn on_time(&self, timer: Timer, ctx: TriggerContext<'_>, state: &mut Self::State) -> TriggerResult {
+        let _ = (timer, ctx, state);
+        TriggerResult::Continue
+    }
+
+    /// Two windows have become one: what is remembered of the later one is `later`.
+    fn merge(&self, state: &mut Self::State, later: Self::State);
+
+    /// Whether nothing is remembered. A window that is never over is forgotten when this is so and it is empty.
+    fn is_clear(&self, state: &Self::State) -> bool {
+        let _ = state;
+        size_of::<Self::State>() == 0
+    }
+}
+
+/// Gives a result when a window is complete: when the watermark has come to its last millisecond, and with each record that
+/// comes later, as far as lateness is allowed; or when the job's clock has. The trigger that windows of time have of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeTrigger {
+    /// By the watermark.
+    EventTime,
+    /// By the job's clock.
+    ProcessingTime,
+}
+
+impl<T> Trigger<T> for TimeTrigger {
+    type State = ();
+
+    #[inline]
+    fn on_element(&self, _: &T, ctx: TriggerContext<'_>, (): &mut ()) -> TriggerResult {
+        match self {
+            Self::EventTime if ctx.window().max_timestamp() <= ctx.watermark() => TriggerResult::Fire,
+            _ => TriggerResult::Continue,
+        }
+    }
+
+    #[inline]
+    fn event_time(&self, window: Window, (): &(), after: Timestamp) -> Option<Timestamp> {
+        let is_event_time = *self == Self::EventTime;
+        Some(window.max_timestamp()).filter(|at| is_event_time && *at > after)
+    }
+
+    #[inline]
+    fn processing_time(&self, window: Window, (): &()) -> Option<Timestamp> {
+        (*self == Self::ProcessingTime).then(|| window.max_timestamp())
+    }
+
+    fn on_time(&self, _: Timer, _: TriggerContext<'_>, (): &mut ()) -> TriggerResult {
+        TriggerResult::Fire
+    }
+
+    fn merge(&self, (): &mut (), (): ()) {}
+}
+
+/// Never gives a result. The trigger that [`GlobalWindows`](super::GlobalWindows) have of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NeverTrigger;
+
+impl<T> Trigger<T> for NeverTrigger {
+    type State = ();
+
+    fn on_element(&self, _: &T, _: TriggerContext<'_>, (): &mut ()) -> TriggerResult {
+        TriggerResult::Continue
+    }
+
+    fn merge(&self, (): &mut (), (): ()) {}
+}
+
+/// Gives a result with each so many records of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountTrigger {
+    records: u64,
+}
+
+impl CountTrigger {
+    /// With each `records` records.
+    ///
+    /// # Panics
+    /// If that is none.
+    pub fn of(records: u64) -> Self {
+        assert!(records > 0, "a window gives a result with at least one record");
+        Self { records }
+    }
+}
+
+impl<T> Trigger<T> for CountTrigger {
+    /// Records since the last result.
+    type State = u64;
+
+    fn on_element(&self, _: &T, _: TriggerContext<'_>, seen: &mut u64) -> TriggerResult {
+        *seen += 1;
+        if *seen < self.records {
+            return TriggerResult::Continue;
+        }
+        *seen = 0;
+        TriggerResult::Fire
+    }
+
+    fn merge(&self, seen: &mut u64, later: u64) {
+        *seen += later;
+    }
+
+    fn is_clear(&self, seen: &u64) -> bool {
+        *seen == 0
+    }
+}
+
+/// Gives a result each time an interval is over, and when the window is complete. Follows Flink's
+/// `ContinuousEventTimeTrigger` and `ContinuousProcessingTimeTrigger`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContinuousTrigger {
+    time: TimeTrigger,
+    interval: i64,
+}
+
+impl ContinuousTrigger {
+    /// Each time the watermark has passed a multiple of `interval`, and when it has come to the window's end.
+    ///
+    /// # Panics
+    /// If the interval is not whole milliseconds, one at least.
+    pub fn event_time(interval: Duration) -> Self {
+        Self { time: TimeTrigger::EventTime, interval: interval_ms(interval) }
+    }
+
+    /// Each time the job's clock has passed a multiple of `interval` after a record has come.
+    ///
+    /// # Panics
+    /// If the interval is not whole milliseconds, one at least.
+    pub fn processing_time(interval: Duration) -> Self {
+        Self { time: TimeTrigger::ProcessingTime, interval: interval_ms(interval) }
+    }
+
+    fn next(&self, after: Timestamp) -> Timestamp {
+        super::span::floor(after, self.interval, 0).saturating_add(self.interval)
+    }
+}
+
+fn interval_ms(interval: Duration) -> i64 {
+    super::assigner::millis(interval).unwrap_or_else(|reason| panic!("the interval of a trigger is {reason}"))
+}
+
+impl<T> Trigger<T> for ContinuousTrigger {
+    /// When the clock is to have it called.
+    type State = Option<Timestamp>;
+
+    fn on_element(&self, record: &T, ctx: TriggerContext<'_>, next: &mut Option<Timestamp>) -> TriggerResult {
+        if self.time == TimeTrigger::ProcessingTime {
+            next.get_or_insert(self.next(ctx.processing_time()));
+        }
+        self.time.on_element(record, ctx, &mut ())
+    }
+
+    fn event_time(&self, window: Window, _: &Option<Timestamp>, after: Timestamp) -> Option<Timestamp> {
+        let end = window.max_timestamp();
+        let next = self.next(after.max(window.start().saturating_sub(1)));
+        Some(next.min(end)).filter(|at| self.time == TimeTrigger::EventTime && *at > after)
+    }
+
+    fn processing_time(&self, _: Window, next: &Option<Timestamp>) -> Option<Timestamp> {
+        *next
+    }
+
+    fn on_time(&self, _: Timer, _: TriggerContext<'_>, next: &mut Option<Timestamp>) -> TriggerResult {
+        *next = None;
+        TriggerResult::Fire
+    }
+
+    fn merge(&self, next: &mut Option<Timestamp>, later: Option<Timestamp>) {
+        *next = next.iter().chain(&later).min().copied();
+    }
+
+    fn is_clear(&self, next: &Option<Timestamp>) -> bool {
+        next.is_none()
+    }
+}
+
+/// Gives a result when a record is farther from the last one that did so, or from the window's first, than a threshold. Follows
+/// Flink's `DeltaTrigger`. Of windows that merge the later one's record counts.
+pub struct DeltaTrigger<T, D> {
+    threshold: f64,
+    delta: D,
+    of: std::marker::PhantomData<fn(T)>,
+}
+
+impl<T, D: Fn(&T, &T) -> f64> DeltaTrigger<T, D> {
+    /// When `delta` of the last record that gave a result, and of the new one, is above `threshold`.
+    pub fn new(threshold: f64, delta: D) -> Self {
+        Self { threshold, delta, of: std::marker::PhantomData }
+    }
+}
+
+impl<T, D: Clone> Clone for DeltaTrigger<T, D> {
+    fn clone(&self) -> Self {
+        Self { threshold: self.threshold, delta: self.delta.clone(), of: self.of }
+    }
+}
+
+impl<T, D> fmt::Debug for DeltaTrigger<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeltaTrigger").field("threshold", &self.threshold).finish_non_exhaustive()
+    }
+}
+
+impl<T, D> Trigger<T> for DeltaTrigger<T, D>
+where
+    T: Clone + Serialize + DeserializeOwned + Send + 'static,
+    D: Fn(&T, &T) -> f64 + Clone + Send + 'static,
+{
+    /// The record that it compares with, if there is one.
+    type State = Vec<T>;
+
+    fn on_element(&self, record: &T, _: TriggerContext<'_>, last: &mut Vec<T>) -> TriggerResult {
+        match last.first_mut() {
+            None => last.push(record.clone()),
+            Some(last) if (self.delta)(last, record) > self.threshold => {
+                *last = record.clone();
+                return TriggerResult::Fire;
+            }
+            Some(_) => {}
+        }
+        TriggerResult::Continue
+    }
+
+    fn merge(&self, last: &mut Vec<T>, later: Vec<T>) {
+        if !later.is_empty() {
+            *last = later;
+        }
+    }
+}
+
+/// Drops what is in a window whenever the trigger within gives a result. Follows Flink's `PurgingTrigger`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurgingTrigger<Tr>(Tr);
+
+impl<Tr> PurgingTrigger<Tr> {
+    /// When `trigger` gives results.
+    pub fn of(trigger: Tr) -> Self {
+        Self(trigger)
+    }
+}
+
+fn purging(result: TriggerResult) -> TriggerResult {
+    if result == TriggerResult::Fire { TriggerResult::FireAndPurge } else { result }
+}
+
+impl<T, Tr: Trigger<T>> Trigger<T> for PurgingTrigger<Tr> {
+    type State = Tr::State;
+
+    fn on_element(&self, record: &T, ctx: TriggerContext<'_>, state: &mut Self::State) -> TriggerResult {
+        purging(self.0.on_element(record, ctx, state))
+    }
+
+    fn event_time(&self, window: Window, state: &Self::State, after: Timestamp) -> Option<Timestamp> {
+        self.0.event_time(window, state, after)
+    }
+
+    fn processing_time(&self, window: Window, state: &Self::State) -> Option<Timestamp> {
+        self.0.processing_time(window, state)
+    }
+
+    fn on_time(&self, timer: Timer, ctx: TriggerContext<'_>, state: &mut Self::State) -> TriggerResult {
+        purging(self.0.on_time(timer, ctx, state))
+    }
+
+    fn merge(&self, state: &mut Self::State, later: Self::State) {
+        self.0.merge(state, later);
+    }
+
+    fn is_clear(&self, state: &Self::State) -> bool {
+        self.0.is_clear(state)
+    }
+}
