@@ -41,7 +41,9 @@ impl Slicing {
         let window = self.first_window(called.saturating_add(1));
         let first = panes.partition_point(|pane| pane.window.start() < window.start());
         let slice = panes.get(first)?.window;
-        Some(if slice.start() < window.end() { window } else { self.first_window(slice.start()) })
+        let window = if slice.start() < window.end() { window } else { self.first_window(slice.start()) };
+        // Those that are cut off at the end of time end together.
+        Some(window).filter(|window| window.max_timestamp() > called)
     }
 
     /// Sets when something of a key is due.
@@ -127,13 +129,16 @@ where
         ctx: &KeyedContext<'_, K>,
         out: &mut Emitter<'_, F::Out>,
     ) {
-        let mut window = cut.first;
-        while window.max_timestamp() <= ctx.watermark() && window <= cut.last {
+        let mut next = Some(cut.first);
+        while let Some(window) = next
+            && window.max_timestamp() <= ctx.watermark()
+            && window <= cut.last
+        {
             if !self.windowing.is_late(window, ctx.watermark()) {
                 let kept = self.merged(slices_of(window, &panes.slot.panes));
                 self.give(window, kept, ctx, out);
             }
-            window = slicing.first_window(window.end());
+            next = window.start().checked_add(slicing.slide).map(|start| slicing.last_window(start));
         }
     }
 

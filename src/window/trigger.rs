@@ -305,7 +305,7 @@ impl<T> Trigger<T> for ContinuousTrigger {
 
     fn event_time(&self, window: Window, _: &Option<Timestamp>, after: Timestamp) -> Option<Timestamp> {
         let end = window.max_timestamp();
-        let next = self.next(after.max(window.start().saturating_sub(1)));
+        let next = self.next(after.max(window.start()));
         Some(next.min(end)).filter(|at| self.time == TimeTrigger::EventTime && *at > after)
     }
 

@@ -413,3 +413,7 @@ fn processing_time<K>(ctx: &KeyedContext<'_, K>) -> Timestamp {
 #[cfg(test)]
 #[path = "windowed_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "trigger_tests.rs"]
+mod trigger_tests;
