@@ -77,6 +77,7 @@
 //! | keep state per key | [`KeyedProcessFunction`](keyed::KeyedProcessFunction), the kinds in [`state`], [`state_set!`] |
 //! | let values expire, change their type | [`StateTtl`](state::StateTtl), [`ValueState`](state::ValueState#when-the-type-changes) |
 //! | give records event times | [`WatermarkStrategy`](time::WatermarkStrategy) |
+//! | cut a stream into windows | [`KeyedStream::window`](stream::KeyedStream::window), [`window`] |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
 //! | write a connector | [`Source`](source::Source), [`SplitQueue`](source::SplitQueue), [`Sink`](sink::Sink) |
@@ -112,6 +113,7 @@ compile_error!(
 #[cfg(doctest)]
 #[doc = include_str!("../docs/time.md")]
 #[doc = include_str!("../docs/timers.md")]
+#[doc = include_str!("../docs/windows.md")]
 struct Pages;
 
 mod claim;

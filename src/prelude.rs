@@ -17,8 +17,9 @@ pub use crate::state::{
     StateBackend, StateTtl, ValueHandle, ValueState,
 };
 pub use crate::state_set;
-pub use crate::stream::{ConnectedStreams, DataStream, KeyedStream};
+pub use crate::stream::{ConnectedStreams, DataStream, KeyedStream, WindowedStream};
 pub use crate::time::{WatermarkGenerator, WatermarkStrategy};
+pub use crate::window::{SessionWindows, SlidingWindows, TumblingWindows, Window, WindowFunction};
 #[doc(no_inline)]
 pub use crate::{
     Checkpointing, JobError, JobEvent, JobEvents, JobHandle, JobOutcome, Limits, NO_TIME, OutcomeKind, RestartStrategy,

@@ -10,6 +10,7 @@ use millstream_actors::data::edge::Routing;
 use millstream_actors::data::pipeline::{Chain, Head, PipelineBuilder};
 use millstream_actors::protocol::PortId;
 
+use super::windowed_stream::AllWindows;
 use super::{ConnectedStreams, KeyedStream, StreamSink, WindowedStream};
 use crate::graph::{
     EdgeKind, GraphError, GraphHandle, InputEdge, NodeContext, NodeId, NodeKind, OperatorNode, Port, PortRef,
@@ -308,7 +309,7 @@ impl<T: Send + 'static> DataStream<T> {
 
     /// Cuts all records into windows, whatever their keys. One subtask has them all, so this does not spread over cores: where
     /// records can be divided, aggregate them in [`window`](KeyedStream::window)s of keys first. Follows Flink's `windowAll`.
-    pub fn window_all<A: WindowAssigner<T>>(self, assigner: A) -> WindowedStream<T, ByValue<fn(&T)>, A, A::Trigger> {
+    pub fn window_all<A: WindowAssigner<T>>(self, assigner: A) -> AllWindows<T, A> {
         WindowedStream::new(self.key_by((|_| ()) as fn(&T)), assigner, true)
     }
 

@@ -33,4 +33,4 @@ pub use connected_streams::ConnectedStreams;
 pub use data_stream::DataStream;
 pub use keyed_stream::KeyedStream;
 pub use sink_handle::StreamSink;
-pub use windowed_stream::WindowedStream;
+pub use windowed_stream::{AllWindows, WindowedStream};

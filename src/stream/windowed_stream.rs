@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{DataStream, KeyedStream};
 use crate::graph::GraphError;
 use crate::keyed::Process;
-use crate::operator::{Emitter, KeySelector, OutputTag};
+use crate::operator::{ByValue, Emitter, KeySelector, OutputTag};
 use crate::state::AggregateFunction;
 use crate::window::{
     Aggregated, EachWindow, Evictor, NoEvictor, PaneFunction, Processed, Reduced, Trigger, WindowAssigner,
@@ -75,6 +75,10 @@ where
     /// One subtask has all windows.
     is_alone: bool,
 }
+
+/// A stream all of whose records are cut into windows, whatever their keys: what
+/// [`DataStream::window_all`] gives.
+pub type AllWindows<T, A> = WindowedStream<T, ByValue<fn(&T)>, A, <A as WindowAssigner<T>>::Trigger>;
 
 impl<T: Send + 'static, S: KeySelector<T>, A: WindowAssigner<T>> WindowedStream<T, S, A, A::Trigger> {
     pub(super) fn new(keyed: KeyedStream<T, S>, assigner: A, is_alone: bool) -> Self {

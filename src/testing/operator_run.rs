@@ -51,8 +51,11 @@ pub(super) struct Subject<In, Out> {
     pub(super) factory: Rc<dyn Fn(Place) -> BoxedOperator<In, Out>>,
     pub(super) spread: Rc<Spread<In>>,
     /// The event time of a record, if records have some.
-    pub(super) event_time: Option<Rc<dyn Fn(&In) -> Timestamp>>,
+    pub(super) event_time: Option<EventTimeOf<In>>,
 }
+
+/// Tells the event time of a record.
+pub(super) type EventTimeOf<In> = Rc<dyn Fn(&In) -> Timestamp>;
 
 impl<In, Out> Clone for Subject<In, Out> {
     fn clone(&self) -> Self {

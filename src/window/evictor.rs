@@ -253,10 +253,9 @@ mod tests {
 
     #[test]
     fn elements_with_another_number_of_times_are_not_read() {
-        let bytes = rmp_serde::to_vec(&(vec![1, 2], vec![0_i64])).unwrap();
-        let error = rmp_serde::from_slice::<Elements<i32>>(&bytes).unwrap_err();
+        let error = serde_json::from_str::<Elements<i32>>("[[1, 2], [0]]").unwrap_err();
         assert!(error.to_string().contains("2 records with 1 times"), "{error}");
-        let bytes = rmp_serde::to_vec_named(&elements()).unwrap();
-        assert_eq!(rmp_serde::from_slice::<Elements<i32>>(&bytes).unwrap(), elements());
+        let stored = serde_json::to_string(&elements()).unwrap();
+        assert_eq!(serde_json::from_str::<Elements<i32>>(&stored).unwrap(), elements());
     }
 }

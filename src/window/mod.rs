@@ -18,16 +18,16 @@ mod assigner;
 mod evictor;
 mod function;
 mod panes;
+mod sessions;
 mod slices;
 mod span;
 mod trigger;
 mod windowed;
 
-pub use assigner::{
-    Gap, GapOf, GlobalWindows, SessionWindows, Slicing, SlidingWindows, TumblingWindows, WindowAssigner, WindowTime,
-};
+pub use assigner::{GlobalWindows, Slicing, SlidingWindows, TumblingWindows, WindowAssigner, WindowTime};
 pub use evictor::{CountEvictor, DeltaEvictor, Elements, Evictor, NoEvictor, TimeEvictor};
 pub use function::{WindowContext, WindowFunction};
+pub use sessions::{Gap, GapOf, SessionWindows};
 pub use span::Window;
 pub use trigger::{
     ContinuousTrigger, CountTrigger, DeltaTrigger, NeverTrigger, PurgingTrigger, TimeTrigger, Trigger, TriggerContext,

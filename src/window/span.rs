@@ -145,9 +145,8 @@ mod tests {
 
     #[test]
     fn empty_windows_are_not_read() {
-        let bytes = |start: i64, end: i64| rmp_serde::to_vec(&(start, end)).unwrap();
-        assert_eq!(rmp_serde::from_slice::<Window>(&bytes(-5, 7)).unwrap(), Window::new(-5, 7));
-        let error = rmp_serde::from_slice::<Window>(&bytes(7, 7)).unwrap_err();
+        assert_eq!(serde_json::from_str::<Window>("[-5, 7]").unwrap(), Window::new(-5, 7));
+        let error = serde_json::from_str::<Window>("[7, 7]").unwrap_err();
         assert!(error.to_string().contains("from 7 up to 7 is empty"), "{error}");
     }
 }

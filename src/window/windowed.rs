@@ -395,7 +395,7 @@ fn merged_window<C, T>(window: Window, slot: &PanesSlot<C, T>) -> Window {
 
 #[inline]
 fn event_time<K>(ctx: &KeyedContext<'_, K>) -> Timestamp {
-    ctx.timestamp().unwrap_or_else(|| no_event_time())
+    ctx.timestamp().unwrap_or_else(no_event_time)
 }
 
 #[cold]
