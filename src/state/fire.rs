@@ -6,6 +6,9 @@ use millstream_actors::protocol::Timestamp;
 
 use super::{Due, KeyedTable, StateKey, StateRows, StateSet, TimeDomain, stable_hash};
 
+/// So many timers fire while memory is fetched.
+const AHEAD: usize = 8;
+
 impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     /// All groups are there: their timers are queued.
     pub(super) fn enqueue_all(&mut self) {
@@ -18,8 +21,21 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         }
     }
 
+    /// What will be needed of keys whose timers fire soon is on its way into the cache afterwards: the index first, and then
+    /// the row.
+    #[inline]
+    fn look_ahead(&self, domain: TimeDomain) {
+        if let Some(hash) = self.timers.ahead(domain, 2 * AHEAD) {
+            self.groups.0[self.index_of(hash)].approach(hash);
+        }
+        if let Some(hash) = self.timers.ahead(domain, AHEAD) {
+            self.groups.0[self.index_of(hash)].probable(hash);
+        }
+    }
+
     /// Fires; see [`KeyedBackend::fire_timers`](super::KeyedBackend::fire_timers).
     pub(super) fn fire(&mut self, domain: TimeDomain, due: Due, mut each: impl FnMut(&K, Timestamp, S::Handles<'_>)) {
+        self.look_ahead(domain);
         let taken = self.timers.take_first(domain);
         debug_assert_eq!(taken, Some(due), "nothing has come between");
         let (at, hash) = due;

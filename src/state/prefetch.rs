@@ -1,13 +1,17 @@
 //! Asks the processor to have memory at hand before it is read.
 
+/// Bytes of a cache line, of which more would do no harm.
+const LINE: usize = 64;
+const LINES_MAX: usize = 4;
+
 /// Has the processor fetch the cache lines of a value, and goes on without waiting for them.
 #[inline(always)]
 pub(super) fn prefetch<T: ?Sized>(value: &T) {
     prefetch_at(std::ptr::from_ref(value).cast::<u8>(), size_of_val(value));
 }
 
-/// Has the processor fetch the cache lines of so many bytes, no more than one line of them, from this address on. Where
-/// the processor is not known, nothing happens.
+/// Has the processor fetch the cache lines of so many bytes from this address on, the first four lines of them. Where the
+/// processor is not known, nothing happens.
 ///
 /// This is only a hint: nothing is read, written or assumed, so no address can make it wrong.
 #[inline(always)]
@@ -21,9 +25,10 @@ pub(super) fn prefetch<T: ?Sized>(value: &T) {
 )]
 pub(super) fn prefetch_at<T>(address: *const T, bytes: usize) {
     let first = address.cast::<i8>();
-    // An entry may lie across two lines.
-    let last = first.wrapping_add(bytes.saturating_sub(1));
-    for address in [first, last] {
+    // An entry may begin within a line.
+    let inner = (1..bytes.div_ceil(LINE).min(LINES_MAX)).map(|line| line * LINE);
+    for within in [0].into_iter().chain(inner).chain([bytes.saturating_sub(1).min(LINE * LINES_MAX)]) {
+        let address = first.wrapping_add(within);
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         // SAFETY: the instruction is in every processor of this architecture, and takes any address.
         unsafe {

@@ -132,6 +132,13 @@ impl TimerQueues {
         Some((*at, *hashes.last()?))
     }
 
+    /// The hash that comes so many entries behind the earliest, if that has the same time and has been asked for.
+    #[inline]
+    pub(crate) fn ahead(&self, domain: TimeDomain, entries: usize) -> Option<u64> {
+        let (_, hashes) = self.0[domain as usize].begun.last()?;
+        hashes.len().checked_sub(entries + 1).map(|place| hashes[place])
+    }
+
     /// Takes the earliest out.
     #[inline]
     pub(crate) fn take_first(&mut self, domain: TimeDomain) -> Option<Due> {

@@ -11,6 +11,7 @@ pub(super) use index::NOWHERE;
 pub(super) use unindexed::Unindexed;
 
 use index::HashIndex;
+use smallvec::SmallVec;
 
 use super::prefetch::prefetch_at;
 use super::stable_hash;
@@ -99,11 +100,11 @@ impl<K, Row> GroupTable<K, Row> {
     }
 
     /// The places of the keys with this hash: one, as a rule.
-    pub(super) fn places_of(&self, hash: u64) -> Vec<usize>
+    pub(super) fn places_of(&self, hash: u64) -> SmallVec<[usize; 1]>
     where
         K: Hash,
     {
-        let mut places = Vec::new();
+        let mut places = SmallVec::new();
         self.index.find(hash, |place| {
             if self.get(place).is_some_and(|entry| stable_hash(&entry.key) == hash) {
                 places.push(place);
