@@ -9,8 +9,10 @@ use crate::state::Reached;
 pub(crate) struct Moment {
     /// The event time of what it is called for.
     pub(crate) time: Timestamp,
-    /// Up to which watermark the key has been worked on.
+    /// Up to which watermark the key has been worked on, or is being worked on.
     pub(crate) watermark: Timestamp,
+    /// Up to which it had been before timers began to fire for that one; the same while none do.
+    pub(crate) before: Timestamp,
 }
 
 /// The watermark up to which keys have been worked on.
@@ -21,22 +23,26 @@ pub(crate) struct Moment {
 pub(super) struct EventTime {
     groups: KeyGroupRange,
     watermark: Timestamp,
-    /// Of each group, by its place, how far it had come before the restore; empty if the watermark is above all of them.
+    /// The one before it.
+    previous: Timestamp,
+    /// Of each group, by its place, how far it had come before the restore; empty if both are above all of them.
     floors: Vec<Timestamp>,
 }
 
 impl EventTime {
     /// Before the first watermark.
     pub(super) fn new(groups: KeyGroupRange) -> Self {
-        Self { groups, watermark: Timestamp::MIN, floors: Vec::new() }
+        Self { groups, watermark: Timestamp::MIN, previous: Timestamp::MIN, floors: Vec::new() }
     }
 
     /// A watermark has come. False if all keys have been worked on up to it before: a restored stream says its last one
     /// again.
     pub(super) fn advance(&mut self, watermark: Timestamp) -> bool {
         let before = self.least();
-        self.watermark = self.watermark.max(watermark);
-        if self.floors.iter().all(|floor| *floor <= self.watermark) {
+        if watermark > self.watermark {
+            (self.previous, self.watermark) = (self.watermark, watermark);
+        }
+        if self.floors.iter().all(|floor| *floor <= self.previous) {
             self.floors = Vec::new();
         }
         self.least() > before
@@ -49,9 +55,18 @@ impl EventTime {
     }
 
     fn of_group(&self, group: u32) -> Timestamp {
+        self.floor(group).max(self.watermark)
+    }
+
+    fn floor(&self, group: u32) -> Timestamp {
         let place = group.checked_sub(self.groups.start).map(|place| place as usize);
-        let floor = place.and_then(|place| self.floors.get(place).copied());
-        floor.map_or(self.watermark, |floor| floor.max(self.watermark))
+        place.and_then(|place| self.floors.get(place).copied()).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Of the keys of a group, before timers began to fire up to `up_to`.
+    pub(super) fn before(&self, up_to: Timestamp, group: impl FnOnce() -> u32) -> Timestamp {
+        let watermark = if up_to > self.watermark { self.watermark } else { self.previous };
+        if self.floors.is_empty() { watermark } else { self.floor(group()).max(watermark) }
     }
 
     /// Up to which watermark all keys have been worked on.
@@ -94,8 +109,12 @@ mod tests {
         assert_eq!((of(&after), after.least()), ([10, 30], 10));
         assert!(!after.advance(10) && after.advance(20));
         assert_eq!((of(&after), after.least()), ([20, 30], 20));
+        let before = |after: &EventTime, up_to| [1, 2].map(|group| after.before(up_to, || group));
+        assert_eq!((before(&after, 20), before(&after, 25)), ([10, 30], [20, 30]));
         assert_eq!(after.notes(), [Reached(1, 20), Reached(2, 30)]);
-        assert!(after.advance(31));
-        assert_eq!(after.of(|| unreachable!("all are above their floors")), 31);
+        assert!(after.advance(31) && !after.advance(31));
+        assert_eq!(before(&after, 31), [20, 30], "the floors count until the watermark before is above them, too");
+        assert!(after.advance(32));
+        assert_eq!(after.of(|| unreachable!("both are above all floors")), 32);
     }
 }

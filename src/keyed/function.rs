@@ -196,14 +196,15 @@ pub struct KeyedContext<'a, K> {
     key: &'a K,
     time: Timestamp,
     watermark: Timestamp,
+    before: Timestamp,
     task: &'a TaskView,
     /// The function does nothing at the end of input.
     has_no_end: bool,
 }
 
 impl<'a, K> KeyedContext<'a, K> {
-    pub(super) fn of(key: &'a K, Moment { time, watermark }: Moment, task: &'a TaskView) -> Self {
-        Self { key, time, watermark, task, has_no_end: false }
+    pub(super) fn of(key: &'a K, Moment { time, watermark, before }: Moment, task: &'a TaskView) -> Self {
+        Self { key, time, watermark, before, task, has_no_end: false }
     }
 
     pub(super) fn has_no_end(&self) -> bool {
@@ -221,6 +222,12 @@ impl<'a, K> KeyedContext<'a, K> {
     #[inline]
     pub fn watermark(&self) -> Timestamp {
         self.watermark
+    }
+
+    /// The watermark up to which the key had been worked on before timers began to fire for [`watermark`](Self::watermark).
+    #[inline]
+    pub(crate) fn watermark_before(&self) -> Timestamp {
+        self.before
     }
 
     context_methods!(task, time);

@@ -266,7 +266,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         mut function: impl FnMut(Moment, &K, St::Handles<'_>, &mut Output<Out>) -> Result<AtEnd, TaskError>,
     ) -> Result<Progress, TaskError> {
         self.look_at_clock();
-        let moment = Moment { time: NO_TIME, watermark: Timestamp::MAX };
+        let moment = Moment { time: NO_TIME, watermark: Timestamp::MAX, before: Timestamp::MAX };
         self.slices.start(budget);
         let range = self.backend.range();
         while self.end.at < range.len() {
@@ -428,7 +428,8 @@ where
 
     #[inline]
     fn work(&mut self, place: usize, key: &S::Key, states: St::Handles<'_>) -> ControlFlow<()> {
-        let moment = Moment { time: self.records.time(), watermark: (self.watermark)(self.keys.hashes[place]) };
+        let watermark = (self.watermark)(self.keys.hashes[place]);
+        let moment = Moment { time: self.records.time(), watermark, before: watermark };
         let Some(record) = self.records.next() else { return ControlFlow::Break(()) };
         self.called += 1;
         if let Err(error) = (self.function)(record, moment, key, states, self.out) {

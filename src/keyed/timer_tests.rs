@@ -201,6 +201,38 @@ fn timers_of_state_larger_than_memory_fire_as_in_a_plain_loop() {
     }
 }
 
+/// T3. What a row in the file knows of the queue stays true when nothing of the row itself has changed: key 0 has a timer that is
+/// deleted, whose entry in the queue is taken, and gets an earlier one than is left.
+#[test]
+fn rows_in_the_file_know_what_the_queue_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    let factory = move |range, max| -> BoxedOperator<(u64, Want), Alarm> {
+        let backend = RedbBackend::tiny(Alarms::default().state(), range, max, &path, 10, true);
+        let (id, sides) = (OperatorId::from("alarms"), SideOutputs::default());
+        Box::new(KeyedOperator::with_backend(id, backend, selector(), Alarms::default(), sides))
+    };
+    let mut run = OperatorHarness::new(factory, Some(Box::new(|_| 0))).start(1);
+    // Rows of others drive the one of key 0 out of the cache.
+    let others = |run: &mut crate::testing::OperatorRun<_, _>| {
+        (0..5).for_each(|_| run.feed((1..200).map(|key| (key, Want::Register(9_000)))));
+    };
+    run.feed([(0, Want::Register(5)), (0, Want::Register(10))]);
+    others(&mut run);
+    run.feed([(0, Want::Delete(5))]);
+    others(&mut run);
+    // What has not changed since is not written again.
+    drop(run.snapshot());
+    run.watermark(6);
+    others(&mut run);
+    run.feed([(0, Want::Register(7))]);
+    others(&mut run);
+    run.watermark(8);
+    assert_eq!(run.take_output(), [(0, 7, 8, 1)]);
+    run.watermark(10);
+    assert_eq!(run.take_output(), [(0, 10, 10, 2)]);
+}
+
 /// A key whose hash says little: many keys have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 struct Alike(u64);

@@ -42,10 +42,14 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
                 let of_key = self.event_time.of(|| group_of_hash(due.1, max));
                 // At the end of input event time is ahead of the last watermark.
                 let watermark = if domain == TimeDomain::Event { of_key.max(up_to) } else { of_key };
+                let before = match domain {
+                    TimeDomain::Event => self.event_time.before(up_to, || group_of_hash(due.1, max)),
+                    TimeDomain::Processing => watermark,
+                };
                 self.backend.fire_timers(domain, due, |key, at, states| {
                     if outcome.is_ok() {
                         let time = if domain == TimeDomain::Event { at } else { NO_TIME };
-                        let call = || function(domain.timer(at), Moment { time, watermark }, key, states, out);
+                        let call = || function(domain.timer(at), Moment { time, watermark, before }, key, states, out);
                         outcome = noting(call, || note_key(key_text(key), None));
                     }
                 })?;

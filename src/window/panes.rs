@@ -17,8 +17,6 @@ use crate::state::{Access, Slot, Span, Stamp, State, TimeDomain};
 #[derive(Debug, PartialEq)]
 pub(super) struct Pane<C, T> {
     pub(super) window: Window,
-    /// Up to which event time its trigger has been called.
-    pub(super) called: Timestamp,
     /// What its trigger remembers.
     pub(super) trigger: T,
     /// What is in it; nothing if it was purged.
@@ -28,22 +26,21 @@ pub(super) struct Pane<C, T> {
 /// As it is stored: the contents are a sequence of one or none, for they may be an `Option` themselves.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Pane")]
-struct StoredPane<T, I>(Window, Option<Timestamp>, T, I);
+struct StoredPane<T, I>(Window, T, I);
 
 impl<C: Serialize, T: Serialize> Serialize for Pane<C, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let called = Some(self.called).filter(|called| *called > Timestamp::MIN);
-        StoredPane(self.window, called, &self.trigger, self.contents.as_slice()).serialize(serializer)
+        StoredPane(self.window, &self.trigger, self.contents.as_slice()).serialize(serializer)
     }
 }
 
 impl<'de, C: Deserialize<'de>, T: Deserialize<'de>> Deserialize<'de> for Pane<C, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let StoredPane(window, called, trigger, mut contents) = StoredPane::<T, Vec<C>>::deserialize(deserializer)?;
+        let StoredPane(window, trigger, mut contents) = StoredPane::<T, Vec<C>>::deserialize(deserializer)?;
         if contents.len() > 1 {
             return Err(D::Error::invalid_length(contents.len(), &"what is in a window, or nothing"));
         }
-        Ok(Self { window, called: called.unwrap_or(Timestamp::MIN), trigger, contents: contents.pop() })
+        Ok(Self { window, trigger, contents: contents.pop() })
     }
 }
 
@@ -70,7 +67,8 @@ pub(super) struct Slice {
 }
 
 impl<C, T> Panes<C, T> {
-    /// `reckon` sets when something of a key is due, of which windows have been read.
+    /// `reckon` sets when something of a key is due, of which windows have been read: too early a time where it is not known
+    /// how far the key has come.
     pub(super) fn new(
         name: &str,
         slice: Option<Slice>,
@@ -206,7 +204,7 @@ where
         (domain, at): (TimeDomain, Timestamp),
         _: Stamp,
     ) -> Option<Timestamp> {
-        slot.due.take(domain, at).then_some(at)
+        slot.due.take(domain, at)
     }
 }
 
@@ -248,7 +246,7 @@ impl<C, T: Default> PanesSlot<C, T> {
             Some(place) if self.panes[place].window == window => (place, false),
             _ => {
                 let place = behind.map_or(0, |place| place + 1);
-                let pane = Pane { window, called: Timestamp::MIN, trigger: T::default(), contents: None };
+                let pane = Pane { window, trigger: T::default(), contents: None };
                 self.panes.insert(place, pane);
                 (place, true)
             }

@@ -2,7 +2,7 @@
 //! in it.
 //!
 //! Slices are as long as the greatest length that divides size and slide of the windows, so a window has a slice or has it
-//! not. The last slice of a key knows up to which event time windows have given results.
+//! not.
 
 use millstream_actors::protocol::Timestamp;
 
@@ -46,11 +46,11 @@ impl Slicing {
         Some(window).filter(|window| window.max_timestamp() > called)
     }
 
-    /// Sets when something of a key is due.
-    pub(super) fn reckon<C, T>(self, slot: &mut PanesSlot<C, T>, lateness: i64) {
+    /// Sets when something of a key is due whose windows have given results up to the event time `called`.
+    pub(super) fn reckon<C, T>(self, slot: &mut PanesSlot<C, T>, called: Timestamp, lateness: i64) {
         let due = slot.panes.last().map(|last| {
             let over = self.last_window(last.window.start()).max_timestamp().saturating_add(lateness);
-            let next = self.next_window(last.called, &slot.panes);
+            let next = self.next_window(called, &slot.panes);
             next.map_or(over, |next| next.max_timestamp().min(over))
         });
         slot.due.set_first(TimeDomain::Event, due);
@@ -97,11 +97,7 @@ where
             panes.slot.merged = None;
         }
         if is_new {
-            let called = panes.slot.panes.iter().rev().take(2).map(|pane| pane.called).max();
-            if let Some(last) = panes.slot.panes.last_mut() {
-                last.called = called.unwrap_or(watermark).max(watermark);
-            }
-            slicing.reckon(panes.slot, self.windowing.lateness);
+            slicing.reckon(panes.slot, watermark, self.windowing.lateness);
         }
         if cut.first.max_timestamp() <= watermark {
             self.fire_late(slicing, cut, panes, ctx, out);
@@ -151,16 +147,13 @@ where
         ctx: &KeyedContext<'_, K>,
         out: &mut Emitter<'_, F::Out>,
     ) {
-        loop {
-            let slot = &mut *panes.slot;
-            let Some(called) = slot.panes.last().map(|last| last.called) else { break };
-            let window = slicing.next_window(called, &slot.panes).filter(|window| window.max_timestamp() <= at);
-            let Some(window) = window else { break };
-            let kept = self.merged_in_few_steps(window, slot);
-            if let Some(last) = slot.panes.last_mut() {
-                last.called = window.max_timestamp();
-            }
-            panes.changed();
+        // A key is looked at whenever something of it is due: what was so earlier has given its result.
+        let mut called = ctx.watermark_before().max(at.saturating_sub(1));
+        while let Some(window) = slicing.next_window(called, &panes.slot.panes)
+            && window.max_timestamp() <= at
+        {
+            let kept = self.merged_in_few_steps(window, panes.slot);
+            called = window.max_timestamp();
             self.give(window, kept, ctx, out);
         }
         let is_over = |pane: &Pane<_, _>| self.windowing.is_late(slicing.last_window(pane.window.start()), at);
@@ -171,7 +164,7 @@ where
             slot.panes.drain(..over);
             panes.changed();
         }
-        slicing.reckon(panes.slot, self.windowing.lateness);
+        slicing.reckon(panes.slot, called.max(at), self.windowing.lateness);
     }
 
     fn give(

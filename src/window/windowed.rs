@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use millstream_actors::protocol::{NO_TIME, Timestamp};
+use smallvec::SmallVec;
 
 use super::assigner::{Slicing, WindowAssigner, WindowTime};
 use super::function::{PaneFunction, WindowContext};
@@ -48,13 +49,13 @@ impl<T, A: WindowAssigner<T>, Tr: Trigger<T>> Windowing<T, A, Tr> {
         self.assigner.time() == WindowTime::EventTime && self.over(window).is_some_and(|over| over <= watermark)
     }
 
-    /// When the trigger of a pane is to be called.
+    /// When the trigger of a pane is to be called; if by event time, after `after`.
     #[inline]
-    fn call<C>(&self, domain: TimeDomain, pane: &Pane<C, Tr::State>) -> Option<Timestamp> {
+    fn call<C>(&self, domain: TimeDomain, after: Timestamp, pane: &Pane<C, Tr::State>) -> Option<Timestamp> {
         match domain {
             TimeDomain::Event => {
-                let at = self.trigger.event_time(pane.window, &pane.trigger, pane.called);
-                at.filter(|at| *at > pane.called)
+                let at = self.trigger.event_time(pane.window, &pane.trigger, after);
+                at.filter(|at| *at > after)
             }
             TimeDomain::Processing => self.trigger.processing_time(pane.window, &pane.trigger),
         }
@@ -71,12 +72,12 @@ impl<T, A: WindowAssigner<T>, Tr: Trigger<T>> Windowing<T, A, Tr> {
         self.over(window).filter(|_| is_its_own)
     }
 
-    /// Sets when something of a key is due.
+    /// Sets when something of a key is due; if by event time, after `after`.
     #[inline]
-    fn reckon<C>(&self, slot: &mut PanesSlot<C, Tr::State>) {
+    fn reckon<C>(&self, slot: &mut PanesSlot<C, Tr::State>, after: Timestamp) {
         for domain in TimeDomain::ALL {
             let due = |pane: &Pane<C, Tr::State>| {
-                self.call(domain, pane).into_iter().chain(self.over_by(domain, pane.window)).min()
+                self.call(domain, after, pane).into_iter().chain(self.over_by(domain, pane.window)).min()
             };
             slot.due.set_first(domain, slot.panes.iter().filter_map(due).min());
         }
@@ -147,10 +148,10 @@ where
     fn state(&self) -> Self::State {
         let windowing = self.windowing.clone();
         match self.slicing {
-            None => Panes::new("windows", None, move |slot| windowing.reckon(slot)),
+            None => Panes::new("windows", None, move |slot| windowing.reckon(slot, Timestamp::MIN)),
             Some(slicing) => {
                 let slice = Slice { width: slicing.width, offset: slicing.offset };
-                Panes::new("slices", Some(slice), move |slot| slicing.reckon(slot, windowing.lateness))
+                Panes::new("slices", Some(slice), move |slot| slicing.reckon(slot, Timestamp::MIN, windowing.lateness))
             }
         }
     }
@@ -265,10 +266,6 @@ where
         panes.changed();
         let Self { windowing, function, .. } = self;
         let pane = &mut panes.slot.panes[place];
-        if is_other && windowing.call(TimeDomain::Event, pane).is_some_and(|at| at <= ctx.watermark()) {
-            // These times had come before the window was as it is.
-            pane.called = pane.called.max(ctx.watermark());
-        }
         let trigger_ctx = TriggerContext::new(window, time, ctx.watermark(), ctx.clock());
         let result = windowing.trigger.on_element(&record, trigger_ctx, &mut pane.trigger);
         function.add(&mut pane.contents, record, time);
@@ -276,7 +273,7 @@ where
             self.act(result, place, panes, ctx, out);
         }
         if is_other || size_of::<Tr::State>() > 0 || result.purges() {
-            self.windowing.reckon(panes.slot);
+            self.windowing.reckon(panes.slot, ctx.watermark());
         }
     }
 
@@ -320,49 +317,81 @@ where
         ctx: &KeyedContext<'_, K>,
         out: &mut Emitter<'_, F::Out>,
     ) {
-        while let Some((due, place)) = self.next_call(domain, at, panes.slot) {
-            panes.changed();
-            let pane = &mut panes.slot.panes[place];
-            let window = pane.window;
-            if domain == TimeDomain::Event {
-                pane.called = due;
+        let mut after = match domain {
+            // The end of input is no time of windows that are never over.
+            TimeDomain::Event
+                if self.windowing.assigner.time() == WindowTime::Neither && ctx.watermark() == Timestamp::MAX =>
+            {
+                Timestamp::MAX
             }
-            let trigger_ctx = TriggerContext::new(window, due, ctx.watermark(), ctx.clock());
-            let result = self.windowing.trigger.on_time(domain.timer(due), trigger_ctx, &mut pane.trigger);
-            let is_over = self.windowing.over_by(domain, window).is_some_and(|over| over <= due);
-            let again = self.windowing.call(domain, pane);
-            assert!(
-                is_over || again.is_none_or(|again| again > due),
-                "the trigger of window {window} was called at {due} and wants to be called at {again:?} again; a trigger has to want another, later time when it was called"
-            );
-            self.act(result, place, panes, ctx, out);
-            if is_over {
-                panes.slot.panes.retain(|pane| pane.window != window);
+            // A key is looked at whenever something of it is due: what was so earlier has been called.
+            TimeDomain::Event => ctx.watermark_before().max(at.saturating_sub(1)),
+            TimeDomain::Processing => ctx.watermark(),
+        };
+        while let Some(due) = self.next_call((domain, after, at), panes.slot) {
+            let is_due = |pane: &&Pane<_, _>| self.call_in_time((domain, after, at), pane) == Some(due);
+            let windows: SmallVec<[Window; 2]> =
+                panes.slot.panes.iter().filter(is_due).map(|pane| pane.window).collect();
+            for window in windows {
+                self.call_trigger((domain, due), window, panes, ctx, out);
+            }
+            if domain == TimeDomain::Event {
+                after = due;
             }
         }
         let before = panes.slot.panes.len();
         let windowing = &self.windowing;
-        let is_over = |window| windowing.over_by(domain, window).is_some_and(|over| over <= at);
-        panes.slot.panes.retain(|pane| !is_over(pane.window));
+        panes.slot.panes.retain(|pane| windowing.over_by(domain, pane.window).is_none_or(|over| over > at));
         if panes.slot.panes.len() < before {
             panes.changed();
         }
-        self.windowing.reckon(panes.slot);
+        let after = if domain == TimeDomain::Event { after.max(at) } else { after };
+        self.windowing.reckon(panes.slot, after);
     }
 
-    /// The earliest call of a trigger that is due, and the place of its pane.
+    /// Calls the trigger of a window at a time that it wanted.
+    fn call_trigger(
+        &mut self,
+        (domain, due): (TimeDomain, Timestamp),
+        window: Window,
+        panes: &mut Handle<'_, K, T, Tr, F>,
+        ctx: &KeyedContext<'_, K>,
+        out: &mut Emitter<'_, F::Out>,
+    ) {
+        let Some(place) = panes.slot.panes.iter().position(|pane| pane.window == window) else { return };
+        panes.changed();
+        let pane = &mut panes.slot.panes[place];
+        let trigger_ctx = TriggerContext::new(window, due, ctx.watermark(), ctx.clock());
+        let result = self.windowing.trigger.on_time(domain.timer(due), trigger_ctx, &mut pane.trigger);
+        let is_over = self.windowing.over_by(domain, window).is_some_and(|over| over <= due);
+        let again = self.windowing.call(domain, due, pane);
+        assert!(
+            is_over || again.is_none_or(|again| again > due),
+            "the trigger of window {window} was called at {due} and wants to be called at {again:?} again; a trigger has to want another, later time when it was called"
+        );
+        self.act(result, place, panes, ctx, out);
+        if is_over {
+            panes.slot.panes.retain(|pane| pane.window != window);
+        }
+    }
+
+    /// When a trigger is to be called, if it is before its window is over and up to `at`.
+    fn call_in_time(
+        &self,
+        (domain, after, at): (TimeDomain, Timestamp, Timestamp),
+        pane: &Pane<F::Kept, Tr::State>,
+    ) -> Option<Timestamp> {
+        let over = self.windowing.over_by(domain, pane.window).unwrap_or(Timestamp::MAX);
+        self.windowing.call(domain, after, pane).filter(|call| *call <= at.min(over))
+    }
+
+    /// The earliest time at which a trigger is to be called.
     fn next_call(
         &self,
-        domain: TimeDomain,
-        at: Timestamp,
+        times: (TimeDomain, Timestamp, Timestamp),
         slot: &PanesSlot<F::Kept, Tr::State>,
-    ) -> Option<(Timestamp, usize)> {
-        let due = |(place, pane): (usize, &Pane<F::Kept, Tr::State>)| {
-            let over = self.windowing.over_by(domain, pane.window).unwrap_or(Timestamp::MAX);
-            let call = self.windowing.call(domain, pane).filter(|call| *call <= at.min(over));
-            call.map(|call| (call, place))
-        };
-        slot.panes.iter().enumerate().filter_map(due).min()
+    ) -> Option<Timestamp> {
+        slot.panes.iter().filter_map(|pane| self.call_in_time(times, pane)).min()
     }
 
     /// The place of the pane of a window that has all those it touches in it, and takes them up. Whether it was another before.
@@ -374,7 +403,6 @@ where
         let Some(mut pane) = parts.next() else { unreachable!("there is the first") };
         for later in parts {
             self.windowing.trigger.merge(&mut pane.trigger, later.trigger);
-            pane.called = pane.called.min(later.called);
             match (&mut pane.contents, later.contents) {
                 (Some(kept), Some(later)) => self.function.merge(kept, later),
                 (kept @ None, later) => *kept = later,

@@ -41,18 +41,18 @@ impl DueTimes {
         Some(first)
     }
 
-    /// The queue's entry of time `at` has been taken. Whether something is due then.
-    pub(crate) fn take(&mut self, domain: TimeDomain, at: Timestamp) -> bool {
+    /// The queue's entry of time `at` has been taken: when the first is due, if it is by then.
+    pub(crate) fn take(&mut self, domain: TimeDomain, at: Timestamp) -> Option<Timestamp> {
         let (first, queued) = (self.first[domain as usize], &mut self.queued[domain as usize]);
         if *queued <= at {
             *queued = NONE;
         }
-        first != NONE && first <= at
+        Some(first).filter(|first| *first != NONE && *first <= at)
     }
 
-    /// Appends what the queue knows.
+    /// Appends them.
     pub(crate) fn write_marks(&self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.queued.into_iter().flat_map(Timestamp::to_le_bytes));
+        bytes.extend(self.first.into_iter().chain(self.queued).flat_map(Timestamp::to_le_bytes));
     }
 
     /// Takes what [`write_marks`](Self::write_marks) has appended off the front of `bytes`.
@@ -60,9 +60,9 @@ impl DueTimes {
     /// # Errors
     /// If they are too few.
     pub(crate) fn load_marks(&mut self, bytes: &mut &[u8]) -> Result<(), String> {
-        for queued in &mut self.queued {
+        for time in self.first.iter_mut().chain(&mut self.queued) {
             let (at, rest) = bytes.split_first_chunk().ok_or("a mark of timers is cut short")?;
-            (*queued, *bytes) = (Timestamp::from_le_bytes(*at), rest);
+            (*time, *bytes) = (Timestamp::from_le_bytes(*at), rest);
         }
         Ok(())
     }

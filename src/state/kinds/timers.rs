@@ -297,7 +297,8 @@ impl State for Timers {
     }
 
     fn take_due(&self, slot: &mut TimersSlot, (domain, at): (TimeDomain, Timestamp), now: Stamp) -> Option<Timestamp> {
-        let first = slot.due.take(domain, at).then(|| slot.timers.of(domain).first())??;
+        slot.due.take(domain, at)?;
+        let first = slot.timers.of(domain).first()?;
         slot.timers.of_mut(domain).remove(first);
         slot.changed(domain, now);
         Some(first)

@@ -164,10 +164,13 @@ pub(crate) trait StateRows: StateSet {
         self.visit(row, &mut Settle { stamp });
     }
 
-    /// Has the queues know the row's key, whose hash is `hash`, by the earliest of its timers.
+    /// Has the queues know the row's key, whose hash is `hash`, by the earliest of its timers. Whether they had to be told, which
+    /// the row knows then.
     #[inline]
-    fn enqueue_timers(&self, row: &mut Self::Row, queues: &mut TimerQueues, hash: impl Fn() -> u64) {
-        self.visit(row, &mut Enqueue { queues, hash });
+    fn enqueue_timers(&self, row: &mut Self::Row, queues: &mut TimerQueues, hash: impl Fn() -> u64) -> bool {
+        let mut enqueue = Enqueue { queues, hash, is_told: false };
+        self.visit(row, &mut enqueue);
+        enqueue.is_told
     }
 
     /// An entry of the queue of `domain`, of time `at`, has been taken: gives the row's timer that is due then and removes

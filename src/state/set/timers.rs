@@ -10,6 +10,8 @@ pub(super) struct Enqueue<'a, F> {
     pub(super) queues: &'a mut TimerQueues,
     /// Gives the key's hash.
     pub(super) hash: F,
+    /// The queues were told of a time.
+    pub(super) is_told: bool,
 }
 
 impl<F: Fn() -> u64> StateVisitor for Enqueue<'_, F> {
@@ -19,6 +21,7 @@ impl<F: Fn() -> u64> StateVisitor for Enqueue<'_, F> {
         for domain in TimeDomain::ALL {
             if let Some(at) = due.enqueue(domain) {
                 self.queues.insert(domain, (at, (self.hash)()));
+                self.is_told = true;
             }
         }
     }

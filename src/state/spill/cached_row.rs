@@ -113,7 +113,7 @@ impl<K: StateKey, S: StateSet> CachedRow<'_, K, S> {
             self.states.settle(row, self.current);
         }
         if const { S::HAS_TIMERS } {
-            self.states.enqueue_timers(row, self.timers, || stable_hash(key));
+            marks.is_changed |= self.states.enqueue_timers(row, self.timers, || stable_hash(key));
         }
         let (stamp, is_clear) = (S::stamp(row), S::is_clear(row));
         if stamp != self.stamp {

@@ -127,8 +127,10 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         for bucket in self.buckets_of(index, hash) {
             let Some(mut row) = self.row_in(index, bucket) else { continue };
             row.expire(access);
-            let of_row = &mut row.found.get_mut().row;
-            if let Some(timer) = row.states.take_due_timer(of_row, (domain, at), access.stamp) {
+            let cached = row.found.get_mut();
+            // What the row knows of the queue changes by this, also where no timer is due.
+            cached.marks.is_changed = true;
+            if let Some(timer) = row.states.take_due_timer(&mut cached.row, (domain, at), access.stamp) {
                 let (key, states) = row.lend(access);
                 each(key, timer, states);
             }
