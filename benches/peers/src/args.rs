@@ -10,7 +10,8 @@ use crate::plan::{Engine, Workload};
 const USAGE: &str = "\
 bench [OPTIONS]: runs the same work on several engines, in turn, and compares them
 
-  --workload NAME       chain, keyed, updates, words, latency, recovery, idle; may be repeated (default: all)
+  --workload NAME       chain, keyed, updates, words, window, sliding, sliding100, latency, recovery, idle; may be repeated
+                        (default: all)
   --engine NAME         millstream, millstream-map, millstream-blocking, plain, timely, renoir; may be repeated
                         (default: all that can do the workload)
   --records N           records of the input; for idle, jobs

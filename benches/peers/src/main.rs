@@ -2,6 +2,7 @@
 
 mod args;
 mod engines;
+mod events;
 mod measure;
 mod numbers;
 mod plan;

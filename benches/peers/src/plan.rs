@@ -18,6 +18,12 @@ pub(crate) enum Workload {
     Updates,
     /// The words of a text, counted.
     Words,
+    /// Records out of order in event time, counted by key and second.
+    Window,
+    /// The same in windows of 10 seconds, one of which begins each second.
+    Sliding,
+    /// The same in windows of 100 seconds.
+    Sliding100,
     /// Paced records through a keyed count: how long after it was due each comes out.
     Latency,
     /// A keyed job panics: how long until it takes records, and until it is back where it was.
@@ -44,11 +50,14 @@ pub(crate) enum Engine {
     Renoir,
 }
 
-const WORKLOADS: [(Workload, &str); 7] = [
+const WORKLOADS: [(Workload, &str); 10] = [
     (Workload::Chain, "chain"),
     (Workload::Keyed, "keyed"),
     (Workload::Updates, "updates"),
     (Workload::Words, "words"),
+    (Workload::Window, "window"),
+    (Workload::Sliding, "sliding"),
+    (Workload::Sliding100, "sliding100"),
     (Workload::Latency, "latency"),
     (Workload::Recovery, "recovery"),
     (Workload::Idle, "idle"),
@@ -76,11 +85,18 @@ pub(crate) struct Plan {
 }
 
 impl Workload {
+    /// All of them, in the order of the tables.
+    pub(crate) fn all() -> Vec<Self> {
+        WORKLOADS.map(|(workload, _)| workload).to_vec()
+    }
+
     /// The engines that can do it, in the order of the tables.
     pub(crate) fn engines(self) -> &'static [Engine] {
         use Engine::{Millstream, MillstreamBlocking, MillstreamMap, Plain, Renoir, Timely};
         match self {
-            Self::Chain | Self::Updates | Self::Words => &[Plain, Renoir, Timely, Millstream],
+            Self::Chain | Self::Updates | Self::Words | Self::Window | Self::Sliding | Self::Sliding100 => {
+                &[Plain, Renoir, Timely, Millstream]
+            }
             Self::Keyed => &[Plain, Renoir, Timely, MillstreamMap, Millstream],
             Self::Latency => &[Plain, Timely, MillstreamBlocking, Millstream],
             Self::Recovery | Self::Idle => &[Millstream],
@@ -93,6 +109,7 @@ impl Workload {
             Self::Chain => (20_000_000, 0, 1),
             Self::Keyed | Self::Updates => (20_000_000, 100_000, 2),
             Self::Words => (20_000_000, 200_000, 2),
+            Self::Window | Self::Sliding | Self::Sliding100 => (10_000_000, 10_000, 2),
             Self::Latency => (1_000_000, 100_000, 2),
             Self::Recovery => (0, 10_000_000, 2),
             Self::Idle => (1000, 0, 1),

@@ -9,13 +9,7 @@ use crate::series::Series;
 
 /// All rounds of all workloads that were asked for.
 pub(crate) fn run(args: &Args) -> Result<Vec<Series>, String> {
-    let every = || [Workload::Chain, Workload::Keyed, Workload::Updates, Workload::Words, Workload::Latency];
-    let workloads = if args.workloads.is_empty() {
-        let rest = [Workload::Recovery, Workload::Idle];
-        every().into_iter().chain(rest).collect()
-    } else {
-        args.workloads.clone()
-    };
+    let workloads = if args.workloads.is_empty() { Workload::all() } else { args.workloads.clone() };
     let mut all = Vec::new();
     for workload in workloads {
         all.extend(rounds(plan(args, workload), &contenders(args, workload)?, args.runs.unwrap_or(workload.runs()))?);

@@ -5,6 +5,7 @@ mod paced;
 mod plain;
 mod renoir;
 mod timely;
+mod windows;
 
 use crate::measure::Run;
 use crate::plan::{Contender, Engine, Plan, Workload};

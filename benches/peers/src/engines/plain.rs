@@ -5,6 +5,8 @@ use std::hint::black_box;
 use hashbrown::HashMap;
 
 use super::paced::{Delays, Pace, TICK};
+use super::windows::Windows;
+use crate::events::{Events, size_ms, watermark};
 use crate::measure::{Run, Stopwatch, pause};
 use crate::numbers::{Totals, chain, key, update, weigh};
 use crate::plan::{Plan, Workload};
@@ -20,6 +22,7 @@ pub(super) fn run(plan: Plan) -> Run {
         Workload::Keyed => keyed(plan),
         Workload::Updates => updates(plan),
         Workload::Words => words(),
+        Workload::Window | Workload::Sliding | Workload::Sliding100 => windows(black_box(plan)),
         other => unreachable!("{other} has no loop"),
     };
     Run { checksum: Some(checksum), figures: watch.throughput(plan.records) }
@@ -63,6 +66,24 @@ fn words() -> u64 {
         *table.entry_ref(word.as_str()).or_default() += 1;
     }
     table.iter().fold(0, |sum, (word, count)| sum.wrapping_add(text::weigh(word, *count)))
+}
+
+fn windows(plan: Plan) -> u64 {
+    let mut windows = Windows::new(size_ms(plan.workload));
+    let mut newest = 0;
+    let mut sum = 0u64;
+    let mut fire = |windows: &mut Windows, watermark| {
+        while windows.is_due(watermark) {
+            windows.fire(|count| sum = sum.wrapping_add(count.weigh()));
+        }
+    };
+    for event in Events::of(0, 1, plan) {
+        windows.add(event);
+        newest = event.time.max(newest);
+        fire(&mut windows, watermark(newest));
+    }
+    fire(&mut windows, i64::MAX);
+    sum
 }
 
 fn latency(plan: Plan) -> Run {

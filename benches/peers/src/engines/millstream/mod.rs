@@ -6,6 +6,7 @@ mod own_map;
 mod recovery;
 mod sink;
 mod throughput;
+mod windows;
 
 use millstream::prelude::*;
 use tempfile::TempDir;

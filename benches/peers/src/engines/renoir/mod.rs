@@ -1,9 +1,12 @@
 //! Renoir: as many replicas of each block as the parallelism.
 
+mod windows;
+
 use renoir::operator::Operator;
 use renoir::prelude::{BatchMode, RuntimeConfig};
 use renoir::{Stream, StreamContext};
 
+use crate::events::Events;
 use crate::measure::{Run, Stopwatch};
 use crate::numbers::{chain, key, update, weigh};
 use crate::plan::{Plan, Workload};
@@ -53,6 +56,10 @@ fn build(context: &StreamContext, plan: Plan, mut part: Part) {
             .group_by(|word: &Word| *word)
             .fold(0, |count, _| *count += 1)
             .for_each(move |(word, count)| part.add(text::weigh(word.as_str(), count))),
+        Workload::Window | Workload::Sliding | Workload::Sliding100 => {
+            let events = context.stream_par_iter(move |index, replicas| Events::of(index, replicas, plan));
+            windows::count(events.batch_mode(BatchMode::fixed(BATCH)), plan, part);
+        }
         other => unreachable!("{other} has no stream"),
     }
 }
