@@ -10,7 +10,7 @@ use millstream_actors::contract::{
 };
 use millstream_actors::protocol::Mark;
 
-use crate::time::{SplitTimes, TimesBatches, WatermarkStrategy};
+use crate::time::{AlignedMember, SplitTimes, TimesBatches, WatermarkStrategy};
 
 /// Of the time between two reads so much counts for idleness, unless the first one had found nothing.
 const BETWEEN_READS_MAX: Duration = Duration::from_millis(100);
@@ -92,7 +92,8 @@ impl<S: Source> Source for Timed<S> {
             times.restore(number, at, &mut marks);
         }
         let (strategy, clock) = (self.strategy.clone(), cx.clock.clone());
-        Ok(Box::new(TimedReader { reader, strategy, times, marks, clock, returned: None }))
+        let aligned = strategy.join_alignment(&cx.operator, cx.subtask_index);
+        Ok(Box::new(TimedReader { reader, strategy, times, marks, clock, returned: None, aligned }))
     }
 
     fn describe_position(&self, position: &[u8]) -> String {
@@ -109,12 +110,28 @@ struct TimedReader<T> {
     clock: Arc<dyn Clock>,
     /// When the last read returned, and whether it had found nothing.
     returned: Option<(Duration, bool)>,
+    /// Until the end, if it waits for others.
+    aligned: Option<AlignedMember>,
 }
+
+/// After so long one that waits for others looks again.
+const WAIT_FOR_OTHERS: Duration = Duration::from_millis(1);
 
 /// A reader that does not say what it has read is this one split.
 const WHOLE: SplitRead<'_> = SplitRead { split: "", at_end: false };
 
 impl<T: Send + 'static> TimedReader<T> {
+    /// Those that wait for this one are told of the marks from the one in place `first` on, and that it has records.
+    fn tell_others(&self, first: usize, has_records: bool) {
+        if let Some(aligned) = &self.aligned {
+            let marks = &self.marks[first..];
+            let watermark = |mark: &Mark| if let Mark::Watermark(at) = mark { Some(*at) } else { None };
+            let is_idle =
+                if matches!(marks.last(), Some(Mark::Idle)) { Some(true) } else { has_records.then_some(false) };
+            aligned.tell(marks.iter().rev().find_map(watermark), is_idle);
+        }
+    }
+
     /// Counts the time since the last read.
     fn wait(&mut self) {
         if let Some((at, had_nothing)) = self.returned {
@@ -131,9 +148,16 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
     fn read(&mut self, batch: &mut Batch<T>) -> Result<ReadStatus, SourceError> {
         if !self.marks.is_empty() && self.returned.is_none() {
             // Restored: how far event time had come goes out before the first record.
+            self.tell_others(0, false);
             self.returned = Some((self.clock.now(), false));
             return Ok(ReadStatus::More);
         }
+        if self.aligned.as_ref().is_some_and(|aligned| !aligned.may_read()) {
+            // That it does not read makes no split idle.
+            self.returned = Some((self.clock.now(), false));
+            return Ok(ReadStatus::Idle { retry_after: Some(WAIT_FOR_OTHERS) });
+        }
+        let told = self.marks.len();
         self.wait();
         let status = self.reader.read(batch)?;
         let Self { reader, strategy, times, marks, .. } = self;
@@ -151,6 +175,10 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
         if at_end {
             let number = times.begun(split, || strategy.new_generator());
             times.ended(number, marks);
+        }
+        match status {
+            ReadStatus::End => self.aligned = None,
+            _ => self.tell_others(told, !batch.is_empty()),
         }
         self.returned = Some((self.clock.now(), matches!(status, ReadStatus::Idle { .. })));
         Ok(match (status, self.times.next_idle_in()) {
@@ -197,10 +225,12 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
 
 #[cfg(test)]
 mod tests {
+    use millstream_actors::protocol::OperatorId;
+
     use super::*;
     use crate::source::{SequenceSource, Split, SplitQueue, VecSource};
     use crate::testing::{assert_resumes_anywhere, source_context};
-    use crate::time::ManualClock;
+    use crate::time::{ManualClock, WatermarkAlignment};
 
     /// Its status, the records with their times, and the marks behind them.
     type ReadOne<T> = (ReadStatus, Vec<(T, Option<i64>)>, Vec<Mark>);
@@ -368,6 +398,35 @@ mod tests {
         let mut restored = source.open(&source_context(0, 1), Some(moved)).unwrap();
         assert_eq!(read_one(&mut *restored), (ReadStatus::More, vec![], vec![Mark::Watermark(9)]));
         assert_eq!(read_one(&mut *restored), (ReadStatus::More, vec![(20, Some(20))], vec![Mark::Watermark(19)]));
+    }
+
+    #[test]
+    fn subtask_that_is_ahead_does_not_read_until_the_others_are_near() {
+        let alignment = WatermarkAlignment::within(Duration::from_millis(10));
+        let strategy = || WatermarkStrategy::monotonous(|n: &u64| *n as i64).with_alignment(&alignment);
+        let sources = [0..100, 5..30].map(|range| Timed::new(SequenceSource::new(range), strategy()));
+        let open = |source: usize| {
+            let operator = OperatorId::from(["one", "other"][source]);
+            sources[source].open(&SourceContext { operator, ..source_context(0, 1) }, None).unwrap()
+        };
+        let (mut one, mut other) = (open(0), open(1));
+        // Reads until it waits, and gives the last number that it has read.
+        let read = |reader: &mut dyn SourceReader<Item = u64>| {
+            let mut last = None;
+            loop {
+                let (status, records, _) = read_one(reader);
+                last = records.last().map(|(n, _)| *n).or(last);
+                if status != ReadStatus::More {
+                    assert!(matches!(status, ReadStatus::End | ReadStatus::Idle { retry_after: Some(_) }));
+                    return last;
+                }
+            }
+        };
+        assert_eq!(read(&mut *one), Some(0), "the other has said nothing yet");
+        assert_eq!(read(&mut *other), Some(11), "a watermark is below its record, and one read goes beyond");
+        assert_eq!((read(&mut *one), read(&mut *one)), (Some(22), None));
+        assert_eq!(read(&mut *other), Some(29), "to its end");
+        assert_eq!(read(&mut *one), Some(99), "nobody is waited for");
     }
 
     #[test]

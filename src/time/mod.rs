@@ -12,5 +12,5 @@ mod watermarks;
 
 pub use manual_clock::ManualClock;
 pub use system_clock::SystemClock;
-pub(crate) use watermarks::{SplitTimes, TimesBatches};
-pub use watermarks::{WatermarkGenerator, WatermarkStrategy};
+pub(crate) use watermarks::{AlignedMember, SplitTimes, TimesBatches};
+pub use watermarks::{WatermarkAlignment, WatermarkGenerator, WatermarkStrategy};

@@ -1,9 +1,12 @@
 //! Event time: which time records have, and how far it has come.
 
+mod alignment;
 mod generator;
 mod split_times;
 mod strategy;
 
+pub(crate) use alignment::AlignedMember;
+pub use alignment::WatermarkAlignment;
 pub(crate) use generator::TimesBatches;
 pub use generator::WatermarkGenerator;
 pub(crate) use split_times::SplitTimes;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_actors::protocol::Timestamp;
+use millstream_actors::protocol::{OperatorId, Timestamp};
 
-use super::WatermarkGenerator;
+use super::alignment::AlignedMember;
 use super::generator::{BoundedOutOfOrderness, Punctuated, TimesBatches};
+use super::{WatermarkAlignment, WatermarkGenerator};
 
 /// Which event time the records of a source have, and how far it has come with them. Follows Flink's class of this name.
 ///
@@ -58,6 +59,7 @@ use super::generator::{BoundedOutOfOrderness, Punctuated, TimesBatches};
 pub struct WatermarkStrategy<T> {
     new_generator: Arc<dyn Fn() -> Box<dyn TimesBatches<T>> + Send + Sync>,
     idle_after: Option<Duration>,
+    alignment: Option<WatermarkAlignment>,
 }
 
 impl<T: 'static> WatermarkStrategy<T> {
@@ -87,7 +89,7 @@ impl<T: 'static> WatermarkStrategy<T> {
 
     /// By generators that `new_generator` makes, one for each split of each attempt.
     pub fn custom<G: WatermarkGenerator<T>>(new_generator: impl Fn() -> G + Send + Sync + 'static) -> Self {
-        Self { new_generator: Arc::new(move || Box::new(new_generator())), idle_after: None }
+        Self { new_generator: Arc::new(move || Box::new(new_generator())), idle_after: None, alignment: None }
     }
 
     /// A split without records for so long is idle: event time does not wait for it until it has some again and has caught up.
@@ -98,6 +100,18 @@ impl<T: 'static> WatermarkStrategy<T> {
     pub fn with_idleness(mut self, after: Duration) -> Self {
         self.idle_after = Some(after);
         self
+    }
+
+    /// Has the subtasks of the source wait for each other, and for those of all others with this alignment: one that is too far ahead
+    /// in event time does not read.
+    pub fn with_alignment(mut self, alignment: &WatermarkAlignment) -> Self {
+        self.alignment = Some(alignment.clone());
+        self
+    }
+
+    /// One subtask of those that wait for each other, if they do.
+    pub(crate) fn join_alignment(&self, source: &OperatorId, subtask: u32) -> Option<AlignedMember> {
+        self.alignment.as_ref().map(|alignment| alignment.join(source.clone(), subtask))
     }
 
     pub(crate) fn new_generator(&self) -> Box<dyn TimesBatches<T>> {
@@ -111,7 +125,8 @@ impl<T: 'static> WatermarkStrategy<T> {
 
 impl<T> Clone for WatermarkStrategy<T> {
     fn clone(&self) -> Self {
-        Self { new_generator: self.new_generator.clone(), idle_after: self.idle_after }
+        let Self { new_generator, idle_after, alignment } = self;
+        Self { new_generator: new_generator.clone(), idle_after: *idle_after, alignment: alignment.clone() }
     }
 }
 
