@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use millstream::prelude::*;
 use millstream::window::aggregates::Count;
-use millstream::window::{SessionWindows, SlidingWindows, TumblingWindows, Window, WindowContext};
+use millstream::window::{TimeTrigger, WindowContext};
 
 use common::{BOUND_MS, InputEnd, SteppedSource, events_of, run, run_to_end, time_of, watched};
 
@@ -345,12 +345,15 @@ fn windows_that_cannot_be_are_refused() {
         late.reduce("late", u64::max).for_each("see-late", |_| {});
         let clock = keyed().window(TumblingWindows::processing_time(second)).allowed_lateness(second);
         clock.reduce("clock", u64::max).for_each("see-clock", |_| {});
+        let other = keyed().window(TumblingWindows::event_time(second)).trigger(TimeTrigger::ProcessingTime);
+        other.reduce("other", u64::max).for_each("see-other", |_| {});
     });
     for reason in [
         "the slide of the windows is",
         "the gap between sessions is",
         "the allowed lateness is 7ns",
         "only windows of event time",
+        "these go by the other",
     ] {
         assert!(found.contains(reason) && found.contains("windows.rs"), "{reason}: {found}");
     }

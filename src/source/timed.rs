@@ -8,7 +8,7 @@ use millstream_actors::contract::{
     Batch, Boundedness, Clock, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceError,
     SourceReader, SplitPosition, SplitRead, Threading,
 };
-use millstream_actors::protocol::Mark;
+use millstream_actors::protocol::{Mark, Timestamp};
 
 use crate::time::{AlignedMember, SplitTimes, TimesBatches, WatermarkStrategy};
 
@@ -88,11 +88,13 @@ impl<S: Source> Source for Timed<S> {
         let numbers: Vec<_> = known.iter().map(|(id, _)| times.begun(id, || self.strategy.new_generator())).collect();
         let mut marks = Vec::new();
         for (number, (_, at)) in numbers.into_iter().zip(known) {
-            times.generator(number).restore(at);
+            if at < Timestamp::MAX {
+                times.generator(number).restore(at);
+            }
             times.restore(number, at, &mut marks);
         }
         let (strategy, clock) = (self.strategy.clone(), cx.clock.clone());
-        let aligned = strategy.join_alignment(&cx.operator, cx.subtask_index);
+        let aligned = strategy.join_alignment(cx);
         Ok(Box::new(TimedReader { reader, strategy, times, marks, clock, returned: None, aligned }))
     }
 
@@ -171,6 +173,10 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
             };
             let watermark = times.generator(number).assign(batch);
             times.read(number, watermark, marks);
+        }
+        if !batch.is_empty() && marks.len() > told {
+            // It was silent until this read.
+            marks.pop_if(|mark| *mark == Mark::Idle);
         }
         if at_end {
             let number = times.begun(split, || strategy.new_generator());

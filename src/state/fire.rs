@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use millstream_actors::protocol::Timestamp;
 
+use super::table::shrink;
 use super::{Due, KeyedTable, StateKey, StateRows, StateSet, TimeDomain, stable_hash};
 
 /// So many timers fire while memory is fetched.
@@ -52,5 +53,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             debug_assert!(flow.is_continue());
         }
         self.fires = false;
+        let may_move = self.may_move();
+        shrink(&mut self.groups.0[index], &mut self.changes[index], may_move);
     }
 }

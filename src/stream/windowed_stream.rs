@@ -233,6 +233,9 @@ where
         if let Err(reason) = windowing.assigner.check() {
             keyed.mistake(GraphError::InvalidWindows { operator: id.into(), reason, at });
         }
+        if let Err(reason) = windowing.trigger.check(windowing.assigner.time()) {
+            keyed.mistake(GraphError::InvalidWindows { operator: id.into(), reason, at });
+        }
         match (millis(lateness), windowing.assigner.time()) {
             _ if lateness.is_zero() => {}
             (Ok(millis), WindowTime::EventTime) => windowing.lateness = millis,

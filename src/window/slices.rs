@@ -84,7 +84,7 @@ where
     ) {
         let cut = self.cut_of(slicing, time);
         let (watermark, slice) = (ctx.watermark(), cut.slice);
-        if !cut.last.contains(time) {
+        if time.saturating_sub(cut.last.start()) >= slicing.size {
             return;
         }
         if self.windowing.is_late(cut.last, watermark) {
@@ -125,17 +125,20 @@ where
         ctx: &KeyedContext<'_, K>,
         out: &mut Emitter<'_, F::Out>,
     ) {
+        // The windows of a key come in their order, but these are behind those that have given results.
+        panes.slot.merged = None;
         let mut next = Some(cut.first);
         while let Some(window) = next
             && window.max_timestamp() <= ctx.watermark()
             && window <= cut.last
         {
             if !self.windowing.is_late(window, ctx.watermark()) {
-                let kept = self.merged(slices_of(window, &panes.slot.panes));
+                let kept = self.merged_in_few_steps(window, panes.slot);
                 self.give(window, kept, ctx, out);
             }
             next = window.start().checked_add(slicing.slide).map(|start| slicing.last_window(start));
         }
+        panes.slot.merged = None;
     }
 
     /// Gives the results of the windows that are complete, and drops slices whose windows are all over.

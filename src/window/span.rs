@@ -76,7 +76,8 @@ impl Window {
     /// last before `time` or at it. At the limits of time it is cut off.
     #[inline]
     pub(super) fn last_before(time: Timestamp, size: i64, step: i64, offset: i64) -> Self {
-        let start = floor(time, step, offset);
+        // One of the very last millisecond still has a window.
+        let start = floor(time, step, offset).min(Timestamp::MAX - 1);
         Self { start, end: start.saturating_add(size).max(start.saturating_add(1)) }
     }
 }

@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use millstream_actors::contract::Clock;
-use millstream_actors::protocol::Timestamp;
+use millstream_actors::protocol::{NO_TIME, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Window;
+use super::{Window, WindowTime};
 use crate::state::Timer;
 
 /// What becomes of a window after its [`Trigger`] was called.
@@ -159,6 +159,15 @@ pub trait Trigger<T>: Clone + Send + 'static {
     /// Two windows have become one: what is remembered of the later one is `later`.
     fn merge(&self, state: &mut Self::State, later: Self::State);
 
+    /// Whether it can be the trigger of windows that go by this. The graph refuses what cannot.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self, windows: WindowTime) -> Result<(), String> {
+        let _ = windows;
+        Ok(())
+    }
+
     /// Whether nothing is remembered. A window that is never over is forgotten when this is so and it is empty.
     fn is_clear(&self, state: &Self::State) -> bool {
         let _ = state;
@@ -195,7 +204,7 @@ impl<T> Trigger<T> for TimeTrigger {
 
     #[inline]
     fn processing_time(&self, window: Window, (): &()) -> Option<Timestamp> {
-        (*self == Self::ProcessingTime).then(|| window.max_timestamp())
+        (*self == Self::ProcessingTime).then(|| window.end())
     }
 
     fn on_time(&self, _: Timer, _: TriggerContext<'_>, (): &mut ()) -> TriggerResult {
@@ -203,6 +212,17 @@ impl<T> Trigger<T> for TimeTrigger {
     }
 
     fn merge(&self, (): &mut (), (): ()) {}
+
+    fn check(&self, windows: WindowTime) -> Result<(), String> {
+        match (self, windows) {
+            (Self::EventTime, WindowTime::ProcessingTime) | (Self::ProcessingTime, WindowTime::EventTime) => {
+                Err(format!(
+                    "a trigger TimeTrigger::{self:?} is of windows that go by that time, these go by the other; take a ContinuousTrigger or one of your own"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Never gives a result. The trigger that [`GlobalWindows`](super::GlobalWindows) have of their own.
@@ -258,8 +278,8 @@ impl<T> Trigger<T> for CountTrigger {
     }
 }
 
-/// Gives a result each time an interval is over, and when the window is complete. Follows Flink's
-/// `ContinuousEventTimeTrigger` and `ContinuousProcessingTimeTrigger`.
+/// Gives a result each time an interval is over in which a window has records. Follows Flink's `ContinuousEventTimeTrigger` and
+/// `ContinuousProcessingTimeTrigger`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContinuousTrigger {
     time: TimeTrigger,
@@ -267,7 +287,8 @@ pub struct ContinuousTrigger {
 }
 
 impl ContinuousTrigger {
-    /// Each time the watermark has passed a multiple of `interval`, and when it has come to the window's end.
+    /// Each time the watermark has come to a multiple of `interval` behind the window's first record, and when it has come to the
+    /// window's end.
     ///
     /// # Panics
     /// If the interval is not whole milliseconds, one at least.
@@ -275,7 +296,8 @@ impl ContinuousTrigger {
         Self { time: TimeTrigger::EventTime, interval: interval_ms(interval) }
     }
 
-    /// Each time the job's clock has passed a multiple of `interval` after a record has come.
+    /// When the job's clock has come to a multiple of `interval` after a record has come. What has come to a window of processing time
+    /// since the last of them before its end is in no result.
     ///
     /// # Panics
     /// If the interval is not whole milliseconds, one at least.
@@ -293,28 +315,34 @@ fn interval_ms(interval: Duration) -> i64 {
 }
 
 impl<T> Trigger<T> for ContinuousTrigger {
-    /// When the clock is to have it called.
+    /// When it is to be called; if by event time, for the first time.
     type State = Option<Timestamp>;
 
     fn on_element(&self, record: &T, ctx: TriggerContext<'_>, next: &mut Option<Timestamp>) -> TriggerResult {
-        if self.time == TimeTrigger::ProcessingTime {
-            next.get_or_insert(self.next(ctx.processing_time()));
+        match self.time {
+            TimeTrigger::ProcessingTime => drop(next.get_or_insert(self.next(ctx.processing_time()))),
+            TimeTrigger::EventTime if ctx.time() == NO_TIME => {}
+            TimeTrigger::EventTime => {
+                let of_record = self.next(ctx.time());
+                *next = Some(next.map_or(of_record, |next| next.min(of_record)));
+            }
         }
         self.time.on_element(record, ctx, &mut ())
     }
 
-    fn event_time(&self, window: Window, _: &Option<Timestamp>, after: Timestamp) -> Option<Timestamp> {
-        let end = window.max_timestamp();
-        let next = self.next(after.max(window.start()));
-        Some(next.min(end)).filter(|at| self.time == TimeTrigger::EventTime && *at > after)
+    fn event_time(&self, window: Window, first: &Option<Timestamp>, after: Timestamp) -> Option<Timestamp> {
+        let first = first.filter(|_| self.time == TimeTrigger::EventTime)?;
+        Some(self.next(after).max(first).min(window.max_timestamp())).filter(|at| *at > after)
     }
 
     fn processing_time(&self, _: Window, next: &Option<Timestamp>) -> Option<Timestamp> {
-        *next
+        next.filter(|_| self.time == TimeTrigger::ProcessingTime)
     }
 
     fn on_time(&self, _: Timer, _: TriggerContext<'_>, next: &mut Option<Timestamp>) -> TriggerResult {
-        *next = None;
+        if self.time == TimeTrigger::ProcessingTime {
+            *next = None;
+        }
         TriggerResult::Fire
     }
 
@@ -323,7 +351,7 @@ impl<T> Trigger<T> for ContinuousTrigger {
     }
 
     fn is_clear(&self, next: &Option<Timestamp>) -> bool {
-        next.is_none()
+        self.time == TimeTrigger::EventTime || next.is_none()
     }
 }
 
@@ -417,6 +445,10 @@ impl<T, Tr: Trigger<T>> Trigger<T> for PurgingTrigger<Tr> {
 
     fn merge(&self, state: &mut Self::State, later: Self::State) {
         self.0.merge(state, later);
+    }
+
+    fn check(&self, windows: WindowTime) -> Result<(), String> {
+        self.0.check(windows)
     }
 
     fn is_clear(&self, state: &Self::State) -> bool {

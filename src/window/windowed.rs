@@ -38,7 +38,8 @@ impl<T, A: WindowAssigner<T>, Tr: Trigger<T>> Windowing<T, A, Tr> {
     fn over(&self, window: Window) -> Option<Timestamp> {
         match self.assigner.time() {
             WindowTime::EventTime => Some(window.max_timestamp().saturating_add(self.lateness)),
-            WindowTime::ProcessingTime => Some(window.max_timestamp()),
+            // Records of its last millisecond still come while the clock shows that.
+            WindowTime::ProcessingTime => Some(window.end()),
             WindowTime::Neither => None,
         }
     }
@@ -80,6 +81,19 @@ impl<T, A: WindowAssigner<T>, Tr: Trigger<T>> Windowing<T, A, Tr> {
                 self.call(domain, after, pane).into_iter().chain(self.over_by(domain, pane.window)).min()
             };
             slot.due.set_first(domain, slot.panes.iter().filter_map(due).min());
+        }
+    }
+
+    /// Notes when something of a window that has changed is due. What is due of it may be later than what was noted before; the key
+    /// is looked at too early then.
+    #[inline]
+    fn reckon_of<C>(&self, window: Window, slot: &mut PanesSlot<C, Tr::State>, after: Timestamp) {
+        let place = slot.panes.iter().rposition(|pane| pane.window <= window);
+        let Some(pane) = place.and_then(|place| slot.panes.get(place)) else { return };
+        for domain in TimeDomain::ALL {
+            if let Some(due) = self.call(domain, after, pane).into_iter().chain(self.over_by(domain, window)).min() {
+                slot.due.set_earlier(domain, due);
+            }
         }
     }
 
@@ -239,7 +253,9 @@ where
                 for window in windows.drain(..) {
                     self.add(record.clone(), time, window, panes, ctx, out);
                 }
-                last.into_iter().for_each(|window| self.add(record.clone(), time, window, panes, ctx, out));
+                if let Some(window) = last {
+                    self.add(record, time, window, panes, ctx, out);
+                }
             }
         }
         windows.clear();
@@ -272,8 +288,8 @@ where
         if result != TriggerResult::Continue {
             self.act(result, place, panes, ctx, out);
         }
-        if is_other || size_of::<Tr::State>() > 0 || result.purges() {
-            self.windowing.reckon(panes.slot, ctx.watermark());
+        if is_other || size_of::<Tr::State>() > 0 {
+            self.windowing.reckon_of(window, panes.slot, ctx.watermark());
         }
     }
 
@@ -318,9 +334,9 @@ where
         out: &mut Emitter<'_, F::Out>,
     ) {
         let mut after = match domain {
-            // The end of input is no time of windows that are never over.
+            // The end of input ends windows of event time alone.
             TimeDomain::Event
-                if self.windowing.assigner.time() == WindowTime::Neither && ctx.watermark() == Timestamp::MAX =>
+                if self.windowing.assigner.time() != WindowTime::EventTime && ctx.watermark() == Timestamp::MAX =>
             {
                 Timestamp::MAX
             }

@@ -30,6 +30,15 @@ impl DueTimes {
         self.first[domain as usize] = at.map_or(NONE, |at| at.max(NONE + 1));
     }
 
+    /// Something is due at this time: nothing changes if something is due earlier.
+    #[inline]
+    pub(crate) fn set_earlier(&mut self, domain: TimeDomain, at: Timestamp) {
+        let first = &mut self.first[domain as usize];
+        if *first == NONE || at < *first {
+            *first = at.max(NONE + 1);
+        }
+    }
+
     /// The time by which the queue is to know the key from now on, if it knows none that is as early.
     #[inline]
     pub(crate) fn enqueue(&mut self, domain: TimeDomain) -> Option<Timestamp> {

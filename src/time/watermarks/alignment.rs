@@ -42,8 +42,8 @@ struct Members {
     tokens: u64,
 }
 
-/// Which source, and which of its subtasks.
-type Place = (OperatorId, u32);
+/// Which source of which job, and which of its subtasks.
+type Place = (Arc<str>, OperatorId, u32);
 
 struct Known {
     /// Of a subtask that was replaced, and has not stopped yet, only the new one counts.
@@ -60,10 +60,10 @@ impl WatermarkAlignment {
     }
 
     /// A subtask of a source begins to read. It takes the place of an earlier one in its place.
-    pub(crate) fn join(&self, source: OperatorId, subtask: u32) -> AlignedMember {
+    pub(crate) fn join(&self, job: Arc<str>, source: OperatorId, subtask: u32) -> AlignedMember {
         let mut members = self.members();
         members.tokens += 1;
-        let (token, place) = (members.tokens, (source, subtask));
+        let (token, place) = (members.tokens, (job, source, subtask));
         members.known.insert(place.clone(), Known { token, watermark: Timestamp::MIN, is_idle: false });
         drop(members);
         AlignedMember { alignment: self.clone(), place, token }
@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn the_slowest_of_those_that_are_not_idle_is_waited_for() {
         let alignment = WatermarkAlignment::within(Duration::from_millis(10));
-        let (fast, slow) = (alignment.join("fast".into(), 0), alignment.join("slow".into(), 0));
+        let (fast, slow) =
+            (alignment.join("job".into(), "fast".into(), 0), alignment.join("job".into(), "slow".into(), 0));
         assert!(fast.may_read() && slow.may_read());
         fast.tell(Some(5), None);
         assert!(!fast.may_read(), "the other has said nothing yet");
@@ -135,7 +136,7 @@ mod tests {
         assert!(fast.may_read(), "it is idle");
         slow.tell(None, Some(false));
         assert!(!fast.may_read());
-        let new = alignment.join("slow".into(), 0);
+        let new = alignment.join("job".into(), "slow".into(), 0);
         drop(slow);
         assert!(!fast.may_read(), "one that was replaced takes nothing away with it");
         assert!(new.may_read());

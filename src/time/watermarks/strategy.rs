@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_actors::protocol::{OperatorId, Timestamp};
+use millstream_actors::contract::SourceContext;
+use millstream_actors::protocol::Timestamp;
 
 use super::alignment::AlignedMember;
 use super::generator::{BoundedOutOfOrderness, Punctuated, TimesBatches};
@@ -110,8 +111,8 @@ impl<T: 'static> WatermarkStrategy<T> {
     }
 
     /// One subtask of those that wait for each other, if they do.
-    pub(crate) fn join_alignment(&self, source: &OperatorId, subtask: u32) -> Option<AlignedMember> {
-        self.alignment.as_ref().map(|alignment| alignment.join(source.clone(), subtask))
+    pub(crate) fn join_alignment(&self, cx: &SourceContext) -> Option<AlignedMember> {
+        self.alignment.as_ref().map(|alignment| alignment.join(cx.job.clone(), cx.operator.clone(), cx.subtask_index))
     }
 
     pub(crate) fn new_generator(&self) -> Box<dyn TimesBatches<T>> {
