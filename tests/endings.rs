@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix_rt::System;
 use millstream::CheckpointId;
 use millstream::prelude::*;
 use millstream::sink::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
 use millstream::source::{ReadStatus, Source};
+use millstream::time::WatermarkAlignment;
 use tokio::sync::watch;
 
 /// Publishes at commit; panics in its first `prepare`.
@@ -48,24 +50,55 @@ impl SinkWriter for FailsOnceWriter {
     }
 }
 
-/// Cause: a failure after `finish()` had the next attempt end its input where it restored, so that what had been read
-/// since was dropped. Repair: it first reads again what failed attempts had read. Guarantee G1.
-#[test]
-fn finish_that_meets_a_failure_drops_nothing_that_was_read() {
+/// The second of two sources gives numbers from here on.
+const SECOND: u64 = 1 << 40;
+
+/// Finishes a job that has read more than `records`, whose sink fails once; gives what it has published of each source.
+fn finished_after_a_failure(records: usize, stream: fn(&StreamEnvironment) -> DataStream<u64>) -> [Vec<u64>; 2] {
     System::new().block_on(async {
         let seen = Arc::new(watch::Sender::new(0));
         let sink = FailsOnce { seen: seen.clone(), failed: Arc::default(), published: Arc::default() };
         let published = sink.published.clone();
-        let env = StreamEnvironment::new("finish").checkpointing(Checkpointing::disabled());
-        env.source("numbers", SequenceSource::unbounded()).sink("out", sink);
+        let env = StreamEnvironment::new("finish").parallelism(1).checkpointing(Checkpointing::disabled());
+        stream(&env).sink("out", sink);
         let job = env.start().expect("a valid job");
-        seen.subscribe().wait_for(|seen| *seen > 50_000).await.expect("the sender is here");
+        seen.subscribe().wait_for(|seen| *seen > records).await.expect("the sender is here");
         let outcome = job.finish().await.expect("the job survives");
         assert_eq!((outcome.kind, outcome.restarts), (OutcomeKind::Finished, 1));
-        let published = published.lock().expect("no panic under the lock");
-        assert!(published.len() >= 50_000, "{} records are left", published.len());
-        assert!(published.iter().copied().eq(0..published.len() as u64), "each number once, in order");
+        let published = std::mem::take(&mut *published.lock().expect("no panic under the lock"));
+        assert!(published.len() >= records, "{} records are left", published.len());
+        let (first, second): (Vec<u64>, Vec<u64>) = published.into_iter().partition(|number| *number < SECOND);
+        assert!(first.iter().copied().eq(0..first.len() as u64), "each number once, in order");
+        assert!(second.iter().copied().eq(SECOND..SECOND + second.len() as u64), "each number once, in order");
+        [first, second]
+    })
+}
+
+/// Cause: a failure after `finish()` had the next attempt end its input where it restored, so that what had been read
+/// since was dropped. Repair: it first reads again what failed attempts had read. Guarantee G1.
+#[test]
+fn finish_that_meets_a_failure_drops_nothing_that_was_read() {
+    finished_after_a_failure(50_000, |env| env.source("numbers", SequenceSource::unbounded()));
+}
+
+/// Cause: a source that has said when it is to be asked again counted as one that cannot read on. Guarantee G1.
+#[test]
+fn finish_that_meets_a_failure_drops_nothing_that_a_paced_source_had_read() {
+    finished_after_a_failure(5_000, |env| env.source("numbers", Throttled::new(SequenceSource::unbounded(), 100_000)));
+}
+
+/// The same of sources that wait for each other; and one that has ended by `finish()` is not waited for.
+#[test]
+fn finish_that_meets_a_failure_drops_nothing_that_aligned_sources_had_read() {
+    let read = finished_after_a_failure(20_000, |env| {
+        let together = WatermarkAlignment::within(Duration::from_millis(1_000));
+        let strategy = || WatermarkStrategy::monotonous(|n: &u64| *n as i64).with_alignment(&together);
+        let first = env.source_with_watermarks("first", SequenceSource::unbounded(), strategy());
+        let second = env.source_with_watermarks("second", SequenceSource::unbounded(), strategy());
+        first.union(second.map(|n| SECOND + n))
     });
+    let [first, second] = read.map(|numbers| numbers.len());
+    assert!(first.abs_diff(second) <= 10_000, "{first} and {second} were read together");
 }
 
 /// Cause: the second start wires sinks alone, but by where the tasks before them would sit.

@@ -115,6 +115,10 @@ impl<T: 'static> SourceReader for ThrottledReader<T> {
         self.reader.checkpoint_completed(completed)
     }
 
+    fn input_ended(&mut self) {
+        self.reader.input_ended();
+    }
+
     fn take_side_records(&mut self) -> Vec<SideRecord> {
         self.reader.take_side_records()
     }

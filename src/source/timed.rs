@@ -182,9 +182,9 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
             let number = times.begun(split, || strategy.new_generator());
             times.ended(number, marks);
         }
-        match status {
-            ReadStatus::End => self.aligned = None,
-            _ => self.tell_others(told, !batch.is_empty()),
+        self.tell_others(told, !batch.is_empty());
+        if status == ReadStatus::End {
+            self.aligned = None;
         }
         self.returned = Some((self.clock.now(), matches!(status, ReadStatus::Idle { .. })));
         Ok(match (status, self.times.next_idle_in()) {
@@ -206,6 +206,11 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
 
     fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {
         self.reader.checkpoint_completed(completed)
+    }
+
+    fn input_ended(&mut self) {
+        self.aligned = None;
+        self.reader.input_ended();
     }
 
     fn last_read(&self) -> Option<SplitRead<'_>> {
@@ -432,6 +437,9 @@ mod tests {
         assert_eq!(read(&mut *other), Some(11), "a watermark is below its record, and one read goes beyond");
         assert_eq!((read(&mut *one), read(&mut *one)), (Some(22), None));
         assert_eq!(read(&mut *other), Some(29), "to its end");
+        let mut told_to_finish = open(1);
+        assert_eq!(read(&mut *one), None, "one that has just begun is waited for");
+        told_to_finish.input_ended();
         assert_eq!(read(&mut *one), Some(99), "nobody is waited for");
     }
 

@@ -302,6 +302,10 @@ pub trait SourceReader: Send + 'static {
         Ok(())
     }
 
+    /// Nothing is read any more in this attempt: after [`ReadStatus::End`], or since the job was told to finish. Checkpoints are told
+    /// still. Does nothing by default.
+    fn input_ended(&mut self) {}
+
     /// Of which split the last [`read`](Self::read) was. With it each split has an event time of its own, from its first read to
     /// its end; a reader that does not say it, as by default, is taken as one split.
     fn last_read(&self) -> Option<SplitRead<'_>> {

@@ -57,6 +57,8 @@ enum ReaderOrder<T> {
     Read(Box<Batch<T>>),
     /// A checkpoint is complete.
     Completed(CompletedPositions),
+    /// Nothing is read any more.
+    Ended,
 }
 
 /// The reader of a source task.
@@ -78,6 +80,14 @@ impl<T: 'static> Reading<T> {
                 Ok(Some(ReadResult::of(&mut **reader, batch, Vec::new(), status)))
             }
             Self::Ahead(ahead) => Ok(ahead.take()),
+        }
+    }
+
+    /// Tells the reader that nothing is read any more.
+    pub(crate) fn ended(&mut self) {
+        match self {
+            Self::Inline { reader, .. } => reader.input_ended(),
+            Self::Ahead(ahead) => ahead.orders.send(ReaderOrder::Ended),
         }
     }
 }
@@ -172,6 +182,7 @@ fn read_ahead<T: Send + 'static>(
     while let Some(order) = orders.recv() {
         match order {
             ReaderOrder::Completed(completed) => reader.checkpoint_completed(&completed)?,
+            ReaderOrder::Ended => reader.input_ended(),
             ReaderOrder::Read(_) if has_ended => {}
             ReaderOrder::Read(mut batch) => {
                 let status = reader.read(&mut batch)?;

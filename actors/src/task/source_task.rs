@@ -72,6 +72,8 @@ enum Phase {
     Idle {
         /// The stream counts as idle.
         counts: bool,
+        /// The reader has said when to look again.
+        retries: bool,
     },
     /// The job's end: told to stop reading.
     Stopped,
@@ -137,6 +139,9 @@ impl<S: Source> SourceWork<S> {
             Outcome::Taken(Given::Batch { batch, .. }) => return self.batch_taken(stepper, batch),
             Outcome::Taken(Given::Mark(Mark::End)) => {
                 self.is_ending = false;
+                if let Some(reading) = &mut self.reading {
+                    reading.ended();
+                }
                 self.halt(stepper, Phase::Ended, SourceState::Ended);
             }
             Outcome::Taken(Given::Mark(_)) => {}
@@ -161,7 +166,7 @@ impl<S: Source> SourceWork<S> {
             }
             _ => {}
         }
-        if let Phase::Idle { counts } = self.phase {
+        if let Phase::Idle { counts, .. } = self.phase {
             self.operators.pipeline.flush();
             if counts {
                 self.marks.push_back(Mark::Idle);
@@ -203,7 +208,7 @@ impl<S: Source> SourceWork<S> {
 
     /// Ends the input if that was asked for, and what failed attempts had read is read again, or cannot be.
     fn end_if_finished(&mut self, records_in: u64) {
-        let reads_on = matches!(self.phase, Phase::Opening | Phase::Reading);
+        let reads_on = matches!(self.phase, Phase::Opening | Phase::Reading | Phase::Idle { retries: true, .. });
         if self.finish_after.is_some_and(|records| records_in >= records || !reads_on) {
             self.is_ending = true;
         }
@@ -227,7 +232,8 @@ impl<S: Source> SourceWork<S> {
             self.read_nothing = false;
             return self.fill_read_ahead(stepper);
         }
-        self.phase = Phase::Idle { counts: retry_after.is_none() && !tells_idleness };
+        let retries = retry_after.is_some();
+        self.phase = Phase::Idle { counts: !retries && !tells_idleness, retries };
         if let Some(delay) = retry_after {
             stepper.alarm.set(Due::Read, delay);
         }
