@@ -27,6 +27,7 @@ use crate::state::{
     Ended, KeySchema, KeyedBackend, KeyedBlock, Share, StateKey, StateRows, StateSet, group_of_hash, hashes_of,
     stable_hash, take_notes, write_notes,
 };
+use crate::time::processing_time;
 
 /// Records to a block: what the passes keep of them stays in the innermost cache.
 const BLOCK_RECORDS: usize = 128;
@@ -301,8 +302,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
 
     pub(super) fn look_at_clock(&mut self) {
         if self.backend.expires() {
-            let now = i64::try_from(self.task.clock.unix_ms()).unwrap_or(i64::MAX);
-            self.backend.set_time(now, Timestamp::MIN);
+            self.backend.set_time(processing_time(&*self.task.clock), Timestamp::MIN);
         }
     }
 }

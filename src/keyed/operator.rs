@@ -12,6 +12,7 @@ use super::kernel::{AtEnd, Kernel, KeyedInput};
 use super::{KeyedContext, KeyedProcessFunction};
 use crate::operator::{Emission, KeySelector, SideOutputs, TaskView};
 use crate::state::{KeyedBackend, KeyedTable, Share, TimeDomain};
+use crate::time::processing_time;
 
 type States<S, F, In> = <F as KeyedProcessFunction<<S as KeySelector<In>>::Key, In>>::State;
 type Rows<S, F, In> = KeyedTable<<S as KeySelector<In>>::Key, States<S, F, In>>;
@@ -166,7 +167,7 @@ where
 
     /// Processing time, in milliseconds of the Unix epoch.
     fn now(&self) -> Timestamp {
-        Timestamp::try_from(self.task.clock.unix_ms()).unwrap_or(Timestamp::MAX)
+        processing_time(&*self.task.clock)
     }
 
     /// Opens the function, before its first record or mark.

@@ -5,6 +5,9 @@
 //!
 //! Records have event times where their source has a [`WatermarkStrategy`].
 
+use millstream_actors::contract::Clock;
+use millstream_actors::protocol::Timestamp;
+
 mod manual_clock;
 mod system_clock;
 mod timing_thread;
@@ -14,3 +17,8 @@ pub use manual_clock::ManualClock;
 pub use system_clock::SystemClock;
 pub(crate) use watermarks::{AlignedMember, SplitTimes, TimesBatches};
 pub use watermarks::{WatermarkAlignment, WatermarkGenerator, WatermarkStrategy};
+
+/// Processing time by this clock, in milliseconds of the Unix epoch.
+pub(crate) fn processing_time(clock: &dyn Clock) -> Timestamp {
+    Timestamp::try_from(clock.unix_ms()).unwrap_or(Timestamp::MAX)
+}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::Window;
+use super::assigner::Slicing;
 use crate::state::codec::{StateFormat, Unfit, Written};
 use crate::state::kinds::{DueTimes, Schema};
 use crate::state::{Access, Slot, Span, Stamp, State, TimeDomain};
@@ -55,15 +56,8 @@ pub(crate) struct Panes<C, T> {
     name: Arc<str>,
     schema: Schema<PaneList<C, T>>,
     reckon: Reckon<C, T>,
-    /// What slices are to be like: others cannot be merged with them.
-    slice: Option<Slice>,
-}
-
-/// The lengths of slices, and where they begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slice {
-    pub(super) width: i64,
-    pub(super) offset: i64,
+    /// How slices are cut, if these are some: others cannot be merged with them.
+    slicing: Option<Slicing>,
 }
 
 impl<C, T> Panes<C, T> {
@@ -71,10 +65,10 @@ impl<C, T> Panes<C, T> {
     /// how far the key has come.
     pub(super) fn new(
         name: &str,
-        slice: Option<Slice>,
+        slicing: Option<Slicing>,
         reckon: impl Fn(&mut PanesSlot<C, T>) + Send + 'static,
     ) -> Self {
-        Self { name: name.into(), schema: Schema::new(), reckon: Box::new(reckon), slice }
+        Self { name: name.into(), schema: Schema::new(), reckon: Box::new(reckon), slicing }
     }
 }
 
@@ -210,10 +204,10 @@ where
 
 impl<C, T> Panes<C, T> {
     fn check_slice(&self, window: Window) -> Result<(), Unfit> {
-        let Some(Slice { width, offset }) = self.slice else { return Ok(()) };
-        if window == Window::last_before(window.start(), width, width, offset) {
+        let Some(slicing) = self.slicing.filter(|slicing| window != slicing.slice(window.start())) else {
             return Ok(());
-        }
+        };
+        let Slicing { width, offset, .. } = slicing;
         Err(format!(
             "a slice {window} is stored, and today's windows need slices of {width} ms, with an offset of {offset} ms; give the windows their old size, slide and offset, or the operator another id"
         )

@@ -7,13 +7,11 @@
 use millstream_actors::protocol::Timestamp;
 
 use super::assigner::{Slicing, WindowAssigner};
-use super::function::{PaneFunction, WindowContext};
+use super::function::PaneFunction;
 use super::panes::{Merged, Pane, PanesSlot};
 use super::span::floor;
-use super::windowed::{Handle, Windowed};
+use super::windowed::{Lent, Windowed, give};
 use super::{Trigger, Window};
-use crate::keyed::KeyedContext;
-use crate::operator::Emitter;
 use crate::state::TimeDomain;
 
 /// Fewer slices are merged as quickly as what is kept of them is looked after.
@@ -21,7 +19,7 @@ const MERGED_MIN: usize = 4;
 
 impl Slicing {
     /// The slice of a time.
-    fn slice(self, time: Timestamp) -> Window {
+    pub(super) fn slice(self, time: Timestamp) -> Window {
         Window::last_before(time, self.width, self.width, self.offset)
     }
 
@@ -78,29 +76,27 @@ where
         slicing: Slicing,
         record: T,
         time: Timestamp,
-        panes: &mut Handle<'_, K, T, Tr, F>,
-        ctx: &KeyedContext<'_, K>,
-        out: &mut Emitter<'_, F::Out>,
+        lent: &mut Lent<'_, '_, K, T, Tr, F>,
     ) {
         let cut = self.cut_of(slicing, time);
-        let (watermark, slice) = (ctx.watermark(), cut.slice);
+        let (watermark, slice) = (lent.ctx.watermark(), cut.slice);
         if time.saturating_sub(cut.last.start()) >= slicing.size {
             return;
         }
         if self.windowing.is_late(cut.last, watermark) {
-            return self.late(record, out);
+            return self.late(record, lent);
         }
-        let (place, is_new) = panes.slot.find_or_make(slice);
-        panes.changed();
-        self.function.add(&mut panes.slot.panes[place].contents, record, time);
-        if panes.slot.merged.as_ref().is_some_and(|merged| slice.start() < merged.end) {
-            panes.slot.merged = None;
+        let (place, is_new) = lent.panes.slot.find_or_make(slice);
+        lent.panes.changed();
+        self.function.add(&mut lent.panes.slot.panes[place].contents, record, time);
+        if lent.panes.slot.merged.as_ref().is_some_and(|merged| slice.start() < merged.end) {
+            lent.panes.slot.merged = None;
         }
         if is_new {
-            slicing.reckon(panes.slot, watermark, self.windowing.lateness);
+            slicing.reckon(lent.panes.slot, watermark, self.windowing.lateness);
         }
         if cut.first.max_timestamp() <= watermark {
-            self.fire_late(slicing, cut, panes, ctx, out);
+            self.fire_late(slicing, cut, lent);
         }
     }
 
@@ -117,71 +113,46 @@ where
     }
 
     #[cold]
-    fn fire_late(
-        &mut self,
-        slicing: Slicing,
-        cut: Cut,
-        panes: &mut Handle<'_, K, T, Tr, F>,
-        ctx: &KeyedContext<'_, K>,
-        out: &mut Emitter<'_, F::Out>,
-    ) {
+    fn fire_late(&mut self, slicing: Slicing, cut: Cut, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         // The windows of a key come in their order, but these are behind those that have given results.
-        panes.slot.merged = None;
+        lent.panes.slot.merged = None;
         let mut next = Some(cut.first);
         while let Some(window) = next
-            && window.max_timestamp() <= ctx.watermark()
+            && window.max_timestamp() <= lent.ctx.watermark()
             && window <= cut.last
         {
-            if !self.windowing.is_late(window, ctx.watermark()) {
-                let kept = self.merged_in_few_steps(window, panes.slot);
-                self.give(window, kept, ctx, out);
+            if !self.windowing.is_late(window, lent.ctx.watermark()) {
+                self.give_merged(window, lent);
             }
             next = window.start().checked_add(slicing.slide).map(|start| slicing.last_window(start));
         }
-        panes.slot.merged = None;
+        lent.panes.slot.merged = None;
     }
 
     /// Gives the results of the windows that are complete, and drops slices whose windows are all over.
-    pub(super) fn fire_slices(
-        &mut self,
-        slicing: Slicing,
-        at: Timestamp,
-        panes: &mut Handle<'_, K, T, Tr, F>,
-        ctx: &KeyedContext<'_, K>,
-        out: &mut Emitter<'_, F::Out>,
-    ) {
+    pub(super) fn fire_slices(&mut self, slicing: Slicing, at: Timestamp, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         // A key is looked at whenever something of it is due: what was so earlier has given its result.
-        let mut called = ctx.watermark_before().max(at.saturating_sub(1));
-        while let Some(window) = slicing.next_window(called, &panes.slot.panes)
+        let mut called = lent.ctx.watermark_before().max(at.saturating_sub(1));
+        while let Some(window) = slicing.next_window(called, &lent.panes.slot.panes)
             && window.max_timestamp() <= at
         {
-            let kept = self.merged_in_few_steps(window, panes.slot);
             called = window.max_timestamp();
-            self.give(window, kept, ctx, out);
+            self.give_merged(window, lent);
         }
         let is_over = |pane: &Pane<_, _>| self.windowing.is_late(slicing.last_window(pane.window.start()), at);
-        let slot = &mut *panes.slot;
+        let slot = &mut *lent.panes.slot;
         let over = slot.panes.iter().take_while(|pane| is_over(pane)).count();
         // Those that are left have to be moved, so a few wait for more.
         if over == slot.panes.len() || over > slot.panes.len() / 4 {
             slot.panes.drain(..over);
-            panes.changed();
+            lent.panes.changed();
         }
-        slicing.reckon(panes.slot, called.max(at), self.windowing.lateness);
+        slicing.reckon(lent.panes.slot, called.max(at), self.windowing.lateness);
     }
 
-    fn give(
-        &mut self,
-        window: Window,
-        kept: Option<F::Kept>,
-        ctx: &KeyedContext<'_, K>,
-        out: &mut Emitter<'_, F::Out>,
-    ) {
-        if let Some(mut kept) = kept {
-            let cause = out.time();
-            out.set_time(window.max_timestamp());
-            self.function.emit(&mut kept, &WindowContext::new(window, ctx), out);
-            out.set_time(cause);
+    fn give_merged(&mut self, window: Window, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
+        if let Some(mut kept) = self.merged_in_few_steps(window, lent.panes.slot) {
+            give(&mut self.function, (window, window.max_timestamp()), &mut kept, lent.ctx, lent.out);
         }
     }
 

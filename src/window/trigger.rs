@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Window, WindowTime};
 use crate::state::Timer;
+use crate::time::processing_time;
 
 /// What becomes of a window after its [`Trigger`] was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl<'a> TriggerContext<'a> {
 
     /// What the job's clock says, in milliseconds of the Unix epoch.
     pub fn processing_time(&self) -> Timestamp {
-        Timestamp::try_from(self.clock.unix_ms()).unwrap_or(Timestamp::MAX)
+        processing_time(self.clock)
     }
 }
 

@@ -8,12 +8,13 @@ use smallvec::SmallVec;
 
 use super::assigner::{Slicing, WindowAssigner, WindowTime};
 use super::function::{PaneFunction, WindowContext};
-use super::panes::{Pane, Panes, PanesHandle, PanesSlot, Slice};
+use super::panes::{Pane, Panes, PanesHandle, PanesSlot};
 use super::slices::Cut;
 use super::{Trigger, TriggerContext, TriggerResult, Window};
 use crate::keyed::{KeyedContext, KeyedProcessFunction};
 use crate::operator::{Emitter, OutputTag};
 use crate::state::{TimeDomain, Timer};
+use crate::time::processing_time;
 
 /// How the windows of a stream are.
 pub(crate) struct Windowing<T, A, Tr> {
@@ -73,14 +74,18 @@ impl<T, A: WindowAssigner<T>, Tr: Trigger<T>> Windowing<T, A, Tr> {
         self.over(window).filter(|_| is_its_own)
     }
 
+    /// When something of a pane is due; if by event time, after `after`.
+    #[inline]
+    fn due<C>(&self, domain: TimeDomain, after: Timestamp, pane: &Pane<C, Tr::State>) -> Option<Timestamp> {
+        self.call(domain, after, pane).into_iter().chain(self.over_by(domain, pane.window)).min()
+    }
+
     /// Sets when something of a key is due; if by event time, after `after`.
     #[inline]
     fn reckon<C>(&self, slot: &mut PanesSlot<C, Tr::State>, after: Timestamp) {
         for domain in TimeDomain::ALL {
-            let due = |pane: &Pane<C, Tr::State>| {
-                self.call(domain, after, pane).into_iter().chain(self.over_by(domain, pane.window)).min()
-            };
-            slot.due.set_first(domain, slot.panes.iter().filter_map(due).min());
+            let due = slot.panes.iter().filter_map(|pane| self.due(domain, after, pane)).min();
+            slot.due.set_first(domain, due);
         }
     }
 
@@ -91,7 +96,7 @@ impl<T, A: WindowAssigner<T>, Tr: Trigger<T>> Windowing<T, A, Tr> {
         let place = slot.panes.iter().rposition(|pane| pane.window <= window);
         let Some(pane) = place.and_then(|place| slot.panes.get(place)) else { return };
         for domain in TimeDomain::ALL {
-            if let Some(due) = self.call(domain, after, pane).into_iter().chain(self.over_by(domain, window)).min() {
+            if let Some(due) = self.due(domain, after, pane) {
                 slot.due.set_earlier(domain, due);
             }
         }
@@ -146,7 +151,14 @@ impl<K, T, A: fmt::Debug, Tr, F> fmt::Debug for Windowed<K, T, A, Tr, F> {
 }
 
 /// The windows of a key, in front of a function `F`.
-pub(super) type Handle<'a, K, T, Tr, F> = PanesHandle<'a, <F as PaneFunction<K, T>>::Kept, <Tr as Trigger<T>>::State>;
+type Handle<'a, K, T, Tr, F> = PanesHandle<'a, <F as PaneFunction<K, T>>::Kept, <Tr as Trigger<T>>::State>;
+
+/// What a call is lent: the windows of its key, what is known of the moment, and what is emitted into.
+pub(super) struct Lent<'a, 'o, K, T, Tr: Trigger<T>, F: PaneFunction<K, T>> {
+    pub(super) panes: Handle<'a, K, T, Tr, F>,
+    pub(super) ctx: &'a KeyedContext<'a, K>,
+    pub(super) out: &'a mut Emitter<'o, F::Out>,
+}
 
 impl<K, T, A, Tr, F> KeyedProcessFunction<K, T> for Windowed<K, T, A, Tr, F>
 where
@@ -163,10 +175,9 @@ where
         let windowing = self.windowing.clone();
         match self.slicing {
             None => Panes::new("windows", None, move |slot| windowing.reckon(slot, Timestamp::MIN)),
-            Some(slicing) => {
-                let slice = Slice { width: slicing.width, offset: slicing.offset };
-                Panes::new("slices", Some(slice), move |slot| slicing.reckon(slot, Timestamp::MIN, windowing.lateness))
-            }
+            Some(slicing) => Panes::new("slices", Some(slicing), move |slot| {
+                slicing.reckon(slot, Timestamp::MIN, windowing.lateness);
+            }),
         }
     }
 
@@ -174,17 +185,18 @@ where
     fn process(
         &mut self,
         record: T,
-        mut panes: Handle<'_, K, T, Tr, F>,
+        panes: Handle<'_, K, T, Tr, F>,
         ctx: &mut KeyedContext<'_, K>,
         out: &mut Emitter<'_, F::Out>,
     ) {
         let time = match self.windowing.assigner.time() {
             WindowTime::EventTime => event_time(ctx),
-            WindowTime::ProcessingTime => processing_time(ctx),
+            WindowTime::ProcessingTime => processing_time(ctx.clock()),
             WindowTime::Neither => out.time(),
         };
+        let mut lent = Lent { panes, ctx, out };
         if let Some(slicing) = self.slicing {
-            return self.add_to_slice(slicing, record, time, &mut panes, ctx, out);
+            return self.add_to_slice(slicing, record, time, &mut lent);
         }
         if self.windowing.assigner.tumbles() {
             if self.windows.last().is_none_or(|window| !window.contains(time)) {
@@ -192,24 +204,25 @@ where
                 self.windowing.assigner.assign(&record, time, &mut self.windows);
             }
             if let Some(window) = self.windows.last().copied() {
-                self.add(record, time, window, &mut panes, ctx, out);
+                self.add(record, time, window, &mut lent);
             }
             return;
         }
-        self.add_to_each(record, time, &mut panes, ctx, out);
+        self.add_to_each(record, time, &mut lent);
     }
 
     fn on_timer(
         &mut self,
         timer: Timer,
-        mut panes: Handle<'_, K, T, Tr, F>,
+        panes: Handle<'_, K, T, Tr, F>,
         ctx: &mut KeyedContext<'_, K>,
         out: &mut Emitter<'_, F::Out>,
     ) {
+        let mut lent = Lent { panes, ctx, out };
         match (timer, self.slicing) {
-            (Timer::EventTime(at), Some(slicing)) => self.fire_slices(slicing, at, &mut panes, ctx, out),
-            (Timer::EventTime(at), None) => self.fire(TimeDomain::Event, at, &mut panes, ctx, out),
-            (Timer::ProcessingTime(at), _) => self.fire(TimeDomain::Processing, at, &mut panes, ctx, out),
+            (Timer::EventTime(at), Some(slicing)) => self.fire_slices(slicing, at, &mut lent),
+            (Timer::EventTime(at), None) => self.fire(TimeDomain::Event, at, &mut lent),
+            (Timer::ProcessingTime(at), _) => self.fire(TimeDomain::Processing, at, &mut lent),
         }
     }
 }
@@ -223,94 +236,65 @@ where
 {
     /// All windows of the record are over.
     #[cold]
-    pub(super) fn late(&self, record: T, out: &mut Emitter<'_, F::Out>) {
+    pub(super) fn late(&self, record: T, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         if let Some(late) = &self.windowing.late {
-            out.emit_to(late, record);
+            lent.out.emit_to(late, record);
         }
     }
 
     /// Adds a record to those of its windows that are not over.
-    fn add_to_each(
-        &mut self,
-        record: T,
-        time: Timestamp,
-        panes: &mut Handle<'_, K, T, Tr, F>,
-        ctx: &KeyedContext<'_, K>,
-        out: &mut Emitter<'_, F::Out>,
-    ) {
+    fn add_to_each(&mut self, record: T, time: Timestamp, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         let mut windows = std::mem::take(&mut self.windows);
         self.windowing.assigner.assign(&record, time, &mut windows);
-        if let Some(last) = windows.pop() {
-            let is_late = |window: Window| self.windowing.is_late(window, ctx.watermark());
-            if self.windowing.assigner.merges() {
-                self.add(record, time, last, panes, ctx, out);
-            } else if is_late(last) && windows.iter().all(|window| is_late(*window)) {
-                self.late(record, out);
-            } else {
-                windows.push(last);
-                windows.retain(|window| !self.windowing.is_late(*window, ctx.watermark()));
-                let last = windows.pop();
-                for window in windows.drain(..) {
-                    self.add(record.clone(), time, window, panes, ctx, out);
-                }
-                if let Some(window) = last {
-                    self.add(record, time, window, panes, ctx, out);
-                }
-            }
+        let has_some = !windows.is_empty();
+        if !self.windowing.assigner.merges() {
+            windows.retain(|window| !self.windowing.is_late(*window, lent.ctx.watermark()));
         }
-        windows.clear();
+        let last = windows.pop();
+        for window in windows.drain(..) {
+            self.add(record.clone(), time, window, lent);
+        }
         self.windows = windows;
+        match last {
+            Some(window) => self.add(record, time, window, lent),
+            None if has_some => self.late(record, lent),
+            None => {}
+        }
     }
 
     /// Adds a record to a window.
     #[inline]
-    fn add(
-        &mut self,
-        record: T,
-        time: Timestamp,
-        window: Window,
-        panes: &mut Handle<'_, K, T, Tr, F>,
-        ctx: &KeyedContext<'_, K>,
-        out: &mut Emitter<'_, F::Out>,
-    ) {
+    fn add(&mut self, record: T, time: Timestamp, window: Window, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         let merges = self.windowing.assigner.merges();
-        let window = if merges { merged_window(window, panes.slot) } else { window };
-        if self.windowing.is_late(window, ctx.watermark()) {
-            return self.late(record, out);
+        let window = if merges { merged_window(window, lent.panes.slot) } else { window };
+        if self.windowing.is_late(window, lent.ctx.watermark()) {
+            return self.late(record, lent);
         }
-        let (place, is_other) = if merges { self.merge(window, panes.slot) } else { panes.slot.find_or_make(window) };
-        panes.changed();
+        let (place, is_other) =
+            if merges { self.merge(window, lent.panes.slot) } else { lent.panes.slot.find_or_make(window) };
+        lent.panes.changed();
         let Self { windowing, function, .. } = self;
-        let pane = &mut panes.slot.panes[place];
-        let trigger_ctx = TriggerContext::new(window, time, ctx.watermark(), ctx.clock());
+        let pane = &mut lent.panes.slot.panes[place];
+        let trigger_ctx = TriggerContext::new(window, time, lent.ctx.watermark(), lent.ctx.clock());
         let result = windowing.trigger.on_element(&record, trigger_ctx, &mut pane.trigger);
         function.add(&mut pane.contents, record, time);
         if result != TriggerResult::Continue {
-            self.act(result, place, panes, ctx, out);
+            self.act(result, place, lent);
         }
         if is_other || size_of::<Tr::State>() > 0 {
-            self.windowing.reckon_of(window, panes.slot, ctx.watermark());
+            self.windowing.reckon_of(window, lent.panes.slot, lent.ctx.watermark());
         }
     }
 
     /// Does what a trigger has said.
-    fn act(
-        &mut self,
-        result: TriggerResult,
-        place: usize,
-        panes: &mut Handle<'_, K, T, Tr, F>,
-        ctx: &KeyedContext<'_, K>,
-        out: &mut Emitter<'_, F::Out>,
-    ) {
+    fn act(&mut self, result: TriggerResult, place: usize, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         let Self { windowing, function, .. } = self;
-        let pane = &mut panes.slot.panes[place];
-        let cause = out.time();
+        let pane = &mut lent.panes.slot.panes[place];
         if result.fires()
             && let Some(kept) = &mut pane.contents
         {
-            out.set_time(windowing.time_of_result(pane.window, cause));
-            function.emit(kept, &WindowContext::new(pane.window, ctx), out);
-            out.set_time(cause);
+            let time = windowing.time_of_result(pane.window, lent.out.time());
+            give(function, (pane.window, time), kept, lent.ctx, lent.out);
             if function.is_empty(kept) {
                 pane.contents = None;
             }
@@ -320,49 +304,43 @@ where
         }
         if pane.contents.is_none() && windowing.over(pane.window).is_none() && windowing.trigger.is_clear(&pane.trigger)
         {
-            panes.slot.panes.remove(place);
+            lent.panes.slot.panes.remove(place);
         }
     }
 
     /// Calls triggers whose time has come, by time, and drops the windows that are over.
-    fn fire(
-        &mut self,
-        domain: TimeDomain,
-        at: Timestamp,
-        panes: &mut Handle<'_, K, T, Tr, F>,
-        ctx: &KeyedContext<'_, K>,
-        out: &mut Emitter<'_, F::Out>,
-    ) {
+    fn fire(&mut self, domain: TimeDomain, at: Timestamp, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         let mut after = match domain {
             // The end of input ends windows of event time alone.
             TimeDomain::Event
-                if self.windowing.assigner.time() != WindowTime::EventTime && ctx.watermark() == Timestamp::MAX =>
+                if self.windowing.assigner.time() != WindowTime::EventTime
+                    && lent.ctx.watermark() == Timestamp::MAX =>
             {
                 Timestamp::MAX
             }
             // A key is looked at whenever something of it is due: what was so earlier has been called.
-            TimeDomain::Event => ctx.watermark_before().max(at.saturating_sub(1)),
-            TimeDomain::Processing => ctx.watermark(),
+            TimeDomain::Event => lent.ctx.watermark_before().max(at.saturating_sub(1)),
+            TimeDomain::Processing => lent.ctx.watermark(),
         };
-        while let Some(due) = self.next_call((domain, after, at), panes.slot) {
+        while let Some(due) = self.next_call((domain, after, at), lent.panes.slot) {
             let is_due = |pane: &&Pane<_, _>| self.call_in_time((domain, after, at), pane) == Some(due);
             let windows: SmallVec<[Window; 2]> =
-                panes.slot.panes.iter().filter(is_due).map(|pane| pane.window).collect();
+                lent.panes.slot.panes.iter().filter(is_due).map(|pane| pane.window).collect();
             for window in windows {
-                self.call_trigger((domain, due), window, panes, ctx, out);
+                self.call_trigger((domain, due), window, lent);
             }
             if domain == TimeDomain::Event {
                 after = due;
             }
         }
-        let before = panes.slot.panes.len();
+        let before = lent.panes.slot.panes.len();
         let windowing = &self.windowing;
-        panes.slot.panes.retain(|pane| windowing.over_by(domain, pane.window).is_none_or(|over| over > at));
-        if panes.slot.panes.len() < before {
-            panes.changed();
+        lent.panes.slot.panes.retain(|pane| windowing.over_by(domain, pane.window).is_none_or(|over| over > at));
+        if lent.panes.slot.panes.len() < before {
+            lent.panes.changed();
         }
         let after = if domain == TimeDomain::Event { after.max(at) } else { after };
-        self.windowing.reckon(panes.slot, after);
+        self.windowing.reckon(lent.panes.slot, after);
     }
 
     /// Calls the trigger of a window at a time that it wanted.
@@ -370,14 +348,12 @@ where
         &mut self,
         (domain, due): (TimeDomain, Timestamp),
         window: Window,
-        panes: &mut Handle<'_, K, T, Tr, F>,
-        ctx: &KeyedContext<'_, K>,
-        out: &mut Emitter<'_, F::Out>,
+        lent: &mut Lent<'_, '_, K, T, Tr, F>,
     ) {
-        let Some(place) = panes.slot.panes.iter().position(|pane| pane.window == window) else { return };
-        panes.changed();
-        let pane = &mut panes.slot.panes[place];
-        let trigger_ctx = TriggerContext::new(window, due, ctx.watermark(), ctx.clock());
+        let Some(place) = lent.panes.slot.panes.iter().position(|pane| pane.window == window) else { return };
+        lent.panes.changed();
+        let pane = &mut lent.panes.slot.panes[place];
+        let trigger_ctx = TriggerContext::new(window, due, lent.ctx.watermark(), lent.ctx.clock());
         let result = self.windowing.trigger.on_time(domain.timer(due), trigger_ctx, &mut pane.trigger);
         let is_over = self.windowing.over_by(domain, window).is_some_and(|over| over <= due);
         let again = self.windowing.call(domain, due, pane);
@@ -385,9 +361,9 @@ where
             is_over || again.is_none_or(|again| again > due),
             "the trigger of window {window} was called at {due} and wants to be called at {again:?} again; a trigger has to want another, later time when it was called"
         );
-        self.act(result, place, panes, ctx, out);
+        self.act(result, place, lent);
         if is_over {
-            panes.slot.panes.retain(|pane| pane.window != window);
+            lent.panes.slot.panes.retain(|pane| pane.window != window);
         }
     }
 
@@ -432,6 +408,20 @@ where
     }
 }
 
+/// Gives the result of a window, which has an event time of its own.
+pub(super) fn give<K, T, F: PaneFunction<K, T>>(
+    function: &mut F,
+    (window, time): (Window, Timestamp),
+    kept: &mut F::Kept,
+    ctx: &KeyedContext<'_, K>,
+    out: &mut Emitter<'_, F::Out>,
+) {
+    let cause = out.time();
+    out.set_time(time);
+    function.emit(kept, &WindowContext::new(window, ctx), out);
+    out.set_time(cause);
+}
+
 /// A window with all those that it touches.
 fn merged_window<C, T>(window: Window, slot: &PanesSlot<C, T>) -> Window {
     slot.panes.iter().map(|pane| pane.window).filter(|other| other.touches(window)).fold(window, Window::cover)
@@ -448,10 +438,6 @@ fn no_event_time() -> Timestamp {
     panic!(
         "a record without event time has come to windows of event time; give each of its sources a WatermarkStrategy, or take windows of processing time"
     )
-}
-
-fn processing_time<K>(ctx: &KeyedContext<'_, K>) -> Timestamp {
-    Timestamp::try_from(ctx.clock().unix_ms()).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

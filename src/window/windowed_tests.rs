@@ -57,86 +57,93 @@ fn result((key, window): (u64, Window), numbers: &[u64]) -> Result {
     (key, window, numbers.len() as u64, numbers.iter().sum())
 }
 
+/// The windows of a plain loop: those that are open with their numbers, and what has come of them.
+struct Plain {
+    open: BTreeMap<(u64, Window), Vec<u64>>,
+    results: Vec<Result>,
+    late: Vec<Input>,
+    watermark: Timestamp,
+}
+
+impl Plain {
+    fn new() -> Self {
+        Self { open: BTreeMap::new(), results: Vec::new(), late: Vec::new(), watermark: Timestamp::MIN }
+    }
+
+    fn watermark(&mut self, to: Timestamp, lateness: i64) {
+        let Self { open, results, watermark, .. } = self;
+        if to <= *watermark {
+            return;
+        }
+        let is_complete = |window: &Window| (*watermark + 1..=to).contains(&window.max_timestamp());
+        let mut complete: Vec<_> = open.iter().filter(|((_, window), _)| is_complete(window)).collect();
+        complete.sort_by_key(|((_, window), _)| window.end());
+        results.extend(complete.into_iter().map(|(place, numbers)| result(*place, numbers)));
+        *watermark = to;
+        open.retain(|(_, window), _| window.max_timestamp().saturating_add(lateness) > to);
+    }
+}
+
 /// What a plain loop gives, and which records are late.
 fn expected(steps: &[Step], lateness: i64, windows_of: WindowsOf) -> (Vec<Result>, Vec<Input>) {
-    let (mut open, mut results, mut late) = (BTreeMap::<(u64, Window), Vec<u64>>::new(), Vec::new(), Vec::new());
-    let mut watermark = Timestamp::MIN;
+    let mut plain = Plain::new();
     for step in steps.iter().chain([&Step::Watermark(Timestamp::MAX)]) {
         match step {
             Step::Batch(records) => {
                 for &(key, at, number) in records {
                     let mut windows = windows_of(at);
                     let is_in_none = windows.is_empty();
-                    windows.retain(|window| window.max_timestamp() + lateness > watermark);
+                    windows.retain(|window| window.max_timestamp() + lateness > plain.watermark);
                     if windows.is_empty() && !is_in_none {
-                        late.push((key, at, number));
+                        plain.late.push((key, at, number));
                     }
                     for window in windows {
-                        let numbers = open.entry((key, window)).or_default();
+                        let numbers = plain.open.entry((key, window)).or_default();
                         numbers.push(number);
-                        if window.max_timestamp() <= watermark {
-                            results.push(result((key, window), numbers));
+                        if window.max_timestamp() <= plain.watermark {
+                            plain.results.push(result((key, window), numbers));
                         }
                     }
                 }
             }
-            Step::Watermark(to) if *to > watermark => {
-                let mut complete: Vec<_> = open
-                    .iter()
-                    .filter(|((_, window), _)| (watermark + 1..=*to).contains(&window.max_timestamp()))
-                    .collect();
-                complete.sort_by_key(|((_, window), _)| window.end());
-                results.extend(complete.into_iter().map(|(place, numbers)| result(*place, numbers)));
-                watermark = *to;
-                open.retain(|(_, window), _| window.max_timestamp().saturating_add(lateness) > watermark);
-            }
-            Step::Watermark(_) => {}
+            Step::Watermark(to) => plain.watermark(*to, lateness),
         }
     }
-    (results, late)
+    (plain.results, plain.late)
 }
 
 /// As [`expected`], of sessions.
 fn expected_sessions(steps: &[Step], lateness: i64, gap: i64) -> (Vec<Result>, Vec<Input>) {
-    let (mut open, mut results, mut late) = (BTreeMap::<(u64, Window), Vec<u64>>::new(), Vec::new(), Vec::new());
-    let mut watermark = Timestamp::MIN;
+    let mut plain = Plain::new();
     for step in steps.iter().chain([&Step::Watermark(Timestamp::MAX)]) {
         match step {
             Step::Batch(records) => {
                 for &(key, at, number) in records {
                     let of_record = Window::new(at, at + gap);
-                    let touched: Vec<_> = open
+                    let touched: Vec<_> = plain
+                        .open
                         .keys()
                         .filter(|(other, window)| *other == key && window.touches(of_record))
                         .copied()
                         .collect();
                     let window = touched.iter().fold(of_record, |all, (_, window)| all.cover(*window));
-                    if window.max_timestamp() + lateness <= watermark {
-                        late.push((key, at, number));
+                    if window.max_timestamp() + lateness <= plain.watermark {
+                        plain.late.push((key, at, number));
                         continue;
                     }
-                    let mut numbers: Vec<u64> = touched.iter().flat_map(|place| open.remove(place).unwrap()).collect();
+                    let mut numbers: Vec<u64> =
+                        touched.iter().flat_map(|place| plain.open.remove(place).unwrap()).collect();
                     numbers.push(number);
-                    if window.max_timestamp() <= watermark {
-                        results.push(result((key, window), &numbers));
+                    if window.max_timestamp() <= plain.watermark {
+                        plain.results.push(result((key, window), &numbers));
                     }
-                    open.insert((key, window), numbers);
+                    plain.open.insert((key, window), numbers);
                 }
             }
-            Step::Watermark(to) if *to > watermark => {
-                let mut complete: Vec<_> = open
-                    .iter()
-                    .filter(|((_, window), _)| (watermark + 1..=*to).contains(&window.max_timestamp()))
-                    .collect();
-                complete.sort_by_key(|((_, window), _)| window.end());
-                results.extend(complete.into_iter().map(|(place, numbers)| result(*place, numbers)));
-                watermark = *to;
-                open.retain(|(_, window), _| window.max_timestamp().saturating_add(lateness) > watermark);
-            }
-            Step::Watermark(_) => {}
+            Step::Watermark(to) => plain.watermark(*to, lateness),
         }
     }
-    (results, late)
+    (plain.results, plain.late)
 }
 
 fn selector() -> ByValue<impl Fn(&Input) -> u64 + Clone + Send> {
