@@ -1,7 +1,7 @@
 //! Time: the clocks by which every delay and time stamp of a job goes, and the event time of its records.
 //!
 //! A job has a [`SystemClock`] unless [`StreamEnvironment::clock`](crate::StreamEnvironment::clock) says otherwise. A test gives
-//! it a [`ManualClock`], and moves that. One of your own implements [`Clock`](crate::Clock).
+//! it a [`ManualClock`], and moves that. One of your own implements [`Clock`].
 //!
 //! Records have event times where their source has a [`WatermarkStrategy`].
 
