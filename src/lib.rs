@@ -114,6 +114,7 @@ compile_error!(
 #[doc = include_str!("../docs/time.md")]
 #[doc = include_str!("../docs/timers.md")]
 #[doc = include_str!("../docs/windows.md")]
+#[doc = include_str!("../docs/joins.md")]
 struct Pages;
 
 mod claim;
@@ -125,6 +126,7 @@ mod decoder;
 mod environment;
 mod file_identity;
 mod graph;
+mod join;
 pub mod keyed;
 pub mod operator;
 mod packed;

@@ -5,7 +5,9 @@
 //! the modules [`source`](crate::source), [`sink`](crate::sink), [`snapshot`](crate::snapshot) and
 //! [`operator`](crate::operator).
 
-pub use crate::keyed::{EveryKey, KeyedContext, KeyedProcessFunction, Row, Timer, Timers, TimersHandle};
+pub use crate::keyed::{
+    CoRow, EveryKey, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, Row, Timer, Timers, TimersHandle,
+};
 pub use crate::operator::{Emitter, OutputTag, ProcessContext, ProcessFunction, States};
 pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};

@@ -149,6 +149,17 @@ pub enum GraphError {
         /// Where the operator was made.
         at: At,
     },
+    /// A join that cannot be: an interval without a millisecond or without a bound, or a time to live that is none or not whole
+    /// milliseconds.
+    #[error("{at}: join of operator '{operator}': {reason}")]
+    InvalidJoin {
+        /// The operator.
+        operator: OperatorId,
+        /// What cannot be.
+        reason: String,
+        /// Where the operator was made.
+        at: At,
+    },
     /// The declaration of a state does not fit together: its migrations leave a version out or do not meet in their
     /// types, or its time to live is none.
     #[error("{at}: operator '{operator}', state '{state}': {reason}")]
@@ -193,7 +204,7 @@ pub enum GraphError {
         at: At,
     },
     /// Streams of different environments were joined.
-    #[error("{at}: a union of streams of different environments")]
+    #[error("{at}: two streams of different environments cannot be brought together")]
     ForeignStream {
         /// Where.
         at: At,

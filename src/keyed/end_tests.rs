@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::keyed::Row;
+use crate::keyed::{EveryKey, KeyedContext, Row};
 use crate::operator::{ByValue, Emitted, Emitter};
 use crate::state::ValueState;
 use crate::testing::OperatorHarness;

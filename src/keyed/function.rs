@@ -143,7 +143,7 @@ pub trait KeyedProcessFunction<K, In>: Clone + Send + 'static {
         out: &mut Emitter<'_, Self::Out>,
     ) {
         let _ = (states, out);
-        ctx.has_no_end = true;
+        ctx.does_nothing_at_end();
     }
 }
 
@@ -211,6 +211,11 @@ impl<'a, K> KeyedContext<'a, K> {
         self.has_no_end
     }
 
+    /// Says that the function does nothing at the end of input, whatever the key.
+    pub(super) fn does_nothing_at_end(&mut self) {
+        self.has_no_end = true;
+    }
+
     /// The key.
     #[inline]
     pub fn key(&self) -> &K {
@@ -230,7 +235,22 @@ impl<'a, K> KeyedContext<'a, K> {
         self.before
     }
 
+    /// The event time of the record.
+    ///
+    /// # Panics
+    /// If it has none; `by` goes by it.
+    #[inline]
+    pub(crate) fn event_time(&self, by: &str) -> Timestamp {
+        self.timestamp().unwrap_or_else(|| no_event_time(by))
+    }
+
     context_methods!(task, time);
+}
+
+#[cold]
+#[inline(never)]
+fn no_event_time(by: &str) -> Timestamp {
+    panic!("a record without event time has come to {by}, or give each of its sources a WatermarkStrategy")
 }
 
 impl<K: fmt::Debug> fmt::Debug for KeyedContext<'_, K> {

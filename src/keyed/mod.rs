@@ -5,22 +5,31 @@
 //! | a running value of the records' own type | [`KeyedStream::reduce`](crate::stream::KeyedStream::reduce), or [`Reduce`] where the value's type has versions | a value |
 //! | a running value of another type | [`KeyedStream::fold`](crate::stream::KeyedStream::fold), or [`Fold`] where the accumulator's type has versions | an accumulator |
 //! | anything else | [`KeyedProcessFunction`] | any number of [states](crate::state), timers ([`Timers`]), side outputs, the end of input; every key when it opens ([`EveryKey`]) |
+//! | two keyed streams together | [`KeyedCoProcessFunction`] | the same, shared by both |
 //!
 //! They all stand on one kernel, which finds the states of a record's key, lends them, and keeps them in snapshots.
 
+mod calls;
+mod co_function;
+mod co_operator;
 mod event_time;
 mod every_key;
 mod function;
 mod kernel;
 mod key_text;
+mod of_either;
 mod on_kernel;
 mod operator;
 mod reduce;
+mod run;
 mod timers;
 
+pub use co_function::{CoRow, KeyedCoProcessFunction};
+pub(crate) use co_operator::KeyedCoOperator;
 pub use every_key::EveryKey;
 pub use function::{KeyedContext, KeyedProcessFunction, Row};
 pub(crate) use kernel::{Kernel, KeyedInput};
+pub(crate) use of_either::OfEither;
 pub(crate) use on_kernel::{OnKernel, Process};
 // What `process` and `fold` make. Benches name them, programs do not.
 #[doc(hidden)]

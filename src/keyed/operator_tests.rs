@@ -6,7 +6,7 @@ use millstream_actors::contract::{RestoredSection, RestoredState, SnapshotWriter
 use millstream_actors::protocol::CheckpointId;
 
 use super::*;
-use crate::keyed::Row;
+use crate::keyed::{KeyedContext, Row};
 use crate::operator::{ByRef, ByValue, Emitted, Emitter, OutputTag};
 use crate::state::{ValueState, group_of_key};
 use crate::testing::OperatorHarness;
@@ -305,7 +305,7 @@ fn a_table_larger_than_a_cache_counts_as_exactly() {
             assert!(key < 200_000 && count == start / 200_000 + 1, "key {key}: {count} from {start}");
         }
     }
-    assert!(operator.kernel.backend.allocated_bytes() > 4 << 20);
+    assert!(operator.run.kernel.backend.allocated_bytes() > 4 << 20);
     assert_eq!(operator.keys(), 200_000);
 }
 

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use millstream_actors::protocol::Timestamp;
+
 use super::*;
-use crate::keyed::{Row, Timers};
+use crate::keyed::{KeyedContext, Row, Timers};
 use crate::operator::{ByValue, Emitter};
 use crate::state::test_kit::Random;
 use crate::state::{MapState, RedbBackend, State, StateTtl, Timer, ValueState, group_of_hash, stable_hash};

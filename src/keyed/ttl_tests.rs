@@ -2,7 +2,7 @@ use millstream_actors::contract::{RestoredSection, RestoredState, SnapshotWriter
 use millstream_actors::protocol::{CheckpointId, Timestamp};
 
 use super::*;
-use crate::keyed::Row;
+use crate::keyed::{KeyedContext, Row};
 use crate::operator::{ByValue, Emitted, Emitter};
 use crate::state::{Expiring, State, StateTtl, ValueState};
 use crate::testing::OperatorHarness;
@@ -137,13 +137,13 @@ fn watermarks_and_batches_of_other_keys_clean_up() {
     let mut operator = visits(StateTtl::event_time(TTL), &clock);
     watermark(&mut operator, 0);
     seen(&mut operator, 0..10_000);
-    let full = operator.kernel.backend.allocated_bytes();
+    let full = operator.run.kernel.backend.allocated_bytes();
     assert_eq!(operator.keys(), 10_000);
     for _ in 0..100 {
         watermark(&mut operator, 500);
     }
-    assert_eq!((operator.keys(), operator.kernel.backend.len()), (0, 0));
-    assert!(operator.kernel.backend.allocated_bytes() < full / 8, "{full} bytes before");
+    assert_eq!((operator.keys(), operator.run.kernel.backend.len()), (0, 0));
+    assert!(operator.run.kernel.backend.allocated_bytes() < full / 8, "{full} bytes before");
 
     let mut operator = visits(StateTtl::processing_time(TTL), &clock);
     for round in 0..50u64 {
@@ -151,9 +151,9 @@ fn watermarks_and_batches_of_other_keys_clean_up() {
         seen(&mut operator, (0..1000).map(|key| round * 1000 + key));
         // Of 8192 buckets; while these are looked at once, half as many keys come.
         assert!(
-            operator.kernel.backend.len() <= 2000 + 4096,
+            operator.run.kernel.backend.len() <= 2000 + 4096,
             "{} keys, of which 2000 live",
-            operator.kernel.backend.len()
+            operator.run.kernel.backend.len()
         );
     }
 }

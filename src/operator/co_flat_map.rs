@@ -77,8 +77,8 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::operator::Either::{First, Second};
     use crate::operator::OutputTag;
-    use crate::testing::Either::{First, Second};
     use crate::testing::OperatorHarness;
 
     fn repeat(n: u64, out: &mut Emitter<'_, u64>) {

@@ -53,7 +53,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Either::{First, Second};
+    use crate::operator::Either::{First, Second};
     use crate::testing::OperatorHarness;
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod co_flat_map;
 mod co_map;
+mod either;
 mod emit_each;
 mod emitter;
 mod filter;
@@ -28,6 +29,7 @@ mod side_output;
 mod slices;
 mod task_view;
 
+pub use either::Either;
 pub(crate) use emitter::Emission;
 pub use emitter::Emitter;
 pub use key_selector::{ByRef, ByValue, KeySelector};

@@ -71,6 +71,11 @@ impl<K> KeySchema<K> {
         self.readers.push((from, |stored, bytes| Ok(Box::new(take_as::<Old>(stored, bytes)?))));
     }
 
+    /// Whether nothing was said of how keys are stored.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.version() == Self::default().version() && !self.has_migrations()
+    }
+
     /// Whether there is a step from any older version.
     pub(super) fn has_migrations(&self) -> bool {
         !self.readers.is_empty()

@@ -195,11 +195,16 @@ impl<T: Send + 'static> DataStream<T> {
     /// be connected with a clone of itself.
     #[track_caller]
     pub fn connect<U: Send + 'static>(self, mut other: DataStream<U>) -> ConnectedStreams<T, U> {
+        self.check_same_graph(&mut other, Location::caller());
+        ConnectedStreams::new(self, other)
+    }
+
+    /// Checks that a stream with which this one was brought together at `at` is of the same graph.
+    pub(super) fn check_same_graph<U>(&self, other: &mut DataStream<U>, at: &'static Location<'static>) {
         if !Rc::ptr_eq(&self.graph, &other.graph) {
-            self.graph.borrow_mut().errors.push(GraphError::ForeignStream { at: Location::caller() });
+            self.graph.borrow_mut().errors.push(GraphError::ForeignStream { at });
             other.inputs.clear();
         }
-        ConnectedStreams::new(self, other)
     }
 
     /// Deals records out to the next operator's subtasks in turn.

@@ -1,23 +1,22 @@
 //! A stream grouped by key.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::Location;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use millstream_actors::contract::SubtaskInfo;
 use millstream_actors::data::edge::Routing;
 use millstream_actors::data::pipeline::{Chain, PipelineBuilder};
 use millstream_actors::protocol::OperatorId;
 
-use super::{DataStream, WindowedStream};
+use super::kernels::{LinkOnKernel, link_on_kernel};
+use super::{ConnectedKeyedStreams, DataStream, JoinedStreams, WindowedStream};
 use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype, StateNames};
 use crate::keyed::{Fold, Kernel, KeyedInput, KeyedProcessFunction, OnKernel, Process, Reduce, fold_pairs};
 use crate::operator::{Emission, KeyGroupPartitioner, KeySelector};
-use crate::state::{
-    KeySchema, KeyedBackend, KeyedTable, RedbBackend, Share, SpillPlace, StateKey, StateRows, StateSet,
-};
+use crate::state::{KeySchema, KeyedBackend, StateKey, StateRows, StateSet};
 use crate::window::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, WindowAssigner};
 
 /// A stream whose records are grouped by the key that `S` selects: the entry to keyed state.
@@ -59,6 +58,13 @@ pub struct KeyedStream<T, S: KeySelector<T>> {
     stream: DataStream<T>,
     selector: S,
     keys: KeySchema<S::Key>,
+}
+
+impl<T, S: KeySelector<T>> KeyedStream<T, S> {
+    /// Adds a mistake to those of the graph.
+    pub(super) fn mistake(&self, error: GraphError) {
+        self.stream.graph.borrow_mut().errors.push(error);
+    }
 }
 
 impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
@@ -153,6 +159,26 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         self.on_kernel(id, Process(function), Location::caller())
     }
 
+    /// This stream and another one, whose records may be of another type and whose keys are of the same, as the two inputs of one
+    /// operator.
+    #[track_caller]
+    pub fn connect<U: Send + 'static, R: KeySelector<U, Key = S::Key>>(
+        self,
+        mut other: KeyedStream<U, R>,
+    ) -> ConnectedKeyedStreams<T, S, U, R> {
+        self.stream.check_same_graph(&mut other.stream, Location::caller());
+        ConnectedKeyedStreams::new(self, other)
+    }
+
+    /// This stream and another one, whose keys are of the same type, to be joined: what is called next says which records meet.
+    #[track_caller]
+    pub fn join<U: Send + 'static, R: KeySelector<U, Key = S::Key>>(
+        self,
+        other: KeyedStream<U, R>,
+    ) -> JoinedStreams<T, S, U, R> {
+        JoinedStreams::new(self.connect(other))
+    }
+
     /// Cuts the records of each key into windows.
     pub fn window<A: WindowAssigner<T>>(self, assigner: A) -> WindowedStream<T, S, A, A::Trigger> {
         WindowedStream::new(self, assigner, false)
@@ -189,11 +215,6 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         windows.evictor(CountEvictor::of(records))
     }
 
-    /// Adds a mistake to those of the graph.
-    pub(super) fn mistake(&self, error: GraphError) {
-        self.stream.graph.borrow_mut().errors.push(error);
-    }
-
     /// Adds a keyed operator that was made at `at`.
     pub(crate) fn on_kernel<O: OnKernel<T, S>>(
         self,
@@ -201,68 +222,74 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         kind: O,
         at: &'static Location<'static>,
     ) -> DataStream<O::Out> {
-        self.check_states(id, &kind.state(), at);
-        if let Err(reason) = self.keys.check() {
-            self.mistake(GraphError::InvalidKeys { operator: id.into(), reason, at });
-        }
-        let names = StateNames { names: kind.state().names(), former: kind.state().former_names() };
-        let keys = self.keys;
-        let (selector, kind) = (Prototype::new(self.selector), Prototype::new(kind));
-        let partitioning = Prototype::new(selector.fresh());
-        let routed = self.stream.routed(EdgeKind::KeyBy, move |cx| {
-            Routing::Partitioned(Box::new(KeyGroupPartitioner::new(partitioning.fresh(), cx.max_parallelism)))
-        });
+        let names = self.declare(id, &kind.state(), at);
+        let (routed, selector, keys) = self.partitioned();
+        let (selector, kind) = (Prototype::new(selector), Prototype::new(kind));
         let link = move |builder: &mut PipelineBuilder<'_>, cx: NodeContext<'_>, next: Chain<O::Out>| {
-            let (id, task, kind) = (cx.id.clone(), cx.subtask, kind.fresh());
-            let (groups, max, states) = (task.key_groups, task.max_parallelism, kind.state());
-            let input = KeyedInput::new(selector.fresh());
-            let emission = Emission::new(id.clone(), cx.sides, task.limits.emit_per_call_max);
-            match cx.state_backend.spills() {
-                None => {
-                    let mut kernel = kernel_of(&id, task, KeyedTable::new(states, groups, max), &kind);
-                    kernel.key_schema(keys.clone());
-                    builder.link(id, kind.operator(kernel, input, emission), next)
-                }
-                Some((dir, cache_bytes)) => {
-                    let (dir, job, subtask) = (dir.to_owned(), task.job.to_string(), task.subtask.index);
-                    let place = SpillPlace { dir, job, operator: id.clone(), subtask };
-                    let share = (cache_bytes as u128 * groups.len() as u128 / u128::from(max)) as usize;
-                    let mut kernel = kernel_of(&id, task, RedbBackend::new(states, groups, max, place, share), &kind);
-                    kernel.key_schema(keys.clone());
-                    builder.link(id, kind.operator(kernel, input, emission), next)
-                }
-            }
+            let (kind, selector) = (kind.fresh(), selector.fresh());
+            let declaring = kind.clone();
+            let operator = Linked { kind, selector, next, of: PhantomData };
+            link_on_kernel(builder, cx, &keys, move || declaring.state(), operator)
         };
         routed.linked(id, Some(id), at, link).keyed().declaring(names)
     }
 
-    fn check_states(&self, id: &str, states: &impl StateSet, at: &'static Location<'static>) {
+    /// What an operator that is made at `at` declares. What is wrong with that is added to the mistakes of the graph.
+    pub(super) fn declare(&self, id: &str, states: &impl StateSet, at: &'static Location<'static>) -> StateNames {
         let mut graph = self.stream.graph.borrow_mut();
         for (state, reason) in states.mistakes() {
             graph.errors.push(GraphError::InvalidState { operator: id.into(), state: state.to_string(), reason, at });
         }
-        graph.check_state_names(id, &states.names(), at);
+        let names = StateNames { names: states.names(), former: states.former_names() };
+        graph.check_state_names(id, &names.names, at);
+        if let Err(reason) = self.keys.check() {
+            graph.errors.push(GraphError::InvalidKeys { operator: id.into(), reason, at });
+        }
+        names
+    }
+
+    /// Whether nothing was said of how its keys are stored.
+    pub(super) fn has_plain_keys(&self) -> bool {
+        self.keys.is_plain()
+    }
+
+    /// The stream on its way to the subtasks that have its keys, how these are selected, and how they are stored.
+    pub(super) fn partitioned(self) -> (DataStream<T>, S, KeySchema<S::Key>) {
+        let Self { stream, selector, keys } = self;
+        let partitioning = Prototype::new(selector.clone());
+        let routed = stream.routed(EdgeKind::KeyBy, move |cx| {
+            Routing::Partitioned(Box::new(KeyGroupPartitioner::new(partitioning.fresh(), cx.max_parallelism)))
+        });
+        (routed, selector, keys)
     }
 }
 
-/// The kernel of an operator in one subtask.
-fn kernel_of<T, S, O, B>(
-    operator: &OperatorId,
-    subtask: &SubtaskInfo,
-    backend: B,
-    kind: &O,
-) -> Kernel<S::Key, O::State, B>
+/// An operator in front of the rest of its pipeline.
+struct Linked<T, S, O, Next> {
+    kind: O,
+    selector: S,
+    next: Next,
+    of: PhantomData<fn(T)>,
+}
+
+impl<T, S, O> LinkOnKernel<S::Key, O::State> for Linked<T, S, O, Chain<O::Out>>
 where
+    T: Send + 'static,
     S: KeySelector<T>,
     O: OnKernel<T, S>,
-    B: KeyedBackend<S::Key, O::State>,
 {
-    let declaring = kind.clone();
-    let mut kernel = Kernel::new(operator.clone(), backend, move || declaring.state());
-    kernel.clock(subtask.clock.clone());
-    kernel.share(Share { subtask: subtask.subtask.index, parallelism: subtask.parallelism });
-    kernel.capture_bytes_max(subtask.limits.capture_bytes_max);
-    kernel
+    type Head = Chain<T>;
+
+    fn link<B: KeyedBackend<S::Key, O::State>>(
+        self,
+        builder: &mut PipelineBuilder<'_>,
+        id: OperatorId,
+        kernel: Kernel<S::Key, O::State, B>,
+        emission: Emission,
+    ) -> Chain<T> {
+        let operator = self.kind.operator(kernel, KeyedInput::new(self.selector), emission);
+        builder.link(id, operator, self.next)
+    }
 }
 
 impl<T, S: KeySelector<T>> fmt::Debug for KeyedStream<T, S> {

@@ -6,6 +6,8 @@
 //! | [`KeyedStream`] | [`DataStream::key_by`], [`DataStream::key_by_ref`] | functions with state for each key |
 //! | [`WindowedStream`] | [`KeyedStream::window`], [`DataStream::window_all`] | a result for each window of a key |
 //! | [`ConnectedStreams`] | [`DataStream::connect`] | one function for each of two streams, which may differ in type |
+//! | [`ConnectedKeyedStreams`] | [`KeyedStream::connect`] | a function on two streams, with states for each key that both share |
+//! | [`JoinedStreams`] | [`KeyedStream::join`] | what is made of records of both that meet: in one [window](JoinedStreams::window), [so far apart](JoinedStreams::between), [as of a time](JoinedStreams::temporal), [while they live](JoinedStreams::time_to_live) |
 //! | [`StreamSink`] | [`DataStream::sink`], [`DataStream::for_each`] | settings of a sink |
 //!
 //! # Which operation
@@ -15,22 +17,29 @@
 //! | change or drop single records | [`map`](DataStream::map), [`filter`](DataStream::filter), [`filter_map`](DataStream::filter_map) |
 //! | make any number of records of one | [`flat_map`](DataStream::flat_map) |
 //! | send records more than one way | `clone()`, [`split`](DataStream::split), [`side_output`](DataStream::side_output) |
-//! | bring streams together | [`union`](DataStream::union) if they have one type, else [`connect`](DataStream::connect) |
+//! | bring streams together | [`union`](DataStream::union) if they have one type, else [`connect`](DataStream::connect); [`join`](KeyedStream::join) for records that belong together |
 //! | count, sum up or remember for each key | [`key_by`](DataStream::key_by), then [`fold`](KeyedStream::fold), [`reduce`](KeyedStream::reduce) or [`process`](KeyedStream::process) |
 //! | do so for spans of time, or so many records | [`window`](KeyedStream::window), [`count_window`](KeyedStream::count_window) |
 //! | remember without keys | [`process`](DataStream::process) |
 //! | spread work over subtasks | [`rebalance`](DataStream::rebalance), [`partition_by`](DataStream::partition_by), [`broadcast`](DataStream::broadcast) |
 //! | work on whole batches and on marks | [`transform`](DataStream::transform) |
 
+mod connected_keyed_streams;
 mod connected_streams;
 mod data_stream;
+mod joined_streams;
+mod kernels;
 mod keyed_stream;
 mod settings;
 mod sink_handle;
+mod windowed_join;
 mod windowed_stream;
 
+pub use connected_keyed_streams::ConnectedKeyedStreams;
 pub use connected_streams::ConnectedStreams;
 pub use data_stream::DataStream;
+pub use joined_streams::{IntervalJoinedStreams, JoinedStreams, LivingJoinedStreams, TemporalJoinedStreams};
 pub use keyed_stream::KeyedStream;
 pub use sink_handle::StreamSink;
+pub use windowed_join::WindowedJoin;
 pub use windowed_stream::{AllWindows, WindowedStream};

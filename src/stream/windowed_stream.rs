@@ -14,7 +14,7 @@ use crate::operator::{ByValue, Emitter, KeySelector, OutputTag};
 use crate::state::AggregateFunction;
 use crate::window::{
     Aggregated, EachWindow, Evictor, NoEvictor, PaneFunction, Processed, Reduced, Trigger, WindowAssigner,
-    WindowContext, WindowFunction, WindowTime, Windowed, Windowing, millis,
+    WindowContext, WindowFunction, Windowed, Windowing,
 };
 
 /// A keyed stream whose records are cut into windows. Follows Flink's `WindowedStream`.
@@ -230,23 +230,8 @@ where
         at: &'static Location<'static>,
     ) -> DataStream<F::Out> {
         let Self { keyed, mut windowing, lateness, is_alone, .. } = self;
-        if let Err(reason) = windowing.assigner.check() {
+        for reason in windowing.check(lateness) {
             keyed.mistake(GraphError::InvalidWindows { operator: id.into(), reason, at });
-        }
-        if let Err(reason) = windowing.trigger.check(windowing.assigner.time()) {
-            keyed.mistake(GraphError::InvalidWindows { operator: id.into(), reason, at });
-        }
-        match (millis(lateness), windowing.assigner.time()) {
-            _ if lateness.is_zero() => {}
-            (Ok(millis), WindowTime::EventTime) => windowing.lateness = millis,
-            (Err(reason), _) => {
-                let reason = format!("the allowed lateness is {reason}");
-                keyed.mistake(GraphError::InvalidWindows { operator: id.into(), reason, at });
-            }
-            (Ok(_), _) => {
-                let reason = "only windows of event time have a lateness, and others know no late records".to_owned();
-                keyed.mistake(GraphError::InvalidWindows { operator: id.into(), reason, at });
-            }
         }
         let stream = keyed.on_kernel(id, Process(Windowed::new(windowing, function)), at);
         if is_alone { stream.parallelism(1) } else { stream }

@@ -7,9 +7,9 @@ use millstream_actors::contract::{Batch, Output, Progress, RestoredSection, RunB
 use millstream_actors::contract::{Stateful, TwoInputOperator};
 use millstream_actors::protocol::{Mark, TaskError};
 
-use super::super::Either::{self, First, Second};
 use super::super::operator_run::OperatorRun;
 use super::*;
+use crate::operator::Either::{self, First, Second};
 
 const DELAY_MS: u64 = 1000;
 const AT_ONCE: u64 = 4000;

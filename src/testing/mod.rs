@@ -69,6 +69,8 @@ pub use operator_run::OperatorRun;
 pub use operator_snapshot::OperatorSnapshot;
 pub use sink_harness::SinkHarness;
 pub use source_runs::{SourceRun, assert_resumes_anywhere, read_source};
-pub use two_input_harness::Either;
+
+#[cfg(test)]
+pub(crate) use two_input_harness::merged;
 
 pub use crate::decoder::Decoder;

@@ -26,12 +26,16 @@ pub struct OperatorSnapshot {
 
 impl fmt::Debug for OperatorSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes: usize = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
-        write!(f, "OperatorSnapshot({bytes} bytes in {} sections)", self.chunks.len())
+        write!(f, "OperatorSnapshot({} bytes in {} sections)", self.bytes(), self.chunks.len())
     }
 }
 
 impl OperatorSnapshot {
+    /// How many bytes of state it has, as they are stored: what an operator forgets is not among them.
+    pub fn bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
     /// That of all subtasks of an operator.
     pub(super) fn take<In, Out>(subtasks: &mut [BoxedOperator<In, Out>], checkpoint: CheckpointId, unix_ms: u64) -> Self
     where

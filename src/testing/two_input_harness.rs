@@ -1,31 +1,19 @@
 //! Runs an operator with two inputs in every way the engine may run it.
 
+use std::borrow::Borrow;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{Batch, BatchOperator, Output, Progress, RunBudget, Stateful, TwoInputOperator};
 use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
 
-use super::operator_run::{Place, Spread};
+use super::operator_run::{GroupOf, MAX_PARALLELISM, Place, Spread};
 use super::operator_snapshot::OPERATOR;
 use super::{BoxedOperator, OperatorHarness};
-use crate::operator::{CoFlatMap, Emitter};
-
-/// A record of one of two inputs, as [`OperatorHarness::two_inputs`] takes them.
-///
-/// ```
-/// use millstream::testing::Either;
-///
-/// let inputs: [Either<u64, &str>; 2] = [Either::First(7), Either::Second("seven")];
-/// assert_ne!(inputs[0], inputs[1]);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Either<A, B> {
-    /// Of the first input.
-    First(A),
-    /// Of the second input.
-    Second(B),
-}
+use crate::keyed::{KeyedCoOperator, KeyedCoProcessFunction};
+use crate::operator::{CoFlatMap, Either, Emitter, KeySelector};
+use crate::state::{KeyedTable, group_of_hash, stable_hash};
 
 impl<A, B, Out> OperatorHarness<Either<A, B>, Out>
 where
@@ -38,7 +26,7 @@ where
     ///
     /// ```
     /// use millstream::operator::CoMap;
-    /// use millstream::testing::Either::{First, Second};
+    /// use millstream::operator::Either::{First, Second};
     /// use millstream::testing::OperatorHarness;
     ///
     /// let lengths = || CoMap::new(|number: usize| number, |text: &str| text.len());
@@ -56,7 +44,7 @@ where
     ///
     /// ```
     /// use millstream::prelude::*;
-    /// use millstream::testing::Either::{First, Second};
+    /// use millstream::operator::Either::{First, Second};
     /// use millstream::testing::OperatorHarness;
     ///
     /// let refused = OutputTag::new("refused");
@@ -81,10 +69,87 @@ where
         };
         Self::of(factory, Spread::Alone)
     }
+
+    /// Runs a function on two keyed streams, in the order of the records as [`two_inputs`](Self::two_inputs) does.
+    ///
+    /// ```
+    /// use millstream::operator::ByValue;
+    /// use millstream::operator::Either::{First, Second};
+    /// use millstream::prelude::*;
+    /// use millstream::testing::OperatorHarness;
+    ///
+    /// /// Lets the numbers of open gates through. The second stream opens and closes them.
+    /// #[derive(Clone)]
+    /// struct Gates;
+    ///
+    /// impl KeyedCoProcessFunction<u32, (u32, u64), (u32, bool)> for Gates {
+    ///     type Out = u64;
+    ///     type State = ValueState<bool>;
+    ///
+    ///     fn state(&self) -> Self::State {
+    ///         ValueState::new("is open")
+    ///     }
+    ///
+    ///     fn process_first(
+    ///         &mut self,
+    ///         (_, number): (u32, u64),
+    ///         is_open: CoRow<'_, Self, u32, (u32, u64), (u32, bool)>,
+    ///         _: &mut KeyedContext<'_, u32>,
+    ///         out: &mut Emitter<'_, u64>,
+    ///     ) {
+    ///         if is_open.get() == Some(&true) {
+    ///             out.emit(number);
+    ///         }
+    ///     }
+    ///
+    ///     fn process_second(
+    ///         &mut self,
+    ///         (_, opens): (u32, bool),
+    ///         mut is_open: CoRow<'_, Self, u32, (u32, u64), (u32, bool)>,
+    ///         _: &mut KeyedContext<'_, u32>,
+    ///         _: &mut Emitter<'_, u64>,
+    ///     ) {
+    ///         is_open.set(opens);
+    ///     }
+    /// }
+    ///
+    /// let (numbers, gates) = (|record: &(u32, u64)| record.0, |record: &(u32, bool)| record.0);
+    /// OperatorHarness::keyed_two_inputs(ByValue::new(numbers), ByValue::new(gates), Gates)
+    ///     .batch([First((1, 7)), Second((1, true)), First((1, 8)), First((2, 9))])
+    ///     .check([8]);
+    /// ```
+    pub fn keyed_two_inputs<SA, SB, F>(first: SA, second: SB, function: F) -> Self
+    where
+        SA: KeySelector<A, Held: 'static>,
+        SB: KeySelector<B, Key = SA::Key, Held: 'static>,
+        SA::Key: Borrow<SB::Query>,
+        F: KeyedCoProcessFunction<SA::Key, A, B, Out = Out>,
+    {
+        let of_record = (first.clone(), second.clone());
+        let group_of: GroupOf<Either<A, B>> = Box::new(move |record| {
+            let hash = match record {
+                Either::First(record) => hash_of(&of_record.0, record),
+                Either::Second(record) => hash_of(&of_record.1, record),
+            };
+            group_of_hash(hash, MAX_PARALLELISM)
+        });
+        let factory = move |place: Place| -> BoxedOperator<Either<A, B>, Out> {
+            let (id, range, share, clock) = (OperatorId::from(OPERATOR), place.range(), place.share, place.clock);
+            let (selectors, sides) = ((first.clone(), second.clone()), place.side_outputs);
+            let table = KeyedTable::new(function.state(), range, MAX_PARALLELISM);
+            let operator = KeyedCoOperator::with_backend(id, table, selectors, function.clone(), sides);
+            Box::new(Merged(operator.share(share).clock(Arc::new(clock))))
+        };
+        Self::of(factory, Spread::ByGroup(group_of))
+    }
+}
+
+fn hash_of<T, S: KeySelector<T>>(selector: &S, record: &T) -> u64 {
+    stable_hash(selector.query(record, &selector.hold(record)))
 }
 
 #[cfg(test)]
-pub(super) fn merged<Op: TwoInputOperator>(operator: Op) -> BoxedOperator<Either<Op::First, Op::Second>, Op::Out> {
+pub(crate) fn merged<Op: TwoInputOperator>(operator: Op) -> BoxedOperator<Either<Op::First, Op::Second>, Op::Out> {
     Box::new(Merged(operator))
 }
 
@@ -99,26 +164,43 @@ impl<Op: TwoInputOperator> Merged<Op> {
         out: &mut Output<Op::Out>,
         budget: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
-        let (mut first, mut second, mut behind) = (Batch::new(), Batch::new(), Vec::new());
-        for record in input.drain() {
-            match record {
-                Either::First(record) if second.is_empty() && behind.is_empty() => first.push(record, 1),
-                Either::Second(record) if first.is_empty() && behind.is_empty() => second.push(record, 1),
-                record => behind.push(record),
-            }
-        }
-        let progress = if second.is_empty() {
-            self.0.process_first(&mut first, out, budget)?
+        let of_first = |record: &Either<_, _>| matches!(record, Either::First(_));
+        let is_first = input.as_slice().first().is_some_and(of_first);
+        let run = input.iter().take_while(|record| of_first(record) == is_first).count();
+        if is_first {
+            let given = take_run(input, run, Either::first);
+            give(given, input, Either::First, |given| self.0.process_first(given, out, budget))
         } else {
-            self.0.process_second(&mut second, out, budget)?
-        };
-        let left = first.len() + second.len();
-        assert!(progress == Progress::Suspended || left == 0, "done with {left} records left");
-        assert!(first.bytes() + second.bytes() <= left, "bytes of records that are gone");
-        let left = first.drain().map(Either::First).chain(second.drain().map(Either::Second));
-        left.chain(behind).for_each(|record| input.push(record, 1));
-        Ok(progress)
+            let given = take_run(input, run, Either::second);
+            give(given, input, Either::Second, |given| self.0.process_second(given, out, budget))
+        }
     }
+}
+
+/// Takes records of one input off the front.
+fn take_run<A, B, T>(input: &mut Batch<Either<A, B>>, run: usize, of: impl Fn(Either<A, B>) -> Option<T>) -> Batch<T> {
+    let mut taken = Batch::new();
+    input.filter_map_front(run, &mut taken, of);
+    taken
+}
+
+/// Gives a batch to `process`, and puts what is left of it in front of `input`.
+fn give<T, E>(
+    mut given: Batch<T>,
+    input: &mut Batch<E>,
+    as_either: impl Fn(T) -> E,
+    process: impl FnOnce(&mut Batch<T>) -> Result<Progress, TaskError>,
+) -> Result<Progress, TaskError> {
+    let before = given.bytes();
+    let progress = process(&mut given)?;
+    let left = given.len();
+    assert!(progress == Progress::Suspended || left == 0, "done with {left} records left");
+    assert!(given.bytes() <= before, "bytes of records that are gone");
+    let mut all = Batch::new();
+    given.map_front(left, &mut all, as_either);
+    all.append(input);
+    *input = all;
+    Ok(progress)
 }
 
 impl<Op: TwoInputOperator> BatchOperator for Merged<Op> {

@@ -15,6 +15,7 @@
 
 pub mod aggregates;
 mod assigner;
+mod co_group;
 mod evictor;
 mod function;
 mod panes;
@@ -23,6 +24,7 @@ mod slices;
 mod span;
 mod trigger;
 mod windowed;
+mod windowing;
 
 pub use assigner::{GlobalWindows, Slicing, SlidingWindows, TumblingWindows, WindowAssigner, WindowTime};
 pub use evictor::{CountEvictor, DeltaEvictor, Elements, Evictor, NoEvictor, TimeEvictor};
@@ -35,5 +37,7 @@ pub use trigger::{
 };
 
 pub(crate) use assigner::millis;
+pub(crate) use co_group::CoGrouped;
 pub(crate) use function::{Aggregated, EachWindow, PaneFunction, Processed, Reduced};
-pub(crate) use windowed::{Windowed, Windowing};
+pub(crate) use windowed::Windowed;
+pub(crate) use windowing::Windowing;

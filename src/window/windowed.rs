@@ -3,114 +3,19 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use millstream_actors::protocol::{NO_TIME, Timestamp};
+use millstream_actors::protocol::Timestamp;
 use smallvec::SmallVec;
 
 use super::assigner::{Slicing, WindowAssigner, WindowTime};
 use super::function::{PaneFunction, WindowContext};
 use super::panes::{Pane, Panes, PanesHandle, PanesSlot};
 use super::slices::Cut;
+use super::windowing::Windowing;
 use super::{Trigger, TriggerContext, TriggerResult, Window};
 use crate::keyed::{KeyedContext, KeyedProcessFunction};
-use crate::operator::{Emitter, OutputTag};
+use crate::operator::Emitter;
 use crate::state::{TimeDomain, Timer};
 use crate::time::processing_time;
-
-/// How the windows of a stream are.
-pub(crate) struct Windowing<T, A, Tr> {
-    pub(crate) assigner: A,
-    pub(crate) trigger: Tr,
-    /// The trigger is the one that the windows have of their own.
-    pub(crate) has_own_trigger: bool,
-    /// In milliseconds; only windows of event time have it.
-    pub(crate) lateness: i64,
-    pub(crate) late: Option<OutputTag<T>>,
-}
-
-impl<T, A: Clone, Tr: Clone> Clone for Windowing<T, A, Tr> {
-    fn clone(&self) -> Self {
-        Self { assigner: self.assigner.clone(), trigger: self.trigger.clone(), late: self.late.clone(), ..*self }
-    }
-}
-
-impl<T, A: WindowAssigner<T>, Tr: Trigger<T>> Windowing<T, A, Tr> {
-    /// When a window is over; `None` if it never is.
-    #[inline]
-    fn over(&self, window: Window) -> Option<Timestamp> {
-        match self.assigner.time() {
-            WindowTime::EventTime => Some(window.max_timestamp().saturating_add(self.lateness)),
-            // Records of its last millisecond still come while the clock shows that.
-            WindowTime::ProcessingTime => Some(window.end()),
-            WindowTime::Neither => None,
-        }
-    }
-
-    /// Whether a window is over by the watermark.
-    #[inline]
-    pub(super) fn is_late(&self, window: Window, watermark: Timestamp) -> bool {
-        self.assigner.time() == WindowTime::EventTime && self.over(window).is_some_and(|over| over <= watermark)
-    }
-
-    /// When the trigger of a pane is to be called; if by event time, after `after`.
-    #[inline]
-    fn call<C>(&self, domain: TimeDomain, after: Timestamp, pane: &Pane<C, Tr::State>) -> Option<Timestamp> {
-        match domain {
-            TimeDomain::Event => {
-                let at = self.trigger.event_time(pane.window, &pane.trigger, after);
-                at.filter(|at| *at > after)
-            }
-            TimeDomain::Processing => self.trigger.processing_time(pane.window, &pane.trigger),
-        }
-    }
-
-    /// When a window is over by this domain.
-    #[inline]
-    fn over_by(&self, domain: TimeDomain, window: Window) -> Option<Timestamp> {
-        let is_its_own = match self.assigner.time() {
-            WindowTime::EventTime => domain == TimeDomain::Event,
-            WindowTime::ProcessingTime => domain == TimeDomain::Processing,
-            WindowTime::Neither => false,
-        };
-        self.over(window).filter(|_| is_its_own)
-    }
-
-    /// When something of a pane is due; if by event time, after `after`.
-    #[inline]
-    fn due<C>(&self, domain: TimeDomain, after: Timestamp, pane: &Pane<C, Tr::State>) -> Option<Timestamp> {
-        self.call(domain, after, pane).into_iter().chain(self.over_by(domain, pane.window)).min()
-    }
-
-    /// Sets when something of a key is due; if by event time, after `after`.
-    #[inline]
-    fn reckon<C>(&self, slot: &mut PanesSlot<C, Tr::State>, after: Timestamp) {
-        for domain in TimeDomain::ALL {
-            let due = slot.panes.iter().filter_map(|pane| self.due(domain, after, pane)).min();
-            slot.due.set_first(domain, due);
-        }
-    }
-
-    /// Notes when something of a window that has changed is due. What is due of it may be later than what was noted before; the key
-    /// is looked at too early then.
-    #[inline]
-    fn reckon_of<C>(&self, window: Window, slot: &mut PanesSlot<C, Tr::State>, after: Timestamp) {
-        let place = slot.panes.iter().rposition(|pane| pane.window <= window);
-        let Some(pane) = place.and_then(|place| slot.panes.get(place)) else { return };
-        for domain in TimeDomain::ALL {
-            if let Some(due) = self.due(domain, after, pane) {
-                slot.due.set_earlier(domain, due);
-            }
-        }
-    }
-
-    /// The event time of what a window gives. Windows that go by no time give what has that of its cause.
-    fn time_of_result(&self, window: Window, cause: Timestamp) -> Timestamp {
-        match self.assigner.time() {
-            WindowTime::EventTime => window.max_timestamp(),
-            WindowTime::ProcessingTime => NO_TIME,
-            WindowTime::Neither => cause,
-        }
-    }
-}
 
 /// A keyed function that keeps windows. `F` says what they keep of their records, and what they give.
 pub(crate) struct Windowed<K, T, A, Tr, F> {
@@ -190,7 +95,7 @@ where
         out: &mut Emitter<'_, F::Out>,
     ) {
         let time = match self.windowing.assigner.time() {
-            WindowTime::EventTime => event_time(ctx),
+            WindowTime::EventTime => ctx.event_time("windows of event time; take windows of processing time"),
             WindowTime::ProcessingTime => processing_time(ctx.clock()),
             WindowTime::Neither => out.time(),
         };
@@ -425,19 +330,6 @@ pub(super) fn give<K, T, F: PaneFunction<K, T>>(
 /// A window with all those that it touches.
 fn merged_window<C, T>(window: Window, slot: &PanesSlot<C, T>) -> Window {
     slot.panes.iter().map(|pane| pane.window).filter(|other| other.touches(window)).fold(window, Window::cover)
-}
-
-#[inline]
-fn event_time<K>(ctx: &KeyedContext<'_, K>) -> Timestamp {
-    ctx.timestamp().unwrap_or_else(no_event_time)
-}
-
-#[cold]
-#[inline(never)]
-fn no_event_time() -> Timestamp {
-    panic!(
-        "a record without event time has come to windows of event time; give each of its sources a WatermarkStrategy, or take windows of processing time"
-    )
 }
 
 #[cfg(test)]
