@@ -6,9 +6,10 @@
 //! [`operator`](crate::operator).
 
 pub use crate::keyed::{
-    CoRow, EveryKey, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, Row, Timer, Timers, TimersHandle,
+    BroadcastRow, CoRow, EveryKey, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext,
+    KeyedProcessFunction, KeyedRow, Row, Timer, Timers, TimersHandle,
 };
-pub use crate::operator::{Emitter, OutputTag, ProcessContext, ProcessFunction, States};
+pub use crate::operator::{CoProcessFunction, CoStates, Emitter, OutputTag, ProcessContext, ProcessFunction, States};
 pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{FileSource, OnMalformed, SequenceSource, Throttled, VecSource};

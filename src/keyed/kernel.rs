@@ -245,6 +245,11 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         Ok(())
     }
 
+    /// There is input that is of no key, for all of them.
+    pub(super) fn has_input(&mut self) {
+        self.end.has_run.clear();
+    }
+
     /// The watermark has come. False if all keys have been worked on up to it before.
     pub(crate) fn watermark(&mut self, at: Timestamp) -> bool {
         self.look_at_clock();

@@ -5,10 +5,13 @@
 //! | a running value of the records' own type | [`KeyedStream::reduce`](crate::stream::KeyedStream::reduce), or [`Reduce`] where the value's type has versions | a value |
 //! | a running value of another type | [`KeyedStream::fold`](crate::stream::KeyedStream::fold), or [`Fold`] where the accumulator's type has versions | an accumulator |
 //! | anything else | [`KeyedProcessFunction`] | any number of [states](crate::state), timers ([`Timers`]), side outputs, the end of input; every key when it opens ([`EveryKey`]) |
+//! | a keyed stream by what a broadcast stream says | [`KeyedBroadcastProcessFunction`] | the same, and states that all subtasks have |
 //! | two keyed streams together | [`KeyedCoProcessFunction`] | the same, shared by both |
 //!
 //! They all stand on one kernel, which finds the states of a record's key, lends them, and keeps them in snapshots.
 
+mod broadcast_function;
+mod broadcast_operator;
 mod calls;
 mod co_function;
 mod co_operator;
@@ -24,6 +27,8 @@ mod reduce;
 mod run;
 mod timers;
 
+pub use broadcast_function::{BroadcastRow, KeyedBroadcastProcessFunction, KeyedRow};
+pub(crate) use broadcast_operator::KeyedBroadcastOperator;
 pub use co_function::{CoRow, KeyedCoProcessFunction};
 pub(crate) use co_operator::KeyedCoOperator;
 pub use every_key::EveryKey;

@@ -7,7 +7,7 @@ use super::slices::Slices;
 use super::{Emission, Emitter};
 
 /// Calls `function` with each record of `input`, as long as there is room and time.
-pub(super) fn emit_each<T, U>(
+pub(crate) fn emit_each<T, U>(
     mut function: impl FnMut(T, &mut Emitter<'_, U>),
     slices: &mut Slices,
     emission: &mut Emission,

@@ -5,6 +5,7 @@
 //! | to write | implement | with |
 //! |---|---|---|
 //! | a function with state that is not keyed | [`ProcessFunction`] | [`States`], [`ProcessContext`], [`Emitter`] |
+//! | the same on two streams | [`CoProcessFunction`] | [`CoStates`], [`ProcessContext`], [`Emitter`] |
 //! | a function with state for each key | [`KeyedProcessFunction`](crate::keyed::KeyedProcessFunction) | see [`keyed`](crate::keyed) |
 //! | a stage that takes whole batches and sees watermarks | [`BatchOperator`], or [`TwoInputOperator`] for two streams | [`Batch`], [`Output`], [`Mark`], [`RunBudget`] |
 //! | the state of such a stage | [`Stateful`] | [`SnapshotWriter`], [`RestoredSection`]; [`GroupLoader`] if it is keyed |
@@ -13,25 +14,32 @@
 
 mod co_flat_map;
 mod co_map;
+mod co_process;
+mod co_process_function;
 mod either;
 mod emit_each;
 mod emitter;
 mod filter;
 mod filter_map;
 mod flat_map;
+mod held_states;
 mod inspect;
 mod key_selector;
 mod map;
 mod partitioners;
 mod process;
 mod process_function;
+mod process_run;
 mod side_output;
 mod slices;
 mod task_view;
 
+pub use co_process_function::{CoProcessFunction, CoStates};
 pub use either::Either;
+pub(crate) use emit_each::emit_each;
 pub(crate) use emitter::Emission;
 pub use emitter::Emitter;
+pub(crate) use held_states::HeldStates;
 pub use key_selector::{ByRef, ByValue, KeySelector};
 pub use process_function::{ProcessContext, ProcessFunction, States};
 pub use side_output::OutputTag;
@@ -49,6 +57,7 @@ pub use millstream_actors::protocol::Mark;
 pub use self::{
     co_flat_map::CoFlatMap,
     co_map::CoMap,
+    co_process::CoProcessOperator,
     filter::Filter,
     filter_map::FilterMap,
     flat_map::FlatMap,

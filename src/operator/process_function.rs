@@ -114,7 +114,7 @@ pub trait ProcessFunction<In>: Clone + Send + 'static {
         out: &mut Emitter<'_, Self::Out>,
     ) {
         let _ = (states, out);
-        ctx.has_no_end = true;
+        ctx.does_nothing_at_end();
     }
 }
 
@@ -160,12 +160,17 @@ pub struct ProcessContext<'a> {
 }
 
 impl<'a> ProcessContext<'a> {
-    pub(super) fn of(task: &'a TaskView, time: Timestamp) -> Self {
+    pub(crate) fn of(task: &'a TaskView, time: Timestamp) -> Self {
         Self { time, task, has_no_end: false }
     }
 
     pub(super) fn has_no_end(&self) -> bool {
         self.has_no_end
+    }
+
+    /// Says that the function does nothing at the end of input.
+    pub(super) fn does_nothing_at_end(&mut self) {
+        self.has_no_end = true;
     }
 
     context_methods!(task, time);

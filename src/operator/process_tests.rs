@@ -1,12 +1,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use millstream_actors::contract::RestoredState;
+use millstream_actors::contract::{RestoredSection, RestoredState, SnapshotWriter, StateError, StateScope};
 use millstream_actors::protocol::CheckpointId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::*;
-use crate::operator::{Emitted, OutputTag, States};
+use crate::operator::{Emitted, Emitter, OutputTag, ProcessContext, States};
 use crate::state::{BroadcastState, OperatorListState};
 use crate::testing::OperatorHarness;
 
@@ -136,7 +136,7 @@ fn side_outputs_get_their_records_and_the_context_knows_the_subtask() {
     let mut operator = ProcessOperator::new("who".into(), share, WhoAmI, side_outputs);
     assert!(run(&mut operator, vec![7, 8]).unwrap().is_empty());
     assert_eq!(*seen.borrow(), [(7, 2, 5), (8, 2, 5)]);
-    assert!(saved(&mut operator, 2).unwrap().is_empty(), "no state, no section");
+    assert!(saved(&mut operator.run, 2).unwrap().is_empty(), "no state, no section");
 }
 
 /// Emits as many records as it is told, to its output or to the side.
@@ -185,7 +185,7 @@ fn a_full_output_suspends_and_leaves_the_rest_of_the_input() {
 fn end_of_input_comes_once_in_an_attempt_and_again_after_a_restore() {
     let mut first = operator(Pack, 0, 1);
     run(&mut first, vec![Input::Rule(1, 0), Input::Reading(1, 1), Input::Reading(1, 2)]).unwrap();
-    let before = saved(&mut first, 0).unwrap();
+    let before = saved(&mut first.run, 0).unwrap();
     let ended = |operator: &mut ProcessOperator<Input, Pack>| {
         let mut out = Output::new();
         let mut budget = RunBudget::start(|| std::time::Duration::ZERO);
@@ -204,10 +204,10 @@ fn end_of_input_comes_once_in_an_attempt_and_again_after_a_restore() {
         records
     };
     assert_eq!(ended(&mut first), 2);
-    let after = saved(&mut first, 0).unwrap();
+    let after = saved(&mut first.run, 0).unwrap();
     for (sections, records) in [(before, 2), (after, 0)] {
         let mut restored = operator(Pack, 0, 1);
-        restored.restore(sections).unwrap();
+        restored.run.restore(sections).unwrap();
         assert_eq!(ended(&mut restored), records);
     }
 }
@@ -230,12 +230,12 @@ fn state_that_is_not_declared_or_keyed_or_incomplete_is_a_mismatch() {
             "2 parts, and that of subtask 2 is missing",
         ),
     ] {
-        let error = operator(Pack, 0, 2).restore(sections).unwrap_err();
+        let error = operator(Pack, 0, 2).run.restore(sections).unwrap_err();
         let StateError::Mismatch { operator, reason: of } = &error else { panic!("{error}") };
         assert!(&*operator.to_string() == "pack" && of.contains(reason), "{error}");
     }
     let bad = RestoredSection { bytes: vec![0x92, 1, 0x91, 0xc3], ..section("packed", subtask(0)) };
-    let error = operator(Pack, 0, 1).restore(vec![bad]).unwrap_err();
+    let error = operator(Pack, 0, 1).run.restore(vec![bad]).unwrap_err();
     let StateError::Decode { operator, state, scope, version: 1, .. } = &error else { panic!("{error}") };
     assert_eq!((operator.to_string(), &**state, *scope), ("pack".to_owned(), "packed", subtask(0)));
 }
@@ -271,9 +271,9 @@ fn serializer_that_refuses_is_an_error_with_operator_state_and_subtask() {
         }
     }
     let mut operator = operator(Refuses, 3, 4);
-    assert_eq!(saved(&mut operator, 3).unwrap().len(), 2, "empty states have sections");
+    assert_eq!(saved(&mut operator.run, 3).unwrap().len(), 2, "empty states have sections");
     run(&mut operator, vec![1]).unwrap();
-    let error = saved(&mut operator, 3).unwrap_err();
+    let error = saved(&mut operator.run, 3).unwrap_err();
     let StateError::Encode { state, scope: StateScope::Subtask(3), reason, .. } = &error else { panic!("{error}") };
     assert!(&**state == "bad" && reason.contains("not today"), "{error}");
 }

@@ -8,8 +8,9 @@ use millstream_actors::data::pipeline::{Chain, PipelineBuilder};
 use millstream_actors::protocol::PortId;
 
 use super::DataStream;
-use crate::graph::{NodeContext, Prototype};
-use crate::operator::{CoFlatMap, CoMap, Emitter};
+use crate::graph::{NodeContext, Prototype, StateNames};
+use crate::operator::{CoFlatMap, CoMap, CoProcessFunction, CoProcessOperator, Emitter};
+use crate::state::{OperatorStateSet, Share};
 
 /// Two streams, whose types may differ, as the two inputs of one operator. Follows Flink's `ConnectedStreams`.
 ///
@@ -23,7 +24,8 @@ use crate::operator::{CoFlatMap, CoMap, Emitter};
 /// [dealt out](DataStream::rebalance). The operator starts a task of its own.
 ///
 /// Closures are `Fn + Clone + Send`, as those of a [`DataStream`]; what both are to know of the other's records has to be
-/// kept in declared states, not in a closure. A closure that panics fails its region, which restarts from the newest
+/// kept in declared states, of a function in [`process`](Self::process) or, for each key, of two
+/// [keyed streams](super::ConnectedKeyedStreams). A closure that panics fails its region, which restarts from the newest
 /// checkpoint.
 ///
 /// ```
@@ -94,6 +96,23 @@ impl<A: Send + 'static, B: Send + 'static> ConnectedStreams<A, B> {
             let (first, second) = functions.fresh();
             CoFlatMap::new(cx.id.clone(), cx.subtask.limits.emit_per_call_max, first, second).side_outputs(cx.sides)
         })
+    }
+
+    /// Runs a function with states of its own for each subtask, which the records of both streams share. `id` is the stable id
+    /// under which the states are found again.
+    #[track_caller]
+    pub fn process<F: CoProcessFunction<A, B>>(self, id: &str, function: F) -> DataStream<F::Out> {
+        let at = Location::caller();
+        let (names, former) = (function.state().names(), function.state().former_names());
+        self.first.graph.borrow_mut().check_state_names(id, &names, at);
+        let function = Prototype::new(function);
+        let stream = self.operator(id, Some(id), at, move |cx| {
+            let share = Share { subtask: cx.subtask.subtask.index, parallelism: cx.subtask.parallelism };
+            CoProcessOperator::new(cx.id.clone(), share, function.fresh(), cx.sides)
+                .emit_per_call_max(cx.subtask.limits.emit_per_call_max)
+                .clock(cx.subtask.clock.clone())
+        });
+        stream.declaring(StateNames { names, former })
     }
 
     /// Adds a stage of the user's own with two inputs. `id` is the stable id under which its state is found again;

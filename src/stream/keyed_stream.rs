@@ -12,7 +12,7 @@ use millstream_actors::data::pipeline::{Chain, PipelineBuilder};
 use millstream_actors::protocol::OperatorId;
 
 use super::kernels::{LinkOnKernel, link_on_kernel};
-use super::{ConnectedKeyedStreams, DataStream, JoinedStreams, WindowedStream};
+use super::{BroadcastConnectedStream, ConnectedKeyedStreams, DataStream, JoinedStreams, WindowedStream};
 use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype, StateNames};
 use crate::keyed::{Fold, Kernel, KeyedInput, KeyedProcessFunction, OnKernel, Process, Reduce, fold_pairs};
 use crate::operator::{Emission, KeyGroupPartitioner, KeySelector};
@@ -168,6 +168,20 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     ) -> ConnectedKeyedStreams<T, S, U, R> {
         self.stream.check_same_graph(&mut other.stream, Location::caller());
         ConnectedKeyedStreams::new(self, other)
+    }
+
+    /// This stream and another one, of which every subtask gets every record, as the two inputs of one operator: rules that come
+    /// as a stream.
+    #[track_caller]
+    pub fn connect_broadcast<U: Clone + Send + 'static>(
+        self,
+        mut other: DataStream<U>,
+    ) -> BroadcastConnectedStream<T, S, U>
+    where
+        S::Held: 'static,
+    {
+        self.stream.check_same_graph(&mut other, Location::caller());
+        BroadcastConnectedStream::new(self, other)
     }
 
     /// This stream and another one, whose keys are of the same type, to be joined: what is called next says which records meet.

@@ -7,6 +7,7 @@
 //! | [`WindowedStream`] | [`KeyedStream::window`], [`DataStream::window_all`] | a result for each window of a key |
 //! | [`ConnectedStreams`] | [`DataStream::connect`] | one function for each of two streams, which may differ in type |
 //! | [`ConnectedKeyedStreams`] | [`KeyedStream::connect`] | a function on two streams, with states for each key that both share |
+//! | [`BroadcastConnectedStream`] | [`KeyedStream::connect_broadcast`] | a function with states for each key, and rules that all subtasks get |
 //! | [`JoinedStreams`] | [`KeyedStream::join`] | what is made of records of both that meet: in one [window](JoinedStreams::window), [so far apart](JoinedStreams::between), [as of a time](JoinedStreams::temporal), [while they live](JoinedStreams::time_to_live) |
 //! | [`StreamSink`] | [`DataStream::sink`], [`DataStream::for_each`] | settings of a sink |
 //!
@@ -24,6 +25,7 @@
 //! | spread work over subtasks | [`rebalance`](DataStream::rebalance), [`partition_by`](DataStream::partition_by), [`broadcast`](DataStream::broadcast) |
 //! | work on whole batches and on marks | [`transform`](DataStream::transform) |
 
+mod broadcast_connected_stream;
 mod connected_keyed_streams;
 mod connected_streams;
 mod data_stream;
@@ -35,6 +37,7 @@ mod sink_handle;
 mod windowed_join;
 mod windowed_stream;
 
+pub use broadcast_connected_stream::BroadcastConnectedStream;
 pub use connected_keyed_streams::ConnectedKeyedStreams;
 pub use connected_streams::ConnectedStreams;
 pub use data_stream::DataStream;

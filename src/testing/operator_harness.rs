@@ -126,7 +126,8 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
         factory: impl Fn(KeyGroupRange, u32) -> BoxedOperator<In, Out> + 'static,
         group_of: Option<GroupOf<In>>,
     ) -> Self {
-        let spread = group_of.map_or(Spread::Alone, Spread::ByGroup);
+        let spread =
+            group_of.map_or(Spread::Alone, |group_of| Spread::ByGroup(Box::new(move |record| Some(group_of(record)))));
         Self::of(move |place| factory(place.range(), MAX_PARALLELISM), spread)
     }
 
@@ -165,9 +166,9 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
         F: KeyedProcessFunction<S::Key, In, Out = Out>,
     {
         let of_record = selector.clone();
-        let group_of: GroupOf<In> = Box::new(move |record| {
+        let group_of = Box::new(move |record: &In| {
             let held = of_record.hold(record);
-            group_of_hash(stable_hash(of_record.query(record, &held)), MAX_PARALLELISM)
+            Some(group_of_hash(stable_hash(of_record.query(record, &held)), MAX_PARALLELISM))
         });
         let factory = move |place: Place| -> BoxedOperator<In, Out> {
             let (id, range, share, clock) = (OperatorId::from(OPERATOR), place.range(), place.share, place.clock);

@@ -41,10 +41,14 @@ impl Place {
 pub(super) enum Spread<In> {
     /// There is one subtask.
     Alone,
-    ByGroup(GroupOf<In>),
+    /// By key group; those that are of none go to every subtask.
+    ByGroup(GroupIfAny<In>),
     /// In turn, but for those for which this holds: every subtask gets them.
     InTurn(Box<dyn Fn(&In) -> bool>),
 }
+
+/// Tells the key group of a record, if it is of one.
+pub(super) type GroupIfAny<In> = Box<dyn Fn(&In) -> Option<u32>>;
 
 /// An operator that can be made anew for each subtask, and who gets which records.
 pub(super) struct Subject<In, Out> {
@@ -317,15 +321,16 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
         let mut routed = vec![Vec::new(); parallelism];
         for record in records {
             let subtask = match &*self.subject.spread {
-                Spread::Alone => 0,
+                Spread::Alone => Some(0),
                 Spread::ByGroup(group_of) => {
-                    subtask_of_group(group_of(&record), parallelism as u32, MAX_PARALLELISM) as usize
+                    let subtask = |group| subtask_of_group(group, parallelism as u32, MAX_PARALLELISM) as usize;
+                    group_of(&record).map(subtask)
                 }
-                Spread::InTurn(is_broadcast) if is_broadcast(&record) => {
-                    routed.iter_mut().for_each(|routed| routed.push(record.clone()));
-                    continue;
-                }
-                Spread::InTurn(_) => self.fed % parallelism,
+                Spread::InTurn(is_broadcast) => (!is_broadcast(&record)).then_some(self.fed % parallelism),
+            };
+            let Some(subtask) = subtask else {
+                routed.iter_mut().for_each(|routed| routed.push(record.clone()));
+                continue;
             };
             self.fed += 1;
             routed[subtask].push(record);

@@ -8,11 +8,11 @@ use std::time::Duration;
 use millstream_actors::contract::{Batch, BatchOperator, Output, Progress, RunBudget, Stateful, TwoInputOperator};
 use millstream_actors::protocol::{Limits, Mark, OperatorId, TaskError};
 
-use super::operator_run::{GroupOf, MAX_PARALLELISM, Place, Spread};
+use super::operator_run::{MAX_PARALLELISM, Place, Spread};
 use super::operator_snapshot::OPERATOR;
 use super::{BoxedOperator, OperatorHarness};
-use crate::keyed::{KeyedCoOperator, KeyedCoProcessFunction};
-use crate::operator::{CoFlatMap, Either, Emitter, KeySelector};
+use crate::keyed::{KeyedBroadcastOperator, KeyedBroadcastProcessFunction, KeyedCoOperator, KeyedCoProcessFunction};
+use crate::operator::{CoFlatMap, CoProcessFunction, CoProcessOperator, Either, Emitter, KeySelector};
 use crate::state::{KeyedTable, group_of_hash, stable_hash};
 
 impl<A, B, Out> OperatorHarness<Either<A, B>, Out>
@@ -126,12 +126,12 @@ where
         F: KeyedCoProcessFunction<SA::Key, A, B, Out = Out>,
     {
         let of_record = (first.clone(), second.clone());
-        let group_of: GroupOf<Either<A, B>> = Box::new(move |record| {
+        let group_of = Box::new(move |record: &Either<A, B>| {
             let hash = match record {
                 Either::First(record) => hash_of(&of_record.0, record),
                 Either::Second(record) => hash_of(&of_record.1, record),
             };
-            group_of_hash(hash, MAX_PARALLELISM)
+            Some(group_of_hash(hash, MAX_PARALLELISM))
         });
         let factory = move |place: Place| -> BoxedOperator<Either<A, B>, Out> {
             let (id, range, share, clock) = (OperatorId::from(OPERATOR), place.range(), place.share, place.clock);
@@ -141,6 +141,40 @@ where
             Box::new(Merged(operator.share(share).clock(Arc::new(clock))))
         };
         Self::of(factory, Spread::ByGroup(group_of))
+    }
+
+    /// Runs a function on a keyed stream, which is the first, and a broadcast stream, in the order of the records as
+    /// [`two_inputs`](Self::two_inputs) does. [`KeyedBroadcastProcessFunction`] has an example of a function.
+    pub fn keyed_broadcast<S, F>(selector: S, function: F) -> Self
+    where
+        S: KeySelector<A, Held: 'static>,
+        F: KeyedBroadcastProcessFunction<S::Key, A, B, Out = Out>,
+    {
+        let of_record = selector.clone();
+        let group_of = Box::new(move |record: &Either<A, B>| match record {
+            Either::First(record) => Some(group_of_hash(hash_of(&of_record, record), MAX_PARALLELISM)),
+            Either::Second(_) => None,
+        });
+        let factory = move |place: Place| -> BoxedOperator<Either<A, B>, Out> {
+            let (id, range, share, clock) = (OperatorId::from(OPERATOR), place.range(), place.share, place.clock);
+            let (selector, sides) = (selector.clone(), place.side_outputs);
+            let table = KeyedTable::new(function.state(), range, MAX_PARALLELISM);
+            let operator = KeyedBroadcastOperator::with_backend(id, table, selector, function.clone(), sides);
+            Box::new(Merged(operator.share(share).clock(Arc::new(clock))))
+        };
+        Self::of(factory, Spread::ByGroup(group_of))
+    }
+
+    /// Runs a function on two streams that are not keyed, in the order of the records as [`two_inputs`](Self::two_inputs) does. At
+    /// parallelisms above 1 records are dealt out in turn, unless they are [`broadcast`](Self::broadcast).
+    /// [`CoProcessFunction`] has an example of a function.
+    pub fn co_process<F: CoProcessFunction<A, B, Out = Out>>(function: F) -> Self {
+        let factory = move |place: Place| -> BoxedOperator<Either<A, B>, Out> {
+            let (id, clock) = (OperatorId::from(OPERATOR), Arc::new(place.clock));
+            let operator = CoProcessOperator::new(id, place.share, function.clone(), place.side_outputs);
+            Box::new(Merged(operator.clock(clock)))
+        };
+        Self::of(factory, Spread::InTurn(Box::new(|_| false)))
     }
 }
 

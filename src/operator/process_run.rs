@@ -1,0 +1,111 @@
+//! What operators that run a function without keys do beside its records, on however many inputs these come.
+
+use std::sync::Arc;
+
+use millstream_actors::contract::{
+    Batch, Clock, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+};
+use millstream_actors::protocol::{Limits, Mark, NO_TIME, OperatorId, TaskError};
+
+use super::emit_each::emit_each;
+use super::held_states::HeldStates;
+use super::slices::Slices;
+use super::{Emission, Emitter, ProcessContext, SideOutputs, TaskView};
+use crate::state::{Ended, OperatorStateSet, Reached, Share, take_notes, write_notes};
+
+/// The states of one subtask, lent to a function with each call. All state is written at the barrier, before it passes on.
+pub(super) struct ProcessRun<S: OperatorStateSet> {
+    operator: OperatorId,
+    task: TaskView,
+    emission: Emission,
+    states: HeldStates<S>,
+    is_open: bool,
+    /// The step at the end of input has run since the last record.
+    has_ended: bool,
+}
+
+impl<S: OperatorStateSet> ProcessRun<S> {
+    /// Without state yet.
+    pub(super) fn new(operator: OperatorId, share: Share, states: S, side_outputs: SideOutputs) -> Self {
+        Self {
+            emission: Emission::new(operator.clone(), side_outputs, Limits::default().emit_per_call_max),
+            task: TaskView { share, ..TaskView::default() },
+            states: HeldStates::new(operator.clone(), states),
+            operator,
+            is_open: false,
+            has_ended: false,
+        }
+    }
+
+    /// Sets the clock that the function sees, by default the machine's.
+    pub(super) fn clock(&mut self, clock: Arc<dyn Clock>) {
+        self.task.clock = clock;
+    }
+
+    /// Sets how many records one call of the function may emit, by default that of [`Limits`].
+    pub(super) fn emit_per_call_max(&mut self, records: usize) {
+        self.emission.per_call_max(records);
+    }
+
+    /// Calls `open` before the first record or mark.
+    #[inline]
+    pub(super) fn open(&mut self, open: impl FnOnce(S::Handles<'_>, &mut ProcessContext<'_>)) {
+        if !std::mem::replace(&mut self.is_open, true) {
+            open(self.states.handles(), &mut ProcessContext::of(&self.task, NO_TIME));
+        }
+    }
+
+    /// Works a batch off, as [`BatchOperator::process`](super::BatchOperator::process) is to: calls `call` with each record.
+    #[inline]
+    pub(super) fn process<In, Out>(
+        &mut self,
+        slices: &mut Slices,
+        input: &mut Batch<In>,
+        out: &mut Output<Out>,
+        budget: &mut RunBudget,
+        mut call: impl FnMut(In, S::Handles<'_>, &mut ProcessContext<'_>, &mut Emitter<'_, Out>),
+    ) -> Result<Progress, TaskError> {
+        self.has_ended &= input.is_empty();
+        let Self { states, task, emission, .. } = self;
+        let each = |record, out: &mut Emitter<'_, Out>| {
+            call(record, states.handles(), &mut ProcessContext::of(task, out.time()), out);
+        };
+        emit_each(each, slices, emission, input, out, budget)
+    }
+
+    /// A mark has come: calls `end_of_input` if it is that, and passes it on.
+    pub(super) fn mark<Out>(
+        &mut self,
+        mark: Mark,
+        out: &mut Output<Out>,
+        end_of_input: impl FnOnce(S::Handles<'_>, &mut ProcessContext<'_>, &mut Emitter<'_, Out>),
+    ) -> Result<Progress, TaskError> {
+        if mark == Mark::End && !self.has_ended {
+            let (states, mut ctx) = (self.states.handles(), ProcessContext::of(&self.task, NO_TIME));
+            self.emission.call(out, 0, NO_TIME, |out| end_of_input(states, &mut ctx, out))?;
+            self.has_ended = !ctx.has_no_end();
+        }
+        out.mark(mark);
+        Ok(Progress::Done)
+    }
+}
+
+impl<S: OperatorStateSet> Stateful for ProcessRun<S> {
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+        if self.has_ended {
+            write_notes(&self.operator, &[Ended(self.task.share.parallelism)], writer)?;
+        }
+        self.states.write(self.task.share, writer)?;
+        Ok(Progress::Done)
+    }
+
+    fn restore(&mut self, mut sections: Vec<RestoredSection>) -> Result<(), StateError> {
+        // An operator that was keyed before has written how far it had come in event time.
+        take_notes::<Reached>(&self.operator, &mut sections)?;
+        // Where each record counts at least once, some subtasks may have got to the end and others not.
+        let ended = take_notes(&self.operator, &mut sections)?;
+        let subtasks = ended.iter().flatten().next().copied();
+        self.has_ended = subtasks.is_some_and(|Ended(subtasks)| subtasks as usize == ended.len());
+        self.states.load(sections, self.task.share)
+    }
+}
