@@ -117,6 +117,7 @@ compile_error!(
 #[doc = include_str!("../docs/joins.md")]
 struct Pages;
 
+pub mod aggregates;
 mod claim;
 // For the binary of this package.
 #[cfg(feature = "cli")]

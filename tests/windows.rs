@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use millstream::aggregates::Count;
 use millstream::prelude::*;
-use millstream::window::aggregates::Count;
 use millstream::window::{TimeTrigger, WindowContext};
 
 use common::{BOUND_MS, InputEnd, SteppedSource, events_of, run, run_to_end, time_of, watched};

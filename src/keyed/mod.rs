@@ -17,6 +17,7 @@ mod co_function;
 mod co_operator;
 mod event_time;
 mod every_key;
+mod firsts;
 mod function;
 mod kernel;
 mod key_text;
@@ -26,12 +27,14 @@ mod operator;
 mod reduce;
 mod run;
 mod timers;
+mod top;
 
 pub use broadcast_function::{BroadcastRow, KeyedBroadcastProcessFunction, KeyedRow};
 pub(crate) use broadcast_operator::KeyedBroadcastOperator;
 pub use co_function::{CoRow, KeyedCoProcessFunction};
 pub(crate) use co_operator::KeyedCoOperator;
 pub use every_key::EveryKey;
+pub(crate) use firsts::{First, FirstSince};
 pub use function::{KeyedContext, KeyedProcessFunction, Row};
 pub(crate) use kernel::{Kernel, KeyedInput};
 pub(crate) use of_either::OfEither;
@@ -42,5 +45,6 @@ pub use operator::KeyedOperator;
 #[doc(hidden)]
 pub use reduce::fold_pairs;
 pub use reduce::{Fold, Reduce};
+pub(crate) use top::Top;
 
 pub use crate::state::kinds::{Timer, Timers, TimersHandle};

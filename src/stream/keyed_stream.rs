@@ -13,10 +13,13 @@ use millstream_actors::protocol::OperatorId;
 
 use super::kernels::{LinkOnKernel, link_on_kernel};
 use super::{BroadcastConnectedStream, ConnectedKeyedStreams, DataStream, JoinedStreams, WindowedStream};
+use crate::aggregates::TopN;
 use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype, StateNames};
-use crate::keyed::{Fold, Kernel, KeyedInput, KeyedProcessFunction, OnKernel, Process, Reduce, fold_pairs};
+use crate::keyed::{
+    First, FirstSince, Fold, Kernel, KeyedInput, KeyedProcessFunction, OnKernel, Process, Reduce, Top, fold_pairs,
+};
 use crate::operator::{Emission, KeyGroupPartitioner, KeySelector};
-use crate::state::{KeySchema, KeyedBackend, StateKey, StateRows, StateSet};
+use crate::state::{AggregateFunction, KeySchema, KeyedBackend, StateKey, StateRows, StateSet, StateTtl};
 use crate::window::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, WindowAssigner};
 
 /// A stream whose records are grouped by the key that `S` selects: the entry to keyed state.
@@ -29,6 +32,9 @@ use crate::window::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, W
 /// | [`reduce`](Self::reduce) | a record | the running one |
 /// | [`fold`](Self::fold) | an accumulator of any type | the key and a clone of it |
 /// | [`fold_map`](Self::fold_map) | the same | what a function makes of both |
+/// | [`aggregate`](Self::aggregate) | what the aggregate needs | the key and the result |
+/// | [`top_n`](Self::top_n) | the greatest records | the key and these, if they have changed |
+/// | [`deduplicate`](Self::deduplicate), [`deduplicate_for`](Self::deduplicate_for) | that it was seen | the first one |
 /// | [`process`](Self::process) | any number of declared states | what the function emits |
 ///
 /// [`window`](Self::window) cuts the records of each key into windows, which give results of their own.
@@ -148,6 +154,112 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         U: Send + 'static,
     {
         self.process(id, Fold::emitting(initial, function, emit))
+    }
+
+    /// Gathers the records of a key in an accumulator, and gives key and result with each record: one of the
+    /// [`aggregates`](crate::aggregates), or of your own.
+    ///
+    /// ```
+    /// use millstream::aggregates::Max;
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("sensors"));
+    /// # let highest = sink.handle();
+    /// env.source("readings", VecSource::new(vec![(1, 20), (1, 25), (1, 22)]))
+    ///     .key_by(|(sensor, _)| *sensor)
+    ///     .aggregate("highest", Max::of(|(_, reading): &(u32, i64)| *reading))
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # assert_eq!(highest.snapshot(), [(1, Some(20)), (1, Some(25)), (1, Some(25))]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn aggregate<G>(self, id: &str, function: G) -> DataStream<(S::Key, G::Out)>
+    where
+        G: AggregateFunction<In = T> + Clone,
+        G::Accumulator: Clone,
+        G::Out: Send + 'static,
+        S::Key: Clone,
+    {
+        let (initial, adding) = (function.create(), function.clone());
+        let add = move |accumulator: &mut G::Accumulator, record| adding.add(accumulator, record);
+        self.fold_map(id, initial, add, move |key, accumulator| (key.clone(), function.result(accumulator)))
+    }
+
+    /// Gives the first record of each key, and drops the others. Each key that was ever seen stays in the state; where keys come
+    /// without end, see [`deduplicate_for`](Self::deduplicate_for).
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("orders"));
+    /// # let once = sink.handle();
+    /// env.source("orders", VecSource::new(vec![(7, "tea"), (8, "milk"), (7, "tea again")]))
+    ///     .key_by(|(order, _)| *order)
+    ///     .deduplicate("orders-once")
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # assert_eq!(once.snapshot(), [(7, "tea"), (8, "milk")]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn deduplicate(self, id: &str) -> DataStream<T>
+    where
+        S::Held: 'static,
+    {
+        self.process(id, First::new())
+    }
+
+    /// As [`deduplicate`](Self::deduplicate), but a key is forgotten when its time to live is over, and its next record is given
+    /// again. The time counts from the record that was given, or, with
+    /// [`refresh_on_read`](crate::state::StateTtl::refresh_on_read), from the last one.
+    #[track_caller]
+    pub fn deduplicate_for(self, id: &str, ttl: StateTtl) -> DataStream<T>
+    where
+        S::Held: 'static,
+    {
+        self.process(id, FirstSince::new(ttl))
+    }
+
+    /// Gives a key and those `n` of its records, at least one, of which what `of` gives is the greatest, the greatest first, whenever
+    /// they change. For the top of each window, see [`TopN`].
+    ///
+    /// # Panics
+    /// If `n` is none.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("bids"));
+    /// # let tops = sink.handle();
+    /// env.source("bids", VecSource::new(vec![(7, 3), (7, 1), (7, 2), (7, 9)]))      // auction, bid
+    ///     .key_by(|(auction, _)| *auction)
+    ///     .top_n("two-highest", 2, |(_, bid)| *bid)
+    ///     .map(|(_, bids)| bids.into_iter().map(|(_, bid)| bid).collect::<Vec<_>>())
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # assert_eq!(tops.snapshot(), [vec![3], vec![3, 1], vec![3, 2], vec![9, 3]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn top_n<V: PartialOrd + 'static>(
+        self,
+        id: &str,
+        n: usize,
+        of: impl Fn(&T) -> V + Clone + Send + 'static,
+    ) -> DataStream<(S::Key, Vec<T>)>
+    where
+        T: Clone + Serialize + DeserializeOwned,
+        S::Key: Clone,
+        S::Held: 'static,
+    {
+        self.process(id, Top::new(TopN::of(n, of)))
     }
 
     /// Runs a function with states of its own for each key.

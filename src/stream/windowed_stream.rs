@@ -38,7 +38,7 @@ use crate::window::{
 ///
 /// use millstream::prelude::*;
 /// use millstream::window::TumblingWindows;
-/// use millstream::window::aggregates::Count;
+/// use millstream::aggregates::Count;
 ///
 /// # actix_rt::System::new().block_on(async {
 /// let (sink, late_sink) = (CollectSink::new(), CollectSink::new());

@@ -146,7 +146,7 @@ impl Aligned {
 ///
 /// use millstream::prelude::*;
 /// use millstream::window::TumblingWindows;
-/// use millstream::window::aggregates::Count;
+/// use millstream::aggregates::Count;
 ///
 /// # actix_rt::System::new().block_on(async {
 /// let sink = CollectSink::new();

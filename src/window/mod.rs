@@ -13,7 +13,6 @@
 //! A [`Trigger`] says when they give results, by default when they are complete; an [`Evictor`] which of their records they drop
 //! before.
 
-pub mod aggregates;
 mod assigner;
 mod co_group;
 mod evictor;

@@ -17,7 +17,7 @@ use super::{TimeTrigger, Window};
 ///
 /// use millstream::prelude::*;
 /// use millstream::window::SessionWindows;
-/// use millstream::window::aggregates::Count;
+/// use millstream::aggregates::Count;
 ///
 /// # actix_rt::System::new().block_on(async {
 /// let sink = CollectSink::new();

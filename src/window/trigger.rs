@@ -115,7 +115,7 @@ impl fmt::Debug for TriggerContext<'_> {
 /// }
 ///
 /// # use std::time::Duration;
-/// # use millstream::window::aggregates::Count;
+/// # use millstream::aggregates::Count;
 /// # actix_rt::System::new().block_on(async {
 /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("alarms"));
 /// # let counts = sink.handle();

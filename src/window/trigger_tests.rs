@@ -5,9 +5,9 @@ use std::time::Duration;
 use millstream_actors::contract::{Batch, BatchOperator, Clock, Output, Progress, RunBudget};
 use millstream_actors::protocol::{KeyGroupRange, Mark, Timestamp};
 
-use super::super::aggregates::Count;
 use super::super::*;
 use super::{Windowed, Windowing};
+use crate::aggregates::Count;
 use crate::keyed::KeyedOperator;
 use crate::operator::{ByValue, Emitter, OutputTag, SideOutputs};
 use crate::state::Timer;

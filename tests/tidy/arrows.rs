@@ -8,7 +8,7 @@ use crate::code::{body, code, line};
 const FLOORS: [&[&str]; 6] = [
     &["packed", "decoder", "unique", "claim", "file_identity"],
     &["time", "state"],
-    &["operator", "keyed"],
+    &["operator", "keyed", "aggregates"],
     &["window", "join", "pattern", "source", "sink", "service", SNAPSHOT],
     &["graph", "stream", "metrics"],
     &["environment", "restore", "start_error"],

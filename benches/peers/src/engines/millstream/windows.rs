@@ -8,7 +8,7 @@ use millstream::source::{
     encode_position,
 };
 use millstream::time::WatermarkAlignment;
-use millstream::window::aggregates::Count;
+use millstream::aggregates::Count;
 use millstream::window::{SlidingWindows, TumblingWindows, WindowContext};
 
 use super::sink::add_up;

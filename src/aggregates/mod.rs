@@ -1,11 +1,12 @@
 //! Aggregates that are asked for most: what to count, sum up or compare is said by a function of the record.
 //!
-//! They are for [`WindowedStream::aggregate`](crate::stream::WindowedStream::aggregate), and for
+//! They are for [`KeyedStream::aggregate`](crate::stream::KeyedStream::aggregate), which gives the running one of each key, for
+//! windows ([`WindowedStream::aggregate`](crate::stream::WindowedStream::aggregate)), and for
 //! [`AggregatingState`](crate::state::AggregatingState).
 //!
 //! ```
 //! use millstream::prelude::*;
-//! use millstream::window::aggregates::{Count, Max, MaxBy, Mean, Min, MinBy, Sum};
+//! use millstream::aggregates::{Count, Max, MaxBy, Mean, Min, MinBy, Sum};
 //!
 //! fn of<A: AggregateFunction<In = i32>>(aggregate: A) -> A::Out {
 //!     let mut seen = aggregate.create();
@@ -20,6 +21,8 @@
 //! assert_eq!((of(MinBy::of(|n: &i32| n.abs())), of(MaxBy::of(|n: &i32| n.abs()))), (Some(1), Some(-4)));
 //! ```
 
+mod top;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::AddAssign;
@@ -28,6 +31,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::state::AggregateFunction;
+
+pub use top::TopN;
 
 /// How many records there are.
 pub struct Count<T>(PhantomData<fn(T)>);
