@@ -180,7 +180,7 @@ fn sorted<T: Ord>(mut records: Vec<T>) -> Vec<T> {
     records
 }
 
-/// T10: through panics on both sides, at each parallelism and with both backends.
+/// T11: through panics on both sides, at each parallelism and with both backends.
 #[test]
 fn records_meet_once_whatever_fails() {
     let dir = tempfile::tempdir().unwrap();
@@ -205,7 +205,7 @@ fn records_meet_once_whatever_fails() {
     }
 }
 
-/// T10: what waits for the other side is in a savepoint, and meets it at another parallelism.
+/// T11: what waits for the other side is in a savepoint, and meets it at another parallelism.
 #[test]
 fn records_that_wait_meet_others_at_another_parallelism() {
     let dir = tempfile::tempdir().unwrap();
@@ -247,7 +247,7 @@ async fn held(job: &JobHandle, input: &InputEnd) {
     }
 }
 
-/// T10: each record is late, or meets all that are not.
+/// T11: each record is late, or meets all that are not.
 #[test]
 fn late_records_of_either_stream_go_to_the_late_output_and_meet_nothing() {
     let (sink, late_sink) = (CollectSink::new(), CollectSink::new());

@@ -160,6 +160,17 @@ pub enum GraphError {
         /// Where the operator was made.
         at: At,
     },
+    /// A watermark strategy that cannot be given in mid-stream: one that has sources wait for each other, or that is idle after no
+    /// time.
+    #[error("{at}: watermarks of operator '{operator}': {reason}")]
+    InvalidWatermarks {
+        /// The operator.
+        operator: OperatorId,
+        /// What cannot be.
+        reason: String,
+        /// Where the operator was made.
+        at: At,
+    },
     /// The declaration of a state does not fit together: its migrations leave a version out or do not meet in their
     /// types, or its time to live is none.
     #[error("{at}: operator '{operator}', state '{state}': {reason}")]

@@ -33,6 +33,7 @@ mod process_run;
 mod side_output;
 mod slices;
 mod task_view;
+mod timestamps_and_watermarks;
 
 pub use co_process_function::{CoProcessFunction, CoStates};
 pub use either::Either;
@@ -66,4 +67,5 @@ pub use self::{
     partitioners::{CustomPartitioner, KeyGroupPartitioner, Rebalance},
     process::ProcessOperator,
     side_output::SideOutputs,
+    timestamps_and_watermarks::TimestampsAndWatermarks,
 };

@@ -64,9 +64,7 @@ impl<S: Source> Source for Timed<S> {
     }
 
     fn mistake(&self) -> Option<String> {
-        let never = self.strategy.idle_after().is_some_and(|after| after.is_zero());
-        let never = never.then(|| "a split that is idle after no time at all would always be idle".to_owned());
-        never.or_else(|| self.source.mistake())
+        self.strategy.mistake().or_else(|| self.source.mistake())
     }
 
     fn open(

@@ -76,7 +76,7 @@ pub(crate) use key_group::{group_of_hash, hashes_of};
 pub(crate) use keys::KeySchema;
 pub(crate) use kinds::{TimeDomain, Timer};
 pub(crate) use loading::{TableLoader, undeclared};
-pub(crate) use operator::{Ended, Reached, Share, StoredCopy, take_notes, use_of_name, write_notes};
+pub(crate) use operator::{Ended, Reached, Said, Share, StoredCopy, take_notes, use_of_name, write_notes};
 pub(crate) use set::{Slot, StateRows};
 pub(crate) use spill::{RedbBackend, SpillPlace, prepare_dir};
 pub(crate) use stable_hash::stable_hash;

@@ -22,6 +22,7 @@
 //! | count, sum up or remember for each key | [`key_by`](DataStream::key_by), then [`fold`](KeyedStream::fold), [`reduce`](KeyedStream::reduce) or [`process`](KeyedStream::process) |
 //! | do so for spans of time, or so many records | [`window`](KeyedStream::window), [`count_window`](KeyedStream::count_window) |
 //! | remember without keys | [`process`](DataStream::process) |
+//! | give records event times on their way | [`assign_timestamps_and_watermarks`](DataStream::assign_timestamps_and_watermarks) |
 //! | spread work over subtasks | [`rebalance`](DataStream::rebalance), [`partition_by`](DataStream::partition_by), [`broadcast`](DataStream::broadcast) |
 //! | work on whole batches and on marks | [`transform`](DataStream::transform) |
 
@@ -29,6 +30,7 @@ mod broadcast_connected_stream;
 mod connected_keyed_streams;
 mod connected_streams;
 mod data_stream;
+mod event_time;
 mod joined_streams;
 mod kernels;
 mod keyed_stream;

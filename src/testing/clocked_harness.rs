@@ -7,6 +7,8 @@ use millstream_actors::contract::{BatchOperator, Clock};
 
 use super::operator_run::{Place, Spread};
 use super::{BoxedOperator, OperatorHarness};
+#[cfg(test)]
+use crate::state::Share;
 
 impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> OperatorHarness<In, Out> {
     /// Runs an operator that is woken at times of the clock that it is made with, as a stage of a job would be of a clone of
@@ -66,6 +68,16 @@ impl<In: Clone + Send + 'static, Out: Debug + PartialEq + Send + 'static> Operat
     pub fn clocked<Op: BatchOperator<In = In, Out = Out>>(factory: impl Fn(Arc<dyn Clock>) -> Op + 'static) -> Self {
         let factory = move |place: Place| -> BoxedOperator<In, Out> { Box::new(factory(Arc::new(place.clock))) };
         Self::of(factory, Spread::Alone)
+    }
+
+    /// Runs an operator whose state is that of its subtask. At parallelisms above 1 records are dealt out in turn.
+    #[cfg(test)]
+    pub(crate) fn dealt<Op: BatchOperator<In = In, Out = Out>>(
+        factory: impl Fn(Share, Arc<dyn Clock>) -> Op + 'static,
+    ) -> Self {
+        let factory =
+            move |place: Place| -> BoxedOperator<In, Out> { Box::new(factory(place.share, Arc::new(place.clock))) };
+        Self::of(factory, Spread::InTurn(Box::new(|_| false)))
     }
 }
 

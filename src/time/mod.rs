@@ -3,7 +3,7 @@
 //! A job has a [`SystemClock`] unless [`StreamEnvironment::clock`](crate::StreamEnvironment::clock) says otherwise. A test gives
 //! it a [`ManualClock`], and moves that. One of your own implements [`Clock`].
 //!
-//! Records have event times where their source has a [`WatermarkStrategy`].
+//! Records have event times where their source, or an operator on their way, has a [`WatermarkStrategy`].
 
 use millstream_actors::contract::Clock;
 use millstream_actors::protocol::Timestamp;
@@ -15,7 +15,7 @@ mod watermarks;
 
 pub use manual_clock::ManualClock;
 pub use system_clock::SystemClock;
-pub(crate) use watermarks::{AlignedMember, SplitTimes, TimesBatches};
+pub(crate) use watermarks::{AlignedMember, Silence, SplitTimes, TimesBatches};
 pub use watermarks::{WatermarkAlignment, WatermarkGenerator, WatermarkStrategy};
 
 /// Processing time by this clock, in milliseconds of the Unix epoch.

@@ -12,7 +12,7 @@ mod tests;
 
 pub use broadcast::{BroadcastHandle, BroadcastState};
 pub use list::{OperatorListHandle, OperatorListState};
-pub(crate) use notes::{Ended, Reached, take_notes, use_of_name, write_notes};
+pub(crate) use notes::{Ended, Reached, Said, take_notes, use_of_name, write_notes};
 pub(crate) use section::{CopyError, StoredCopy};
 pub use set::{OperatorState, OperatorStateSet};
 pub(crate) use share::Share;

@@ -1,6 +1,6 @@
 //! What a snapshot has of an operator besides its states, as lists, a section of each subtask: for what its step at the end of
-//! the input has run, so that a restore does not run it again; and up to which watermark it has acted, so that a restore
-//! does not fall behind it. A section is there only if it says something.
+//! the input has run, so that a restore does not run it again; up to which watermark it has acted, and what it has said itself, so
+//! that a restore does not fall behind that. A section is there only if it says something.
 
 use std::sync::Arc;
 
@@ -36,11 +36,20 @@ impl Note for Reached {
     const NAME: &'static str = "operator-watermark";
 }
 
+/// This subtask of so many has said this watermark of its own, or none yet: `NO_TIME`. Each of them has one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Said(pub(crate) u32, pub(crate) u32, pub(crate) Timestamp);
+
+impl Note for Said {
+    const NAME: &'static str = "own-watermark";
+}
+
 /// For what snapshots use a name, if they do.
 pub(crate) fn use_of_name(name: &str) -> Option<&'static str> {
     match name {
         Ended::NAME => Some("the step at the end of input"),
         Reached::NAME => Some("the watermark up to which an operator has acted"),
+        Said::NAME => Some("the watermark that an operator has said"),
         _ => None,
     }
 }

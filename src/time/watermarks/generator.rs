@@ -8,7 +8,8 @@ use millstream_actors::protocol::{NO_TIME, Timestamp};
 /// Tells the event time of the records of one split, and how far event time has come with them. Follows Flink's
 /// `TimestampAssigner` and `WatermarkGenerator`.
 ///
-/// Each split of each attempt has a generator of its own. Those that are made by the constructors of
+/// Each split of each attempt has a generator of its own; where the strategy is given
+/// [in mid-stream](crate::stream::DataStream::assign_timestamps_and_watermarks), a subtask stands for the split. Those that are made by the constructors of
 /// [`WatermarkStrategy`](super::WatermarkStrategy) serve most streams; this is for those that have a rule of their own:
 ///
 /// ```
@@ -47,11 +48,12 @@ pub trait WatermarkGenerator<T>: Send + 'static {
     fn timestamp(&mut self, record: &T, known: Option<Timestamp>) -> Timestamp;
 
     /// How far event time has come: a promise that no record of this time or an earlier one follows. Asked when records of
-    /// the split have been read. One that is not above what was said before says nothing; `None` says nothing yet.
+    /// the split have been read, or were taken in mid-stream. One that is not above what was said before says nothing; `None` says nothing yet.
     fn watermark(&mut self) -> Option<Timestamp>;
 
-    /// What the split had said up to the checkpoint that it is restored from. What the generator says is compared with that in
-    /// any case; one that computes from what it has seen goes on from here. Does nothing by default.
+    /// What the split had said up to the checkpoint that it is restored from; in mid-stream and at another parallelism, the least
+    /// of what the subtasks had said. What the generator says is compared with that in any case; one that computes from what it
+    /// has seen goes on from here. Does nothing by default.
     fn restore(&mut self, watermark: Timestamp) {
         let _ = watermark;
     }

@@ -2,6 +2,7 @@
 
 mod alignment;
 mod generator;
+mod silence;
 mod split_times;
 mod strategy;
 
@@ -9,5 +10,6 @@ pub(crate) use alignment::AlignedMember;
 pub use alignment::WatermarkAlignment;
 pub(crate) use generator::TimesBatches;
 pub use generator::WatermarkGenerator;
+pub(crate) use silence::Silence;
 pub(crate) use split_times::SplitTimes;
 pub use strategy::WatermarkStrategy;

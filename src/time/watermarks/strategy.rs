@@ -11,7 +11,10 @@ use super::alignment::AlignedMember;
 use super::generator::{BoundedOutOfOrderness, Punctuated, TimesBatches};
 use super::{WatermarkAlignment, WatermarkGenerator};
 
-/// Which event time the records of a source have, and how far it has come with them. Follows Flink's class of this name.
+/// Which event time the records of a stream have, and how far it has come with them: from its
+/// [source](crate::StreamEnvironment::source_with_watermarks) on, where each split has a generator of its own, or from
+/// [an operator on its way](crate::stream::DataStream::assign_timestamps_and_watermarks) on, where each subtask has. Follows
+/// Flink's class of this name.
 ///
 /// Times are milliseconds since the Unix epoch, negative ones before it. A function that gives [`NO_TIME`](crate::NO_TIME)
 /// says that a record has none.
@@ -88,7 +91,7 @@ impl<T: 'static> WatermarkStrategy<T> {
         Self::custom(move || Punctuated::new(timestamp.clone(), punctuation.clone()))
     }
 
-    /// By generators that `new_generator` makes, one for each split of each attempt.
+    /// By generators that `new_generator` makes, one for each split of each attempt; in mid-stream, for each subtask.
     pub fn custom<G: WatermarkGenerator<T>>(new_generator: impl Fn() -> G + Send + Sync + 'static) -> Self {
         Self { new_generator: Arc::new(move || Box::new(new_generator())), idle_after: None, alignment: None }
     }
@@ -97,17 +100,31 @@ impl<T: 'static> WatermarkStrategy<T> {
     /// Above zero. Without this, event time waits for a split however long it has no records.
     ///
     /// The time goes by the job's clock, and stands still while the job is too busy to read: of the time between two reads
-    /// of a source that has records it counts 100 ms at most.
+    /// of a source that has records it counts 100 ms at most. In mid-stream, where a subtask stands for the split, it begins at
+    /// most 100 ms after the last record, and it is over only if no record waits to be taken then.
     pub fn with_idleness(mut self, after: Duration) -> Self {
         self.idle_after = Some(after);
         self
     }
 
     /// Has the subtasks of the source wait for each other, and for those of all others with this alignment: one that is too far ahead
-    /// in event time does not read.
+    /// in event time does not read. For sources alone: what is in mid-stream has been read already, and the graph refuses it.
     pub fn with_alignment(mut self, alignment: &WatermarkAlignment) -> Self {
         self.alignment = Some(alignment.clone());
         self
+    }
+
+    /// Why no stream can have it.
+    pub(crate) fn mistake(&self) -> Option<String> {
+        let never = self.idle_after.is_some_and(|after| after.is_zero());
+        never.then(|| "a split that is idle after no time at all would always be idle".to_owned())
+    }
+
+    /// Why it cannot be given in mid-stream.
+    pub(crate) fn mistake_in_mid_stream(&self) -> Option<String> {
+        let aligned =
+            || "only sources can wait for each other; give with_alignment(..) to the source's strategy".to_owned();
+        self.mistake().or_else(|| self.alignment.as_ref().map(|_| aligned()))
     }
 
     /// One subtask of those that wait for each other, if they do.

@@ -1,0 +1,197 @@
+//! Gives a stream new event times and watermarks.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_actors::contract::{
+    Batch, BatchOperator, Clock, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+};
+use millstream_actors::protocol::{Mark, OperatorId, TaskError, Timestamp};
+
+use super::TaskView;
+use super::slices::Slices;
+use crate::state::{Ended, Reached, Said, Share, take_notes, undeclared, write_notes};
+use crate::time::{Silence, TimesBatches, WatermarkStrategy};
+
+/// The greatest watermark: at the greatest time nothing but the end is to come.
+const WATERMARK_MAX: Timestamp = Timestamp::MAX - 1;
+
+/// Gives records the event times of a [`WatermarkStrategy`], and the stream its watermarks in place of those that it had. Follows
+/// Flink's `TimestampsAndWatermarksOperator`.
+///
+/// It ends what the stream before has said of event time: its watermarks, and that it is idle.
+pub struct TimestampsAndWatermarks<T> {
+    operator: OperatorId,
+    task: TaskView,
+    generator: Box<dyn TimesBatches<T>>,
+    /// What was said last, or is to be said again: [`Timestamp::MIN`] if nothing.
+    watermark: Timestamp,
+    /// It is restored, and the watermark is said before anything else.
+    is_to_repeat: bool,
+    /// What the generator says behind the records of the batch at hand that it has been told.
+    ahead: Option<Timestamp>,
+    silence: Option<Silence>,
+    slices: Slices,
+    /// The records that are given their times. Empty between calls.
+    slice: Batch<T>,
+}
+
+impl<T: 'static> TimestampsAndWatermarks<T> {
+    /// An operator that has seen nothing yet, in one subtask, by this clock.
+    pub fn new(operator: OperatorId, share: Share, strategy: &WatermarkStrategy<T>, clock: Arc<dyn Clock>) -> Self {
+        let now = clock.now();
+        Self {
+            operator,
+            task: TaskView { share, clock },
+            generator: strategy.new_generator(),
+            watermark: Timestamp::MIN,
+            is_to_repeat: false,
+            ahead: None,
+            silence: strategy.idle_after().map(|after| Silence::new(after, now)),
+            slices: Slices::new(),
+            slice: Batch::new(),
+        }
+    }
+
+    /// Says what a restored stream has to say before anything else.
+    fn repeat(&mut self, out: &mut Output<T>) {
+        if std::mem::take(&mut self.is_to_repeat) {
+            out.mark(Mark::Watermark(self.watermark));
+        }
+    }
+
+    /// Says what the generator has said behind a batch, if that is news.
+    fn advance(&mut self, out: &mut Output<T>) {
+        let ahead = self.ahead.take().map(|watermark| watermark.min(WATERMARK_MAX));
+        if let Some(watermark) = ahead.filter(|watermark| *watermark > self.watermark) {
+            self.watermark = watermark;
+            out.mark(Mark::Watermark(watermark));
+        }
+    }
+
+    /// Something other than records has come.
+    fn other_input(&mut self) {
+        if let Some(silence) = &mut self.silence {
+            silence.other_input();
+        }
+    }
+
+    /// What this subtask had said. Which of today's subtasks gets the records of which that there were is not known, where their
+    /// number is another one; so none begins ahead of any that it may go on for.
+    fn restored_watermark(&self, said: &[Said]) -> Timestamp {
+        let Share { subtask, parallelism } = self.task.share;
+        let own = said.iter().find(|Said(of, among, _)| (*of, *among) == (subtask, parallelism));
+        let watermark = |Said(_, _, watermark): &Said| *watermark;
+        own.map(watermark).or_else(|| said.iter().map(watermark).min()).unwrap_or(Timestamp::MIN)
+    }
+}
+
+impl<T: Send + 'static> BatchOperator for TimestampsAndWatermarks<T> {
+    type In = T;
+    type Out = T;
+
+    fn process(
+        &mut self,
+        input: &mut Batch<T>,
+        out: &mut Output<T>,
+        budget: &mut RunBudget,
+    ) -> Result<Progress, TaskError> {
+        self.slices.start(budget);
+        while !input.is_empty() {
+            if out.is_full() {
+                return Ok(Progress::Suspended);
+            }
+            self.repeat(out);
+            if let Some(silence) = &mut self.silence {
+                silence.records();
+            }
+            let records = self.slices.next(input.len().min(out.room()));
+            if records == input.len() {
+                std::mem::swap(input, &mut self.slice);
+            } else {
+                input.move_front(records, &mut self.slice);
+            }
+            self.ahead = self.generator.assign(&mut self.slice);
+            out.pass_on(&mut self.slice);
+            if !self.slices.has_time_after(records, budget) && !input.is_empty() {
+                return Ok(Progress::Suspended);
+            }
+        }
+        self.advance(out);
+        Ok(Progress::Done)
+    }
+
+    fn mark(&mut self, mark: Mark, out: &mut Output<T>, _: &mut RunBudget) -> Result<Progress, TaskError> {
+        self.repeat(out);
+        self.other_input();
+        if !matches!(mark, Mark::Watermark(_) | Mark::Idle) {
+            out.mark(mark);
+        }
+        Ok(Progress::Done)
+    }
+
+    fn due(&self) -> Option<Duration> {
+        if self.is_to_repeat { Some(Duration::ZERO) } else { self.silence.as_ref()?.due() }
+    }
+
+    fn wake(&mut self, out: &mut Output<T>, _: &mut RunBudget) -> Result<Progress, TaskError> {
+        if out.is_full() {
+            return Ok(Progress::Suspended);
+        }
+        self.repeat(out);
+        let now = self.task.clock.now();
+        if let Some(silence) = self.silence.as_mut().filter(|silence| silence.due().is_some_and(|due| due <= now))
+            && silence.look(now)
+        {
+            out.mark(Mark::Idle);
+        }
+        Ok(Progress::Done)
+    }
+
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        Some(self)
+    }
+}
+
+impl<T: Send + 'static> Stateful for TimestampsAndWatermarks<T> {
+    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+        // Records may wait behind the barrier.
+        self.other_input();
+        let Share { subtask, parallelism } = self.task.share;
+        write_notes(&self.operator, &[Said(subtask, parallelism, self.watermark)], writer)?;
+        Ok(Progress::Done)
+    }
+
+    fn restore(&mut self, mut sections: Vec<RestoredSection>) -> Result<(), StateError> {
+        // A function that had its place may have written these.
+        take_notes::<Ended>(&self.operator, &mut sections)?;
+        take_notes::<Reached>(&self.operator, &mut sections)?;
+        let said: Vec<Said> = take_notes(&self.operator, &mut sections)?.into_iter().flatten().collect();
+        if let Some(section) = sections.first() {
+            return Err(StateError::Mismatch { operator: self.operator.clone(), reason: undeclared(&section.state) });
+        }
+        self.watermark = self.restored_watermark(&said);
+        if self.watermark > Timestamp::MIN {
+            self.generator.restore(self.watermark);
+            self.is_to_repeat = true;
+        }
+        Ok(())
+    }
+}
+
+impl<T> fmt::Debug for TimestampsAndWatermarks<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operator, watermark, silence, .. } = self;
+        let mut shown = f.debug_struct("TimestampsAndWatermarks");
+        shown
+            .field("operator", operator)
+            .field("watermark", watermark)
+            .field("silence", silence)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "timestamps_and_watermarks_tests.rs"]
+mod tests;
