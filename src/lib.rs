@@ -149,9 +149,9 @@ pub use graph::{Explanation, GraphError, GraphErrors};
 pub use millstream_actors::contract::Clock;
 pub use millstream_actors::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution,
-    FailedRecord, Fault, Incarnation, IntervalAdvice, Limits, NO_TIME, NameOf, NoRestore, OperatorId, PanicReport,
-    ReadRange, RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId, Timestamp,
-    TriggerReason,
+    FailedRecord, Fault, HeldBack, Incarnation, IntervalAdvice, Limits, NO_TIME, NameOf, NoRestore, OperatorId,
+    PanicReport, ReadRange, RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId,
+    Timestamp, TriggerReason,
 };
 pub use millstream_actors::task::Figures;
 pub use millstream_actors::{

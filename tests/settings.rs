@@ -35,7 +35,7 @@ fn env() -> StreamEnvironment {
 
 #[test]
 fn limits_that_cannot_work_are_refused_by_name() {
-    let cases: [(&str, Change); 24] = [
+    let cases: [(&str, Change); 25] = [
         ("credits_per_task is 0", |limits| limits.credits_per_task = 0),
         ("credits_per_task is 4294967295", |limits| limits.credits_per_task = u32::MAX),
         ("credits_per_channel_max is 4294967295", |limits| limits.credits_per_channel_max = u32::MAX),
@@ -47,6 +47,7 @@ fn limits_that_cannot_work_are_refused_by_name() {
         ("stop_timeout is 0ns", |limits| limits.stop_timeout = Duration::ZERO),
         ("stop_timeout is", |limits| limits.stop_timeout = Duration::MAX),
         ("stuck_after is 1ns", |limits| limits.stuck_after = Duration::from_nanos(1)),
+        ("event_time_held_after is 0ns", |limits| limits.event_time_held_after = Duration::ZERO),
         ("commit_retry_delay is", |limits| limits.commit_retry_delay = YEARS),
         ("history_len is 0", |limits| limits.history_len = 0),
         ("history_len is 18446744073709551615", |limits| limits.history_len = usize::MAX),
@@ -280,6 +281,7 @@ fn least_and_greatest_limits_that_are_accepted_work() {
     greatest.restore_threads = 1 << 10;
     greatest.stop_timeout = Duration::from_secs(365 * 86_400);
     greatest.stuck_after = Duration::from_secs(365 * 86_400);
+    greatest.event_time_held_after = Duration::from_secs(365 * 86_400);
     greatest.commit_retries = u32::MAX;
     runs_with(greatest);
 }

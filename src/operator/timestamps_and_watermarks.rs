@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, BatchOperator, Clock, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+    Batch, BatchOperator, Clock, EventTimes, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
+    Stateful,
 };
 use millstream_actors::protocol::{Mark, OperatorId, TaskError, Timestamp};
 
@@ -32,6 +33,7 @@ pub struct TimestampsAndWatermarks<T> {
     /// What the generator says behind the records of the batch at hand that it has been told.
     ahead: Option<Timestamp>,
     silence: Option<Silence>,
+    event_times: EventTimes,
     slices: Slices,
     /// The records that are given their times. Empty between calls.
     slice: Batch<T>,
@@ -49,15 +51,30 @@ impl<T: 'static> TimestampsAndWatermarks<T> {
             is_to_repeat: false,
             ahead: None,
             silence: strategy.idle_after().map(|after| Silence::new(after, now)),
+            event_times: EventTimes::default(),
             slices: Slices::new(),
             slice: Batch::new(),
         }
+    }
+
+    /// Sets where it tells how far event time has come.
+    pub fn event_times(mut self, event_times: EventTimes) -> Self {
+        self.event_times = event_times;
+        self.stands();
+        self
+    }
+
+    /// Tells where event time stands.
+    fn stands(&self) {
+        let (subtask, now) = (self.task.share.subtask, self.task.clock.now());
+        self.event_times.stands((&self.operator, subtask), None, (self.watermark, self.watermark), now);
     }
 
     /// Says what a restored stream has to say before anything else.
     fn repeat(&mut self, out: &mut Output<T>) {
         if std::mem::take(&mut self.is_to_repeat) {
             out.mark(Mark::Watermark(self.watermark));
+            self.stands();
         }
     }
 
@@ -119,12 +136,16 @@ impl<T: Send + 'static> BatchOperator for TimestampsAndWatermarks<T> {
             }
         }
         self.advance(out);
+        self.stands();
         Ok(Progress::Done)
     }
 
     fn mark(&mut self, mark: Mark, out: &mut Output<T>, _: &mut RunBudget) -> Result<Progress, TaskError> {
         self.repeat(out);
         self.other_input();
+        if mark == Mark::End {
+            self.event_times.clear(&self.operator);
+        }
         if !matches!(mark, Mark::Watermark(_) | Mark::Idle) {
             out.mark(mark);
         }
@@ -145,6 +166,7 @@ impl<T: Send + 'static> BatchOperator for TimestampsAndWatermarks<T> {
             && silence.look(now)
         {
             out.mark(Mark::Idle);
+            self.event_times.clear(&self.operator);
         }
         Ok(Progress::Done)
     }
@@ -177,6 +199,12 @@ impl<T: Send + 'static> Stateful for TimestampsAndWatermarks<T> {
             self.is_to_repeat = true;
         }
         Ok(())
+    }
+}
+
+impl<T> Drop for TimestampsAndWatermarks<T> {
+    fn drop(&mut self) {
+        self.event_times.clear(&self.operator);
     }
 }
 

@@ -31,7 +31,7 @@ pub use timed::Timed;
 pub use vec::VecSource;
 
 pub use millstream_actors::contract::{
-    Batch, Boundedness, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader,
-    SourceWaker, SplitPosition, SplitRead, Threading,
+    Batch, Boundedness, CompletedPositions, EventTimes, ReadStatus, SideRecord, Source, SourceContext, SourceError,
+    SourceReader, SourceWaker, SplitPosition, SplitRead, Threading,
 };
 pub use millstream_actors::protocol::may_pass;

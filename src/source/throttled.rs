@@ -126,7 +126,7 @@ impl<T: 'static> SourceReader for ThrottledReader<T> {
 
 #[cfg(test)]
 mod tests {
-    use millstream_actors::contract::SourceWaker;
+    use millstream_actors::contract::{EventTimes, SourceWaker};
 
     use super::*;
     use crate::source::VecSource;
@@ -142,6 +142,7 @@ mod tests {
             parallelism: 1,
             clock: Arc::new(clock.clone()),
             waker: SourceWaker::new(|| {}),
+            event_times: EventTimes::default(),
         };
         let mut reader = Throttled::new(VecSource::new((0..2000u32).collect()), 1000).open(&cx, None).unwrap();
         let mut read = || {

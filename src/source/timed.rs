@@ -1,12 +1,11 @@
 //! Event time for a source.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, Boundedness, Clock, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceError,
-    SourceReader, SplitPosition, SplitRead, Threading,
+    Batch, Boundedness, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader,
+    SplitPosition, SplitRead, Threading,
 };
 use millstream_actors::protocol::{Mark, Timestamp};
 
@@ -91,9 +90,9 @@ impl<S: Source> Source for Timed<S> {
             }
             times.restore(number, at, &mut marks);
         }
-        let (strategy, clock) = (self.strategy.clone(), cx.clock.clone());
-        let aligned = strategy.join_alignment(cx);
-        Ok(Box::new(TimedReader { reader, strategy, times, marks, clock, returned: None, aligned }))
+        let (strategy, cx) = (self.strategy.clone(), cx.clone());
+        let aligned = strategy.join_alignment(&cx);
+        Ok(Box::new(TimedReader { reader, strategy, times, marks, cx, returned: None, aligned }))
     }
 
     fn describe_position(&self, position: &[u8]) -> String {
@@ -107,7 +106,7 @@ struct TimedReader<T> {
     times: SplitTimes<Box<dyn TimesBatches<T>>>,
     /// To be taken.
     marks: Vec<Mark>,
-    clock: Arc<dyn Clock>,
+    cx: SourceContext,
     /// When the last read returned, and whether it had found nothing.
     returned: Option<(Duration, bool)>,
     /// Until the end, if it waits for others.
@@ -135,10 +134,29 @@ impl<T: Send + 'static> TimedReader<T> {
     /// Counts the time since the last read.
     fn wait(&mut self) {
         if let Some((at, had_nothing)) = self.returned {
-            let waited = self.clock.now().saturating_sub(at);
+            let waited = self.cx.clock.now().saturating_sub(at);
             let counts = if had_nothing { waited } else { waited.min(BETWEEN_READS_MAX) };
             self.times.waited(counts, &mut self.marks);
         }
+    }
+
+    /// A read returns, and has found nothing, or all that there was. Tells where event time stands.
+    fn returns(&mut self, had_nothing: bool, is_end: bool) {
+        let now = self.cx.clock.now();
+        self.returned = Some((now, had_nothing));
+        let SourceContext { event_times, operator, subtask_index, .. } = &self.cx;
+        match self.times.slowest().filter(|_| !is_end) {
+            Some((split, watermark, ahead)) => {
+                event_times.stands((operator, *subtask_index), split, (watermark, ahead), now);
+            }
+            None => event_times.clear(operator),
+        }
+    }
+}
+
+impl<T> Drop for TimedReader<T> {
+    fn drop(&mut self) {
+        self.cx.event_times.clear(&self.cx.operator);
     }
 }
 
@@ -149,12 +167,12 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
         if !self.marks.is_empty() && self.returned.is_none() {
             // Restored: how far event time had come goes out before the first record.
             self.tell_others(0, false);
-            self.returned = Some((self.clock.now(), false));
+            self.returns(false, false);
             return Ok(ReadStatus::More);
         }
         if self.aligned.as_ref().is_some_and(|aligned| !aligned.may_read()) {
             // That it does not read makes no split idle.
-            self.returned = Some((self.clock.now(), false));
+            self.returns(false, false);
             return Ok(ReadStatus::Idle { retry_after: Some(WAIT_FOR_OTHERS) });
         }
         let told = self.marks.len();
@@ -184,7 +202,7 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
         if status == ReadStatus::End {
             self.aligned = None;
         }
-        self.returned = Some((self.clock.now(), matches!(status, ReadStatus::Idle { .. })));
+        self.returns(matches!(status, ReadStatus::Idle { .. }), status == ReadStatus::End);
         Ok(match (status, self.times.next_idle_in()) {
             (ReadStatus::Idle { retry_after }, Some(until_idle)) => {
                 ReadStatus::Idle { retry_after: Some(retry_after.map_or(until_idle, |retry| retry.min(until_idle))) }
@@ -208,6 +226,7 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
 
     fn input_ended(&mut self) {
         self.aligned = None;
+        self.cx.event_times.clear(&self.cx.operator);
         self.reader.input_ended();
     }
 
@@ -234,6 +253,8 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use millstream_actors::protocol::OperatorId;
 
     use super::*;

@@ -68,6 +68,7 @@ impl<T: Send + 'static> DataStream<T> {
         let stream = self.operator(id, Some(id), at, move |cx| {
             let share = Share { subtask: cx.subtask.subtask.index, parallelism: cx.subtask.parallelism };
             TimestampsAndWatermarks::new(cx.id.clone(), share, &strategy, cx.subtask.clock.clone())
+                .event_times(cx.subtask.event_times.clone())
         });
         stream.declaring(StateNames::default())
     }

@@ -3,6 +3,7 @@
 mod batch;
 mod budget;
 mod clock;
+mod event_times;
 mod operator;
 mod output;
 mod partitioner;
@@ -24,6 +25,7 @@ pub use crate::protocol::{
 pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Front};
 pub use budget::RunBudget;
 pub use clock::{Clock, Sleep};
+pub use event_times::EventTimes;
 pub use operator::{BatchOperator, Progress};
 pub(crate) use output::TakesMarks;
 pub use output::{Emitted, Output};

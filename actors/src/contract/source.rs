@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Clock};
+use super::{Batch, Clock, EventTimes};
 use crate::protocol::{CheckpointId, Mark, OperatorId, SourceError, Timestamp};
 
 /// Whether a source ends by itself.
@@ -93,6 +93,8 @@ pub struct SourceContext {
     pub clock: Arc<dyn Clock>,
     /// Prompts another read after [`ReadStatus::Idle`].
     pub waker: SourceWaker,
+    /// Where a source that knows event time tells how far it has come.
+    pub event_times: EventTimes,
 }
 
 impl fmt::Debug for SourceContext {

@@ -14,8 +14,8 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::control::outcome::{JobError, JobOutcome, SavepointError};
 use crate::protocol::serialised;
 use crate::protocol::{
-    AbortReason, ActorName, Attempt, Cause, CheckpointId, FailedRecord, IntervalAdvice, PanicReport, RecoveryEstimate,
-    RegionId, TaskError, TriggerReason,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, FailedRecord, HeldBack, IntervalAdvice, PanicReport,
+    RecoveryEstimate, RegionId, TaskError, TriggerReason,
 };
 
 /// Something happened in a job. Subscribers get events in the order in which they were recorded.
@@ -207,6 +207,9 @@ pub enum JobEventKind {
         #[serde(rename = "held_for_ms", serialize_with = "serialised::millis")]
         held_for: Duration,
     },
+    /// The slowest split of a region has held its event time back for [`Limits::event_time_held_after`](crate::protocol::Limits::event_time_held_after),
+    /// or for twice as long as was said before.
+    EventTimeHeldBack { region: RegionId, held_back: HeldBack },
     /// A subtask did not stop in time, and is waited for no more. It is fenced, and its thread is lost until its call returns.
     SubtaskLeftBehind {
         attempt: Attempt,
@@ -289,6 +292,7 @@ impl JobEventKind {
             | Self::Restoring { .. }
             | Self::RegionRunning { .. }
             | Self::EndAwaitsRegion { .. }
+            | Self::EventTimeHeldBack { .. }
             | Self::IntervalAdvised { is_news: true, .. }
             | Self::IdsPassedOver { .. }
             | Self::Ended { result: Ok(_) } => Level::Info,

@@ -12,7 +12,7 @@ use crate::control::event::{JobEvent, JobEventKind};
 use crate::control::event_subscribers::{EventSubscribers, Subscriber};
 use crate::control::figures::{CompletedCheckpoint, LastRestore};
 use crate::protocol::serialised;
-use crate::protocol::{Attempt, CheckpointId, IntervalAdvice, IntervalPlan, RecoveryEstimate, RegionId};
+use crate::protocol::{Attempt, CheckpointId, HeldBack, IntervalAdvice, IntervalPlan, RecoveryEstimate, RegionId};
 
 /// What a job is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -86,6 +86,8 @@ pub struct JobStatus {
     /// How long a recovery is expected to take with the interval in use; `None` before the first checkpoint, or without
     /// an interval.
     pub recovery: Option<RecoveryEstimate>,
+    /// What holds the event time of each region back, if anything does.
+    pub held_back: BTreeMap<RegionId, HeldBack>,
 }
 
 struct Log {
@@ -218,6 +220,11 @@ impl EventLog {
             newest.age = Duration::from_millis(self.clock.unix_ms().saturating_sub(newest.completed_unix_ms));
         }
         status
+    }
+
+    /// The time of the job's clock.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.now()
     }
 
     /// Keeps what the coordinator goes by now.

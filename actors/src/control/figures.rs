@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::contract::EventTimes;
 use crate::control::job_context::lock;
 use crate::protocol::serialised;
-use crate::protocol::{Attempt, CheckpointId, OperatorId, RegionId, SubtaskId};
+use crate::protocol::{Attempt, CheckpointId, HeldBack, OperatorId, RegionId, Standing, SubtaskId};
 use crate::task::{Counters, Figures, TaskSpec};
 
 /// The newest checkpoint that a run of a job completed.
@@ -93,27 +94,40 @@ pub(crate) struct FigureBoard(Mutex<BTreeMap<SubtaskId, Entry>>);
 struct Entry {
     task: Arc<str>,
     operators: Vec<OperatorId>,
+    region: RegionId,
     attempt: Attempt,
     counters: Arc<Counters>,
+    event_times: EventTimes,
     /// Of all attempts before.
     before: Figures,
 }
 
 impl FigureBoard {
-    /// An attempt of a subtask starts: what it is to count with.
-    pub(crate) fn begin(&self, task: &TaskSpec, subtask: SubtaskId, attempt: Attempt) -> Arc<Counters> {
-        let counters = Arc::new(Counters::default());
+    /// An attempt of a subtask starts: what it is to count with, and where it tells of event time.
+    pub(crate) fn begin(&self, task: &TaskSpec, subtask: SubtaskId, attempt: Attempt) -> (Arc<Counters>, EventTimes) {
+        let (counters, event_times) = (Arc::new(Counters::default()), EventTimes::default());
         let mut entries = lock(&self.0);
         let before = entries.get(&subtask).map(|entry| entry.before.and_then(entry.counters.read()));
         let entry = Entry {
             task: task.name.clone(),
             operators: task.operators.iter().map(|operator| operator.id().clone()).collect(),
+            region: task.region,
             attempt,
             counters: counters.clone(),
+            event_times: event_times.clone(),
             before: before.unwrap_or_default(),
         };
         entries.insert(subtask, entry);
-        counters
+        (counters, event_times)
+    }
+
+    /// What holds the event time of each region back at the time `now`, if anything does.
+    pub(crate) fn held_back(&self, now: Duration) -> BTreeMap<RegionId, HeldBack> {
+        let mut regions: BTreeMap<RegionId, Vec<Standing>> = BTreeMap::new();
+        for entry in lock(&self.0).values() {
+            regions.entry(entry.region).or_default().extend(entry.event_times.read());
+        }
+        regions.into_iter().filter_map(|(region, standings)| Some((region, HeldBack::of(&standings, now)?))).collect()
     }
 
     /// All of them, in the order of the graph.

@@ -90,7 +90,8 @@ impl JobHandle {
 
     /// What the job is doing now, and its figures: checkpoints, interval, restores. After its end, what it was last.
     pub fn status(&self) -> JobStatus {
-        self.events.status()
+        let held_back = self.figures.held_back(self.events.now());
+        JobStatus { held_back, ..self.events.status() }
     }
 
     /// The figures of all subtasks that have started, in the order of the graph, as they are while this is called; after

@@ -37,6 +37,9 @@ pub struct Limits {
     pub stop_timeout: Duration,
     /// How long a task may hold its arbiter without a sign of life before it is reported. 10 s.
     pub stuck_after: Duration,
+    /// How long a split may hold event time back before it is reported, at the next look after stuck tasks. 1 min: sooner, and each
+    /// pause of an input would be told.
+    pub event_time_held_after: Duration,
     /// Whether a region with a stuck task is restarted on a fresh arbiter. Off: its thread is lost until the call
     /// returns, so this is the user's decision.
     pub replace_stuck: bool,
@@ -80,6 +83,7 @@ impl Default for Limits {
             emit_per_call_max: 4 << 20,
             stop_timeout: Duration::from_secs(10),
             stuck_after: Duration::from_secs(10),
+            event_time_held_after: Duration::from_secs(60),
             replace_stuck: false,
             commit_retries: 3,
             commit_retry_delay: Duration::from_millis(50),
@@ -123,6 +127,7 @@ setters! {
     emit_per_call_max: usize,
     stop_timeout: Duration,
     stuck_after: Duration,
+    event_time_held_after: Duration,
     replace_stuck: bool,
     commit_retries: u32,
     commit_retry_delay: Duration,

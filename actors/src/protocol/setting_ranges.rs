@@ -81,6 +81,7 @@ impl Limits {
             ("channel_backlog_max", self.channel_backlog_max),
             ("stop_timeout", self.stop_timeout),
             ("stuck_after", self.stuck_after),
+            ("event_time_held_after", self.event_time_held_after),
             ("store_wait_max", self.store_wait_max),
         ] {
             mistakes.time(name, time);

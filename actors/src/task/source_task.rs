@@ -324,6 +324,7 @@ impl<S: Source> Work for SourceWork<S> {
             parallelism: info.parallelism,
             clock: info.clock.clone(),
             waker: SourceWaker::new(move || wake.do_send(Wake)),
+            event_times: info.event_times.clone(),
         };
         if let Some(positions) = &positions {
             let owned = positions.iter().filter(|position| context.owns(&position.split)).cloned().collect();

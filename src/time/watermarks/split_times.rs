@@ -144,6 +144,18 @@ impl<G> SplitTimes<G> {
         whole
     }
 
+    /// The slowest split that is neither idle nor at its end, if one has begun, how far it has come, and how far the fastest has;
+    /// `None` if nothing holds back.
+    pub(crate) fn slowest(&self) -> Option<(Option<&str>, Timestamp, Timestamp)> {
+        if self.splits.is_empty() && self.idle_after.is_none_or(|after| self.nothing_open < after) {
+            return Some((None, Timestamp::MIN, Timestamp::MIN));
+        }
+        let open = || self.splits.iter().filter(|split| split.watermark != ENDED);
+        let slowest = open().filter(|split| !split.is_idle).min_by_key(|split| split.watermark)?;
+        let ahead = open().map(|split| split.watermark).max()?;
+        Some((Some(&*slowest.id).filter(|id| !id.is_empty()), slowest.watermark, ahead))
+    }
+
     /// After how much more time the next split is idle.
     pub(crate) fn next_idle_in(&self) -> Option<Duration> {
         let idle_after = self.idle_after?;
@@ -232,6 +244,26 @@ mod tests {
         assert_eq!(times.become_whole("", || (), &mut marks), whole);
         assert_eq!((marks, times.of("")), (vec![Mark::Watermark(7)], Some(7)));
         assert_eq!(read(&mut times, "", 12), [Mark::Watermark(12)]);
+    }
+
+    #[test]
+    fn slowest_is_of_those_that_are_neither_idle_nor_at_their_end() {
+        let mut times = SplitTimes::new(Some(3 * SECOND));
+        let none = Timestamp::MIN;
+        assert_eq!(times.slowest(), Some((None, none, none)), "nothing has begun, and that holds back");
+        read(&mut times, "a", 10);
+        times.begun("b", || ());
+        assert_eq!(times.slowest(), Some((Some("b"), none, 10)));
+        wait(&mut times, 2 * SECOND);
+        read(&mut times, "b", 30);
+        assert_eq!(times.slowest(), Some((Some("a"), 10, 30)));
+        wait(&mut times, SECOND);
+        assert_eq!(times.slowest(), Some((Some("b"), 30, 30)), "the other is idle");
+        end(&mut times, "b");
+        assert_eq!(times.slowest(), None);
+        let mut idle = SplitTimes::<()>::new(Some(SECOND));
+        wait(&mut idle, SECOND);
+        assert_eq!(idle.slowest(), None);
     }
 
     #[test]

@@ -78,9 +78,8 @@ impl fmt::Display for JobEventKind {
             Self::EndAwaitsRegion { region, awaits } => {
                 write!(f, "region={region} the end that was asked for needs this region, which {awaits}")
             }
-            Self::SubtaskStuck { actor, held_for } => {
-                write!(f, "{actor} has held its arbiter for {} without a sign of life", Shown(*held_for))
-            }
+            Self::SubtaskStuck { actor, held_for } => write_stuck(f, actor, *held_for),
+            Self::EventTimeHeldBack { region, held_back } => write!(f, "region={region} {held_back}"),
             Self::SubtaskLeftBehind { attempt, actor } => write_left_behind(f, *attempt, actor),
             Self::RegionMoving { region, subtasks } => write_moving(f, *region, *subtasks),
             Self::ArbiterCondemned { region, subtasks } => {
@@ -149,6 +148,10 @@ fn write_failed(
         None if records_in > 0 => write!(f, ", after {records_in} input records"),
         None => Ok(()),
     }
+}
+
+fn write_stuck(f: &mut fmt::Formatter<'_>, actor: &ActorName, held_for: Duration) -> fmt::Result {
+    write!(f, "{actor} has held its arbiter for {} without a sign of life", Shown(held_for))
 }
 
 fn write_left_behind(f: &mut fmt::Formatter<'_>, attempt: Attempt, actor: &ActorName) -> fmt::Result {

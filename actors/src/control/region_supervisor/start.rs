@@ -95,6 +95,7 @@ impl RegionSupervisor {
             KeyGroupRange { start: 0, end: 0 }
         };
         let subtask = SubtaskId { task: task.id, index };
+        let (counters, event_times) = job.figures.begin(task, subtask, self.execution.attempt);
         let info = SubtaskInfo {
             job: job.spec.name.clone(),
             subtask,
@@ -105,6 +106,7 @@ impl RegionSupervisor {
             execution: self.execution,
             limits: job.limits.clone(),
             clock: job.clock.clone(),
+            event_times,
         };
         SubtaskContext {
             info,
@@ -114,7 +116,7 @@ impl RegionSupervisor {
             restore,
             withdraw,
             fence: self.fence.clone(),
-            counters: job.figures.begin(task, subtask, self.execution.attempt),
+            counters,
             slice_clock: job.slice_clock,
             tells_host: job.tells_host,
         }

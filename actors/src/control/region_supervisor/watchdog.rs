@@ -1,4 +1,4 @@
-//! Looks after tasks that hold their arbiter.
+//! Looks after tasks that hold their arbiter, and after splits that hold event time back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use super::RegionSupervisor;
 use crate::control::event::JobEventKind;
 use crate::control::job_context::lock;
-use crate::protocol::SubtaskId;
+use crate::protocol::{HeldBackNews, SubtaskId};
 use crate::runtime::arbiters::{ArbiterId, Berth};
 use crate::runtime::guard::{Sample, TaskGuard};
 
@@ -20,6 +20,7 @@ pub(super) struct Watchdog {
     reported: BTreeMap<ArbiterId, Sample>,
     /// Sent when the subtasks were told to stop: set where the arbiter has run since.
     pub(super) pings: BTreeMap<ArbiterId, Arc<AtomicBool>>,
+    held_back: HeldBackNews,
 }
 
 impl RegionSupervisor {
@@ -29,6 +30,7 @@ impl RegionSupervisor {
         let sleep = self.seed.job.clock.sleep(self.seed.job.limits.stuck_after);
         ctx.spawn(sleep.into_actor(self).map(|(), this, ctx| {
             this.look(ctx);
+            this.look_at_event_time();
             this.watch(ctx);
         }));
     }
@@ -48,6 +50,14 @@ impl RegionSupervisor {
             }
         }
         self.watchdog.seen = seen;
+    }
+
+    fn look_at_event_time(&mut self) {
+        let (job, region) = (self.seed.job.clone(), self.seed.region);
+        let held_back = job.figures.held_back(job.clock.now()).remove(&region);
+        if let Some(held_back) = self.watchdog.held_back.news(held_back, job.limits.event_time_held_after) {
+            job.emit(JobEventKind::EventTimeHeldBack { region, held_back });
+        }
     }
 
     /// The subtask, if it is one of this region's, and no other's that has the same numbers.

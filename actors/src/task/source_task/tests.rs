@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::contract::{
-    BatchOperator, Clock, Fence, Output, RestoredSection, Sleep, SourceError, SourceReader, Stateful, SubtaskInfo,
+    BatchOperator, Clock, EventTimes, Fence, Output, RestoredSection, Sleep, SourceError, SourceReader, Stateful,
+    SubtaskInfo,
 };
 use crate::data::pipeline::{Pipeline, PipelineBuilder};
 use crate::data::wiring::InputWiring;
@@ -285,6 +286,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         execution: Execution { incarnation: Incarnation(1), region: RegionId(0), attempt: Attempt(1) },
         limits: Arc::new(Limits::default()),
         clock,
+        event_times: EventTimes::default(),
     };
     let reports = TaskReports {
         acknowledge: listener.clone().recipient(),
