@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use millstream::operator::{
@@ -15,7 +15,7 @@ use millstream::prelude::*;
 use millstream::time::{ManualClock, WatermarkAlignment};
 use millstream::{Cause, Clock, JobEventKind, TaskError};
 
-use common::{HeldSink, InputEnd, QueueSource, SteppedSource, events_of, run, run_to_end, time_of, watched};
+use common::{InputEnd, QueueSource, SteppedSource, events_of, run, run_to_end, time_of, watched};
 
 mod common;
 
@@ -347,44 +347,66 @@ fn idle_subtask_does_not_hold_the_others_back_and_counts_again_when_it_has_caugh
     });
 }
 
-/// T10: the time in which a task waits for credit is no silence of those whose records wait in front of it.
+/// Holds up the task at its first record until the test lets it go on.
+#[derive(Clone)]
+struct Gate(Arc<Mutex<Option<Closed>>>);
+
+/// Where a record arrives, and what opens.
+type Closed = (mpsc::Sender<()>, mpsc::Receiver<()>);
+
+impl Gate {
+    fn pass(&self) {
+        if let Some((arrives, opens)) = self.0.lock().unwrap().take() {
+            arrives.send(()).unwrap();
+            // Fails when the test has opened it.
+            let _ = opens.recv();
+        }
+    }
+}
+
+/// T10: the time in which a task is held up is no silence of those whose records wait in front of it.
 #[test]
-fn subtask_that_is_blocked_does_not_become_idle() {
-    run("a job with a sink that is held", |handles| async move {
-        let (clock, numbers, (sink, release)) = (ManualClock::new(), QueueSource::default(), HeldSink::new());
-        let (written, saw_idle) = (sink.written.clone(), Arc::new(AtomicU64::new(0)));
-        let env = StreamEnvironment::new("blocked").parallelism(1).clock(clock.clone());
+fn subtask_that_is_held_up_does_not_become_idle() {
+    run("a job with a function that is slow once", |handles| async move {
+        let (clock, numbers, saw_idle) = (ManualClock::new(), QueueSource::default(), Arc::new(AtomicU64::new(0)));
+        let ((arrives, arrived), (opens, opened), seen) =
+            (mpsc::channel(), mpsc::channel(), Arc::new(AtomicU64::new(0)));
+        let gate = Gate(Arc::new(Mutex::new(Some((arrives, opened)))));
+        let env = StreamEnvironment::new("held up").parallelism(1).clock(clock.clone());
         let strategy = WatermarkStrategy::monotonous(|n: &u64| *n as i64).with_idleness(IDLE_AFTER);
-        let of_job = saw_idle.clone();
+        let (of_watches, of_job) = (saw_idle.clone(), seen.clone());
         env.source("numbers", numbers.clone())
             .rebalance()
             .assign_timestamps_and_watermarks("times", strategy)
-            .transform("watches", move || Watches::new(&of_job))
-            .sink("held", sink);
-        let job = env.checkpointing(Checkpointing::every(Duration::from_secs(1_000_000))).start().unwrap();
+            .own_arbiters()
+            .transform("watches", move || Watches::new(&of_watches))
+            .inspect(move |_| gate.pass())
+            .for_each("see", move |_| {
+                of_job.fetch_add(1, Ordering::SeqCst);
+            });
+        let checkpointing =
+            Checkpointing::every(Duration::from_secs(1_000_000)).timeout(Duration::from_secs(1_000_000));
+        let job = env.checkpointing(checkpointing).start().unwrap();
         watched(&handles, &job);
-        // More than there is credit for, in all channels together.
-        const MANY: u64 = 400_000;
+        // More than there is credit for.
+        const MANY: u64 = 200_000;
         numbers.push(0..MANY);
-        // The source and the operator have sent all that they have credit for.
-        let is_blocked = || {
+        arrived.recv().unwrap();
+        let is_waiting = || {
             let figures = job.figures().into_iter().map(|subtask| subtask.of_attempt);
-            figures.filter(|of| of.records_out > 0 && of.credits == 0).count() == 2
+            figures.take(1).all(|source| source.records_out > 0 && source.credits == 0)
         };
-        while !is_blocked() {
+        while !is_waiting() {
             tokio::task::yield_now().await;
         }
-        for _ in 0..100 {
-            clock.advance(Duration::from_secs(1));
-            tokio::task::yield_now().await;
-        }
-        drop(release);
-        while (written.lock().unwrap().len() as u64) < MANY {
+        clock.advance(100 * IDLE_AFTER);
+        drop(opens);
+        while seen.load(Ordering::SeqCst) < MANY {
             job.checkpoint().await.unwrap();
         }
         assert_eq!(saw_idle.load(Ordering::SeqCst), 0);
         while saw_idle.load(Ordering::SeqCst) == 0 {
-            clock.advance(Duration::from_secs(1));
+            clock.advance(IDLE_AFTER);
             job.checkpoint().await.unwrap();
         }
         job.cancel().await.unwrap();
