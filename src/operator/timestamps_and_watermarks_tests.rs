@@ -370,7 +370,7 @@ impl ProcessFunction<i64> for Keeps {
 fn state_of_another_operator_is_a_mismatch() {
     let share = Share { subtask: 0, parallelism: 1 };
     let mut other = ProcessOperator::new("times".into(), share, Keeps, SideOutputs::default());
-    let error = operator(&bounded(0), 0, 1).restore(saved(&mut other, 0)).unwrap_err();
+    let error = operator(&bounded(0), 0, 1).restore(saved(other.stateful().unwrap(), 0)).unwrap_err();
     let StateError::Mismatch { operator: id, reason } = &error else { panic!("{error}") };
     assert!(&*id.to_string() == "times" && reason.contains("'kept'"), "{error}");
     let mut damaged = saved(&mut operator(&bounded(0), 0, 1), 0);
