@@ -66,7 +66,7 @@ fn factory(
     match &head.kind {
         NodeKind::Source(source) => source.task_factory(operators, recipe(graph, task, state_backend)),
         NodeKind::Operator(operator) => operator.task_factory(operators, recipe(graph, task, state_backend)),
-        NodeKind::Sink(sink) => sink.task_factory(head.id.clone()),
+        NodeKind::Sink(sink) => sink.task_factory(head.id.clone(), head.former_ids.clone()),
     }
 }
 

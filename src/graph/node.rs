@@ -262,7 +262,7 @@ pub(crate) trait AnySink: Send + Sync {
     fn can_withdraw(&self) -> bool;
     fn mistake(&self) -> Option<String>;
     fn exclusive_output(&self) -> Option<String>;
-    fn task_factory(&self, operator: OperatorId) -> Arc<dyn TaskFactory>;
+    fn task_factory(&self, operator: OperatorId, former: Vec<OperatorId>) -> Arc<dyn TaskFactory>;
 }
 
 /// A sink of the graph.
@@ -285,7 +285,7 @@ impl<S: Sink> AnySink for SinkNode<S> {
         self.0.mistake()
     }
 
-    fn task_factory(&self, operator: OperatorId) -> Arc<dyn TaskFactory> {
-        Arc::new(SinkTaskFactory::new(self.0.clone(), operator))
+    fn task_factory(&self, operator: OperatorId, former: Vec<OperatorId>) -> Arc<dyn TaskFactory> {
+        Arc::new(SinkTaskFactory::new(self.0.clone(), operator, former))
     }
 }

@@ -61,6 +61,7 @@ pub fn sink_context(subtask_index: u32, parallelism: u32) -> SinkContext {
     SinkContext {
         job: "job".into(),
         operator: OperatorId::new("sink"),
+        former_operators: Vec::new(),
         subtask_index,
         parallelism,
         execution: Execution { incarnation: Incarnation(1), region: RegionId(0), attempt: Attempt(1) },

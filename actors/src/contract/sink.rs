@@ -51,6 +51,8 @@ pub struct SinkContext {
     pub job: Arc<str>,
     /// The sink's id.
     pub operator: OperatorId,
+    /// Ids that it had in older checkpoints, under which it may have left what is pending in these.
+    pub former_operators: Vec<OperatorId>,
     /// Index of this subtask.
     pub subtask_index: u32,
     /// Number of subtasks.

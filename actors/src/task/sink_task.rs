@@ -37,12 +37,13 @@ const WRITES_UNDER_WAY_MAX: usize = 2;
 pub struct SinkTaskFactory<S: Sink> {
     sink: Arc<S>,
     operator: OperatorId,
+    former: Vec<OperatorId>,
 }
 
 impl<S: Sink> SinkTaskFactory<S> {
-    /// A factory of tasks that write to `sink`.
-    pub fn new(sink: Arc<S>, operator: OperatorId) -> Self {
-        Self { sink, operator }
+    /// A factory of tasks that write to `sink`, which had the ids `former` in older checkpoints.
+    pub fn new(sink: Arc<S>, operator: OperatorId, former: Vec<OperatorId>) -> Self {
+        Self { sink, operator, former }
     }
 }
 
@@ -55,9 +56,11 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
         _: Vec<OutputWiring>,
     ) -> StartedSubtask {
         let (subtask, sink, operator) = (cx.info.subtask, self.sink.clone(), self.operator.clone());
+        let former = self.former.clone();
         let task = stepper::start(cx, arbiter, move |cx, _| SinkWork {
             sink,
             operator,
+            former,
             inputs: Inputs::new(cx, &input),
             writing: None,
             writes_under_way: VecDeque::with_capacity(WRITES_UNDER_WAY_MAX),
@@ -76,6 +79,7 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
 struct SinkWork<S: Sink> {
     sink: Arc<S>,
     operator: OperatorId,
+    former: Vec<OperatorId>,
     inputs: Inputs<Box<Batch<S::Item>>>,
     writing: Option<Writing<S::Item>>,
     /// Records of each batch that is being written, or waits for that.
@@ -225,6 +229,7 @@ impl<S: Sink> Work for SinkWork<S> {
         let context = SinkContext {
             job: cx.info.job.clone(),
             operator: self.operator.clone(),
+            former_operators: self.former.clone(),
             subtask_index: cx.info.subtask.index,
             parallelism: cx.info.parallelism,
             execution: cx.info.execution,

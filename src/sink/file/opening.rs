@@ -1,13 +1,14 @@
-//! Opening: what earlier attempts left is withdrawn, settled or removed, in this order.
+//! Opening: what the sink has left under former ids is taken over; then what earlier attempts left is withdrawn, settled or removed,
+//! in this order.
 
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
 use millstream_actors::contract::{SinkContext, SinkError, SinkRestore};
-use millstream_actors::protocol::CheckpointId;
+use millstream_actors::protocol::{CheckpointId, OperatorId};
 
-use super::names::{Entry, Naming, OWNER, WriterId, entry};
+use super::names::{Entry, Naming, OWNER, WriterId, entry, own_folder};
 use super::publish::{Folder, io_error};
 use super::record::{Lives, PendingFile, Record};
 use crate::packed::packed;
@@ -30,6 +31,7 @@ pub(super) fn open(
 ) -> Result<Record, SinkError> {
     create(folder)?;
     claim(folder, cx)?;
+    cx.former_operators.iter().try_for_each(|former| take_over(folder, cx, former))?;
     let found = survey(folder)?;
     withdraw(folder, naming, restored, &found)?;
 
@@ -83,6 +85,40 @@ fn claim(folder: &Folder, cx: &SinkContext) -> Result<(), SinkError> {
     let (job, sink) = (&cx.job, &cx.operator);
     let reason = format!("{} belongs to another sink than '{sink}' of job '{job}'", folder.own.display());
     Err(SinkError::configuration(reason))
+}
+
+/// Moves what the sink has left in the folder that it had under a former id. Other subtasks may be doing so at the same time: what
+/// one of them has found is in this folder when it is done, whoever moved it.
+fn take_over(folder: &Folder, cx: &SinkContext, former: &OperatorId) -> Result<(), SinkError> {
+    let Folder { disk, dir, own, .. } = folder;
+    let old = dir.join(own_folder(&cx.job, former.as_str()));
+    if disk.stat(&old).map_err(io_error("examine", &old))?.is_none() {
+        return Ok(());
+    }
+    let owner = old.join(OWNER);
+    match disk.read(&owner) {
+        Ok(note) if note == packed(&(&*cx.job, former.as_str())) => {}
+        // Nobody's, or that of another sink whose id gives the same name.
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_error("read", &owner)(error)),
+    }
+    for name in disk.list(&old).map_err(io_error("list", &old))? {
+        if entry(&name) != Entry::Other {
+            folder.check_fence()?;
+            match disk.rename(&old.join(&name), &own.join(&name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("move", &old.join(&name))(error));
+                }
+                _ => {}
+            }
+            // A loss of power may have left it in both places, and a second name would tell that it is published.
+            folder.remove(&old.join(&name))?;
+        }
+    }
+    // What is not durable in its new place is found in the old one after a loss of power, and is moved again.
+    folder.sync_dir(own)?;
+    folder.sync_dir(&old)
 }
 
 fn survey(folder: &Folder) -> Result<Found, SinkError> {
