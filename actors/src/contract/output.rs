@@ -33,7 +33,7 @@ pub struct Output<T> {
     spare: Vec<Batch<T>>,
     /// Get each mark too.
     sides: Vec<Rc<dyn TakesMarks>>,
-    /// The last mark says that the stream is idle.
+    /// The last mark says that the stream is idle, and no record of the input has come since.
     is_idle: bool,
     has_ended: bool,
 }
@@ -126,7 +126,12 @@ impl<T> Output<T> {
         self.sides.iter().for_each(|side| side.take_mark(mark));
     }
 
-    /// Whether [`Mark::Idle`] was the last mark.
+    /// Records of the input have been worked on: if it was said before that the stream is idle, it is not any more.
+    pub(crate) fn becomes_active(&mut self) {
+        self.is_idle = false;
+    }
+
+    /// Whether [`Mark::Idle`] was the last mark, and no record of the input has come since.
     pub(crate) fn is_idle(&self) -> bool {
         self.is_idle
     }

@@ -181,6 +181,7 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
         match self.input.borrow_mut().first() {
             Some(Emitted::Batch(batch)) => {
                 self.is_idle = false;
+                out.becomes_active();
                 Ok((self.operator.process(batch, out, budget)?, batch.len()))
             }
             Some(Emitted::Mark(mark)) => {
@@ -244,10 +245,12 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
         match (first.first(), second.first()) {
             (Some(Emitted::Batch(batch)), _) => {
                 self.is_idle = false;
+                out.becomes_active();
                 Ok((self.operator.process_first(batch, out, budget)?, batch.len()))
             }
             (_, Some(Emitted::Batch(batch))) => {
                 self.is_idle = false;
+                out.becomes_active();
                 Ok((self.operator.process_second(batch, out, budget)?, batch.len()))
             }
             (Some(Emitted::Mark(mark)), _) => {

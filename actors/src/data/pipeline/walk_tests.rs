@@ -68,6 +68,8 @@ enum Does {
     Diverts,
     /// Holds watermarks back until the end.
     HoldsBack,
+    /// Says by itself whether its stream is idle: that it is when it is woken at second 9.
+    TellsIdle,
     /// Holds everything back.
     Withholds,
     /// Wants to be woken at the same time again.
@@ -145,7 +147,7 @@ impl BatchOperator for Op {
             return Ok(Progress::Suspended);
         }
         match (self.does, mark) {
-            (Does::Withholds, _) => {}
+            (Does::Withholds, _) | (Does::TellsIdle, Mark::Idle) => {}
             (Does::HoldsBack, Mark::Watermark(_)) => self.held = Some(mark),
             (_, mark) => {
                 self.held.take().into_iter().for_each(|held| out.mark(held));
@@ -168,6 +170,11 @@ impl BatchOperator for Op {
             out.mark(Mark::End);
         }
         let record = self.due.get().expect("it is due").as_secs() as u32;
+        if self.does == Does::TellsIdle && record == 9 {
+            out.mark(Mark::Idle);
+            self.due.set(None);
+            return Ok(Progress::Done);
+        }
         while self.emitted < self.times() {
             if out.is_full() {
                 return Ok(Progress::Suspended);

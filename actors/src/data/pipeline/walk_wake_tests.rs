@@ -111,6 +111,19 @@ fn stream_that_is_idle_stays_idle_behind_what_a_wake_up_emits() {
 }
 
 #[test]
+fn records_end_the_idleness_that_an_operator_has_told_by_itself() {
+    let mut rig = rig([Does::TellsIdle]);
+    rig.set_due([at(9)]);
+    rig.wake(9);
+    rig.push([5]);
+    // The stream before is idle, which this operator keeps to itself.
+    rig.mark(Mark::Idle);
+    rig.set_due([at(4)]);
+    rig.wake(4);
+    assert_eq!(rig.main.take(), [Seen::Mark(Mark::Idle), Seen::Records(vec![5]), Seen::Records(vec![4])]);
+}
+
+#[test]
 #[should_panic(expected = "a barrier comes in the middle of a step")]
 fn barrier_in_the_middle_of_a_wake_up_panics() {
     let mut rig = rig([Does::Dawdles]);
