@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::state::AggregateFunction;
 
-/// The records with the greatest values, the greatest first; of equal ones that which has come first. For the least, take the value
-/// by [`Reverse`](std::cmp::Reverse).
+/// The records with the greatest values, the greatest first; of equal ones that which has come first. A value that cannot be compared
+/// with itself, as what is not a number, is less than all others. For the least, take the value by [`Reverse`](std::cmp::Reverse).
 ///
 /// For each window of a key it is an aggregate as any other. As long as there is no window, there is
 /// [`KeyedStream::top_n`](crate::stream::KeyedStream::top_n).
@@ -42,23 +42,27 @@ impl<T, F> TopN<T, F> {
         Self { n, of, records: PhantomData }
     }
 
-    /// Adds a record to the top, if it belongs there. Whether it does.
-    pub(crate) fn insert<V: PartialOrd>(&self, top: &mut Vec<T>, record: T) -> bool
+    /// Where a record belongs in the top, if it does.
+    pub(crate) fn place<V: PartialOrd>(&self, top: &[T], record: &T) -> Option<usize>
     where
         F: Fn(&T) -> V,
     {
-        let value = (self.of)(&record);
-        // What cannot be compared, as what is not a number, is behind all that was there.
-        let place =
-            top.iter().rposition(|kept| value.partial_cmp(&(self.of)(kept)) != Some(std::cmp::Ordering::Greater));
-        let place = place.map_or(0, |behind| behind + 1);
-        if place >= self.n {
-            return false;
-        }
+        let value = (self.of)(record);
+        let behind = top.iter().rposition(|kept| !is_greater(&value, &(self.of)(kept)));
+        Some(behind.map_or(0, |behind| behind + 1)).filter(|place| *place < self.n)
+    }
+
+    /// Adds a record to the top where it belongs.
+    pub(crate) fn insert(&self, top: &mut Vec<T>, place: usize, record: T) {
         top.truncate(self.n - 1);
         top.insert(place, record);
-        true
     }
+}
+
+/// Whether a value drives the other one out.
+fn is_greater<V: PartialOrd>(value: &V, other: &V) -> bool {
+    let is_none = |value: &V| value.partial_cmp(value).is_none();
+    value > other || is_none(other) && !is_none(value)
 }
 
 impl<T, F: Clone> Clone for TopN<T, F> {
@@ -89,7 +93,9 @@ where
 
     #[inline]
     fn add(&self, top: &mut Vec<T>, record: T) {
-        self.insert(top, record);
+        if let Some(place) = self.place(top, &record) {
+            self.insert(top, place, record);
+        }
     }
 
     fn result(&self, top: &Vec<T>) -> Vec<T> {
@@ -131,10 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_does_not_drive_others_out() {
-        let top = TopN::of(2, |value: &f64| *value);
-        let mut kept = top.create();
-        [f64::NAN, 1.0, f64::NAN, 3.0].into_iter().for_each(|value| top.add(&mut kept, value));
-        assert_eq!(format!("{kept:?}"), "[NaN, 3.0]");
+    fn what_is_not_a_number_is_the_least() {
+        let top = TopN::of(3, |value: &f64| *value);
+        let of = |values: &[f64]| {
+            let mut kept = top.create();
+            values.iter().for_each(|value| top.add(&mut kept, *value));
+            format!("{kept:?}")
+        };
+        assert_eq!(of(&[f64::NAN, 1.0, f64::NAN, 3.0]), "[3.0, 1.0, NaN]");
+        assert_eq!(of(&[5.0, f64::NAN, 7.0, f64::NAN, 9.0, 6.0]), "[9.0, 7.0, 6.0]");
     }
 }

@@ -35,13 +35,13 @@ pub(super) fn of_times<'a, T>(
 
 /// The earliest time of a record.
 pub(super) fn first_time<T>(buffer: &BufferHandle<'_, T>) -> Option<Timestamp> {
-    buffer.keys().next().map(|(time, _)| *time)
+    buffer.first().map(|((time, _), _)| *time)
 }
 
 /// Takes the earliest record, if its time is not above `up_to`.
 pub(super) fn take_first<T>(buffer: &mut BufferHandle<'_, T>, up_to: Timestamp) -> Option<(Timestamp, T)> {
-    let place = buffer.keys().next().copied().filter(|(time, _)| *time <= up_to)?;
-    Some((place.0, buffer.remove(&place)?))
+    first_time(buffer).filter(|first| *first <= up_to)?;
+    buffer.pop_first().map(|((time, _), record)| (time, record))
 }
 
 /// Has the key looked at when this timer is due, if nothing of it is due earlier. So a key has one timer, whatever it has in its

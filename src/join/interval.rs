@@ -1,7 +1,7 @@
 //! Joins of records whose event times differ by so much.
 
 use std::marker::PhantomData;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use millstream_actors::protocol::Timestamp;
 use serde::Serialize;
@@ -39,15 +39,36 @@ impl TimeBounds {
     }
 
     /// The times of second records that a first one meets.
-    fn of_second(self, first: Timestamp) -> std::ops::RangeInclusive<Timestamp> {
-        first.saturating_add(self.lower)..=first.saturating_add(self.upper)
+    fn of_second(self, first: Timestamp) -> RangeInclusive<Timestamp> {
+        match (first.checked_add(self.lower), first.checked_add(self.upper)) {
+            (None, _) if self.lower > 0 => NO_TIMES,
+            (_, None) if self.upper < 0 => NO_TIMES,
+            (from, to) => from.unwrap_or(Timestamp::MIN)..=to.unwrap_or(Timestamp::MAX),
+        }
     }
 
     /// The times of first records that a second one meets.
-    fn of_first(self, second: Timestamp) -> std::ops::RangeInclusive<Timestamp> {
-        second.saturating_sub(self.upper)..=second.saturating_sub(self.lower)
+    fn of_first(self, second: Timestamp) -> RangeInclusive<Timestamp> {
+        match (second.checked_sub(self.upper), second.checked_sub(self.lower)) {
+            (None, _) if self.upper < 0 => NO_TIMES,
+            (_, None) if self.lower > 0 => NO_TIMES,
+            (from, to) => from.unwrap_or(Timestamp::MIN)..=to.unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// With which watermark nothing can come any more that a first record meets.
+    fn over_of_first(self, first: Timestamp) -> Timestamp {
+        first.saturating_add(self.upper)
+    }
+
+    /// With which watermark nothing can come any more that a second record meets.
+    fn over_of_second(self, second: Timestamp) -> Timestamp {
+        second.saturating_sub(self.lower)
     }
 }
+
+/// The first of them is behind the last one.
+const NO_TIMES: RangeInclusive<Timestamp> = RangeInclusive::new(Timestamp::MAX, Timestamp::MIN);
 
 fn endless(bound: &str) -> String {
     format!("an interval without {bound} bound keeps all records for ever; give it one")
@@ -86,15 +107,15 @@ impl<A, B, F, U> IntervalJoin<A, B, F, U> {
         seconds: &mut BufferHandle<'_, B>,
         timers: &mut TimersHandle<'_>,
     ) {
-        let TimeBounds { lower, upper } = self.bounds;
-        while first_time(firsts).is_some_and(|time| time.saturating_add(upper) <= watermark) {
+        let bounds = self.bounds;
+        while first_time(firsts).is_some_and(|time| bounds.over_of_first(time) <= watermark) {
             take_first(firsts, Timestamp::MAX);
         }
-        while first_time(seconds).is_some_and(|time| time.saturating_sub(lower) <= watermark) {
+        while first_time(seconds).is_some_and(|time| bounds.over_of_second(time) <= watermark) {
             take_first(seconds, Timestamp::MAX);
         }
-        let first = first_time(firsts).map(|time| time.saturating_add(upper));
-        let second = first_time(seconds).map(|time| time.saturating_sub(lower));
+        let first = first_time(firsts).map(|time| bounds.over_of_first(time));
+        let second = first_time(seconds).map(|time| bounds.over_of_second(time));
         first.into_iter().chain(second).for_each(|at| wake_by(timers, Timer::EventTime(at)));
     }
 }
@@ -132,12 +153,11 @@ where
         if time <= ctx.watermark() {
             return self.late(Either::First(record), out);
         }
-        let meets = self.bounds.of_second(time);
-        let over = *meets.end();
-        for (of_second, second) in of_times(&seconds, meets) {
+        for (of_second, second) in of_times(&seconds, self.bounds.of_second(time)) {
             out.set_time(time.max(of_second));
             out.emit((self.function)(&record, second));
         }
+        let over = self.bounds.over_of_first(time);
         if over > ctx.watermark() {
             add(&mut firsts, time, record);
             wake_by(&mut timers, Timer::EventTime(over));
@@ -155,12 +175,11 @@ where
         if time <= ctx.watermark() {
             return self.late(Either::Second(record), out);
         }
-        let meets = self.bounds.of_first(time);
-        let over = *meets.end();
-        for (of_first, first) in of_times(&firsts, meets) {
+        for (of_first, first) in of_times(&firsts, self.bounds.of_first(time)) {
             out.set_time(time.max(of_first));
             out.emit((self.function)(first, &record));
         }
+        let over = self.bounds.over_of_second(time);
         if over > ctx.watermark() {
             add(&mut seconds, time, record);
             wake_by(&mut timers, Timer::EventTime(over));

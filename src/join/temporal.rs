@@ -34,11 +34,8 @@ impl<A, F: Clone, U> Clone for TemporalJoin<A, F, U> {
 /// Drops the versions that hold at no time above this one.
 fn forget<B>(versions: &mut MapHandle<'_, Timestamp, B>, watermark: Timestamp) {
     let holds = versions.range(..=watermark).next_back().map(|(time, _)| *time);
-    let first = |versions: &MapHandle<'_, Timestamp, B>| versions.keys().next().copied();
-    while let (Some(holds), Some(first)) = (holds, first(versions))
-        && first < holds
-    {
-        versions.remove(&first);
+    while holds.is_some_and(|holds| versions.first().is_some_and(|(first, _)| *first < holds)) {
+        versions.pop_first();
     }
 }
 
@@ -103,7 +100,9 @@ where
         }
         match first_time(&waiting) {
             Some(next) => wake_by(&mut timers, Timer::EventTime(next)),
-            None => forget(&mut versions, ctx.watermark()),
+            // The end of the input is no time of a version: a job that is started again may have more input.
+            None if ctx.watermark() < Timestamp::MAX => forget(&mut versions, ctx.watermark()),
+            None => {}
         }
     }
 }

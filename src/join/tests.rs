@@ -263,4 +263,36 @@ fn records_at_the_ends_of_time_meet_as_others_do() {
     let pairs = pairs.filter(|pair| ![(0, 2), (1, 2), (2, 0)].contains(pair));
     let harness = in_memory(join).event_times(|input| of(input).1);
     harness.batch(firsts.chain(seconds)).check_in_any_order(pairs);
+
+    // What would be behind the last time is not at it, whichever comes first.
+    let bounds = TimeBounds::of(&(10..=20)).unwrap();
+    let join = IntervalJoin::new(bounds, None, |first: &Record, second: &Record| (first.2, second.2));
+    let harness = || in_memory(join.clone()).event_times(|input| of(input).1);
+    let (first, second) = (First((1, Timestamp::MAX - 5, 0)), Second((1, Timestamp::MAX, 0)));
+    harness().batch([first, second]).check_in_any_order([]);
+    harness().batch([second, first]).check_in_any_order([]);
+}
+
+/// What has been taken off the front of a buffer costs nothing more, also while a checkpoint may need the marks of it.
+#[test]
+fn buffers_whose_records_come_and_go_between_checkpoints_keep_their_order() {
+    let join =
+        TemporalJoin::new(None, |record: &Record, version: Option<&Record>| Some((record.2, version.map(|v| v.2))));
+    let mut run = in_memory(join).event_times(|input| of(input).1).start(1);
+    for round in 0..30u64 {
+        let at = round as i64 * 100;
+        run.feed((0..100).map(|n| First((1, at + (n * 37 % 100) as i64, round * 100 + n))));
+        run.feed([Second((1, at + 50, round))]);
+        drop(run.snapshot());
+        // The last ones wait, and earlier ones come behind those that are gone.
+        run.watermark(at + 89);
+    }
+    run.end_of_input();
+    let output = run.take_output();
+    assert_eq!(output.len(), 3_000);
+    for (number, version) in output {
+        let (round, at) = (number / 100, number % 100 * 37 % 100);
+        let holds = if at >= 50 { Some(round) } else { round.checked_sub(1) };
+        assert_eq!(version, holds, "record {number}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{EveryKey, KeyedContext};
 use crate::operator::{Emitter, ProcessContext};
-use crate::state::{OperatorStateSet, StateSet, Timer};
+use crate::state::{BroadcastStateSet, OperatorStateSet, StateSet, Timer};
 
 /// A function on the records of a keyed stream, with states for each key, and on those of a broadcast stream, with states that are
 /// the same on every subtask: rules that change while they are applied. Follows Flink's `KeyedBroadcastProcessFunction`.
@@ -89,7 +89,7 @@ pub trait KeyedBroadcastProcessFunction<K, A, B>: Clone + Send + 'static {
     /// Its states for each key: one, a tuple of up to eight, or a struct by [`state_set!`](crate::state_set).
     type State: StateSet;
     /// Its states that are the same on every subtask: a [`BroadcastState`](crate::state::BroadcastState), or a tuple of up to eight.
-    type Broadcast: OperatorStateSet;
+    type Broadcast: BroadcastStateSet;
 
     /// Declares the states of each key; the same ones every time.
     fn state(&self) -> Self::State;

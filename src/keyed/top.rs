@@ -45,11 +45,11 @@ where
         out: &mut Emitter<'_, Self::Out>,
     ) {
         // A record that changes nothing is no change of the state either.
-        let mut kept = top.get().cloned().unwrap_or_default();
-        if self.0.insert(&mut kept, record) {
-            out.emit((ctx.key().clone(), kept.clone()));
-            top.set(kept);
-        }
+        let kept = top.get().map_or(&[][..], Vec::as_slice);
+        let Some(place) = self.0.place(kept, &record) else { return };
+        let kept = top.get_or_insert_with(Vec::new);
+        self.0.insert(kept, place, record);
+        out.emit((ctx.key().clone(), kept.clone()));
     }
 }
 

@@ -66,7 +66,8 @@ pub use kinds::{
     MapState, ReducingHandle, ReducingState, StateTtl, ValueHandle, ValueState,
 };
 pub use operator::{
-    BroadcastHandle, BroadcastState, OperatorListHandle, OperatorListState, OperatorState, OperatorStateSet,
+    BroadcastHandle, BroadcastState, BroadcastStateSet, OperatorListHandle, OperatorListState, OperatorState,
+    OperatorStateSet,
 };
 pub use set::{State, StateKey, StateSet};
 

@@ -6,6 +6,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -100,11 +101,13 @@ pub struct MapSlot<K, V> {
     /// When it last was empty, or lost its marks of removed entries: a base that closed an earlier stamp may have
     /// entries that are not here, so over such a one the whole map is written.
     replaced: Stamp,
+    /// Up to this key there is no entry but marks of removed ones: what is taken off the front again and again leaves them there.
+    gone: Option<K>,
 }
 
 impl<K, V> Default for MapSlot<K, V> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), removed: 0, stamp: 0, changed: 0, replaced: 0 }
+        Self { entries: BTreeMap::new(), removed: 0, stamp: 0, changed: 0, replaced: 0, gone: None }
     }
 }
 
@@ -114,6 +117,20 @@ const REMOVED_MIN: usize = 16;
 impl<K: Ord, V> MapSlot<K, V> {
     fn live(&self) -> usize {
         self.entries.len() - self.removed as usize
+    }
+
+    /// An entry with this key is about to be added.
+    #[inline]
+    fn comes(&mut self, key: &K) {
+        if self.gone.as_ref().is_some_and(|gone| key <= gone) {
+            self.gone = None;
+        }
+    }
+
+    /// The entries, from the first that is not known to be gone.
+    fn front(&self) -> impl Iterator<Item = (&K, &V)> {
+        let from = self.gone.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.entries.range((from, Bound::Unbounded)).filter_map(|(key, entry)| Some((key, entry.value()?)))
     }
 
     /// An entry is about to be changed or added.
@@ -127,6 +144,7 @@ impl<K: Ord, V> MapSlot<K, V> {
 
     fn insert(&mut self, key: K, value: V, now: Stamp) -> Option<V> {
         self.change(now);
+        self.comes(&key);
         match self.entries.insert(key, ValueSlot::Set(now, value)) {
             None => None,
             Some(ValueSlot::Set(_, old)) => Some(old),
@@ -293,7 +311,7 @@ where
                 return Err(Unfit::Other(of));
             }
         }
-        (slot.stamp, slot.changed, slot.replaced) = (stamp, stamp, stamp);
+        (slot.stamp, slot.changed, slot.replaced, slot.gone) = (stamp, stamp, stamp, None);
         Ok(())
     }
 

@@ -14,5 +14,5 @@ pub use broadcast::{BroadcastHandle, BroadcastState};
 pub use list::{OperatorListHandle, OperatorListState};
 pub(crate) use notes::{Ended, Reached, Said, take_notes, use_of_name, write_notes};
 pub(crate) use section::{CopyError, StoredCopy};
-pub use set::{OperatorState, OperatorStateSet};
+pub use set::{BroadcastStateSet, OperatorState, OperatorStateSet};
 pub(crate) use share::Share;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CopyError, Share, StoredCopy};
+use super::{BroadcastState, CopyError, Share, StoredCopy};
 use millstream_actors::contract::SnapshotWriter;
 
 /// One kind of operator state, as declared: [`OperatorListState`](super::OperatorListState) and
@@ -109,6 +109,32 @@ impl<S: OperatorState> OperatorStateSet for S {
     fn load(&self, _: usize, held: &mut Self::Held, copies: &[StoredCopy<'_>], share: Share) -> Result<(), CopyError> {
         OperatorState::load(self, held, copies, share)
     }
+}
+
+/// States of which each subtask has the same: a [`BroadcastState`](super::BroadcastState), or a tuple of up to eight.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a set of broadcast states",
+    note = "states that every subtask has are a `BroadcastState`, or a tuple of up to eight; lists are dealt out to subtasks"
+)]
+pub trait BroadcastStateSet: OperatorStateSet {}
+
+impl<K, V> BroadcastStateSet for BroadcastState<K, V> where Self: OperatorState {}
+
+macro_rules! broadcast_state_tuples {
+    ($(($($state:ident)*))*) => {$(
+        impl<$($state: OperatorState + BroadcastStateSet),*> BroadcastStateSet for ($($state,)*) {}
+    )*};
+}
+
+broadcast_state_tuples! {
+    (A)
+    (A B)
+    (A B C)
+    (A B C D)
+    (A B C D E)
+    (A B C D E F)
+    (A B C D E F G)
+    (A B C D E F G H)
 }
 
 macro_rules! operator_state_tuples {

@@ -54,6 +54,7 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
     #[inline]
     pub fn get_or_insert_with(&mut self, key: K, initial: impl FnOnce() -> V) -> &mut V {
         self.slot.change(self.now);
+        self.slot.comes(&key);
         let entry = match self.slot.entries.entry(key) {
             Entry::Vacant(vacant) => vacant.insert(ValueSlot::Set(self.now, initial())),
             Entry::Occupied(found) => {
@@ -85,6 +86,24 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
         Q: Ord + ?Sized,
     {
         self.slot.remove(key, self.now)
+    }
+
+    /// The entry with the least key. As [`pop_first`](Self::pop_first) it costs little, also where much has been taken off the
+    /// front.
+    #[inline]
+    pub fn first(&self) -> Option<(&K, &V)> {
+        self.slot.front().next()
+    }
+
+    /// Removes the entry with the least key, and gives it.
+    pub fn pop_first(&mut self) -> Option<(K, V)>
+    where
+        K: Clone,
+    {
+        let key = self.slot.front().next()?.0.clone();
+        let value = self.slot.remove(&key, self.now)?;
+        self.slot.gone = Some(key.clone()).filter(|_| !self.slot.entries.is_empty());
+        Some((key, value))
     }
 
     /// Removes the entries for which `keep` is false.
