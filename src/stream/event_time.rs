@@ -31,7 +31,7 @@ impl<T: Send + 'static> DataStream<T> {
     /// use std::time::Duration;
     ///
     /// use millstream::prelude::*;
-    /// use millstream::window::aggregates::Count;
+    /// use millstream::aggregates::Count;
     ///
     /// # actix_rt::System::new().block_on(async {
     /// let lines = ["1700000000000 login", "1700000001000 logout", "#", "1700000065000 login"].map(str::to_owned);
