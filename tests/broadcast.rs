@@ -4,13 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream::prelude::*;
 
-use common::{InputEnd, SteppedSource, events_of, run, run_to_end, watched};
+use common::{CountedPanics, InputEnd, SteppedSource, events_of, run, run_to_end, watched};
 
 mod common;
 
@@ -19,29 +17,10 @@ const N: u64 = 1_200;
 const RULES: u64 = 40;
 const KEYS: u64 = 31;
 
-/// Numbers of records at which a function panics, each once; how many of them have been met; and how many records there were.
-#[derive(Clone, Default)]
-struct Panics(Arc<(Vec<u64>, AtomicU64, AtomicU64)>);
-
-impl Panics {
-    fn at(records: &[u64]) -> Self {
-        Self(Arc::new((records.to_vec(), AtomicU64::new(0), AtomicU64::new(0))))
-    }
-
-    fn count_and_panic(&self) {
-        let (at, met, records) = &*self.0;
-        let record = records.fetch_add(1, Ordering::SeqCst);
-        if at.get(met.load(Ordering::SeqCst) as usize).is_some_and(|next| record >= *next) {
-            met.fetch_add(1, Ordering::SeqCst);
-            panic!("injected at record {record}");
-        }
-    }
-}
-
 /// Sums the numbers of each key, and counts the rules that were applied to it: those that were there at its first number, and those
 /// that have come since. Tells of both at the end.
 #[derive(Clone)]
-struct Applied(Panics);
+struct Applied(CountedPanics);
 
 type Number = (&'static str, u64);
 
@@ -112,7 +91,7 @@ fn sources(input: &InputEnd) -> (SteppedSource, SteppedSource) {
 fn build(
     env: &StreamEnvironment,
     (numbers, rules): (SteppedSource, SteppedSource),
-    panics: Panics,
+    panics: CountedPanics,
     sink: CollectSink<(u64, u64, u64, u64)>,
 ) {
     let rules = env.source("rules", rules).map(|(_, rule): Number| rule);
@@ -142,7 +121,7 @@ fn each_rule_is_applied_once_to_each_key_whatever_fails() {
     let dir = tempfile::tempdir().unwrap();
     for (parallelism, spills) in [(1, false), (2, true), (3, false)] {
         for at in [vec![], vec![0, 500, 501], vec![900, 1_200]] {
-            let (sink, panics) = (CollectSink::new(), Panics::at(&at));
+            let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
             let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
             let (outcome, _) = run_to_end("a job with rules", move || {
                 let env = environment(parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
@@ -168,7 +147,7 @@ fn rules_are_on_all_subtasks_at_another_parallelism() {
             let env = environment(parallelism, None).snapshot_store(store);
             let (numbers, rules) = sources(&input);
             let sources = (numbers.hold_at(N / 8), rules.hold_at(RULES / 8));
-            build(&env, sources, Panics::default(), CollectSink::new());
+            build(&env, sources, CountedPanics::default(), CollectSink::new());
             let job = env.start().unwrap();
             watched(&handles, &job);
             let mut events = events_of(&job);
@@ -177,7 +156,7 @@ fn rules_are_on_all_subtasks_at_another_parallelism() {
             }
             job.stop_with_savepoint(savepoint).await.unwrap();
         });
-        let (sink, panics) = (CollectSink::new(), Panics::at(&[300]));
+        let (sink, panics) = (CollectSink::new(), CountedPanics::at(&[300]));
         let collected = sink.handle();
         let (outcome, _) = run_to_end("a job that goes on", move || {
             let env = environment(then, None).snapshot_store(kept);
@@ -191,7 +170,7 @@ fn rules_are_on_all_subtasks_at_another_parallelism() {
 
 /// Gives each number as many times as there are rules: those that are there when it comes, and the others when they come.
 #[derive(Clone)]
-struct EachByEach(Panics);
+struct EachByEach(CountedPanics);
 
 impl CoProcessFunction<u64, u64> for EachByEach {
     type Out = (u64, u64);
@@ -232,7 +211,7 @@ fn each_number_meets_each_rule_once_whatever_fails() {
     const FEW: u64 = 400;
     for parallelism in [1, 3] {
         for at in [vec![], vec![0, 200, 201], vec![350]] {
-            let (sink, panics) = (CollectSink::new(), Panics::at(&at));
+            let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
             let collected = sink.handle();
             let (outcome, _) = run_to_end("a job that multiplies", move || {
                 let env = environment(parallelism, None).snapshot_store(MemoryStore::new());

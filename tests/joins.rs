@@ -3,15 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream::operator::Either;
 use millstream::prelude::*;
 use millstream::{GraphError, JobHandle};
 
-use common::{BOUND_MS, InputEnd, SteppedSource, events_of, run, run_to_end, time_of, watched};
+use common::{BOUND_MS, CountedPanics, InputEnd, SteppedSource, events_of, run, run_to_end, time_of, watched};
 
 mod common;
 
@@ -21,25 +19,6 @@ const KEYS: u64 = 17;
 
 /// The numbers of both, where there are both, and the event time of the result.
 type Pair = (Option<u64>, Option<u64>, Timestamp);
-
-/// Numbers of records at which a function panics, each once; how many of them have been met; and how many records there were.
-#[derive(Clone, Default)]
-struct Panics(Arc<(Vec<u64>, AtomicU64, AtomicU64)>);
-
-impl Panics {
-    fn at(records: &[u64]) -> Self {
-        Self(Arc::new((records.to_vec(), AtomicU64::new(0), AtomicU64::new(0))))
-    }
-
-    fn count_and_panic(&self) {
-        let (at, met, records) = &*self.0;
-        let record = records.fetch_add(1, Ordering::SeqCst);
-        if at.get(met.load(Ordering::SeqCst) as usize).is_some_and(|next| record >= *next) {
-            met.fetch_add(1, Ordering::SeqCst);
-            panic!("injected at record {record}");
-        }
-    }
-}
 
 /// How a job joins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -132,7 +111,13 @@ fn sources(n: u64, input: &InputEnd) -> Sources {
     (SteppedSource::new("first", n, 100, input), SteppedSource::new("second", n, 60, input))
 }
 
-fn build(env: &StreamEnvironment, kind: Kind, (first, second): Sources, panics: Panics, sink: CollectSink<Pair>) {
+fn build(
+    env: &StreamEnvironment,
+    kind: Kind,
+    (first, second): Sources,
+    panics: CountedPanics,
+    sink: CollectSink<Pair>,
+) {
     type Named = (&'static str, u64);
     let bound = Duration::from_millis(BOUND_MS);
     let first_times = WatermarkStrategy::bounded_out_of_orderness(bound, |(_, id): &Named| time_of(*id));
@@ -189,7 +174,7 @@ fn records_meet_once_whatever_fails() {
         assert!(plain.len() > 800, "{} pairs", plain.len());
         for (parallelism, spills) in [(1, false), (2, true), (3, false)] {
             for at in [vec![], vec![0, 700, 701], vec![1_100, 1_300]] {
-                let (sink, panics) = (CollectSink::new(), Panics::at(&at));
+                let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
                 let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
                 let (outcome, _) = run_to_end("a job that joins", move || {
                     let env = environment(parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
@@ -217,13 +202,13 @@ fn records_that_wait_meet_others_at_another_parallelism() {
             run("a job that is stopped", move |handles| async move {
                 let env = environment(parallelism, None).snapshot_store(store);
                 let (one, other) = sources(N, &input);
-                build(&env, kind, (one.hold_at(N / 8), other.hold_at(N / 6)), Panics::default(), sink);
+                build(&env, kind, (one.hold_at(N / 8), other.hold_at(N / 6)), CountedPanics::default(), sink);
                 let job = env.start().unwrap();
                 watched(&handles, &job);
                 held(&job, &input).await;
                 job.stop_with_savepoint(savepoint).await.unwrap();
             });
-            let (sink, panics) = (CollectSink::new(), Panics::at(&[400]));
+            let (sink, panics) = (CollectSink::new(), CountedPanics::at(&[400]));
             let then_given = sink.handle();
             let (outcome, _) = run_to_end("a job that goes on", move || {
                 let env = environment(then, None).snapshot_store(kept);

@@ -15,7 +15,7 @@ use millstream::prelude::*;
 use millstream::time::{ManualClock, WatermarkAlignment};
 use millstream::{Cause, Clock, JobEventKind, TaskError};
 
-use common::{InputEnd, QueueSource, SteppedSource, events_of, run, run_to_end, time_of, watched};
+use common::{CountedPanics, InputEnd, QueueSource, SteppedSource, events_of, run, run_to_end, time_of, watched};
 
 mod common;
 
@@ -27,25 +27,6 @@ const BOUND: Duration = Duration::from_secs(4);
 
 /// Key, window, number of records, sum of their numbers.
 type Total = (u64, Window, u64, u64);
-
-/// Numbers of calls at which a function panics, each once; how many of them have been met; and how many calls there were.
-#[derive(Clone, Default)]
-struct Panics(Arc<(Vec<u64>, AtomicU64, AtomicU64)>);
-
-impl Panics {
-    fn at(calls: &[u64]) -> Self {
-        Self(Arc::new((calls.to_vec(), AtomicU64::new(0), AtomicU64::new(0))))
-    }
-
-    fn count_and_panic(&self) {
-        let (at, met, calls) = &*self.0;
-        let call = calls.fetch_add(1, Ordering::SeqCst);
-        if at.get(met.load(Ordering::SeqCst) as usize).is_some_and(|next| call >= *next) {
-            met.fetch_add(1, Ordering::SeqCst);
-            panic!("injected at call {call}");
-        }
-    }
-}
 
 /// What the source says of event time, which is not to count.
 #[derive(Clone, Copy, Debug)]
@@ -133,12 +114,12 @@ fn expected() -> Vec<Total> {
     totals.into_iter().map(|((key, window), (count, sum))| (key, window, count, sum)).collect()
 }
 
-/// Windows behind a strategy in mid-stream, which is chained to its source. Panics are of results, and of calls of the strategy.
+/// Windows behind a strategy in mid-stream, which is chained to its source. CountedPanics are of results, and of calls of the strategy.
 fn build(
     env: &StreamEnvironment,
     before: Before,
     source: SteppedSource,
-    (results, calls): (Panics, Panics),
+    (results, calls): (CountedPanics, CountedPanics),
     sink: CollectSink<Total>,
 ) {
     let timed = |time: i64| WatermarkStrategy::monotonous(move |_: &(&'static str, u64)| time);
@@ -200,7 +181,7 @@ fn windows_behind_a_strategy_in_mid_stream_are_those_of_a_plain_loop_whatever_fa
         ] {
             let sink = CollectSink::new();
             let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
-            let panics = (Panics::at(&results), Panics::at(&calls));
+            let panics = (CountedPanics::at(&results), CountedPanics::at(&calls));
             let (outcome, _) = run_to_end("a job with a strategy in mid-stream", move || {
                 let env = environment(parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
                 build(&env, before, SteppedSource::new("numbers", N, 100, &InputEnd::default()), panics, sink);

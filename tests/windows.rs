@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use millstream::aggregates::Count;
 use millstream::prelude::*;
 use millstream::window::{TimeTrigger, WindowContext};
 
-use common::{BOUND_MS, InputEnd, SteppedSource, events_of, run, run_to_end, time_of, watched};
+use common::{BOUND_MS, CountedPanics, InputEnd, SteppedSource, events_of, run, run_to_end, time_of, watched};
 
 mod common;
 
@@ -22,25 +21,6 @@ const GAP_MS: i64 = 120;
 
 /// Key, window, number of records, sum of their numbers.
 type Total = (u64, Window, u64, u64);
-
-/// Numbers of results at which a function panics, each once; how many of them have been met; and how many results there were.
-#[derive(Clone, Default)]
-struct Panics(Arc<(Vec<u64>, AtomicU64, AtomicU64)>);
-
-impl Panics {
-    fn at(results: &[u64]) -> Self {
-        Self(Arc::new((results.to_vec(), AtomicU64::new(0), AtomicU64::new(0))))
-    }
-
-    fn count_and_panic(&self) {
-        let (at, met, results) = &*self.0;
-        let result = results.fetch_add(1, Ordering::SeqCst);
-        if at.get(met.load(Ordering::SeqCst) as usize).is_some_and(|next| result >= *next) {
-            met.fetch_add(1, Ordering::SeqCst);
-            panic!("injected at result {result}");
-        }
-    }
-}
 
 /// Which windows a job has.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +94,7 @@ fn expected(kind: Kind, n: u64) -> Vec<Total> {
 }
 
 /// The job: chained to its source at parallelism 1, behind an exchange otherwise.
-fn build(env: &StreamEnvironment, kind: Kind, source: SteppedSource, panics: Panics, sink: CollectSink<Total>) {
+fn build(env: &StreamEnvironment, kind: Kind, source: SteppedSource, panics: CountedPanics, sink: CollectSink<Total>) {
     let bound = Duration::from_millis(BOUND_MS);
     let strategy = WatermarkStrategy::bounded_out_of_orderness(bound, |(_, id): &(&'static str, u64)| time_of(*id));
     let keyed = env.source_with_watermarks("numbers", source, strategy).map(|(_, id)| id).key_by(|id| id % KEYS);
@@ -168,7 +148,7 @@ fn each_window_gives_its_result_once_whatever_fails() {
         let plain = expected(kind, N);
         for (parallelism, spills) in [(1, false), (2, false), (3, true)] {
             for at in [vec![], vec![0, 40, 41], vec![300, plain.len() as u64 - 1]] {
-                let (sink, panics) = (CollectSink::new(), Panics::at(&at));
+                let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
                 let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
                 let (outcome, _) = run_to_end("a job with windows", move || {
                     let env = environment(parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
@@ -196,7 +176,7 @@ fn open_windows_go_on_at_another_parallelism() {
             run("a job that is stopped", move |handles| async move {
                 let env = environment(parallelism, None).snapshot_store(store);
                 let source = SteppedSource::new("numbers", N, 100, &input).hold_at(N / 8);
-                build(&env, kind, source, Panics::default(), sink);
+                build(&env, kind, source, CountedPanics::default(), sink);
                 let job = env.start().unwrap();
                 watched(&handles, &job);
                 let mut events = events_of(&job);
@@ -210,7 +190,7 @@ fn open_windows_go_on_at_another_parallelism() {
             let (outcome, _) = run_to_end("the job goes on", move || {
                 let env = environment(then, None).snapshot_store(kept);
                 let source = SteppedSource::new("numbers", N, 100, &InputEnd::default());
-                build(&env, kind, source, Panics::default(), sink);
+                build(&env, kind, source, CountedPanics::default(), sink);
                 env
             });
             outcome.expect("finished");
@@ -225,7 +205,7 @@ fn open_windows_go_on_at_another_parallelism() {
 #[test]
 fn each_record_is_in_one_result_or_late() {
     for (parallelism, at) in [(1, vec![]), (2, vec![50]), (3, vec![10, 200])] {
-        let (sink, late_sink, panics) = (CollectSink::new(), CollectSink::new(), Panics::at(&at));
+        let (sink, late_sink, panics) = (CollectSink::new(), CollectSink::new(), CountedPanics::at(&at));
         let (found, late) = (sink.handle(), late_sink.handle());
         let (outcome, _) = run_to_end("a job with late records", move || {
             let env = environment(parallelism, None).snapshot_store(MemoryStore::new());

@@ -5,6 +5,7 @@
 
 mod connectors;
 mod copying;
+mod counted_panics;
 mod event_times;
 mod fault_probe;
 mod figures_job;
@@ -15,6 +16,7 @@ mod stepped_source;
 
 pub(crate) use connectors::{HeldSink, HesitantSource, QueueSource, Tagged, TaggedSink};
 pub(crate) use copying::copy_all;
+pub(crate) use counted_panics::CountedPanics;
 pub(crate) use event_times::{BOUND_MS, time_of};
 pub(crate) use fault_probe::{At, Fault, FaultProbe, Point};
 pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
