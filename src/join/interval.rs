@@ -7,6 +7,7 @@ use millstream_actors::protocol::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::BY_EVENT_TIME;
 use super::buffer::{Buffer, BufferHandle, add, first_time, of_times, take_first, wake_by};
 use crate::keyed::{CoRow, KeyedCoProcessFunction, KeyedContext, Timers, TimersHandle};
 use crate::operator::{Either, Emitter, OutputTag};
@@ -126,8 +127,6 @@ impl<A, B, F: Clone, U> Clone for IntervalJoin<A, B, F, U> {
     }
 }
 
-const BY: &str = "a join by event time; take one by time to live";
-
 impl<K, A, B, F, U> KeyedCoProcessFunction<K, A, B> for IntervalJoin<A, B, F, U>
 where
     A: Serialize + DeserializeOwned + Send + 'static,
@@ -149,7 +148,7 @@ where
         ctx: &mut KeyedContext<'_, K>,
         out: &mut Emitter<'_, U>,
     ) {
-        let time = ctx.event_time(BY);
+        let time = ctx.event_time(BY_EVENT_TIME);
         if time <= ctx.watermark() {
             return self.late(Either::First(record), out);
         }
@@ -171,7 +170,7 @@ where
         ctx: &mut KeyedContext<'_, K>,
         out: &mut Emitter<'_, U>,
     ) {
-        let time = ctx.event_time(BY);
+        let time = ctx.event_time(BY_EVENT_TIME);
         if time <= ctx.watermark() {
             return self.late(Either::Second(record), out);
         }

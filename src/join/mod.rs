@@ -12,5 +12,8 @@ pub(crate) use interval::{IntervalJoin, TimeBounds};
 pub(crate) use living::LivingJoin;
 pub(crate) use temporal::TemporalJoin;
 
+/// What needs event times, in the words of a panic.
+const BY_EVENT_TIME: &str = "a join by event time; take one by time to live";
+
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use millstream_actors::protocol::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::BY_EVENT_TIME;
 use super::buffer::{Buffer, add, first_time, take_first, wake_by};
 use crate::keyed::{CoRow, KeyedCoProcessFunction, KeyedContext, Timers};
 use crate::operator::{Emitter, OutputTag};
@@ -39,8 +40,6 @@ fn forget<B>(versions: &mut MapHandle<'_, Timestamp, B>, watermark: Timestamp) {
     }
 }
 
-const BY: &str = "a join by event time; take one by time to live";
-
 impl<K, A, B, F, U> KeyedCoProcessFunction<K, A, B> for TemporalJoin<A, F, U>
 where
     A: Serialize + DeserializeOwned + Send + 'static,
@@ -62,7 +61,7 @@ where
         ctx: &mut KeyedContext<'_, K>,
         out: &mut Emitter<'_, U>,
     ) {
-        let time = ctx.event_time(BY);
+        let time = ctx.event_time(BY_EVENT_TIME);
         if time <= ctx.watermark() {
             if let Some(late) = &self.late {
                 out.emit_to(late, record);
@@ -80,7 +79,7 @@ where
         ctx: &mut KeyedContext<'_, K>,
         _: &mut Emitter<'_, U>,
     ) {
-        versions.insert(ctx.event_time(BY), version);
+        versions.insert(ctx.event_time(BY_EVENT_TIME), version);
         forget(&mut versions, ctx.watermark());
     }
 
