@@ -1,6 +1,8 @@
 //! Flights as they are read, and what is computed of them.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+
+use super::missing::or_na;
 
 /// One line of the input; what the job does not use is left out.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,17 +38,6 @@ pub(crate) struct CancelledFlight {
 impl From<Flight> for CancelledFlight {
     fn from(Flight { carrier, flight, origin, dest, time_hour, .. }: Flight) -> Self {
         Self { carrier, flight, origin, dest, time_hour }
-    }
-}
-
-/// A value, or `NA` for a missing one.
-fn or_na<'de, D: Deserializer<'de>, T: std::str::FromStr>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T::Err: std::fmt::Display,
-{
-    match <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.as_ref() {
-        "NA" => Ok(None),
-        value => value.parse().map(Some).map_err(|error| serde::de::Error::custom(format!("'{value}': {error}"))),
     }
 }
 

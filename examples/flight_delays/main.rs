@@ -12,6 +12,8 @@ mod reference;
 mod command;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/missing.rs"]
+mod missing;
 
 use std::error::Error;
 use std::path::Path;

@@ -10,6 +10,8 @@ mod common;
 #[path = "../flight_delays/faults.rs"]
 mod faults;
 mod job;
+#[path = "../common/missing.rs"]
+mod missing;
 mod options;
 mod records;
 mod reference;

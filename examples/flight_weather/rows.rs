@@ -4,6 +4,7 @@
 use millstream::Timestamp;
 use serde::{Deserialize, Deserializer};
 
+use crate::missing::or_na;
 use crate::records::{Flight, Weather};
 
 /// One line of `flights.csv`; what the job does not use is left out.
@@ -45,17 +46,6 @@ impl From<WeatherRow> for Weather {
         // It was measured in knots, and the file has it in miles an hour.
         let wind_knots = wind_speed.map(|miles| (miles / 1.15078).round() as u32);
         Self { origin, wind_knots, time_hour }
-    }
-}
-
-/// A value, or `NA` for a missing one.
-fn or_na<'de, D: Deserializer<'de>, T: std::str::FromStr>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T::Err: std::fmt::Display,
-{
-    match <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.as_ref() {
-        "NA" => Ok(None),
-        value => value.parse().map(Some).map_err(|error| serde::de::Error::custom(format!("'{value}': {error}"))),
     }
 }
 

@@ -13,6 +13,8 @@ use flight::{CancelledFlight, DelayLine, Figures, Flight};
 
 #[path = "../../examples/flight_delays/flight.rs"]
 mod flight;
+#[path = "../../examples/common/missing.rs"]
+mod missing;
 
 const INPUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/flights/flights.csv");
 /// So that there are several checkpoints on a fast machine too.
