@@ -3,12 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::Duration;
 
 use millstream::prelude::*;
 
-use common::{CountedPanics, InputEnd, SteppedSource, events_of, run, run_to_end, watched};
+use common::{CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, run, run_to_end, sorted, watched};
 
 mod common;
 
@@ -100,21 +98,6 @@ fn build(
     applied.sink("out", sink);
 }
 
-fn environment(parallelism: u32, spills_to: Option<&Path>) -> StreamEnvironment {
-    let env = StreamEnvironment::new("broadcast")
-        .parallelism(parallelism)
-        .checkpointing(Checkpointing::every(Duration::from_millis(10)));
-    match spills_to {
-        Some(dir) => env.state_backend(StateBackend::redb(dir).cache_bytes(64 << 10)),
-        None => env,
-    }
-}
-
-fn sorted<T: Ord>(mut records: Vec<T>) -> Vec<T> {
-    records.sort_unstable();
-    records
-}
-
 /// G1, G2: through panics of both kinds of records, at each parallelism and with both backends.
 #[test]
 fn each_rule_is_applied_once_to_each_key_whatever_fails() {
@@ -124,7 +107,8 @@ fn each_rule_is_applied_once_to_each_key_whatever_fails() {
             let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
             let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
             let (outcome, _) = run_to_end("a job with rules", move || {
-                let env = environment(parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
+                let env =
+                    checkpointed("broadcast", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
                 build(&env, sources(&InputEnd::default()), panics, sink);
                 env
             });
@@ -144,7 +128,7 @@ fn rules_are_on_all_subtasks_at_another_parallelism() {
         let kept = store.clone();
         let savepoint = dir.path().join(parallelism.to_string());
         run("a job that is stopped", move |handles| async move {
-            let env = environment(parallelism, None).snapshot_store(store);
+            let env = checkpointed("broadcast", parallelism, None).snapshot_store(store);
             let (numbers, rules) = sources(&input);
             let sources = (numbers.hold_at(N / 8), rules.hold_at(RULES / 8));
             build(&env, sources, CountedPanics::default(), CollectSink::new());
@@ -159,7 +143,7 @@ fn rules_are_on_all_subtasks_at_another_parallelism() {
         let (sink, panics) = (CollectSink::new(), CountedPanics::at(&[300]));
         let collected = sink.handle();
         let (outcome, _) = run_to_end("a job that goes on", move || {
-            let env = environment(then, None).snapshot_store(kept);
+            let env = checkpointed("broadcast", then, None).snapshot_store(kept);
             build(&env, sources(&InputEnd::default()), panics, sink);
             env
         });
@@ -214,7 +198,7 @@ fn each_number_meets_each_rule_once_whatever_fails() {
             let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
             let collected = sink.handle();
             let (outcome, _) = run_to_end("a job that multiplies", move || {
-                let env = environment(parallelism, None).snapshot_store(MemoryStore::new());
+                let env = checkpointed("broadcast", parallelism, None).snapshot_store(MemoryStore::new());
                 let input = InputEnd::default();
                 let rules = env.source("rules", SteppedSource::new("rules", RULES, 2, &input));
                 let rules = rules.map(|(_, rule): Number| rule).broadcast();

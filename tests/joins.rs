@@ -2,14 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
 use std::time::Duration;
 
 use millstream::operator::Either;
 use millstream::prelude::*;
 use millstream::{GraphError, JobHandle};
 
-use common::{BOUND_MS, CountedPanics, InputEnd, SteppedSource, events_of, run, run_to_end, time_of, watched};
+use common::{
+    BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, run, run_to_end, sorted, time_of,
+    watched,
+};
 
 mod common;
 
@@ -150,21 +152,6 @@ fn build(
     pairs.process("times", WithTime).sink("out", sink);
 }
 
-fn environment(parallelism: u32, spills_to: Option<&Path>) -> StreamEnvironment {
-    let env = StreamEnvironment::new("joins")
-        .parallelism(parallelism)
-        .checkpointing(Checkpointing::every(Duration::from_millis(10)));
-    match spills_to {
-        Some(dir) => env.state_backend(StateBackend::redb(dir).cache_bytes(64 << 10)),
-        None => env,
-    }
-}
-
-fn sorted<T: Ord>(mut records: Vec<T>) -> Vec<T> {
-    records.sort_unstable();
-    records
-}
-
 /// T11: through panics on both sides, at each parallelism and with both backends.
 #[test]
 fn records_meet_once_whatever_fails() {
@@ -177,7 +164,8 @@ fn records_meet_once_whatever_fails() {
                 let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
                 let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
                 let (outcome, _) = run_to_end("a job that joins", move || {
-                    let env = environment(parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
+                    let env =
+                        checkpointed("joins", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
                     build(&env, kind, sources(N, &InputEnd::default()), panics, sink);
                     env
                 });
@@ -200,7 +188,7 @@ fn records_that_wait_meet_others_at_another_parallelism() {
             let (first, kept) = (sink.handle(), store.clone());
             let savepoint = dir.path().join(format!("{kind:?}-{parallelism}"));
             run("a job that is stopped", move |handles| async move {
-                let env = environment(parallelism, None).snapshot_store(store);
+                let env = checkpointed("joins", parallelism, None).snapshot_store(store);
                 let (one, other) = sources(N, &input);
                 build(&env, kind, (one.hold_at(N / 8), other.hold_at(N / 6)), CountedPanics::default(), sink);
                 let job = env.start().unwrap();
@@ -211,7 +199,7 @@ fn records_that_wait_meet_others_at_another_parallelism() {
             let (sink, panics) = (CollectSink::new(), CountedPanics::at(&[400]));
             let then_given = sink.handle();
             let (outcome, _) = run_to_end("a job that goes on", move || {
-                let env = environment(then, None).snapshot_store(kept);
+                let env = checkpointed("joins", then, None).snapshot_store(kept);
                 build(&env, kind, sources(N, &InputEnd::default()), panics, sink);
                 env
             });

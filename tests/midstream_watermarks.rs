@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -15,7 +14,10 @@ use millstream::prelude::*;
 use millstream::time::{ManualClock, WatermarkAlignment};
 use millstream::{Cause, Clock, JobEventKind, TaskError};
 
-use common::{CountedPanics, InputEnd, QueueSource, SteppedSource, events_of, run, run_to_end, time_of, watched};
+use common::{
+    CountedPanics, InputEnd, QueueSource, SteppedSource, checkpointed, events_of, run, run_to_end, sorted, time_of,
+    watched,
+};
 
 mod common;
 
@@ -149,21 +151,6 @@ fn build(
     totals.sink("totals-of-windows", sink);
 }
 
-fn environment(parallelism: u32, spills_to: Option<&Path>) -> StreamEnvironment {
-    let env = StreamEnvironment::new("midstream")
-        .parallelism(parallelism)
-        .checkpointing(Checkpointing::every(Duration::from_millis(10)));
-    match spills_to {
-        Some(dir) => env.state_backend(StateBackend::redb(dir).cache_bytes(64 << 10)),
-        None => env,
-    }
-}
-
-fn sorted<T: Ord>(mut records: Vec<T>) -> Vec<T> {
-    records.sort_unstable();
-    records
-}
-
 /// T10: through panics in the strategy and behind it, at each parallelism and with both backends, whatever the source says.
 #[test]
 fn windows_behind_a_strategy_in_mid_stream_are_those_of_a_plain_loop_whatever_fails() {
@@ -183,7 +170,8 @@ fn windows_behind_a_strategy_in_mid_stream_are_those_of_a_plain_loop_whatever_fa
             let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
             let panics = (CountedPanics::at(&results), CountedPanics::at(&calls));
             let (outcome, _) = run_to_end("a job with a strategy in mid-stream", move || {
-                let env = environment(parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
+                let env =
+                    checkpointed("midstream", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
                 build(&env, before, SteppedSource::new("numbers", N, 100, &InputEnd::default()), panics, sink);
                 env
             });
@@ -204,7 +192,7 @@ fn open_windows_go_on_at_another_parallelism() {
         let (first, kept) = (sink.handle(), store.clone());
         let savepoint = dir.path().join(format!("{parallelism}-{then}"));
         run("a job that is stopped", move |handles| async move {
-            let env = environment(parallelism, None).snapshot_store(store);
+            let env = checkpointed("midstream", parallelism, None).snapshot_store(store);
             let source = SteppedSource::new("numbers", N, 100, &input).hold_at(N / 8);
             build(&env, Before::Nothing, source, Default::default(), sink);
             let job = env.start().unwrap();
@@ -218,7 +206,7 @@ fn open_windows_go_on_at_another_parallelism() {
         let sink = CollectSink::new();
         let rest = sink.handle();
         let (outcome, _) = run_to_end("the job goes on", move || {
-            let env = environment(then, None).snapshot_store(kept);
+            let env = checkpointed("midstream", then, None).snapshot_store(kept);
             let source = SteppedSource::new("numbers", N, 100, &InputEnd::default());
             build(&env, Before::Nothing, source, Default::default(), sink);
             env
@@ -238,7 +226,7 @@ fn end_of_input_fires_all_windows_behind_a_strategy_that_has_said_nothing() {
         let sink = CollectSink::new();
         let collected = sink.handle();
         let (outcome, _) = run_to_end("a job without watermarks", move || {
-            let env = environment(parallelism, None).snapshot_store(MemoryStore::new());
+            let env = checkpointed("midstream", parallelism, None).snapshot_store(MemoryStore::new());
             let strategy = WatermarkStrategy::punctuated(|id: &u64| time_of(*id), |_, _| None);
             env.source("numbers", SequenceSource::new(0..N))
                 .assign_timestamps_and_watermarks("times", strategy)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use millstream::prelude::*;
 use millstream::time::ManualClock;
 
-use common::{BOUND_MS, InputEnd, SteppedSource, events_of, run, run_to_end, time_of, watched};
+use common::{BOUND_MS, InputEnd, SteppedSource, checkpointed, events_of, run, run_to_end, time_of, watched};
 
 mod common;
 
@@ -103,16 +103,6 @@ fn build(env: &StreamEnvironment, source: SteppedSource, of_timers: Panics, sink
         .sink("counts", sink);
 }
 
-fn environment(parallelism: u32, spills_to: Option<&Path>) -> StreamEnvironment {
-    let env = StreamEnvironment::new("timers")
-        .parallelism(parallelism)
-        .checkpointing(Checkpointing::every(Duration::from_millis(10)));
-    match spills_to {
-        Some(dir) => env.state_backend(StateBackend::redb(dir).cache_bytes(64 << 10)),
-        None => env,
-    }
-}
-
 /// T3: through panics before, in and after timers, at each parallelism and with both backends.
 #[test]
 fn each_timer_fires_once_whatever_fails() {
@@ -123,7 +113,7 @@ fn each_timer_fires_once_whatever_fails() {
             let (sink, of_timers) = (CollectSink::new(), panics(&at));
             let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
             let (outcome, _) = run_to_end("a job with timers", move || {
-                let env = environment(parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
+                let env = checkpointed("timers", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
                 build(&env, SteppedSource::new("numbers", N, 100, &InputEnd::default()), of_timers, sink);
                 env
             });
@@ -188,7 +178,7 @@ fn each_timer_of_processing_time_fires_once_whatever_fails() {
             let (sink, later) = (CollectSink::new(), Later { at: 0, panics: panics(&at) });
             let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
             let (outcome, _) = run_to_end("a job with timers by the clock", move || {
-                let env = environment(parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
+                let env = checkpointed("timers", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
                 build_later(&env, SteppedSource::new("numbers", N, 100, &InputEnd::default()), later, sink);
                 env
             });
@@ -214,7 +204,7 @@ fn timers_of_processing_time_wait_for_the_clock_through_idle_input_and_lives_of_
             let collected = sink.handle();
             let numbers = run("a life of a job with timers by the clock", move |handles| async move {
                 let (clock, input) = (ManualClock::starting_at(clock_at), InputEnd::default());
-                let env = environment(parallelism, None).snapshot_store(store).clock(clock.clone());
+                let env = checkpointed("timers", parallelism, None).snapshot_store(store).clock(clock.clone());
                 let later = Later { at: 1_100, panics: panics(&[]) };
                 let source = SteppedSource::new("numbers", 400, 400, &input).hold_at(if fire > 0 { 50 } else { 100 });
                 build_later(&env, source, later, sink);
@@ -256,7 +246,7 @@ fn timers_of_processing_time_that_are_not_due_do_not_fire_at_the_end_of_input() 
     let sink = CollectSink::new();
     let collected = sink.handle();
     let (outcome, _) = run_to_end("a job whose input ends before its timers are due", move || {
-        let env = environment(2, None).clock(ManualClock::starting_at(1_000));
+        let env = checkpointed("timers", 2, None).clock(ManualClock::starting_at(1_000));
         let later = Later { at: 1_000 - 19, panics: panics(&[]) };
         build_later(&env, SteppedSource::new("numbers", 400, 400, &InputEnd::default()), later, sink);
         env
@@ -282,7 +272,7 @@ fn life(store: &MemoryStore, parallelism: u32, hold_at: u64, end: End, savepoint
     let (sink, input, store) = (CollectSink::new(), InputEnd::default(), store.clone());
     let (collected, savepoint) = (sink.handle(), savepoint.to_owned());
     run("a job that is ended", move |handles| async move {
-        let env = environment(parallelism, None).snapshot_store(store);
+        let env = checkpointed("timers", parallelism, None).snapshot_store(store);
         build(&env, SteppedSource::new("numbers", N, 100, &input).hold_at(hold_at), panics(&[]), sink);
         let job = env.start().unwrap();
         watched(&handles, &job);
@@ -319,7 +309,7 @@ fn timers_fire_at_the_end_of_input_and_at_no_other_end() {
             let (sink, rest) = (CollectSink::new(), store.clone());
             let collected = sink.handle();
             let (outcome, _) = run_to_end("the job goes on", move || {
-                let env = environment(then, None).snapshot_store(rest);
+                let env = checkpointed("timers", then, None).snapshot_store(rest);
                 build(&env, SteppedSource::new("numbers", N, 100, &InputEnd::default()), panics(&[]), sink);
                 env
             });

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,7 +10,10 @@ use millstream::aggregates::Count;
 use millstream::prelude::*;
 use millstream::window::{TimeTrigger, WindowContext};
 
-use common::{BOUND_MS, CountedPanics, InputEnd, SteppedSource, events_of, run, run_to_end, time_of, watched};
+use common::{
+    BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, run, run_to_end, sorted, time_of,
+    watched,
+};
 
 mod common;
 
@@ -125,21 +127,6 @@ fn build(env: &StreamEnvironment, kind: Kind, source: SteppedSource, panics: Cou
     totals.sink("totals-of-windows", sink);
 }
 
-fn environment(parallelism: u32, spills_to: Option<&Path>) -> StreamEnvironment {
-    let env = StreamEnvironment::new("windows")
-        .parallelism(parallelism)
-        .checkpointing(Checkpointing::every(Duration::from_millis(10)));
-    match spills_to {
-        Some(dir) => env.state_backend(StateBackend::redb(dir).cache_bytes(64 << 10)),
-        None => env,
-    }
-}
-
-fn sorted<T: Ord>(mut records: Vec<T>) -> Vec<T> {
-    records.sort_unstable();
-    records
-}
-
 /// T7: through panics before, in and after results, at each parallelism and with both backends.
 #[test]
 fn each_window_gives_its_result_once_whatever_fails() {
@@ -151,7 +138,8 @@ fn each_window_gives_its_result_once_whatever_fails() {
                 let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
                 let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
                 let (outcome, _) = run_to_end("a job with windows", move || {
-                    let env = environment(parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
+                    let env =
+                        checkpointed("windows", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
                     build(&env, kind, SteppedSource::new("numbers", N, 100, &InputEnd::default()), panics, sink);
                     env
                 });
@@ -174,7 +162,7 @@ fn open_windows_go_on_at_another_parallelism() {
             let (first, kept) = (sink.handle(), store.clone());
             let savepoint = dir.path().join(format!("{kind:?}-{parallelism}"));
             run("a job that is stopped", move |handles| async move {
-                let env = environment(parallelism, None).snapshot_store(store);
+                let env = checkpointed("windows", parallelism, None).snapshot_store(store);
                 let source = SteppedSource::new("numbers", N, 100, &input).hold_at(N / 8);
                 build(&env, kind, source, CountedPanics::default(), sink);
                 let job = env.start().unwrap();
@@ -188,7 +176,7 @@ fn open_windows_go_on_at_another_parallelism() {
             let sink = CollectSink::new();
             let rest = sink.handle();
             let (outcome, _) = run_to_end("the job goes on", move || {
-                let env = environment(then, None).snapshot_store(kept);
+                let env = checkpointed("windows", then, None).snapshot_store(kept);
                 let source = SteppedSource::new("numbers", N, 100, &InputEnd::default());
                 build(&env, kind, source, CountedPanics::default(), sink);
                 env
@@ -208,7 +196,7 @@ fn each_record_is_in_one_result_or_late() {
         let (sink, late_sink, panics) = (CollectSink::new(), CollectSink::new(), CountedPanics::at(&at));
         let (found, late) = (sink.handle(), late_sink.handle());
         let (outcome, _) = run_to_end("a job with late records", move || {
-            let env = environment(parallelism, None).snapshot_store(MemoryStore::new());
+            let env = checkpointed("windows", parallelism, None).snapshot_store(MemoryStore::new());
             let source = SteppedSource::new("numbers", N, 100, &InputEnd::default());
             let time = |(_, id): &(&'static str, u64)| time_of(*id);
             let strategy = WatermarkStrategy::bounded_out_of_orderness(Duration::from_millis(5), time);
@@ -242,7 +230,7 @@ fn a_window_behind_a_window_has_its_results_in_the_same_span() {
         let sink = CollectSink::new();
         let collected = sink.handle();
         let (outcome, _) = run_to_end("a job with windows of windows", move || {
-            let env = environment(parallelism, None);
+            let env = checkpointed("windows", parallelism, None);
             let source = SteppedSource::new("numbers", N, 100, &InputEnd::default());
             let time = |(_, id): &(&'static str, u64)| time_of(*id);
             let strategy = WatermarkStrategy::bounded_out_of_orderness(Duration::from_millis(BOUND_MS), time);
@@ -272,7 +260,7 @@ fn windows_of_another_size_do_not_take_over_slices() {
     let life = |slide: i64, store: MemoryStore| {
         let input = InputEnd::default();
         run("a life of a job", move |handles| async move {
-            let env = environment(1, None).snapshot_store(store).restart_strategy(RestartStrategy::none());
+            let env = checkpointed("windows", 1, None).snapshot_store(store).restart_strategy(RestartStrategy::none());
             let source = SteppedSource::new("numbers", N, 100, &input).hold_at(N / 8);
             let time = |(_, id): &(&'static str, u64)| time_of(*id);
             let strategy = WatermarkStrategy::monotonous(time);

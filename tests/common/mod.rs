@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test crate uses its part")]
 #![allow(unused_imports, reason = "each test crate uses its part")]
 
+mod checkpointed;
 mod connectors;
 mod copying;
 mod counted_panics;
@@ -14,6 +15,7 @@ mod output;
 mod run;
 mod stepped_source;
 
+pub(crate) use checkpointed::checkpointed;
 pub(crate) use connectors::{HeldSink, HesitantSource, QueueSource, Tagged, TaggedSink};
 pub(crate) use copying::copy_all;
 pub(crate) use counted_panics::CountedPanics;
@@ -21,6 +23,6 @@ pub(crate) use event_times::{BOUND_MS, time_of};
 pub(crate) use fault_probe::{At, Fault, FaultProbe, Point};
 pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
 pub(crate) use listener::{Events, events_of};
-pub(crate) use output::{committed_lines, left_over};
+pub(crate) use output::{committed_lines, left_over, sorted};
 pub(crate) use run::{Watched, run, run_to_end, watched};
 pub(crate) use stepped_source::{InputEnd, SteppedSource};

@@ -52,3 +52,9 @@ fn visible(dir: &Path) -> Vec<PathBuf> {
     let paths = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file());
     paths.collect()
 }
+
+/// Records whose order does not count.
+pub(crate) fn sorted<T: Ord>(mut records: Vec<T>) -> Vec<T> {
+    records.sort_unstable();
+    records
+}
