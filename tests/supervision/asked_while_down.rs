@@ -133,7 +133,9 @@ impl Rig {
             is_hanging: is_hanging.clone(),
             until: Arc::new(Mutex::new(received)),
         };
+        // The arbiters that other tests share stay free: a task that hangs has its own condemned.
         let env = StreamEnvironment::new("asked")
+            .own_arbiters(2)
             .clock(clock.clone())
             .snapshot_store(store.clone())
             .checkpointing(Checkpointing::every(365 * DAY))
