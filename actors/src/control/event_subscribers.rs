@@ -5,9 +5,10 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use actix::Recipient;
+use actix::dev::RecipientRequest;
 use futures_core::Stream;
 
 use crate::control::event::{JobEvent, JobEventKind};
@@ -38,6 +39,9 @@ impl EventSubscribers {
 
     /// Tells everyone, and forgets those that have gone; all of them after the job's end.
     pub(crate) fn tell(&mut self, event: &JobEvent) {
+        if matches!(event.kind, JobEventKind::Ended { .. }) {
+            return self.0.drain(..).for_each(|subscriber| subscriber.tell_last(event.clone()));
+        }
         self.0.retain(|subscriber| match subscriber {
             Subscriber::Actor(recipient) => {
                 recipient.do_send(event.clone());
@@ -45,8 +49,35 @@ impl EventSubscribers {
             }
             Subscriber::Stream(sender) => sender.send(event.clone()),
         });
-        if matches!(event.kind, JobEventKind::Ended { .. }) {
-            self.0.clear();
+    }
+}
+
+impl Subscriber {
+    fn tell_last(self, event: JobEvent) {
+        match self {
+            Self::Actor(recipient) => LastEvent::send(recipient, event),
+            Self::Stream(sender) => drop(sender.send(event)),
+        }
+    }
+}
+
+/// Keeps the address of an actor until it has handled its last event, or is gone: an actor without an address stops, also with
+/// messages in its mailbox. Polled by whoever wakes it, since no runtime is sure to be there.
+struct LastEvent(Mutex<Option<(Pin<Box<RecipientRequest<JobEvent>>>, Recipient<JobEvent>)>>);
+
+impl LastEvent {
+    fn send(recipient: Recipient<JobEvent>, event: JobEvent) {
+        Arc::new(Self(Mutex::new(Some((Box::pin(recipient.send(event)), recipient))))).wake();
+    }
+}
+
+impl Wake for LastEvent {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((handled, _)) = &mut *kept else { return };
+        if handled.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            *kept = None;
         }
     }
 }
@@ -196,6 +227,10 @@ impl fmt::Debug for JobEvents {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use actix::{Actor, AsyncContext, Context as ActorContext, Handler, WrapFuture};
+
     use super::*;
     use crate::control::outcome::JobError;
     use crate::protocol::{CheckpointId, TriggerReason};
@@ -244,5 +279,62 @@ mod tests {
         let waits = std::thread::spawn(move || checkpoint(block_on(events.next())));
         subscribers.tell(&triggered(2));
         assert_eq!(waits.join().expect("no panic"), Some(2));
+    }
+    /// An actor that has looked into its mailbox, and has not yet looked whether anybody has its address.
+    struct Between {
+        there: mpsc::Sender<()>,
+        goes_on: Option<mpsc::Receiver<()>>,
+        handled: mpsc::Sender<JobEventKind>,
+    }
+
+    impl Actor for Between {
+        type Context = ActorContext<Self>;
+
+        fn started(&mut self, ctx: &mut Self::Context) {
+            let (there, goes_on) = (self.there.clone(), self.goes_on.take().expect("started once"));
+            let between = async move {
+                there.send(()).expect("the test waits");
+                goes_on.recv().expect("the test says so");
+            };
+            ctx.spawn(between.into_actor(self));
+        }
+    }
+
+    impl Handler<JobEvent> for Between {
+        type Result = ();
+
+        fn handle(&mut self, event: JobEvent, _: &mut Self::Context) {
+            self.handled.send(event.kind).expect("the test waits");
+        }
+    }
+
+    // The end was lost with the address, which nobody but the job had.
+    #[test]
+    fn actor_that_only_the_subscription_keeps_handles_the_end_and_stops() {
+        let (there, is_there) = mpsc::channel();
+        let (goes_on, may_go_on) = mpsc::channel();
+        let (handled, is_handled) = mpsc::channel();
+        let (give, address) = mpsc::channel();
+        let host = std::thread::spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                let actor = Between { there, goes_on: Some(may_go_on), handled }.start();
+                give.send(actor.downgrade().recipient()).expect("the test waits");
+                let listener = actor.clone().recipient();
+                drop(actor);
+                let mut subscribers = EventSubscribers::default();
+                subscribers.add(listener.into());
+                std::thread::spawn(move || {
+                    is_there.recv().expect("the actor starts");
+                    subscribers.tell(&event(JobEventKind::Ended { result: Err(JobError::SystemStopped) }));
+                    goes_on.send(()).expect("the actor waits");
+                });
+                let address = address.recv().expect("it was sent");
+                while address.upgrade().is_some() {
+                    tokio::task::yield_now().await;
+                }
+            });
+        });
+        host.join().expect("the actor stops");
+        assert!(matches!(is_handled.recv(), Ok(JobEventKind::Ended { .. })));
     }
 }

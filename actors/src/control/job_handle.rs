@@ -105,7 +105,8 @@ impl JobHandle {
         self.events.history()
     }
 
-    /// Sends every later event to `recipient`, in order, until it is disconnected. Nothing bounds how many wait there.
+    /// Sends every later event to `recipient`, in order, until it is disconnected. Nothing bounds how many wait there. An actor
+    /// whose address nobody else has lives until it has handled the event of the job's end.
     pub fn subscribe(&self, recipient: Recipient<JobEvent>) {
         self.events.subscribe(recipient.into());
     }
