@@ -147,13 +147,13 @@ pub mod window;
 pub use environment::StreamEnvironment;
 pub use graph::{Explanation, GraphError, GraphErrors};
 pub use millstream_actors::contract::Clock;
+pub use millstream_actors::contract::Figures;
 pub use millstream_actors::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution,
     FailedRecord, Fault, HeldBack, Incarnation, IntervalAdvice, Limits, NO_TIME, NameOf, NoRestore, OperatorId,
     PanicReport, ReadRange, RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId,
     Timestamp, TriggerReason,
 };
-pub use millstream_actors::task::Figures;
 pub use millstream_actors::{
     CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobEvents, JobHandle,
     JobOutcome, JobState, JobStatus, LastRestore, OutcomeKind, RegionAwaited, Restarting, SavepointError,

@@ -225,7 +225,7 @@ async fn held(job: &JobHandle, input: &InputEnd) {
 fn late_records_of_either_stream_go_to_the_late_output_and_meet_nothing() {
     let (sink, late_sink) = (CollectSink::new(), CollectSink::new());
     let (pairs, late) = (sink.handle(), late_sink.handle());
-    let (outcome, _) = run_to_end("a job with late records", move || {
+    let (outcome, job) = run_to_end("a job with late records", move || {
         let env = StreamEnvironment::new("late").parallelism(1);
         let times = || WatermarkStrategy::bounded_out_of_orderness(Duration::ZERO, |(at, _): &(Timestamp, char)| *at);
         let both = vec![(100, 'a'), (50, 'b'), (200, 'c')];
@@ -243,6 +243,7 @@ fn late_records_of_either_stream_go_to_the_late_output_and_meet_nothing() {
     let late_firsts = late.iter().filter(|record| matches!(record, Either::First(_))).count();
     let late_seconds = late.len() - late_firsts;
     assert!(late.iter().all(|record| record.first() == Some((50, 'b')) || record.second() == Some((50, 'b'))));
+    assert_eq!(job.figures().iter().map(|figures| figures.of_run.late_records).sum::<u64>(), late.len() as u64);
     assert_eq!(pairs.len(), (3 - late_firsts) * (3 - late_seconds), "{pairs:?} {late:?}");
 }
 

@@ -195,7 +195,7 @@ fn each_record_is_in_one_result_or_late() {
     for (parallelism, at) in [(1, vec![]), (2, vec![50]), (3, vec![10, 200])] {
         let (sink, late_sink, panics) = (CollectSink::new(), CollectSink::new(), CountedPanics::at(&at));
         let (found, late) = (sink.handle(), late_sink.handle());
-        let (outcome, _) = run_to_end("a job with late records", move || {
+        let (outcome, job) = run_to_end("a job with late records", move || {
             let env = checkpointed("windows", parallelism, None).snapshot_store(MemoryStore::new());
             let source = SteppedSource::new("numbers", N, 100, &InputEnd::default());
             let time = |(_, id): &(&'static str, u64)| time_of(*id);
@@ -218,6 +218,9 @@ fn each_record_is_in_one_result_or_late() {
         outcome.expect("finished");
         let late = late.snapshot();
         assert!(!late.is_empty() && late.len() < N as usize / 2, "{} records are late", late.len());
+        let counted: u64 = job.figures().iter().map(|figures| figures.of_run.late_records).sum();
+        // What an attempt that failed has counted is counted again.
+        assert!(counted == late.len() as u64 || !at.is_empty() && counted > late.len() as u64, "{counted}");
         let all = sorted(found.snapshot().into_iter().chain(late).collect());
         assert_eq!(all, (0..N).collect::<Vec<_>>(), "parallelism {parallelism}, panics {at:?}");
     }

@@ -90,11 +90,12 @@ impl<A, B, F, U> IntervalJoin<A, B, F, U> {
     }
 
     #[cold]
-    fn late(&self, record: Either<A, B>, out: &mut Emitter<'_, U>)
+    fn late<K>(&self, record: Either<A, B>, ctx: &KeyedContext<'_, K>, out: &mut Emitter<'_, U>)
     where
         A: 'static,
         B: 'static,
     {
+        ctx.count_late();
         if let Some(late) = &self.late {
             out.emit_to(late, record);
         }
@@ -150,7 +151,7 @@ where
     ) {
         let time = ctx.event_time(BY_EVENT_TIME);
         if time <= ctx.watermark() {
-            return self.late(Either::First(record), out);
+            return self.late(Either::First(record), ctx, out);
         }
         for (of_second, second) in of_times(&seconds, self.bounds.of_second(time)) {
             out.set_time(time.max(of_second));
@@ -172,7 +173,7 @@ where
     ) {
         let time = ctx.event_time(BY_EVENT_TIME);
         if time <= ctx.watermark() {
-            return self.late(Either::Second(record), out);
+            return self.late(Either::Second(record), ctx, out);
         }
         for (of_first, first) in of_times(&firsts, self.bounds.of_first(time)) {
             out.set_time(time.max(of_first));

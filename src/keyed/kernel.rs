@@ -12,8 +12,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use millstream_actors::contract::{
-    Batch, Clock, Front, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget, SnapshotWriter,
-    StateError, Stateful,
+    Batch, Clock, Counters, Front, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget,
+    SnapshotWriter, StateError, Stateful,
 };
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, NO_TIME, OperatorId, TaskError, Timestamp};
 use millstream_actors::runtime::guard::{note_key, noting};
@@ -137,6 +137,11 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
     /// Sets which subtask of how many it is in.
     pub(crate) fn share(&mut self, share: Share) {
         self.task.share = share;
+    }
+
+    /// Sets where the subtask's figures go.
+    pub(crate) fn counters(&mut self, counters: Arc<Counters>) {
+        self.task.counters = counters;
     }
 
     /// The subtask that it is in.

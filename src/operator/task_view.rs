@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use millstream_actors::contract::Clock;
+use millstream_actors::contract::{Clock, Counters};
 
 use crate::state::Share;
 use crate::time::SystemClock;
@@ -15,12 +15,15 @@ pub(crate) struct TaskView {
     pub(crate) share: Share,
     /// The job's clock.
     pub(crate) clock: Arc<dyn Clock>,
+    /// What the subtask counts.
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Default for TaskView {
-    /// The only subtask, by the machine's clock.
+    /// The only subtask, by the machine's clock, whose figures nobody reads.
     fn default() -> Self {
-        Self { share: Share { subtask: 0, parallelism: 1 }, clock: Arc::new(SystemClock::new()) }
+        let share = Share { subtask: 0, parallelism: 1 };
+        Self { share, clock: Arc::new(SystemClock::new()), counters: Arc::default() }
     }
 }
 

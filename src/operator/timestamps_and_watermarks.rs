@@ -45,7 +45,7 @@ impl<T: 'static> TimestampsAndWatermarks<T> {
         let now = clock.now();
         Self {
             operator,
-            task: TaskView { share, clock },
+            task: TaskView { share, clock, ..TaskView::default() },
             generator: strategy.new_generator(),
             watermark: Timestamp::MIN,
             is_to_repeat: false,

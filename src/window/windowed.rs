@@ -142,6 +142,7 @@ where
     /// All windows of the record are over.
     #[cold]
     pub(super) fn late(&self, record: T, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
+        lent.ctx.count_late();
         if let Some(late) = &self.windowing.late {
             lent.out.emit_to(late, record);
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Clock, EventTimes};
+use super::{Clock, Counters, EventTimes};
 use crate::protocol::{ActorName, Execution, KeyGroupRange, Limits, SubtaskId};
 
 /// A subtask, its job and its share of the work.
@@ -27,6 +27,8 @@ pub struct SubtaskInfo {
     pub limits: Arc<Limits>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// What it counts of its work in this attempt.
+    pub counters: Arc<Counters>,
     /// Where its operators tell how far event time has come.
     pub event_times: EventTimes,
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::contract::EventTimes;
+use crate::contract::{Counters, EventTimes, Figures};
 use crate::control::job_context::lock;
 use crate::protocol::serialised;
 use crate::protocol::{Attempt, CheckpointId, HeldBack, OperatorId, RegionId, Standing, SubtaskId};
-use crate::task::{Counters, Figures, TaskSpec};
+use crate::task::TaskSpec;
 
 /// The newest checkpoint that a run of a job completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

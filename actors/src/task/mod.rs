@@ -1,7 +1,6 @@
 //! What a subtask is: the orders it takes, the facts it reports, its snapshots, and one actor for each kind of task.
 
 mod alarm;
-mod figures;
 mod inputs;
 mod lists;
 mod loading;
@@ -18,7 +17,6 @@ pub mod source_task;
 mod spec;
 mod stepper;
 
-pub use figures::{Counter, Counters, Figures};
 pub use orders::{
     BeginReading, CheckpointAborted, CheckpointComplete, FinishInput, RequestBarrier, SourceAddress, StopReading,
     StopSubtask, SubtaskAddress,

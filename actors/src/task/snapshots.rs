@@ -91,7 +91,7 @@ impl Snapshots {
         let (can_write, open) = (self.can_write(), self.open.take()?);
         let written = self.advance(cx, open, write);
         if can_write && written == Written::Part {
-            cx.counters.snapshot_slices.add(1);
+            cx.info.counters.snapshot_slices.add(1);
             cx.reached(Step::SliceWritten);
         }
         Some(written)
@@ -154,7 +154,7 @@ impl Snapshots {
         let written = write(&mut open.writer).and_then(|progress| open.writer.check().map(|()| progress));
         let took = monotonic() - started;
         open.held_up += took;
-        cx.counters.snapshot_ns.add_time(took);
+        cx.info.counters.snapshot_ns.add_time(took);
         match written {
             Err(error) => {
                 decline(cx, open.writer.checkpoint(), error.into());
@@ -187,7 +187,7 @@ impl Snapshots {
 
     fn sends(&mut self, cx: &SubtaskContext, checkpoint: CheckpointId, bytes: usize) {
         *self.in_flight.entry(checkpoint).or_default() += bytes;
-        cx.counters.snapshot_bytes.add(bytes as u64);
+        cx.info.counters.snapshot_bytes.add(bytes as u64);
     }
 
     fn acknowledge(&mut self, cx: &SubtaskContext, mut open: OpenSnapshot) {
@@ -199,7 +199,7 @@ impl Snapshots {
             self.sends(cx, checkpoint, bytes);
             cx.reports.chunks.do_send(StoreChunks { execution, checkpoint, chunks, stored: Some(self.stored.clone()) });
         }
-        cx.counters.snapshots.add(1);
+        cx.info.counters.snapshots.add(1);
         cx.reached(Step::SnapshotTaken);
         cx.reports.acknowledge.do_send(AcknowledgeCheckpoint {
             execution,

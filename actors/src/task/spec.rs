@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 
-use super::{Counters, SubtaskAddress, TaskReports};
+use super::{SubtaskAddress, TaskReports};
 use crate::contract::{ChunkSource, Fence, Manifest, Probe, Step, SubtaskInfo};
 use crate::data::wiring::{AnyInputPort, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{CheckpointId, CheckpointMode, OperatorId, RegionId, Succession, TaskId, TaskKind};
@@ -126,8 +126,6 @@ pub struct SubtaskContext {
     pub withdraw: Vec<CheckpointId>,
     /// Raised when the attempt has been replaced.
     pub fence: Fence,
-    /// Where its figures go.
-    pub counters: Arc<Counters>,
     /// What slices of work are measured by.
     pub slice_clock: SliceClock,
     /// Whether the host's panic hook is told of its panics.

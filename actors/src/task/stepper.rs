@@ -176,7 +176,7 @@ impl Stepper {
         self.cx.reached(Step::Batch);
         self.records_in += batch.records() as u64;
         self.exit.records_in(self.records_in, batch.records() as u64);
-        let counters = &self.cx.counters;
+        let counters = &self.cx.info.counters;
         counters.records_in.set(self.records_in);
         counters.batches_in.add(1);
         counters.bytes_in.add(batch.bytes() as u64);
@@ -185,7 +185,7 @@ impl Stepper {
     fn begins_to_run(&mut self) {
         let now = monotonic();
         let paused = now - std::mem::replace(&mut self.since, now);
-        let counters = &self.cx.counters;
+        let counters = &self.cx.info.counters;
         match self.pause {
             Pause::Idle => counters.idle_ns.add_time(paused),
             Pause::Blocked => counters.blocked_ns.add_time(paused),
@@ -195,14 +195,14 @@ impl Stepper {
 
     fn has_run(&mut self, pause: Pause, sent: Sent) {
         let now = monotonic();
-        let counters = &self.cx.counters;
+        let counters = &self.cx.info.counters;
         counters.busy_ns.add_time(now - std::mem::replace(&mut self.since, now));
         self.pause = pause;
         self.counts(sent);
     }
 
     fn counts(&self, sent: Sent) {
-        let counters = &self.cx.counters;
+        let counters = &self.cx.info.counters;
         counters.records_out.set(sent.records);
         counters.batches_out.set(sent.batches);
         counters.credits.set(sent.credits);

@@ -106,6 +106,7 @@ impl RegionSupervisor {
             execution: self.execution,
             limits: job.limits.clone(),
             clock: job.clock.clone(),
+            counters,
             event_times,
         };
         SubtaskContext {
@@ -116,7 +117,6 @@ impl RegionSupervisor {
             restore,
             withdraw,
             fence: self.fence.clone(),
-            counters,
             slice_clock: job.slice_clock,
             tells_host: job.tells_host,
         }

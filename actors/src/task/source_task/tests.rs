@@ -19,8 +19,8 @@ use crate::protocol::{
 };
 use crate::runtime::guard::ChildExit;
 use crate::task::{
-    AcknowledgeCheckpoint, CheckpointAborted, Counters, DeclineCheckpoint, RestoreProgress, SinkCommitted,
-    SourceAddress, StoreChunks, SubtaskAddress, SubtaskContext, SubtaskReady, TaskFactory, TaskReports,
+    AcknowledgeCheckpoint, CheckpointAborted, DeclineCheckpoint, RestoreProgress, SinkCommitted, SourceAddress,
+    StoreChunks, SubtaskAddress, SubtaskContext, SubtaskReady, TaskFactory, TaskReports,
 };
 
 /// What the task has reported, and what its operator and reader were asked for.
@@ -286,6 +286,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         execution: Execution { incarnation: Incarnation(1), region: RegionId(0), attempt: Attempt(1) },
         limits: Arc::new(Limits::default()),
         clock,
+        counters: Arc::default(),
         event_times: EventTimes::default(),
     };
     let reports = TaskReports {
@@ -306,7 +307,6 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         restore: None,
         withdraw: Vec::new(),
         fence: Fence::default(),
-        counters: Arc::new(Counters::default()),
         tells_host: true,
         slice_clock: || Duration::ZERO,
     }

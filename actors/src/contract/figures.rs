@@ -84,6 +84,8 @@ figures! {
         records_out,
         /// Batches sent.
         batches_out,
+        /// Records that windows, joins and other functions by event time found late, whether or not they went to an output.
+        late_records,
         /// Nanoseconds in which the task ran.
         busy_ns,
         /// Nanoseconds in which it had work and its turn had not come: other tasks share its arbiter.
