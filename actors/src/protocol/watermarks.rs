@@ -11,16 +11,17 @@ use super::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WatermarkMerge {
     inputs: Vec<Input>,
+    /// Those that have not ended. Of thousands of files that are read one after another it is one.
+    open: Vec<usize>,
+    /// The highest watermark of those that have.
+    of_ended: Timestamp,
     merged: Timestamp,
     idle: bool,
-    /// How many inputs have ended.
-    ended: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Input {
     watermark: Timestamp,
-    /// Idle or ended.
     idle: bool,
     /// Whether it holds the merged watermark back: active, and not behind it since it returned from idle.
     counts: bool,
@@ -43,14 +44,17 @@ impl WatermarkMerge {
     /// A merge over this many inputs, none of which has a watermark.
     pub fn new(inputs: usize) -> Self {
         let input = Input { watermark: Timestamp::MIN, idle: false, counts: true };
-        Self { inputs: vec![input; inputs], merged: Timestamp::MIN, idle: false, ended: 0 }
+        let (merged, of_ended) = (Timestamp::MIN, Timestamp::MIN);
+        Self { inputs: vec![input; inputs], open: (0..inputs).collect(), of_ended, merged, idle: false }
     }
 
     /// One more input, without a watermark; its number. It holds the merged watermark where that is until it has caught up.
     pub fn add_input(&mut self) -> usize {
+        let number = self.inputs.len();
         self.inputs.push(Input { watermark: Timestamp::MIN, idle: false, counts: true });
+        self.open.push(number);
         self.idle = false;
-        self.inputs.len() - 1
+        number
     }
 
     /// The input's event time has come to `at`. An earlier time than before is ignored.
@@ -76,28 +80,25 @@ impl WatermarkMerge {
     pub fn idle(&mut self, input: usize) -> EventTime {
         self.inputs[input].idle = true;
         self.inputs[input].counts = false;
-        if !self.inputs.iter().all(|input| input.idle) {
-            return self.advance();
-        }
-        self.all_idle()
+        self.without_one()
     }
 
     /// The input has ended. Once all have, this says [`EventTime::Unchanged`]: the end says more.
     pub fn end(&mut self, input: usize) -> EventTime {
-        self.ended += 1;
-        if self.ended < self.inputs.len() {
-            return self.idle(input);
-        }
-        let last = &mut self.inputs[input];
-        (last.idle, last.counts) = (true, false);
-        EventTime::Unchanged
+        self.open.retain(|open| *open != input);
+        self.of_ended = self.inputs[input].watermark.max(self.of_ended);
+        if self.open.is_empty() { EventTime::Unchanged } else { self.without_one() }
     }
 
-    fn all_idle(&mut self) -> EventTime {
+    /// One input less counts.
+    fn without_one(&mut self) -> EventTime {
+        if self.open().any(|input| !input.idle) {
+            return self.advance();
+        }
         if std::mem::replace(&mut self.idle, true) {
             return EventTime::Unchanged;
         }
-        let highest = self.inputs.iter().map(|input| input.watermark).max().unwrap_or(Timestamp::MIN);
+        let highest = self.open().map(|input| input.watermark).fold(self.of_ended, Timestamp::max);
         if highest > self.merged {
             self.merged = highest;
             return EventTime::AdvancedThenIdle(highest);
@@ -106,7 +107,7 @@ impl WatermarkMerge {
     }
 
     fn advance(&mut self) -> EventTime {
-        let lowest = self.inputs.iter().filter(|input| input.counts).map(|input| input.watermark).min();
+        let lowest = self.open().filter(|input| input.counts).map(|input| input.watermark).min();
         match lowest {
             Some(lowest) if lowest > self.merged => {
                 self.merged = lowest;
@@ -114,6 +115,10 @@ impl WatermarkMerge {
             }
             _ => EventTime::Unchanged,
         }
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Input> {
+        self.open.iter().map(|input| &self.inputs[*input])
     }
 }
 

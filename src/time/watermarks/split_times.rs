@@ -13,6 +13,8 @@ const ENDED: Timestamp = Timestamp::MAX;
 /// assigned yet.
 pub(crate) struct SplitTimes<G> {
     splits: Vec<SplitTime<G>>,
+    /// Those that are not at their end: of thousands of files that are read one after another one.
+    open: Vec<usize>,
     by_id: HashMap<String, usize>,
     merge: WatermarkMerge,
     idle_after: Option<Duration>,
@@ -37,6 +39,7 @@ impl<G> SplitTimes<G> {
     pub(crate) fn new(idle_after: Option<Duration>) -> Self {
         Self {
             splits: Vec::new(),
+            open: Vec::new(),
             by_id: HashMap::new(),
             merge: WatermarkMerge::new(0),
             idle_after,
@@ -53,6 +56,7 @@ impl<G> SplitTimes<G> {
         self.last = self.by_id.get(id).copied().unwrap_or_else(|| {
             let (number, watermark, silent) = (self.merge.add_input(), Timestamp::MIN, Duration::ZERO);
             self.by_id.insert(id.to_owned(), number);
+            self.open.push(number);
             self.splits.push(SplitTime {
                 id: id.to_owned(),
                 generator: generator(),
@@ -104,6 +108,7 @@ impl<G> SplitTimes<G> {
         let known = &mut self.splits[split];
         if std::mem::replace(&mut known.watermark, ENDED) != ENDED {
             known.is_idle = false;
+            self.open.retain(|open| *open != split);
             tell(self.merge.end(split), marks);
         }
     }
@@ -111,24 +116,25 @@ impl<G> SplitTimes<G> {
     /// So much time has passed in which splits might have had records.
     pub(crate) fn waited(&mut self, time: Duration, marks: &mut Vec<Mark>) {
         let Some(idle_after) = self.idle_after else { return };
-        if self.has_nothing_open() {
+        if self.open.is_empty() {
             let is_said = self.nothing_open >= idle_after;
             self.nothing_open = self.nothing_open.saturating_add(time);
             if !is_said && self.nothing_open >= idle_after {
                 marks.push(Mark::Idle);
             }
         }
-        for (number, split) in self.splits.iter_mut().enumerate() {
+        for number in &self.open {
+            let split = &mut self.splits[*number];
             split.silent = split.silent.saturating_add(time);
-            if split.silent >= idle_after && !split.is_idle && split.watermark != ENDED {
+            if split.silent >= idle_after && !split.is_idle {
                 split.is_idle = true;
-                tell(self.merge.idle(number), marks);
+                tell(self.merge.idle(*number), marks);
             }
         }
     }
 
-    fn has_nothing_open(&self) -> bool {
-        self.splits.iter().all(|split| split.watermark == ENDED)
+    fn open(&self) -> impl Iterator<Item = &SplitTime<G>> {
+        self.open.iter().map(|number| &self.splits[*number])
     }
 
     /// The reader does not say of which split a read is: all that is known of splits, which it must be restored from, is known
@@ -150,19 +156,18 @@ impl<G> SplitTimes<G> {
         if self.splits.is_empty() && self.idle_after.is_none_or(|after| self.nothing_open < after) {
             return Some((None, Timestamp::MIN, Timestamp::MIN));
         }
-        let open = || self.splits.iter().filter(|split| split.watermark != ENDED);
-        let slowest = open().filter(|split| !split.is_idle).min_by_key(|split| split.watermark)?;
-        let ahead = open().map(|split| split.watermark).max()?;
+        let slowest = self.open().filter(|split| !split.is_idle).min_by_key(|split| split.watermark)?;
+        let ahead = self.open().map(|split| split.watermark).max()?;
         Some((Some(&*slowest.id).filter(|id| !id.is_empty()), slowest.watermark, ahead))
     }
 
     /// After how much more time the next split is idle.
     pub(crate) fn next_idle_in(&self) -> Option<Duration> {
         let idle_after = self.idle_after?;
-        if self.has_nothing_open() {
+        if self.open.is_empty() {
             return idle_after.checked_sub(self.nothing_open).filter(|left| !left.is_zero());
         }
-        let waiting = self.splits.iter().filter(|split| !split.is_idle && split.watermark != ENDED);
+        let waiting = self.open().filter(|split| !split.is_idle);
         waiting.map(|split| idle_after.saturating_sub(split.silent)).min()
     }
 }
