@@ -217,7 +217,9 @@ fn each_record_is_in_one_result_or_late() {
         });
         outcome.expect("finished");
         let late = late.snapshot();
-        assert!(!late.is_empty() && late.len() < N as usize / 2, "{} records are late", late.len());
+        // Where one subtask reads all, in one order. Others may be so far apart that none is late.
+        assert!(parallelism > 1 || !late.is_empty(), "no record is late");
+        assert!(late.len() < N as usize / 2, "{} records are late", late.len());
         let counted: u64 = job.figures().iter().map(|figures| figures.of_run.late_records).sum();
         // What an attempt that failed has counted is counted again.
         assert!(counted == late.len() as u64 || !at.is_empty() && counted > late.len() as u64, "{counted}");
