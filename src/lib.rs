@@ -78,6 +78,7 @@
 //! | let values expire, change their type | [`StateTtl`](state::StateTtl), [`ValueState`](state::ValueState#when-the-type-changes) |
 //! | give records event times | [`WatermarkStrategy`](time::WatermarkStrategy) |
 //! | cut a stream into windows | [`KeyedStream::window`](stream::KeyedStream::window), [`window`] |
+//! | find records that come one after the other | [`KeyedStream::pattern`](stream::KeyedStream::pattern), [`pattern`] |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
 //! | write a connector | [`Source`](source::Source), [`SplitQueue`](source::SplitQueue), [`Sink`](sink::Sink) |
@@ -115,6 +116,7 @@ compile_error!(
 #[doc = include_str!("../docs/timers.md")]
 #[doc = include_str!("../docs/windows.md")]
 #[doc = include_str!("../docs/joins.md")]
+#[doc = include_str!("../docs/patterns.md")]
 struct Pages;
 
 pub mod aggregates;
@@ -131,6 +133,7 @@ mod join;
 pub mod keyed;
 pub mod operator;
 mod packed;
+pub mod pattern;
 pub mod prelude;
 mod restore;
 pub mod sink;

@@ -10,6 +10,7 @@ pub use crate::keyed::{
     KeyedProcessFunction, KeyedRow, Row, Timer, Timers, TimersHandle,
 };
 pub use crate::operator::{CoProcessFunction, CoStates, Emitter, OutputTag, ProcessContext, ProcessFunction, States};
+pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
 pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{FileSource, OnMalformed, SequenceSource, Throttled, VecSource};
@@ -20,7 +21,7 @@ pub use crate::state::{
     StateBackend, StateTtl, ValueHandle, ValueState,
 };
 pub use crate::state_set;
-pub use crate::stream::{ConnectedStreams, DataStream, KeyedStream, WindowedStream};
+pub use crate::stream::{ConnectedStreams, DataStream, KeyedStream, PatternStream, WindowedStream};
 pub use crate::time::{WatermarkGenerator, WatermarkStrategy};
 pub use crate::window::{SessionWindows, SlidingWindows, TumblingWindows, Window, WindowFunction};
 #[doc(no_inline)]

@@ -160,6 +160,17 @@ pub enum GraphError {
         /// Where the operator was made.
         at: At,
     },
+    /// A pattern that cannot be: one whose stages share a name or are said to be what they cannot be, that would have to wait for ever,
+    /// or that skips to a stage that is not there.
+    #[error("{at}: pattern of operator '{operator}': {reason}")]
+    InvalidPattern {
+        /// The operator.
+        operator: OperatorId,
+        /// What cannot be.
+        reason: String,
+        /// Where the operator was made.
+        at: At,
+    },
     /// A watermark strategy that cannot be given in mid-stream: one that has sources wait for each other, or that is idle after no
     /// time.
     #[error("{at}: watermarks of operator '{operator}': {reason}")]

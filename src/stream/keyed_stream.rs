@@ -12,13 +12,16 @@ use millstream_actors::data::pipeline::{Chain, PipelineBuilder};
 use millstream_actors::protocol::OperatorId;
 
 use super::kernels::{LinkOnKernel, link_on_kernel};
-use super::{BroadcastConnectedStream, ConnectedKeyedStreams, DataStream, JoinedStreams, WindowedStream};
+use super::{
+    BroadcastConnectedStream, ConnectedKeyedStreams, DataStream, JoinedStreams, PatternStream, WindowedStream,
+};
 use crate::aggregates::TopN;
 use crate::graph::{EdgeKind, GraphError, NodeContext, Prototype, StateNames};
 use crate::keyed::{
     First, FirstSince, Fold, Kernel, KeyedInput, KeyedProcessFunction, OnKernel, Process, Reduce, Top, fold_pairs,
 };
 use crate::operator::{Emission, KeyGroupPartitioner, KeySelector};
+use crate::pattern::Pattern;
 use crate::state::{AggregateFunction, KeySchema, KeyedBackend, StateKey, StateRows, StateSet, StateTtl};
 use crate::window::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, WindowAssigner};
 
@@ -303,6 +306,11 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         other: KeyedStream<U, R>,
     ) -> JoinedStreams<T, S, U, R> {
         JoinedStreams::new(self.connect(other))
+    }
+
+    /// Looks for a pattern in the records of each key: what is called next says what is made of its matches.
+    pub fn pattern(self, pattern: Pattern<T>) -> PatternStream<T, S> {
+        PatternStream::new(self, pattern)
     }
 
     /// Cuts the records of each key into windows.

@@ -9,6 +9,7 @@
 //! | [`ConnectedKeyedStreams`] | [`KeyedStream::connect`] | a function on two streams, with states for each key that both share |
 //! | [`BroadcastConnectedStream`] | [`KeyedStream::connect_broadcast`] | a function with states for each key, and rules that all subtasks get |
 //! | [`JoinedStreams`] | [`KeyedStream::join`] | what is made of records of both that meet: in one [window](JoinedStreams::window), [so far apart](JoinedStreams::between), [as of a time](JoinedStreams::temporal), [while they live](JoinedStreams::time_to_live) |
+//! | [`PatternStream`] | [`KeyedStream::pattern`] | what is made of records of a key that come one after the other as a pattern says |
 //! | [`StreamSink`] | [`DataStream::sink`], [`DataStream::for_each`] | settings of a sink |
 //!
 //! # Which operation
@@ -21,6 +22,7 @@
 //! | bring streams together | [`union`](DataStream::union) if they have one type, else [`connect`](DataStream::connect); [`join`](KeyedStream::join) for records that belong together |
 //! | count, sum up or remember for each key | [`key_by`](DataStream::key_by), then [`fold`](KeyedStream::fold), [`reduce`](KeyedStream::reduce) or [`process`](KeyedStream::process) |
 //! | do so for spans of time, or so many records | [`window`](KeyedStream::window), [`count_window`](KeyedStream::count_window) |
+//! | find what comes one after the other | [`pattern`](KeyedStream::pattern) |
 //! | remember without keys | [`process`](DataStream::process) |
 //! | give records event times on their way | [`assign_timestamps_and_watermarks`](DataStream::assign_timestamps_and_watermarks) |
 //! | spread work over subtasks | [`rebalance`](DataStream::rebalance), [`partition_by`](DataStream::partition_by), [`broadcast`](DataStream::broadcast) |
@@ -34,6 +36,7 @@ mod event_time;
 mod joined_streams;
 mod kernels;
 mod keyed_stream;
+mod pattern_stream;
 mod settings;
 mod sink_handle;
 mod windowed_join;
@@ -45,6 +48,7 @@ pub use connected_streams::ConnectedStreams;
 pub use data_stream::DataStream;
 pub use joined_streams::{IntervalJoinedStreams, JoinedStreams, LivingJoinedStreams, TemporalJoinedStreams};
 pub use keyed_stream::KeyedStream;
+pub use pattern_stream::PatternStream;
 pub use sink_handle::StreamSink;
 pub use windowed_join::WindowedJoin;
 pub use windowed_stream::{AllWindows, WindowedStream};
