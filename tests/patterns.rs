@@ -221,7 +221,7 @@ fn partial_matches_of_another_pattern_fail_the_job_with_what_to_do() {
 fn late_records_go_to_the_late_output_and_are_in_no_match() {
     let (sink, late_sink) = (CollectSink::new(), CollectSink::new());
     let (found, late) = (sink.handle(), late_sink.handle());
-    let (outcome, _) = run_to_end("a job with late records", move || {
+    let (outcome, job) = run_to_end("a job with late records", move || {
         let env = StreamEnvironment::new("late").parallelism(1);
         let times = WatermarkStrategy::bounded_out_of_orderness(Duration::ZERO, |at: &Timestamp| *at);
         let tag = OutputTag::new("late");
@@ -239,6 +239,7 @@ fn late_records_go_to_the_late_output_and_are_in_no_match() {
     outcome.expect("finished");
     let (found, late) = (found.snapshot(), late.snapshot());
     assert!(!found.is_empty() && !late.is_empty(), "{} found, {} late", found.len(), late.len());
+    assert_eq!(job.figures().iter().map(|figures| figures.of_run.late_records).sum::<u64>(), late.len() as u64);
     assert!(found.is_sorted(), "by time: {found:?}");
     assert_eq!(sorted(found.into_iter().chain(late).collect()), (0..5_000).collect::<Vec<_>>());
 }

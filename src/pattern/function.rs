@@ -207,6 +207,7 @@ where
         }
         let time = ctx.event_time(BY_EVENT_TIME);
         if time <= ctx.watermark() {
+            ctx.count_late();
             if let Some(late) = &self.late {
                 out.emit_to(late, record);
             }

@@ -84,7 +84,7 @@ figures! {
         records_out,
         /// Batches sent.
         batches_out,
-        /// Records that windows, joins and other functions by event time found late, whether or not they went to an output.
+        /// Records that windows, joins, patterns and functions of users found late, whether or not they went to an output.
         late_records,
         /// Nanoseconds in which the task ran.
         busy_ns,
