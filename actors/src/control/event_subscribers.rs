@@ -63,7 +63,10 @@ impl Subscriber {
 
 /// Keeps the address of an actor until it has handled its last event, or is gone: an actor without an address stops, also with
 /// messages in its mailbox. Polled by whoever wakes it, since no runtime is sure to be there.
-struct LastEvent(Mutex<Option<(Pin<Box<RecipientRequest<JobEvent>>>, Recipient<JobEvent>)>>);
+struct LastEvent(Mutex<Option<Unhandled>>);
+
+/// Resolves once the event is handled; and the address.
+type Unhandled = (Pin<Box<RecipientRequest<JobEvent>>>, Recipient<JobEvent>);
 
 impl LastEvent {
     fn send(recipient: Recipient<JobEvent>, event: JobEvent) {
