@@ -285,6 +285,8 @@ fn stages_that_cannot_be_are_refused_before_the_start() {
     let both = begin().one_or_more().consecutive().allow_combinations();
     assert_mistake(both, "cannot be consecutive and allow combinations");
     assert_mistake(begin().times(3).until(any), "takes so many records at most, and so has no use for until(..)");
+    let many = (0..64).fold(begin(), |pattern, number| pattern.next(format!("{number}"), any));
+    assert_mistake(many, "it has 65 stages, and 64 are the most");
     let twice = begin().one_or_more().until(any).until(any);
     assert_mistake(twice, "stage 'a' has two conditions until which it goes on");
 }

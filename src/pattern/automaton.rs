@@ -163,11 +163,14 @@ impl<T> Automaton<T> {
         if place.taken > 0 {
             return false;
         }
-        for number in place.since.saturating_sub(1).max(place.freed)..place.stage {
-            let stage = &self.stages[number as usize];
-            if stage.is_greedy && stage.until.as_ref().is_some_and(holds) {
-                place.freed = number + 1;
-            } else if stage.is_greedy && holds(&stage.condition) {
+        for number in place.since.saturating_sub(1)..place.stage {
+            let (stage, bit) = (&self.stages[number as usize], 1 << number);
+            if !stage.is_greedy || place.freed & bit != 0 {
+                continue;
+            }
+            if stage.until.as_ref().is_some_and(holds) {
+                place.freed |= bit;
+            } else if holds(&stage.condition) {
                 return true;
             }
         }

@@ -5,14 +5,18 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::automaton::{Automaton, Gap, Skip, TakingStage};
+use super::place::Place;
 use super::stage::{Contiguity, Link, Stage};
-use super::{AfterMatchSkip, Pattern};
+use super::{AfterMatchSkip, Pattern, PatternTime};
 use crate::state::stable_hash;
 use crate::window::millis;
 
 impl<T> Pattern<T> {
     /// Whatever cannot be about it.
     pub(crate) fn mistakes(&self) -> Vec<String> {
+        if self.stages.len() > Place::STAGES_MAX {
+            return vec![format!("it has {} stages, and {} are the most", self.stages.len(), Place::STAGES_MAX)];
+        }
         let (mut mistakes, mut names) = (Vec::new(), HashSet::new());
         for (number, stage) in self.stages.iter().enumerate() {
             let name = &stage.name;
@@ -42,8 +46,8 @@ impl<T> Pattern<T> {
         mistakes
     }
 
-    /// What finds it. Not to be used if there are [`mistakes`](Self::mistakes).
-    pub(crate) fn compile(&self) -> Automaton<T> {
+    /// What finds it by this time. Not to be used if there are [`mistakes`](Self::mistakes).
+    pub(crate) fn compile(&self, time: PatternTime) -> Automaton<T> {
         let (mut stages, mut gaps, mut names) =
             (Vec::new(), vec![Gap { next: Vec::new(), anywhere: Vec::new() }], Vec::new());
         for stage in &self.stages {
@@ -67,7 +71,7 @@ impl<T> Pattern<T> {
             AfterMatchSkip::ToLast(stage) => Skip::ToLast(number_of(stage)),
         };
         let within = self.within.and_then(|within| millis(within).ok());
-        Automaton { stages, gaps, names, within, skip, shape: self.shape() }
+        Automaton { stages, gaps, names, within, skip, shape: self.shape(time) }
     }
 
     /// The number of a stage among those that take records.
@@ -76,10 +80,10 @@ impl<T> Pattern<T> {
         taking.position(|stage| *stage.name == *name).map(|number| number as u32)
     }
 
-    /// Of two patterns with the same shape, partial matches of one are such of the other: it has all that says which places there are.
-    /// Names, conditions, the time within and the skip may differ.
-    fn shape(&self) -> u64 {
-        let mut shape = String::new();
+    /// Of two patterns with the same shape, partial matches of one are such of the other: it has all that says which places there are,
+    /// and by what time. Names, conditions, the time within and the skip may differ.
+    fn shape(&self, time: PatternTime) -> u64 {
+        let mut shape = format!("{time:?};");
         for stage in &self.stages {
             let Stage { link, times: (least, most), inner, is_optional, is_greedy, until, .. } = stage;
             let link = match link {
@@ -113,7 +117,7 @@ fn taking<T>(stage: &Stage<T>, before: Contiguity) -> TakingStage<T> {
         times: stage.times,
         is_optional: stage.is_optional,
         // One that takes a number of records, no more and no less, has no choice.
-        is_greedy: stage.is_greedy && (stage.times.1 != Some(stage.times.0) || stage.is_optional),
+        is_greedy: stage.is_greedy && stage.times.1 != Some(stage.times.0),
         until: stage.until.clone(),
     }
 }

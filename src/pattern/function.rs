@@ -16,9 +16,13 @@ use super::{Matched, OnTimeout};
 use crate::keyed::{KeyedContext, KeyedProcessFunction, Row, Timers, TimersHandle};
 use crate::operator::{Emitter, OutputTag};
 use crate::state::{MapHandle, MapState, StateSet, Timer, ValueHandle};
+use crate::time::processing_time;
 
 /// What needs event times, in the words of a panic.
 const BY_EVENT_TIME: &str = "a pattern by event time; take `in_processing_time()`";
+
+/// Records of a key that one call works on, but for others of the last one's time: what they give has to fit into memory.
+const RECORDS_PER_CALL: usize = 1_000;
 
 /// By what time records have their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,8 @@ struct OfKey<'s, 'h, T> {
     progress: Progress,
     /// What partial matches have.
     events: &'s mut RecordsHandle<'h, T>,
+    /// The watermark that has gone on: nothing is given an event time up to it, also if the time within is shorter than it was.
+    gone_on: Timestamp,
 }
 
 impl<T, F, O, U> PatternFunction<T, F, O, U>
@@ -71,7 +77,7 @@ where
     fn advance(&self, key: &mut OfKey<'_, '_, T>, now: Timestamp, out: &mut Emitter<'_, U>) {
         let outcome = self.automaton.advance(&mut key.progress, now);
         let events = &*key.events;
-        self.give(&outcome, &|at| known(events, at), out);
+        self.give(&outcome, &|at| known(events, at), key.gone_on, out);
         forget(key.events, &outcome.released);
     }
 
@@ -81,16 +87,17 @@ where
         let events = &*key.events;
         let record_of = |of: EventId| if of == at { &record } else { known(events, of) };
         let outcome = self.automaton.take(&mut key.progress, at, &record_of);
-        self.give(&outcome, &record_of, out);
+        self.give(&outcome, &record_of, key.gone_on, out);
         forget(key.events, &outcome.released);
         if !outcome.released.contains(&at) {
             key.events.insert(at, record);
         }
     }
 
-    fn give<'a>(&self, outcome: &Outcome, record_of: &RecordOf<'a, T>, out: &mut Emitter<'_, U>) {
+    fn give<'a>(&self, outcome: &Outcome, record_of: &RecordOf<'a, T>, gone_on: Timestamp, out: &mut Emitter<'_, U>) {
         for (time, given) in &outcome.given {
-            out.set_time(if self.time == PatternTime::Event { *time } else { NO_TIME });
+            let time = gone_on.saturating_add(1).max(*time);
+            out.set_time(if self.time == PatternTime::Event { time } else { NO_TIME });
             let (Given::Match(path) | Given::TimedOut(path)) = given;
             let taken = path.iter().map(|(stage, at)| (*stage, at.0, record_of(*at)));
             let matched = Matched::new(&self.automaton.names, taken.collect());
@@ -105,10 +112,11 @@ where
     fn work(
         &self,
         (events, stored): (&mut RecordsHandle<'_, T>, &mut ValueHandle<'_, Progress>),
+        gone_on: Timestamp,
         work: impl FnOnce(&mut OfKey<'_, '_, T>),
     ) -> Option<Timestamp> {
         let progress = stored.take().unwrap_or_else(|| Progress::new(self.automaton.shape));
-        let mut key = OfKey { progress, events };
+        let mut key = OfKey { progress, events, gone_on };
         work(&mut key);
         let over = key.progress.first_start().and_then(|start| self.automaton.over(start));
         if !key.progress.is_empty() {
@@ -117,23 +125,30 @@ where
         over
     }
 
-    /// Works on the records to which the watermark has come.
+    /// Works on the records to which the watermark has come: if they are many, on the first of them, and on the others when it is
+    /// called again for the same watermark.
     fn on_watermark(
         &self,
-        watermark: Timestamp,
+        (watermark, gone_on): (Timestamp, Timestamp),
         (mut waiting, mut events, mut progress, mut timers): <States<T> as StateSet>::Handles<'_>,
         out: &mut Emitter<'_, U>,
     ) where
         T: Serialize + DeserializeOwned + Send,
     {
-        let over = self.work((&mut events, &mut progress), |key| {
-            while waiting.first().is_some_and(|((time, _), _)| *time <= watermark) {
+        let first_of = |waiting: &RecordsHandle<'_, T>| waiting.first().map(|((time, _), _)| *time);
+        let over = self.work((&mut events, &mut progress), gone_on, |key| {
+            let (mut taken, mut time) = (0, Timestamp::MIN);
+            while let Some(next) = first_of(&waiting).filter(|next| *next <= watermark) {
+                if taken >= RECORDS_PER_CALL && next > time {
+                    return;
+                }
                 let (at, record) = waiting.pop_first().expect("there is a first one");
                 self.take(key, at, record, out);
+                (taken, time) = (taken + 1, next);
             }
             self.advance(key, watermark, out);
         });
-        let first = waiting.first().map(|((time, _), _)| *time);
+        let first = first_of(&waiting);
         wake_by(&mut timers, over.into_iter().chain(first).min().map(Timer::EventTime));
     }
 }
@@ -150,10 +165,19 @@ fn forget<T>(events: &mut RecordsHandle<'_, T>, released: &[EventId]) {
     released.iter().for_each(|at| drop(events.remove(at)));
 }
 
-/// The place of one more record of this time.
-fn place<T>(records: &RecordsHandle<'_, T>, time: Timestamp) -> EventId {
-    let last = records.range((time, u64::MIN)..=(time, u64::MAX)).next_back();
-    (time, last.map_or(0, |((_, number), _)| number + 1))
+/// The place of one more record of this time, behind those that wait and those that partial matches have.
+fn place<T>(records: [&RecordsHandle<'_, T>; 2], time: Timestamp) -> EventId {
+    let last = |records: &RecordsHandle<'_, T>| {
+        let (id, _) = records.range((time, u64::MIN)..=(time, u64::MAX)).next_back()?;
+        Some(id.1)
+    };
+    let last = records.into_iter().filter_map(last).max();
+    (time, last.map_or(0, |number| number + 1))
+}
+
+/// The time of the last record that a partial match has.
+fn last_time<T>(events: &RecordsHandle<'_, T>) -> Option<Timestamp> {
+    events.iter().next_back().map(|((time, _), _)| *time)
 }
 
 /// Has the key looked at when this timer is due, unless it is looked at earlier; or never, if nothing of it is due.
@@ -196,24 +220,23 @@ where
         out: &mut Emitter<'_, U>,
     ) {
         if self.time == PatternTime::Processing {
-            let now = i64::try_from(ctx.clock().unix_ms()).unwrap_or(i64::MAX);
             // The clock may have been set back.
-            let now = events.iter().next_back().map_or(now, |((last, _), _)| now.max(*last));
-            let over = self.work((&mut events, &mut progress), |key| {
-                self.advance(key, now, out);
-                self.take(key, place(key.events, now), record, out);
+            let now = processing_time(ctx.clock()).max(last_time(&events).unwrap_or(Timestamp::MIN));
+            let over = self.work((&mut events, &mut progress), Timestamp::MIN, |key| {
+                self.take(key, place([&waiting, key.events], now), record, out);
             });
             return wake_by(&mut timers, over.map(Timer::ProcessingTime));
         }
         let time = ctx.event_time(BY_EVENT_TIME);
-        if time <= ctx.watermark() {
+        // Behind an end of input after which the job goes on, what has been looked at is further than the watermark.
+        if time <= ctx.watermark() || last_time(&events).is_some_and(|last| time < last) {
             ctx.count_late();
             if let Some(late) = &self.late {
                 out.emit_to(late, record);
             }
             return;
         }
-        waiting.insert(place(&waiting, time), record);
+        waiting.insert(place([&waiting, &events], time), record);
         wake_by(&mut timers, Some(Timer::EventTime(time)));
     }
 
@@ -225,9 +248,13 @@ where
         out: &mut Emitter<'_, U>,
     ) {
         match timer {
-            Timer::EventTime(_) => self.on_watermark(ctx.watermark(), (waiting, events, progress, timers), out),
+            Timer::EventTime(_) => {
+                let watermarks = (ctx.watermark(), ctx.watermark_before());
+                self.on_watermark(watermarks, (waiting, events, progress, timers), out);
+            }
             Timer::ProcessingTime(now) => {
-                let over = self.work((&mut events, &mut progress), |key| self.advance(key, now, out));
+                let advance = |key: &mut OfKey<'_, '_, T>| self.advance(key, now, out);
+                let over = self.work((&mut events, &mut progress), Timestamp::MIN, advance);
                 wake_by(&mut timers, over.map(Timer::ProcessingTime));
             }
         }

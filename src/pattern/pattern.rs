@@ -176,7 +176,7 @@ impl<T> Pattern<T> {
     }
 
     /// Has the newest stage, which takes several records, take as many as it can: a match does not go on with a later stage past a
-    /// record that this one would have taken. At the end of a pattern it makes no difference.
+    /// record of which its condition holds, also once it has as many as it may. At the end of a pattern it makes no difference.
     pub fn greedy(mut self) -> Self {
         self.newest().is_greedy = true;
         self

@@ -13,8 +13,8 @@ pub(super) struct Place {
     /// The stage behind the last one that has taken a record; none has if it is the first. What must not come between stages is asked
     /// from here on: that a stage is passed over does not allow what was forbidden before it.
     pub(super) since: u32,
-    /// Stages below this one do not bar what they would have taken any more, since what they went on until has come.
-    pub(super) freed: u32,
+    /// The stages, a bit for each, that do not bar what they would have taken any more, since what they went on until has come.
+    pub(super) freed: u64,
     /// It has let a record pass while it could have gone on to the next stage: another partial match has gone on, and this one waits
     /// for this stage only. So each match is found once.
     pub(super) has_split: bool,
@@ -23,6 +23,9 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Stages that a pattern has at most.
+    pub(super) const STAGES_MAX: usize = u64::BITS as usize;
+
     /// Before anything has been taken.
     pub(super) const START: Self = Self { stage: 0, taken: 0, since: 0, freed: 0, has_split: false, is_fresh: false };
 

@@ -31,7 +31,7 @@ pub(crate) struct Progress {
     /// Of the pattern.
     pub(super) shape: u64,
     /// By their start, and those of one start in the order in which a record made them: what takes it first.
-    pub(super) partials: Vec<Partial>,
+    pub(super) partials: VecDeque<Partial>,
     /// Wait for partial matches that began earlier; by their start.
     pub(super) completed: VecDeque<Complete>,
     pub(super) paths: Paths,
@@ -40,7 +40,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// Nothing has come yet.
     pub(super) fn new(shape: u64) -> Self {
-        Self { shape, partials: Vec::new(), completed: VecDeque::new(), paths: Paths::default() }
+        Self { shape, partials: VecDeque::new(), completed: VecDeque::new(), paths: Paths::default() }
     }
 
     /// Whether there is nothing to be stored.
@@ -50,6 +50,6 @@ impl Progress {
 
     /// When the earliest partial match began.
     pub(super) fn first_start(&self) -> Option<Timestamp> {
-        self.partials.first().map(|partial| partial.start.0)
+        self.partials.front().map(|partial| partial.start.0)
     }
 }

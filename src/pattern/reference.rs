@@ -182,8 +182,8 @@ impl Described {
 
     /// Whether a greedy stage would have taken one of these that are passed over, before what it goes on until.
     fn bars(&self, letters: &[Letter], stage: usize, places: std::ops::RangeInclusive<usize>) -> bool {
-        let Taking { is_greedy, is_optional, times, letters: takes, until, .. } = &self.stages[stage];
-        let has_choice = times.1 != Some(times.0) || *is_optional;
+        let Taking { is_greedy, times, letters: takes, until, .. } = &self.stages[stage];
+        let has_choice = times.1 != Some(times.0);
         let mut passed = letters[places].iter().take_while(|(_, letter)| *until != Some(*letter));
         *is_greedy && has_choice && passed.any(|(_, letter)| takes.contains(*letter))
     }
@@ -235,7 +235,7 @@ fn order(one: &(When, Taken), other: &(When, Taken)) -> Ordering {
 impl Taking {
     fn any(random: &mut Random) -> Self {
         let mut one_in = |n: u64| random.below(n) == 0;
-        let (is_optional, is_greedy, is_loop) = (one_in(4), one_in(3), one_in(2));
+        let (is_optional, is_greedy, is_loop) = (one_in(3), one_in(2), one_in(2));
         let letter = |random: &mut Random, n: u64| {
             (random.below(n) == 0).then(|| ['a', 'b', 'c', 'd'][random.below(4) as usize])
         };
@@ -254,7 +254,7 @@ impl Taking {
             inner,
             is_optional,
             is_greedy: is_greedy && repeats,
-            until: letter(random, 4).filter(|_| times.1.is_none()),
+            until: letter(random, 3).filter(|_| times.1.is_none()),
             not_next: letter(random, 6),
             not_followed_by: letter(random, 6),
         }

@@ -44,10 +44,10 @@ impl<T> Automaton<T> {
     /// often this is called.
     pub(super) fn advance(&self, progress: &mut Progress, now: Timestamp) -> Outcome {
         let mut outcome = Outcome::default();
-        while let Some(start) = progress.first_start()
-            && let Some(over) = self.over(start).filter(|over| *over <= now)
+        while let Some(first) = progress.partials.front().map(|partial| partial.start)
+            && let Some(over) = self.over(first.0).filter(|over| *over <= now)
         {
-            let ended = progress.partials.partition_point(|partial| partial.start.0 <= start);
+            let ended = progress.partials.partition_point(|partial| partial.start <= first);
             let mut found = Vec::new();
             for Partial { place, start, last } in progress.partials.drain(..ended) {
                 if self.completes_in_time(place) {
@@ -125,12 +125,12 @@ impl<T> Automaton<T> {
                     }
                     if !self.is_done(place) {
                         paths.hold(last);
-                        partials.push(Partial { place, start, last });
+                        partials.push_back(Partial { place, start, last });
                     }
                 }
                 (Move::Pass(place), Some(last)) => {
                     paths.hold(last);
-                    partials.push(Partial { place, start, last });
+                    partials.push_back(Partial { place, start, last });
                 }
                 (Move::Complete, Some(last)) => {
                     paths.hold(last);
@@ -149,10 +149,12 @@ impl<T> Automaton<T> {
     /// Gives the matches that wait for no partial match, by their start, and ends the others that these say.
     fn settle(&self, progress: &mut Progress, found: Vec<Complete>, now: Timestamp, outcome: &mut Outcome) {
         let Progress { partials, completed, paths, .. } = progress;
-        completed.extend(found);
-        completed.make_contiguous().sort_by_key(|complete| complete.start);
+        for complete in found {
+            let place = completed.partition_point(|before| before.start <= complete.start);
+            completed.insert(place, complete);
+        }
         while let Some(Complete { start, last }) = completed.front().cloned() {
-            let waits = partials.first().is_some_and(|partial| partial.start < start);
+            let waits = partials.front().is_some_and(|partial| partial.start < start);
             if waits && self.skip != Skip::No {
                 return;
             }

@@ -72,7 +72,8 @@ impl<T, S: KeySelector<T>> PatternStream<T, S> {
     }
 
     /// Sends what `function` makes of each partial match that [`within`](Pattern::within) has ended to a side output of the operator.
-    /// They are dropped otherwise. Each has the event time at which its time was over.
+    /// They are dropped otherwise. Each has the event time at which its time was over. A match that could have become a longer one is
+    /// among them. Without `within` there are none.
     ///
     /// A stage that could go on with more records as well as with the next stage is two partial matches, once another record has come.
     pub fn timed_out<V: Send + 'static>(
@@ -91,7 +92,7 @@ where
     S: KeySelector<T, Held: 'static>,
     O: OnTimeout<T>,
 {
-    /// Sends late records to a side output of the operator. They are dropped otherwise.
+    /// Sends late records to a side output of the operator. They are dropped otherwise. In processing time none is late.
     pub fn late_output(mut self, tag: &OutputTag<T>) -> Self {
         self.late = Some(tag.clone());
         self
@@ -134,7 +135,7 @@ where
         for reason in pattern.mistakes() {
             keyed.mistake(GraphError::InvalidPattern { operator: id.into(), reason, at });
         }
-        let automaton = Arc::new(pattern.compile());
+        let automaton = Arc::new(pattern.compile(time));
         keyed.on_kernel(id, Process(PatternFunction::new(automaton, time, late, timed_out, function)), at)
     }
 }

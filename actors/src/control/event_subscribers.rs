@@ -283,6 +283,7 @@ mod tests {
         subscribers.tell(&triggered(2));
         assert_eq!(waits.join().expect("no panic"), Some(2));
     }
+
     /// An actor that has looked into its mailbox, and has not yet looked whether anybody has its address.
     struct Between {
         there: mpsc::Sender<()>,
