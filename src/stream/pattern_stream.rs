@@ -23,8 +23,8 @@ use crate::pattern::{Dropped, Matched, OnTimeout, Pattern, PatternFunction, Patt
 ///
 /// By event time, records of a key are looked at by their times, and those of one time in the order in which they came: each waits
 /// until the watermark has come to its time. One that is not above the watermark when it comes is late: it is in no match, and goes to
-/// the [`late_output`](Self::late_output). A match has the event time of the record with which it was found, or of the moment at which
-/// the time was over that it waited for.
+/// the [`late_output`](Self::late_output). A match has the event time of the record, or of the moment,
+/// with which it is given.
 ///
 /// ```
 /// use std::time::Duration;
