@@ -9,8 +9,8 @@ use millstream::prelude::*;
 use millstream::{GraphError, JobHandle};
 
 use common::{
-    BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, run, run_to_end, sorted, time_of,
-    watched,
+    BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, output_through_panics, run, run_to_end,
+    sorted, time_of, watched,
 };
 
 mod common;
@@ -161,17 +161,10 @@ fn records_meet_once_whatever_fails() {
         assert!(plain.len() > 800, "{} pairs", plain.len());
         for (parallelism, spills) in [(1, false), (2, true), (3, false)] {
             for at in [vec![], vec![0, 700, 701], vec![1_100, 1_300]] {
-                let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
-                let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
-                let (outcome, _) = run_to_end("a job that joins", move || {
-                    let env =
-                        checkpointed("joins", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
-                    build(&env, kind, sources(N, &InputEnd::default()), panics, sink);
-                    env
+                let runs_on = (parallelism, spills.then(|| dir.path()));
+                let pairs = output_through_panics("joins", runs_on, &at, move |env, panics, sink| {
+                    build(env, kind, sources(N, &InputEnd::default()), panics, sink);
                 });
-                let restarts = outcome.expect("finished").restarts as usize;
-                assert!((usize::from(!at.is_empty())..=at.len()).contains(&restarts), "{restarts} for {at:?}");
-                let pairs = sorted(collected.snapshot());
                 assert_eq!(pairs, plain, "{kind:?}, parallelism {parallelism}, panics {at:?}");
             }
         }

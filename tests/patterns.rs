@@ -8,7 +8,8 @@ use millstream::prelude::*;
 use millstream::{GraphError, JobHandle};
 
 use common::{
-    BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, run, run_to_end, sorted, watched,
+    BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, output_through_panics, run, run_to_end,
+    sorted, watched,
 };
 
 mod common;
@@ -129,17 +130,10 @@ fn matches_are_given_once_whatever_fails() {
         assert!(plain.len() > 20, "{kind:?}: {} found", plain.len());
         for (parallelism, spills) in [(1, false), (2, true), (3, false)] {
             for at in [vec![], vec![0, 400, 401], vec![700, 1_000]] {
-                let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
-                let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
-                let (outcome, _) = run_to_end("a job with a pattern", move || {
-                    let env =
-                        checkpointed("patterns", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
-                    build(&env, pattern(kind), source(N, &InputEnd::default()), panics, sink);
-                    env
+                let runs_on = (parallelism, spills.then(|| dir.path()));
+                let found = output_through_panics("patterns", runs_on, &at, move |env, panics, sink| {
+                    build(env, pattern(kind), source(N, &InputEnd::default()), panics, sink);
                 });
-                let restarts = outcome.expect("finished").restarts as usize;
-                assert!((usize::from(!at.is_empty())..=at.len()).contains(&restarts), "{restarts} for {at:?}");
-                let found = sorted(collected.snapshot());
                 assert_eq!(found, plain, "{kind:?}, parallelism {parallelism}, panics {at:?}");
             }
         }

@@ -11,8 +11,8 @@ use millstream::prelude::*;
 use millstream::window::{TimeTrigger, WindowContext};
 
 use common::{
-    BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, run, run_to_end, sorted, time_of,
-    watched,
+    BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, output_through_panics, run, run_to_end,
+    sorted, time_of, watched,
 };
 
 mod common;
@@ -135,17 +135,10 @@ fn each_window_gives_its_result_once_whatever_fails() {
         let plain = expected(kind, N);
         for (parallelism, spills) in [(1, false), (2, false), (3, true)] {
             for at in [vec![], vec![0, 40, 41], vec![300, plain.len() as u64 - 1]] {
-                let (sink, panics) = (CollectSink::new(), CountedPanics::at(&at));
-                let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
-                let (outcome, _) = run_to_end("a job with windows", move || {
-                    let env =
-                        checkpointed("windows", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
-                    build(&env, kind, SteppedSource::new("numbers", N, 100, &InputEnd::default()), panics, sink);
-                    env
+                let runs_on = (parallelism, spills.then(|| dir.path()));
+                let totals = output_through_panics("windows", runs_on, &at, move |env, panics, sink| {
+                    build(env, kind, SteppedSource::new("numbers", N, 100, &InputEnd::default()), panics, sink);
                 });
-                let restarts = outcome.expect("finished").restarts as usize;
-                assert!((usize::from(!at.is_empty())..=at.len()).contains(&restarts), "{restarts} for {at:?}");
-                let totals = sorted(collected.snapshot());
                 assert_eq!(totals, plain, "{kind:?}, parallelism {parallelism}, panics {at:?}");
             }
         }

@@ -14,6 +14,7 @@ mod listener;
 mod output;
 mod run;
 mod stepped_source;
+mod through_panics;
 
 pub(crate) use checkpointed::checkpointed;
 pub(crate) use connectors::{HeldSink, HesitantSource, QueueSource, Tagged, TaggedSink};
@@ -26,3 +27,4 @@ pub(crate) use listener::{Events, events_of};
 pub(crate) use output::{committed_lines, left_over, sorted};
 pub(crate) use run::{Watched, run, run_to_end, watched};
 pub(crate) use stepped_source::{InputEnd, SteppedSource};
+pub(crate) use through_panics::output_through_panics;
