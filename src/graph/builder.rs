@@ -72,6 +72,7 @@ impl GraphBuilder {
             is_keyed: false,
             state_backend: None,
             chains: true,
+            holds_end: false,
             own_arbiters: false,
             inputs,
             main,
@@ -102,6 +103,12 @@ impl GraphBuilder {
             self.errors.push(GraphError::NothingToSet { setting, at });
         }
         node.map(|node| &mut self.nodes[node])
+    }
+
+    /// The operator may hold the end back: it begins a task.
+    pub(crate) fn holds_end(&mut self, node: NodeId) {
+        let node = &mut self.nodes[node];
+        (node.holds_end, node.chains) = (true, false);
     }
 
     /// Connects a side output of a node.

@@ -35,6 +35,7 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &Jo
                 NodeKind::Operator(_) => TaskKind::Operator,
                 NodeKind::Sink(_) => TaskKind::Sink,
             },
+            holds_end: nodes[0].holds_end,
             operators: operators.collect(),
             parallelism: task.parallelism,
             own_arbiters: nodes[0].own_arbiters,
@@ -65,7 +66,9 @@ fn factory(
     let operators: Vec<OperatorId> = task.nodes.iter().map(|&node| graph.nodes[node].id.clone()).collect();
     match &head.kind {
         NodeKind::Source(source) => source.task_factory(operators, recipe(graph, task, state_backend)),
-        NodeKind::Operator(operator) => operator.task_factory(operators, recipe(graph, task, state_backend)),
+        NodeKind::Operator(operator) => {
+            operator.task_factory(operators, recipe(graph, task, state_backend), head.holds_end)
+        }
         NodeKind::Sink(sink) => sink.task_factory(head.id.clone(), head.former_ids.clone()),
     }
 }

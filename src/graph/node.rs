@@ -93,6 +93,8 @@ pub(crate) struct Node {
     pub(crate) state_backend: Option<StateBackend>,
     /// Whether it may run in one task with its input.
     pub(crate) chains: bool,
+    /// Whether it may hold the end back.
+    pub(crate) holds_end: bool,
     /// Whether the subtasks of its task have arbiters of their own.
     pub(crate) own_arbiters: bool,
     pub(crate) inputs: Vec<InputEdge>,
@@ -191,7 +193,7 @@ pub(crate) trait AnyOperator: Send + Sync {
         state_backend: &StateBackend,
         next: AnyChain,
     ) -> AnyChain;
-    fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory>;
+    fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe, holds_end: bool) -> Arc<dyn TaskFactory>;
 }
 
 /// Makes the links of an operator that takes what `H` does and emits `Out`.
@@ -216,11 +218,12 @@ impl<H: Head, Out: Send + 'static> AnyOperator for OperatorNode<H, Out> {
         Box::new((self.link)(builder, cx, next))
     }
 
-    fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory> {
-        Arc::new(OperatorTaskFactory::<H::Batch>::new(operators, move |mut builder: PipelineBuilder<'_>| {
+    fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe, holds_end: bool) -> Arc<dyn TaskFactory> {
+        let pipeline = move |mut builder: PipelineBuilder<'_>| {
             let head = head_of::<H>(&mut builder, &recipe);
             builder.finish(head)
-        }))
+        };
+        Arc::new(OperatorTaskFactory::<H::Batch>::new(operators, pipeline, holds_end))
     }
 }
 

@@ -426,7 +426,13 @@ impl<T: Send + 'static> DataStream<T> {
             let id = cx.id.clone();
             builder.link(id, make(cx), next)
         };
-        self.linked(name, id, at, link)
+        let stream = self.linked(name, id, at, link);
+        if Op::may_hold_end()
+            && let Some(node) = stream.node()
+        {
+            stream.graph.borrow_mut().holds_end(node);
+        }
+        stream
     }
 
     /// Adds the operator that `link` puts before the chain it is given.

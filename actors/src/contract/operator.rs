@@ -1,5 +1,6 @@
 //! The contract of an operator: batches and marks in, batches and marks out, suspendable.
 
+use std::task::Waker;
 use std::time::Duration;
 
 use super::{Batch, Output, RunBudget, Stateful};
@@ -78,6 +79,22 @@ pub trait BatchOperator: 'static {
     /// Its output.
     type Out: Send + 'static;
 
+    /// Whether operators of this type may hold the end back, as one does that waits for answers from outside. [`mark`](Self::mark) may
+    /// then be done with [`Mark::End`] without passing it on; a later [`wake`](Self::wake) does. Barriers go on meanwhile, and the job's
+    /// final checkpoint waits. Such an operator begins a task.
+    fn may_hold_end() -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
+
+    /// Called once, before everything else: `waker` has [`due`](Self::due) asked again, from any thread. For an operator that waits for
+    /// something that is neither input nor time: futures are polled with it.
+    fn attach(&mut self, waker: Waker) {
+        let _ = waker;
+    }
+
     /// Takes records off the front of `input` and emits. [`Progress::Done`] means that `input` is empty.
     /// [`Progress::Suspended`] leaves the rest in `input`; the same batch is given again once there is room and time.
     /// Looks at `out.is_full()` between records, and at `budget` at least every 64 records or before work that may take
@@ -97,7 +114,8 @@ pub trait BatchOperator: 'static {
     /// the marks that it does not know.
     ///
     /// After [`Progress::Suspended`] it is called again with the same mark. [`Mark::End`] is the last call, in which
-    /// everything that is held back has to go: it is passed on, behind that, by the call that is [`Progress::Done`].
+    /// everything that is held back has to go: it is passed on, behind that, by the call that is [`Progress::Done`], unless
+    /// it [may hold it back](Self::may_hold_end).
     ///
     /// # Errors
     /// Any error fails the task.
@@ -111,18 +129,18 @@ pub trait BatchOperator: 'static {
     /// [`wake`](Self::wake) is to be called. `None`: at no time, until a record or mark changes that. A time that has passed
     /// means as soon as possible.
     ///
-    /// Asked after each run of steps, so it has to be cheap. The answer has to stay the same until another method is called: each
-    /// other answer has the task's timer set anew. The clock starts anew with each process: in a snapshot a time is kept by the
-    /// wall clock, [`Clock::unix_ms`](super::Clock::unix_ms).
+    /// Asked after each run of steps, so it has to be cheap. The answer has to stay the same until another method is called, or the
+    /// [waker](Self::attach): each other answer has the task's timer set anew. The clock starts anew with each process: in a
+    /// snapshot a time is kept by the wall clock, [`Clock::unix_ms`](super::Clock::unix_ms).
     ///
     /// The testing kit's `OperatorHarness::clocked` has an example.
     fn due(&self) -> Option<Duration> {
         None
     }
 
-    /// The time that [`due`](Self::due) tells has come. May emit records and marks, but not [`Mark::End`]. Called between two
-    /// elements of the input, or without any; never in the middle of a step, before its state is restored, or after
-    /// [`Mark::End`] was done.
+    /// The time that [`due`](Self::due) tells has come. May emit records and marks, but [`Mark::End`] only if that has come and is held
+    /// back, as the last thing in a call that is [`Progress::Done`]. Called between two elements of the input, or without any; never in
+    /// the middle of a step, before its state is restored, or after [`Mark::End`] was passed on.
     ///
     /// After [`Progress::Suspended`] it is called again before anything else, once there is room and time. If the time that
     /// `due` tells has passed still after [`Progress::Done`], other input has its turn before the next call. A clock that
@@ -137,6 +155,14 @@ pub trait BatchOperator: 'static {
     fn wake(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         let _ = (out, budget);
         Ok(Progress::Done)
+    }
+
+    /// Whether it takes more input now. An operator that has all it can hold says no: batches and marks then wait in the channels
+    /// before the task, and hold back who sends them. A barrier does not wait: from when a checkpoint is triggered until its barrier has
+    /// come, all that comes before it is given nevertheless. Asked before each element, of an operator that
+    /// [may hold the end back](Self::may_hold_end); what changes the answer is another call of the operator.
+    fn takes_input(&self) -> bool {
+        true
     }
 
     /// Its state; `None` if it has none. The same answer every time.

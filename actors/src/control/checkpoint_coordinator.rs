@@ -32,7 +32,7 @@ use crate::protocol::{
     ScheduleSettings, SubtaskId, TriggerReason,
 };
 use crate::runtime::guard;
-use crate::task::{CheckpointAborted, CheckpointComplete, RequestBarrier, SubtaskAddress};
+use crate::task::{CheckpointAborted, CheckpointComplete, ExpectBarrier, RequestBarrier, SubtaskAddress};
 pub(crate) use savepoints::RequestSavepoint;
 use savepoints::SavepointRequest;
 
@@ -128,6 +128,7 @@ impl CheckpointCoordinator {
                 subtask: SubtaskId { task: task.id, index },
                 region: task.region,
                 kind: task.kind,
+                holds_end: task.holds_end,
             })
         });
         let settings = ScheduleSettings {
@@ -284,6 +285,9 @@ impl CheckpointCoordinator {
         self.each_subtask(|subtask| {
             if let Some(source) = &subtask.source {
                 source.barrier.do_send(RequestBarrier { barrier });
+            }
+            if let Some(expects) = &subtask.expects {
+                expects.do_send(ExpectBarrier { checkpoint: barrier.checkpoint });
             }
         });
     }

@@ -82,6 +82,16 @@ impl BarrierAligner {
         self.blocks && self.received[channel]
     }
 
+    /// Whether a barrier has come on some channels and is awaited on others.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// The newest checkpoint that was aligned or aborted here.
+    pub fn settled(&self) -> CheckpointId {
+        self.settled
+    }
+
     fn settle(&mut self, checkpoint: CheckpointId) {
         self.pending = None;
         self.settled = self.settled.max(checkpoint);

@@ -39,6 +39,8 @@ pub struct Inlet<B> {
     /// order of arrival a channel would be served as its window is large, and a source whose channels are small starve.
     turns: VecDeque<usize>,
     aligner: BarrierAligner,
+    /// The newest checkpoint whose barrier was said to come.
+    expected: CheckpointId,
     watermarks: WatermarkMerge,
     open: usize,
     /// What the last element leads to besides the step it gave.
@@ -61,6 +63,7 @@ impl<B> Inlet<B> {
                 .collect(),
             turns: VecDeque::new(),
             aligner: BarrierAligner::new(channels, mode),
+            expected: CheckpointId::NONE,
             watermarks: WatermarkMerge::new(channels),
             open: channels,
             then: VecDeque::new(),
@@ -109,6 +112,17 @@ impl<B> Inlet<B> {
     /// Whether no element waits, blocked ones included.
     pub fn is_empty(&self) -> bool {
         self.then.is_empty() && self.channels.iter().all(|channel| channel.waiting.is_empty())
+    }
+
+    /// The barrier of this checkpoint will come, unless that is aborted.
+    pub fn expect(&mut self, checkpoint: CheckpointId) {
+        self.expected = checkpoint.max(self.expected);
+    }
+
+    /// Whether a barrier will come, or has come on some channels and is awaited on others. What comes before it is to be taken: who
+    /// sends that may be held up by this task, and the barrier with it.
+    pub fn awaits_barrier(&self) -> bool {
+        self.aligner.is_pending() || self.expected > self.aligner.settled()
     }
 
     fn step(&mut self, channel: usize, element: Element<B>) -> Option<Input<B>> {

@@ -28,7 +28,8 @@ pub(crate) enum AckVerdict {
 /// What an acknowledgement says beside what was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AckFacts {
-    /// How far a source was at its barrier; `None` from other tasks.
+    /// How far a source was at its barrier; from a task that may hold the end back `Ended` once that has passed on, and `Stopped` before;
+    /// `None` from other tasks.
     pub source: Option<SourceState>,
     /// Records that a source had read before its barrier, in this attempt; 0 from other tasks.
     pub records_in: u64,

@@ -51,6 +51,16 @@ impl<B: InputBatch> Inputs<B> {
         }
     }
 
+    /// The barrier of this checkpoint is on its way.
+    pub(crate) fn expect(&mut self, checkpoint: CheckpointId) {
+        self.inlet.expect(checkpoint);
+    }
+
+    /// Whether a barrier has come or is on its way, and what comes before it is to be taken.
+    pub(crate) fn awaits_barrier(&self) -> bool {
+        self.inlet.awaits_barrier()
+    }
+
     /// Since the first barrier of the checkpoint that is now aligned. To be asked once.
     pub(crate) fn alignment(&mut self) -> Duration {
         self.alignment_started.take().map_or(Duration::ZERO, |started| monotonic() - started)

@@ -18,8 +18,8 @@ mod spec;
 mod stepper;
 
 pub use orders::{
-    BeginReading, CheckpointAborted, CheckpointComplete, FinishInput, RequestBarrier, SourceAddress, StopReading,
-    StopSubtask, SubtaskAddress,
+    BeginReading, CheckpointAborted, CheckpointComplete, ExpectBarrier, FinishInput, RequestBarrier, SourceAddress,
+    StopReading, StopSubtask, SubtaskAddress,
 };
 pub use reports::{
     AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, RestoreFigures, RestoreProgress, SinkCommitted,

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use actix::{AsyncContext, Context};
+use actix::{AsyncContext, Context, Handler};
 use actix_rt::ArbiterHandle;
 
 use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
@@ -15,24 +15,25 @@ use crate::data::edge::Sent;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
-use crate::protocol::{AckFacts, CheckpointId, Input, OperatorId, TaskError};
+use crate::protocol::{AckFacts, CheckpointId, Input, Mark, OperatorId, SourceState, TaskError};
 use crate::runtime::time::monotonic;
 use crate::task::alarm::{Alarm, Due};
 use crate::task::inputs::{Inputs, WithInputs};
-use crate::task::operators::{Given, Operators, Outcome, WithOperators};
+use crate::task::operators::{Given, Operators, Outcome, WithOperators, waker_of};
 use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
-use crate::task::{StartedSubtask, SubtaskContext, TaskFactory};
+use crate::task::{ExpectBarrier, SourceHalted, StartedSubtask, SubtaskAddress, SubtaskContext, TaskFactory};
 
 /// Starts operator tasks that take batches of kind `B`, by as many ports as that has.
 pub struct OperatorTaskFactory<B> {
     operators: Vec<OperatorId>,
     pipeline: Arc<dyn PipelineFactory<B>>,
+    holds_end: bool,
 }
 
 impl<B: InputBatch> OperatorTaskFactory<B> {
-    /// A factory of tasks that run these operators, built by `pipeline`.
-    pub fn new(operators: Vec<OperatorId>, pipeline: impl PipelineFactory<B>) -> Self {
-        Self { operators, pipeline: Arc::new(pipeline) }
+    /// A factory of tasks that run these operators, built by `pipeline`. The first of them may hold the end back, or not.
+    pub fn new(operators: Vec<OperatorId>, pipeline: impl PipelineFactory<B>, holds_end: bool) -> Self {
+        Self { operators, pipeline: Arc::new(pipeline), holds_end }
     }
 }
 
@@ -45,12 +46,14 @@ impl<B: InputBatch> TaskFactory for OperatorTaskFactory<B> {
         outputs: Vec<OutputWiring>,
     ) -> StartedSubtask {
         let (subtask, ids, factory) = (cx.info.subtask, self.operators.clone(), self.pipeline.clone());
+        let holds_end = self.holds_end;
         let task = stepper::start(cx, arbiter, move |cx, ctx| {
-            let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient());
+            let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient(), waker_of(ctx));
             let operators = Operators::new(factory.build(builder));
-            OperatorWork { ids, operators, inputs: Inputs::new(cx, &input) }
+            OperatorWork { ids, operators, inputs: Inputs::new(cx, &input), end: End::of(holds_end) }
         });
-        let address = stepper::address_of(&task, subtask, None, false);
+        let expects = self.holds_end.then(|| task.clone().recipient());
+        let address = SubtaskAddress { expects, ..stepper::address_of(&task, subtask, None, false) };
         StartedSubtask { address, ports: B::ports(&task) }
     }
 }
@@ -60,24 +63,65 @@ struct OperatorWork<B: InputBatch> {
     ids: Vec<OperatorId>,
     operators: Operators<B>,
     inputs: Inputs<B>,
+    end: End,
+}
+
+/// How far the end of the input is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It passes on when it comes, and the sources have told of it.
+    NotHeld,
+    /// An operator may hold it back: it has not come, or not passed on.
+    Awaited,
+    /// It has come, and may have passed on.
+    Here,
+    /// It has passed on, and that is told.
+    Passed,
+}
+
+impl End {
+    fn of(holds_end: bool) -> Self {
+        if holds_end { Self::Awaited } else { Self::NotHeld }
+    }
+
+    /// What is said of it at a barrier. One that is held back does not keep a job from being drained.
+    fn state(self) -> Option<SourceState> {
+        match self {
+            Self::NotHeld => None,
+            Self::Awaited | Self::Here => Some(SourceState::Stopped),
+            Self::Passed => Some(SourceState::Ended),
+        }
+    }
 }
 
 impl<B: InputBatch> OperatorWork<B> {
     fn give(&mut self, stepper: &mut Stepper, given: Given<B>) -> Result<Stepped, TaskError> {
         let outcome = self.operators.give(given, &mut stepper.budget)?;
-        Ok(self.given(outcome))
+        Ok(self.given(stepper, outcome))
     }
 
-    fn given(&mut self, outcome: Outcome<B>) -> Stepped {
-        match outcome {
+    fn given(&mut self, stepper: &Stepper, outcome: Outcome<B>) -> Stepped {
+        let stepped = match outcome {
             Outcome::Taken(Given::Batch { channel, records, batch }) => {
                 self.inputs.worked_off(channel, records, batch);
+                return Stepped::On;
+            }
+            Outcome::Taken(Given::Mark(mark)) => {
+                if mark == Mark::End && self.end == End::Awaited {
+                    self.end = End::Here;
+                }
                 Stepped::On
             }
-            Outcome::Taken(Given::Mark(_)) => Stepped::On,
             Outcome::Taken(Given::WakeUp { .. }) => Stepped::OutOfTime,
-            Outcome::Suspended(stepped) => stepped,
+            Outcome::Suspended(stepped) => return stepped,
+        };
+        if self.end == End::Here && !self.operators.pipeline.holds_end() {
+            self.end = End::Passed;
+            let (execution, subtask) = (stepper.cx.info.execution, stepper.cx.info.subtask);
+            let state = SourceState::Ended;
+            stepper.cx.reports.halted.do_send(SourceHalted { execution, subtask, state });
         }
+        stepped
     }
 }
 
@@ -105,7 +149,7 @@ impl<B: InputBatch> Work for OperatorWork<B> {
 
     fn step(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
         if let Some(outcome) = self.operators.resume(&mut stepper.budget)? {
-            return Ok(self.given(outcome));
+            return Ok(self.given(stepper, outcome));
         }
         if self.operators.pipeline.is_blocked() {
             return Ok(Stepped::Blocked);
@@ -116,6 +160,9 @@ impl<B: InputBatch> Work for OperatorWork<B> {
         if let Some(wake_up) = self.operators.wake_up(&stepper.cx) {
             return self.give(stepper, wake_up);
         }
+        if self.end != End::NotHeld && !self.operators.pipeline.takes_input() && !self.inputs.awaits_barrier() {
+            return Ok(Stepped::Starved);
+        }
         match self.inputs.take() {
             Some(Input::Batch { channel, batch }) => {
                 stepper.takes_batch(&batch);
@@ -125,7 +172,8 @@ impl<B: InputBatch> Work for OperatorWork<B> {
             }
             Some(Input::Mark(mark)) => return self.give(stepper, Given::Mark(mark)),
             Some(Input::Barrier(barrier)) => {
-                let facts = AckFacts { alignment: self.inputs.alignment(), ..AckFacts::default() };
+                let (source, alignment) = (self.end.state(), self.inputs.alignment());
+                let facts = AckFacts { source, alignment, ..AckFacts::default() };
                 self.operators.barrier(stepper, barrier, facts, |_| Ok(()));
             }
             Some(Input::Credit { .. } | Input::AlignmentStarted(_)) => {}
@@ -162,6 +210,15 @@ impl<B: InputBatch> Work for OperatorWork<B> {
 
     fn aborted(&mut self, checkpoint: CheckpointId) {
         self.inputs.abort(checkpoint);
+    }
+}
+
+impl<B: InputBatch> Handler<ExpectBarrier> for Task<OperatorWork<B>> {
+    type Result = ();
+
+    fn handle(&mut self, message: ExpectBarrier, ctx: &mut Context<Self>) {
+        self.work.inputs.expect(message.checkpoint);
+        self.run(ctx);
     }
 }
 

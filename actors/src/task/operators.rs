@@ -1,8 +1,11 @@
 //! The operators of a task, and the step that they have not finished: what source and operator tasks have in common.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use actix::{Context, Handler};
+use actix::{Addr, AsyncContext, Context, Handler, Message, Recipient};
 
 use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::ReturnCredit;
@@ -39,7 +42,7 @@ pub(crate) struct Operators<B> {
     suspended: Option<Given<B>>,
     /// Since when they work on a batch, or wait until what it led to has gone out, and how many records it had.
     at_work: Option<(Duration, usize)>,
-    /// The alarm has gone off for one of them, and none has been woken since.
+    /// The alarm, or a waker, has gone off for one of them, and none has been woken since.
     is_due: bool,
 }
 
@@ -94,12 +97,12 @@ impl<B: InputBatch> Operators<B> {
         }
     }
 
-    /// The alarm has gone off for one of them.
+    /// The alarm has gone off for one of them, or a waker.
     pub(crate) fn come_due(&mut self) {
         self.is_due = true;
     }
 
-    /// The wake-up that is to be given to them before other input, if the alarm has gone off. Asked when nothing is suspended
+    /// The wake-up that is to be given to them before other input, if the alarm or a waker has gone off. Asked when nothing is suspended
     /// and no output is blocked.
     pub(crate) fn wake_up(&mut self, cx: &SubtaskContext) -> Option<Given<B>> {
         std::mem::take(&mut self.is_due).then(|| Given::WakeUp { now: cx.info.clock.now() })
@@ -142,6 +145,44 @@ impl<B: InputBatch> Operators<B> {
         if !is_begun {
             self.pipeline.abandon_snapshot();
         }
+    }
+}
+
+/// Has the task ask its operators whether they are due. One message at a time.
+struct WakesTask {
+    task: Recipient<WakeOperators>,
+    is_told: AtomicBool,
+}
+
+impl Wake for WakesTask {
+    fn wake(self: Arc<Self>) {
+        if !self.is_told.swap(true, Ordering::AcqRel) {
+            self.task.do_send(WakeOperators(self.clone()));
+        }
+    }
+}
+
+/// What an operator waited for is there.
+struct WakeOperators(Arc<WakesTask>);
+
+impl Message for WakeOperators {
+    type Result = ();
+}
+
+/// Has the operators of a task asked whether they are due.
+pub(crate) fn waker_of<W: WithOperators>(ctx: &Context<Task<W>>) -> Waker {
+    let task: Addr<Task<W>> = ctx.address();
+    Arc::new(WakesTask { task: task.recipient(), is_told: AtomicBool::new(false) }).into()
+}
+
+impl<W: WithOperators> Handler<WakeOperators> for Task<W> {
+    type Result = ();
+
+    fn handle(&mut self, WakeOperators(waker): WakeOperators, ctx: &mut Context<Self>) {
+        // What comes from here on is told anew.
+        waker.is_told.store(false, Ordering::Release);
+        self.work.operators_mut().come_due();
+        self.run(ctx);
     }
 }
 

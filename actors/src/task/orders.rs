@@ -12,6 +12,15 @@ pub struct RequestBarrier {
     pub barrier: Barrier,
 }
 
+/// To a task that may take no input: a barrier is on its way. What is before it in the job may be blocked by the task, so it is to take
+/// input until the barrier has come, or its checkpoint is aborted.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ExpectBarrier {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+}
+
 /// To every task: the checkpoint is complete. May be lost or skip; covers all before it.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -66,6 +75,8 @@ pub struct SubtaskAddress {
     pub aborted: Recipient<CheckpointAborted>,
     /// Only a source has these.
     pub source: Option<SourceAddress>,
+    /// Told of barriers on their way, if it may take no input.
+    pub expects: Option<Recipient<ExpectBarrier>>,
     /// Whether it is a sink, which answers completed checkpoints with [`SinkCommitted`](super::SinkCommitted).
     pub is_sink: bool,
 }

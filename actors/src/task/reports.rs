@@ -61,7 +61,8 @@ pub struct DeclineCheckpoint {
     pub reason: TaskError,
 }
 
-/// A source reads no more: its input has ended, or it was told to stop. It goes on answering barriers.
+/// A source reads no more: its input has ended, or it was told to stop. Or an operator that may hold the end back has passed it on. The
+/// task goes on answering barriers.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SourceHalted {

@@ -37,6 +37,8 @@ pub struct TaskSpec {
     pub name: Arc<str>,
     /// What it is.
     pub kind: TaskKind,
+    /// Whether its first operator may hold the end back: then the job's final checkpoint waits until it has passed on.
+    pub holds_end: bool,
     /// Its operators in chain order.
     pub operators: Vec<OperatorInfo>,
     /// Number of subtasks.

@@ -267,6 +267,7 @@ pub(crate) fn address_of<W: Work>(
         complete: task.clone().recipient(),
         aborted: task.clone().recipient(),
         source,
+        expects: None,
         is_sink,
     }
 }

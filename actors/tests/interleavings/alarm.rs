@@ -5,7 +5,8 @@ use millstream_actors::protocol::PortId;
 
 use crate::graph::Graph;
 use crate::rules::Broken;
-use crate::world::{GiveUp, Pace, Promise, Scenario};
+use crate::scenario::{GiveUp, Pace, Scenario};
+use crate::world::Promise;
 use crate::{breaks, holds, reaches_the_ends_of_all_orders, records};
 
 /// S -> A -> J, where A holds back.

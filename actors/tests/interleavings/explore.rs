@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::world::{Links, Move, Scenario, Violation, World};
+use crate::scenario::Scenario;
+use crate::world::{Links, Move, Violation, World};
 
 /// Keeps a run short: 300,000 states take some 6 s in a debug build.
 const STATES_MAX: usize = 300_000;

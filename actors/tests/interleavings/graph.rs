@@ -35,6 +35,8 @@ pub(crate) struct TaskSpec {
     /// Whether it holds the records that it takes or reads back until its alarm wakes it, or its input ends. Then it emits
     /// one batch, on all outputs, and the tasks behind it are the last ones. Several, if its input does not end.
     pub(crate) holds_back: bool,
+    /// It takes no input while it holds so many records back, and holds back the end too, as what waits for answers.
+    pub(crate) capacity: Option<usize>,
     /// Channels that enter and leave it, by index in the graph.
     pub(crate) inputs: Vec<usize>,
     pub(crate) outputs: Vec<usize>,
@@ -103,6 +105,7 @@ impl Graph {
             routing: Routing::Broadcast,
             burst: 1,
             holds_back: false,
+            capacity: None,
             inputs,
             outputs,
         });

@@ -9,9 +9,12 @@
 mod alarm;
 mod explore;
 mod graph;
+mod message;
 mod rules;
+mod scenario;
 mod task;
 mod two_inputs;
+mod waiting;
 mod world;
 
 use millstream_actors::protocol::CheckpointMode;
@@ -20,7 +23,8 @@ use crate::explore::{Counterexample, Figures, explore};
 use crate::graph::Emit::{Idle, Record, Watermark};
 use crate::graph::{Emit, Graph, Routing};
 use crate::rules::Broken;
-use crate::world::{GiveUp, Orders, Pace, Promise, Scenario};
+use crate::scenario::{GiveUp, Orders, Pace, Scenario};
+use crate::world::Promise;
 
 /// Explores, reports how much there was, and expects no broken promise.
 fn holds(name: &str, scenario: &Scenario) -> Figures {

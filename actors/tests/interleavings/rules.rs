@@ -29,6 +29,8 @@ pub(crate) enum Broken {
     AlignmentOfOnePort,
     /// A barrier waits for the alarm of a task that holds records back.
     BarrierAfterAlarm,
+    /// A task that takes no input is not told of barriers on their way.
+    UntoldOfBarriers,
     /// What a task holds back is not in its snapshot.
     HeldBackInSnapshot,
 }

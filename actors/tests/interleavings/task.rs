@@ -2,80 +2,13 @@
 //! with them, without the actors.
 
 use millstream_actors::protocol::{
-    Barrier, CheckpointId, CheckpointMode, Element, Grant, Inlet, Input, Mark, PortId, Portion, ReceiveWindow,
-    SendWindow, Timestamp,
+    Barrier, CheckpointId, CheckpointMode, Element, Grant, Inlet, Input, Mark, PortId, ReceiveWindow, SendWindow,
+    Timestamp,
 };
 
 use crate::graph::{Emit, Tally, TaskSpec};
+use crate::message::{Batch, Effects, Message, Snapshot};
 use crate::rules::{Broken, Setting};
-
-/// What a task sends, by the number of the peer's end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Message {
-    /// `Deliver`.
-    Deliver { input: usize, element: Element<Batch> },
-    /// `ReturnCredit`.
-    Credit { line: usize, grant: Grant },
-    /// `RequestBarrier`.
-    Request(Barrier),
-    /// `CheckpointAborted`.
-    Aborted(CheckpointId),
-}
-
-/// Records under way, with their place in the channel's order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Batch {
-    /// Records of the channel before its first one.
-    sequence: u32,
-    /// The port that it was sent to: the tag of its type.
-    port: PortId,
-    records: Vec<u8>,
-    /// Only where barriers cost credit.
-    barrier: Option<Barrier>,
-}
-
-impl Portion for Batch {
-    fn records(&self) -> usize {
-        self.records.len()
-    }
-
-    fn cut(&mut self, records: usize, to: &mut Self) {
-        (to.sequence, to.port) = (self.sequence, self.port);
-        to.records.extend(self.records.drain(..records));
-        self.sequence += records as u32;
-    }
-}
-
-/// What came of a step, besides the new state.
-#[derive(Debug, Default)]
-pub(crate) struct Effects {
-    /// Messages in the order of sending: the channel, whether to its receiver, and the message.
-    pub(crate) sent: Vec<(usize, bool, Message)>,
-    /// Snapshots taken.
-    pub(crate) snapshots: Vec<Snapshot>,
-    /// The first rule that was found broken.
-    pub(crate) violation: Option<String>,
-}
-
-/// What a task writes at a barrier.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) checkpoint: CheckpointId,
-    /// What each input had delivered.
-    pub(crate) seen: Vec<Tally>,
-    /// What of it the task held back.
-    pub(crate) held: Tally,
-    /// Of a source: how far its script was.
-    pub(crate) position: usize,
-}
-
-impl Effects {
-    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
-        if !holds && self.violation.is_none() {
-            self.violation = Some(what());
-        }
-    }
-}
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +53,8 @@ pub(crate) struct Task {
     step: Option<OpenStep>,
     /// Records held back until the alarm, in order.
     held: Vec<u8>,
+    /// The end is behind them.
+    holds_end: bool,
     watermark: Timestamp,
     /// Of a source: how far its script is.
     position: usize,
@@ -147,6 +82,7 @@ impl Task {
             lines: vec![line; spec.outputs.len()],
             step: None,
             held: Vec::new(),
+            holds_end: false,
             watermark: Timestamp::MIN,
             position: 0,
             ended: false,
@@ -227,6 +163,8 @@ impl Task {
                 }
             }
             Message::Request(barrier) => self.requested = Some(barrier),
+            Message::Expect(_) if setting.broken == Broken::UntoldOfBarriers => {}
+            Message::Expect(checkpoint) => self.inlet.expect(checkpoint),
             Message::Aborted(checkpoint) if setting.spec.script.is_some() => {
                 self.last_barrier = self.last_barrier.max(checkpoint);
                 self.requested = self.requested.filter(|barrier| barrier.checkpoint > checkpoint);
@@ -262,6 +200,10 @@ impl Task {
         }
         let waits_for_alarm = setting.broken == Broken::BarrierAfterAlarm && !self.held.is_empty();
         if setting.spec.script.is_some() || self.is_blocked(setting) || waits_for_alarm {
+            return Stepped::Waiting;
+        }
+        let is_full = setting.spec.capacity.is_some_and(|capacity| self.held.len() >= capacity);
+        if is_full && !self.inlet.awaits_barrier() {
             return Stepped::Waiting;
         }
         match self.inlet.take() {
@@ -302,6 +244,14 @@ impl Task {
     pub(crate) fn wake(&mut self, setting: Setting<'_>, effects: &mut Effects) {
         let batch = Batch { sequence: 0, port: PortId::FIRST, records: std::mem::take(&mut self.held), barrier: None };
         self.push(setting, OpenStep { input: None, batch, pieces_left: setting.spec.burst }, effects);
+        if std::mem::take(&mut self.holds_end) {
+            self.end(effects, setting);
+        }
+    }
+
+    /// Whether it waits for an answer, which may never come.
+    pub(crate) fn waits_for_answer(&self, spec: &TaskSpec) -> bool {
+        spec.capacity.is_some() && !self.held.is_empty()
     }
 
     /// Whether a source has something to read and may.
@@ -412,15 +362,24 @@ impl Task {
                 let before = std::mem::replace(&mut self.watermark, at);
                 effects.check(at > before, || format!("watermark {at} follows watermark {before}"));
             }
+            Mark::End if setting.spec.capacity.is_some() && !self.held.is_empty() => {
+                self.holds_end = true;
+                return;
+            }
             Mark::End => {
                 if !self.held.is_empty() {
                     self.wake(setting, effects);
                 }
-                self.ended = true;
+                return self.end(effects, setting);
             }
             _ => {}
         }
         self.emit(setting, || mark.into(), effects);
+    }
+
+    fn end(&mut self, effects: &mut Effects, setting: Setting<'_>) {
+        self.ended = true;
+        self.emit(setting, || Mark::End.into(), effects);
     }
 
     fn emit(&mut self, setting: Setting<'_>, element: impl Fn() -> Element<Batch>, effects: &mut Effects) {

@@ -5,7 +5,8 @@ use millstream_actors::protocol::{CheckpointMode, PortId};
 use crate::graph::Emit::{Idle, Record, Watermark};
 use crate::graph::{Emit, Graph, Routing};
 use crate::rules::Broken;
-use crate::world::{GiveUp, Pace, Promise, Scenario};
+use crate::scenario::{GiveUp, Pace, Scenario};
+use crate::world::Promise;
 use crate::{breaks, holds, records, with_sink};
 
 /// S -> J by its second port, T -> J by its first.

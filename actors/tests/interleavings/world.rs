@@ -7,72 +7,10 @@ use std::rc::Rc;
 use millstream_actors::protocol::{Barrier, CheckpointId, CheckpointMode};
 
 use crate::graph::{Graph, Tally};
-use crate::rules::{Broken, Setting};
-use crate::task::{Effects, Message, Snapshot, Task};
-
-/// How the coordinator gives a checkpoint up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GiveUp {
-    /// It tells every task.
-    Announced,
-    /// It tells nobody, as one that was restarted; the next barrier has to do.
-    Silent,
-}
-
-/// When a task that has more to do lets messages in between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// Never: it works off what each message allows.
-    Runs,
-    /// After any step.
-    Yields,
-}
-
-/// Which orders are explored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Orders {
-    /// All.
-    All,
-    /// One of those that no task can tell apart: see [`World::essential`].
-    OnePerTrace,
-}
-
-/// A graph, and what happens to it.
-#[derive(Clone, Debug)]
-pub(crate) struct Scenario {
-    pub(crate) graph: Graph,
-    pub(crate) mode: CheckpointMode,
-    /// Checkpoints that are asked for, at any moment each.
-    pub(crate) checkpoints: u64,
-    /// How many of them may be given up at any moment, and how.
-    pub(crate) give_ups: u8,
-    pub(crate) give_up: GiveUp,
-    pub(crate) pace: Pace,
-    pub(crate) orders: Orders,
-    pub(crate) uneven_rate: bool,
-    pub(crate) broken: Broken,
-}
-
-impl Scenario {
-    pub(crate) fn new(graph: Graph, checkpoints: u64) -> Self {
-        Self {
-            graph,
-            mode: CheckpointMode::ExactlyOnce,
-            checkpoints,
-            give_ups: 0,
-            give_up: GiveUp::Announced,
-            pace: Pace::Runs,
-            orders: Orders::OnePerTrace,
-            uneven_rate: false,
-            broken: Broken::Nothing,
-        }
-    }
-
-    fn setting(&self, task: usize) -> Setting<'_> {
-        let Self { graph, broken, uneven_rate, .. } = self;
-        Setting { graph, spec: &graph.tasks[task], broken: *broken, uneven_rate: *uneven_rate }
-    }
-}
+use crate::message::{Effects, Message, Snapshot};
+use crate::rules::Setting;
+use crate::scenario::{GiveUp, Orders, Pace, Scenario};
+use crate::task::Task;
 
 /// The messages from one actor to another, which keep their order; those of different senders do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,7 +251,9 @@ impl World {
     fn stays_empty(&self, scenario: &Scenario, link: Link) -> bool {
         let graph = &scenario.graph;
         let Link { from: Some(from), to } = link else {
-            let asks = graph.tasks[link.to].script.is_some() && self.coordinator.asked < scenario.checkpoints;
+            let spec = &graph.tasks[link.to];
+            let is_asked = spec.script.is_some() || spec.capacity.is_some();
+            let asks = is_asked && self.coordinator.asked < scenario.checkpoints;
             let Coordinator { pending, give_ups_left, .. } = self.coordinator;
             let may_give_up = pending.is_some() || self.coordinator.asked < scenario.checkpoints;
             let tells = may_give_up && give_ups_left > 0 && scenario.give_up == GiveUp::Announced;
@@ -380,6 +320,10 @@ impl World {
         coordinator.pending = Some(barrier.checkpoint);
         for (source, _) in scenario.graph.sources() {
             self.under_way[source].change(|queue| queue.push_back(Message::Request(barrier)));
+        }
+        let may_refuse = |task: &usize| scenario.graph.tasks[*task].capacity.is_some();
+        for task in (0..self.tasks.len()).filter(may_refuse) {
+            self.under_way[task].change(|queue| queue.push_back(Message::Expect(barrier.checkpoint)));
         }
     }
 
@@ -477,6 +421,9 @@ impl World {
         if let Some(checkpoint) = self.coordinator.pending {
             let who = self.coordinator.acknowledged;
             return progress(format!("checkpoint {checkpoint} waits for ever; acknowledged by {who:b}"));
+        }
+        if self.tasks.iter().zip(&graph.tasks).any(|(task, spec)| task.value.waits_for_answer(spec)) {
+            return Ok(());
         }
         let all_end = graph.tasks.iter().all(|spec| spec.ends);
         for (index, task) in self.tasks.iter().enumerate() {

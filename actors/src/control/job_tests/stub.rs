@@ -229,6 +229,7 @@ impl TaskFactory for StubFactory {
             complete: address.clone().recipient(),
             aborted: address.clone().recipient(),
             source,
+            expects: None,
             is_sink: kind == TaskKind::Sink,
         };
         let port: Recipient<StubBarrier> = address.recipient();
@@ -242,6 +243,7 @@ pub(super) fn spec(script: &Arc<Script>, regions: u32) -> JobSpec {
         id: TaskId(id),
         name: format!("task-{id}").into(),
         kind,
+        holds_end: false,
         operators: Vec::new(),
         parallelism: 2,
         own_arbiters: false,

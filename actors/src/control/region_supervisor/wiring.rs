@@ -129,6 +129,7 @@ mod tests {
             id: TaskId(id),
             name: "task".into(),
             kind: if outputs.is_empty() { TaskKind::Operator } else { TaskKind::Source },
+            holds_end: false,
             operators: Vec::new(),
             parallelism,
             own_arbiters: false,

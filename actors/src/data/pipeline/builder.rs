@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 
 use actix::Recipient;
 
@@ -25,6 +26,8 @@ pub struct PipelineBuilder<'a> {
     subtask: &'a SubtaskInfo,
     wiring: Vec<OutputWiring>,
     credits: Recipient<ReturnCredit>,
+    /// Has the operators asked when they are due.
+    waker: Waker,
     outlets: Vec<Option<Rc<RefCell<dyn AnyOutlet>>>>,
     /// Last stage first.
     stages: Vec<StageSlot>,
@@ -40,11 +43,16 @@ struct Side {
 }
 
 impl<'a> PipelineBuilder<'a> {
-    /// A builder for `subtask` with these edges, whose credits come back to `credits`.
-    pub fn new(subtask: &'a SubtaskInfo, wiring: Vec<OutputWiring>, credits: Recipient<ReturnCredit>) -> Self {
+    /// A builder for `subtask` with these edges, whose credits come back to `credits`. `waker` has the operators asked when they are due.
+    pub fn new(
+        subtask: &'a SubtaskInfo,
+        wiring: Vec<OutputWiring>,
+        credits: Recipient<ReturnCredit>,
+        waker: Waker,
+    ) -> Self {
         let outlets = wiring.iter().map(|_| None).collect();
         let (stages, sides, source_sides) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { subtask, wiring, credits, outlets, stages, sides, source_sides }
+        Self { subtask, wiring, credits, waker, outlets, stages, sides, source_sides }
     }
 
     /// The subtask.
@@ -61,7 +69,8 @@ impl<'a> PipelineBuilder<'a> {
     }
 
     /// An operator before `next`, with the side outputs that were made since the operator before this one was linked.
-    pub fn link<Op: BatchOperator>(&mut self, id: OperatorId, operator: Op, next: Chain<Op::Out>) -> Chain<Op::In> {
+    pub fn link<Op: BatchOperator>(&mut self, id: OperatorId, mut operator: Op, next: Chain<Op::Out>) -> Chain<Op::In> {
+        operator.attach(self.waker.clone());
         let input = Queue::default();
         self.link_intake(id, OneInput::new(operator, input.clone()), next);
         Chain { input }
@@ -81,7 +90,7 @@ impl<'a> PipelineBuilder<'a> {
 
     fn link_intake<I: Intake<Out: 'static> + 'static>(&mut self, id: OperatorId, intake: I, next: Chain<I::Out>) {
         let sides = self.take_sides(&mut next.input.borrow_mut());
-        let link = Link { id: id.clone(), intake, out: next.input, sides };
+        let link = Link { id: id.clone(), intake, out: next.input, holds_end: false, sides };
         self.stages.push(StageSlot::new(Some(id), Box::new(link)));
     }
 

@@ -35,6 +35,16 @@ pub(super) trait Stage {
     /// Any error fails the task.
     fn step(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError>;
 
+    /// Whether its operator takes more input now.
+    fn takes_input(&self) -> bool {
+        true
+    }
+
+    /// Whether its operator holds the end back.
+    fn holds_end(&self) -> bool {
+        false
+    }
+
     /// When its operator is to be woken, unless that has ended.
     fn due(&self) -> Option<Duration> {
         None
@@ -60,6 +70,8 @@ pub(super) struct Link<I: Intake> {
     pub(super) id: OperatorId,
     pub(super) intake: I,
     pub(super) out: Queue<I::Out>,
+    /// The end has come, and the operator has not passed it on.
+    pub(super) holds_end: bool,
     /// The operator's side outputs.
     pub(super) sides: Vec<Box<dyn SideExit>>,
 }
@@ -68,6 +80,9 @@ pub(super) struct Link<I: Intake> {
 pub(super) trait Intake {
     /// What the operator emits.
     type Out;
+
+    /// Whether the operator may hold the end back.
+    fn may_hold_end() -> bool;
 
     /// Whether nothing is before the operator.
     fn is_empty(&self) -> bool;
@@ -86,6 +101,9 @@ pub(super) trait Intake {
 
     /// Whether the last element that the operator was called for says that its input is idle.
     fn is_idle(&self) -> bool;
+
+    /// Whether the operator takes more input now.
+    fn takes_input(&self) -> bool;
 
     /// When the operator is to be woken.
     fn due(&self) -> Option<Duration>;
@@ -118,11 +136,23 @@ impl<I: Intake> Stage for Link<I> {
             Progress::Done => {
                 intake.remove_first();
                 let left = !intake.is_empty();
-                let held_back = !left && intake.has_ended() && !out.has_ended();
-                assert!(!held_back, "'{}' is done with the end and has not passed it on", self.id);
+                self.holds_end = !left && intake.has_ended() && !out.has_ended();
+                assert!(
+                    !self.holds_end || I::may_hold_end(),
+                    "'{}' is done with the end and has not passed it on",
+                    self.id
+                );
                 Ok(if left { Step::Full } else { Step::Done })
             }
         }
+    }
+
+    fn takes_input(&self) -> bool {
+        self.intake.takes_input()
+    }
+
+    fn holds_end(&self) -> bool {
+        self.holds_end
     }
 
     fn due(&self) -> Option<Duration> {
@@ -135,7 +165,13 @@ impl<I: Intake> Stage for Link<I> {
             return Ok(Step::Blocked);
         }
         let progress = intake.wake(out, budget)?;
-        assert!(!out.has_ended(), "'{}' emits the end when it is woken", self.id);
+        assert!(self.holds_end || !out.has_ended(), "'{}' emits the end when it is woken", self.id);
+        assert!(
+            progress == Progress::Done || !out.has_ended(),
+            "'{}' is not done when it has passed the end on",
+            self.id
+        );
+        self.holds_end &= !out.has_ended();
         if progress == Progress::Done && intake.is_idle() && out.is_idle() {
             // Records make a channel active again, and nothing else would tell that the stream is idle still.
             out.mark(Mark::Idle);
@@ -169,6 +205,10 @@ impl<Op: BatchOperator> OneInput<Op> {
 impl<Op: BatchOperator> Intake for OneInput<Op> {
     type Out = Op::Out;
 
+    fn may_hold_end() -> bool {
+        Op::may_hold_end()
+    }
+
     fn is_empty(&self) -> bool {
         self.input.borrow().is_empty()
     }
@@ -198,6 +238,10 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
 
     fn is_idle(&self) -> bool {
         self.is_idle
+    }
+
+    fn takes_input(&self) -> bool {
+        self.operator.takes_input()
     }
 
     fn due(&self) -> Option<Duration> {
@@ -230,6 +274,10 @@ impl<Op: TwoInputOperator> TwoInputs<Op> {
 
 impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
     type Out = Op::Out;
+
+    fn may_hold_end() -> bool {
+        false
+    }
 
     fn is_empty(&self) -> bool {
         self.first.borrow().is_empty() && self.second.borrow().is_empty()
@@ -269,6 +317,10 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
 
     fn is_idle(&self) -> bool {
         self.is_idle
+    }
+
+    fn takes_input(&self) -> bool {
+        true
     }
 
     fn due(&self) -> Option<Duration> {

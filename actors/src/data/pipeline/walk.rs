@@ -133,6 +133,16 @@ impl<B: InputBatch> Pipeline<B> {
         Ok(progress)
     }
 
+    /// Whether the first operator takes more input now.
+    pub(crate) fn takes_input(&self) -> bool {
+        self.stages[0].stage.takes_input()
+    }
+
+    /// Whether the end has come, and an operator holds it back.
+    pub(crate) fn holds_end(&self) -> bool {
+        self.stages.iter().any(|slot| slot.stage.holds_end())
+    }
+
     /// The earliest time at which one of the operators that have not ended is to be woken.
     pub fn due(&self) -> Option<Duration> {
         self.stages.iter().filter_map(|slot| slot.stage.due()).min()

@@ -259,7 +259,13 @@ fn rig_behind<H: Head>(
         let exit = Collector { queue: side, log, is_blocked: sides_blocked.clone() };
         let id = OperatorId::from(format!("operator {}", stages.len()).as_str());
         let input = std::mem::replace(&mut queue, out.clone());
-        let link = Link { id: id.clone(), intake: OneInput::new(operator, input), out, sides: vec![Box::new(exit)] };
+        let link = Link {
+            id: id.clone(),
+            intake: OneInput::new(operator, input),
+            out,
+            holds_end: false,
+            sides: vec![Box::new(exit)],
+        };
         stages.push(StageSlot::new(Some(id), Box::new(link)));
     }
     let main = Log::default();

@@ -51,7 +51,7 @@ impl Participants {
         self.all.iter().filter_map(running).collect()
     }
 
-    /// A source reads no more. It may say so before its region is known to run: this is kept, and compared with the
+    /// A source reads no more, or the end has passed a task that may hold it back. It may say so before its region is known to run: this is kept, and compared with the
     /// region's execution when it counts.
     pub(super) fn source_halted(&mut self, execution: Execution, source: SubtaskId, state: SourceState) {
         if self.halted.get(&source).is_none_or(|(known, _)| *known <= execution) {
@@ -59,13 +59,22 @@ impl Participants {
         }
     }
 
-    /// Whether all sources have halted, in states that fit.
-    pub(super) fn sources_are_all(&self, fits: impl Fn(SourceState) -> bool) -> bool {
+    /// Whether all sources have halted.
+    pub(super) fn sources_have_halted(&self) -> bool {
         let mut sources = self.all.iter().filter(|participant| participant.kind == TaskKind::Source);
-        sources.all(|source| {
-            let halted = self.halted.get(&source.subtask);
-            halted.is_some_and(|(by, state)| self.running.get(&source.region) == Some(by) && fits(*state))
-        })
+        sources.all(|source| self.has_halted(source, |_| true))
+    }
+
+    /// Whether the end of all input has come, and has passed those that may hold it back.
+    pub(super) fn input_has_ended(&self) -> bool {
+        let mut tell =
+            self.all.iter().filter(|participant| participant.kind == TaskKind::Source || participant.holds_end);
+        tell.all(|participant| self.has_halted(participant, |state| state == SourceState::Ended))
+    }
+
+    fn has_halted(&self, participant: &Participant, fits: impl Fn(SourceState) -> bool) -> bool {
+        let halted = self.halted.get(&participant.subtask);
+        halted.is_some_and(|(by, state)| self.running.get(&participant.region) == Some(by) && fits(*state))
     }
 
     pub(super) fn sink_committed(&mut self, sink: SubtaskId, checkpoint: CheckpointId) {

@@ -14,7 +14,7 @@ use super::{
     TriggerReason,
 };
 use crate::protocol::pending_checkpoint::{AckVerdict, PendingCheckpoint};
-use crate::protocol::{Barrier, CheckpointId, Execution, Manifest, RegionId, SnapshotError, SourceState};
+use crate::protocol::{Barrier, CheckpointId, Execution, Manifest, RegionId, SnapshotError};
 
 /// The checkpoint schedule of one job.
 #[derive(Debug)]
@@ -470,10 +470,10 @@ impl CheckpointSchedule {
         if self.waiters.want_another() {
             return Some((Duration::ZERO, TriggerReason::OnDemand));
         }
-        if self.participants.sources_are_all(|state| state == SourceState::Ended) {
+        if self.participants.input_has_ended() {
             return Some((self.urgent_at, TriggerReason::Final));
         }
-        if self.draining && self.participants.sources_are_all(|state| state != SourceState::Reading) {
+        if self.draining && self.participants.sources_have_halted() {
             return Some((self.urgent_at, TriggerReason::Drain));
         }
         let interval = self.interval?;

@@ -43,17 +43,32 @@ impl Harness {
         Self::from_savepoint(checkpointing, may_fall_back, orphan, None)
     }
 
+    /// One whose region runs its first attempt, and in which the second subtask may hold the end back.
+    fn holding_the_end() -> Self {
+        Self::of(every(100), true, (None, None), true).begin()
+    }
+
     fn from_savepoint(
         checkpointing: Checkpointing,
         may_fall_back: bool,
         orphan: Option<u64>,
         origin: Option<Arc<Manifest>>,
     ) -> Self {
+        Self::of(checkpointing, may_fall_back, (orphan, origin), false)
+    }
+
+    fn of(
+        checkpointing: Checkpointing,
+        may_fall_back: bool,
+        (orphan, origin): (Option<u64>, Option<Arc<Manifest>>),
+        holds_end: bool,
+    ) -> Self {
         let reserved_up_to = origin.as_ref().map_or(CheckpointId::NONE, |origin| origin.checkpoint);
         let participants = [(SOURCE, TaskKind::Source), (SINK, TaskKind::Sink)].map(|(subtask, kind)| Participant {
             subtask,
             region: RegionId(0),
             kind,
+            holds_end: holds_end && kind != TaskKind::Source,
         });
         let settings = ScheduleSettings {
             job: "job".into(),
@@ -80,11 +95,14 @@ impl Harness {
 
     /// One whose region runs its first attempt.
     fn running(checkpointing: Checkpointing) -> Self {
-        let mut harness = Self::asking(checkpointing, true, None);
-        harness.apply(ScheduleEvent::WriterReported { retained: Some(Vec::new()) });
-        harness.restore(1, None);
-        harness.run(1, 0);
-        harness
+        Self::asking(checkpointing, true, None).begin()
+    }
+
+    fn begin(mut self) -> Self {
+        self.apply(ScheduleEvent::WriterReported { retained: Some(Vec::new()) });
+        self.restore(1, None);
+        self.run(1, 0);
+        self
     }
 
     fn apply(&mut self, event: ScheduleEvent) -> Vec<ScheduleCommand> {

@@ -113,6 +113,8 @@ pub(crate) struct Participant {
     pub(crate) subtask: SubtaskId,
     pub(crate) region: RegionId,
     pub(crate) kind: TaskKind,
+    /// It tells when the end has passed its operators.
+    pub(crate) holds_end: bool,
 }
 
 /// What does not change while a job runs.
@@ -144,7 +146,7 @@ pub(crate) enum ScheduleEvent {
     RegionDown { execution: Execution, failed: bool, restarts_at: Option<Duration> },
     /// A region asks what to restore; `damaged` was tried and cannot be read.
     RestoreRequested { execution: Execution, damaged: Option<CheckpointId> },
-    /// A source reads no more.
+    /// A source reads no more, or the end has passed a task that may hold it back.
     SourceHalted { execution: Execution, subtask: SubtaskId, state: SourceState },
     /// A snapshot was taken.
     Acknowledged {

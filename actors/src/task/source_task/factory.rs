@@ -10,7 +10,7 @@ use crate::contract::{Batch, Source};
 use crate::data::pipeline::{PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::OperatorId;
-use crate::task::operators::Operators;
+use crate::task::operators::{Operators, waker_of};
 use crate::task::stepper;
 use crate::task::{SourceAddress, StartedSubtask, SubtaskContext, TaskFactory};
 
@@ -45,7 +45,7 @@ impl<S: Source> TaskFactory for SourceTaskFactory<S> {
         let subtask = cx.info.subtask;
         let (source, ids, factory) = (self.source.clone(), self.operators.clone(), self.pipeline.clone());
         let task = stepper::start(cx, arbiter, move |cx, ctx| {
-            let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient());
+            let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient(), waker_of(ctx));
             SourceWork::new(source, ids, Operators::new(factory.build(builder)), &cx.info.limits)
         });
         let orders = SourceAddress {

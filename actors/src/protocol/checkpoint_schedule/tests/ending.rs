@@ -16,6 +16,21 @@ fn job_is_settled_only_when_every_sink_has_committed_the_final_checkpoint() {
 }
 
 #[test]
+fn final_checkpoint_is_triggered_once_the_end_has_passed_who_may_hold_it_back() {
+    let mut harness = Harness::holding_the_end();
+    assert_eq!(triggered(&harness.halt(1, SourceState::Ended)), None, "the end has not passed the other");
+    assert_eq!(triggered(&harness.at(100)), Some((1, 0, TriggerReason::Periodic)), "checkpoints go on");
+    let passed = |attempt| ScheduleEvent::SourceHalted {
+        execution: execution(attempt),
+        subtask: SINK,
+        state: SourceState::Ended,
+    };
+    harness.decline(1, 1);
+    assert_eq!(triggered(&harness.apply(passed(0))), None, "of an attempt that is over");
+    assert_eq!(triggered(&harness.apply(passed(1))), Some((2, 0, TriggerReason::Final)));
+}
+
+#[test]
 fn region_that_fails_between_the_final_checkpoint_and_its_commit_settles_by_restoring_it() {
     let mut harness = Harness::running(every(100));
     harness.halt(1, SourceState::Ended);
