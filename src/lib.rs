@@ -78,6 +78,7 @@
 //! | let values expire, change their type | [`StateTtl`](state::StateTtl), [`ValueState`](state::ValueState#when-the-type-changes) |
 //! | give records event times | [`WatermarkStrategy`](time::WatermarkStrategy) |
 //! | cut a stream into windows | [`KeyedStream::window`](stream::KeyedStream::window), [`window`] |
+//! | ask something outside for each record | [`DataStream::async_map`](stream::DataStream::async_map), [`async_io`] |
 //! | find records that come one after the other | [`KeyedStream::pattern`](stream::KeyedStream::pattern), [`pattern`] |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
@@ -117,9 +118,11 @@ compile_error!(
 #[doc = include_str!("../docs/windows.md")]
 #[doc = include_str!("../docs/joins.md")]
 #[doc = include_str!("../docs/patterns.md")]
+#[doc = include_str!("../docs/async.md")]
 struct Pages;
 
 pub mod aggregates;
+pub mod async_io;
 mod claim;
 // For the binary of this package.
 #[cfg(feature = "cli")]

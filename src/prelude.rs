@@ -5,6 +5,7 @@
 //! the modules [`source`](crate::source), [`sink`](crate::sink), [`snapshot`](crate::snapshot) and
 //! [`operator`](crate::operator).
 
+pub use crate::async_io::{AsyncError, AsyncRetry, AsyncWait};
 pub use crate::keyed::{
     BroadcastRow, CoRow, EveryKey, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext,
     KeyedProcessFunction, KeyedRow, Row, Timer, Timers, TimersHandle,

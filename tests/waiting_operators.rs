@@ -14,59 +14,12 @@ use millstream::operator::{
 use millstream::prelude::*;
 use millstream::{OutcomeKind, TaskError};
 
-use common::{CountedPanics, checkpointed, events_of, run, run_to_end, sorted, watched};
+use common::{Service, events_of, output_through_panics, run, watched};
 
 mod common;
 
 const N: u64 = 5_000;
 const CAPACITY: usize = 10;
-
-/// Answers questions when the test lets it. Clones are one.
-#[derive(Clone, Default)]
-struct Service(Arc<Mutex<Desk>>);
-
-#[derive(Default)]
-struct Desk {
-    /// How many more are answered; all if nothing is said.
-    allowed: Option<u64>,
-    answered: u64,
-    asks: Vec<Waker>,
-}
-
-impl Service {
-    /// One that answers so many, until more are allowed.
-    fn allowing(answers: u64) -> Self {
-        let service = Self::default();
-        service.0.lock().unwrap().allowed = Some(answers);
-        service
-    }
-
-    fn allow(&self, answers: Option<u64>) {
-        let mut desk = self.0.lock().unwrap();
-        desk.allowed = answers;
-        std::mem::take(&mut desk.asks).into_iter().for_each(Waker::wake);
-    }
-
-    fn answered(&self) -> u64 {
-        self.0.lock().unwrap().answered
-    }
-
-    /// Whether a question is answered now; whoever asked is woken when that changes.
-    fn answers(&self, waker: &Waker) -> bool {
-        let mut desk = self.0.lock().unwrap();
-        let Desk { allowed, answered, asks } = &mut *desk;
-        match allowed {
-            Some(0) => {
-                asks.push(waker.clone());
-                return false;
-            }
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        *answered += 1;
-        true
-    }
-}
 
 /// That there may be an answer; and the waker of the task, to whom that is told.
 struct MayAnswer {
@@ -249,15 +202,12 @@ fn operator_that_takes_no_input_is_given_none_without_a_barrier() {
 #[test]
 fn answers_are_given_once_whatever_fails() {
     for parallelism in 1..=3 {
-        let (sink, service, most) = (CollectSink::new(), Service::default(), Arc::default());
-        let (collected, panics) = (sink.handle(), CountedPanics::at(&[50, 1_000, 4_000]));
-        let (outcome, _) = run_to_end("a job whose operator waits, with panics", move || {
-            let env = checkpointed("asks", parallelism, None).snapshot_store(MemoryStore::new());
-            asking(&env, &service, &most).inspect(move |_| panics.count_and_panic()).sink("out", sink);
-            env
-        });
-        assert_eq!(outcome.unwrap().restarts, 3);
-        assert_eq!(sorted(collected.snapshot()), (0..N).collect::<Vec<_>>(), "parallelism {parallelism}");
+        let (service, most) = (Service::default(), Arc::default());
+        let output =
+            output_through_panics("asks", (parallelism, None), &[50, 1_000, 4_000], move |env, panics, sink| {
+                asking(env, &service, &most).inspect(move |_| panics.count_and_panic()).sink("out", sink);
+            });
+        assert_eq!(output, (0..N).collect::<Vec<_>>(), "parallelism {parallelism}");
     }
 }
 

@@ -171,6 +171,16 @@ pub enum GraphError {
         /// Where the operator was made.
         at: At,
     },
+    /// An asynchronous function whose answers cannot be waited for as it is said: no time, no room, or a retry that is none.
+    #[error("{at}: asynchronous function of operator '{operator}': {reason}")]
+    InvalidAsync {
+        /// The operator.
+        operator: OperatorId,
+        /// What cannot be.
+        reason: String,
+        /// Where the operator was made.
+        at: At,
+    },
     /// A watermark strategy that cannot be given in mid-stream: one that has sources wait for each other, or that is idle after no
     /// time.
     #[error("{at}: watermarks of operator '{operator}': {reason}")]

@@ -24,6 +24,7 @@ mod filter_map;
 mod flat_map;
 mod held_states;
 mod inspect;
+mod json_text;
 mod key_selector;
 mod map;
 mod partitioners;
@@ -41,6 +42,9 @@ pub(crate) use emit_each::emit_each;
 pub(crate) use emitter::Emission;
 pub use emitter::Emitter;
 pub(crate) use held_states::HeldStates;
+#[cfg(test)]
+pub(crate) use json_text::JSON_TEXT_MAX;
+pub(crate) use json_text::json_text;
 pub use key_selector::{ByRef, ByValue, KeySelector};
 pub use process_function::{ProcessContext, ProcessFunction, States};
 pub use side_output::OutputTag;

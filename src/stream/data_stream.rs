@@ -29,8 +29,8 @@ use crate::window::WindowAssigner;
 /// Records of one subtask stay in order as long as they are not redistributed; after a redistribution the records that
 /// go from one subtask to another stay in order.
 ///
-/// Closures are `Fn + Clone + Send` and not `async`: what one gives is a record, a future too, and nothing awaits it. What has
-/// to be awaited is for a source or a sink, or is done before records are sent in. Each subtask and each attempt runs a fresh clone, and state hidden in a closure
+/// Closures are `Fn + Clone + Send` and not `async`, but for that of [`async_map`](Self::async_map): what one gives is a record, a
+/// future too, and nothing awaits it. Each subtask and each attempt runs a fresh clone, and state hidden in a closure
 /// would not be in a snapshot. A closure that panics fails its region, which restarts from the newest checkpoint.
 ///
 /// A stream whose records are `Clone` may be cloned, and each clone consumed: every consumer gets every record.

@@ -23,11 +23,13 @@
 //! | count, sum up or remember for each key | [`key_by`](DataStream::key_by), then [`fold`](KeyedStream::fold), [`reduce`](KeyedStream::reduce) or [`process`](KeyedStream::process) |
 //! | do so for spans of time, or so many records | [`window`](KeyedStream::window), [`count_window`](KeyedStream::count_window) |
 //! | find what comes one after the other | [`pattern`](KeyedStream::pattern) |
+//! | ask something outside for each record | [`async_map`](DataStream::async_map) |
 //! | remember without keys | [`process`](DataStream::process) |
 //! | give records event times on their way | [`assign_timestamps_and_watermarks`](DataStream::assign_timestamps_and_watermarks) |
 //! | spread work over subtasks | [`rebalance`](DataStream::rebalance), [`partition_by`](DataStream::partition_by), [`broadcast`](DataStream::broadcast) |
 //! | work on whole batches and on marks | [`transform`](DataStream::transform) |
 
+mod async_map;
 mod broadcast_connected_stream;
 mod connected_keyed_streams;
 mod connected_streams;

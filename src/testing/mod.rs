@@ -46,6 +46,7 @@ macro_rules! flaws_are_found {
     };
 }
 
+mod async_harness;
 mod clocked_harness;
 mod contexts;
 mod decoders;

@@ -33,6 +33,7 @@ pub type BoxedOperator<In, Out> = Box<dyn BatchOperator<In = In, Out = Out>>;
 /// | a [`KeyedProcessFunction`], [`Reduce`](crate::keyed::Reduce), [`Fold`](crate::keyed::Fold) | [`keyed`](Self::keyed) |
 /// | a [`ProcessFunction`] | [`process`](Self::process) |
 /// | a closure of `flat_map` | [`flat_map`](Self::flat_map) |
+/// | an asynchronous function | [`async_map`](Self::async_map) |
 /// | functions of connected streams | [`two_inputs`](Self::two_inputs), [`co_flat_map`](Self::co_flat_map), [`keyed_two_inputs`](Self::keyed_two_inputs) |
 /// | a [`BatchOperator`] of one's own | [`stateless`](Self::stateless), [`new`](Self::new); [`clocked`](Self::clocked) if it is to be woken |
 /// | what is emitted when | any of them, and [`start`](Self::start) |

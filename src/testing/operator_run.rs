@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 use millstream_actors::contract::{BATCH_RECORDS_MAX, Batch, Clock, Emitted, Output, Progress, RunBudget};
@@ -204,6 +205,8 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
             let place = Place { share, clock: self.clock.clone(), side_outputs: self.sides.outputs() };
             let range = place.range();
             let mut operator = (self.subject.factory)(place);
+            // When it is due is asked after each step in any case.
+            operator.attach(Waker::noop().clone());
             if let Some(snapshot) = snapshot {
                 snapshot.restore(range, &mut *operator);
             }
@@ -277,14 +280,23 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
         self.wake_due();
     }
 
-    /// Ends the input: [`end_of_input`](crate::keyed::KeyedProcessFunction::end_of_input) of a function is called.
+    /// Ends the input: [`end_of_input`](crate::keyed::KeyedProcessFunction::end_of_input) of a function is called. An operator that holds
+    /// the end back is woken until it passes it on; the clock moves to where it wants to be woken.
     ///
     /// # Panics
-    /// If it has ended, and as [`feed`](Self::feed).
+    /// If it has ended, if the end is held back and nothing is due that would pass it on, and as [`feed`](Self::feed).
     pub fn end_of_input(&mut self) {
         assert!(!self.has_ended, "the input has ended before");
         self.wake_due();
-        self.mark(Mark::End);
+        for subtask in 0..self.subtasks.len() {
+            let mut has_ended = self.mark_one(subtask, Mark::End);
+            while !has_ended {
+                let due = self.subtasks[subtask].due();
+                let due = due.expect("the end is held back, and nothing is due that would pass it on");
+                self.clock.advance(due.saturating_sub(self.clock.now()));
+                has_ended = self.wake(subtask);
+            }
+        }
         self.has_ended = true;
     }
 
@@ -377,42 +389,49 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
             while !self.has_ended && is_due(self) {
                 wake_ups += 1;
                 assert!(wake_ups <= WAKE_UPS_MAX, "the operator is due still after {WAKE_UPS_MAX} wake-ups");
-                self.wake(subtask);
+                let has_ended = self.wake(subtask);
+                assert!(!has_ended, "{:?}: the end is emitted before it has come", self.pace);
             }
         }
     }
 
-    fn wake(&mut self, subtask: usize) {
+    /// Whether it passed the end on.
+    fn wake(&mut self, subtask: usize) -> bool {
         let Self { subtasks, outputs, pace, .. } = self;
-        let mut out = Output::new();
+        let (mut out, mut has_ended) = (Output::new(), false);
         loop {
             let full_of = out.is_full().then(|| out.len());
             let woken = subtasks[subtask].wake(&mut out, &mut pace.budget());
             let progress = woken.unwrap_or_else(|error| panic!("the task fails: {error}"));
             let was_full = full_of.is_some_and(|records| records < out.len());
             assert!(!was_full, "{pace:?}: woken, it emitted while the output was full");
-            assert!(!out.has_ended(), "{pace:?}: the end is emitted before it has come");
+            has_ended |= out.has_ended();
             pace.take(progress, &mut out, outputs);
             if progress == Progress::Done {
-                return;
+                return has_ended;
             }
         }
     }
 
-    /// A mark, as the engine tells operators of it: once, and again until they are done.
+    /// A mark that is not the end, for all subtasks.
     fn mark(&mut self, mark: Mark) {
+        for subtask in 0..self.subtasks.len() {
+            let has_ended = self.mark_one(subtask, mark);
+            assert!(!has_ended, "{:?}: the end is passed on with {mark:?}", self.pace);
+        }
+    }
+
+    /// A mark, as the engine tells an operator of it: once, and again until it is done. Whether that passed the end on.
+    fn mark_one(&mut self, subtask: usize, mark: Mark) -> bool {
         let Self { subtasks, outputs, pace, .. } = self;
-        for subtask in subtasks {
-            let mut out = Output::new();
-            loop {
-                let marked = subtask.mark(mark, &mut out, &mut pace.budget());
-                let progress = marked.unwrap_or_else(|error| panic!("the task fails: {error}"));
-                let has_ended = out.has_ended();
-                pace.take(progress, &mut out, outputs);
-                if progress == Progress::Done {
-                    assert_eq!(has_ended, mark == Mark::End, "{pace:?}: done with {mark:?}; the end was passed on");
-                    break;
-                }
+        let mut out = Output::new();
+        loop {
+            let marked = subtasks[subtask].mark(mark, &mut out, &mut pace.budget());
+            let progress = marked.unwrap_or_else(|error| panic!("the task fails: {error}"));
+            let has_ended = out.has_ended();
+            pace.take(progress, &mut out, outputs);
+            if progress == Progress::Done {
+                return has_ended;
             }
         }
     }

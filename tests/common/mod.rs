@@ -13,6 +13,7 @@ mod figures_job;
 mod listener;
 mod output;
 mod run;
+mod service;
 mod stepped_source;
 mod through_panics;
 
@@ -26,5 +27,6 @@ pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
 pub(crate) use listener::{Events, events_of};
 pub(crate) use output::{committed_lines, left_over, sorted};
 pub(crate) use run::{Watched, run, run_to_end, watched};
+pub(crate) use service::Service;
 pub(crate) use stepped_source::{InputEnd, SteppedSource};
 pub(crate) use through_panics::output_through_panics;

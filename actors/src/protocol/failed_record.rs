@@ -14,6 +14,8 @@ pub struct FailedRecord {
     pub operator: Option<OperatorId>,
     /// The key of a keyed operator's call, as JSON, at most some 200 bytes of it. Of a key that is none, its stable hash.
     pub key: Option<String>,
+    /// The record itself, as JSON, at most some 200 bytes of it: known of an asynchronous function's call.
+    pub record: Option<String>,
     /// The record's place in the batch that was before the operator, from 0: known of keyed operators.
     pub index: Option<usize>,
     /// The first and the last record of the batch that the task was working off, counted from 1 in its input of this attempt.
@@ -59,6 +61,9 @@ impl fmt::Display for FailedRecord {
         }
         if let Some(key) = &self.key {
             part(f, format_args!("at key {key}"))?;
+        }
+        if let Some(record) = &self.record {
+            part(f, format_args!("at record {record}"))?;
         }
         if let Some(index) = self.index {
             part(f, format_args!("record {index} from 0 of its batch"))?;

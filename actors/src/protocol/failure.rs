@@ -139,6 +139,21 @@ pub enum TaskError {
         /// What it returned.
         source: Arc<dyn StdError + Send + Sync>,
     },
+    /// An asynchronous function has no answer for a record, and nothing else is given in its place.
+    #[error("operator '{operator}': no answer for record {} after {attempts} attempts: {reason}", record.as_deref().unwrap_or("(not shown as JSON)"))]
+    Unanswered {
+        /// The operator.
+        operator: super::OperatorId,
+        /// The record, as JSON, at most some 200 bytes of it; `None` if it cannot be told so.
+        record: Option<String>,
+        /// How often it was asked for in this attempt of the task.
+        attempts: u32,
+        /// Whether it may help to ask again.
+        is_retryable: bool,
+        /// Why there is none.
+        #[source]
+        reason: Arc<dyn StdError + Send + Sync>,
+    },
     /// A thread or another resource of the system was refused.
     #[error("cannot start a connector thread: {0}")]
     Thread(Arc<std::io::Error>),
@@ -153,6 +168,7 @@ impl TaskError {
             Self::State(error) => error.is_retryable(),
             Self::Restore(error) => error.is_retryable(),
             Self::EmitLimit { .. } | Self::ChannelOutOfRange { .. } | Self::TargetsMissing { .. } => false,
+            Self::Unanswered { is_retryable, .. } => *is_retryable,
             Self::User { .. } | Self::Thread(_) => true,
         }
     }
@@ -168,7 +184,7 @@ impl TaskError {
             | Self::ChannelOutOfRange { .. }
             | Self::TargetsMissing { .. }
             | Self::User { .. } => Fault::User,
-            Self::Thread(_) => Fault::External,
+            Self::Unanswered { .. } | Self::Thread(_) => Fault::External,
         }
     }
 }

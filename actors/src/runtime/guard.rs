@@ -31,7 +31,7 @@ pub use panics::catch_panic;
 pub(crate) use panics::{drop_guarded, resume_panic, tell_host};
 pub(crate) use whereabouts::note_operator;
 use whereabouts::{Noted, take_noted};
-pub use whereabouts::{note_key, noting};
+pub use whereabouts::{note_key, note_record, noting};
 
 /// A control actor that panics more often than this within [`INTENSITY_WITHIN`] ends its job.
 const INTENSITY_MAX: usize = 32;
@@ -144,8 +144,8 @@ impl ExitSlot {
     }
 
     /// What this thread has noted, and the batch that was at hand then.
-    fn failed_at(&self, Noted { mut record, in_batch }: Noted) -> FailedRecord {
-        if in_batch {
+    fn failed_at(&self, Noted { mut record, in_batch, was_held }: Noted) -> FailedRecord {
+        if in_batch && !was_held {
             let (last, records) = (self.0.records_in.load(Ordering::Relaxed), self.0.batch.load(Ordering::Relaxed));
             record.input = (records > 0).then(|| (last + 1 - records, last));
             let read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);

@@ -272,6 +272,7 @@ mod tests {
         let read = ReadRange { source: "flights".into(), split: "a.txt".into(), from: None, to: "byte 90".into() };
         let at = FailedRecord {
             operator: Some("delays".into()),
+            record: None,
             key: Some("\"ATL\"".into()),
             index: Some(7),
             input: Some((6145, 7168)),

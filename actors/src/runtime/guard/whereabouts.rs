@@ -17,12 +17,15 @@ pub(super) struct Noted {
     pub(super) record: FailedRecord,
     /// It was a batch that the task was working off, no mark.
     pub(super) in_batch: bool,
+    /// The record had been held back, and is none of that batch.
+    pub(super) was_held: bool,
 }
 
 impl Noted {
     const NOTHING: Self = Self {
-        record: FailedRecord { operator: None, key: None, index: None, input: None, read: Vec::new() },
+        record: FailedRecord { operator: None, key: None, record: None, index: None, input: None, read: Vec::new() },
         in_batch: false,
+        was_held: false,
     };
 }
 
@@ -44,6 +47,14 @@ pub fn note_key(key: String, index: Option<usize>) {
     NOTED.with_borrow_mut(|noted| {
         noted.record.key = Some(key);
         noted.record.index = index;
+    });
+}
+
+/// The record, as JSON if there is that of it, at whose call the task fails, and which the operator had held back before.
+pub fn note_record(record: Option<String>) {
+    NOTED.with_borrow_mut(|noted| {
+        noted.record.record = record;
+        noted.was_held = true;
     });
 }
 
