@@ -175,7 +175,8 @@ where
         kernel.has_input();
         let mut outcome = Ok(());
         let call = |record, out: &mut Emitter<'_, F::Out>| {
-            let (mut keys, mut ctx) = (EveryKey::new(kernel), ProcessContext::of(task, out.time()));
+            let mut ctx = ProcessContext::of(task, out.time(), kernel.event_time.least());
+            let mut keys = EveryKey::new(kernel);
             with.function.process_broadcast(record, with.broadcast.handles(), &mut keys, &mut ctx, out);
             outcome = std::mem::replace(&mut outcome, Ok(())).and(keys.outcome());
         };

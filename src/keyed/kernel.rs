@@ -24,7 +24,7 @@ use super::key_text::key_text;
 use crate::operator::{KeySelector, Slices, TaskView};
 use crate::state::codec::OTHERWISE_DECLARED;
 use crate::state::{
-    Ended, KeySchema, KeyedBackend, KeyedBlock, Share, StateKey, StateRows, StateSet, group_of_hash, hashes_of,
+    Ended, KeySchema, KeyedBackend, KeyedBlock, Said, Share, StateKey, StateRows, StateSet, group_of_hash, hashes_of,
     stable_hash, take_notes, write_notes,
 };
 use crate::time::processing_time;
@@ -372,6 +372,8 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, S
                 self.end.has_run[(group - range.start) as usize] = true;
             }
         }
+        // An operator that had no keys before has written what it had said.
+        take_notes::<Said>(&self.operator, &mut sections)?;
         self.event_time.restore(take_notes(&self.operator, &mut sections)?.into_iter().flatten());
         self.backend.set_time(0, self.event_time.least());
         let Some(section) = sections.first() else { return Ok(()) };

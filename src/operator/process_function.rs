@@ -154,14 +154,15 @@ pub type States<'a, F, In> = <<F as ProcessFunction<In>>::State as OperatorState
 /// ```
 pub struct ProcessContext<'a> {
     time: Timestamp,
+    watermark: Timestamp,
     task: &'a TaskView,
     /// The function does nothing at the end of input.
     has_no_end: bool,
 }
 
 impl<'a> ProcessContext<'a> {
-    pub(crate) fn of(task: &'a TaskView, time: Timestamp) -> Self {
-        Self { time, task, has_no_end: false }
+    pub(crate) fn of(task: &'a TaskView, time: Timestamp, watermark: Timestamp) -> Self {
+        Self { time, watermark, task, has_no_end: false }
     }
 
     pub(super) fn has_no_end(&self) -> bool {
@@ -171,6 +172,14 @@ impl<'a> ProcessContext<'a> {
     /// Says that the function does nothing at the end of input.
     pub(super) fn does_nothing_at_end(&mut self) {
         self.has_no_end = true;
+    }
+
+    /// How far event time has come in this subtask: `Timestamp::MIN` before the first watermark, `Timestamp::MAX` at the end of input.
+    /// It does not go back, by a restore neither; at another parallelism a subtask begins with the least that any had. A record
+    /// whose event time is not above it is late.
+    #[inline]
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
     }
 
     context_methods!(task, time);

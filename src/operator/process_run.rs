@@ -5,13 +5,13 @@ use std::sync::Arc;
 use millstream_actors::contract::{
     Batch, Clock, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
 };
-use millstream_actors::protocol::{Limits, Mark, NO_TIME, OperatorId, TaskError};
+use millstream_actors::protocol::{Limits, Mark, NO_TIME, OperatorId, TaskError, Timestamp};
 
 use super::emit_each::emit_each;
 use super::held_states::HeldStates;
 use super::slices::Slices;
 use super::{Emission, Emitter, ProcessContext, SideOutputs, TaskView};
-use crate::state::{Ended, OperatorStateSet, Reached, Share, take_notes, write_notes};
+use crate::state::{Ended, OperatorStateSet, Reached, Said, Share, take_notes, write_notes};
 
 /// The states of one subtask, lent to a function with each call. All state is written at the barrier, before it passes on.
 pub(super) struct ProcessRun<S: OperatorStateSet> {
@@ -20,6 +20,8 @@ pub(super) struct ProcessRun<S: OperatorStateSet> {
     emission: Emission,
     states: HeldStates<S>,
     is_open: bool,
+    /// How far event time has come here.
+    watermark: Timestamp,
     /// The step at the end of input has run since the last record.
     has_ended: bool,
 }
@@ -33,6 +35,7 @@ impl<S: OperatorStateSet> ProcessRun<S> {
             states: HeldStates::new(operator.clone(), states),
             operator,
             is_open: false,
+            watermark: Timestamp::MIN,
             has_ended: false,
         }
     }
@@ -51,7 +54,7 @@ impl<S: OperatorStateSet> ProcessRun<S> {
     #[inline]
     pub(super) fn open(&mut self, open: impl FnOnce(S::Handles<'_>, &mut ProcessContext<'_>)) {
         if !std::mem::replace(&mut self.is_open, true) {
-            open(self.states.handles(), &mut ProcessContext::of(&self.task, NO_TIME));
+            open(self.states.handles(), &mut ProcessContext::of(&self.task, NO_TIME, self.watermark));
         }
     }
 
@@ -66,9 +69,9 @@ impl<S: OperatorStateSet> ProcessRun<S> {
         mut call: impl FnMut(In, S::Handles<'_>, &mut ProcessContext<'_>, &mut Emitter<'_, Out>),
     ) -> Result<Progress, TaskError> {
         self.has_ended &= input.is_empty();
-        let Self { states, task, emission, .. } = self;
+        let Self { states, task, emission, watermark, .. } = self;
         let each = |record, out: &mut Emitter<'_, Out>| {
-            call(record, states.handles(), &mut ProcessContext::of(task, out.time()), out);
+            call(record, states.handles(), &mut ProcessContext::of(task, out.time(), *watermark), out);
         };
         emit_each(each, slices, emission, input, out, budget)
     }
@@ -80,8 +83,12 @@ impl<S: OperatorStateSet> ProcessRun<S> {
         out: &mut Output<Out>,
         end_of_input: impl FnOnce(S::Handles<'_>, &mut ProcessContext<'_>, &mut Emitter<'_, Out>),
     ) -> Result<Progress, TaskError> {
+        if let Mark::Watermark(at) = mark {
+            self.watermark = self.watermark.max(at);
+        }
         if mark == Mark::End && !self.has_ended {
-            let (states, mut ctx) = (self.states.handles(), ProcessContext::of(&self.task, NO_TIME));
+            let mut ctx = ProcessContext::of(&self.task, NO_TIME, Timestamp::MAX);
+            let states = self.states.handles();
             self.emission.call(out, 0, NO_TIME, |out| end_of_input(states, &mut ctx, out))?;
             self.has_ended = !ctx.has_no_end();
         }
@@ -95,6 +102,10 @@ impl<S: OperatorStateSet> Stateful for ProcessRun<S> {
         if self.has_ended {
             write_notes(&self.operator, &[Ended(self.task.share.parallelism)], writer)?;
         }
+        if self.watermark > Timestamp::MIN {
+            let Share { subtask, parallelism } = self.task.share;
+            write_notes(&self.operator, &[Said(subtask, parallelism, self.watermark)], writer)?;
+        }
         self.states.write(self.task.share, writer)?;
         Ok(Progress::Done)
     }
@@ -102,6 +113,8 @@ impl<S: OperatorStateSet> Stateful for ProcessRun<S> {
     fn restore(&mut self, mut sections: Vec<RestoredSection>) -> Result<(), StateError> {
         // An operator that was keyed before has written how far it had come in event time.
         take_notes::<Reached>(&self.operator, &mut sections)?;
+        let said: Vec<Said> = take_notes(&self.operator, &mut sections)?.into_iter().flatten().collect();
+        self.watermark = Said::before(&said, self.task.share);
         // Where each record counts at least once, some subtasks may have got to the end and others not.
         let ended = take_notes(&self.operator, &mut sections)?;
         let subtasks = ended.iter().flatten().next().copied();

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use millstream_actors::contract::{RestoredSection, RestoredState, SnapshotWriter, StateError, StateScope};
-use millstream_actors::protocol::CheckpointId;
+use millstream_actors::protocol::{CheckpointId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::*;
@@ -276,4 +276,54 @@ fn serializer_that_refuses_is_an_error_with_operator_state_and_subtask() {
     let error = saved(&mut operator.run, 3).unwrap_err();
     let StateError::Encode { state, scope: StateScope::Subtask(3), reason, .. } = &error else { panic!("{error}") };
     assert!(&**state == "bad" && reason.contains("not today"), "{error}");
+}
+
+#[test]
+fn watermark_is_that_of_the_subtask_and_does_not_go_back_by_a_restore() {
+    #[derive(Clone)]
+    struct Tells;
+    impl ProcessFunction<u32> for Tells {
+        type Out = (u32, Timestamp);
+        type State = ();
+        fn state(&self) {}
+        fn process(&mut self, n: u32, _: (), ctx: &mut ProcessContext<'_>, out: &mut Emitter<'_, Self::Out>) {
+            out.emit((n, ctx.watermark()));
+        }
+        fn end_of_input(&mut self, _: (), ctx: &mut ProcessContext<'_>, out: &mut Emitter<'_, Self::Out>) {
+            if ctx.subtask() == 0 {
+                out.emit((99, ctx.watermark()));
+            }
+        }
+    }
+    let told = [(1, Timestamp::MIN), (2, 7), (3, 7), (4, 9), (99, Timestamp::MAX)];
+    OperatorHarness::process(Tells)
+        .batch([1])
+        .watermark(7)
+        .batch([2, 3])
+        .watermark(9)
+        .batch([4])
+        .check_in_any_order(told);
+
+    // At the same number of subtasks each has its own again, at another one the least of all, none if one of them had none.
+    let stored = |watermarks: &[Timestamp]| {
+        let subtasks = (0..).zip(watermarks).map(|(subtask, watermark)| {
+            let mut operator = operator::<u32, _>(Tells, subtask, watermarks.len() as u32);
+            if *watermark > Timestamp::MIN {
+                let mut budget = RunBudget::start(|| std::time::Duration::ZERO);
+                let marked = operator.mark(Mark::Watermark(*watermark), &mut Output::new(), &mut budget);
+                assert_eq!(marked.unwrap(), Progress::Done);
+            }
+            saved(&mut operator.run, subtask).unwrap()
+        });
+        subtasks.flatten().collect::<Vec<_>>()
+    };
+    let restored = |watermarks: &[Timestamp], subtask, parallelism| {
+        let mut operator = operator::<u32, _>(Tells, subtask, parallelism);
+        operator.run.restore(stored(watermarks)).unwrap();
+        run(&mut operator, vec![0]).unwrap()[0].1
+    };
+    assert_eq!([0, 1].map(|subtask| restored(&[5, 8], subtask, 2)), [5, 8]);
+    assert_eq!([0, 1, 2].map(|subtask| restored(&[5, 8], subtask, 3)), [5; 3]);
+    assert_eq!(restored(&[Timestamp::MIN, 8], 0, 1), Timestamp::MIN);
+    assert_eq!([0, 1].map(|subtask| restored(&[Timestamp::MIN, 8], subtask, 2)), [Timestamp::MIN, 8]);
 }

@@ -93,15 +93,6 @@ impl<T: 'static> TimestampsAndWatermarks<T> {
             silence.other_input();
         }
     }
-
-    /// What this subtask had said. Which of today's subtasks gets the records of which that there were is not known, where their
-    /// number is another one; so none begins ahead of any that it may go on for.
-    fn restored_watermark(&self, said: &[Said]) -> Timestamp {
-        let Share { subtask, parallelism } = self.task.share;
-        let own = said.iter().find(|Said(of, among, _)| (*of, *among) == (subtask, parallelism));
-        let watermark = |Said(_, _, watermark): &Said| *watermark;
-        own.map(watermark).or_else(|| said.iter().map(watermark).min()).unwrap_or(Timestamp::MIN)
-    }
 }
 
 impl<T: Send + 'static> BatchOperator for TimestampsAndWatermarks<T> {
@@ -193,7 +184,7 @@ impl<T: Send + 'static> Stateful for TimestampsAndWatermarks<T> {
         if let Some(section) = sections.first() {
             return Err(StateError::Mismatch { operator: self.operator.clone(), reason: undeclared(&section.state) });
         }
-        self.watermark = self.restored_watermark(&said);
+        self.watermark = Said::before(&said, self.task.share);
         if self.watermark > Timestamp::MIN {
             self.generator.restore(self.watermark);
             self.is_to_repeat = true;

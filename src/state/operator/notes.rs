@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::section::{self, Items, Shape};
-use super::{CopyError, StoredCopy};
+use super::{CopyError, Share, StoredCopy};
 use crate::state::codec::put_packed;
 
 /// What a section says.
@@ -36,12 +36,27 @@ impl Note for Reached {
     const NAME: &'static str = "operator-watermark";
 }
 
-/// This subtask of so many has said this watermark of its own, or none yet: `NO_TIME`. Each of them has one of these.
+/// This subtask of so many has said this watermark, where it has no keys. One that has said none yet has none of these, or one of
+/// `Timestamp::MIN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Said(pub(crate) u32, pub(crate) u32, pub(crate) Timestamp);
 
 impl Note for Said {
     const NAME: &'static str = "own-watermark";
+}
+
+impl Said {
+    /// What a subtask has said before it was restored: `Timestamp::MIN` if nothing. Which of today's subtasks gets the records of
+    /// which that there were is not known, where their number is another one; so none begins ahead of any that it may go on for.
+    pub(crate) fn before(said: &[Self], share: Share) -> Timestamp {
+        let own = said.iter().find(|Self(of, among, _)| (*of, *among) == (share.subtask, share.parallelism));
+        if let Some(Self(_, _, watermark)) = own {
+            return *watermark;
+        }
+        let have_all_said = said.first().is_some_and(|Self(_, among, _)| said.len() == *among as usize);
+        let least = said.iter().map(|Self(_, _, watermark)| *watermark).min();
+        least.filter(|_| have_all_said).unwrap_or(Timestamp::MIN)
+    }
 }
 
 /// For what snapshots use a name, if they do.
