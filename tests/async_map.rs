@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::{IntoFuture, pending, poll_fn};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millstream::time::ManualClock;
@@ -233,6 +235,73 @@ fn finish_waits_for_answers_and_cancel_does_not() {
         job.cancel().await.unwrap();
         assert!(collected.is_empty());
     });
+}
+
+/// A failure counts as overcome only once its record is answered: checkpoints that complete while that waits do not give the restart
+/// strategy new attempts.
+#[test]
+fn record_that_never_has_an_answer_ends_the_job_though_checkpoints_complete() {
+    for wait in [AsyncWait::ordered(FOR_EVER), AsyncWait::unordered(FOR_EVER)] {
+        run("a job with a record that has no answer", |handles| async move {
+            let (completed, of_job) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+            let seen = completed.clone();
+            let env = checkpointed("poison", 1, None).snapshot_store(MemoryStore::new());
+            let env = env.restart_strategy(RestartStrategy::fixed_delay(2, Duration::ZERO));
+            env.source("numbers", SequenceSource::new(0..40))
+                .async_map("ask", wait.capacity(10), move |id| {
+                    let (completed, from) = (seen.clone(), seen.load(Ordering::SeqCst));
+                    async move {
+                        // It fails when two checkpoints have completed with it.
+                        let waits = |cx: &mut Context<'_>| {
+                            cx.waker().wake_by_ref();
+                            id == 7 && completed.load(Ordering::SeqCst) < from + 2
+                        };
+                        poll_fn(|cx| if waits(cx) { Poll::Pending } else { Poll::Ready(()) }).await;
+                        if id == 7 { Err(AsyncError::retryable("busy")) } else { Ok(id) }
+                    }
+                })
+                .sink("out", CollectSink::new());
+            let job = env.start().unwrap();
+            watched(&handles, &job);
+            let mut events = events_of(&job);
+            let ended = actix_rt::spawn(job.into_future());
+            let failures = loop {
+                let kind = events.next().await;
+                match kind {
+                    JobEventKind::CheckpointCompleted { .. } => _ = completed.fetch_add(1, Ordering::SeqCst),
+                    JobEventKind::SubtaskFailed { .. } => _ = of_job.fetch_add(1, Ordering::SeqCst),
+                    JobEventKind::Ended { .. } => break of_job.load(Ordering::SeqCst),
+                    _ => {}
+                }
+            };
+            let error = ended.await.unwrap().unwrap_err();
+            assert!(matches!(error, JobError::GaveUp { failures: 3, .. }), "{error}");
+            assert_eq!(failures, 3);
+            assert!(completed.load(Ordering::SeqCst) >= 6, "checkpoints completed meanwhile");
+        });
+    }
+}
+
+/// A future may wake itself for as long as it likes: its arbiter goes on.
+#[test]
+fn future_that_wakes_itself_lets_others_on_its_thread_run() {
+    let (outcome, _) = run_to_end("a job whose futures wake themselves", || {
+        let env = StreamEnvironment::new("spins").parallelism(1).checkpointing(Checkpointing::disabled());
+        env.source("numbers", SequenceSource::new(0..5))
+            .async_map("ask", AsyncWait::ordered(FOR_EVER), |id| async move {
+                let is_done = Rc::new(Cell::new(false));
+                let by_other = is_done.clone();
+                actix_rt::spawn(async move { by_other.set(true) });
+                poll_fn(move |cx| {
+                    cx.waker().wake_by_ref();
+                    if is_done.get() { Poll::Ready(Ok(id)) } else { Poll::Pending }
+                })
+                .await
+            })
+            .sink("out", CollectSink::new());
+        env
+    });
+    assert_eq!(outcome.unwrap().restarts, 0);
 }
 
 /// Retries and time-outs go by the job's clock.

@@ -9,7 +9,8 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use millstream::operator::{
-    Batch, BatchOperator, Mark, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+    Batch, BatchOperator, Demand, Mark, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
+    Stateful,
 };
 use millstream::prelude::*;
 use millstream::{OutcomeKind, TaskError};
@@ -112,8 +113,8 @@ impl BatchOperator for Asks {
         Ok(Progress::Done)
     }
 
-    fn takes_input(&self) -> bool {
-        self.waiting.len() < CAPACITY
+    fn demand(&self) -> Demand {
+        if self.waiting.len() < CAPACITY { Demand::Any } else { Demand::BeforeBarrier }
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

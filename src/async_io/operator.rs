@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, BatchOperator, Clock, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+    Batch, BatchOperator, Clock, Demand, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
+    Stateful,
 };
 use millstream_actors::protocol::{Mark, NO_TIME, OperatorId, TaskError, Timestamp};
 use millstream_actors::runtime::guard::{note_record, noting};
@@ -23,6 +25,19 @@ use crate::state::{Ended, OperatorListState, Reached, Said, Share, take_notes};
 
 /// The state with the records that wait.
 pub(crate) const IN_FLIGHT: &str = "in-flight";
+
+/// So many records are asked for, or answered, between two looks at the time.
+const LOOK_EVERY: u32 = 8;
+
+/// So many records, or bytes of them as their source counts them, that come before a barrier are taken beside those that are asked
+/// for. A barrier that has more before it waits until some are answered.
+const UNASKED_MAX: (usize, usize) = (1 << 16, 64 << 20);
+
+/// Where the task has not come to look for so long, though there was something to look at, that time does not count against answers.
+const STALL_MIN: Duration = Duration::from_millis(50);
+
+/// Deadlines are multiples of such a part of the time-out, so that the alarm is not set anew for each record.
+const DEADLINES_IN_TIMEOUT: u32 = 128;
 
 /// A record that waited, and its event time.
 type InFlight<T> = (T, Option<Timestamp>);
@@ -45,11 +60,30 @@ pub struct AsyncMap<T, U, F, Fut> {
 }
 
 /// That something may have an answer, or is to be looked at again.
-#[derive(Default)]
 struct Woken {
-    is_set: AtomicBool,
+    /// Since when, in nanoseconds of the clock; 0 if not.
+    since: AtomicU64,
+    clock: Arc<dyn Clock>,
     /// Has the operator asked when it is due.
     task: OnceLock<Waker>,
+}
+
+impl Woken {
+    /// Whether it was not set before.
+    fn set(&self) -> bool {
+        let now = u64::try_from(self.clock.now().as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.since.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn is_set(&self) -> bool {
+        self.since.load(Ordering::Acquire) > 0
+    }
+
+    /// Since when it was set, if it was. What is waited for is to be looked at behind this: by an exchange, so that either that is seen,
+    /// or whoever wakes later sees that it is not set.
+    fn take(&self) -> Option<Duration> {
+        Some(self.since.swap(0, Ordering::AcqRel)).filter(|since| *since > 0).map(Duration::from_nanos)
+    }
 }
 
 impl Wake for Woken {
@@ -58,7 +92,7 @@ impl Wake for Woken {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.is_set.swap(true, Ordering::AcqRel)
+        if self.set()
             && let Some(task) = self.task.get()
         {
             task.wake_by_ref();
@@ -74,7 +108,7 @@ where
 {
     /// An operator that waits for nothing yet, in one subtask, by this clock.
     pub fn new(operator: OperatorId, share: Share, clock: Arc<dyn Clock>, wait: AsyncWait<T, U>, function: F) -> Self {
-        let woken = Arc::<Woken>::default();
+        let woken = Arc::new(Woken { since: AtomicU64::new(0), clock: clock.clone(), task: OnceLock::new() });
         Self {
             share,
             clock,
@@ -95,6 +129,13 @@ where
 
     /// Does all that can be done now, until there is no room or no time.
     fn turn(&mut self, out: &mut Output<U>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
+        let mut steps = 0;
+        if let Some(since) = self.woken.take() {
+            let stalled = self.clock.now().saturating_sub(since);
+            if stalled >= STALL_MIN {
+                self.requests.postpone(stalled);
+            }
+        }
         loop {
             while let Some(leaving) = if out.is_full() { None } else { self.waiting.leave() } {
                 match leaving {
@@ -113,31 +154,37 @@ where
             if out.is_full() {
                 return Ok(Progress::Suspended);
             }
-            // Before the futures are polled: what wakes them from here on is looked at later.
-            self.woken.is_set.store(false, Ordering::Release);
-            if !self.ask(budget)? && !self.take_answer()? && !self.take_due()? {
+            self.woken.take();
+            if !self.take_answer()? && !self.ask()? && !self.take_due()? {
                 return Ok(Progress::Done);
             }
-            if budget.check() {
+            steps += 1;
+            if steps % LOOK_EVERY == 0 && budget.check() {
                 return Ok(Progress::Suspended);
             }
         }
     }
 
-    /// Asks for records, as many as may wait, while there is time. Whether it asked.
-    fn ask(&mut self, budget: &mut RunBudget) -> Result<bool, TaskError> {
-        let mut has_asked = false;
-        while self.waiting.asked() < self.wait.capacity
-            && !(has_asked && budget.check())
-            && let Some(number) = self.waiting.ask()
-        {
-            if let Some(deadline) = self.clock.now().checked_add(self.wait.timeout) {
-                self.requests.set_deadline(number, deadline);
-            }
-            self.call(number)?;
-            has_asked = true;
+    /// Asks for some records, if more may wait. Whether it asked.
+    fn ask(&mut self) -> Result<bool, TaskError> {
+        let room = self.wait.capacity.saturating_sub(self.waiting.asked()).min(LOOK_EVERY as usize);
+        if room == 0 || self.waiting.unasked().0 == 0 {
+            return Ok(false);
         }
-        Ok(has_asked)
+        let deadline = self.deadline();
+        for _ in 0..room {
+            let Some(number) = self.waiting.ask() else { break };
+            self.requests.begin(number, deadline);
+            self.call(number)?;
+        }
+        Ok(true)
+    }
+
+    /// When the time is over of a record that is asked for at this moment.
+    fn deadline(&self) -> Option<Duration> {
+        let deadline = self.clock.now().checked_add(self.wait.timeout)?.as_nanos();
+        let part = (self.wait.timeout / DEADLINES_IN_TIMEOUT).as_nanos().max(1);
+        u64::try_from(deadline.next_multiple_of(part)).ok().map(Duration::from_nanos)
     }
 
     /// Calls the function with a record.
@@ -176,10 +223,9 @@ where
         let retry = self.wait.retry.as_ref().filter(|_| error.is_retryable());
         let delay = retry.and_then(|retry| retry.delay(failed));
         match delay.and_then(|delay| self.clock.now().checked_add(delay)) {
-            Some(at) => self.requests.ask_again(number, at),
-            None => self.give_up(number, error)?,
+            Some(at) if self.requests.ask_again(number, at) => Ok(()),
+            _ => self.give_up(number, error),
         }
-        Ok(())
     }
 
     /// Does one thing whose time has come. Whether there was one.
@@ -220,7 +266,7 @@ where
 
     /// It is due at once.
     fn look_again(&self) {
-        self.woken.is_set.store(true, Ordering::Release);
+        self.woken.set();
     }
 }
 
@@ -265,15 +311,27 @@ where
     }
 
     fn due(&self) -> Option<Duration> {
-        if self.woken.is_set.load(Ordering::Acquire) { Some(Duration::ZERO) } else { self.requests.due() }
+        if self.woken.is_set() { Some(Duration::ZERO) } else { self.requests.due() }
     }
 
     fn wake(&mut self, out: &mut Output<U>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         self.turn(out, budget)
     }
 
-    fn takes_input(&self) -> bool {
-        !self.waiting.has_unasked() && self.waiting.asked() < self.wait.capacity
+    fn demand(&self) -> Demand {
+        let (records, bytes) = self.waiting.unasked();
+        let (records_max, bytes_max) = UNASKED_MAX;
+        if records == 0 && self.waiting.asked() < self.wait.capacity {
+            Demand::Any
+        } else if records < records_max && bytes < bytes_max {
+            Demand::BeforeBarrier
+        } else {
+            Demand::Nothing
+        }
+    }
+
+    fn held(&self) -> Range<u64> {
+        self.waiting.held()
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

@@ -1,7 +1,7 @@
 //! The futures of one subtask, and the times at which something is to be done about them.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -9,13 +9,22 @@ use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable, Aborted};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::task::coop::{Unconstrained, unconstrained};
 
-/// A record's future.
+/// A record's future. It is polled outside of tokio's budget, for the operator has one of its own: tokio's would be used up after some
+/// hundred answers, and then every future that is ready would be polled in vain, and wake itself again.
 struct Asking<Fut> {
     number: u64,
-    /// The record whose future is polled.
+    /// The record whose future is polled or dropped.
     polled: Rc<Cell<u64>>,
-    future: Pin<Box<Fut>>,
+    future: Pin<Box<Unconstrained<Fut>>>,
+}
+
+impl<Fut> Drop for Asking<Fut> {
+    fn drop(&mut self) {
+        // That may be where it panics.
+        self.polled.set(self.number);
+    }
 }
 
 impl<Fut: Future> Future for Asking<Fut> {
@@ -32,17 +41,16 @@ impl<Fut: Future> Future for Asking<Fut> {
 pub(super) struct Requests<Fut> {
     futures: FuturesUnordered<Abortable<Asking<Fut>>>,
     polled: Rc<Cell<u64>>,
-    /// The records that are not settled.
-    asked: HashMap<u64, Asked>,
-    /// When the time of a record is over, the earliest first; those that are settled meanwhile among them.
-    deadlines: VecDeque<(Duration, u64)>,
+    /// The records that are not settled. They have been asked for in the order of their numbers.
+    asked: BTreeMap<u64, Asked>,
     /// When a record is asked for again.
     retries: BTreeSet<(Duration, u64)>,
 }
 
 /// How far a record is.
-#[derive(Default)]
 struct Asked {
+    /// When its time is over, if it ever is.
+    deadline: Option<Duration>,
     /// How often it has been asked for.
     attempts: u32,
     /// Of its future.
@@ -62,28 +70,23 @@ pub(super) enum DueRequest {
 
 impl<Fut: Future> Requests<Fut> {
     pub(super) fn new() -> Self {
-        Self {
-            futures: FuturesUnordered::new(),
-            polled: Rc::default(),
-            asked: HashMap::new(),
-            deadlines: VecDeque::new(),
-            retries: BTreeSet::new(),
-        }
+        let (asked, retries) = (BTreeMap::new(), BTreeSet::new());
+        Self { futures: FuturesUnordered::new(), polled: Rc::default(), asked, retries }
     }
 
-    /// A record is asked for by this future.
+    /// The next record is asked for. Its deadline is no earlier than those of the records before it.
+    pub(super) fn begin(&mut self, number: u64, deadline: Option<Duration>) {
+        self.asked.insert(number, Asked { deadline, attempts: 0, handle: None, again_at: None });
+    }
+
+    /// A record that is not settled is asked for by this future.
     pub(super) fn ask(&mut self, number: u64, future: Fut) {
         let (handle, registration) = AbortHandle::new_pair();
-        let asking = Asking { number, polled: self.polled.clone(), future: Box::pin(future) };
+        let asking = Asking { number, polled: self.polled.clone(), future: Box::pin(unconstrained(future)) };
         self.futures.push(Abortable::new(asking, registration));
-        let asked = self.asked.entry(number).or_default();
+        let asked = self.asked.get_mut(&number).expect("it is not settled");
         asked.attempts += 1;
         asked.handle = Some(handle);
-    }
-
-    /// No answer for this record is waited for after this time, which is no earlier than those that were set before.
-    pub(super) fn set_deadline(&mut self, number: u64, at: Duration) {
-        self.deadlines.push_back((at, number));
     }
 
     /// Polls the futures that have been woken, until one of them has an answer: that of the record with this number.
@@ -97,25 +100,30 @@ impl<Fut: Future> Requests<Fut> {
         }
     }
 
-    /// The record whose future was polled last.
+    /// The record whose future was polled or dropped last.
     pub(super) fn polled(&self) -> Rc<Cell<u64>> {
         self.polled.clone()
     }
 
-    /// How often a record has been asked for.
+    /// How often a record that is not settled has been asked for.
     pub(super) fn attempts(&self, number: u64) -> u32 {
         self.asked.get(&number).map_or(0, |asked| asked.attempts)
     }
 
-    /// A record whose future has come to its end is to be asked for again at this time.
-    pub(super) fn ask_again(&mut self, number: u64, at: Duration) {
-        self.asked.entry(number).or_default().again_at = Some(at);
-        self.retries.insert((at, number));
+    /// A record whose future has come to its end is asked for again at this time, if its own is not over by then. Whether it is.
+    pub(super) fn ask_again(&mut self, number: u64, at: Duration) -> bool {
+        let Some(asked) = self.asked.get_mut(&number) else { return false };
+        let is_in_time = asked.deadline.is_none_or(|deadline| at < deadline);
+        if is_in_time {
+            asked.again_at = Some(at);
+            self.retries.insert((at, number));
+        }
+        is_in_time
     }
 
     /// Nothing more is asked for this record. A future that it has is dropped when futures are polled next.
     pub(super) fn settle(&mut self, number: u64) {
-        let asked = self.asked.remove(&number).unwrap_or_default();
+        let Some(asked) = self.asked.remove(&number) else { return };
         if let Some(at) = asked.again_at {
             self.retries.remove(&(at, number));
         }
@@ -126,26 +134,34 @@ impl<Fut: Future> Requests<Fut> {
 
     /// Takes what has come due by now.
     pub(super) fn take_due(&mut self, now: Duration) -> Option<DueRequest> {
-        while let Some((at, number)) = self.deadlines.front().copied() {
-            let waits = self.asked.contains_key(&number);
-            if waits && at > now {
-                break;
-            }
-            self.deadlines.pop_front();
-            if waits {
-                return Some(DueRequest::TimedOut(number));
-            }
+        if let Some((number, _)) = self.earliest().filter(|(_, deadline)| *deadline <= now) {
+            return Some(DueRequest::TimedOut(number));
         }
         let (_, number) = self.retries.first().copied().filter(|(at, _)| *at <= now)?;
         self.retries.pop_first();
-        self.asked.entry(number).or_default().again_at = None;
+        if let Some(asked) = self.asked.get_mut(&number) {
+            asked.again_at = None;
+        }
         Some(DueRequest::Again(number))
     }
 
     /// When something comes due.
     pub(super) fn due(&self) -> Option<Duration> {
-        let deadline = self.deadlines.front().map(|(at, _)| *at);
+        let deadline = self.earliest().map(|(_, deadline)| deadline);
         let retry = self.retries.first().map(|(at, _)| *at);
         deadline.into_iter().chain(retry).min()
+    }
+
+    /// The record whose time is over first.
+    fn earliest(&self) -> Option<(u64, Duration)> {
+        let (number, asked) = self.asked.first_key_value()?;
+        Some((*number, asked.deadline?))
+    }
+
+    /// Gives all records so much more time.
+    pub(super) fn postpone(&mut self, by: Duration) {
+        for deadline in self.asked.values_mut().filter_map(|asked| asked.deadline.as_mut()) {
+            *deadline = deadline.saturating_add(by);
+        }
     }
 }

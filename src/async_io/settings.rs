@@ -9,8 +9,8 @@ use super::AsyncError;
 /// Records for which a subtask waits at a time, unless it is said otherwise.
 const CAPACITY: usize = 100;
 
-/// Most records for which a subtask may wait at a time: each is written at every barrier.
-const CAPACITY_MAX: usize = 1 << 20;
+/// Most records for which a subtask may wait at a time: all are written at every barrier, at once.
+const CAPACITY_MAX: usize = 1 << 16;
 
 /// How the answers of an asynchronous function are waited for: in which order they leave, for how long and for how many at a time.
 ///
@@ -63,23 +63,22 @@ impl<T, U> AsyncWait<T, U> {
     /// Answers leave in the order of their records. One that is late holds up those behind it, which count as waiting too. As Flink's
     /// `orderedWait`.
     ///
-    /// Each record has this much time by the job's clock, above zero, from when it is first asked for, over all attempts.
-    /// `Duration::MAX` is for ever.
+    /// Each record has this much time by the job's clock, above zero, from when it is first asked for, over all attempts, and at most a
+    /// 128th more. `Duration::MAX` is for ever. Time in which the task was held up by what is behind it does not count.
     pub fn ordered(timeout: Duration) -> Self {
         Self { is_ordered: true, timeout, capacity: CAPACITY, retry: None, or_else: None }
     }
 
     /// Answers leave as they come, between the watermarks between which their records came. As Flink's `unorderedWait`.
     ///
-    /// Each record has this much time by the job's clock, above zero, from when it is first asked for, over all attempts.
-    /// `Duration::MAX` is for ever.
+    /// Each record has this much time by the job's clock, as in [`ordered`](Self::ordered).
     pub fn unordered(timeout: Duration) -> Self {
         Self { is_ordered: false, ..Self::ordered(timeout) }
     }
 
-    /// For how many records a subtask waits at a time, from 1 to 1,048,576; 100 by default. With so many it takes no more input, and
-    /// what is before it is held back. All of them are in each snapshot, and so is what has come before the barrier and is not
-    /// asked yet: at most what the channels hold.
+    /// For how many records a subtask waits at a time, from 1 to 65,536; 100 by default. With so many it takes no more input, and
+    /// what is before it is held back, but for what comes before a barrier: that is taken, so that no checkpoint waits, up to some
+    /// 65,536 records or 64 MiB. All these are in the snapshot.
     pub fn capacity(mut self, records: usize) -> Self {
         self.capacity = records;
         self
@@ -137,8 +136,8 @@ impl<T, U> fmt::Debug for AsyncWait<T, U> {
 /// When a record is asked for again whose error is [retryable](AsyncError::retryable): so often, and after these delays by the job's
 /// clock. After Flink's `AsyncRetryStrategies`.
 ///
-/// The time-out of [`AsyncWait`] goes on: where it ends before the next attempt, that is not made. Attempts are counted anew
-/// after a restore.
+/// The time-out of [`AsyncWait`] goes on: where it would end before the next attempt, the record is given up at once, for the reason of
+/// the last one. Attempts are counted anew after a restore.
 ///
 /// ```
 /// use std::time::Duration;
@@ -212,7 +211,7 @@ mod tests {
         let mistakes = [
             (AsyncWait::unordered(Duration::ZERO), "time-out is 0"),
             (wait().capacity(0), "capacity is 0"),
-            (wait().capacity(CAPACITY_MAX + 1), "from 1 to 1048576"),
+            (wait().capacity(CAPACITY_MAX + 1), "from 1 to 65536"),
             (wait().retry(AsyncRetry::fixed(0, MS)), "without an attempt"),
             (wait().retry(AsyncRetry::exponential(1, 2 * MS, MS)), "above the longest"),
             (wait().retry(AsyncRetry::exponential(1, Duration::ZERO, MS)), "does not grow"),

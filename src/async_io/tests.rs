@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use millstream_actors::contract::BatchOperator;
+use millstream_actors::contract::{BatchOperator, Demand, Output, RunBudget};
 use millstream_actors::protocol::{NO_TIME, OperatorId};
 
 use super::*;
@@ -203,14 +203,51 @@ fn time_goes_on_over_all_attempts_and_a_future_whose_time_is_over_is_dropped() {
     assert_eq!((run.take_output(), desk.dropped()), (vec![], 1));
     run.advance(Duration::from_millis(1));
     assert_eq!((run.take_output(), desk.dropped()), (vec![107], 2));
-    // A record whose retry had not come due when its time was over is not asked for again.
+}
+
+#[test]
+fn attempt_that_would_come_too_late_is_not_waited_for() {
+    let desk = Desk::default();
+    let retry = AsyncRetry::fixed(9, Duration::from_millis(600));
+    let mut run = desk.start(AsyncWait::ordered(SECOND).retry(retry).or_else(|record, error| {
+        assert_eq!(error.to_string(), "busy");
+        Ok(record + 100)
+    }));
     run.feed([8]);
-    run.advance(Duration::from_millis(500));
+    run.advance(Duration::from_millis(400));
     desk.answer(8, refused());
-    run.advance(Duration::from_millis(500));
+    run.feed([]);
     assert_eq!((run.take_output(), desk.take_asked()), (vec![108], vec![8]));
     run.advance(10 * SECOND);
-    assert_eq!((run.take_output(), desk.take_asked()), (vec![], vec![]));
+    assert!(run.take_output().is_empty() && desk.take_asked().is_empty());
+}
+
+#[test]
+fn time_in_which_the_task_was_held_up_does_not_count() {
+    let desk = Desk::default();
+    let ask = desk.clone();
+    // The second answer needs a look more than the first.
+    let harness = OperatorHarness::async_map(AsyncWait::ordered(SECOND).or_else(|record, _| Ok(record + 100)), {
+        move |record| {
+            let (first, second) = (ask.ask(record), ask.clone());
+            async move {
+                first.await?;
+                second.ask(record + 10).await
+            }
+        }
+    });
+    let mut run = harness.start(1);
+    run.feed([1, 2]);
+    desk.answer(1, Ok(0));
+    // Nobody looks for four seconds.
+    run.clock().advance(4 * SECOND);
+    run.feed([]);
+    assert!(run.take_output().is_empty());
+    desk.answer(11, Ok(11));
+    run.feed([]);
+    assert_eq!(run.take_output(), [11]);
+    run.advance(SECOND);
+    assert_eq!(run.take_output(), [102], "its time is over all the same");
 }
 
 #[test]
@@ -298,10 +335,10 @@ fn waker_of_the_task_is_woken_once_until_it_has_looked() {
     let mut operator = AsyncMap::new(OperatorId::from("ask"), share, clock, wait, move |record| ask.ask(record));
     let count = Arc::new(Count(AtomicU32::new(0)));
     operator.attach(count.clone().into());
-    let mut out = millstream_actors::contract::Output::new();
-    let budget = || millstream_actors::contract::RunBudget::start(|| Duration::ZERO);
+    let mut out = Output::new();
+    let budget = || RunBudget::start(|| Duration::ZERO);
     let _ = operator.process(&mut [1, 2].into_iter().collect(), &mut out, &mut budget()).unwrap();
-    let times = |out: &mut millstream_actors::contract::Output<u64>| {
+    let times = |out: &mut Output<u64>| {
         let batch = out.open_batch();
         (0..batch.len()).map(|place| batch.time(place).unwrap_or(NO_TIME)).collect::<Vec<_>>()
     };
@@ -314,4 +351,30 @@ fn waker_of_the_task_is_woken_once_until_it_has_looked() {
     assert_eq!((operator.due(), count.0.load(Ordering::SeqCst)), (Some(Duration::ZERO), before + 1));
     let _ = operator.wake(&mut out, &mut budget()).unwrap();
     assert_eq!((out.len(), times(&mut out), operator.due()), (2, vec![NO_TIME; 2], None));
+}
+
+#[test]
+fn what_comes_before_a_barrier_is_taken_up_to_a_bound() {
+    let desk = Desk::default();
+    let ask = desk.clone();
+    let share = Share { subtask: 0, parallelism: 1 };
+    let clock = Arc::new(crate::time::ManualClock::new());
+    let wait = AsyncWait::<u64, u64>::unordered(SECOND).capacity(2);
+    let mut operator = AsyncMap::new(OperatorId::from("ask"), share, clock, wait, move |record| ask.ask(record));
+    let mut out = Output::new();
+    let budget = || RunBudget::start(|| Duration::ZERO);
+    let mut give = |operator: &mut AsyncMap<_, _, _, _>, records: std::ops::Range<u64>| {
+        let _ = operator.process(&mut records.collect(), &mut out, &mut budget()).unwrap();
+        (operator.demand(), operator.held())
+    };
+    assert_eq!(give(&mut operator, 0..1), (Demand::Any, 0..1));
+    assert_eq!(give(&mut operator, 1..2), (Demand::BeforeBarrier, 0..2));
+    assert_eq!(give(&mut operator, 2..1_002), (Demand::BeforeBarrier, 0..1_002));
+    for _ in 0..64 {
+        give(&mut operator, 0..1_000);
+    }
+    assert_eq!(give(&mut operator, 0..1_000), (Demand::Nothing, 0..66_002));
+    desk.answer(0, Ok(0));
+    let _ = operator.wake(&mut out, &mut budget()).unwrap();
+    assert_eq!((operator.demand(), operator.held()), (Demand::Nothing, 1..66_002));
 }

@@ -2,6 +2,7 @@
 //! `UnorderedStreamElementQueue`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use millstream_actors::protocol::{Mark, Timestamp};
 
@@ -32,6 +33,7 @@ pub(super) struct Waiting<T, U> {
     asked: BTreeMap<u64, Asked<T, U>>,
     /// Behind all that are asked for.
     unasked: VecDeque<Record<T>>,
+    unasked_bytes: usize,
     /// Each with the number of the first record behind it. A mark without a record before it may leave.
     marks: VecDeque<(u64, Mark)>,
     /// If answers need not leave in order: those that have no mark before them, in the order of their coming.
@@ -47,11 +49,15 @@ struct Asked<T, U> {
 impl<T, U> Waiting<T, U> {
     pub(super) fn new(is_ordered: bool) -> Self {
         let (asked, unasked, marks, ready) = (BTreeMap::new(), VecDeque::new(), VecDeque::new(), VecDeque::new());
-        Self { is_ordered, next: 0, asked, unasked, marks, ready }
+        Self { is_ordered, next: 0, asked, unasked, unasked_bytes: 0, marks, ready }
     }
 
-    /// A record has come.
+    /// A record has come: the stream is not idle, also if it was said before and is held back.
     pub(super) fn push(&mut self, record: Record<T>) {
+        if self.marks.back() == Some(&(self.next, Mark::Idle)) {
+            self.marks.pop_back();
+        }
+        self.unasked_bytes += record.bytes;
         self.unasked.push_back(record);
         self.next += 1;
     }
@@ -73,15 +79,26 @@ impl<T, U> Waiting<T, U> {
         self.asked.len()
     }
 
-    /// Whether a record is not asked for yet.
-    pub(super) fn has_unasked(&self) -> bool {
-        !self.unasked.is_empty()
+    /// How many records are not asked for yet, and their bytes.
+    pub(super) fn unasked(&self) -> (usize, usize) {
+        (self.unasked.len(), self.unasked_bytes)
+    }
+
+    /// The number of the first record that has not left, and that of the next to come.
+    pub(super) fn held(&self) -> Range<u64> {
+        self.first()..self.next
+    }
+
+    fn first(&self) -> u64 {
+        let asked = self.asked.first_key_value().map(|(first, _)| *first);
+        asked.unwrap_or(self.next - self.unasked.len() as u64)
     }
 
     /// The next record is asked for: its number.
     pub(super) fn ask(&mut self) -> Option<u64> {
         let number = self.next - self.unasked.len() as u64;
         let record = self.unasked.pop_front()?;
+        self.unasked_bytes -= record.bytes;
         self.asked.insert(number, Asked { record, answer: None });
         Some(number)
     }
@@ -103,10 +120,7 @@ impl<T, U> Waiting<T, U> {
 
     /// Takes what may leave next.
     pub(super) fn leave(&mut self) -> Option<Leaving<U>> {
-        let first = match self.asked.first_key_value() {
-            Some((first, _)) => *first,
-            None => self.next - self.unasked.len() as u64,
-        };
+        let first = self.first();
         if let Some((_, mark)) = self.marks.front().copied().filter(|(before, _)| *before <= first) {
             self.marks.pop_front();
             self.make_ready(first);
@@ -219,6 +233,19 @@ mod tests {
         assert_eq!(waiting.marks.len(), 3);
         answer(&mut waiting, &[0]);
         assert_eq!(left(&mut waiting), [Ok(0), Err(Mark::Watermark(3)), Err(Mark::Idle), Err(Mark::End)]);
+    }
+
+    #[test]
+    fn stream_that_was_idle_is_not_said_to_be_when_a_record_has_come() {
+        let mut waiting = waiting(true, 1);
+        waiting.mark(W);
+        waiting.mark(Mark::Idle);
+        push(&mut waiting, 1);
+        answer(&mut waiting, &[0]);
+        assert_eq!(left(&mut waiting), [Ok(0), Err(W)]);
+        waiting.mark(Mark::Idle);
+        answer(&mut waiting, &[1]);
+        assert_eq!(left(&mut waiting), [Ok(1), Err(Mark::Idle)]);
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub(crate) use slices::Slices;
 pub(crate) use task_view::{TaskView, context_methods};
 
 pub use millstream_actors::contract::{
-    Batch, BatchOperator, Emitted, Front, GroupLoader, LoadedGroup, Output, Partitioner, Progress, RestoredSection,
-    RunBudget, SnapshotWriter, StateError, Stateful, TwoInputOperator,
+    Batch, BatchOperator, Demand, Emitted, Front, GroupLoader, LoadedGroup, Output, Partitioner, Progress,
+    RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful, TwoInputOperator,
 };
 pub use millstream_actors::protocol::Mark;
 

@@ -18,12 +18,12 @@ impl<T: Send + 'static> DataStream<T> {
     /// An answer has the event time of its record. Where none or several records are to come of one, let it answer an `Option` or a
     /// `Vec`, and put a [`filter_map`](Self::filter_map) or [`flat_map`](Self::flat_map) behind it.
     ///
-    /// **Each record is answered exactly once, and asked for at least once**: those that wait at a barrier are in the snapshot, and who
-    /// restores it asks for them anew. So a question must not do harm when it is asked twice. A checkpoint does not wait for answers;
+    /// **Each record is answered exactly once, and asked for at least once**: those that wait at a barrier are in the snapshot, and are
+    /// asked for anew when that is restored. So a question must not do harm when it is asked twice. A checkpoint does not wait for answers;
     /// the end of the input, and of a job that is told to [`finish`](crate::JobHandle::finish), does.
     ///
     /// The futures are polled on the arbiter of their subtask, between its other work; they need not be `Send`, may use `actix_rt` and
-    /// tokio as any actor does, and must not block. A clone of `function` is called for each attempt of each subtask. If it or a future
+    /// tokio as any actor does, and must not block, nor run on for long without waiting: tokio's own limit on that does not hold for them. A clone of `function` is called for each attempt of each subtask. If it or a future
     /// panics, the region is restarted, and the failure names the record.
     ///
     /// # Cancellation

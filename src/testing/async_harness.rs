@@ -21,8 +21,8 @@ where
     /// records are dealt out in turn.
     ///
     /// Its futures are polled between the elements of the input, and at the end of the input until all have answered. The clock
-    /// that the time-out and retries go by is that of the harness, which then jumps to where the next of these is due. A future that
-    /// needs a runtime needs one around the check.
+    /// that the time-out and retries go by is that of the harness, which then jumps to where the next of these is due. So futures have to
+    /// answer at once or wake themselves: nothing else runs meanwhile, on which others could wait.
     ///
     /// ```
     /// use std::time::Duration;

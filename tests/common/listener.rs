@@ -37,13 +37,18 @@ pub(crate) fn events_of(job: &JobHandle) -> Events {
 }
 
 impl Events {
+    /// Waits for the next event.
+    pub(crate) async fn next(&mut self) -> JobEventKind {
+        self.received.recv().await.expect("events until the end").kind
+    }
+
     /// Waits for the next event that fits.
     ///
     /// # Panics
     /// If the job ends before.
     pub(crate) async fn until(&mut self, fits: impl Fn(&JobEventKind) -> bool) -> JobEventKind {
         loop {
-            let kind = self.received.recv().await.expect("events until the end").kind;
+            let kind = self.next().await;
             if fits(&kind) {
                 return kind;
             }

@@ -1,5 +1,6 @@
 //! The contract of an operator: batches and marks in, batches and marks out, suspendable.
 
+use std::ops::Range;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -14,6 +15,17 @@ pub enum Progress {
     Done,
     /// The step wants to be called again with the same input: its output is full, or its time is up.
     Suspended,
+}
+
+/// What an operator takes now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Whatever comes.
+    Any,
+    /// From when a checkpoint is triggered until its barrier has come, all that comes before that; nothing else.
+    BeforeBarrier,
+    /// Nothing, and so a barrier waits that has something before it: for an operator that would hold more than it may.
+    Nothing,
 }
 
 /// One operator of a chain. The engine calls it from one thread at a time, never concurrently, and never again after
@@ -157,12 +169,18 @@ pub trait BatchOperator: 'static {
         Ok(Progress::Done)
     }
 
-    /// Whether it takes more input now. An operator that has all it can hold says no: batches and marks then wait in the channels
-    /// before the task, and hold back who sends them. A barrier does not wait: from when a checkpoint is triggered until its barrier has
-    /// come, all that comes before it is given nevertheless. Asked before each element, of an operator that
+    /// What it takes now. An operator that has all it wants to hold takes only what comes before a barrier: other batches and marks then
+    /// wait in the channels before the task, and hold back who sends them. Asked before each element, of an operator that
     /// [may hold the end back](Self::may_hold_end); what changes the answer is another call of the operator.
-    fn takes_input(&self) -> bool {
-        true
+    fn demand(&self) -> Demand {
+        Demand::Any
+    }
+
+    /// Of the records that it was restored with and those that were given to it since, numbered from 0: the first one that something is
+    /// still to come of, and the number of all. Asked of an operator that [may hold the end back](Self::may_hold_end): a failure
+    /// counts as overcome once a checkpoint has nothing in it that had come by then.
+    fn held(&self) -> Range<u64> {
+        0..0
     }
 
     /// Its state; `None` if it has none. The same answer every time.

@@ -29,7 +29,7 @@ use crate::control::snapshot_writer::{ExportRequest, StoreReply, StoreRequest};
 use crate::protocol::{
     ActorName, Barrier, CheckpointId, CheckpointSchedule, Execution, NoCheckpoint, Now, Participant, RestartWait,
     RestoreDecision, SavepointCommand, Savepoints, ScheduleCommand as Command, ScheduleEvent as Event,
-    ScheduleSettings, SubtaskId, TriggerReason,
+    ScheduleSettings, SubtaskId, TaskKind, TriggerReason,
 };
 use crate::runtime::guard;
 use crate::task::{CheckpointAborted, CheckpointComplete, ExpectBarrier, RequestBarrier, SubtaskAddress};
@@ -353,6 +353,9 @@ impl CheckpointCoordinator {
         let job = &self.seed.job;
         let mut region = lock(&job.regions[execution.region.0 as usize]);
         if region.attempt == execution.attempt {
+            if job.task(subtask.task).kind != TaskKind::Source {
+                return region.answered.barrier(checkpoint, subtask, records_in);
+            }
             region.progress.barrier(checkpoint, subtask, records_in);
             drop(region);
             let now = job.clock.now();

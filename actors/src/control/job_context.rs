@@ -73,7 +73,10 @@ pub(crate) struct RegionMemory {
     pub(crate) attempt: Attempt,
     pub(crate) children: BTreeMap<(Attempt, SubtaskId), Child>,
     pub(crate) policy: RestartPolicy,
+    /// How far its sources have read.
     pub(crate) progress: ReadProgress,
+    /// How far tasks that may hold records back have none left, of those that they were given.
+    pub(crate) answered: ReadProgress,
     pub(crate) failures: VecDeque<FailureRecord>,
     pub(crate) failed_at: Option<Duration>,
     pub(crate) stopping_for_good: bool,

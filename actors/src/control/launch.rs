@@ -169,6 +169,7 @@ fn region_memories(regions: u32, restart: &RestartStrategy, seed: u64) -> Vec<Mu
             children: BTreeMap::new(),
             policy: RestartPolicy::new(restart.clone(), seed.wrapping_add(u64::from(region))),
             progress: ReadProgress::default(),
+            answered: ReadProgress::default(),
             failures: VecDeque::new(),
             failed_at: None,
             stopping_for_good: false,

@@ -82,6 +82,11 @@ impl BarrierAligner {
         self.blocks && self.received[channel]
     }
 
+    /// Whether the pending barrier has come on `channel`.
+    pub fn has_delivered(&self, channel: usize) -> bool {
+        self.received[channel]
+    }
+
     /// Whether a barrier has come on some channels and is awaited on others.
     pub fn is_pending(&self) -> bool {
         self.pending.is_some()

@@ -88,16 +88,35 @@ impl<B> Inlet<B> {
             return Some(Input::Mark(mark));
         }
         while let Some(channel) = self.turns.pop_front() {
-            let waiting = &mut self.channels[channel].waiting;
-            let element = waiting.pop_front().expect("a channel whose turn it is has an element");
-            if !waiting.is_empty() {
-                self.turns.push_back(channel);
-            }
-            if let Some(input) = self.step(channel, element) {
+            if let Some(input) = self.take_of(channel) {
                 return Some(input);
             }
         }
         None
+    }
+
+    /// The next step towards a barrier that is [awaited](Self::awaits_barrier): none of a channel on which that has come.
+    pub fn take_awaited(&mut self) -> Option<Input<B>> {
+        if let Some(mark) = self.then.pop_front() {
+            return Some(Input::Mark(mark));
+        }
+        while let Some(turn) = self.turns.iter().position(|&channel| !self.aligner.has_delivered(channel)) {
+            let channel = self.turns.remove(turn)?;
+            if let Some(input) = self.take_of(channel) {
+                return Some(input);
+            }
+        }
+        None
+    }
+
+    /// The step that the first element of a channel leads to, whose turn it was.
+    fn take_of(&mut self, channel: usize) -> Option<Input<B>> {
+        let waiting = &mut self.channels[channel].waiting;
+        let element = waiting.pop_front().expect("a channel whose turn it is has an element");
+        if !waiting.is_empty() {
+            self.turns.push_back(channel);
+        }
+        self.step(channel, element)
     }
 
     /// The checkpoint, and every older one that is pending, was aborted. True if an alignment ended by that.
@@ -306,5 +325,26 @@ mod tests {
         assert_eq!(drain(&mut inlet), [Input::Mark(Mark::Watermark(7))]);
         inlet.arrive(0, Element::End);
         assert_eq!(drain(&mut inlet), [Input::Mark(Mark::End)]);
+    }
+
+    #[test]
+    fn towards_a_barrier_only_channels_are_taken_from_on_which_it_has_not_come() {
+        for mode in [CheckpointMode::ExactlyOnce, CheckpointMode::AtLeastOnce] {
+            let mut inlet = Inlet::new(2, mode);
+            inlet.expect(CheckpointId(1));
+            for element in [Element::Batch(1), Element::Barrier(barrier(1)), Element::Batch(2)] {
+                inlet.arrive(0, element);
+            }
+            assert!(inlet.awaits_barrier());
+            assert_eq!(inlet.take_awaited(), Some(Input::Batch { channel: 0, batch: 1 }));
+            assert_eq!(inlet.take_awaited(), Some(Input::AlignmentStarted(CheckpointId(1))));
+            assert_eq!(inlet.take_awaited(), None);
+            inlet.arrive(1, Element::Batch(3));
+            inlet.arrive(1, Element::Barrier(barrier(1)));
+            assert_eq!(inlet.take_awaited(), Some(Input::Batch { channel: 1, batch: 3 }));
+            assert!(matches!(inlet.take_awaited(), Some(Input::Barrier(_))));
+            assert!(!inlet.awaits_barrier());
+            assert_eq!(inlet.take(), Some(Input::Batch { channel: 0, batch: 2 }));
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! How far the sources of a region have read, over restarts: what a failure costs, and when it is overcome.
+//! How far the sources of a region have read, over restarts: what a failure costs, and when it is overcome. And how far tasks that hold
+//! records back have answered those: a failure that one of them leads to is not overcome while that waits.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -52,6 +52,8 @@ pub struct ChildExit {
     pub cause: Cause,
     /// Input records it had taken in this attempt.
     pub records_in: u64,
+    /// If it may hold records back: how many it had taken, or was restored with.
+    pub held_of: u64,
     /// The record that it failed at, as far as that is known.
     pub at: Option<FailedRecord>,
 }
@@ -87,6 +89,7 @@ impl fmt::Debug for ExitSlot {
 struct Exit {
     guard: TaskGuard,
     records_in: AtomicU64,
+    held_of: AtomicU64,
     /// Records of the batch that was taken last.
     batch: AtomicU64,
     /// Where that was read, if the task has a source.
@@ -102,6 +105,7 @@ impl ExitSlot {
         Self(Arc::new(Exit {
             guard,
             records_in: AtomicU64::new(0),
+            held_of: AtomicU64::new(0),
             batch: AtomicU64::new(0),
             read: Mutex::default(),
             cause: Mutex::new(None),
@@ -123,6 +127,11 @@ impl ExitSlot {
     pub fn records_in(&self, records: u64, batch: u64) {
         self.0.records_in.store(records, Ordering::Relaxed);
         self.0.batch.store(batch, Ordering::Relaxed);
+    }
+
+    /// The task holds records back, of so many that it was restored with and has taken.
+    pub(crate) fn holds_records(&self, of: u64) {
+        self.0.held_of.store(of, Ordering::Relaxed);
     }
 
     /// The batch that is taken next was read where `ranges` says.
@@ -167,10 +176,10 @@ impl ExitSlot {
 impl Drop for Exit {
     fn drop(&mut self) {
         let TaskGuard { execution, subtask, name, exit, .. } = self.guard.clone();
-        let records_in = *self.records_in.get_mut();
+        let (records_in, held_of) = (*self.records_in.get_mut(), *self.held_of.get_mut());
         let cause = self.cause.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let (cause, at) = cause.unwrap_or((Cause::Abandoned, None));
-        exit.do_send(ChildExit { execution, subtask, name, cause, records_in, at });
+        exit.do_send(ChildExit { execution, subtask, name, cause, records_in, held_of, at });
     }
 }
 

@@ -42,8 +42,18 @@ impl<B: InputBatch> Inputs<B> {
     /// The next element that the task has to do with; `None` if none may be taken. Notes when an alignment starts, and
     /// gives back the credit of elements that are nothing but credit.
     pub(crate) fn take(&mut self) -> Option<Input<B>> {
+        self.take_by(Inlet::take)
+    }
+
+    /// The next element of those that come before a barrier that is on its way; `None` if none is, or none of them is there.
+    pub(crate) fn take_awaited(&mut self) -> Option<Input<B>> {
+        if self.inlet.awaits_barrier() { self.take_by(Inlet::take_awaited) } else { None }
+    }
+
+    #[inline]
+    fn take_by(&mut self, take: impl Fn(&mut Inlet<B>) -> Option<Input<B>>) -> Option<Input<B>> {
         loop {
-            match self.inlet.take()? {
+            match take(&mut self.inlet)? {
                 Input::Credit { channel } => self.give_back(channel, 0, None),
                 Input::AlignmentStarted(_) => self.alignment_started = Some(monotonic()),
                 input => return Some(input),
@@ -54,11 +64,6 @@ impl<B: InputBatch> Inputs<B> {
     /// The barrier of this checkpoint is on its way.
     pub(crate) fn expect(&mut self, checkpoint: CheckpointId) {
         self.inlet.expect(checkpoint);
-    }
-
-    /// Whether a barrier has come or is on its way, and what comes before it is to be taken.
-    pub(crate) fn awaits_barrier(&self) -> bool {
-        self.inlet.awaits_barrier()
     }
 
     /// Since the first barrier of the checkpoint that is now aligned. To be asked once.

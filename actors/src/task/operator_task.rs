@@ -10,7 +10,7 @@ use std::sync::Arc;
 use actix::{AsyncContext, Context, Handler};
 use actix_rt::ArbiterHandle;
 
-use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::contract::{Demand, Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::Sent;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
@@ -95,6 +95,11 @@ impl End {
 }
 
 impl<B: InputBatch> OperatorWork<B> {
+    #[inline]
+    fn demand(&self) -> Demand {
+        if self.end == End::NotHeld { Demand::Any } else { self.operators.pipeline.demand() }
+    }
+
     fn give(&mut self, stepper: &mut Stepper, given: Given<B>) -> Result<Stepped, TaskError> {
         let outcome = self.operators.give(given, &mut stepper.budget)?;
         Ok(self.given(stepper, outcome))
@@ -142,6 +147,7 @@ impl<B: InputBatch> Work for OperatorWork<B> {
     ) -> Result<bool, TaskError> {
         if let Some(mut state) = loaded {
             self.operators.pipeline.restore(&mut state)?;
+            stepper.holds_records(self.operators.pipeline.held().end);
             stepper.cx.reached(Step::Restored);
         }
         Ok(true)
@@ -154,26 +160,36 @@ impl<B: InputBatch> Work for OperatorWork<B> {
         if self.operators.pipeline.is_blocked() {
             return Ok(Stepped::Blocked);
         }
-        if let Some((took, records)) = self.operators.gone_on() {
+        let demand = self.demand();
+        // One that takes no more is at work on what it has taken.
+        if demand == Demand::Any
+            && let Some((took, records)) = self.operators.gone_on()
+        {
             self.inputs.measured(took, records);
         }
         if let Some(wake_up) = self.operators.wake_up(&stepper.cx) {
             return self.give(stepper, wake_up);
         }
-        if self.end != End::NotHeld && !self.operators.pipeline.takes_input() && !self.inputs.awaits_barrier() {
-            return Ok(Stepped::Starved);
-        }
-        match self.inputs.take() {
+        let input = match demand {
+            Demand::Any => self.inputs.take(),
+            Demand::BeforeBarrier => self.inputs.take_awaited(),
+            Demand::Nothing => None,
+        };
+        match input {
             Some(Input::Batch { channel, batch }) => {
                 stepper.takes_batch(&batch);
                 let records = batch.records();
+                if self.end != End::NotHeld {
+                    stepper.holds_records(self.operators.pipeline.held().end + records as u64);
+                }
                 self.operators.begin(monotonic(), records);
                 return self.give(stepper, Given::Batch { channel, records, batch });
             }
             Some(Input::Mark(mark)) => return self.give(stepper, Given::Mark(mark)),
             Some(Input::Barrier(barrier)) => {
                 let (source, alignment) = (self.end.state(), self.inputs.alignment());
-                let facts = AckFacts { source, alignment, ..AckFacts::default() };
+                let records_in = self.operators.pipeline.held().start;
+                let facts = AckFacts { source, records_in, alignment, ..AckFacts::default() };
                 self.operators.barrier(stepper, barrier, facts, |_| Ok(()));
             }
             Some(Input::Credit { .. } | Input::AlignmentStarted(_)) => {}

@@ -59,9 +59,11 @@ impl<B: InputBatch> Operators<B> {
         Self { pipeline, suspended: None, at_work: None, is_due: false }
     }
 
-    /// A batch of so many records is given to them next, on which the task has been at work `since` then.
+    /// A batch of so many records is given to them next, on which the task has been at work `since` then, or longer if it is one of
+    /// several.
     pub(crate) fn begin(&mut self, since: Duration, records: usize) {
-        self.at_work = Some((since, records));
+        let (since, before) = self.at_work.unwrap_or((since, 0));
+        self.at_work = Some((since, before + records));
     }
 
     /// How long the last batch took, and its records: asked when nothing is suspended and no output is blocked, and answered
@@ -180,9 +182,9 @@ impl<W: WithOperators> Handler<WakeOperators> for Task<W> {
 
     fn handle(&mut self, WakeOperators(waker): WakeOperators, ctx: &mut Context<Self>) {
         // What comes from here on is told anew.
-        waker.is_told.store(false, Ordering::Release);
+        waker.is_told.swap(false, Ordering::AcqRel);
         self.work.operators_mut().come_due();
-        self.run(ctx);
+        self.run_unless_it_will(ctx);
     }
 }
 

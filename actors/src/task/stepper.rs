@@ -182,6 +182,11 @@ impl Stepper {
         counters.bytes_in.add(batch.bytes() as u64);
     }
 
+    /// It holds records of so many that it was restored with and has taken.
+    pub(crate) fn holds_records(&self, of: u64) {
+        self.exit.holds_records(of);
+    }
+
     fn begins_to_run(&mut self) {
         let now = monotonic();
         let paused = now - std::mem::replace(&mut self.since, now);
@@ -295,6 +300,14 @@ impl<W: Work> Task<W> {
             }
         }
         self.stepper.alarm.arm(ctx, Self::alarm);
+    }
+
+    /// Takes steps, but if it has yielded and will run by itself. For messages that steps of its own lead to: they are in front of what it
+    /// has yielded to.
+    pub(crate) fn run_unless_it_will(&mut self, ctx: &mut Context<Self>) {
+        if !self.stepper.resumes {
+            self.run(ctx);
+        }
     }
 
     /// Does what a message has led to, and then runs on.

@@ -203,10 +203,13 @@ impl Task {
             return Stepped::Waiting;
         }
         let is_full = setting.spec.capacity.is_some_and(|capacity| self.held.len() >= capacity);
-        if is_full && !self.inlet.awaits_barrier() {
-            return Stepped::Waiting;
-        }
-        match self.inlet.take() {
+        let awaits = self.inlet.awaits_barrier();
+        let input = match is_full {
+            true if awaits => self.inlet.take_awaited(),
+            true => None,
+            false => self.inlet.take(),
+        };
+        match input {
             Some(Input::Batch { channel, batch }) => {
                 let expected = self.taken[channel];
                 effects.check(batch.sequence == expected, || {

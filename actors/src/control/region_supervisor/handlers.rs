@@ -51,15 +51,19 @@ impl Handler<ChildExit> for RegionSupervisor {
     type Result = ();
 
     fn handle(&mut self, exit: ChildExit, ctx: &mut Self::Context) {
-        let ChildExit { execution, subtask, name, cause, records_in, at } = exit;
+        let ChildExit { execution, subtask, name, cause, records_in, held_of, at } = exit;
         let attempt = execution.attempt;
         let mut memory = lock(self.memory());
         if memory.children.remove(&(attempt, subtask)).is_none() {
             return;
         }
-        let is_source = self.seed.job.task(subtask.task).kind == TaskKind::Source;
-        if is_source && attempt == self.execution.attempt {
-            memory.progress.ended(subtask, records_in);
+        let task = self.seed.job.task(subtask.task);
+        if attempt == self.execution.attempt {
+            match task.kind {
+                TaskKind::Source => memory.progress.ended(subtask, records_in),
+                _ if task.holds_end => memory.answered.ended(subtask, held_of),
+                _ => {}
+            }
         }
         drop(memory);
         let expected = match &cause {
@@ -108,7 +112,8 @@ impl Handler<CheckpointCompleted> for RegionSupervisor {
             return;
         }
         let mut memory = lock(self.memory());
-        if memory.progress.covers_failures(completed.checkpoint) {
+        let RegionMemory { progress, answered, .. } = &*memory;
+        if [progress, answered].iter().all(|progress| progress.covers_failures(completed.checkpoint)) {
             memory.policy.overcome();
             memory.failures.clear();
         }

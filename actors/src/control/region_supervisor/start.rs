@@ -30,7 +30,10 @@ impl RegionSupervisor {
         let plan = |manifest: Arc<Manifest>| RestorePlan { store: job.chunks_of(&manifest), manifest, successions };
         let restore = manifest.clone().map(plan);
         let checkpoint = manifest.as_ref().map(|manifest| manifest.checkpoint);
-        let rewinds = lock(self.memory()).progress.restored(checkpoint);
+        let mut memory = lock(self.memory());
+        let rewinds = memory.progress.restored(checkpoint);
+        memory.answered.restored(checkpoint);
+        drop(memory);
         self.rewinds = (self.execution.attempt > Attempt(1)).then_some(rewinds);
         self.restored = manifest;
         // Of all its tasks: channels are wired by where both ends would sit, also where only sinks are started.

@@ -1,11 +1,12 @@
 //! A stage of a pipeline, and the one that runs an operator.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::exit::SideExit;
-use crate::contract::{BatchOperator, Emitted, Output, Progress, RunBudget, Stateful, TwoInputOperator};
+use crate::contract::{BatchOperator, Demand, Emitted, Output, Progress, RunBudget, Stateful, TwoInputOperator};
 use crate::protocol::{Mark, OperatorId, TaskError};
 
 /// What one stage has emitted and the next one takes.
@@ -35,9 +36,14 @@ pub(super) trait Stage {
     /// Any error fails the task.
     fn step(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError>;
 
-    /// Whether its operator takes more input now.
-    fn takes_input(&self) -> bool {
-        true
+    /// What its operator takes now.
+    fn demand(&self) -> Demand {
+        Demand::Any
+    }
+
+    /// Which records its operator holds.
+    fn held(&self) -> Range<u64> {
+        0..0
     }
 
     /// Whether its operator holds the end back.
@@ -102,8 +108,11 @@ pub(super) trait Intake {
     /// Whether the last element that the operator was called for says that its input is idle.
     fn is_idle(&self) -> bool;
 
-    /// Whether the operator takes more input now.
-    fn takes_input(&self) -> bool;
+    /// What the operator takes now.
+    fn demand(&self) -> Demand;
+
+    /// Which records the operator holds.
+    fn held(&self) -> Range<u64>;
 
     /// When the operator is to be woken.
     fn due(&self) -> Option<Duration>;
@@ -147,8 +156,12 @@ impl<I: Intake> Stage for Link<I> {
         }
     }
 
-    fn takes_input(&self) -> bool {
-        self.intake.takes_input()
+    fn demand(&self) -> Demand {
+        self.intake.demand()
+    }
+
+    fn held(&self) -> Range<u64> {
+        self.intake.held()
     }
 
     fn holds_end(&self) -> bool {
@@ -240,8 +253,12 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
         self.is_idle
     }
 
-    fn takes_input(&self) -> bool {
-        self.operator.takes_input()
+    fn demand(&self) -> Demand {
+        self.operator.demand()
+    }
+
+    fn held(&self) -> Range<u64> {
+        self.operator.held()
     }
 
     fn due(&self) -> Option<Duration> {
@@ -319,8 +336,12 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
         self.is_idle
     }
 
-    fn takes_input(&self) -> bool {
-        true
+    fn demand(&self) -> Demand {
+        Demand::Any
+    }
+
+    fn held(&self) -> Range<u64> {
+        0..0
     }
 
     fn due(&self) -> Option<Duration> {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use super::exit::SideExit;
 use super::head::Head;
 use super::link::{Stage, Step};
 use crate::contract::{
-    GroupLoader, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter, StateError, Stateful,
+    Demand, GroupLoader, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter, StateError,
+    Stateful,
 };
 use crate::data::edge::{AnyOutlet, ReturnCredit, Sent};
 use crate::data::input_batch::InputBatch;
@@ -133,9 +135,14 @@ impl<B: InputBatch> Pipeline<B> {
         Ok(progress)
     }
 
-    /// Whether the first operator takes more input now.
-    pub(crate) fn takes_input(&self) -> bool {
-        self.stages[0].stage.takes_input()
+    /// What the first operator takes now.
+    pub(crate) fn demand(&self) -> Demand {
+        self.stages[0].stage.demand()
+    }
+
+    /// Which records the first operator holds: [`BatchOperator::held`](crate::contract::BatchOperator::held).
+    pub(crate) fn held(&self) -> Range<u64> {
+        self.stages[0].stage.held()
     }
 
     /// Whether the end has come, and an operator holds it back.
