@@ -27,7 +27,7 @@ pub use control::event_log::{JobState, JobStatus};
 pub use control::event_subscribers::{EventSubscribers, JobEvents};
 pub use control::figures::{CompletedCheckpoint, LastRestore, SubtaskFigures};
 pub use control::job_handle::JobHandle;
-pub use control::launch::{JobConfig, SavepointConfig, launch};
+pub use control::launch::{JobConfig, SavepointConfig, launch, launch_on};
 pub use control::outcome::{
     CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind, Restarting, SavepointError,
 };

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Addr, Context, Recipient, Supervised};
-use actix_rt::ArbiterHandle;
 use tokio::sync::watch;
 
 use crate::contract::{ChunkSource, Clock, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, StoreOpening};
@@ -28,6 +27,8 @@ use crate::protocol::{
 };
 use crate::runtime::arbiters::ArbiterPool;
 use crate::runtime::guard::{self, End, Place};
+use crate::runtime::stage::Stage;
+use crate::runtime::{ArbiterHandle, spawn_here};
 use crate::task::{JobSpec, SliceClock};
 
 /// How a job is run.
@@ -75,7 +76,19 @@ pub struct SavepointConfig {
 /// side. The job begins from the newest retained checkpoint, and settles at once if its input had ended there.
 ///
 /// If the system refuses the threads, the handle resolves with [`JobError::Arbiter`].
-pub fn launch(spec: JobSpec, mut config: JobConfig) -> JobHandle {
+pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
+    let threads = threads(&spec, &config);
+    launch_with(threads, spec, config)
+}
+
+/// Starts a job on a stage: it does nothing but when that is moved, and then as [`launch`] has it.
+pub fn launch_on(stage: &Stage, spec: JobSpec, config: JobConfig) -> JobHandle {
+    let pool = Arc::new(ArbiterPool::on(stage));
+    let places = places(&spec, config.own_arbiters, &pool);
+    launch_with(places.map(|places| (pool, places)), spec, config)
+}
+
+fn launch_with(threads: io::Result<Threads>, spec: JobSpec, mut config: JobConfig) -> JobHandle {
     let (clock, subscribers) = (config.clock.clone(), std::mem::take(&mut config.subscribers));
     let events = EventLog::new(spec.name.clone(), clock, config.limits.history_len, spec.regions, subscribers);
     let events = Arc::new(events);
@@ -83,7 +96,6 @@ pub fn launch(spec: JobSpec, mut config: JobConfig) -> JobHandle {
     let publisher = Publisher { outcome: Arc::new(sender), events: events.clone() };
     let name = spec.name.clone();
     let figures = Arc::new(FigureBoard::default());
-    let threads = threads(&spec, &config);
     let ports = match threads {
         Ok(threads) => {
             let opened_with = config.opening.retained.clone();
@@ -99,7 +111,9 @@ pub fn launch(spec: JobSpec, mut config: JobConfig) -> JobHandle {
 }
 
 /// The engine's threads, and where the job's tasks are on them.
-fn threads(spec: &JobSpec, config: &JobConfig) -> io::Result<(Arc<ArbiterPool>, Vec<TaskPlace>)> {
+type Threads = (Arc<ArbiterPool>, Vec<TaskPlace>);
+
+fn threads(spec: &JobSpec, config: &JobConfig) -> io::Result<Threads> {
     let pool = ArbiterPool::of_this_process()?;
     pool.store_calls().allow(config.limits.store_threads)?;
     let places = places(spec, config.own_arbiters, &pool)?;
@@ -109,7 +123,7 @@ fn threads(spec: &JobSpec, config: &JobConfig) -> io::Result<(Arc<ArbiterPool>, 
 fn job_context(
     spec: JobSpec,
     config: JobConfig,
-    (pool, places): (Arc<ArbiterPool>, Vec<TaskPlace>),
+    (pool, places): Threads,
     events: Arc<EventLog>,
     figures: Arc<FigureBoard>,
 ) -> JobContext {
@@ -349,13 +363,13 @@ fn root_lost(job: &JobContext, below: &Subordinates, publisher: Publisher, repor
     let (in_time, late) = ((publisher.clone(), result.clone()), (publisher, result));
     // The arbiter on which this waits ends with the pool, and others may let go of it before the outcome is known.
     let pool = job.pool.clone();
-    actix_rt::spawn(async move {
+    spawn_here(async move {
         // A writer that is gone has let go as well.
         let _ = closed.await;
         in_time.0.publish(in_time.1);
         drop(pool);
     });
-    actix_rt::spawn(async move {
+    spawn_here(async move {
         limit.await;
         late.0.publish(late.1);
     });

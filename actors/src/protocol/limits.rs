@@ -216,6 +216,12 @@ impl Checkpointing {
         Self { interval: None, ..Self::default() }
     }
 
+    /// The same, but that none is periodic: for those who ask for each.
+    #[doc(hidden)]
+    pub fn on_request(self) -> Self {
+        Self { interval: None, min_pause: Duration::ZERO, recover_within: None, ..self }
+    }
+
     /// Lets records pass while barriers align: no waiting, but repeats after a failure.
     pub fn at_least_once(mut self) -> Self {
         self.mode = CheckpointMode::AtLeastOnce;

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use actix::{Message, Recipient};
-use actix_rt::{Arbiter, ArbiterHandle};
+use actix_rt::Arbiter;
 
+use crate::runtime::ArbiterHandle;
 use crate::runtime::blocking_pool::BlockingPool;
 use crate::runtime::engine_system::{EngineSystem, runtime};
 use crate::runtime::guard::Activity;
+use crate::runtime::stage::Stage;
 
 /// An arbiter was given up: nothing on it may be waited for.
 #[derive(Clone, Copy, Debug, Message)]
@@ -27,26 +29,40 @@ pub(crate) struct ArbiterId(pub(crate) u64);
 /// An arbiter, which is stopped when its ring and everybody with a berth on it have let go.
 struct Slot {
     id: ArbiterId,
-    arbiter: Arbiter,
+    handle: ArbiterHandle,
+    /// The thread, which a stage does without.
+    arbiter: Option<Arbiter>,
     activity: Arc<Activity>,
 }
 
 impl Slot {
     /// An arbiter of the actix `System` of the calling thread, which has to be the engine's.
     fn start() -> io::Result<Self> {
-        static NEWEST: AtomicU64 = AtomicU64::new(0);
         let arbiter = Arbiter::try_with_tokio_rt(runtime)?;
         let activity = Arc::new(Activity::default());
         let adopted = activity.clone();
         arbiter.spawn_fn(move || adopted.adopt());
-        Ok(Self { id: ArbiterId(NEWEST.fetch_add(1, Ordering::Relaxed) + 1), arbiter, activity })
+        Ok(Self { id: Self::next_id(), handle: arbiter.handle().into(), arbiter: Some(arbiter), activity })
+    }
+
+    /// One whose actors are on a stage.
+    fn on(stage: &Stage) -> Self {
+        let handle = ArbiterHandle::Stage(stage.clone());
+        Self { id: Self::next_id(), handle, arbiter: None, activity: Arc::default() }
+    }
+
+    fn next_id() -> ArbiterId {
+        static NEWEST: AtomicU64 = AtomicU64::new(0);
+        ArbiterId(NEWEST.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // Its thread ends once whatever holds it returns.
-        self.arbiter.stop();
+        if let Some(arbiter) = &self.arbiter {
+            // Its thread ends once whatever holds it returns.
+            arbiter.stop();
+        }
     }
 }
 
@@ -65,7 +81,7 @@ impl Berth {
 
     /// The arbiter.
     pub(crate) fn arbiter(&self) -> ArbiterHandle {
-        self.slot.arbiter.handle()
+        self.slot.handle.clone()
     }
 
     /// What the arbiter is doing.
@@ -77,7 +93,7 @@ impl Berth {
     pub(crate) fn ping(&self) -> Arc<AtomicBool> {
         let answered = Arc::new(AtomicBool::new(false));
         let answer = answered.clone();
-        self.slot.arbiter.spawn_fn(move || answer.store(true, Ordering::Release));
+        self.slot.handle.spawn_fn(move || answer.store(true, Ordering::Release));
         answered
     }
 }
@@ -90,6 +106,12 @@ impl ArbiterRing {
     fn start(arbiters: usize) -> io::Result<Arc<Self>> {
         let slots = (0..arbiters.max(1)).map(|_| Slot::start().map(Arc::new)).collect::<io::Result<_>>()?;
         Ok(Arc::new(Self(Mutex::new(slots))))
+    }
+
+    /// So many arbiters, at least 1, that are all one stage.
+    fn on(stage: &Stage, arbiters: u32) -> Arc<Self> {
+        let slots = (0..arbiters.max(1)).map(|_| Arc::new(Slot::on(stage)));
+        Arc::new(Self(Mutex::new(slots.collect())))
     }
 
     /// How many arbiters there are.
@@ -111,11 +133,43 @@ impl ArbiterRing {
 
 /// The arbiters. They are stopped when the last job lets go.
 pub(crate) struct ArbiterPool {
-    system: EngineSystem,
+    host: Host,
+    control: ArbiterHandle,
     shared: Arc<ArbiterRing>,
     listeners: Mutex<Vec<Recipient<ArbiterCondemned>>>,
     store_calls: BlockingPool,
     jobs: AtomicU32,
+}
+
+/// Where arbiters come from.
+enum Host {
+    /// Threads of the engine's own system.
+    System(EngineSystem),
+    /// There are none.
+    Stage(Stage),
+}
+
+impl Host {
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::System(system) => system.is_alive(),
+            Self::Stage(_) => true,
+        }
+    }
+
+    fn ring(&self, arbiters: u32) -> io::Result<Arc<ArbiterRing>> {
+        match self {
+            Self::System(system) => system.call(move || ArbiterRing::start(arbiters as usize)),
+            Self::Stage(stage) => Ok(ArbiterRing::on(stage, arbiters)),
+        }
+    }
+
+    fn slot(&self) -> io::Result<Slot> {
+        match self {
+            Self::System(system) => system.call(Slot::start),
+            Self::Stage(stage) => Ok(Slot::on(stage)),
+        }
+    }
 }
 
 static POOL: Mutex<Weak<ArbiterPool>> = Mutex::new(Weak::new());
@@ -127,7 +181,7 @@ impl ArbiterPool {
     /// If the system refuses a thread.
     pub(crate) fn of_this_process() -> io::Result<Arc<Self>> {
         let mut known = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = known.upgrade().filter(|pool| pool.system.is_alive()) {
+        if let Some(pool) = known.upgrade().filter(|pool| pool.host.is_alive()) {
             return Ok(pool);
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -138,13 +192,18 @@ impl ArbiterPool {
 
     fn start(tasks: usize) -> io::Result<Self> {
         let (system, shared) = EngineSystem::start(move || ArbiterRing::start(tasks))?;
-        Ok(Self {
-            system,
-            shared,
-            listeners: Mutex::default(),
-            store_calls: BlockingPool::default(),
-            jobs: AtomicU32::new(0),
-        })
+        let control = system.control().clone().into();
+        Ok(Self::of(Host::System(system), control, shared, BlockingPool::default()))
+    }
+
+    /// A pool for one job, whose arbiters are all a stage, and which has no threads.
+    pub(crate) fn on(stage: &Stage) -> Self {
+        let (host, control) = (Host::Stage(stage.clone()), ArbiterHandle::Stage(stage.clone()));
+        Self::of(host, control, ArbiterRing::on(stage, 1), BlockingPool::on(stage))
+    }
+
+    fn of(host: Host, control: ArbiterHandle, shared: Arc<ArbiterRing>, store_calls: BlockingPool) -> Self {
+        Self { host, control, shared, listeners: Mutex::default(), store_calls, jobs: AtomicU32::new(0) }
     }
 
     /// The threads on which snapshot writers call their stores.
@@ -154,7 +213,7 @@ impl ArbiterPool {
 
     /// The arbiter of supervisors, coordinators and snapshot writers.
     pub(crate) fn control(&self) -> &ArbiterHandle {
-        self.system.control()
+        &self.control
     }
 
     /// The arbiters that jobs share.
@@ -167,7 +226,7 @@ impl ArbiterPool {
     /// # Errors
     /// If the system refuses a thread.
     pub(crate) fn own_ring(&self, arbiters: u32) -> io::Result<Arc<ArbiterRing>> {
-        self.system.call(move || ArbiterRing::start(arbiters as usize))
+        self.host.ring(arbiters)
     }
 
     /// Counts a job that starts, and gives the number of those before it: small jobs take turns on the arbiters.
@@ -195,7 +254,7 @@ impl ArbiterPool {
     pub(crate) fn replace(&self, berth: &Berth) -> io::Result<()> {
         let mut slots = berth.ring.slots();
         if let Some(slot) = slots.iter_mut().find(|slot| slot.id == berth.id()) {
-            *slot = Arc::new(self.system.call(Slot::start)?);
+            *slot = Arc::new(self.host.slot()?);
         }
         Ok(())
     }
@@ -228,10 +287,11 @@ mod tests {
     /// Whether the arbiter of this berth has ended, once what it held is gone.
     fn ended(berth: &Berth) -> mpsc::Receiver<()> {
         let (sender, receiver) = mpsc::channel::<()>();
-        berth.arbiter().spawn(async move {
+        let holds = async move {
             let _held = sender;
             std::future::pending::<()>().await;
-        });
+        };
+        berth.arbiter().spawn_fn(move || drop(actix_rt::spawn(holds)));
         receiver
     }
 

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::contract::Clock;
 use crate::protocol::PanicReport;
 use crate::runtime::guard::{catch_panic, drop_guarded, tell_host};
+use crate::runtime::stage::Stage;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -25,6 +26,8 @@ type Work = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub(crate) struct BlockingPool {
     shared: Arc<Shared>,
+    /// Where calls take turns instead; there are no threads then.
+    stage: Option<Stage>,
 }
 
 #[derive(Default)]
@@ -60,11 +63,19 @@ struct Busy {
 }
 
 impl BlockingPool {
+    /// A pool without threads, whose calls take turns on a stage.
+    pub(crate) fn on(stage: &Stage) -> Self {
+        Self { shared: Arc::default(), stage: Some(stage.clone()) }
+    }
+
     /// Allows at least `threads_max` threads from now on, and starts one if there is none.
     ///
     /// # Errors
     /// If the system refuses the first thread.
     pub(crate) fn allow(&self, threads_max: usize) -> io::Result<()> {
+        if self.stage.is_some() {
+            return Ok(());
+        }
         let mut state = self.shared.lock();
         state.threads_max = state.threads_max.max(threads_max).max(1);
         if state.threads == 0 { self.shared.start_thread(&mut state) } else { Ok(()) }
@@ -82,7 +93,13 @@ impl BlockingPool {
             tell_host(tells_host);
             drop_guarded(sender.send(catch_panic(work)));
         };
-        let waits = self.shared.enqueue(Box::new(work));
+        let waits = match &self.stage {
+            Some(stage) => {
+                stage.spawn_fn(work);
+                None
+            }
+            None => self.shared.enqueue(Box::new(work)),
+        };
         Call { shared: self.shared.clone(), waits, outcome }
     }
 }

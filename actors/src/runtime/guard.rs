@@ -21,10 +21,10 @@ use std::time::Duration;
 use actix::dev::ContextFut;
 use actix::dev::channel::{AddressReceiver, channel};
 use actix::{Actor, Addr, Context, Message, Recipient, Supervised};
-use actix_rt::ArbiterHandle;
 
 use crate::contract::Clock;
 use crate::protocol::{ActorName, Cause, Execution, FailedRecord, PanicReport, ReadRange, SubtaskId, TaskError};
+use crate::runtime::{ArbiterHandle, spawn_here};
 
 pub(crate) use activity::{Activity, Sample};
 pub use panics::catch_panic;
@@ -346,7 +346,7 @@ fn spawn<A>(
         match made {
             Ok(fut) => {
                 let restarts = restarts.map(|make| make());
-                actix_rt::spawn(Guarded { fut: Some(fut), on_end, restarts, activity, tells_host });
+                spawn_here(Guarded { fut: Some(fut), on_end, restarts, activity, tells_host });
             }
             Err(report) => {
                 if let Some((id, activity)) = &activity {

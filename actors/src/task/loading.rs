@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::contract::{ChunkRef, GroupLoader, LoadedGroup, RestoredChunk, RestoredState, StateScope, Step};
 use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{Claim, OperatorId, StateError, Succession, TaskError};
+use crate::runtime::blocking;
 use crate::runtime::guard::{catch_panic, resume_panic, tell_host};
 use crate::runtime::time::monotonic;
 use crate::task::{RestoreFigures, RestorePlan, RestoreProgress, SubtaskContext};
@@ -32,7 +33,7 @@ pub(crate) fn load(
         .enumerate()
         .map(|(thread, loaders)| {
             let load = load.clone();
-            actix_rt::task::spawn_blocking(move || {
+            blocking(move || {
                 tell_host(load.cx.tells_host);
                 catch_panic(|| load.run(thread, loaders))
             })
@@ -43,8 +44,7 @@ pub(crate) fn load(
         let mut outcome = Ok(());
         for part in parts {
             // A panic on a blocking thread goes on here, under the task's guard.
-            let part = part.await.expect("a panic is caught");
-            match part.unwrap_or_else(|report| resume_panic(report)) {
+            match part.await.unwrap_or_else(|report| resume_panic(report)) {
                 Ok(part) => part.merge_into(&mut state),
                 Err(error) => outcome = outcome.and(Err(error)),
             }

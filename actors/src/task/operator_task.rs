@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context, Handler};
-use actix_rt::ArbiterHandle;
 
 use crate::contract::{Demand, Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::Sent;
@@ -16,6 +15,7 @@ use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, CheckpointId, Input, Mark, OperatorId, SourceState, TaskError};
+use crate::runtime::ArbiterHandle;
 use crate::runtime::time::monotonic;
 use crate::task::alarm::{Alarm, Due};
 use crate::task::inputs::{Inputs, WithInputs};

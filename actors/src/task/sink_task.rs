@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler};
-use actix_rt::ArbiterHandle;
 
 use crate::contract::{Batch, PendingCommit, Progress, Sink, SinkContext, SinkError, SinkRestore, Step};
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::LoadedState;
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, Input, OperatorId, TaskError};
+use crate::runtime::ArbiterHandle;
 use crate::runtime::guard::{note_operator, noting};
 use crate::runtime::time::monotonic;
 use crate::task::alarm::Due;

@@ -4,12 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_rt::ArbiterHandle;
-
 use super::{SubtaskAddress, TaskReports};
 use crate::contract::{ChunkSource, Fence, Manifest, Probe, Step, SubtaskInfo};
 use crate::data::wiring::{AnyInputPort, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{CheckpointId, CheckpointMode, OperatorId, RegionId, Succession, TaskId, TaskKind};
+use crate::runtime::ArbiterHandle;
 use crate::runtime::guard::TaskGuard;
 
 /// An operator, as the engine knows it.

@@ -11,7 +11,6 @@
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture, fut};
-use actix_rt::ArbiterHandle;
 
 use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::Sent;
@@ -21,6 +20,7 @@ use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SubtaskId, Ta
 use crate::runtime::connector_thread::ConnectorPanicked;
 use crate::runtime::guard::{ExitSlot, start_guarded};
 use crate::runtime::time::monotonic;
+use crate::runtime::{ArbiterHandle, yield_now};
 use crate::task::alarm::{Alarm, Due};
 use crate::task::loading::{Loaded, load};
 use crate::task::snapshots::{Snapshots, Written};
@@ -365,7 +365,7 @@ impl<W: Work> Task<W> {
         if std::mem::replace(&mut self.stepper.resumes, true) {
             return;
         }
-        ctx.wait(tokio::task::yield_now().into_actor(self).map(|(), task, _| task.stepper.budget.restart()));
+        ctx.wait(yield_now().into_actor(self).map(|(), task, _| task.stepper.budget.restart()));
         ctx.spawn(fut::ready(()).map(|(), task: &mut Self, ctx| {
             task.stepper.resumes = false;
             task.run(ctx);

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Recipient};
-use actix_rt::ArbiterHandle;
 
 use crate::contract::{Chunk, ChunkAddress, Contribution, StateScope};
 use crate::data::wiring::{ChannelTarget, EdgePattern, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{
     AckFacts, Barrier, CheckpointId, OperatorId, PortId, RegionId, SourceState, SubtaskId, TaskError, TaskId, TaskKind,
 };
+use crate::runtime::ArbiterHandle;
 use crate::runtime::guard::{ExitSlot, TaskGuard, start_guarded};
 use crate::task::{AcknowledgeCheckpoint, RestoreFigures, SinkCommitted, SourceHalted, StoreChunks, SubtaskReady, *};
 

@@ -109,11 +109,10 @@ impl Wiring<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use actix_rt::ArbiterHandle;
-
     use super::*;
     use crate::data::wiring::EdgeSpec;
     use crate::protocol::{RegionId, TaskKind};
+    use crate::runtime::ArbiterHandle;
     use crate::task::{StartedSubtask, SubtaskContext, TaskFactory};
 
     struct NotStarted;

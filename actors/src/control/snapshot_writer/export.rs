@@ -10,6 +10,7 @@ use crate::contract::{ChunkSource, Savepoint, SavepointExport, SavepointFileErro
 use crate::control::outcome::SavepointError;
 use crate::control::pins::Pin;
 use crate::protocol::{PanicReport, TaskKind};
+use crate::runtime::blocking;
 use crate::runtime::time::monotonic;
 use crate::task::OperatorInfo;
 use crate::task::sink_task::PENDING;
@@ -116,12 +117,11 @@ impl SnapshotWriter {
     ) {
         self.exports.running += 1;
         let tells_host = self.seed.job.tells_host;
-        let working = actix_rt::task::spawn_blocking(move || {
+        let working = blocking(move || {
             guard::tell_host(tells_host);
             guard::catch_panic(work)
         });
         ctx.spawn(working.into_actor(self).map(|result, this, ctx| {
-            let result = result.expect("a panic is caught");
             let result = result.unwrap_or_else(|PanicReport { message, .. }| Err(SavepointError::Panicked { message }));
             this.seed.exported.do_send(reply(result));
             this.exports.running = this.exports.running.saturating_sub(1);

@@ -78,7 +78,8 @@ fn exit_of(what: Do, panics_in_drop: bool) -> ChildExit {
         let (sender, mut exits) = unbounded_channel();
         let exit = ExitProbe(sender).start().recipient();
         let arbiter = Arbiter::new();
-        let address = start_guarded(&arbiter.handle(), guard(exit), move |_, slot| Victim { slot, panics_in_drop });
+        let address =
+            start_guarded(&arbiter.handle().into(), guard(exit), move |_, slot| Victim { slot, panics_in_drop });
         address.do_send(what);
         let first = exits.recv().await.expect("an exit");
         arbiter.stop();
@@ -114,7 +115,7 @@ fn panic_while_the_actor_is_made_is_reported() {
     System::new().block_on(async {
         let (sender, mut exits) = unbounded_channel();
         let exit = ExitProbe(sender).start().recipient();
-        start_guarded::<Victim>(&Arbiter::current(), guard(exit), |_, _| panic!("at start-up"));
+        start_guarded::<Victim>(&Arbiter::current().into(), guard(exit), |_, _| panic!("at start-up"));
         let exit = exits.recv().await.expect("an exit");
         assert!(matches!(exit.cause, Cause::Panicked(report) if report.message == "at start-up"));
     });
@@ -127,8 +128,8 @@ fn arbiter_that_goes_away_is_reported_as_abandoned() {
         let exit = ExitProbe(sender).start().recipient();
         let arbiter = Arbiter::new();
         let make = |_: &mut Context<Victim>, slot| Victim { slot, panics_in_drop: false };
-        let _before = start_guarded(&arbiter.handle(), guard(exit.clone()), make);
-        let handle = arbiter.handle();
+        let _before = start_guarded(&arbiter.handle().into(), guard(exit.clone()), make);
+        let handle = arbiter.handle().into();
         arbiter.stop();
         arbiter.join().expect("joined");
         let _after = start_guarded(&handle, guard(exit), make);
@@ -195,7 +196,7 @@ fn restarting_actor_keeps_address_and_waiting_messages_until_it_panics_too_often
         let address = place.address.clone();
         let life = Arc::new(AtomicU64::new(0));
         start_restarting(
-            (&Arbiter::current(), true),
+            (&Arbiter::current().into(), true),
             place,
             Arc::new(StillClock),
             move || Reborn { life, answers },

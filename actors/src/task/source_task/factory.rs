@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use actix::AsyncContext;
-use actix_rt::ArbiterHandle;
 
 use super::SourceWork;
 use crate::contract::{Batch, Source};
 use crate::data::pipeline::{PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::OperatorId;
+use crate::runtime::ArbiterHandle;
 use crate::task::operators::{Operators, waker_of};
 use crate::task::stepper;
 use crate::task::{SourceAddress, StartedSubtask, SubtaskContext, TaskFactory};

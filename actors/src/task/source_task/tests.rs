@@ -253,7 +253,8 @@ impl Rig {
         };
         let factory = SourceTaskFactory::new(Arc::new(source), vec!["source".into(), "sliced".into()], pipeline);
         let context = context(&listener, clock.clone());
-        let started = factory.start(context, &Arbiter::current(), InputWiring { windows: Vec::new() }, Vec::new());
+        let started =
+            factory.start(context, &Arbiter::current().into(), InputWiring { windows: Vec::new() }, Vec::new());
         let mut rig = Self { address: started.address, heard, clock, waker };
         assert_eq!(rig.next().await, Heard::Ready);
         rig.orders().begin.do_send(BeginReading);
