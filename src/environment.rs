@@ -11,14 +11,15 @@ use std::time::Duration;
 use actix::Recipient;
 use millstream_actors::contract::{Clock, Probe, SnapshotStore, Source};
 use millstream_actors::protocol::{Checkpointing, Incarnation, Limits, RestartStrategy};
+use millstream_actors::runtime::stage::Stage;
 use millstream_actors::runtime::time::monotonic;
-use millstream_actors::task::SliceClock;
-use millstream_actors::{EventSubscribers, JobConfig, JobEvent, JobEvents, JobHandle, launch};
+use millstream_actors::task::{JobSpec, SliceClock};
+use millstream_actors::{EventSubscribers, JobConfig, JobEvent, JobEvents, JobHandle, launch, launch_on};
 
 use crate::graph::{
-    Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, JobSettings, Placed, chain, check_checkpointing,
-    check_limits, check_max_parallelism, check_restart, check_state_backend, check_store, compile, explain,
-    name_mistake,
+    Explanation, GraphBuilder, GraphError, GraphErrors, GraphHandle, JobSettings, OtherRecords, Placed, StandIns,
+    chain, check_checkpointing, check_limits, check_max_parallelism, check_restart, check_state_backend, check_store,
+    compile, explain, name_mistake,
 };
 use crate::restore::{RestoreSettings, RestoreWish};
 use crate::snapshot::{MemoryStore, SavepointFile};
@@ -292,7 +293,28 @@ impl StreamEnvironment {
     ///
     /// # Errors
     /// [`StartError`]. Nothing has been started then.
-    pub fn start(mut self) -> Result<JobHandle, StartError> {
+    pub fn start(self) -> Result<JobHandle, StartError> {
+        self.start_with(launch)
+    }
+
+    /// Starts the job on a stage, which has to be moved for anything to be done: with others in the place of its sources and
+    /// sinks, with this time and this store, with no checkpoint but those that are asked for, and no restart.
+    ///
+    /// # Errors
+    /// [`StageError`]. Nothing has been started then.
+    pub(crate) fn start_on(mut self, stage: &Stage, staging: Staging<'_>) -> Result<JobHandle, StageError> {
+        let Staging { stand_ins, clock, store, slice_clock } = staging;
+        // All mistakes of the job as it is; what follows is not the program's.
+        let settings = self.checked(&self.graph.borrow()).map_err(StartError::Graph)?;
+        stand_ins.take_over(&mut self.graph.borrow_mut(), &settings)?;
+        (self.clock, self.slice_clock) = (clock, slice_clock);
+        self.store = Some(Placed::new(store, self.at));
+        self.checkpointing.value = self.checkpointing.value.on_request();
+        self.restart.value = RestartStrategy::none();
+        Ok(self.start_with(|spec, config| launch_on(stage, spec, config))?)
+    }
+
+    fn start_with(mut self, launch: impl FnOnce(JobSpec, JobConfig) -> JobHandle) -> Result<JobHandle, StartError> {
         let savepoint = self.restore.savepoint.as_ref().map(SavepointFile::open).transpose()?;
         if let Some(savepoint) = &savepoint {
             self.max_parallelism.get_or_insert(Placed::new(savepoint.manifest().max_parallelism, self.at));
@@ -373,6 +395,35 @@ impl StreamEnvironment {
         errors.extend(self.store.as_ref().and_then(check_store));
         errors.extend(graph.check(&settings));
         if errors.is_empty() { Ok(settings) } else { Err(GraphErrors(errors)) }
+    }
+}
+
+/// What a job has on a stage instead of its own.
+pub(crate) struct Staging<'a> {
+    /// In the place of its sources and sinks.
+    pub(crate) stand_ins: &'a mut StandIns,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn SnapshotStore>,
+    pub(crate) slice_clock: SliceClock,
+}
+
+/// Why a job does not start on a stage.
+pub(crate) enum StageError {
+    /// It would not start at all.
+    Start(StartError),
+    /// What stands in for a source or sink is for other records.
+    Records(OtherRecords),
+}
+
+impl From<StartError> for StageError {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl From<OtherRecords> for StageError {
+    fn from(other: OtherRecords) -> Self {
+        Self::Records(other)
     }
 }
 

@@ -9,6 +9,7 @@ mod names;
 mod node;
 mod prototype;
 mod settings;
+mod stand_ins;
 
 pub(crate) use builder::{GraphBuilder, GraphHandle, JobSettings};
 pub(crate) use chaining::{ChainedGraph, chain};
@@ -26,3 +27,4 @@ pub(crate) use settings::{
     Placed, check_checkpointing, check_limits, check_max_parallelism, check_restart, check_state_backend, check_store,
     name_mistake,
 };
+pub(crate) use stand_ins::{OtherRecords, StandIns};

@@ -1,7 +1,7 @@
 //! The nodes of a logical graph. Types are known where a node is made and erased here; they meet again when a subtask's
 //! chain is built, never per record.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,7 +17,10 @@ use millstream_actors::task::source_task::SourceTaskFactory;
 use super::StateNames;
 use super::error::At;
 use crate::operator::SideOutputs;
+use crate::sink::shown::{Shown, ShownSink};
+use crate::source::fed::{AnyFeed, Choose, FedSource, Feed};
 use crate::state::StateBackend;
+use crate::time::WatermarkStrategy;
 
 /// A node's index in its graph; nodes come after their inputs.
 pub(crate) type NodeId = usize;
@@ -236,6 +239,12 @@ pub(crate) trait AnySource: Send + Sync {
     fn boundedness(&self) -> Boundedness;
     fn mistake(&self) -> Option<String>;
     fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe) -> Arc<dyn TaskFactory>;
+    /// The type of its records.
+    fn item(&self) -> &'static str;
+    /// All that one with so many subtasks is to be fed.
+    fn new_feed(&self, subtasks: u32) -> Arc<dyn AnyFeed>;
+    /// What reads this feed in its place; `None` if it has other records.
+    fn fed(&self, feed: &Arc<dyn AnyFeed>, choose: &Choose) -> Option<Arc<dyn AnySource>>;
 }
 
 /// A source of the graph.
@@ -257,6 +266,22 @@ impl<S: Source> AnySource for SourceNode<S> {
         };
         Arc::new(SourceTaskFactory::new(self.0.clone(), operators, build))
     }
+
+    fn item(&self) -> &'static str {
+        type_name::<S::Item>()
+    }
+
+    fn new_feed(&self, subtasks: u32) -> Arc<dyn AnyFeed> {
+        Arc::new(Feed::<S::Item>::new(subtasks))
+    }
+
+    fn fed(&self, feed: &Arc<dyn AnyFeed>, choose: &Choose) -> Option<Arc<dyn AnySource>> {
+        let feed: Arc<dyn Any + Send + Sync> = feed.clone();
+        let strategy = self.0.strategy().and_then(|strategy| strategy.downcast::<WatermarkStrategy<S::Item>>().ok());
+        let feed = feed.downcast_ref::<Feed<S::Item>>()?.clone();
+        let source = FedSource::new(feed, strategy.map(|strategy| *strategy), choose.clone());
+        Some(Arc::new(SourceNode(Arc::new(source))))
+    }
 }
 
 /// A sink, whatever its records.
@@ -266,6 +291,12 @@ pub(crate) trait AnySink: Send + Sync {
     fn mistake(&self) -> Option<String>;
     fn exclusive_output(&self) -> Option<String>;
     fn task_factory(&self, operator: OperatorId, former: Vec<OperatorId>) -> Arc<dyn TaskFactory>;
+    /// The type of its records.
+    fn item(&self) -> &'static str;
+    /// All that it will be given.
+    fn new_shown(&self) -> Arc<dyn Any + Send + Sync>;
+    /// What shows its records so in its place; `None` if it has other records.
+    fn shown(&self, shown: &Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn AnySink>>;
 }
 
 /// A sink of the graph.
@@ -290,5 +321,18 @@ impl<S: Sink> AnySink for SinkNode<S> {
 
     fn task_factory(&self, operator: OperatorId, former: Vec<OperatorId>) -> Arc<dyn TaskFactory> {
         Arc::new(SinkTaskFactory::new(self.0.clone(), operator, former))
+    }
+
+    fn item(&self) -> &'static str {
+        type_name::<S::Item>()
+    }
+
+    fn new_shown(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::new(Shown::<S::Item>::new())
+    }
+
+    fn shown(&self, shown: &Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn AnySink>> {
+        let shown = shown.downcast_ref::<Shown<S::Item>>()?.clone();
+        Some(Arc::new(SinkNode(Arc::new(ShownSink(shown)))))
     }
 }

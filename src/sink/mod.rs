@@ -17,6 +17,7 @@ mod driver;
 mod file;
 mod for_each;
 mod print;
+pub(crate) mod shown;
 
 pub use collect::{CollectSink, Collected};
 pub(crate) use file::decoders::decoders;

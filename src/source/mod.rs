@@ -12,6 +12,7 @@
 //! may pass. `docs/connectors.md` goes through it step by step, and
 //! [`assert_resumes_anywhere`](crate::testing::assert_resumes_anywhere) tests it.
 
+pub(crate) mod fed;
 mod file;
 mod position;
 mod sequence;

@@ -1,5 +1,6 @@
 //! A source that is read no faster than at a given rate.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,10 @@ impl<S: Source> Source for Throttled<S> {
 
     fn mistake(&self) -> Option<String> {
         self.source.mistake()
+    }
+
+    fn strategy(&self) -> Option<Box<dyn Any>> {
+        self.source.strategy()
     }
 
     fn open(

@@ -1,5 +1,6 @@
 //! Event time for a source.
 
+use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const BETWEEN_READS_MAX: Duration = Duration::from_millis(100);
 /// Each split has a generator of its own, and so its own event time, from its first read to its end; that of the stream is the
 /// least of them. How far each has come is stored with its position, and a restored stream says again, before its first
 /// record, the least of those that were being read. A source whose reader does not say of which split a read was counts as one
-/// split.
+/// split. A watermark that the source's own reader gives counts for the split that was read, beside what the strategy says.
 ///
 /// [`StreamEnvironment::source_with_watermarks`](crate::StreamEnvironment::source_with_watermarks) is this; it is written out
 /// where a source is wrapped once more:
@@ -64,6 +65,10 @@ impl<S: Source> Source for Timed<S> {
 
     fn mistake(&self) -> Option<String> {
         self.strategy.mistake().or_else(|| self.source.mistake())
+    }
+
+    fn strategy(&self) -> Option<Box<dyn Any>> {
+        Some(Box::new(self.strategy.clone()))
     }
 
     fn open(
@@ -180,7 +185,7 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
         let status = self.reader.read(batch)?;
         let Self { reader, strategy, times, marks, .. } = self;
         let read = reader.last_read();
-        let SplitRead { split, at_end } = read.unwrap_or(WHOLE);
+        let SplitRead { split, .. } = read.unwrap_or(WHOLE);
         if !batch.is_empty() {
             let new_generator = || strategy.new_generator();
             let number = match read {
@@ -193,6 +198,12 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
         if !batch.is_empty() && marks.len() > told {
             // It was silent until this read.
             marks.pop_if(|mark| *mark == Mark::Idle);
+        }
+        let said = reader.take_marks();
+        let SplitRead { split, at_end } = reader.last_read().unwrap_or(WHOLE);
+        if !said.is_empty() {
+            let number = times.begun(split, || strategy.new_generator());
+            said.into_iter().for_each(|mark| times.said(number, mark, marks));
         }
         if at_end {
             let number = times.begun(split, || strategy.new_generator());

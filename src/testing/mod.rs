@@ -6,6 +6,7 @@
 //! | what a function emits when, to which output | [`OperatorHarness::start`], which gives an [`OperatorRun`] | |
 //! | values that expire, and what is done when a time has come | [`OperatorRun::advance`], or [`OperatorHarness::advance`] between batches; [`watermark`](OperatorHarness::watermark) for event time | results that depend on when it is restored, woken or held up |
 //! | a new version of a function on state of the old one | [`OperatorRun::snapshot`] and [`OperatorHarness::restore`] | state that does not read back or migrate |
+//! | a whole job, as the program builds it | [`TestDriver`], [`assert_survives_crashes`] | results that depend on the order of delivery, or on where the job crashed |
 //! | a source | [`assert_resumes_anywhere`]; [`read_source`] for one run | records that are lost, repeated or out of order after a restart |
 //! | a sink | [`SinkHarness`] | output that is lost, repeated, or visible too early, wherever a job fails |
 //! | one call of a reader or writer | [`source_context`], [`sink_context`] | |
@@ -59,6 +60,7 @@ mod side_records;
 mod sink_harness;
 mod sink_lives;
 mod source_runs;
+mod test_driver;
 mod two_input_harness;
 
 pub use contexts::{sink_context, source_context};
@@ -70,6 +72,7 @@ pub use operator_run::OperatorRun;
 pub use operator_snapshot::OperatorSnapshot;
 pub use sink_harness::SinkHarness;
 pub use source_runs::{SourceRun, assert_resumes_anywhere, read_source};
+pub use test_driver::{TestDriver, TestDriverError, TestSink, TestSource, TestSplit, assert_survives_crashes};
 
 #[cfg(test)]
 pub(crate) use two_input_harness::merged;

@@ -99,6 +99,11 @@ impl ManualClock {
         Some(by)
     }
 
+    /// The earliest deadline of those who sleep.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.lock().sleepers.keys().next().map(|(deadline, _)| *deadline)
+    }
+
     /// How many sleeps wait: those that were polled and whose delay has not passed.
     pub fn sleepers(&self) -> usize {
         self.lock().sleepers.len()

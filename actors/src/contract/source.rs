@@ -244,6 +244,13 @@ pub trait Source: Send + Sync + 'static {
         None
     }
 
+    /// The `WatermarkStrategy` of its records, if they have one, for what stands in for the source in a test. What is wrapped by
+    /// another should be asked, too.
+    #[doc(hidden)]
+    fn strategy(&self) -> Option<Box<dyn Any>> {
+        None
+    }
+
     /// Opens the reader of one subtask. `restored` holds the positions of *all* splits of the source, of whatever
     /// parallelism wrote them: the subtask takes those it [owns](SourceContext::owns). `None` is a start from the
     /// beginning.

@@ -78,6 +78,19 @@ impl<T, G: WatermarkGenerator<T>> TimesBatches<T> for G {
     }
 }
 
+/// Records have their times already.
+pub(super) struct AsItComes;
+
+impl<T> WatermarkGenerator<T> for AsItComes {
+    fn timestamp(&mut self, _: &T, known: Option<Timestamp>) -> Timestamp {
+        known.unwrap_or(NO_TIME)
+    }
+
+    fn watermark(&mut self) -> Option<Timestamp> {
+        None
+    }
+}
+
 /// Records are out of order by a bound at most.
 pub(super) struct BoundedOutOfOrderness<F> {
     timestamp: F,

@@ -103,6 +103,18 @@ impl<G> SplitTimes<G> {
         }
     }
 
+    /// The source itself says this of the split.
+    pub(crate) fn said(&mut self, split: usize, mark: Mark, marks: &mut Vec<Mark>) {
+        match mark {
+            Mark::Watermark(at) => self.read(split, Some(at), marks),
+            Mark::Idle if !self.splits[split].is_idle && self.splits[split].watermark != ENDED => {
+                self.splits[split].is_idle = true;
+                tell(self.merge.idle(split), marks);
+            }
+            _ => {}
+        }
+    }
+
     /// The split is at its end.
     pub(crate) fn ended(&mut self, split: usize, marks: &mut Vec<Mark>) {
         let known = &mut self.splits[split];
@@ -226,6 +238,21 @@ mod tests {
         assert_eq!(end(&mut times, "b"), [Mark::Watermark(10)]);
         assert_eq!(end(&mut times, "b"), [], "an end is told once");
         assert_eq!(read(&mut times, "a", i64::MAX), [Mark::Watermark(i64::MAX - 1)]);
+    }
+
+    #[test]
+    fn split_of_which_the_source_says_something_has_said_it() {
+        let mut times = SplitTimes::new(None);
+        read(&mut times, "a", 10);
+        let (b, mut marks) = (times.begun("b", || ()), Vec::new());
+        times.said(b, Mark::Watermark(4), &mut marks);
+        assert_eq!(marks, [], "the stream was further before the split began");
+        times.said(b, Mark::Watermark(12), &mut marks);
+        read(&mut times, "a", 20);
+        times.said(b, Mark::Idle, &mut marks);
+        times.said(b, Mark::Idle, &mut marks);
+        assert_eq!(marks, [Mark::Watermark(20)]);
+        assert_eq!(times.of("b"), Some(12));
     }
 
     #[test]

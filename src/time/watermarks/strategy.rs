@@ -8,7 +8,7 @@ use millstream_actors::contract::SourceContext;
 use millstream_actors::protocol::Timestamp;
 
 use super::alignment::AlignedMember;
-use super::generator::{BoundedOutOfOrderness, Punctuated, TimesBatches};
+use super::generator::{AsItComes, BoundedOutOfOrderness, Punctuated, TimesBatches};
 use super::{WatermarkAlignment, WatermarkGenerator};
 
 /// Which event time the records of a stream have, and how far it has come with them: from its
@@ -94,6 +94,12 @@ impl<T: 'static> WatermarkStrategy<T> {
     /// By generators that `new_generator` makes, one for each split of each attempt; in mid-stream, for each subtask.
     pub fn custom<G: WatermarkGenerator<T>>(new_generator: impl Fn() -> G + Send + Sync + 'static) -> Self {
         Self { new_generator: Arc::new(move || Box::new(new_generator())), idle_after: None, alignment: None }
+    }
+
+    /// Records keep the times that they have, and nothing follows from them: whoever gives the records says how far event time
+    /// has come.
+    pub(crate) fn as_it_comes() -> Self {
+        Self::custom(|| AsItComes)
     }
 
     /// A split without records for so long is idle: event time does not wait for it until it has some again and has caught up.
