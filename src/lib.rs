@@ -119,6 +119,7 @@ compile_error!(
 #[doc = include_str!("../docs/joins.md")]
 #[doc = include_str!("../docs/patterns.md")]
 #[doc = include_str!("../docs/async.md")]
+#[doc = include_str!("../docs/testing-jobs.md")]
 struct Pages;
 
 pub mod aggregates;

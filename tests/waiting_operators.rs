@@ -13,6 +13,7 @@ use millstream::operator::{
     Stateful,
 };
 use millstream::prelude::*;
+use millstream::testing::{TestDriver, TestDriverError};
 use millstream::{OutcomeKind, TaskError};
 
 use common::{Service, events_of, output_through_panics, run, watched};
@@ -242,4 +243,32 @@ fn drained_job_goes_on_with_what_waits() {
             assert_eq!([of_first.snapshot(), of_second.snapshot()].concat(), (0..N).collect::<Vec<_>>());
         });
     }
+}
+
+#[test]
+fn operator_that_waits_goes_on_in_the_test_driver_when_the_test_answers() {
+    let (service, most) = (Service::allowing(0), Arc::<Mutex<usize>>::default());
+    let (of_job, counts) = (service.clone(), most.clone());
+    let build = move || {
+        let env = StreamEnvironment::new("asks");
+        asking(&env, &of_job, &counts).sink("out", CollectSink::new());
+        env
+    };
+    for seed in 0..5 {
+        service.allow(Some(0));
+        let mut driver = TestDriver::new(seed, build.clone()).unwrap();
+        let (numbers, out) = (driver.source::<u64>("numbers").unwrap(), driver.sink::<u64>("out").unwrap());
+        numbers.feed_all(0..25);
+        driver.checkpoint().unwrap();
+        assert_eq!(out.written(), [0; 0]);
+        service.allow(Some(7));
+        driver.run_until_idle().unwrap();
+        assert_eq!(out.written(), Vec::from_iter(0..7));
+        driver.crash().unwrap();
+        assert!(matches!(driver.finish(), Err(TestDriverError::Stalled { waits_for: "the end of the job" })));
+        service.allow(None);
+        assert_eq!(driver.finish().unwrap().kind, OutcomeKind::Finished);
+        assert_eq!(out.committed(), Vec::from_iter(0..25), "seed {seed}");
+    }
+    assert!(*most.lock().unwrap() >= CAPACITY);
 }

@@ -1,6 +1,8 @@
 //! How sources are fed, and how a job goes on and ends.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use millstream::operator::OutputTag;
 use millstream::prelude::*;
@@ -101,4 +103,83 @@ fn what_a_source_has_for_a_side_output_is_fed_beside_its_records() {
     driver.finish().unwrap();
     assert_eq!(driver.sink::<usize>("refused").unwrap().committed(), [3]);
     assert_eq!(driver.sink::<u64>("taken").unwrap().committed(), [7, 8]);
+}
+
+/// Visits of each user so far.
+fn visits(from: Option<&Path>, counts: CollectSink<(u64, u64)>) -> StreamEnvironment {
+    let env = StreamEnvironment::new("visits").parallelism(2).checkpointing(Checkpointing::disabled());
+    let env = from.into_iter().fold(env, StreamEnvironment::restore_from);
+    let strategy = WatermarkStrategy::monotonous(|n: &u64| *n as i64);
+    let numbers = SequenceSource::new(0..u64::MAX).rate_per_second(1_000);
+    env.source_with_watermarks("users", numbers, strategy)
+        .map(|n| n % 3)
+        .key_by(|user| *user)
+        .fold("visits", 0_u64, |visits, _| *visits += 1)
+        .sink("counts", counts);
+    env
+}
+
+/// How many visits each user had at last.
+fn last(counts: Vec<(u64, u64)>) -> BTreeMap<u64, u64> {
+    counts.into_iter().collect()
+}
+
+#[test]
+fn job_goes_on_from_a_savepoint_of_production() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("savepoint");
+    let sink = CollectSink::new();
+    let counts = sink.handle();
+    let job = visits(None, sink).start().unwrap();
+    actix_rt::System::new().block_on(async {
+        while last(counts.snapshot()).len() < 3 {
+            job.checkpoint().await.unwrap();
+        }
+        job.stop_with_savepoint(&path).await.unwrap();
+    });
+    let before = last(counts.snapshot());
+
+    let mut driver = TestDriver::new(1, move || visits(Some(&path), CollectSink::new())).unwrap();
+    let (users, counts) = (driver.source::<u64>("users").unwrap(), driver.sink::<(u64, u64)>("counts").unwrap());
+    users.feed_all([0, 1, 2]);
+    driver.checkpoint().unwrap();
+    driver.crash().unwrap();
+    users.feed_all([3, 4]);
+    driver.finish().unwrap();
+    assert_eq!(counts.committed().len(), 5);
+    let expected = before.into_iter().map(|(user, visits)| (user, visits + if user < 2 { 2 } else { 1 }));
+    assert_eq!(last(counts.committed()), expected.collect());
+}
+
+#[test]
+fn nothing_of_a_job_is_left_after_a_crash_or_with_the_driver() {
+    let held = Arc::new(());
+    let of_job = held.clone();
+    let build = move || {
+        let (env, held) = (StreamEnvironment::new("held").parallelism(2), of_job.clone());
+        env.source("numbers", VecSource::<u64>::new(Vec::new()))
+            .rebalance()
+            .map(move |n| {
+                let _held = &held;
+                n
+            })
+            .sink("out", CollectSink::new());
+        env
+    };
+    let mut driver = TestDriver::new(3, build).unwrap();
+    let numbers = driver.source("numbers").unwrap();
+    let mut most = 0;
+    for life in 0..20_u64 {
+        numbers.feed_all(0_u64..10);
+        driver.begin_checkpoint().unwrap();
+        for _ in 0..life * 20 {
+            driver.step().unwrap();
+        }
+        most = Arc::strong_count(&held).max(most);
+        driver.crash().unwrap();
+    }
+    // Of the test, of the function that builds the job, of the graph, and of each subtask.
+    assert_eq!((most, Arc::strong_count(&held)), (5, 3));
+    drop(driver);
+    assert_eq!(Arc::strong_count(&held), 1);
 }

@@ -209,6 +209,32 @@ fn state_that_is_larger_than_memory_survives_crashes_and_another_parallelism() {
     assert_eq!(totals, expected.0);
 }
 
+// Guarantees G1 and G2.
+#[test]
+fn job_that_crashes_again_and_again_commits_what_it_does_without() {
+    let input = Market::of(60);
+    let expected = input.drive(&mut TestDriver::new(0, input.build()).unwrap()).unwrap();
+    for seed in 0..10 {
+        let mut driver = TestDriver::new(seed, input.build()).unwrap();
+        let (payments, rates) = (driver.source("payments").unwrap(), driver.source("rates").unwrap());
+        let mut payments_left = input.payments.iter();
+        for life in 0..8 {
+            payments.feed_all(payments_left.by_ref().take(6).copied());
+            driver.begin_checkpoint().unwrap();
+            for _ in 0..(seed * 97 + life * 131) % 400 {
+                driver.step().unwrap();
+            }
+            driver.crash().unwrap();
+        }
+        payments.feed_all(payments_left.copied());
+        rates.feed_all(input.rates.iter().copied());
+        driver.finish().unwrap();
+        let totals = sorted(driver.sink::<Total>("totals").unwrap().committed());
+        let quiet = sorted(driver.sink::<Quiet>("quiet").unwrap().committed());
+        assert_eq!((totals, quiet), expected, "seed {seed}");
+    }
+}
+
 /// How many of the runs that crash give something else than the one that does not.
 fn runs_that_differ(build: impl Fn() -> StreamEnvironment + Clone + 'static) -> u64 {
     let input = Market::of(14);

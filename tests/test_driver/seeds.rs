@@ -7,8 +7,11 @@ use millstream::testing::TestDriver;
 
 use crate::market::{Market, Total};
 
-/// All that can be seen of a run: where records went in which order, events with their times and durations, results.
-fn seen(seed: u64) -> (Vec<(u32, u64)>, Vec<String>, Vec<Total>, u64) {
+/// All that can be seen of a run: which records came to which subtask, in their order; events, with times and durations; results;
+/// and the number of steps.
+type Seen = (Vec<(u32, u64)>, Vec<String>, Vec<Total>, u64);
+
+fn seen(seed: u64) -> Seen {
     let input = Market::of(30);
     let order = Arc::new(Mutex::new(Vec::new()));
     let (build, noted) = (input.build(), order.clone());

@@ -196,7 +196,7 @@ impl TestDriver {
     /// # Errors
     /// As [`run_until_idle`](Self::run_until_idle).
     pub fn advance_processing_time(&mut self, by: Duration) -> Result<(), TestDriverError> {
-        let until = self.clock.now() + by;
+        let until = self.clock.now().saturating_add(by);
         self.run_until_idle()?;
         while let Some(due) = self.clock.next_deadline().filter(|due| *due <= until) {
             self.clock.advance(due.saturating_sub(self.clock.now()));
