@@ -295,3 +295,29 @@ impl<T: Send + 'static> SourceReader for FedReader<T> {
         std::mem::take(&mut self.side)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::assert_resumes_anywhere;
+
+    /// Reads at most as many as `most`, and the first split that has some.
+    fn fed(most: usize) -> FedSource<u32> {
+        let feed = Feed::new(3);
+        for n in 0..40 {
+            let split = feed.next_split().expect("none has ended");
+            assert!(feed.push(split, FedEntry::Record(Box::new(move || n), None)));
+            assert!(feed.push(n as usize % 3, FedEntry::Watermark(n.into())));
+        }
+        feed.end_all();
+        assert!(!feed.push(0, FedEntry::Idle) && feed.next_split().is_none());
+        FedSource::new(feed, None, Arc::new(move |bound| bound.min(most) - 1))
+    }
+
+    #[test]
+    fn resumed_anywhere_at_any_parallelism_gives_the_straight_run() {
+        for most in [1, 2, 5] {
+            assert_resumes_anywhere(&fed(most), |read| assert_eq!(read.len(), 40));
+        }
+    }
+}

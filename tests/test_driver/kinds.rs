@@ -60,7 +60,7 @@ impl KeyedBroadcastProcessFunction<u64, u64, u64> for Often {
 }
 
 fn visits() -> StreamEnvironment {
-    let env = StreamEnvironment::new("visits").parallelism(2).chaining(false).max_parallelism(8);
+    let env = StreamEnvironment::new("visits").parallelism(2).chaining(false).max_parallelism(8).own_arbiters(3);
     let odd = OutputTag::<u64>::new("odd");
     let tag = odd.clone();
     let rules = env.source("rules", VecSource::<u64>::new(Vec::new())).parallelism(1);

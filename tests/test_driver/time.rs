@@ -5,6 +5,7 @@ use std::time::Duration;
 use millstream::prelude::*;
 use millstream::source::Timed;
 use millstream::testing::TestDriver;
+use millstream::time::WatermarkAlignment;
 
 /// Emits each number half a second after it came, by the job's clock.
 #[derive(Clone)]
@@ -120,4 +121,56 @@ fn event_time_goes_by_strategies_and_by_what_is_said_of_it() {
         driver.finish().unwrap();
         assert_eq!(sums.committed(), [33, 3_100, 2_500]);
     }
+}
+
+/// The greatest number so far of each of two sources, which wait for each other.
+fn aligned(max_drift: Duration) -> impl Fn() -> StreamEnvironment + Clone {
+    move || {
+        let env = StreamEnvironment::new("aligned");
+        let alignment = WatermarkAlignment::within(max_drift);
+        let strategy = || WatermarkStrategy::monotonous(|n: &u64| *n as i64).with_alignment(&alignment);
+        let source = |id| env.source_with_watermarks(id, VecSource::<u64>::new(Vec::new()), strategy());
+        source("first").union(source("second")).sink("out", CollectSink::new());
+        env
+    }
+}
+
+#[test]
+fn source_that_waits_for_another_looks_again_when_time_passes() {
+    let mut driver = TestDriver::new(3, aligned(Duration::from_millis(100))).unwrap();
+    let (first, second) = (driver.source::<u64>("first").unwrap(), driver.source::<u64>("second").unwrap());
+    let out = driver.sink::<u64>("out").unwrap();
+    second.feed(1);
+    driver.run_until_idle().unwrap();
+    first.feed_all((0..10).map(|n| n * 1_000));
+    driver.run_until_idle().unwrap();
+    driver.checkpoint().unwrap();
+    assert!(out.written().len() < 11, "{:?}", out.written());
+    driver.crash().unwrap();
+    second.feed(20_000);
+    driver.advance_processing_time(Duration::from_millis(20)).unwrap();
+    assert_eq!(out.written().len(), 12);
+}
+
+#[test]
+fn split_without_records_is_idle_when_the_time_of_its_strategy_has_passed() {
+    let build = || {
+        let env = StreamEnvironment::new("idle").parallelism(2);
+        let strategy = WatermarkStrategy::monotonous(|n: &u64| *n as i64).with_idleness(Duration::from_secs(10));
+        env.source_with_watermarks("numbers", VecSource::<u64>::new(Vec::new()), strategy)
+            .key_by(|_| 0_u8)
+            .window(TumblingWindows::event_time(Duration::from_secs(1)))
+            .reduce("sum", |a, b| a + b)
+            .sink("sums", CollectSink::new());
+        env
+    };
+    let mut driver = TestDriver::new(3, build).unwrap();
+    let (numbers, sums) = (driver.source::<u64>("numbers").unwrap(), driver.sink::<u64>("sums").unwrap());
+    numbers.split(0).feed(1).feed(2);
+    driver.advance_processing_time(Duration::from_secs(9)).unwrap();
+    numbers.split(0).feed(1_000);
+    driver.run_until_idle().unwrap();
+    assert_eq!(sums.written(), [0; 0]);
+    driver.advance_processing_time(Duration::from_secs(1)).unwrap();
+    assert_eq!(sums.written(), [3]);
 }
