@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_actors::contract::{
     Batch, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition,
-    SplitRead,
+    SplitRead, checksum,
 };
 use millstream_actors::protocol::{Mark, Timestamp};
 
-use super::{Timed, decode_position, encode_position, spread_split_id};
+use super::{Timed, decode_position, encode_position};
 use crate::time::WatermarkStrategy;
 
 /// Chooses one of so many, at least 1.
@@ -60,8 +60,13 @@ impl<T> Clone for Feed<T> {
 impl<T: 'static> Feed<T> {
     /// Of a source with so many subtasks, each of which reads one split.
     pub(crate) fn new(subtasks: u32) -> Self {
-        let ids = (0..u64::from(subtasks.max(1))).map(|index| spread_split_id(&format!("fed-{index}"), index));
-        let splits = ids.map(|id| FedSplit { id, entries: Vec::new(), has_ended: false, waker: None });
+        let subtasks = u64::from(subtasks.max(1));
+        let splits = (0..subtasks).map(|index| split_id(index, subtasks)).map(|id| FedSplit {
+            id,
+            entries: Vec::new(),
+            has_ended: false,
+            waker: None,
+        });
         Self(Arc::new(Mutex::new(Fed { splits: splits.collect(), next: 0 })))
     }
 
@@ -114,6 +119,13 @@ impl<T: 'static> Feed<T> {
         // What makes records is the test's, and may panic: nothing is changed half-way then.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An id of a split that the subtask `index` of so many owns.
+fn split_id(index: u64, subtasks: u64) -> String {
+    let ids = (0_u64..).map(|salt| format!("fed-{index}#{salt}"));
+    let mut owned = ids.filter(|id| checksum(id.as_bytes()) % subtasks == index);
+    owned.next().expect("one in so many is")
 }
 
 /// A feed, whatever its records.

@@ -13,7 +13,7 @@ use crate::parts;
 #[test]
 fn records_go_to_the_split_that_is_named_and_keep_its_order() {
     let build = || {
-        let env = StreamEnvironment::new("splits").parallelism(3);
+        let env = StreamEnvironment::new("splits").parallelism(7);
         env.source("numbers", VecSource::<u64>::new(Vec::new()))
             .process("where", Where)
             .sink("where-they-were", CollectSink::new());
@@ -21,19 +21,18 @@ fn records_go_to_the_split_that_is_named_and_keep_its_order() {
     };
     let mut driver = TestDriver::new(4, build).unwrap();
     let numbers = driver.source::<u64>("numbers").unwrap();
-    assert_eq!(numbers.splits(), 3);
-    numbers.feed_all([0, 1, 2, 3]);
-    numbers.split(2).feed(12).feed(22);
+    assert_eq!(numbers.splits(), 7);
+    numbers.feed_all(0..7);
+    numbers.split(2).feed(92).feed(82);
     numbers.split(1).end();
-    numbers.feed_all([30, 32]);
+    numbers.feed_all(10..17);
     driver.finish().unwrap();
     let mut of_subtask: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
     for (subtask, n) in driver.sink::<(u32, u64)>("where-they-were").unwrap().committed() {
         of_subtask.entry(subtask).or_default().push(n);
     }
-    assert_eq!(of_subtask.remove(&1), Some(vec![1]));
-    let others: Vec<_> = of_subtask.into_values().collect();
-    assert_eq!(others, [vec![0, 3, 32], vec![2, 12, 22, 30]]);
+    let expected = [vec![0, 10, 16], vec![1], vec![2, 92, 82, 11], vec![3, 12], vec![4, 13], vec![5, 14], vec![6, 15]];
+    assert_eq!(of_subtask, BTreeMap::from_iter((0..).zip(expected)));
 }
 
 /// Emits each number with the subtask that has it.

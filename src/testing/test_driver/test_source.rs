@@ -139,7 +139,7 @@ impl<T: Send + 'static> TestSource<T> {
     }
 
     /// One of its splits, from 0 on. Split `n` is read by the source's subtask `n`, as long as it has as many as there are
-    /// splits, and not more than 240.
+    /// splits; after [`restart_as`](super::TestDriver::restart_as) at another parallelism by any.
     ///
     /// # Panics
     /// If there is no such split.
