@@ -1,5 +1,7 @@
 //! Operators of other kinds: broadcast state, patterns, connected streams, side outputs, windows of processing time.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use millstream::keyed::{BroadcastRow, EveryKey, KeyedRow};
@@ -8,7 +10,7 @@ use millstream::prelude::*;
 use millstream::state::BroadcastState;
 use millstream::testing::{TestDriver, TestDriverError, assert_survives_crashes};
 
-use crate::common::sorted;
+use crate::common::{Service, sorted};
 
 /// Tells of users with as many visits as a rule says, also when the rule comes later.
 #[derive(Clone)]
@@ -111,6 +113,43 @@ fn operators_of_all_kinds_give_the_same_in_any_order_and_after_any_crash() {
         let given = visit(&mut TestDriver::new(seed, visits).unwrap()).unwrap();
         assert_eq!(given, (numbers.clone(), often.clone(), rises.clone()), "seed {seed}");
     }
+}
+
+/// T13: answers that the test gives between steps, and one that only a second attempt has.
+#[test]
+fn asynchronous_answers_are_given_once_after_any_crash() {
+    let service = Service::default();
+    let of_job = service.clone();
+    let build = move || {
+        let (env, service) = (StreamEnvironment::new("asks").parallelism(2), of_job.clone());
+        let wait = AsyncWait::unordered(Duration::MAX).capacity(2);
+        let wait = wait.retry(AsyncRetry::fixed(u32::MAX, Duration::from_secs(1)));
+        env.source("numbers", VecSource::<u64>::new(Vec::new()))
+            .async_map("ask", wait, move |n| {
+                let service = service.clone();
+                poll_fn(move |cx| match n {
+                    3 if service.answered() < 4 => Poll::Ready(Err(AsyncError::retryable("busy"))),
+                    _ if service.answers(cx.waker()) => Poll::Ready(Ok(n)),
+                    _ => Poll::Pending,
+                })
+            })
+            .sink("out", CollectSink::new());
+        env
+    };
+    let answered = assert_survives_crashes(1, build, |driver: &mut TestDriver| {
+        service.allow(Some(3));
+        let numbers = driver.source("numbers")?;
+        numbers.feed_all(0_u64..8);
+        driver.run_until_idle()?;
+        driver.checkpoint()?;
+        service.allow(None);
+        driver.advance_processing_time(Duration::from_secs(2))?;
+        driver.begin_checkpoint()?;
+        numbers.feed_all(8..10);
+        driver.finish()?;
+        Ok(sorted(driver.sink::<u64>("out")?.committed()))
+    });
+    assert_eq!(answered.unwrap(), (0..10).collect::<Vec<_>>());
 }
 
 #[test]
