@@ -9,10 +9,12 @@ use nexmark::config::NexmarkConfig;
 use nexmark::event::Event;
 use serde::{Deserialize, Serialize};
 
+use crate::standing_clock::HeldEnd;
+
 /// As the examples of all engines have it, so that results can be compared.
 const BASE_TIME: u64 = 1_500_000_000_000;
 /// Event `n` is in split `n % SPLITS`. So time goes forward in each.
-const SPLITS: u64 = 8;
+pub(crate) const SPLITS: u64 = 8;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Person {
@@ -105,11 +107,14 @@ pub(crate) fn all(events: u64) -> impl Iterator<Item = Nexmark> {
 /// The first events, with their numbers. Subtasks read their splits in turn, so that event time goes on in all of them.
 pub(crate) struct NexmarkSource {
     pub(crate) events: u64,
+    /// It ends only when this lets it, if there is one.
+    pub(crate) held_end: Option<HeldEnd>,
 }
 
 type Events = Peekable<Box<dyn Iterator<Item = (u64, Nexmark)> + Send>>;
 
 struct Split {
+    index: u64,
     id: String,
     events: Events,
 }
@@ -122,6 +127,8 @@ struct Reader {
     ended: Vec<Split>,
     turn: usize,
     last: Option<(String, bool)>,
+    held_end: Option<HeldEnd>,
+    waker: SourceWaker,
 }
 
 impl Source for NexmarkSource {
@@ -145,10 +152,14 @@ impl Source for NexmarkSource {
                 bytes.map_err(|bytes| SourceError::position(&id, format!("{bytes:?}")))
             })?;
             let events: Box<dyn Iterator<Item = _> + Send> = Box::new(generate(next, SPLITS));
-            let split = Split { id, events: events.peekable() };
+            let split = Split { index, id, events: events.peekable() };
+            if let Some(end) = &self.held_end {
+                end.is_read(index, next >= self.events);
+            }
             if next < self.events { &mut splits } else { &mut ended }.push(split);
         }
-        Ok(Box::new(Reader { events: self.events, splits, ended, turn: 0, last: None }))
+        let (held_end, waker) = (self.held_end.clone(), cx.waker.clone());
+        Ok(Box::new(Reader { events: self.events, splits, ended, turn: 0, last: None, held_end, waker }))
     }
 }
 
@@ -158,7 +169,8 @@ impl SourceReader for Reader {
     fn read(&mut self, batch: &mut Batch<Self::Item>) -> Result<ReadStatus, SourceError> {
         self.last = None;
         if self.splits.is_empty() {
-            return Ok(ReadStatus::End);
+            let may_end = self.held_end.as_ref().is_none_or(|end| end.is_let_go(&self.waker));
+            return Ok(if may_end { ReadStatus::End } else { ReadStatus::Idle { retry_after: None } });
         }
         self.turn = (self.turn + 1) % self.splits.len();
         let split = &mut self.splits[self.turn];
@@ -171,6 +183,9 @@ impl SourceReader for Reader {
         let at_end = split.events.peek().is_none_or(|(number, _)| *number >= end);
         self.last = Some((split.id.clone(), at_end));
         if at_end {
+            if let Some(end) = &self.held_end {
+                end.is_read(split.index, true);
+            }
             self.ended.push(self.splits.remove(self.turn));
         }
         Ok(ReadStatus::More)

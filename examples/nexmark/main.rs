@@ -13,6 +13,7 @@ mod logging;
 mod options;
 mod queries;
 mod reference;
+mod standing_clock;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -21,11 +22,12 @@ use std::time::{Duration, Instant};
 
 use millstream::prelude::*;
 
-use events::{Nexmark, NexmarkSource};
+use events::{Nexmark, NexmarkSource, SPLITS};
 use faults::Faults;
 use options::Options;
-use queries::Query;
+use queries::{Query, TEN_SECONDS};
 use reference::Reference;
+use standing_clock::HeldEnd;
 
 fn main() -> ExitCode {
     logging::log_to_stderr();
@@ -87,7 +89,9 @@ fn run_query(query: &Query, options: &Options) -> Result<Run, Box<dyn Error>> {
     let faults = Faults::new(options.panic_every, None);
     let file: Arc<str> = query.name.into();
     let times = WatermarkStrategy::monotonous(|(_, event): &(u64, Nexmark)| event.at());
-    let mut events = env.source_with_watermarks("events", NexmarkSource { events: options.events }, times);
+    let held_end = query.by_clock.then(HeldEnd::default);
+    let source = NexmarkSource { events: options.events, held_end: held_end.clone() };
+    let mut events = env.source_with_watermarks("events", source, times);
     if options.panic_every.is_some() {
         events = events.inspect(move |(number, _)| faults.meet(&file, number + 1));
     }
@@ -95,6 +99,11 @@ fn run_query(query: &Query, options: &Options) -> Result<Run, Box<dyn Error>> {
 
     #[expect(clippy::disallowed_methods, reason = "an example may look at its watch")]
     let started = Instant::now();
-    let outcome = actix_rt::System::new().block_on(async { Ok::<_, Box<dyn Error>>(env.start()?.await?) })?;
+    let outcome = actix_rt::System::new().block_on(async {
+        match held_end {
+            Some(end) => standing_clock::run(env, (&end, SPLITS as usize), TEN_SECONDS).await,
+            None => Ok::<_, Box<dyn Error>>(env.start()?.await?),
+        }
+    })?;
     Ok(Run { results: collected.snapshot(), restarts: outcome.restarts, took: started.elapsed() })
 }

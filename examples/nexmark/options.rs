@@ -5,7 +5,7 @@ Queries of the Nexmark benchmark over auctions, persons and bids, each compared 
 
 usage: nexmark [--query NAME] [--events N] [--parallelism N] [--checkpoint-ms N] [--panic-every N] [--json]
 
-  --query NAME       q0 to q8, q11, q16 to q20 (default: one after the other)
+  --query NAME       q0 to q8, q11, q12, q16 to q20 (default: one after the other)
   --events N         how many events there are (default: 100000)
   --parallelism N    subtasks of each operator (default: 2)
   --checkpoint-ms N  time between checkpoints, 0 for none (default: 0, or 20 with --panic-every)
@@ -13,7 +13,7 @@ usage: nexmark [--query NAME] [--events N] [--parallelism N] [--checkpoint-ms N]
   --json             prints one object for each query, and nothing else
   --help             this text
 
-Seconds are those from the start of the job to its end. Exit code 0: all results are those of the plain loops.";
+Seconds are those from the start of the job to its end. The clock of q12 stands still until all events are worked off. Exit code 0: all results are those of the plain loops.";
 
 pub(crate) struct Options {
     pub(crate) query: Option<String>,

@@ -61,6 +61,8 @@ impl Reference {
             "q7" => self.q7(),
             "q8" => self.q8(),
             "q11" => self.q11(),
+            // All bids come in one window.
+            "q12" => digests(self.by(|bid| bid.bidder).iter().map(|(bidder, bids)| (*bidder, bids.len() as u64))),
             "q16" => self.q16(),
             "q17" => self.q17(),
             "q18" => self.q18(),

@@ -10,7 +10,7 @@ use millstream::prelude::*;
 use super::{AtEnd, Digests, Events, bids, digest};
 use crate::figures::Figures;
 
-const TEN_SECONDS: Duration = Duration::from_secs(10);
+pub(crate) const TEN_SECONDS: Duration = Duration::from_secs(10);
 const TWO_SECONDS: Duration = Duration::from_secs(2);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -51,6 +51,14 @@ pub(crate) fn q11(events: Events) -> Digests {
         "q11",
         Count::new(),
         |ctx, count| digest(&(*ctx.key(), count, ctx.window().start(), ctx.window().end())),
+    )
+}
+
+pub(crate) fn q12(events: Events) -> Digests {
+    bids(events).key_by(|bid| bid.bidder).window(TumblingWindows::processing_time(TEN_SECONDS)).aggregate_with(
+        "q12",
+        Count::new(),
+        |ctx, count| digest(&(*ctx.key(), count)),
     )
 }
 
