@@ -382,6 +382,60 @@ fn subtask_that_is_held_up_does_not_become_idle() {
     });
 }
 
+/// T10: nor is the time in which records wait behind a barrier that other inputs have not delivered.
+#[test]
+fn subtask_that_waits_for_a_barrier_does_not_become_idle() {
+    run("a job with an input that holds its barrier back", |handles| async move {
+        let (clock, saw_idle, seen) = (ManualClock::new(), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let ((arrives, arrived), (opens, opened)) = (mpsc::channel(), mpsc::channel());
+        let gate = Gate(Arc::new(Mutex::new(Some((arrives, opened)))));
+        let (slow, fast) = (QueueSource::default(), QueueSource::default());
+        let env = StreamEnvironment::new("aligns").parallelism(1).clock(clock.clone());
+        let strategy = WatermarkStrategy::punctuated(|n: &u64| *n as i64, |_, _| None).with_idleness(IDLE_AFTER);
+        let (of_watches, of_job) = (saw_idle.clone(), seen.clone());
+        let held = env.source("slow", slow.clone()).rebalance().inspect(move |_| gate.pass()).own_arbiters();
+        let numbers = env.source("fast", fast.clone()).rebalance().union(held);
+        numbers
+            .assign_timestamps_and_watermarks("times", strategy)
+            .transform("watches", move || Watches::new(&of_watches))
+            .for_each("see", move |_| {
+                of_job.fetch_add(1, Ordering::SeqCst);
+            });
+        let checkpointing =
+            Checkpointing::every(Duration::from_secs(1_000_000)).timeout(Duration::from_secs(1_000_000));
+        let job = env.checkpointing(checkpointing).start().unwrap();
+        watched(&handles, &job);
+        slow.push([0]);
+        arrived.recv().unwrap();
+        let checkpoint = actix_rt::spawn(job.checkpoint());
+        let mut pushed = 0;
+        let is_waiting = || {
+            let figures = job.figures();
+            let fast = figures.iter().find(|subtask| &*subtask.task == "fast").unwrap();
+            fast.of_attempt.records_out > 0 && fast.of_attempt.credits == 0
+        };
+        while !is_waiting() {
+            fast.push(0..1_000);
+            pushed += 1_000;
+            tokio::task::yield_now().await;
+        }
+        assert!(!checkpoint.is_finished());
+        for _ in 0..20 {
+            clock.advance(IDLE_AFTER);
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(opens);
+        checkpoint.await.unwrap().unwrap();
+        while seen.load(Ordering::SeqCst) < pushed + 1 {
+            job.checkpoint().await.unwrap();
+        }
+        assert_eq!(saw_idle.load(Ordering::SeqCst), 0);
+        job.cancel().await.unwrap();
+    });
+}
+
 /// A panic of the strategy's function is told as that of any other is.
 #[test]
 fn panic_of_a_strategy_names_its_operator_and_its_records() {

@@ -143,6 +143,12 @@ impl<T: Send + 'static> BatchOperator for TimestampsAndWatermarks<T> {
         Ok(Progress::Done)
     }
 
+    fn input_waits(&mut self) {
+        if let Some(silence) = &mut self.silence {
+            silence.records();
+        }
+    }
+
     fn due(&self) -> Option<Duration> {
         if self.is_to_repeat { Some(Duration::ZERO) } else { self.silence.as_ref()?.due() }
     }

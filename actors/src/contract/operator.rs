@@ -169,6 +169,10 @@ pub trait BatchOperator: 'static {
         Ok(Progress::Done)
     }
 
+    /// Called before its task wakes operators, if there is input in front of the task that this may not take: on a channel that has
+    /// delivered a barrier which others have not. For an operator that tells whether its input is silent.
+    fn input_waits(&mut self) {}
+
     /// What it takes now. An operator that has all it wants to hold takes only what comes before a barrier: other batches and marks then
     /// wait in the channels before the task, and hold back who sends them. Asked before each element, of an operator that
     /// [may hold the end back](Self::may_hold_end); what changes the answer is another call of the operator.

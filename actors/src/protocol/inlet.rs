@@ -119,6 +119,11 @@ impl<B> Inlet<B> {
         self.step(channel, element)
     }
 
+    /// Whether elements wait on a channel that has delivered a barrier which others have not.
+    pub fn holds_elements_back(&self) -> bool {
+        self.aligner.is_pending() && self.channels.iter().any(|channel| channel.blocked && !channel.waiting.is_empty())
+    }
+
     /// The checkpoint, and every older one that is pending, was aborted. True if an alignment ended by that.
     pub fn abort(&mut self, checkpoint: CheckpointId) -> bool {
         let aligned_for_it = self.aligner.abort(checkpoint);
@@ -339,11 +344,12 @@ mod tests {
             assert_eq!(inlet.take_awaited(), Some(Input::Batch { channel: 0, batch: 1 }));
             assert_eq!(inlet.take_awaited(), Some(Input::AlignmentStarted(CheckpointId(1))));
             assert_eq!(inlet.take_awaited(), None);
+            assert_eq!(inlet.holds_elements_back(), mode == CheckpointMode::ExactlyOnce);
             inlet.arrive(1, Element::Batch(3));
             inlet.arrive(1, Element::Barrier(barrier(1)));
             assert_eq!(inlet.take_awaited(), Some(Input::Batch { channel: 1, batch: 3 }));
             assert!(matches!(inlet.take_awaited(), Some(Input::Barrier(_))));
-            assert!(!inlet.awaits_barrier());
+            assert!(!inlet.awaits_barrier() && !inlet.holds_elements_back());
             assert_eq!(inlet.take(), Some(Input::Batch { channel: 0, batch: 2 }));
         }
     }

@@ -66,6 +66,11 @@ impl<B: InputBatch> Inputs<B> {
         self.inlet.expect(checkpoint);
     }
 
+    /// Whether there is input that waits for a barrier of others.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.inlet.holds_elements_back()
+    }
+
     /// Since the first barrier of the checkpoint that is now aligned. To be asked once.
     pub(crate) fn alignment(&mut self) -> Duration {
         self.alignment_started.take().map_or(Duration::ZERO, |started| monotonic() - started)

@@ -168,6 +168,9 @@ impl<B: InputBatch> Work for OperatorWork<B> {
             self.inputs.measured(took, records);
         }
         if let Some(wake_up) = self.operators.wake_up(&stepper.cx) {
+            if self.inputs.holds_back() {
+                self.operators.pipeline.input_waits();
+            }
             return self.give(stepper, wake_up);
         }
         let input = match demand {

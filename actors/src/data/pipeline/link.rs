@@ -51,6 +51,9 @@ pub(super) trait Stage {
         false
     }
 
+    /// There is input in front of the task that it may not take.
+    fn input_waits(&mut self) {}
+
     /// When its operator is to be woken, unless that has ended.
     fn due(&self) -> Option<Duration> {
         None
@@ -114,6 +117,9 @@ pub(super) trait Intake {
     /// Which records the operator holds.
     fn held(&self) -> Range<u64>;
 
+    /// There is input in front of the task that it may not take.
+    fn input_waits(&mut self);
+
     /// When the operator is to be woken.
     fn due(&self) -> Option<Duration>;
 
@@ -162,6 +168,10 @@ impl<I: Intake> Stage for Link<I> {
 
     fn held(&self) -> Range<u64> {
         self.intake.held()
+    }
+
+    fn input_waits(&mut self) {
+        self.intake.input_waits();
     }
 
     fn holds_end(&self) -> bool {
@@ -261,6 +271,10 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
         self.operator.held()
     }
 
+    fn input_waits(&mut self) {
+        self.operator.input_waits();
+    }
+
     fn due(&self) -> Option<Duration> {
         self.operator.due()
     }
@@ -343,6 +357,8 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
     fn held(&self) -> Range<u64> {
         0..0
     }
+
+    fn input_waits(&mut self) {}
 
     fn due(&self) -> Option<Duration> {
         self.operator.due()

@@ -145,6 +145,11 @@ impl<B: InputBatch> Pipeline<B> {
         self.stages[0].stage.held()
     }
 
+    /// There is input in front of the task that it may not take.
+    pub(crate) fn input_waits(&mut self) {
+        self.stages.iter_mut().for_each(|slot| slot.stage.input_waits());
+    }
+
     /// Whether the end has come, and an operator holds it back.
     pub(crate) fn holds_end(&self) -> bool {
         self.stages.iter().any(|slot| slot.stage.holds_end())
