@@ -304,6 +304,7 @@ impl StreamEnvironment {
     /// [`StageError`]. Nothing has been started then.
     pub(crate) fn start_on(mut self, stage: &Stage, staging: Staging<'_>) -> Result<JobHandle, StageError> {
         let Staging { stand_ins, clock, store, slice_clock } = staging;
+        self.take_max_parallelism_of_savepoint()?;
         // All mistakes of the job as it is; what follows is not the program's.
         let settings = self.checked(&self.graph.borrow()).map_err(StartError::Graph)?;
         stand_ins.take_over(&mut self.graph.borrow_mut(), &settings)?;
@@ -314,11 +315,17 @@ impl StreamEnvironment {
         Ok(self.start_with(|spec, config| launch_on(stage, spec, config))?)
     }
 
-    fn start_with(mut self, launch: impl FnOnce(JobSpec, JobConfig) -> JobHandle) -> Result<JobHandle, StartError> {
+    /// Opens the savepoint from which the job begins, if there is one, whose max parallelism the job has unless it is said otherwise.
+    fn take_max_parallelism_of_savepoint(&mut self) -> Result<Option<SavepointFile>, StartError> {
         let savepoint = self.restore.savepoint.as_ref().map(SavepointFile::open).transpose()?;
         if let Some(savepoint) = &savepoint {
             self.max_parallelism.get_or_insert(Placed::new(savepoint.manifest().max_parallelism, self.at));
         }
+        Ok(savepoint)
+    }
+
+    fn start_with(mut self, launch: impl FnOnce(JobSpec, JobConfig) -> JobHandle) -> Result<JobHandle, StartError> {
+        let savepoint = self.take_max_parallelism_of_savepoint()?;
         let graph = self.graph.take();
         let settings = self.checked(&graph)?;
         prepare_dirs(&graph, &settings)?;

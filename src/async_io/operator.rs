@@ -2,15 +2,14 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, BatchOperator, Clock, Demand, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
-    Stateful,
+    Batch, BatchOperator, Clock, Demand, Held, Output, Progress, RestoredSection, RunBudget, SnapshotWriter,
+    StateError, Stateful,
 };
 use millstream_actors::protocol::{Mark, NO_TIME, OperatorId, TaskError, Timestamp};
 use millstream_actors::runtime::guard::{note_record, noting};
@@ -330,7 +329,7 @@ where
         }
     }
 
-    fn held(&self) -> Range<u64> {
+    fn held(&self) -> Held {
         self.waiting.held()
     }
 

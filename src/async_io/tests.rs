@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use millstream_actors::contract::{BatchOperator, Demand, Output, RunBudget};
+use millstream_actors::contract::{BatchOperator, Demand, Held, Output, RunBudget};
 use millstream_actors::protocol::{NO_TIME, OperatorId};
 
 use super::*;
@@ -367,14 +367,15 @@ fn what_comes_before_a_barrier_is_taken_up_to_a_bound() {
         let _ = operator.process(&mut records.collect(), &mut out, &mut budget()).unwrap();
         (operator.demand(), operator.held())
     };
-    assert_eq!(give(&mut operator, 0..1), (Demand::Any, 0..1));
-    assert_eq!(give(&mut operator, 1..2), (Demand::BeforeBarrier, 0..2));
-    assert_eq!(give(&mut operator, 2..1_002), (Demand::BeforeBarrier, 0..1_002));
+    let held = |done_in_a_row, done, of| Held { done_in_a_row, done, of };
+    assert_eq!(give(&mut operator, 0..1), (Demand::Any, held(0, 0, 1)));
+    assert_eq!(give(&mut operator, 1..2), (Demand::BeforeBarrier, held(0, 0, 2)));
+    assert_eq!(give(&mut operator, 2..1_002), (Demand::BeforeBarrier, held(0, 0, 1_002)));
     for _ in 0..64 {
         give(&mut operator, 0..1_000);
     }
-    assert_eq!(give(&mut operator, 0..1_000), (Demand::Nothing, 0..66_002));
-    desk.answer(0, Ok(0));
+    assert_eq!(give(&mut operator, 0..1_000), (Demand::Nothing, held(0, 0, 66_002)));
+    desk.answer(1, Ok(1));
     let _ = operator.wake(&mut out, &mut budget()).unwrap();
-    assert_eq!((operator.demand(), operator.held()), (Demand::Nothing, 1..66_002));
+    assert_eq!((operator.demand(), operator.held()), (Demand::Nothing, held(0, 1, 66_002)));
 }

@@ -2,8 +2,8 @@
 //! `UnorderedStreamElementQueue`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 
+use millstream_actors::contract::Held;
 use millstream_actors::protocol::{Mark, Timestamp};
 
 /// A record that waits, and what goes with its answer.
@@ -84,9 +84,10 @@ impl<T, U> Waiting<T, U> {
         (self.unasked.len(), self.unasked_bytes)
     }
 
-    /// The number of the first record that has not left, and that of the next to come.
-    pub(super) fn held(&self) -> Range<u64> {
-        self.first()..self.next
+    /// How many records have left: of the first, and of all; and how many have come.
+    pub(super) fn held(&self) -> Held {
+        let waiting = (self.asked.len() + self.unasked.len()) as u64;
+        Held { done_in_a_row: self.first(), done: self.next - waiting, of: self.next }
     }
 
     fn first(&self) -> u64 {

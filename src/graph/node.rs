@@ -17,7 +17,7 @@ use millstream_actors::task::source_task::SourceTaskFactory;
 use super::StateNames;
 use super::error::At;
 use crate::operator::SideOutputs;
-use crate::sink::shown::{Shown, ShownSink};
+use crate::sink::shown::{AnyShown, Shown, ShownSink};
 use crate::source::fed::{AnyFeed, Choose, FedSource, Feed};
 use crate::state::StateBackend;
 use crate::time::WatermarkStrategy;
@@ -294,9 +294,9 @@ pub(crate) trait AnySink: Send + Sync {
     /// The type of its records.
     fn item(&self) -> &'static str;
     /// All that it will be given.
-    fn new_shown(&self) -> Arc<dyn Any + Send + Sync>;
+    fn new_shown(&self) -> Arc<dyn AnyShown>;
     /// What shows its records so in its place; `None` if it has other records.
-    fn shown(&self, shown: &Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn AnySink>>;
+    fn shown(&self, shown: &Arc<dyn AnyShown>) -> Option<Arc<dyn AnySink>>;
 }
 
 /// A sink of the graph.
@@ -327,11 +327,12 @@ impl<S: Sink> AnySink for SinkNode<S> {
         type_name::<S::Item>()
     }
 
-    fn new_shown(&self) -> Arc<dyn Any + Send + Sync> {
+    fn new_shown(&self) -> Arc<dyn AnyShown> {
         Arc::new(Shown::<S::Item>::new())
     }
 
-    fn shown(&self, shown: &Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn AnySink>> {
+    fn shown(&self, shown: &Arc<dyn AnyShown>) -> Option<Arc<dyn AnySink>> {
+        let shown: Arc<dyn Any + Send + Sync> = shown.clone();
         let shown = shown.downcast_ref::<Shown<S::Item>>()?.clone();
         Some(Arc::new(SinkNode(Arc::new(ShownSink(shown)))))
     }

@@ -1,6 +1,7 @@
 //! The sink that stands in for one of a job's in a [`TestDriver`](crate::testing::TestDriver): exactly once, and shows what is
 //! not committed, too.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_actors::contract::{
@@ -57,6 +58,18 @@ impl<T: Clone> Shown<T> {
         let rows = self.lock();
         let committed = rows.committed.iter().map(|(_, record)| record);
         committed.chain(rows.open.iter().map(|row| &row.record)).cloned().collect()
+    }
+}
+
+/// What a sink was given, whatever its records.
+pub(crate) trait AnyShown: Any + Send + Sync {
+    /// The life of the job is over: what is not prepared for a checkpoint is lost.
+    fn crashed(&self);
+}
+
+impl<T: Send + 'static> AnyShown for Shown<T> {
+    fn crashed(&self) {
+        self.lock().open.retain(|row| row.prepared.is_some());
     }
 }
 

@@ -194,6 +194,14 @@ impl<T: Send + 'static> Source for Splits<T> {
         for (index, split) in self.feed.lock().splits.iter_mut().enumerate().filter(|(_, split)| cx.owns(&split.id)) {
             split.waker = Some(cx.waker.clone());
             let at = positions.get(&split.id).copied().unwrap_or(0);
+            if at > split.entries.len() {
+                let (stored, fed) = (at, split.entries.len());
+                let reason = format!("{stored} entries had been read of it, and it was fed {fed}");
+                return Err(SourceError::position(&split.id, reason));
+            }
+            // That it is idle is in no position.
+            let is_idle = at.checked_sub(1).is_some_and(|last| matches!(split.entries[last], FedEntry::Idle));
+            let at = at - usize::from(is_idle);
             splits.push(ReadSplit { index, id: split.id.clone(), at, is_moved: true, is_done: false });
         }
         let (feed, choose, waker) = (self.feed.clone(), self.choose.clone(), cx.waker.clone());

@@ -7,6 +7,7 @@ mod common;
 
 mod feeding;
 mod kinds;
+mod lives;
 mod market;
 mod mistakes;
 mod seeds;

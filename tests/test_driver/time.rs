@@ -124,7 +124,7 @@ fn event_time_goes_by_strategies_and_by_what_is_said_of_it() {
 }
 
 /// The greatest number so far of each of two sources, which wait for each other.
-fn aligned(max_drift: Duration) -> impl Fn() -> StreamEnvironment + Clone {
+pub(crate) fn aligned(max_drift: Duration) -> impl Fn() -> StreamEnvironment + Clone {
     move || {
         let env = StreamEnvironment::new("aligned");
         let alignment = WatermarkAlignment::within(max_drift);

@@ -28,7 +28,7 @@ pub use budget::RunBudget;
 pub use clock::{Clock, Sleep};
 pub use event_times::EventTimes;
 pub use figures::{Counter, Counters, Figures};
-pub use operator::{BatchOperator, Demand, Progress};
+pub use operator::{BatchOperator, Demand, Held, Progress};
 pub(crate) use output::TakesMarks;
 pub use output::{Emitted, Output};
 pub use partitioner::Partitioner;

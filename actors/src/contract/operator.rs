@@ -1,6 +1,5 @@
 //! The contract of an operator: batches and marks in, batches and marks out, suspendable.
 
-use std::ops::Range;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -26,6 +25,17 @@ pub enum Demand {
     BeforeBarrier,
     /// Nothing, and so a barrier waits that has something before it: for an operator that would hold more than it may.
     Nothing,
+}
+
+/// How far an operator that holds records back is with those that it was restored with and those that it was given since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// So many of the first, in the order of their coming, have led to all that they lead to.
+    pub done_in_a_row: u64,
+    /// So many of all have.
+    pub done: u64,
+    /// How many there are in all.
+    pub of: u64,
 }
 
 /// One operator of a chain. The engine calls it from one thread at a time, never concurrently, and never again after
@@ -180,11 +190,10 @@ pub trait BatchOperator: 'static {
         Demand::Any
     }
 
-    /// Of the records that it was restored with and those that were given to it since, numbered from 0: the first one that something is
-    /// still to come of, and the number of all. Asked of an operator that [may hold the end back](Self::may_hold_end): a failure
-    /// counts as overcome once a checkpoint has nothing in it that had come by then.
-    fn held(&self) -> Range<u64> {
-        0..0
+    /// How far it is with its records. Asked of an operator that [may hold the end back](Self::may_hold_end): a failure counts as overcome
+    /// once a checkpoint has nothing in it that had come by then.
+    fn held(&self) -> Held {
+        Held::default()
     }
 
     /// Its state; `None` if it has none. The same answer every time.

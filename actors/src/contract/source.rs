@@ -335,7 +335,7 @@ pub trait SourceReader: Send + 'static {
 
     /// Takes what the stream says of itself behind the records of the last [`read`](Self::read), in order. Watermarks are put in by
     /// whatever gives event times, so that a source as a rule says nothing, as by default. Where a strategy gives them, what is
-    /// said here counts for the split of the read. [`Mark::End`] is not among them.
+    /// said here counts for the split of the [last read](Self::last_read), if that is said. [`Mark::End`] is not among them.
     fn take_marks(&mut self) -> Vec<Mark> {
         Vec::new()
     }

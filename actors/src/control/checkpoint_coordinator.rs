@@ -27,9 +27,9 @@ use crate::control::outcome::{CheckpointError, JobError, OutcomeKind, Restarting
 use crate::control::region_supervisor::{CheckpointCompleted, RestoreChosen};
 use crate::control::snapshot_writer::{ExportRequest, StoreReply, StoreRequest};
 use crate::protocol::{
-    ActorName, Barrier, CheckpointId, CheckpointSchedule, Execution, NoCheckpoint, Now, Participant, RestartWait,
-    RestoreDecision, SavepointCommand, Savepoints, ScheduleCommand as Command, ScheduleEvent as Event,
-    ScheduleSettings, SubtaskId, TaskKind, TriggerReason,
+    AckFacts, ActorName, AtBarrier, Barrier, CheckpointId, CheckpointSchedule, Execution, NoCheckpoint, Now,
+    Participant, RestartWait, RestoreDecision, SavepointCommand, Savepoints, ScheduleCommand as Command,
+    ScheduleEvent as Event, ScheduleSettings, SubtaskId, TaskKind, TriggerReason,
 };
 use crate::runtime::guard;
 use crate::task::{CheckpointAborted, CheckpointComplete, ExpectBarrier, RequestBarrier, SubtaskAddress};
@@ -349,14 +349,15 @@ impl CheckpointCoordinator {
     }
 
     /// Before the checkpoint can complete, so that whoever restores it knows how far its sources had read.
-    fn source_acknowledged(&self, execution: Execution, subtask: SubtaskId, checkpoint: CheckpointId, records_in: u64) {
+    fn source_acknowledged(&self, execution: Execution, subtask: SubtaskId, checkpoint: CheckpointId, facts: AckFacts) {
+        let AckFacts { records_in, done, .. } = facts;
         let job = &self.seed.job;
         let mut region = lock(&job.regions[execution.region.0 as usize]);
         if region.attempt == execution.attempt {
             if job.task(subtask.task).kind != TaskKind::Source {
-                return region.answered.barrier(checkpoint, subtask, records_in);
+                return region.answered.barrier(checkpoint, subtask, AtBarrier { covers: records_in, done });
             }
-            region.progress.barrier(checkpoint, subtask, records_in);
+            region.progress.barrier(checkpoint, subtask, AtBarrier::in_order(records_in));
             drop(region);
             let now = job.clock.now();
             lock(&job.memory).advisor.barrier(now, execution.region, checkpoint, subtask, records_in);

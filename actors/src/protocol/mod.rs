@@ -55,7 +55,7 @@ pub use limits::{BATCH_RECORDS_MAX, CheckpointMode, Checkpointing, Limits};
 pub use manifest::{CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Contribution, Manifest, StateScope};
 pub use pending_checkpoint::AckFacts;
 pub(crate) use placement::{PlacedTask, placement};
-pub(crate) use read_progress::ReadProgress;
+pub(crate) use read_progress::{AtBarrier, ReadProgress};
 pub(crate) use region_lifecycle::{RegionEvent, RegionState};
 pub use restart_policy::RestartStrategy;
 pub(crate) use restart_policy::{RESTART_DELAY_BORNE, RestartDecision, RestartPolicy};

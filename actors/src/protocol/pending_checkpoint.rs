@@ -31,9 +31,11 @@ pub struct AckFacts {
     /// How far a source was at its barrier; from a task that may hold the end back `Ended` once that has passed on, and `Stopped` before;
     /// `None` from other tasks.
     pub source: Option<SourceState>,
-    /// Records that a source had read before its barrier, in this attempt; of one that may hold records back the first, of those it was
-    /// restored with or given, that something is still to come of; 0 from other tasks.
+    /// Records that a source had read before its barrier, in this attempt; of a task that may hold records back how many of the first that it
+    /// was restored with or given are done with; 0 from other tasks.
     pub records_in: u64,
+    /// Of a task that may hold records back: how many of all are done with.
+    pub done: u64,
     /// From the first barrier to the last.
     pub alignment: Duration,
     /// From the last barrier until the snapshot was written and sent.

@@ -11,13 +11,29 @@ const CHECKPOINTS_KEPT: usize = 64;
 
 type Counts = BTreeMap<SubtaskId, u64>;
 
+/// How far one is at a barrier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtBarrier {
+    /// Nothing of the first so many records is in the checkpoint.
+    pub(crate) covers: u64,
+    /// So many records are not restored from it: as many, but where they are not done with in their order.
+    pub(crate) done: u64,
+}
+
+impl AtBarrier {
+    /// So many records, in their order.
+    pub(crate) fn in_order(records: u64) -> Self {
+        Self { covers: records, done: records }
+    }
+}
+
 /// Records read by each source subtask, counted from where the process started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReadProgress {
     /// At the checkpoint from which the running attempt started.
     origin: Counts,
     /// At barriers, by checkpoint.
-    at_barrier: VecDeque<(CheckpointId, Counts)>,
+    at_barrier: VecDeque<(CheckpointId, BTreeMap<SubtaskId, AtBarrier>)>,
     /// The farthest that any failed attempt had read.
     failed_at: Counts,
 }
@@ -26,7 +42,8 @@ impl ReadProgress {
     /// A new attempt starts from this checkpoint. Gives the number of records that will be read again.
     pub(crate) fn restored(&mut self, checkpoint: Option<CheckpointId>) -> u64 {
         let known = self.at_barrier.iter().find(|(id, _)| Some(*id) == checkpoint);
-        self.origin = known.map(|(_, counts)| counts.clone()).unwrap_or_default();
+        let done = known.map(|(_, counts)| counts.iter().map(|(subtask, at)| (*subtask, at.done)).collect());
+        self.origin = done.unwrap_or_default();
         self.failed_at.keys().map(|subtask| self.rewound(*subtask)).sum()
     }
 
@@ -36,9 +53,10 @@ impl ReadProgress {
         failed.saturating_sub(self.at_origin(subtask))
     }
 
-    /// A source emitted the barrier after it had read this many records in the running attempt.
-    pub(crate) fn barrier(&mut self, checkpoint: CheckpointId, subtask: SubtaskId, records_in: u64) {
-        let read = self.at_origin(subtask) + records_in;
+    /// A source emitted the barrier when it was so far in the running attempt.
+    pub(crate) fn barrier(&mut self, checkpoint: CheckpointId, subtask: SubtaskId, at: AtBarrier) {
+        let origin = self.at_origin(subtask);
+        let read = AtBarrier { covers: origin + at.covers, done: origin + at.done };
         match self.at_barrier.iter_mut().find(|(id, _)| *id == checkpoint) {
             Some((_, counts)) => {
                 counts.insert(subtask, read);
@@ -47,7 +65,7 @@ impl ReadProgress {
                 if self.at_barrier.len() == CHECKPOINTS_KEPT {
                     self.at_barrier.pop_front();
                 }
-                self.at_barrier.push_back((checkpoint, Counts::from([(subtask, read)])));
+                self.at_barrier.push_back((checkpoint, BTreeMap::from([(subtask, read)])));
             }
         }
     }
@@ -63,8 +81,8 @@ impl ReadProgress {
     pub(crate) fn covers_failures(&self, checkpoint: CheckpointId) -> bool {
         let counts = self.at_barrier.iter().find(|(id, _)| *id == checkpoint).map(|(_, counts)| counts);
         self.failed_at.iter().all(|(subtask, failed)| {
-            let read = counts.and_then(|counts| counts.get(subtask)).copied().unwrap_or_default();
-            read >= *failed
+            let covers = counts.and_then(|counts| counts.get(subtask)).map_or(0, |at| at.covers);
+            covers >= *failed
         })
     }
 
@@ -84,30 +102,43 @@ mod tests {
     #[test]
     fn failure_is_overcome_by_a_checkpoint_that_covers_what_was_read() {
         let mut progress = ReadProgress::default();
-        progress.barrier(CheckpointId(1), SOURCE, 100);
-        progress.barrier(CheckpointId(1), OTHER, 50);
+        progress.barrier(CheckpointId(1), SOURCE, AtBarrier::in_order(100));
+        progress.barrier(CheckpointId(1), OTHER, AtBarrier::in_order(50));
         assert!(progress.covers_failures(CheckpointId(1)), "nothing failed");
         progress.ended(SOURCE, 180);
         progress.ended(OTHER, 50);
         assert_eq!(progress.restored(Some(CheckpointId(1))), 80, "of the first source only");
         assert_eq!((progress.rewound(SOURCE), progress.rewound(OTHER)), (80, 0));
-        progress.barrier(CheckpointId(2), SOURCE, 79);
-        progress.barrier(CheckpointId(2), OTHER, 10);
+        progress.barrier(CheckpointId(2), SOURCE, AtBarrier::in_order(79));
+        progress.barrier(CheckpointId(2), OTHER, AtBarrier::in_order(10));
         assert!(!progress.covers_failures(CheckpointId(2)), "one record short");
-        progress.barrier(CheckpointId(3), SOURCE, 80);
-        progress.barrier(CheckpointId(3), OTHER, 0);
+        progress.barrier(CheckpointId(3), SOURCE, AtBarrier::in_order(80));
+        progress.barrier(CheckpointId(3), OTHER, AtBarrier::in_order(0));
         assert!(progress.covers_failures(CheckpointId(3)));
     }
 
     #[test]
     fn counts_go_on_over_several_restarts() {
         let mut progress = ReadProgress::default();
-        progress.barrier(CheckpointId(1), SOURCE, 100);
+        progress.barrier(CheckpointId(1), SOURCE, AtBarrier::in_order(100));
         progress.restored(Some(CheckpointId(1)));
-        progress.barrier(CheckpointId(2), SOURCE, 100);
+        progress.barrier(CheckpointId(2), SOURCE, AtBarrier::in_order(100));
         progress.ended(SOURCE, 150);
         assert_eq!(progress.restored(Some(CheckpointId(2))), 50);
         progress.ended(SOURCE, 10);
         assert_eq!(progress.restored(None), 250, "from the beginning");
+    }
+
+    #[test]
+    fn records_that_are_done_with_out_of_their_order_are_counted_once() {
+        let mut progress = ReadProgress::default();
+        // The first of four waits still.
+        progress.barrier(CheckpointId(1), SOURCE, AtBarrier { covers: 0, done: 3 });
+        progress.ended(SOURCE, 4);
+        progress.restored(Some(CheckpointId(1)));
+        progress.barrier(CheckpointId(2), SOURCE, AtBarrier { covers: 0, done: 2 });
+        assert!(!progress.covers_failures(CheckpointId(2)), "it waits behind others that came later");
+        progress.barrier(CheckpointId(3), SOURCE, AtBarrier::in_order(1));
+        assert!(progress.covers_failures(CheckpointId(3)));
     }
 }

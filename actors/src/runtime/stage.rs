@@ -169,7 +169,7 @@ impl Drop for Around {
 fn poll(pieces: &mut Pieces, number: u64) {
     let Some((piece, cue)) = pieces.get_mut(&number) else { return };
     // Before the poll, so that a wake-up in it counts.
-    cue.is_given.store(false, Ordering::Release);
+    cue.is_given.swap(false, Ordering::AcqRel);
     let waker = Waker::from(cue.clone());
     // A host's tokio task has a budget, which counts what is received in it.
     let mut polled = std::pin::pin!(tokio::task::unconstrained(piece));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use actix::{AsyncContext, Context, Handler};
 
-use crate::contract::{Demand, Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::contract::{Demand, Held, Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::Sent;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
@@ -147,7 +147,7 @@ impl<B: InputBatch> Work for OperatorWork<B> {
     ) -> Result<bool, TaskError> {
         if let Some(mut state) = loaded {
             self.operators.pipeline.restore(&mut state)?;
-            stepper.holds_records(self.operators.pipeline.held().end);
+            stepper.holds_records(self.operators.pipeline.held().of);
             stepper.cx.reached(Step::Restored);
         }
         Ok(true)
@@ -183,7 +183,7 @@ impl<B: InputBatch> Work for OperatorWork<B> {
                 stepper.takes_batch(&batch);
                 let records = batch.records();
                 if self.end != End::NotHeld {
-                    stepper.holds_records(self.operators.pipeline.held().end + records as u64);
+                    stepper.holds_records(self.operators.pipeline.held().of + records as u64);
                 }
                 self.operators.begin(monotonic(), records);
                 return self.give(stepper, Given::Batch { channel, records, batch });
@@ -191,8 +191,8 @@ impl<B: InputBatch> Work for OperatorWork<B> {
             Some(Input::Mark(mark)) => return self.give(stepper, Given::Mark(mark)),
             Some(Input::Barrier(barrier)) => {
                 let (source, alignment) = (self.end.state(), self.inputs.alignment());
-                let records_in = self.operators.pipeline.held().start;
-                let facts = AckFacts { source, records_in, alignment, ..AckFacts::default() };
+                let Held { done_in_a_row: records_in, done, .. } = self.operators.pipeline.held();
+                let facts = AckFacts { source, records_in, done, alignment, ..AckFacts::default() };
                 self.operators.barrier(stepper, barrier, facts, |_| Ok(()));
             }
             Some(Input::Credit { .. } | Input::AlignmentStarted(_)) => {}

@@ -21,6 +21,9 @@ use crate::{CheckpointId, Clock, JobEvent, JobOutcome, JobStatus, StreamEnvironm
 /// Most steps of one call: a job that takes more without time passing will not come to rest.
 const STEPS_MAX: u64 = 10_000_000;
 
+/// After so long a source that alignment has wait looks again.
+const LOOKS_AGAIN: Duration = Duration::from_millis(1);
+
 /// Makes the environment of a life.
 type Build = Box<dyn Fn() -> StreamEnvironment>;
 
@@ -152,7 +155,8 @@ impl TestDriver {
         };
         let other =
             || TestDriverError::SinkType { id: id.clone(), actual: found.item, asked: std::any::type_name::<T>() };
-        let shown = found.data.downcast_ref::<Shown<T>>().ok_or_else(other)?.clone();
+        let shown: Arc<dyn Any + Send + Sync> = found.data.clone();
+        let shown = shown.downcast_ref::<Shown<T>>().ok_or_else(other)?.clone();
         Ok(TestSink { id, shown })
     }
 
@@ -248,13 +252,15 @@ impl TestDriver {
     }
 
     /// Ends the life of the job here, as the death of its process would, and starts it again on its newest complete
-    /// checkpoint. Sources read again what they were fed since; what sinks had prepared for that checkpoint is committed, and
-    /// what they have written since is gone. No step is taken. Time and what was fed stay.
+    /// checkpoint. Sources read again what they were fed since; what sinks had written and not prepared for a checkpoint is gone. No
+    /// step is taken: with the steps that follow, what they had prepared for that checkpoint is committed, and for a later one dropped.
+    /// Time and what was fed stay.
     ///
     /// # Errors
     /// [`TestDriverError::Start`]: as the job's own start.
     pub fn crash(&mut self) -> Result<(), TestDriverError> {
         self.life = None;
+        self.stand_ins.sinks.values().for_each(|sink| sink.data.crashed());
         self.life().map(drop)
     }
 
@@ -280,13 +286,21 @@ impl TestDriver {
         self.crash()
     }
 
-    /// Ends all sources, and steps until the job has worked everything off, has committed it, and has ended.
+    /// Ends all sources, and steps until the job has worked everything off, has committed it, and has ended. Time moves only by the
+    /// milliseconds after which sources that wait for others look again.
     ///
     /// # Errors
     /// As [`run_until_idle`](Self::run_until_idle); [`TestDriverError::Stalled`] if the job waits for time to pass.
     pub fn finish(&mut self) -> Result<JobOutcome, TestDriverError> {
         self.stand_ins.sources.values().for_each(|source| source.data.end_all());
         self.run_until_idle()?;
+        while self.outcome().is_none()
+            && let Some(due) = self.clock.next_deadline()
+            && due <= self.clock.now() + LOOKS_AGAIN
+        {
+            self.clock.advance(due.saturating_sub(self.clock.now()));
+            self.run_until_idle()?;
+        }
         self.outcome().ok_or(TestDriverError::Stalled { waits_for: "the end of the job" })
     }
 

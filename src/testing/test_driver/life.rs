@@ -42,7 +42,9 @@ impl Life {
 
 /// What a future gives now, if it gives something.
 pub(super) fn now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
+    // A host's tokio task has a budget, which counts what is received in it.
+    let mut unbudgeted = tokio::task::unconstrained(future);
+    match Pin::new(&mut unbudgeted).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
     }

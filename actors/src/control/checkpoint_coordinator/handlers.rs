@@ -13,7 +13,7 @@ impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
         let mode = self.seed.job.checkpointing.mode;
         lock(&self.seed.job.memory).advisor.acknowledged(checkpoint, mode, facts.alignment, snapshot);
         if facts.source.is_some() {
-            self.source_acknowledged(execution, subtask, checkpoint, facts.records_in);
+            self.source_acknowledged(execution, subtask, checkpoint, facts);
         }
         self.apply(Event::Acknowledged { execution, subtask, checkpoint, written, facts }, ctx);
     }

@@ -1,12 +1,11 @@
 //! A stage of a pipeline, and the one that runs an operator.
 
 use std::cell::RefCell;
-use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::exit::SideExit;
-use crate::contract::{BatchOperator, Demand, Emitted, Output, Progress, RunBudget, Stateful, TwoInputOperator};
+use crate::contract::{BatchOperator, Demand, Emitted, Held, Output, Progress, RunBudget, Stateful, TwoInputOperator};
 use crate::protocol::{Mark, OperatorId, TaskError};
 
 /// What one stage has emitted and the next one takes.
@@ -41,9 +40,9 @@ pub(super) trait Stage {
         Demand::Any
     }
 
-    /// Which records its operator holds.
-    fn held(&self) -> Range<u64> {
-        0..0
+    /// How far its operator is with its records.
+    fn held(&self) -> Held {
+        Held::default()
     }
 
     /// Whether its operator holds the end back.
@@ -114,8 +113,8 @@ pub(super) trait Intake {
     /// What the operator takes now.
     fn demand(&self) -> Demand;
 
-    /// Which records the operator holds.
-    fn held(&self) -> Range<u64>;
+    /// How far the operator is with its records.
+    fn held(&self) -> Held;
 
     /// There is input in front of the task that it may not take.
     fn input_waits(&mut self);
@@ -166,7 +165,7 @@ impl<I: Intake> Stage for Link<I> {
         self.intake.demand()
     }
 
-    fn held(&self) -> Range<u64> {
+    fn held(&self) -> Held {
         self.intake.held()
     }
 
@@ -267,7 +266,7 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
         self.operator.demand()
     }
 
-    fn held(&self) -> Range<u64> {
+    fn held(&self) -> Held {
         self.operator.held()
     }
 
@@ -354,8 +353,8 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
         Demand::Any
     }
 
-    fn held(&self) -> Range<u64> {
-        0..0
+    fn held(&self) -> Held {
+        Held::default()
     }
 
     fn input_waits(&mut self) {}

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::exit::SideExit;
 use super::head::Head;
 use super::link::{Stage, Step};
 use crate::contract::{
-    Demand, GroupLoader, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter, StateError,
+    Demand, GroupLoader, Held, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter, StateError,
     Stateful,
 };
 use crate::data::edge::{AnyOutlet, ReturnCredit, Sent};
@@ -140,8 +139,8 @@ impl<B: InputBatch> Pipeline<B> {
         self.stages[0].stage.demand()
     }
 
-    /// Which records the first operator holds: [`BatchOperator::held`](crate::contract::BatchOperator::held).
-    pub(crate) fn held(&self) -> Range<u64> {
+    /// How far the first operator is with its records: [`BatchOperator::held`](crate::contract::BatchOperator::held).
+    pub(crate) fn held(&self) -> Held {
         self.stages[0].stage.held()
     }
 
