@@ -10,8 +10,8 @@ use crate::plan::{Engine, Workload};
 const USAGE: &str = "\
 bench [OPTIONS]: runs the same work on several engines, in turn, and compares them
 
-  --workload NAME       chain, keyed, updates, words, window, sliding, sliding100, latency, recovery, idle; may be repeated
-                        (default: all)
+  --workload NAME       chain, keyed, updates, words, window, sliding, sliding100, timers, nexmark-q1 to nexmark-q8, nexmark (all
+                        eight), latency, recovery, idle; may be repeated (default: all)
   --engine NAME         millstream, millstream-map, millstream-blocking, plain, timely, renoir; may be repeated
                         (default: all that can do the workload)
   --records N           records of the input; for idle, jobs
@@ -58,7 +58,7 @@ fn read() -> Result<Args, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(option) = parser.next()? {
         match option {
-            Long("workload") => args.workloads.push(parser.value()?.parse_with(Workload::from_str)?),
+            Long("workload") => args.workloads.extend(parser.value()?.parse_with(workloads)?),
             Long("engine") => args.engines.push(parser.value()?.parse_with(Engine::from_str)?),
             Long("records") => args.records = Some(parser.value()?.parse()?),
             Long("keys") => args.keys = Some(positive(parser.value()?.parse()?)?),
@@ -77,6 +77,10 @@ fn read() -> Result<Args, lexopt::Error> {
         }
     }
     Ok(args)
+}
+
+fn workloads(text: &str) -> Result<Vec<Workload>, String> {
+    if text == "nexmark" { Ok(Workload::nexmark()) } else { Workload::from_str(text).map(|workload| vec![workload]) }
 }
 
 fn positive<N: Default + PartialEq>(number: N) -> Result<N, lexopt::Error> {

@@ -9,6 +9,8 @@ use crate::plan::{Plan, Workload};
 const RATE: u64 = 100;
 /// A record comes less than this behind one of a later time.
 pub(crate) const BOUND_MS: i64 = 50;
+/// How long after its record a timer is due.
+pub(crate) const DELAY_MS: i64 = 1_000;
 /// From the beginning of a window to that of the next.
 pub(crate) const SLIDE_MS: i64 = 1_000;
 
@@ -83,7 +85,7 @@ pub(crate) fn watermark(newest: i64) -> i64 {
 }
 
 /// How many records a key has in a window.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct WindowCount {
     /// Milliseconds; the first windows begin before 0.
     pub(crate) start: i64,
@@ -96,6 +98,24 @@ impl WindowCount {
     #[inline]
     pub(crate) fn weigh(self) -> u64 {
         splitmix64(self.start.cast_unsigned() ^ self.key.wrapping_mul(0x9e37) ^ self.count)
+    }
+}
+
+/// A timer has fired.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Fired {
+    /// What it was set for, in milliseconds.
+    pub(crate) time: i64,
+    pub(crate) key: u64,
+    /// How many have fired of the key, this one included: those of a key fire in the order of their times.
+    pub(crate) count: u64,
+}
+
+impl Fired {
+    /// What it adds to the checksum.
+    #[inline]
+    pub(crate) fn weigh(self) -> u64 {
+        splitmix64(self.time.cast_unsigned() ^ self.key.wrapping_mul(0x9e37) ^ (self.count << 40))
     }
 }
 

@@ -4,6 +4,7 @@ mod args;
 mod engines;
 mod events;
 mod measure;
+mod nexmark;
 mod numbers;
 mod plan;
 mod plot;

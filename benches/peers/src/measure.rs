@@ -6,13 +6,26 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::total::Sum;
+
 /// What one run gave.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
     /// Of the results: the same for all engines. `None` where there is nothing to compare.
     pub(crate) checksum: Option<u64>,
+    /// How many results there were, which is also the same for all. `None` where they are not counted.
+    #[serde(default)]
+    pub(crate) results: Option<u64>,
     /// Less is better. Engines are compared by the first one.
     pub(crate) figures: Vec<Figure>,
+}
+
+impl Run {
+    /// Of what was added up.
+    pub(crate) fn of(sum: Sum, figures: Vec<Figure>) -> Self {
+        let results = (sum.results > 0).then_some(sum.results);
+        Self { checksum: Some(sum.checksum), results, figures }
+    }
 }
 
 /// Something measured.

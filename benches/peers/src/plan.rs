@@ -24,12 +24,38 @@ pub(crate) enum Workload {
     Sliding,
     /// The same in windows of 100 seconds.
     Sliding100,
+    /// The same records, each of which sets a timer of its key.
+    Timers,
+    /// A query of the Nexmark benchmark.
+    Nexmark(Query),
     /// Paced records through a keyed count: how long after it was due each comes out.
     Latency,
     /// A keyed job panics: how long until it takes records, and until it is back where it was.
     Recovery,
     /// Many jobs that have nothing to do.
     Idle,
+}
+
+/// The queries that are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Query {
+    /// Bids in euros.
+    Q1,
+    /// Bids for some auctions.
+    Q2,
+    /// Who sells in some states, and what.
+    Q3,
+    /// Mean price of what was sold, by category.
+    Q4,
+    /// Auctions with most bids, of 10 s each 2 s.
+    Q5,
+    /// Mean price of a seller's last ten sales.
+    Q6,
+    /// Highest bids each 10 s.
+    Q7,
+    /// Who came and sold something in the same 10 s.
+    Q8,
 }
 
 /// What does the work.
@@ -50,7 +76,7 @@ pub(crate) enum Engine {
     Renoir,
 }
 
-const WORKLOADS: [(Workload, &str); 10] = [
+const WORKLOADS: [(Workload, &str); 19] = [
     (Workload::Chain, "chain"),
     (Workload::Keyed, "keyed"),
     (Workload::Updates, "updates"),
@@ -58,6 +84,15 @@ const WORKLOADS: [(Workload, &str); 10] = [
     (Workload::Window, "window"),
     (Workload::Sliding, "sliding"),
     (Workload::Sliding100, "sliding100"),
+    (Workload::Timers, "timers"),
+    (Workload::Nexmark(Query::Q1), "nexmark-q1"),
+    (Workload::Nexmark(Query::Q2), "nexmark-q2"),
+    (Workload::Nexmark(Query::Q3), "nexmark-q3"),
+    (Workload::Nexmark(Query::Q4), "nexmark-q4"),
+    (Workload::Nexmark(Query::Q5), "nexmark-q5"),
+    (Workload::Nexmark(Query::Q6), "nexmark-q6"),
+    (Workload::Nexmark(Query::Q7), "nexmark-q7"),
+    (Workload::Nexmark(Query::Q8), "nexmark-q8"),
     (Workload::Latency, "latency"),
     (Workload::Recovery, "recovery"),
     (Workload::Idle, "idle"),
@@ -90,6 +125,13 @@ impl Workload {
         WORKLOADS.map(|(workload, _)| workload).to_vec()
     }
 
+    /// All queries of Nexmark.
+    pub(crate) fn nexmark() -> Vec<Self> {
+        let mut all = Self::all();
+        all.retain(|workload| matches!(workload, Self::Nexmark(_)));
+        all
+    }
+
     /// The engines that can do it, in the order of the tables.
     pub(crate) fn engines(self) -> &'static [Engine] {
         use Engine::{Millstream, MillstreamBlocking, MillstreamMap, Plain, Renoir, Timely};
@@ -97,6 +139,8 @@ impl Workload {
             Self::Chain | Self::Updates | Self::Words | Self::Window | Self::Sliding | Self::Sliding100 => {
                 &[Plain, Renoir, Timely, Millstream]
             }
+            Self::Nexmark(Query::Q4 | Query::Q6) | Self::Timers => &[Plain, Timely, Millstream],
+            Self::Nexmark(_) => &[Plain, Renoir, Timely, Millstream],
             Self::Keyed => &[Plain, Renoir, Timely, MillstreamMap, Millstream],
             Self::Latency => &[Plain, Timely, MillstreamBlocking, Millstream],
             Self::Recovery | Self::Idle => &[Millstream],
@@ -109,7 +153,8 @@ impl Workload {
             Self::Chain => (20_000_000, 0, 1),
             Self::Keyed | Self::Updates => (20_000_000, 100_000, 2),
             Self::Words => (20_000_000, 200_000, 2),
-            Self::Window | Self::Sliding | Self::Sliding100 => (10_000_000, 10_000, 2),
+            Self::Window | Self::Sliding | Self::Sliding100 | Self::Timers => (10_000_000, 10_000, 2),
+            Self::Nexmark(_) => (20_000_000, 0, 2),
             Self::Latency => (1_000_000, 100_000, 2),
             Self::Recovery => (0, 10_000_000, 2),
             Self::Idle => (1000, 0, 1),
@@ -128,7 +173,7 @@ impl Workload {
 
     /// Whether Millstream can be asked for checkpoints, so that runs with and without are compared.
     pub(crate) fn takes_checkpoints(self) -> bool {
-        !matches!(self, Self::Chain | Self::Idle | Self::Recovery)
+        !matches!(self, Self::Idle | Self::Recovery)
     }
 }
 

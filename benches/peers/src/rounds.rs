@@ -94,9 +94,12 @@ fn child(plan: Plan, contender: Contender) -> Result<Run, String> {
 /// # Errors
 /// If two runs computed something else.
 fn compare(all: &[Series]) -> Result<(), String> {
-    let results = || all.iter().flat_map(|series| series.runs.iter().map(move |run| (series.contender, run.checksum)));
+    let results = || {
+        let of = |run: &Run| (run.checksum, run.results);
+        all.iter().flat_map(move |series| series.runs.iter().map(move |run| (series.contender, of(run))))
+    };
     let Some((first, expected)) = results().next() else { return Ok(()) };
-    match results().find(|(_, checksum)| *checksum != expected) {
+    match results().find(|(_, found)| *found != expected) {
         None => Ok(()),
         Some((other, found)) => Err(format!("{first} computed {expected:?}, {other} computed {found:?}")),
     }

@@ -14,7 +14,9 @@ fn table(group: &[&Series]) -> String {
     let names = group[0].names();
     let base = group.iter().find(|series| series.contender.engine == Engine::Millstream).unwrap_or(&group[0]);
     let rounds = group.iter().map(|series| series.runs.len()).max().unwrap_or(0);
-    let mut text = format!("**{}**, {rounds} round{}\n\n|", group[0].plan, if rounds == 1 { "" } else { "s" });
+    let results = group[0].runs.first().and_then(|run| run.results);
+    let results = results.map_or(String::new(), |results| format!(", {results} results"));
+    let mut text = format!("**{}**{results}, {rounds} round{}\n\n|", group[0].plan, if rounds == 1 { "" } else { "s" });
     let is_compared = group.len() > 1;
     let last = is_compared.then(|| format!("{}, ratio to {}", names[0], base.contender));
     for heading in [""].into_iter().chain(names.iter().copied()).chain(last.as_deref()) {

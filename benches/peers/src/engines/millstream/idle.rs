@@ -36,7 +36,7 @@ pub(super) fn run(plan: Plan, contender: Contender) -> Run {
         for job in jobs {
             job.cancel().await.expect("a running job");
         }
-        Run { checksum: None, figures }
+        Run { checksum: None, results: None, figures }
     })
 }
 

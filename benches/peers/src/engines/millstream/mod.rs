@@ -2,8 +2,10 @@
 
 mod idle;
 mod latency;
+mod nexmark;
 mod own_map;
 mod recovery;
+mod share;
 mod sink;
 mod throughput;
 mod windows;

@@ -43,7 +43,7 @@ pub(super) fn run(plan: Plan, contender: Contender) -> Run {
         Figure::new("ms from panic to first record", ms(seen.first)),
         Figure::new("ms until back at its position", ms(seen.back)),
     ];
-    Run { checksum: None, figures }
+    Run { checksum: None, results: None, figures }
 }
 
 /// Each key once, then keys at random; even numbers from one source, odd ones from the other.

@@ -28,6 +28,15 @@ pub(super) fn add_up<T: Send + 'static>(
     ForEach::new(move |record| part.add(weigh(record)))
 }
 
+/// A sink that also counts them.
+pub(super) fn tally<T: Send + 'static>(
+    total: &Total,
+    weigh: impl Fn(T) -> u64 + Clone + Send + Sync + 'static,
+) -> impl Sink<Item = T> {
+    let mut part: Part = total.part();
+    ForEach::new(move |record| part.take(weigh(record)))
+}
+
 impl<T, F> Sink for ForEach<T, F>
 where
     T: Send + 'static,

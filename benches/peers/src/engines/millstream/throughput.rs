@@ -12,7 +12,7 @@ use millstream::state::{ValueHandle, ValueState};
 
 use super::own_map::OwnMap;
 use super::sink::add_up;
-use super::{environment, folder, run_to_end, windows};
+use super::{environment, folder, nexmark, run_to_end, windows};
 use crate::measure::{Run, Stopwatch};
 use crate::numbers::{Totals, chain, key, update, weigh};
 use crate::plan::{Contender, Engine, Plan, Workload};
@@ -31,11 +31,13 @@ pub(super) fn run(plan: Plan, contender: Contender) -> Run {
         Workload::Updates => updates(&env, plan, &total),
         Workload::Words => words(&env, &total),
         Workload::Window | Workload::Sliding | Workload::Sliding100 => windows::counts(&env, plan, &total),
+        Workload::Timers => windows::timers(&env, plan, &total),
+        Workload::Nexmark(query) => nexmark::build(query, &env, plan, &total),
         other => unreachable!("{other} is no matter of throughput"),
     }
     run_to_end(env);
     let figures = watch.throughput(plan.records);
-    Run { checksum: Some(total.wait()), figures }
+    Run::of(total.wait(), figures)
 }
 
 fn chained(env: &StreamEnvironment, plan: Plan, total: &Total) {

@@ -1,29 +1,33 @@
-//! Jobs that count in windows of event time.
+//! Jobs that count in windows of event time, and such with timers.
 
 use std::time::Duration;
 
-use millstream::prelude::*;
-use millstream::source::{
-    Batch, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition, decode_position,
-    encode_position,
-};
-use millstream::time::WatermarkAlignment;
 use millstream::aggregates::Count;
-use millstream::window::{SlidingWindows, TumblingWindows, WindowContext};
+use millstream::prelude::*;
+use millstream::time::WatermarkAlignment;
+use millstream::window::WindowContext;
 
-use super::sink::add_up;
-use crate::events::{BOUND_MS, Event, Events, SLIDE_MS, WindowCount, size_ms};
+use super::share::Shares;
+use super::sink::{add_up, tally};
+use crate::events::{BOUND_MS, DELAY_MS, Event, Events, Fired, SLIDE_MS, WindowCount, size_ms};
 use crate::plan::Plan;
 use crate::total::Total;
 
-pub(super) fn counts(env: &StreamEnvironment, plan: Plan, total: &Total) {
-    let [bound, slide, size] =
-        [BOUND_MS, SLIDE_MS, size_ms(plan.workload)].map(|length| Duration::from_millis(length.unsigned_abs()));
+fn events(env: &StreamEnvironment, plan: Plan) -> DataStream<Event> {
     // Otherwise one of two sources runs a minute ahead of the other, and sixty windows of each key are open.
-    let alignment = WatermarkAlignment::within(slide);
-    let strategy =
-        WatermarkStrategy::bounded_out_of_orderness(bound, |event: &Event| event.time).with_alignment(&alignment);
-    let events = env.source_with_watermarks("events", EventSource { plan }, strategy).key_by(|event| event.key);
+    let alignment = WatermarkAlignment::within(millis(SLIDE_MS));
+    let strategy = WatermarkStrategy::bounded_out_of_orderness(millis(BOUND_MS), |event: &Event| event.time);
+    let source = Shares(move |subtask, parallelism| Events::of(subtask, parallelism, plan));
+    env.source_with_watermarks("events", source, strategy.with_alignment(&alignment))
+}
+
+fn millis(length: i64) -> Duration {
+    Duration::from_millis(length.unsigned_abs())
+}
+
+pub(super) fn counts(env: &StreamEnvironment, plan: Plan, total: &Total) {
+    let [slide, size] = [SLIDE_MS, size_ms(plan.workload)].map(millis);
+    let events = events(env, plan).key_by(|event| event.key);
     let counts = if size == slide {
         events.window(TumblingWindows::event_time(size)).aggregate_with("count", Count::new(), result)
     } else {
@@ -36,45 +40,45 @@ fn result(ctx: &WindowContext<'_, u64>, count: u64) -> WindowCount {
     WindowCount { start: ctx.window().start(), key: *ctx.key(), count }
 }
 
-/// Hands out the records, each subtask those that are its own.
-struct EventSource {
-    plan: Plan,
+pub(super) fn timers(env: &StreamEnvironment, plan: Plan, total: &Total) {
+    let fired = events(env, plan).key_by(|event| event.key).process("timers", Delayed);
+    fired.sink("sum", tally(total, Fired::weigh));
 }
 
-struct EventReader {
-    subtask: u32,
-    events: Events,
-}
+/// Sets a timer with each record, and counts those that fire.
+#[derive(Clone)]
+struct Delayed;
 
-impl Source for EventSource {
-    type Item = Event;
+impl KeyedProcessFunction<u64, Event> for Delayed {
+    type Out = Fired;
+    type State = (ValueState<u64>, Timers);
 
-    fn open(
-        &self,
-        cx: &SourceContext,
-        restored: Option<Vec<SplitPosition>>,
-    ) -> Result<Box<dyn SourceReader<Item = Event>>, SourceError> {
-        let mut events = Events::of(cx.subtask_index.into(), cx.parallelism.into(), self.plan);
-        let split = cx.subtask_index.to_string();
-        if let Some(stored) = restored.into_iter().flatten().find(|stored| stored.split == split) {
-            events.resume(decode_position(&stored)?);
-        }
-        Ok(Box::new(EventReader { subtask: cx.subtask_index, events }))
-    }
-}
-
-impl SourceReader for EventReader {
-    type Item = Event;
-
-    fn read(&mut self, batch: &mut Batch<Event>) -> Result<ReadStatus, SourceError> {
-        while !batch.is_full() {
-            let Some(event) = self.events.next() else { return Ok(ReadStatus::End) };
-            batch.push(event, 0);
-        }
-        Ok(ReadStatus::More)
+    fn state(&self) -> Self::State {
+        (ValueState::new("fired"), Timers::new("due"))
     }
 
-    fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        moved.push(encode_position(&self.subtask.to_string(), &self.events.position()));
+    #[inline]
+    fn process(
+        &mut self,
+        event: Event,
+        (_, mut due): Row<'_, Self, u64, Event>,
+        _: &mut KeyedContext<'_, u64>,
+        _: &mut Emitter<'_, Fired>,
+    ) {
+        due.register(Timer::EventTime(event.time + DELAY_MS));
+    }
+
+    #[inline]
+    fn on_timer(
+        &mut self,
+        timer: Timer,
+        (mut fired, _): Row<'_, Self, u64, Event>,
+        ctx: &mut KeyedContext<'_, u64>,
+        out: &mut Emitter<'_, Fired>,
+    ) {
+        let Timer::EventTime(time) = timer else { return };
+        let fired = fired.get_or_insert_with(|| 0);
+        *fired += 1;
+        out.emit(Fired { time, key: *ctx.key(), count: *fired });
     }
 }

@@ -1,5 +1,6 @@
 //! Renoir: as many replicas of each block as the parallelism.
 
+mod nexmark;
 mod windows;
 
 use renoir::operator::Operator;
@@ -24,7 +25,7 @@ pub(super) fn run(plan: Plan) -> Run {
     build(&context, plan, total.part());
     context.execute_blocking();
     let figures = watch.throughput(plan.records);
-    Run { checksum: Some(total.wait()), figures }
+    Run::of(total.wait(), figures)
 }
 
 fn build(context: &StreamContext, plan: Plan, mut part: Part) {
@@ -59,6 +60,10 @@ fn build(context: &StreamContext, plan: Plan, mut part: Part) {
         Workload::Window | Workload::Sliding | Workload::Sliding100 => {
             let events = context.stream_par_iter(move |index, replicas| Events::of(index, replicas, plan));
             windows::count(events.batch_mode(BatchMode::fixed(BATCH)), plan, part);
+        }
+        Workload::Nexmark(query) => {
+            let events = move |index, replicas| crate::nexmark::Events::of(index, replicas, plan);
+            nexmark::build(query, context.stream_par_iter(events).batch_mode(BatchMode::fixed(BATCH)), part);
         }
         other => unreachable!("{other} has no stream"),
     }

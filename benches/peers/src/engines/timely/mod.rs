@@ -1,28 +1,27 @@
 //! Timely Dataflow: as many workers as the parallelism, each with its share of the input.
 
+mod nexmark;
+mod timed;
+
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 use timely::Config;
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::source;
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Input, Operator, ToStream};
 use timely::dataflow::{Scope, StreamVec};
 use timely::worker::Worker;
 
+use self::timed::{timed, timed_source};
+use super::by_hand::{Timers, Windows};
 use super::paced::{Delays, Due, Pace, TICK};
-use super::windows::Windows;
-use crate::events::{Event, Events, WindowCount, size_ms, watermark};
+use crate::events::{Event, Events, Fired, SLIDE_MS, WindowCount, size_ms, watermark};
 use crate::measure::{Run, Stopwatch};
 use crate::numbers::{Totals, chain, key, share, update, weigh};
 use crate::plan::{Plan, Workload};
 use crate::text::{self, Word};
 use crate::total::{Part, Total};
-
-/// Events that a source reads before it lets other operators run.
-const EVENTS_AT_A_TIME: usize = 16 * 1024;
 
 pub(super) fn run(plan: Plan) -> Run {
     if plan.workload == Workload::Latency {
@@ -42,13 +41,23 @@ pub(super) fn run(plan: Plan) -> Run {
             Workload::Updates => updates(numbers.map(move |i| key(i, plan.keys)).to_stream(scope), part),
             Workload::Words => words(scope, text::words(index, workers), hasher.clone(), part),
             Workload::Window | Workload::Sliding | Workload::Sliding100 => {
-                windows(events(scope, Events::of(index as u64, workers as u64, plan)), plan, part);
+                let windows = Windows::new(size_ms(plan.workload), SLIDE_MS, 0);
+                let events = events(scope, Events::of(index as u64, workers as u64, plan));
+                add_up(timed(events, |event| event.key, windows), WindowCount::weigh, part);
+            }
+            Workload::Timers => {
+                let events = events(scope, Events::of(index as u64, workers as u64, plan));
+                tally(timed(events, |event| event.key, Timers::default()), Fired::weigh, part);
+            }
+            Workload::Nexmark(query) => {
+                let events = crate::nexmark::Events::of(index as u64, workers as u64, plan);
+                nexmark::build(query, scope, events, part);
             }
             other => unreachable!("{other} has no dataflow"),
         });
     });
     let figures = watch.throughput(plan.records);
-    Run { checksum: Some(total.wait()), figures }
+    Run::of(total.wait(), figures)
 }
 
 /// Runs `build` and what it builds on each worker, to the end.
@@ -128,59 +137,23 @@ fn words(scope: Scope<'_, u64>, words: text::Words, hasher: DefaultHashBuilder, 
     add_up(counts, |(word, count)| text::weigh(&word, count), part);
 }
 
-/// Events that are sent at times which are not above their own: those up to which no more will come.
-fn events(scope: Scope<'_, u64>, mut events: Events) -> StreamVec<'_, u64, Event> {
-    source::<_, CapacityContainerBuilder<_>, _, _>(scope, "events", |capability, info| {
-        let activator = scope.activator_for(info.address);
-        let mut capability = Some(capability);
-        let mut newest = 0;
-        move |output| {
-            let Some(held) = &mut capability else { return };
-            let before = events.position();
-            let mut session = output.session(&*held);
-            for event in events.by_ref().take(EVENTS_AT_A_TIME) {
-                newest = event.time.max(newest);
-                session.give(event);
-            }
-            drop(session);
-            if events.position() == before {
-                capability = None;
-                return;
-            }
-            held.downgrade(&((watermark(newest) + 1).max(0) as u64));
-            activator.activate();
-        }
-    })
-}
-
-/// Counts in windows, each of which is given at its last millisecond. The capability that is held is for the next one.
-fn windows(events: StreamVec<'_, u64, Event>, plan: Plan, part: Part) {
-    let counts = events.unary_frontier(Exchange::new(|event: &Event| event.key), "windows", |capability, _| {
-        let mut windows = Windows::new(size_ms(plan.workload));
-        let mut capability = Some(capability);
-        move |(input, frontier), output| {
-            input.for_each_stamp(|_, data| {
-                data.flat_map(|events| events.drain(..)).for_each(|event| windows.add(event));
-            });
-            let Some(held) = &mut capability else { return };
-            let watermark = frontier.frontier().first().map_or(i64::MAX, |time| *time as i64 - 1);
-            while windows.is_due(watermark) {
-                held.downgrade(&(windows.next_time() as u64));
-                let mut session = output.session(&*held);
-                windows.fire(|count| session.give(count));
-            }
-            if frontier.is_empty() {
-                capability = None;
-            }
-        }
-    });
-    add_up(counts, WindowCount::weigh, part);
+fn events(scope: Scope<'_, u64>, events: Events) -> StreamVec<'_, u64, Event> {
+    timed_source(scope, events, |event| watermark(event.time))
 }
 
 fn add_up<T: 'static>(stream: StreamVec<'_, u64, T>, weigh: impl Fn(T) -> u64 + 'static, mut part: Part) {
+    each(stream, move |record| part.add(weigh(record)));
+}
+
+/// Adds up, and counts.
+fn tally<T: 'static>(stream: StreamVec<'_, u64, T>, weigh: impl Fn(T) -> u64 + 'static, mut part: Part) {
+    each(stream, move |record| part.take(weigh(record)));
+}
+
+fn each<T: 'static>(stream: StreamVec<'_, u64, T>, mut take: impl FnMut(T) + 'static) {
     stream.sink(Pipeline, "sum", move |(input, _)| {
         input.for_each_stamp(|_, data| {
-            data.flat_map(|records| records.drain(..)).for_each(|record| part.add(weigh(record)));
+            data.flat_map(|records| records.drain(..)).for_each(&mut take);
         });
     });
 }

@@ -1,31 +1,47 @@
 //! A loop on one thread.
 
+mod nexmark;
+
 use std::hint::black_box;
 
 use hashbrown::HashMap;
 
+use super::by_hand::{Timed, Timers, Windows};
 use super::paced::{Delays, Pace, TICK};
-use super::windows::Windows;
-use crate::events::{Events, size_ms, watermark};
+use crate::events::{Event, Events, Fired, SLIDE_MS, WindowCount, size_ms, watermark};
 use crate::measure::{Run, Stopwatch, pause};
 use crate::numbers::{Totals, chain, key, update, weigh};
 use crate::plan::{Plan, Workload};
 use crate::text;
+use crate::total::{Part, Sum, Total};
 
 pub(super) fn run(plan: Plan) -> Run {
     if plan.workload == Workload::Latency {
         return latency(plan);
     }
     let watch = Stopwatch::start();
-    let checksum = match plan.workload {
-        Workload::Chain => chain(plan.records),
-        Workload::Keyed => keyed(plan),
-        Workload::Updates => updates(plan),
-        Workload::Words => words(),
-        Workload::Window | Workload::Sliding | Workload::Sliding100 => windows(black_box(plan)),
+    let sum = match plan.workload {
+        Workload::Chain => Sum::of(chain(plan.records)),
+        Workload::Keyed => Sum::of(keyed(plan)),
+        Workload::Updates => Sum::of(updates(plan)),
+        Workload::Words => Sum::of(words()),
+        Workload::Window | Workload::Sliding | Workload::Sliding100 => {
+            let windows = Windows::new(size_ms(plan.workload), SLIDE_MS, 0);
+            tally(|part| timed(black_box(plan), windows, |count: WindowCount| part.add(count.weigh())))
+        }
+        Workload::Timers => tally(|part| {
+            timed(black_box(plan), Timers::default(), |fired: Fired| part.take(fired.weigh()));
+        }),
+        Workload::Nexmark(query) => tally(|part| nexmark::run(query, black_box(plan), part)),
         other => unreachable!("{other} has no loop"),
     };
-    Run { checksum: Some(checksum), figures: watch.throughput(plan.records) }
+    Run::of(sum, watch.throughput(plan.records))
+}
+
+fn tally(work: impl FnOnce(&mut Part)) -> Sum {
+    let total = Total::default();
+    work(&mut total.part());
+    total.wait()
 }
 
 fn chain(records: u64) -> u64 {
@@ -68,22 +84,14 @@ fn words() -> u64 {
     table.iter().fold(0, |sum, (word, count)| sum.wrapping_add(text::weigh(word, *count)))
 }
 
-fn windows(plan: Plan) -> u64 {
-    let mut windows = Windows::new(size_ms(plan.workload));
+fn timed<O: Timed<In = Event>>(plan: Plan, mut operator: O, mut give: impl FnMut(O::Out)) {
     let mut newest = 0;
-    let mut sum = 0u64;
-    let mut fire = |windows: &mut Windows, watermark| {
-        while windows.is_due(watermark) {
-            windows.fire(|count| sum = sum.wrapping_add(count.weigh()));
-        }
-    };
     for event in Events::of(0, 1, plan) {
-        windows.add(event);
+        operator.add(event);
         newest = event.time.max(newest);
-        fire(&mut windows, watermark(newest));
+        operator.fire_up_to(watermark(newest), &mut give);
     }
-    fire(&mut windows, i64::MAX);
-    sum
+    operator.fire_up_to(i64::MAX, give);
 }
 
 fn latency(plan: Plan) -> Run {
