@@ -60,28 +60,31 @@ pub struct AsyncMap<T, U, F, Fut> {
 
 /// That something may have an answer, or is to be looked at again.
 struct Woken {
-    /// Since when, in nanoseconds of the clock; 0 if not.
+    /// Since when, in nanoseconds of the clock, or [`NEVER`].
     since: AtomicU64,
     clock: Arc<dyn Clock>,
     /// Has the operator asked when it is due.
     task: OnceLock<Waker>,
 }
 
+/// It is not set.
+const NEVER: u64 = u64::MAX;
+
 impl Woken {
-    /// Whether it was not set before.
+    /// Whether it was not set before. Writes in any case: what was done before is seen by whoever takes it next.
     fn set(&self) -> bool {
-        let now = u64::try_from(self.clock.now().as_nanos()).unwrap_or(u64::MAX).max(1);
-        self.since.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let now = u64::try_from(self.clock.now().as_nanos()).unwrap_or(NEVER).min(NEVER - 1);
+        self.since.fetch_min(now, Ordering::AcqRel) == NEVER
     }
 
     fn is_set(&self) -> bool {
-        self.since.load(Ordering::Acquire) > 0
+        self.since.load(Ordering::Acquire) != NEVER
     }
 
     /// Since when it was set, if it was. What is waited for is to be looked at behind this: by an exchange, so that either that is seen,
     /// or whoever wakes later sees that it is not set.
     fn take(&self) -> Option<Duration> {
-        Some(self.since.swap(0, Ordering::AcqRel)).filter(|since| *since > 0).map(Duration::from_nanos)
+        Some(self.since.swap(NEVER, Ordering::AcqRel)).filter(|since| *since != NEVER).map(Duration::from_nanos)
     }
 }
 
@@ -107,7 +110,7 @@ where
 {
     /// An operator that waits for nothing yet, in one subtask, by this clock.
     pub fn new(operator: OperatorId, share: Share, clock: Arc<dyn Clock>, wait: AsyncWait<T, U>, function: F) -> Self {
-        let woken = Arc::new(Woken { since: AtomicU64::new(0), clock: clock.clone(), task: OnceLock::new() });
+        let woken = Arc::new(Woken { since: AtomicU64::new(NEVER), clock: clock.clone(), task: OnceLock::new() });
         Self {
             share,
             clock,
