@@ -294,7 +294,7 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
                 let due = self.subtasks[subtask].due();
                 let due = due.expect("the end is held back, and nothing is due that would pass it on");
                 self.clock.advance(due.saturating_sub(self.clock.now()));
-                has_ended = self.wake(subtask);
+                has_ended = self.wake(subtask, true);
             }
         }
         self.has_ended = true;
@@ -389,14 +389,13 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
             while !self.has_ended && is_due(self) {
                 wake_ups += 1;
                 assert!(wake_ups <= WAKE_UPS_MAX, "the operator is due still after {WAKE_UPS_MAX} wake-ups");
-                let has_ended = self.wake(subtask);
-                assert!(!has_ended, "{:?}: the end is emitted before it has come", self.pace);
+                self.wake(subtask, false);
             }
         }
     }
 
-    /// Whether it passed the end on.
-    fn wake(&mut self, subtask: usize) -> bool {
+    /// Whether it passed the end on, which it may do only if that has come.
+    fn wake(&mut self, subtask: usize, end_has_come: bool) -> bool {
         let Self { subtasks, outputs, pace, .. } = self;
         let (mut out, mut has_ended) = (Output::new(), false);
         loop {
@@ -405,6 +404,7 @@ impl<In: Clone + Send + 'static, Out: Send + 'static> OperatorRun<In, Out> {
             let progress = woken.unwrap_or_else(|error| panic!("the task fails: {error}"));
             let was_full = full_of.is_some_and(|records| records < out.len());
             assert!(!was_full, "{pace:?}: woken, it emitted while the output was full");
+            assert!(end_has_come || !out.has_ended(), "{pace:?}: the end is emitted before it has come");
             has_ended |= out.has_ended();
             pace.take(progress, &mut out, outputs);
             if progress == Progress::Done {
