@@ -29,6 +29,7 @@ pub use splits::{Split, SplitQueue};
 pub use spread::spread_split_id;
 pub use throttled::Throttled;
 pub use timed::Timed;
+pub(crate) use timed::WAIT_FOR_OTHERS;
 pub use vec::VecSource;
 
 pub use millstream_actors::contract::{

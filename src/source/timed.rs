@@ -123,7 +123,7 @@ struct TimedReader<T> {
 }
 
 /// After so long one that waits for others looks again.
-const WAIT_FOR_OTHERS: Duration = Duration::from_millis(1);
+pub(crate) const WAIT_FOR_OTHERS: Duration = Duration::from_millis(1);
 
 /// A reader that does not say what it has read is this one split.
 const WHOLE: SplitRead<'_> = SplitRead { split: "", at_end: false };

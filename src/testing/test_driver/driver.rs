@@ -14,15 +14,13 @@ use crate::environment::{StageError, Staging};
 use crate::graph::{OtherRecords, StandIns};
 use crate::sink::shown::Shown;
 use crate::snapshot::MemoryStore;
+use crate::source::WAIT_FOR_OTHERS;
 use crate::source::fed::Feed;
 use crate::time::ManualClock;
 use crate::{CheckpointId, Clock, JobEvent, JobOutcome, JobStatus, StreamEnvironment};
 
 /// Most steps of one call: a job that takes more without time passing will not come to rest.
 const STEPS_MAX: u64 = 10_000_000;
-
-/// After so long a source that alignment has wait looks again.
-const LOOKS_AGAIN: Duration = Duration::from_millis(1);
 
 /// Makes the environment of a life.
 type Build = Box<dyn Fn() -> StreamEnvironment>;
@@ -296,7 +294,7 @@ impl TestDriver {
         self.run_until_idle()?;
         while self.outcome().is_none()
             && let Some(due) = self.clock.next_deadline()
-            && due <= self.clock.now() + LOOKS_AGAIN
+            && due <= self.clock.now() + WAIT_FOR_OTHERS
         {
             self.clock.advance(due.saturating_sub(self.clock.now()));
             self.run_until_idle()?;
