@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::future::{IntoFuture, pending, poll_fn};
 use std::path::Path;
 use std::rc::Rc;
@@ -16,20 +15,15 @@ use millstream::time::ManualClock;
 use millstream::{Cause, GraphError, JobEventKind, JobHandle, TaskError};
 
 use common::{
-    BOUND_MS, CountedPanics, InputEnd, Service, SteppedSource, checkpointed, events_of, output_through_panics, run,
-    run_to_end, sorted, time_of, watched,
+    BOUND_MS, CountedPanics, InputEnd, Service, SteppedSource, Total, checkpointed, events_of, output_through_panics,
+    plain_totals, run, run_to_end, sorted, time_of, watched, window_totals,
 };
 use millstream::prelude::*;
 
 mod common;
 
 const N: u64 = 2_000;
-const KEYS: u64 = 7;
-const WINDOW_MS: i64 = 1_000;
 const FOR_EVER: Duration = Duration::MAX;
-
-/// Key, window, number of records and their sum.
-type Total = (u64, Window, u64, u64);
 
 /// Is pending some times, that differ from record to record, as answers that overtake each other.
 async fn answer(record: u64) -> u64 {
@@ -51,17 +45,6 @@ async fn ask(service: Service, record: u64) -> Result<u64, AsyncError> {
     poll_fn(|cx| if service.answers(cx.waker()) { Poll::Ready(Ok(record)) } else { Poll::Pending }).await
 }
 
-/// What a plain loop makes of the numbers below `N`, sorted.
-fn expected() -> Vec<Total> {
-    let mut totals: BTreeMap<(u64, Window), (u64, u64)> = BTreeMap::new();
-    for id in 0..N {
-        let start = time_of(id).div_euclid(WINDOW_MS) * WINDOW_MS;
-        let total = totals.entry((id % KEYS, Window::new(start, start + WINDOW_MS))).or_default();
-        *total = (total.0 + 1, total.1 + id);
-    }
-    totals.into_iter().map(|((key, window), (count, sum))| (key, window, count, sum)).collect()
-}
-
 /// Windows behind an asynchronous function. Panics are of its calls, of its futures, and of results; none of its answers is late.
 fn totals(
     env: &StreamEnvironment,
@@ -69,13 +52,10 @@ fn totals(
     (calls, polls, results): (CountedPanics, CountedPanics, CountedPanics),
     sink: CollectSink<Total>,
 ) {
-    let late = OutputTag::new("late");
     let bound = Duration::from_millis(BOUND_MS);
     let times = WatermarkStrategy::bounded_out_of_orderness(bound, |(_, id): &(&'static str, u64)| time_of(*id));
-    let totals = env
-        .source_with_watermarks("numbers", source, times)
-        .map(|(_, id)| id)
-        .async_map("ask", wait, move |id| {
+    let numbers =
+        env.source_with_watermarks("numbers", source, times).map(|(_, id)| id).async_map("ask", wait, move |id| {
             calls.count_and_panic();
             let polls = polls.clone();
             async move {
@@ -83,23 +63,15 @@ fn totals(
                 polls.count_and_panic();
                 Ok(answered)
             }
-        })
-        .key_by(|id| id % KEYS)
-        .window(TumblingWindows::event_time(Duration::from_millis(WINDOW_MS as u64)))
-        .late_output(&late)
-        .apply("totals", move |ids: &[u64], ctx, out: &mut Emitter<'_, Total>| {
-            results.count_and_panic();
-            out.emit((*ctx.key(), ctx.window(), ids.len() as u64, ids.iter().sum()));
         });
-    totals.side_output(&late).for_each("late", |id| panic!("{id} is late, though it is within the bound"));
-    totals.sink("totals-of-windows", sink);
+    window_totals(numbers, results, sink);
 }
 
 /// T13: through panics in the function, in its futures and behind them, at each parallelism and with both backends.
 #[test]
 fn windows_behind_an_asynchronous_function_are_those_of_a_plain_loop_whatever_fails() {
     let dir = tempfile::tempdir().unwrap();
-    let plain = expected();
+    let plain = plain_totals(N);
     let wait = |is_ordered| if is_ordered { AsyncWait::ordered(FOR_EVER) } else { AsyncWait::unordered(FOR_EVER) };
     for (parallelism, spills, is_ordered, capacity) in
         [(1, false, false, 100), (2, true, true, 30), (3, false, false, 2), (2, false, false, 1_000)]

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -15,20 +14,15 @@ use millstream::time::{ManualClock, WatermarkAlignment};
 use millstream::{Cause, Clock, JobEventKind, TaskError};
 
 use common::{
-    CountedPanics, InputEnd, QueueSource, SteppedSource, checkpointed, events_of, run, run_to_end, sorted, time_of,
-    watched,
+    CountedPanics, InputEnd, QueueSource, SteppedSource, Total, checkpointed, events_of, plain_totals, run, run_to_end,
+    sorted, time_of, watched, window_totals,
 };
 
 mod common;
 
 const N: u64 = 2_000;
-const KEYS: u64 = 23;
-const WINDOW_MS: i64 = 500;
 /// Splits that one subtask reads in turn are this far apart at most, after several restarts too.
 const BOUND: Duration = Duration::from_secs(4);
-
-/// Key, window, number of records, sum of their numbers.
-type Total = (u64, Window, u64, u64);
 
 /// What the source says of event time, which is not to count.
 #[derive(Clone, Copy, Debug)]
@@ -105,17 +99,6 @@ impl Stateful for Watches {
     }
 }
 
-/// What a plain loop makes of the numbers below `N`, sorted.
-fn expected() -> Vec<Total> {
-    let mut totals: BTreeMap<(u64, Window), (u64, u64)> = BTreeMap::new();
-    for id in 0..N {
-        let start = time_of(id).div_euclid(WINDOW_MS) * WINDOW_MS;
-        let total = totals.entry((id % KEYS, Window::new(start, start + WINDOW_MS))).or_default();
-        *total = (total.0 + 1, total.1 + id);
-    }
-    totals.into_iter().map(|((key, window), (count, sum))| (key, window, count, sum)).collect()
-}
-
 /// Windows behind a strategy in mid-stream, which is chained to its source. CountedPanics are of results, and of calls of the strategy.
 fn build(
     env: &StreamEnvironment,
@@ -134,28 +117,19 @@ fn build(
         calls.count_and_panic();
         time_of(*id)
     };
-    let late = OutputTag::new("late");
     let saw_idle = Arc::default();
-    let totals = numbers
+    let numbers = numbers
         .map(|(_, id)| id)
         .assign_timestamps_and_watermarks("times", WatermarkStrategy::bounded_out_of_orderness(BOUND, time))
-        .transform("watches", move || Watches::new(&saw_idle))
-        .key_by(|id| id % KEYS)
-        .window(TumblingWindows::event_time(Duration::from_millis(WINDOW_MS as u64)))
-        .late_output(&late)
-        .apply("totals", move |ids: &[u64], ctx, out: &mut Emitter<'_, Total>| {
-            results.count_and_panic();
-            out.emit((*ctx.key(), ctx.window(), ids.len() as u64, ids.iter().sum()));
-        });
-    totals.side_output(&late).for_each("late", |id| panic!("{id} is late, though it is within the bound"));
-    totals.sink("totals-of-windows", sink);
+        .transform("watches", move || Watches::new(&saw_idle));
+    window_totals(numbers, results, sink);
 }
 
 /// T10: through panics in the strategy and behind it, at each parallelism and with both backends, whatever the source says.
 #[test]
 fn windows_behind_a_strategy_in_mid_stream_are_those_of_a_plain_loop_whatever_fails() {
     let dir = tempfile::tempdir().unwrap();
-    let plain = expected();
+    let plain = plain_totals(N);
     let last = plain.len() as u64 - 1;
     for (parallelism, spills, before) in
         [(1, false, Before::Nothing), (2, true, Before::FarAhead), (3, false, Before::NeverMoves)]
@@ -215,7 +189,7 @@ fn open_windows_go_on_at_another_parallelism() {
         let first = first.snapshot();
         assert!(!first.is_empty(), "no window was over");
         let all = sorted(first.into_iter().chain(rest.snapshot()).collect());
-        assert_eq!(all, expected(), "{parallelism}, then {then}");
+        assert_eq!(all, plain_totals(N), "{parallelism}, then {then}");
     }
 }
 
@@ -228,18 +202,13 @@ fn end_of_input_fires_all_windows_behind_a_strategy_that_has_said_nothing() {
         let (outcome, _) = run_to_end("a job without watermarks", move || {
             let env = checkpointed("midstream", parallelism, None).snapshot_store(MemoryStore::new());
             let strategy = WatermarkStrategy::punctuated(|id: &u64| time_of(*id), |_, _| None);
-            env.source("numbers", SequenceSource::new(0..N))
-                .assign_timestamps_and_watermarks("times", strategy)
-                .key_by(|id| id % KEYS)
-                .window(TumblingWindows::event_time(Duration::from_millis(WINDOW_MS as u64)))
-                .apply("totals", |ids: &[u64], ctx, out: &mut Emitter<'_, Total>| {
-                    out.emit((*ctx.key(), ctx.window(), ids.len() as u64, ids.iter().sum()));
-                })
-                .sink("totals-of-windows", sink);
+            let numbers = env.source("numbers", SequenceSource::new(0..N));
+            let numbers = numbers.assign_timestamps_and_watermarks("times", strategy);
+            window_totals(numbers, CountedPanics::default(), sink);
             env
         });
         outcome.expect("finished");
-        assert_eq!(sorted(collected.snapshot()), expected());
+        assert_eq!(sorted(collected.snapshot()), plain_totals(N));
     }
 }
 

@@ -16,6 +16,7 @@ mod run;
 mod service;
 mod stepped_source;
 mod through_panics;
+mod window_totals;
 
 pub(crate) use checkpointed::checkpointed;
 pub(crate) use connectors::{HeldSink, HesitantSource, QueueSource, Tagged, TaggedSink};
@@ -30,3 +31,4 @@ pub(crate) use run::{Watched, run, run_to_end, watched};
 pub(crate) use service::Service;
 pub(crate) use stepped_source::{InputEnd, SteppedSource};
 pub(crate) use through_panics::output_through_panics;
+pub(crate) use window_totals::{Total, plain_totals, window_totals};
