@@ -158,8 +158,10 @@ impl FaultyStore {
 
     /// Lets the next call of this kind meet `fault`.
     pub fn inject_next(&self, call: StoreCall, fault: StoreFault) {
-        let nth = self.calls(call) + 1;
-        self.inject(call, nth, fault);
+        // Under one lock: a call between the count and the entry would leave the fault behind it, never met.
+        let mut script = lock(&self.script);
+        let nth = script.calls.get(&call).copied().unwrap_or(0) + 1;
+        script.faults.insert((call, nth), fault);
     }
 
     /// How many calls of this kind have been made, failed ones included.
