@@ -1,7 +1,7 @@
 //! Which key is to be looked at when: the order in which the timers of a subtask come due.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use millstream_actors::protocol::Timestamp;
 
@@ -15,100 +15,185 @@ pub(crate) type Due = (Timestamp, u64);
 #[derive(Debug, Default)]
 pub(crate) struct TimerQueues([Queue; 2]);
 
-#[derive(Debug, Default)]
+/// A bucket with no more entries is sorted, one with more is divided.
+const RUN_MAX: usize = if cfg!(test) { 4 } else { 128 };
+
+/// A bucket for each bit in which a time may differ from another, and one for times that do not.
+const BUCKETS: usize = u64::BITS as usize + 1;
+
+/// An emptied bucket keeps the memory of so many entries.
+const KEPT_MAX: usize = 4096;
+
+/// A radix heap (Ahuja, Mehlhorn, Orlin and Tarjan, "Faster Algorithms for the Shortest Path Problem", 1990), in front of which the
+/// earliest entries are sorted. Times that come due only go on, as a rule, so that an entry is moved from bucket to bucket some
+/// times and never searched for a place. What comes for a time that has been begun on already has a heap of its own.
+#[derive(Debug)]
 struct Queue {
-    by_time: BTreeMap<Timestamp, Hashes>,
-    /// Times that have been begun on, the latest first, each with its hashes, descending. What is inserted for such a time
-    /// comes behind them.
-    begun: Vec<(Timestamp, Vec<u64>)>,
+    /// The earliest that were in buckets, the first of them at the end.
+    run: Vec<Entry>,
+    /// What has come for times below `next` since these left their bucket.
+    behind: BinaryHeap<Reverse<Entry>>,
+    /// Buckets have no times below this one.
+    next: u64,
+    /// The time by which entries are in buckets: not above any of theirs.
+    base: u64,
+    /// The number of a bucket is that of the highest bit in which its times differ from `base`, plus one.
+    buckets: Box<[Bucket]>,
+    /// Which buckets have entries.
+    filled: u128,
     len: usize,
 }
 
-/// The hashes of one time. As a rule there is one, or there are very many: windows end together.
-#[derive(Debug)]
-enum Hashes {
-    One(u64),
-    #[allow(clippy::box_collection, reason = "a vector has three words, and most times have one hash or very many")]
-    Many(Box<Vec<u64>>),
+/// A time by its rank among all times, and a hash.
+type Entry = (u64, u64);
+
+#[derive(Clone, Debug)]
+struct Bucket {
+    entries: Vec<Entry>,
+    /// The earliest of their times.
+    first: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let empty = Bucket { entries: Vec::new(), first: u64::MAX };
+        Self {
+            run: Vec::new(),
+            behind: BinaryHeap::new(),
+            next: 0,
+            base: 0,
+            buckets: vec![empty; BUCKETS].into(),
+            filled: 0,
+            len: 0,
+        }
+    }
+}
+
+/// Its place among all times.
+#[inline]
+fn rank(at: Timestamp) -> u64 {
+    at.cast_unsigned() ^ (1 << 63)
+}
+
+#[inline]
+fn time_of(rank: u64) -> Timestamp {
+    (rank ^ (1 << 63)).cast_signed()
 }
 
 impl Queue {
     #[inline]
     fn insert(&mut self, (at, hash): Due) {
         self.len += 1;
-        self.insert_all(at, Hashes::One(hash));
-    }
-
-    fn insert_all(&mut self, at: Timestamp, more: Hashes) {
-        match self.by_time.entry(at) {
-            Entry::Vacant(entry) => drop(entry.insert(more)),
-            Entry::Occupied(mut entry) => match (entry.get_mut(), more) {
-                (Hashes::Many(hashes), Hashes::One(hash)) => hashes.push(hash),
-                (Hashes::Many(hashes), Hashes::Many(more)) => hashes.extend(*more),
-                (Hashes::One(one), more) => {
-                    let mut hashes = more.into_vec();
-                    hashes.push(*one);
-                    entry.insert(Hashes::Many(Box::new(hashes)));
-                }
-            },
+        let entry = (rank(at), hash);
+        if entry.0 < self.next {
+            self.behind.push(Reverse(entry));
+        } else {
+            self.put(entry);
         }
     }
 
+    /// Puts an entry into its bucket.
+    #[inline]
+    fn put(&mut self, entry: Entry) {
+        let number = u64::BITS - (entry.0 ^ self.base).leading_zeros();
+        let bucket = &mut self.buckets[number as usize];
+        bucket.first = bucket.first.min(entry.0);
+        bucket.entries.push(entry);
+        self.filled |= 1 << number;
+    }
+
+    /// Takes all of a bucket, and the earliest of its times.
+    fn take_bucket(&mut self, number: usize) -> (Vec<Entry>, u64) {
+        self.filled &= !(1 << number);
+        let bucket = &mut self.buckets[number];
+        (std::mem::take(&mut bucket.entries), std::mem::replace(&mut bucket.first, u64::MAX))
+    }
+
+    /// Whether the earliest entry is the one behind the run.
+    #[inline]
+    fn is_behind(&self) -> bool {
+        match (self.run.last(), self.behind.peek()) {
+            (Some(of_run), Some(Reverse(behind))) => behind < of_run,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        }
+    }
+
+    #[inline]
     fn first_time(&self) -> Option<Timestamp> {
-        let begun = self.begun.last().map(|(at, _)| *at);
-        self.by_time.keys().next().copied().into_iter().chain(begun).min()
+        let begun = match self.behind.peek() {
+            Some(Reverse((behind, _))) if self.is_behind() => Some(*behind),
+            _ => self.run.last().map(|(at, _)| *at),
+        };
+        let in_buckets = || (self.filled != 0).then(|| self.buckets[self.filled.trailing_zeros() as usize].first);
+        begun.or_else(in_buckets).map(time_of)
     }
 
-    /// Begins on the earliest time, unless that has been begun on.
-    fn begin(&mut self) -> Option<&mut (Timestamp, Vec<u64>)> {
-        if let Some(first) = self.by_time.first_entry()
-            && self.begun.last().is_none_or(|(at, _)| first.key() < at)
-        {
-            let (at, hashes) = first.remove_entry();
-            let mut hashes = hashes.into_vec();
-            hashes.sort_unstable_by(|one, other| other.cmp(one));
-            self.begun.push((at, hashes));
+    #[inline]
+    fn first(&mut self) -> Option<Due> {
+        if self.run.is_empty() && self.behind.is_empty() {
+            self.sort_next();
         }
-        self.begun.last_mut()
+        let (at, hash) = if self.is_behind() { self.behind.peek()?.0 } else { *self.run.last()? };
+        Some((time_of(at), hash))
     }
 
+    /// Makes a run of the earliest that are in buckets, if any are.
+    #[cold]
+    fn sort_next(&mut self) {
+        while self.filled != 0 {
+            let number = self.filled.trailing_zeros() as usize;
+            let (mut entries, first) = self.take_bucket(number);
+            if entries.len() <= RUN_MAX || entries.iter().all(|(at, _)| *at == first) {
+                entries.sort_unstable_by(|one, other| other.cmp(one));
+                self.next = entries.first().map_or(self.next, |(last, _)| last.saturating_add(1));
+                let emptied = std::mem::replace(&mut self.run, entries);
+                return self.keep(number, emptied);
+            }
+            // They all have the bits in which the entries of higher buckets differ from the old base.
+            self.base = first;
+            entries.drain(..).for_each(|entry| self.put(entry));
+            self.keep(number, entries);
+        }
+    }
+
+    /// An emptied bucket has this memory from here on.
+    fn keep(&mut self, number: usize, emptied: Vec<Entry>) {
+        if self.buckets[number].entries.is_empty() && emptied.capacity() <= KEPT_MAX {
+            self.buckets[number].entries = emptied;
+        }
+    }
+
+    #[inline]
     fn take_first(&mut self) -> Option<Due> {
-        let (at, hashes) = self.begin()?;
-        let due = (*at, hashes.pop()?);
-        if hashes.is_empty() {
-            self.begun.pop();
-        }
+        let (at, _) = self.first()?;
+        let (_, hash) = if self.is_behind() { self.behind.pop()?.0 } else { self.run.pop()? };
         self.len -= 1;
-        Some(due)
+        Some((at, hash))
     }
 
     fn take_latest(&mut self, most: usize) -> Vec<Due> {
-        for (at, hashes) in std::mem::take(&mut self.begun) {
-            self.insert_all(at, Hashes::Many(Box::new(hashes)));
-        }
-        let mut latest = Vec::new();
-        while latest.len() < most
-            && let Some((at, hashes)) = self.by_time.pop_last()
-        {
-            let mut hashes = hashes.into_vec();
-            let stay = hashes.len().saturating_sub(most - latest.len());
-            latest.extend(hashes.drain(stay..).map(|hash| (at, hash)));
-            if !hashes.is_empty() {
-                self.by_time.insert(at, Hashes::Many(Box::new(hashes)));
+        let mut latest: Vec<Entry> = Vec::new();
+        while latest.len() < most && self.filled != 0 {
+            let number = self.filled.ilog2() as usize;
+            let wanted = most - latest.len();
+            let entries = &mut self.buckets[number].entries;
+            if entries.len() <= wanted {
+                latest.append(&mut self.take_bucket(number).0);
+            } else {
+                let stay = entries.len() - wanted;
+                entries.select_nth_unstable(stay);
+                latest.extend(entries.drain(stay..));
             }
+        }
+        if latest.len() < most {
+            self.run.extend(self.behind.drain().map(|Reverse(entry)| entry));
+            self.run.sort_unstable_by(|one, other| other.cmp(one));
+            latest.extend(self.run.drain(..self.run.len().min(most - latest.len())));
         }
         self.len -= latest.len();
         latest.sort_unstable();
-        latest
-    }
-}
-
-impl Hashes {
-    fn into_vec(self) -> Vec<u64> {
-        match self {
-            Self::One(hash) => vec![hash],
-            Self::Many(hashes) => *hashes,
-        }
+        latest.into_iter().map(|(at, hash)| (time_of(at), hash)).collect()
     }
 }
 
@@ -124,19 +209,17 @@ impl TimerQueues {
         self.0[domain as usize].first_time()
     }
 
-    /// The earliest. Those of one time come by their hashes, as the rows of their keys lie in memory, and behind them what has
-    /// been inserted for that time since its first was asked for.
+    /// The earliest. Those of one time come by their hashes, as the rows of their keys lie in memory.
     #[inline]
     pub(crate) fn first(&mut self, domain: TimeDomain) -> Option<Due> {
-        let (at, hashes) = self.0[domain as usize].begin()?;
-        Some((*at, *hashes.last()?))
+        self.0[domain as usize].first()
     }
 
-    /// The hash that comes so many entries behind the earliest, if that has the same time and has been asked for.
+    /// The hash that probably comes so many entries behind the earliest, if that has been asked for.
     #[inline]
     pub(crate) fn ahead(&self, domain: TimeDomain, entries: usize) -> Option<u64> {
-        let (_, hashes) = self.0[domain as usize].begun.last()?;
-        hashes.len().checked_sub(entries + 1).map(|place| hashes[place])
+        let run = &self.0[domain as usize].run;
+        run.len().checked_sub(entries + 1).map(|place| run[place].1)
     }
 
     /// Takes the earliest out.
@@ -170,7 +253,7 @@ mod tests {
                 0 if !all.is_empty() => {
                     let (first, peeked) = (queues.first(domain).unwrap(), queues.take_first(domain).unwrap());
                     assert_eq!(first, peeked);
-                    assert_eq!(Some(first.0), all.iter().map(|(at, _)| *at).min());
+                    assert_eq!(Some(first), all.iter().copied().min());
                     all.remove(all.iter().position(|due| *due == first).unwrap());
                 }
                 1 => {
@@ -183,7 +266,12 @@ mod tests {
                     assert!(all.iter().all(|(at, _)| *at <= least));
                 }
                 _ => {
-                    let due = (random.below(20) as Timestamp - 10, random.below(30));
+                    let at = match random.below(8) {
+                        0 => random.below(1 << 40) as Timestamp,
+                        1 => [Timestamp::MIN, Timestamp::MAX][random.below(2) as usize],
+                        _ => random.below(20) as Timestamp - 10,
+                    };
+                    let due = (at, random.below(30));
                     queues.insert(domain, due);
                     all.push(due);
                 }

@@ -296,6 +296,7 @@ impl State for Timers {
         Some(&mut slot.due)
     }
 
+    #[inline]
     fn take_due(&self, slot: &mut TimersSlot, (domain, at): (TimeDomain, Timestamp), now: Stamp) -> Option<Timestamp> {
         slot.due.take(domain, at)?;
         let first = slot.timers.of(domain).first()?;
