@@ -282,13 +282,15 @@ impl<T> Batch<T> {
     /// As [`filter_map_front`](Self::filter_map_front) does it where records have event times. By reference and never inlined, so
     /// that the loops without them are compiled as if they stood alone.
     #[inline(never)]
-    fn filter_map_timed<U>(&mut self, records: usize, to: &mut Batch<U>, map: &mut dyn FnMut(T) -> Option<U>) {
+    fn filter_map_timed<U>(&mut self, records: usize, to: &mut Batch<U>, map: &mut impl FnMut(T) -> Option<U>) {
         let (bytes, before) = (self.take_bytes(records), to.len());
         let timed = records.min(self.times.len());
+        to.times.resize(before, NO_TIME);
         let times = self.times.drain(..timed).chain(iter::repeat(NO_TIME));
         for (record, time) in self.records.drain(..records).zip(times) {
             if let Some(mapped) = map(record) {
-                to.push_at(mapped, 0, time);
+                to.records.push(mapped);
+                to.times.push(time);
             }
         }
         to.bytes += share(bytes, to.len() - before, records);
@@ -305,11 +307,18 @@ impl<T> Batch<T> {
         mut close: impl FnMut(&mut C),
     ) -> Result<(), u32> {
         self.bytes = 0;
+        // Each open batch has a time for each of its records from here on.
+        for channel in &mut *channels {
+            let batch = open(channel);
+            batch.times.resize(batch.records.len(), NO_TIME);
+        }
         let times = self.times.drain(..).chain(iter::repeat(NO_TIME));
         for ((record, time), &target) in self.records.drain(..).zip(times).zip(targets) {
             let channel = channels.get_mut(target as usize).ok_or(target)?;
             let batch = open(channel);
-            batch.push_at(record, bytes_each, time);
+            batch.records.push(record);
+            batch.times.push(time);
+            batch.bytes += bytes_each;
             if batch.is_full() {
                 close(channel);
             }
