@@ -46,7 +46,7 @@ impl<'de, C: Deserialize<'de>, T: Deserialize<'de>> Deserialize<'de> for Pane<C,
 }
 
 /// The panes of a key, by their windows.
-pub(super) type PaneList<C, T> = SmallVec<[Pane<C, T>; 1]>;
+pub(super) type PaneList<C, T> = SmallVec<[Pane<C, T>; 2]>;
 
 /// Sets when something of a key is due.
 type Reckon<C, T> = Box<dyn Fn(&mut PanesSlot<C, T>) + Send>;

@@ -126,6 +126,7 @@ where
         let mut lent = Lent { panes, ctx, out };
         match (timer, self.slicing) {
             (Timer::EventTime(at), Some(slicing)) => self.fire_slices(slicing, at, &mut lent),
+            (Timer::EventTime(at), None) if self.windowing.fires_once() => self.fire_over(at, &mut lent),
             (Timer::EventTime(at), None) => self.fire(TimeDomain::Event, at, &mut lent),
             (Timer::ProcessingTime(at), _) => self.fire(TimeDomain::Processing, at, &mut lent),
         }
@@ -212,6 +213,21 @@ where
         {
             lent.panes.slot.panes.remove(place);
         }
+    }
+
+    /// Gives the results of windows that fire once, which is when they are over. They come in their order.
+    fn fire_over(&mut self, at: Timestamp, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
+        while let Some(pane) = lent.panes.slot.panes.first_mut()
+            && pane.window.max_timestamp() <= at
+        {
+            if let Some(kept) = &mut pane.contents {
+                give(&mut self.function, (pane.window, pane.window.max_timestamp()), kept, lent.ctx, lent.out);
+            }
+            lent.panes.slot.panes.remove(0);
+            lent.panes.changed();
+        }
+        let next = lent.panes.slot.panes.first().map(|pane| pane.window.max_timestamp());
+        lent.panes.slot.due.set_first(TimeDomain::Event, next);
     }
 
     /// Calls triggers whose time has come, by time, and drops the windows that are over.

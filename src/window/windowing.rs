@@ -45,6 +45,13 @@ impl<T, A: WindowAssigner<T>, Tr: Trigger<T>> Windowing<T, A, Tr> {
         self.assigner.time() == WindowTime::EventTime && self.over(window).is_some_and(|over| over <= watermark)
     }
 
+    /// Whether each window gives its result once, when it is over, and they follow each other.
+    #[inline]
+    pub(super) fn fires_once(&self) -> bool {
+        let is_of_event_time = self.assigner.time() == WindowTime::EventTime;
+        is_of_event_time && self.assigner.tumbles() && self.has_own_trigger && self.lateness == 0
+    }
+
     /// When the trigger of a pane is to be called; if by event time, after `after`.
     #[inline]
     pub(super) fn call<C>(&self, domain: TimeDomain, after: Timestamp, pane: &Pane<C, Tr::State>) -> Option<Timestamp> {
