@@ -86,9 +86,25 @@ impl Queue {
         self.len += 1;
         let entry = (rank(at), hash);
         if entry.0 < self.next {
-            self.behind.push(Reverse(entry));
+            self.insert_behind(entry);
         } else {
             self.put(entry);
+        }
+    }
+
+    fn insert_behind(&mut self, entry: Entry) {
+        if entry.0 < self.base || self.behind.len() < RUN_MAX.max(self.run.len()) {
+            return self.behind.push(Reverse(entry));
+        }
+        // The run goes far ahead of its first time: it is given up.
+        self.next = self.base;
+        let begun: Vec<Entry> = self.run.drain(..).chain(self.behind.drain().map(|Reverse(entry)| entry)).collect();
+        for entry in begun.into_iter().chain([entry]) {
+            if entry.0 < self.base {
+                self.behind.push(Reverse(entry));
+            } else {
+                self.put(entry);
+            }
         }
     }
 
@@ -243,6 +259,20 @@ impl TimerQueues {
 mod tests {
     use super::*;
     use crate::state::test_kit::Random;
+
+    #[test]
+    fn what_comes_between_a_time_that_is_due_and_one_far_ahead_goes_to_buckets() {
+        let mut queue = Queue::default();
+        [0, 1 << 40].into_iter().for_each(|at| queue.insert((at, 0)));
+        assert_eq!(queue.take_first(), Some((0, 0)));
+        for at in (1..1000).rev() {
+            queue.insert((at, 1));
+            assert!(queue.behind.len() <= RUN_MAX);
+        }
+        let mut all: Vec<_> = (1..1000).map(|at| (at, 1)).collect();
+        all.push((1 << 40, 0));
+        assert!(std::iter::from_fn(|| queue.take_first()).eq(all));
+    }
 
     #[test]
     fn entries_leave_by_time_from_both_ends() {
