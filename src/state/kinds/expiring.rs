@@ -12,6 +12,7 @@ use std::time::Duration;
 use millstream_actors::protocol::Timestamp;
 
 use crate::state::codec::{StateFormat, Unfit, Written};
+use crate::state::set::Paging;
 use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// How long values live that are not used. Follows Flink's `StateTtlConfig`.
@@ -295,6 +296,7 @@ impl Expiry<'_> {
 
 impl<S: State> State for Expiring<S> {
     const EXPIRES: bool = true;
+    const HAS_PAGES: bool = S::HAS_PAGES;
 
     type Slot = ExpiringSlot<S::Slot>;
     type Handle<'a> = ExpiringHandle<'a, S::Handle<'a>>;
@@ -353,6 +355,32 @@ impl<S: State> State for Expiring<S> {
         let (deadline, is_alone) = Deadline::take(bytes)?;
         slot.deadline.set(deadline);
         load_value(&self.inner, &mut slot.inner, stamp, stored, (is_delta, is_alone), bytes)
+    }
+
+    fn spill(&self, slot: &mut Self::Slot, paging: &Paging, bytes: &mut Vec<u8>) -> Result<Written, String> {
+        let start = bytes.len();
+        bytes.extend_from_slice(&slot.deadline.get().settled().0.to_le_bytes());
+        let written = self.inner.spill(&mut slot.inner, paging, bytes)?;
+        if written != Written::Live {
+            bytes.truncate(start);
+        }
+        Ok(written)
+    }
+
+    fn unspill(
+        &self,
+        slot: &mut Self::Slot,
+        stamp: Stamp,
+        paging: &Paging,
+        bytes: &mut &[u8],
+    ) -> Result<(), Unfit> {
+        slot.deadline.set(Deadline::take(bytes)?.0);
+        self.inner.unspill(&mut slot.inner, stamp, paging, bytes)
+    }
+
+    #[inline]
+    fn trim(&self, slot: &mut Self::Slot, paging: &Paging) -> bool {
+        self.inner.trim(&mut slot.inner, paging)
     }
 
     fn check(&self) -> Result<(), String> {

@@ -1,9 +1,12 @@
 //! State that holds a map per key.
 
 mod handle;
+mod page;
+mod paged;
+mod range;
+mod stored;
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Bound;
@@ -16,9 +19,12 @@ pub use handle::MapHandle;
 
 use super::ValueSlot;
 use super::schema::{Schema, schema_methods};
+use page::Entries;
+use paged::Paged;
 use crate::state::codec::{
-    Encoding, KEY_REMEDY, StateFormat, Unfit, Written, check_encoding, check_kind, encoding_of, put_map_key, take,
+    Encoding, KEY_REMEDY, StateFormat, Unfit, Written, check_encoding, check_kind, encoding_of, take,
 };
+use crate::state::set::Paging;
 use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// Declares a map per key, from `K` to `V`. Follows Flink's `MapState`, but for the order.
@@ -89,10 +95,10 @@ impl<K, V> fmt::Debug for MapState<K, V> {
 }
 
 /// A key's place for a map. Without entries it is clear.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct MapSlot<K, V> {
     /// With the removed ones that a base may have. There are none of these if nothing else is left.
-    entries: BTreeMap<K, ValueSlot<V>>,
+    entries: Entries<K, V>,
     /// Removed ones among the entries.
     removed: u32,
     stamp: Stamp,
@@ -103,11 +109,13 @@ pub struct MapSlot<K, V> {
     replaced: Stamp,
     /// Up to this key there is no entry but marks of removed ones: what is taken off the front again and again leaves them there.
     gone: Option<K>,
+    /// All of it, if it is large and may leave memory: then the entries are here, and none is above.
+    paged: Option<Box<Paged<K, V>>>,
 }
 
 impl<K, V> Default for MapSlot<K, V> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), removed: 0, stamp: 0, changed: 0, replaced: 0, gone: None }
+        Self { entries: Entries::new(), removed: 0, stamp: 0, changed: 0, replaced: 0, gone: None, paged: None }
     }
 }
 
@@ -116,7 +124,10 @@ const REMOVED_MIN: usize = 16;
 
 impl<K: Ord, V> MapSlot<K, V> {
     fn live(&self) -> usize {
-        self.entries.len() - self.removed as usize
+        match &self.paged {
+            None => self.entries.len() - self.removed as usize,
+            Some(paged) => paged.live,
+        }
     }
 
     /// An entry with this key is about to be added.
@@ -136,7 +147,7 @@ impl<K: Ord, V> MapSlot<K, V> {
     /// An entry is about to be changed or added.
     #[inline]
     fn change(&mut self, now: Stamp) {
-        if self.entries.is_empty() {
+        if self.entries.is_empty() && self.paged.is_none() {
             self.replaced = now;
         }
         (self.stamp, self.changed) = (now, now);
@@ -145,6 +156,9 @@ impl<K: Ord, V> MapSlot<K, V> {
     fn insert(&mut self, key: K, value: V, now: Stamp) -> Option<V> {
         self.change(now);
         self.comes(&key);
+        if let Some(paged) = &mut self.paged {
+            return paged.insert(key, value, now).unwrap_or_else(|lost| lost.unwind());
+        }
         match self.entries.insert(key, ValueSlot::Set(now, value)) {
             None => None,
             Some(ValueSlot::Set(_, old)) => Some(old),
@@ -160,6 +174,13 @@ impl<K: Ord, V> MapSlot<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
+        if let Some(paged) = &mut self.paged {
+            let is_known = self.replaced != now;
+            let old = paged.remove(key, now, is_known).unwrap_or_else(|lost| lost.unwind())?;
+            self.change(now);
+            self.forget_too_many(now);
+            return Some(old);
+        }
         let old = self.entries.get_mut(key)?.take(now)?;
         self.removed += 1;
         self.change(now);
@@ -176,6 +197,11 @@ impl<K: Ord, V> MapSlot<K, V> {
         let live = self.live();
         if live == 0 {
             self.empty(now);
+        } else if let Some(paged) = &mut self.paged {
+            if paged.removed > live.max(REMOVED_MIN) {
+                paged.forget_removed(now);
+                self.replaced = now;
+            }
         } else if self.removed as usize > live.max(REMOVED_MIN) {
             self.entries.retain(|_, entry| entry.value().is_some());
             (self.removed, self.replaced) = (0, now);
@@ -183,6 +209,9 @@ impl<K: Ord, V> MapSlot<K, V> {
     }
 
     fn empty(&mut self, now: Stamp) {
+        if let Some(paged) = &self.paged {
+            paged.free_all();
+        }
         *self = Self { stamp: now, changed: now, replaced: now, ..Self::default() };
     }
 
@@ -213,7 +242,7 @@ impl<K: Ord + Send + 'static, V: Send + 'static> Slot for MapSlot<K, V> {
 
     #[inline]
     fn is_clear(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.paged.is_none()
     }
 
     fn clear(&mut self, stamp: Stamp) {
@@ -226,6 +255,8 @@ where
     K: Ord + Serialize + DeserializeOwned + Send + 'static,
     V: Serialize + DeserializeOwned + Send + 'static,
 {
+    const HAS_PAGES: bool = true;
+
     type Slot = MapSlot<K, V>;
     type Handle<'a> = MapHandle<'a, K, V>;
 
@@ -251,37 +282,17 @@ where
         if slot.changed <= span.after {
             return Ok(Written::Nothing);
         }
-        if slot.entries.is_empty() {
+        if slot.is_clear() {
             return Ok(if span.is_full() { Written::Nothing } else { Written::Dead });
         }
         let is_whole = slot.replaced > span.after;
         bytes.extend([encoding_of::<K>().0, self.schema.format().values.0, if is_whole { WHOLE } else { CHANGES }]);
         let counts = bytes.len();
         bytes.extend([0; 8]);
-        let (mut live, mut dead) = (0usize, 0usize);
-        for (key, entry) in &slot.entries {
-            if let ValueSlot::Set(stamp, value) = entry
-                && (is_whole || *stamp > span.after)
-            {
-                put_map_key(key, bytes)?;
-                self.schema.put(value, bytes)?;
-                live += 1;
-            }
-        }
-        if !is_whole && slot.removed > 0 {
-            for (key, entry) in &slot.entries {
-                if matches!(entry, ValueSlot::Clear(stamp) if *stamp > span.after) {
-                    put_map_key(key, bytes)?;
-                    dead += 1;
-                }
-            }
-        }
+        let (live, dead) = stored::write_entries(slot, &self.schema, (span, is_whole), bytes)?;
         for (place, count) in [(counts, live), (counts + 4, dead)] {
             let count = u32::try_from(count).map_err(|_| format!("a map with {count} entries"))?;
             bytes[place..place + 4].copy_from_slice(&count.to_le_bytes());
-        }
-        if !span.is_full() {
-            slot.settle(span.after);
         }
         Ok(Written::Live)
     }
@@ -313,6 +324,50 @@ where
         }
         (slot.stamp, slot.changed, slot.replaced, slot.gone) = (stamp, stamp, stamp, None);
         Ok(())
+    }
+
+    /// How it lies, and then as in a section if it is in the row.
+    fn spill(&self, slot: &mut MapSlot<K, V>, paging: &Paging, bytes: &mut Vec<u8>) -> Result<Written, String> {
+        if slot.is_clear() {
+            return Ok(Written::Nothing);
+        }
+        let start = bytes.len();
+        if !stored::is_of_pages(slot) {
+            bytes.push(stored::IN_ROW);
+            let written = self.write(slot, Span { after: 0, up_to: Stamp::MAX }, bytes)?;
+            if !stored::is_large(slot, bytes.len() - start) {
+                return Ok(written);
+            }
+            bytes.truncate(start);
+        }
+        if slot.paged.is_none() {
+            stored::fit(slot, &self.schema, paging, 0)?;
+        }
+        bytes.push(stored::IN_PAGES);
+        stored::put_directory(slot, bytes)?;
+        Ok(Written::Live)
+    }
+
+    fn unspill(
+        &self,
+        slot: &mut MapSlot<K, V>,
+        stamp: Stamp,
+        paging: &Paging,
+        bytes: &mut &[u8],
+    ) -> Result<(), Unfit> {
+        match take(bytes)? {
+            stored::IN_ROW => self.load(slot, stamp, self.format(), false, bytes),
+            stored::IN_PAGES => {
+                slot.stamp = stamp;
+                stored::take_directory(slot, &self.schema, paging, bytes)
+            }
+            kind => Err(format!("a map that lies as {kind}").into()),
+        }
+    }
+
+    #[inline]
+    fn trim(&self, slot: &mut MapSlot<K, V>, paging: &Paging) -> bool {
+        stored::trim(slot, &self.schema, paging)
     }
 
     fn check(&self) -> Result<(), String> {

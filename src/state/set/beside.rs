@@ -24,6 +24,7 @@ impl<Own: StateSet, Of: StateSet> Beside<Own, Of> {
 impl<Own: StateSet, Of: StateSet> StateSet for Beside<Own, Of> {
     const EXPIRES: bool = Own::EXPIRES || Of::EXPIRES;
     const HAS_TIMERS: bool = Own::HAS_TIMERS || Of::HAS_TIMERS;
+    const HAS_PAGES: bool = Own::HAS_PAGES || Of::HAS_PAGES;
 
     type Row = (Own::Row, Of::Row);
     type Handles<'a> = (Own::Handles<'a>, Of::Handles<'a>);

@@ -36,6 +36,9 @@ pub trait StateSet: Send + 'static {
     const EXPIRES: bool;
     /// Whether one of them holds timers.
     const HAS_TIMERS: bool;
+    /// Whether slots of one of them may lie in pages of their own.
+    #[doc(hidden)]
+    const HAS_PAGES: bool;
 
     /// The slots of one key, never set by default.
     type Row: Default + Send + 'static;
@@ -68,6 +71,7 @@ pub trait SlotVisitor {
 impl<S: State> StateSet for S {
     const EXPIRES: bool = <S as State>::EXPIRES;
     const HAS_TIMERS: bool = <S as State>::HAS_TIMERS;
+    const HAS_PAGES: bool = <S as State>::HAS_PAGES;
 
     type Row = S::Slot;
     type Handles<'a> = S::Handle<'a>;
@@ -93,6 +97,7 @@ macro_rules! state_tuples {
         impl<$($state: State),+> StateSet for ($($state,)+) {
             const EXPIRES: bool = $(<$state as State>::EXPIRES)||+;
             const HAS_TIMERS: bool = $(<$state as State>::HAS_TIMERS)||+;
+            const HAS_PAGES: bool = $(<$state as State>::HAS_PAGES)||+;
 
             type Row = ($($state::Slot,)+);
             type Handles<'a> = ($($state::Handle<'a>,)+);

@@ -6,6 +6,8 @@
 mod beside;
 mod declared;
 mod loading;
+mod pager;
+mod paging;
 mod rows;
 mod spilling;
 mod state;
@@ -16,6 +18,7 @@ mod writing;
 pub use beside::Beside;
 pub use declared::{SlotVisitor, StateKey, StateSet, StateVisitor};
 pub(super) use loading::KEY_TWICE;
+pub(crate) use pager::{PageLost, Pager, Paging};
 pub(crate) use rows::StateRows;
 pub(crate) use state::Slot;
 pub use state::State;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use millstream_actors::protocol::Timestamp;
 
 use super::loading::{Load, Unload};
+use super::paging::{ClearAll, Trim};
 use super::spilling::{Spill, Unspill};
 use super::timers::{Enqueue, TakeDue};
 use super::writing::Write;
-use super::{Slot, SlotVisitor, State, StateKey, StateSet, StateVisitor};
+use super::{Paging, Slot, SlotVisitor, State, StateKey, StateSet, StateVisitor};
 use crate::state::codec::{PieceBuffer, StateFormat, Unfit};
 use crate::state::{Access, Span, Stamp, TimeDomain, TimerQueues};
 
@@ -125,8 +126,14 @@ pub(crate) trait StateRows: StateSet {
     ///
     /// # Errors
     /// What a serializer says, and of which state.
-    fn spill(&self, row: &mut Self::Row, of_row: Stamp, bytes: &mut Vec<u8>) -> Result<(), (usize, String)> {
-        let mut spill = Spill { of_row, bytes, spilled: Ok(()) };
+    fn spill(
+        &self,
+        row: &mut Self::Row,
+        of_row: Stamp,
+        paging: &Paging,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), (usize, String)> {
+        let mut spill = Spill { of_row, paging, bytes, spilled: Ok(()) };
         self.visit(row, &mut spill);
         spill.spilled
     }
@@ -136,10 +143,29 @@ pub(crate) trait StateRows: StateSet {
     ///
     /// # Errors
     /// If the bytes are no such row.
-    fn unspill(&self, row: &mut Self::Row, of_row: Stamp, bytes: &mut &[u8]) -> Result<(), String> {
-        let mut unspill = Unspill { of_row, bytes, unspilled: Ok(()) };
+    fn unspill(
+        &self,
+        row: &mut Self::Row,
+        of_row: Stamp,
+        paging: &Paging,
+        bytes: &mut &[u8],
+    ) -> Result<(), String> {
+        let mut unspill = Unspill { of_row, paging, bytes, unspilled: Ok(()) };
         self.visit(row, &mut unspill);
         unspill.unspilled
+    }
+
+    /// [`State::trim`] of each state; whether it is now otherwise than what was spilled of any of them.
+    #[inline]
+    fn trim(&self, row: &mut Self::Row, paging: &Paging) -> bool {
+        let mut trim = Trim { paging, is_changed: false };
+        self.visit(row, &mut trim);
+        trim.is_changed
+    }
+
+    /// Frees the pages of a row that is thrown away, with all that is in it.
+    fn free_pages(&self, row: &mut Self::Row) {
+        self.visit(row, &mut ClearAll);
     }
 
     /// Whether [`expire`](Self::expire) has something to do.

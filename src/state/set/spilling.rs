@@ -3,9 +3,9 @@
 //! A slot begins with a byte that says what it is, then its stamp if that is not the row's, then its value as a whole
 //! section has it, and what else this process knows of it.
 
-use super::{Slot, State, StateVisitor};
+use super::{Paging, Slot, State, StateVisitor};
+use crate::state::Stamp;
 use crate::state::codec::Written;
-use crate::state::{Span, Stamp};
 
 /// How a spilled slot begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,7 @@ impl Kind {
 pub(super) struct Spill<'a> {
     /// The stamp of the row.
     pub(super) of_row: Stamp,
+    pub(super) paging: &'a Paging,
     pub(super) bytes: &'a mut Vec<u8>,
     /// What a serializer said, and of which state.
     pub(super) spilled: Result<(), (usize, String)>,
@@ -35,20 +36,26 @@ pub(super) struct Spill<'a> {
 impl StateVisitor for Spill<'_> {
     fn visit<S: State>(&mut self, index: usize, state: &S, slot: &mut S::Slot) {
         if self.spilled.is_ok() {
-            self.spilled = spill(state, slot, self.of_row, self.bytes).map_err(|reason| (index, reason));
+            let spilled = spill(state, slot, self.of_row, self.paging, self.bytes);
+            self.spilled = spilled.map_err(|reason| (index, reason));
         }
     }
 }
 
-fn spill<S: State>(state: &S, slot: &mut S::Slot, of_row: Stamp, bytes: &mut Vec<u8>) -> Result<(), String> {
-    const WHOLE: Span = Span { after: 0, up_to: Stamp::MAX };
+fn spill<S: State>(
+    state: &S,
+    slot: &mut S::Slot,
+    of_row: Stamp,
+    paging: &Paging,
+    bytes: &mut Vec<u8>,
+) -> Result<(), String> {
     let stamp = slot.stamp();
     let start = bytes.len();
     bytes.push(0);
     if stamp != of_row {
         bytes.extend_from_slice(&stamp.to_le_bytes());
     }
-    let is_set = state.write(slot, WHOLE, bytes)? == Written::Live;
+    let is_set = state.spill(slot, paging, bytes)? == Written::Live;
     let kind = match (is_set, stamp == of_row) {
         (false, _) if stamp == 0 => {
             bytes.truncate(start + 1);
@@ -59,9 +66,6 @@ fn spill<S: State>(state: &S, slot: &mut S::Slot, of_row: Stamp, bytes: &mut Vec
         (false, false) => Kind::Clear,
         (true, false) => Kind::Set,
     };
-    if is_set {
-        state.write_marks(slot, bytes);
-    }
     bytes[start] = kind as u8;
     Ok(())
 }
@@ -70,6 +74,7 @@ fn spill<S: State>(state: &S, slot: &mut S::Slot, of_row: Stamp, bytes: &mut Vec
 pub(super) struct Unspill<'a, 'b> {
     /// The stamp of the row.
     pub(super) of_row: Stamp,
+    pub(super) paging: &'a Paging,
     pub(super) bytes: &'a mut &'b [u8],
     pub(super) unspilled: Result<(), String>,
 }
@@ -77,13 +82,20 @@ pub(super) struct Unspill<'a, 'b> {
 impl StateVisitor for Unspill<'_, '_> {
     fn visit<S: State>(&mut self, _: usize, state: &S, slot: &mut S::Slot) {
         if self.unspilled.is_ok() {
-            self.unspilled = unspill(state, slot, self.of_row, self.bytes);
+            self.unspilled = unspill(state, slot, self.of_row, self.paging, self.bytes);
         }
     }
 }
 
-/// Parts of a slot that have stamps of their own all get that of the slot, the removal of what it had before included.
-fn unspill<S: State>(state: &S, slot: &mut S::Slot, of_row: Stamp, bytes: &mut &[u8]) -> Result<(), String> {
+/// Parts of a slot that have stamps of their own all get that of the slot, the removal of what it had before included; but those
+/// in pages.
+fn unspill<S: State>(
+    state: &S,
+    slot: &mut S::Slot,
+    of_row: Stamp,
+    paging: &Paging,
+    bytes: &mut &[u8],
+) -> Result<(), String> {
     let (kind, rest) = bytes.split_first().ok_or("a slot is cut short")?;
     *bytes = rest;
     let kind = Kind::ALL.get(usize::from(*kind)).ok_or_else(|| format!("a slot of kind {kind}"))?;
@@ -98,9 +110,6 @@ fn unspill<S: State>(state: &S, slot: &mut S::Slot, of_row: Stamp, bytes: &mut &
             slot.clear(stamp);
             Ok(())
         }
-        Kind::Set | Kind::SetWithRow => {
-            state.load(slot, stamp, state.format(), false, bytes)?;
-            state.load_marks(slot, bytes)
-        }
+        Kind::Set | Kind::SetWithRow => Ok(state.unspill(slot, stamp, paging, bytes)?),
     }
 }

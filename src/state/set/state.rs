@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millstream_actors::protocol::Timestamp;
 
+use super::Paging;
 use crate::state::codec::{StateFormat, Unfit, Written};
 use crate::state::kinds::{DueTimes, Expiry};
 use crate::state::{Access, Expiring, Span, Stamp, StateTtl, TimeDomain};
@@ -19,6 +20,10 @@ pub trait State: Send + 'static {
 
     /// Whether something in it comes due at times, as [`Timers`](crate::keyed::Timers) do.
     const HAS_TIMERS: bool = false;
+
+    /// Whether a slot of it may lie in pages of its own, as that of a [`MapState`](crate::state::MapState).
+    #[doc(hidden)]
+    const HAS_PAGES: bool = false;
 
     /// A key's place for it.
     type Slot: Slot;
@@ -104,6 +109,46 @@ pub trait State: Send + 'static {
     fn load_marks(&self, slot: &mut Self::Slot, bytes: &mut &[u8]) -> Result<(), String> {
         let _ = (slot, bytes);
         Ok(())
+    }
+
+    /// Appends the slot of a row that leaves memory for a while, and says what it was. What of it lies in pages goes to the pager.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    #[doc(hidden)]
+    fn spill(&self, slot: &mut Self::Slot, paging: &Paging, bytes: &mut Vec<u8>) -> Result<Written, String> {
+        let _ = paging;
+        let written = self.write(slot, Span { after: 0, up_to: Stamp::MAX }, bytes)?;
+        if written == Written::Live {
+            self.write_marks(slot, bytes);
+        }
+        Ok(written)
+    }
+
+    /// Takes what [`spill`](Self::spill) appended of a live slot off the front of `bytes`, into one that was never set.
+    ///
+    /// # Errors
+    /// If the bytes are no such value.
+    #[doc(hidden)]
+    fn unspill(
+        &self,
+        slot: &mut Self::Slot,
+        stamp: Stamp,
+        paging: &Paging,
+        bytes: &mut &[u8],
+    ) -> Result<(), Unfit> {
+        let _ = paging;
+        self.load(slot, stamp, self.format(), false, bytes)?;
+        Ok(self.load_marks(slot, bytes)?)
+    }
+
+    /// The slot has been worked on, in a row that may leave memory: it goes into pages if it is large, out of them if it is small,
+    /// and has pages leave if there are too many. Whether it is now otherwise than what was spilled of it.
+    #[doc(hidden)]
+    #[inline]
+    fn trim(&self, slot: &mut Self::Slot, paging: &Paging) -> bool {
+        let _ = (slot, paging);
+        false
     }
 
     /// This state, whose values expire: each key's value (its whole list or map, if the state is one) when it has not

@@ -105,6 +105,7 @@ macro_rules! state_set {
             impl StateSet for $set {
                 const EXPIRES: bool = $(<$state as State>::EXPIRES)||+;
                 const HAS_TIMERS: bool = $(<$state as State>::HAS_TIMERS)||+;
+                const HAS_PAGES: bool = $(<$state as State>::HAS_PAGES)||+;
 
                 type Row = StateSetRow;
                 type Handles<'a> = StateSetHandles<'a>;

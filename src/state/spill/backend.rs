@@ -7,6 +7,7 @@ use std::sync::Arc;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
+use super::paging::lend;
 use super::table::RedbBackend;
 use crate::state::backend::{KeyedBackend, KeyedBlock};
 use crate::state::barrier::Sweep;
@@ -55,12 +56,15 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         for (place, hint) in hints.into_iter().enumerate() {
             let hash = block.hashes()[place];
             let mut row = self.row(hash, hint, block.query(place), || block.own(place));
-            let (key, states) = row.lend(access);
-            let flow = block.work(place, key, states);
+            let Some(flow) = lend(&mut row, access, |key, states| block.work(place, key, states)) else {
+                return Err(self.page_lost());
+            };
             row.settle();
+            self.check_pages()?;
             if flow.is_break() {
                 break;
             }
+            self.send_pages()?;
         }
         Ok(())
     }
@@ -102,6 +106,7 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         writer: &mut SnapshotWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
+        self.check_pages()?;
         self.sweep_slice(operator, names, self.range.start, held_max, writer, budget)
     }
 

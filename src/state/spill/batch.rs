@@ -1,17 +1,25 @@
 //! Rows on their way from the cache to the working file.
 
+use super::pages::ChangedPages;
 use super::rows::{RowBytes, put_gone, rows};
 
-/// Rows that leave the cache together, by hash. Until they are in the file they are read here.
+/// Rows that leave the cache together, by hash, and pages of large maps. Until they are in the file they are read here.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// Hash, and where the row is in `bytes`.
     places: Vec<(u64, usize, usize)>,
     bytes: Vec<u8>,
     is_sorted: bool,
+    /// Pages that rows of this batch or of others have.
+    pub(super) pages: ChangedPages,
 }
 
 impl Batch {
+    /// One without rows.
+    pub(super) fn of_pages(pages: ChangedPages) -> Self {
+        Self { pages, is_sorted: true, ..Self::default() }
+    }
+
     /// Adds the row that `put` appends.
     pub(super) fn push<E>(&mut self, hash: u64, put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
         let start = self.bytes.len();
@@ -35,7 +43,7 @@ impl Batch {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.places.is_empty() && self.pages.is_empty()
     }
 
     /// Bytes of all rows.

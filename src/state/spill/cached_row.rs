@@ -5,6 +5,7 @@ use hashbrown::hash_table::OccupiedEntry;
 use super::dirt::Dirt;
 use super::table::{Cached, Group};
 use crate::state::barrier::Capture;
+use crate::state::set::Paging;
 use crate::state::{Access, Stamp, StateKey, StateRows, StateSet, TimerQueues, stable_hash};
 
 /// What is counted of a group.
@@ -72,6 +73,7 @@ impl Account<'_> {
 pub(super) struct CachedRow<'a, K, S: StateSet> {
     pub(super) found: OccupiedEntry<'a, Cached<K, S::Row>>,
     pub(super) states: &'a S,
+    pub(super) paging: &'a Paging,
     pub(super) timers: &'a mut TimerQueues,
     pub(super) account: Account<'a>,
     pub(super) cached: &'a mut usize,
@@ -114,6 +116,9 @@ impl<K: StateKey, S: StateSet> CachedRow<'_, K, S> {
         }
         if const { S::HAS_TIMERS } {
             marks.is_changed |= self.states.enqueue_timers(row, self.timers, || stable_hash(key));
+        }
+        if const { S::HAS_PAGES } {
+            marks.is_changed |= self.states.trim(row, self.paging);
         }
         let (stamp, is_clear) = (S::stamp(row), S::is_clear(row));
         if stamp != self.stamp {

@@ -11,6 +11,7 @@ use redb::AccessGuard;
 use super::batch::Batch;
 use super::file::{Rows, WorkingFile};
 use super::filter::Filter;
+use super::pages::PageStore;
 use super::rows::{RowBytes, SameKey, rows};
 
 /// Who writes batches to the file.
@@ -26,6 +27,7 @@ enum Writing {
 pub(super) struct Disk {
     file: Arc<WorkingFile>,
     filter: Arc<Filter>,
+    pages: Arc<PageStore>,
     writing: Writing,
     /// What is being written. It counts where the file says otherwise.
     leaving: Option<Arc<Batch>>,
@@ -35,7 +37,12 @@ pub(super) struct Disk {
 
 impl Disk {
     /// Starts the thread that writes.
-    pub(super) fn new(file: Arc<WorkingFile>, filter: Arc<Filter>) -> Result<Self, StateError> {
+    pub(super) fn new(
+        file: Arc<WorkingFile>,
+        filter: Arc<Filter>,
+        pages: Arc<PageStore>,
+    ) -> Result<Self, StateError> {
+        pages.set_file(&file);
         let (batches, to_write) = sync_channel::<Arc<Batch>>(1);
         let (done, written) = sync_channel(1);
         let writer_file = file.clone();
@@ -51,13 +58,14 @@ impl Disk {
         let started = thread::Builder::new().name("millstream-state".to_owned()).spawn(write);
         started.map_err(|error| file.error("start the writer of", error.into()))?;
         let writing = Writing::Thread { batches, written };
-        Ok(Self { file, filter, writing, leaving: None, reader: None })
+        Ok(Self { file, filter, pages, writing, leaving: None, reader: None })
     }
 
     /// One that writes a batch in the `polls`th poll after it was given, so that tests run the same every time.
     #[cfg(test)]
-    pub(super) fn inline(file: Arc<WorkingFile>, filter: Arc<Filter>) -> Self {
-        Self { file, filter, writing: Writing::Inline { polls: 0 }, leaving: None, reader: None }
+    pub(super) fn inline(file: Arc<WorkingFile>, filter: Arc<Filter>, pages: Arc<PageStore>) -> Self {
+        pages.set_file(&file);
+        Self { file, filter, pages, writing: Writing::Inline { polls: 0 }, leaving: None, reader: None }
     }
 
     /// Whether a batch is being written.
@@ -71,6 +79,7 @@ impl Disk {
         batch.iter().for_each(|(hash, _)| self.filter.insert(hash));
         let batch = Arc::new(batch);
         self.leaving = Some(batch.clone());
+        self.pages.leaves(&batch);
         match &mut self.writing {
             Writing::Thread { batches, .. } => batches.send(batch).map_err(|_| self.no_writer()),
             #[cfg(test)]
@@ -104,6 +113,7 @@ impl Disk {
         };
         self.leaving = None;
         self.reader = None;
+        self.pages.arrived();
         outcome
     }
 

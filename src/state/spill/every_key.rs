@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use millstream_actors::contract::{Progress, StateError};
 
 use super::disk::Found;
+use super::paging::lend;
 use super::table::{Cached, Marks, RedbBackend, bucket_hash};
 use crate::state::codec::take;
 use crate::state::{StateKey, StateRows, StateSet, hashes_of, stable_hash};
@@ -54,7 +55,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             hashes.sort_unstable();
             hashes.dedup();
             for hash in hashes {
-                if self.lend_hash(index, hash, each).is_break() && hash < last {
+                if self.lend_hash(index, hash, each)?.is_break() && hash < last {
                     visited.next = hash + 1;
                     self.visited = Some(visited);
                     return Ok(Progress::Suspended);
@@ -94,7 +95,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             }
             let (mut row, marks) = (S::Row::default(), Marks { is_on_disk: true, ..Marks::default() });
             let read = take(&mut &*stored.key).and_then(|key: K| {
-                self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots)?;
+                self.states.unspill(&mut row, stored.stamp, &self.shared.own_pages, &mut &*stored.slots)?;
                 Ok(key)
             });
             let key = read.map_err(|reason| self.shared.cannot_read(&stored, reason))?;
@@ -116,19 +117,19 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         index: usize,
         hash: u64,
         each: &mut impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    ) -> Result<ControlFlow<()>, StateError> {
         let (access, mut flow) = (self.moment(), ControlFlow::Continue(()));
         for bucket in self.buckets_of(index, hash) {
             let Some(mut row) = self.row_in(index, bucket) else { continue };
             row.expire(access);
             if !row.is_clear() {
-                let (key, states) = row.lend(access);
-                if each(key, states).is_break() {
-                    flow = ControlFlow::Break(());
-                }
+                let Some(next) = lend(&mut row, access, |key, states| each(key, states)) else {
+                    return Err(self.page_lost());
+                };
+                flow = if next.is_break() { next } else { flow };
             }
             row.settle();
         }
-        flow
+        self.check_pages().map(|()| flow)
     }
 }

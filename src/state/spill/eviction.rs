@@ -28,9 +28,9 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         if const { S::HAS_TIMERS } {
             self.timers.make_room(|| self.shared.file().cloned())?;
         }
-        while self.cached > self.limits.rows {
+        while self.cached > self.limits.rows || self.pages_press() {
             if self.disk.as_ref().is_some_and(|disk| disk.is_writing()) {
-                if self.cached <= self.limits.rows_max {
+                if self.cached <= self.limits.rows_max && !self.pages_press_hard() {
                     return Ok(());
                 }
                 self.open_disk()?.poll(true)?;
@@ -47,16 +47,20 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         self.add_settled(&mut batch)?;
         // A transaction costs about as much as a thousand rows.
         let enough = self.limits.rows - self.limits.rows / 16;
-        while self.cached > enough && batch.len() < BATCH_ROWS_MAX && batch.bytes() < BATCH_BYTES_MAX {
+        while self.cached > 0
+            && (self.cached > enough || self.has_too_many_pages())
+            && batch.len() < BATCH_ROWS_MAX
+            && batch.bytes() + self.shared.pages.waiting_bytes() < BATCH_BYTES_MAX
+        {
             if self.evict_from(self.hand, &mut batch)? {
                 self.trim(self.hand);
                 self.hand = (self.hand + 1) % self.groups.len();
             }
         }
-        if mem::needs_drop::<Cached<K, S::Row>>() && !batch.is_empty() {
+        if mem::needs_drop::<Cached<K, S::Row>>() && batch.len() > 0 {
             self.limits = self.shared.limits.counting_heap::<Cached<K, S::Row>>(batch.bytes() / batch.len());
         }
-        if batch.is_empty() { Ok(()) } else { self.send(batch) }
+        if batch.is_empty() && self.shared.pages.waiting_bytes() == 0 { Ok(()) } else { self.send(batch) }
     }
 
     /// Goes on in the group where it was. True when it is through with it, or half of its rows have left: if all did,
@@ -72,7 +76,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         let mut stay = group.table.len();
         let stay_min = stay / 2;
         while group.hand < group.table.num_buckets() {
-            if batch.len() >= BATCH_ROWS_MAX || batch.bytes() >= BATCH_BYTES_MAX {
+            let bytes = batch.bytes() + shared.pages.waiting_bytes();
+            if batch.len() >= BATCH_ROWS_MAX || bytes >= BATCH_BYTES_MAX {
                 return Ok(false);
             }
             if stay == stay_min {
@@ -103,7 +108,9 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
                 }
             } else {
                 if marks.is_changed || !marks.is_on_disk {
-                    batch.push(hash, |bytes| put_row(states, key, row, scratch, bytes)).map_err(encode_error)?;
+                    batch
+                        .push(hash, |bytes| put_row(states, (key, row), &shared.own_pages, scratch, bytes))
+                        .map_err(encode_error)?;
                 }
                 if stamp > *base {
                     group.dirt.left(hash, keys);

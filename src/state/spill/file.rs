@@ -27,11 +27,17 @@ use crate::state::{Due, TimeDomain};
 /// Rows by hash; those of several keys with one hash follow each other.
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
 
+/// Pages of large maps by their numbers.
+const PAGES: TableDefinition<u64, &[u8]> = TableDefinition::new("pages");
+
 /// Keys by the time of their timers, of event time and of processing time.
 const TIMERS: [TableDefinition<Due, ()>; 2] = [TableDefinition::new("event-timers"), TableDefinition::new("timers")];
 
 /// What can be read at a moment.
 pub(super) type Rows = ReadOnlyTable<u64, &'static [u8]>;
+
+/// The pages that can be read at a moment.
+pub(super) type Pages = ReadOnlyTable<u64, &'static [u8]>;
 
 type Trouble = Box<dyn StdError + Send + Sync>;
 
@@ -79,6 +85,7 @@ impl WorkingFile {
         let database = Builder::new().create_with_backend(storage).expect("storage that works as yet");
         let transaction = database.begin_write().expect("a fresh database");
         transaction.open_table(ROWS).expect("a fresh database");
+        transaction.open_table(PAGES).expect("a fresh database");
         transaction.commit().expect("storage that works as yet");
         Self { operator, path: PathBuf::new(), database: Some(database), same_key, _lock: None }
     }
@@ -93,7 +100,13 @@ impl WorkingFile {
         open().map_err(|error| self.error("read", error.into()))
     }
 
-    /// Writes the rows of a batch, over older ones of the same keys.
+    /// The pages that can be read from now on.
+    pub(super) fn read_pages(&self) -> Result<Pages, StateError> {
+        let open = || -> Result<Pages, redb::Error> { Ok(self.database().begin_read()?.open_table(PAGES)?) };
+        open().map_err(|error| self.error("read", error.into()))
+    }
+
+    /// Writes the rows of a batch, over older ones of the same keys, and its pages.
     pub(super) fn write(&self, batch: &Batch) -> Result<(), StateError> {
         self.write_rows(batch).map_err(|error| self.error("write to", error))
     }
@@ -105,6 +118,15 @@ impl WorkingFile {
             put(&mut table, hash, RowBytes::take(&mut &*row)?, self.same_key)?;
         }
         drop(table);
+        if !batch.pages.is_empty() {
+            let mut table = transaction.open_table(PAGES)?;
+            for (page, bytes) in &batch.pages {
+                match bytes {
+                    Some(bytes) => drop(table.insert(page, bytes.as_slice())?),
+                    None => drop(table.remove(page)?),
+                }
+            }
+        }
         Ok(transaction.commit()?)
     }
 
@@ -186,6 +208,7 @@ fn open(file: File, cache_bytes: usize) -> Result<Database, Trouble> {
     let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(Unsynced(FileBackend::new(file)?))?;
     let transaction = database.begin_write()?;
     transaction.open_table(ROWS)?;
+    transaction.open_table(PAGES)?;
     transaction.commit()?;
     Ok(database)
 }

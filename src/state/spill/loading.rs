@@ -46,12 +46,21 @@ impl<K: StateKey, S: StateSet> SpillLoader<K, S> {
         self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
+    /// Has pages of large maps go to the file, if many wait for that.
+    fn write_pages(&self) -> Result<(), StateError> {
+        if !self.shared.pages.has_many_waiting() {
+            return Ok(());
+        }
+        self.shared.file()?.write(&Batch::of_pages(self.shared.pages.take_waiting()))
+    }
+
     fn write(&self, group: u32, table: GroupTable<K, S::Row>) -> Result<(), StateError> {
         let states = self.loader.states();
         let encode_error = |(state, reason): (usize, String)| self.shared.cannot_store(states, state, group, reason);
         let mut entries: Vec<_> = table.into_iter().map(|entry| (stable_hash(&entry.key), entry)).collect();
         entries.sort_unstable_by_key(|(hash, _)| *hash);
-        let (file, filter) = (self.shared.file()?, self.shared.filter());
+        let shared = &*self.shared;
+        let (file, filter) = (shared.file()?, shared.filter());
         let mut scratch = Vec::new();
         for part in entries.chunks_mut(BATCH_ROWS_MAX) {
             let (mut batch, mut timers) = (Batch::default(), TimerQueues::default());
@@ -59,10 +68,17 @@ impl<K: StateKey, S: StateSet> SpillLoader<K, S> {
                 if const { S::HAS_TIMERS } {
                     states.enqueue_timers(row, &mut timers, || *hash);
                 }
-                batch.push(*hash, |bytes| put_row(states, key, row, &mut scratch, bytes)).map_err(encode_error)?;
+                let put = |bytes: &mut Vec<u8>| put_row(states, (key, row), &shared.own_pages, &mut scratch, bytes);
+                batch.push(*hash, put).map_err(encode_error)?;
                 filter.insert(*hash);
+                if const { S::HAS_PAGES } {
+                    // Its memory may be needed for the pages.
+                    *row = S::Row::default();
+                    self.write_pages()?;
+                }
             }
             batch.sort();
+            batch.pages = shared.pages.take_waiting();
             file.write(&batch)?;
             for domain in TimeDomain::ALL {
                 file.put_timers(domain, &timers.take_latest(domain, usize::MAX))?;
@@ -79,7 +95,11 @@ impl<K: StateKey, S: StateSet> GroupLoader for SpillLoader<K, S> {
         let mut kept = HashTable::new();
         if self.has_room(live) {
             kept.reserve(live, rehash::<K, S::Row>);
-            for Entry { key, row } in table {
+            for Entry { key, mut row } in table {
+                if const { S::HAS_PAGES } {
+                    self.loader.states().trim(&mut row, &self.shared.own_pages);
+                    self.write_pages()?;
+                }
                 let cached = Cached { key, row, marks: Marks::default() };
                 kept.insert_unique(bucket_hash(stable_hash(&cached.key)), cached, rehash);
             }

@@ -10,6 +10,8 @@ mod eviction;
 mod file;
 mod filter;
 mod loading;
+mod pages;
+mod paging;
 mod place;
 mod rows;
 mod shared;

@@ -7,6 +7,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::state::codec::{put_key, take};
+use crate::state::set::Paging;
 use crate::state::{Stamp, StateKey, StateRows, StateSet};
 
 /// A row, not decoded.
@@ -77,21 +78,21 @@ pub(super) fn same_key<K: StateKey>(one: &[u8], other: &[u8]) -> Result<bool, St
     Ok(one == other || take::<K>(&mut &*one)? == take::<K>(&mut &*other)?)
 }
 
-/// Appends a row. `scratch` is overwritten.
+/// Appends a row, of which large maps go to the pager. `scratch` is overwritten.
 ///
 /// # Errors
 /// What a serializer says, and of which state; keys count as the first. Nothing is appended then.
 pub(super) fn put_row<K: StateKey, S: StateSet>(
     states: &S,
-    key: &K,
-    row: &mut S::Row,
+    (key, row): (&K, &mut S::Row),
+    paging: &Paging,
     scratch: &mut Vec<u8>,
     bytes: &mut Vec<u8>,
 ) -> Result<(), (usize, String)> {
     scratch.clear();
     put_key(key, scratch).map_err(|reason| (0, reason))?;
     let key_len = scratch.len();
-    states.spill(row, S::stamp(row), scratch)?;
+    states.spill(row, S::stamp(row), paging, scratch)?;
     put_varint(key_len, bytes);
     put_varint((scratch.len() - key_len) * 2 + usize::from(S::is_clear(row)), bytes);
     bytes.extend_from_slice(&S::stamp(row).to_le_bytes());
@@ -136,7 +137,11 @@ fn take_varint(bytes: &mut &[u8]) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::state::spill::SpillPlace;
+    use crate::state::spill::pages::PageStore;
     use crate::state::{Access, ValueState};
 
     type States = (ValueState<u64>, ValueState<String>);
@@ -148,6 +153,8 @@ mod tests {
     #[test]
     fn rows_come_back_with_their_stamps_one_after_the_other() {
         let states = states();
+        let place = SpillPlace { dir: "dir".into(), job: "job".into(), operator: "op".into(), subtask: 0 };
+        let [paging, _] = Arc::new(PageStore::new(place, 0)).paging();
         let (mut bytes, mut scratch, mut expected) = (Vec::new(), Vec::new(), Vec::new());
         for key in 0..300u64 {
             let mut row = Default::default();
@@ -161,7 +168,7 @@ mod tests {
             if key % 8 > 3 {
                 states.handles(&mut row, at(9)).1.clear();
             }
-            put_row(&states, &key, &mut row, &mut scratch, &mut bytes).unwrap();
+            put_row(&states, (&key, &mut row), &paging, &mut scratch, &mut bytes).unwrap();
             expected.push((key, row));
         }
         put_gone(&[1, 2, 3], &mut bytes);
@@ -172,7 +179,7 @@ mod tests {
             assert_eq!((found.stamp, found.is_clear), (States::stamp(row), States::is_clear(row)));
             assert!(found.is_sound());
             let mut again = Default::default();
-            states.unspill(&mut again, found.stamp, &mut &*found.slots).unwrap();
+            states.unspill(&mut again, found.stamp, &paging, &mut &*found.slots).unwrap();
             assert_eq!(again, *row, "key {key}");
         }
         let gone = read.next().unwrap().unwrap();

@@ -7,9 +7,11 @@ use millstream_actors::contract::{StateError, StateScope};
 
 use super::file::WorkingFile;
 use super::filter::Filter;
+use super::pages::PageStore;
 use super::place::SpillPlace;
 use super::rows::{RowBytes, SameKey};
 use crate::state::StateRows;
+use crate::state::set::Paging;
 
 /// How large the cache may be.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +28,15 @@ pub(super) struct CacheLimits {
     pub(super) filter_bytes: usize,
     /// Bytes of the pages of the file that redb keeps.
     pub(super) page_bytes: usize,
+    /// Bytes of pages of large maps.
+    pub(super) map_bytes: usize,
 }
 
 impl CacheLimits {
     /// The limits for `groups` tables with entries of type `T` in `bytes` all in all: an eighth for the filter, up to
-    /// three quarters for the tables, as large as they can be by powers of two, the rest for pages of the file.
-    pub(super) fn of<T>(groups: usize, bytes: usize) -> Self {
+    /// three quarters for the tables, as large as they can be by powers of two, the rest for pages of the file. If the rows
+    /// have maps, a third of what is for the tables is for pages of large ones, and rows have so much less on the heap.
+    pub(super) fn of<T>(groups: usize, bytes: usize, has_maps: bool) -> Self {
         let groups = groups.max(1);
         let for_rows = bytes / 4 * 3;
         let per_group = (for_rows / groups / (size_of::<T>() + 1)).max(8);
@@ -43,14 +48,17 @@ impl CacheLimits {
         let tables = groups * buckets * (size_of::<T>() + 1);
         let filter_bytes = bytes / 8;
         let page_bytes = bytes.saturating_sub(tables + filter_bytes).max(64 << 10);
-        Self { rows: rows_max / 8 * 7, rows_max, bytes: tables, group_rows, filter_bytes, page_bytes }
+        let map_bytes = if has_maps { tables / 3 } else { 0 };
+        let bytes = tables - map_bytes;
+        Self { rows: rows_max / 8 * 7, rows_max, bytes, group_rows, filter_bytes, page_bytes, map_bytes }
     }
 
     /// Limits for tests: so few rows that everything is evicted again and again.
     #[cfg(test)]
     pub(super) fn of_rows(rows: usize) -> Self {
         let rows_max = rows + rows / 4;
-        Self { rows, rows_max, bytes: usize::MAX, group_rows: 6, filter_bytes: 1 << 10, page_bytes: 64 << 10 }
+        let (filter_bytes, page_bytes, map_bytes) = (1 << 10, 64 << 10, rows * 64);
+        Self { rows, rows_max, bytes: usize::MAX, group_rows: 6, filter_bytes, page_bytes, map_bytes }
     }
 
     /// Counts what rows hold on the heap, of which it is known only how long they are as bytes.
@@ -69,12 +77,19 @@ pub(super) struct Shared {
     filter: OnceLock<Arc<Filter>>,
     file: OnceLock<Arc<WorkingFile>>,
     creating: Mutex<()>,
+    pub(super) pages: Arc<PageStore>,
+    /// How rows in the cache get at their pages.
+    pub(super) own_pages: Paging,
+    /// How rows do that are only looked at.
+    pub(super) looked_at: Paging,
 }
 
 impl Shared {
     pub(super) fn new(place: SpillPlace, limits: CacheLimits, same_key: SameKey) -> Self {
         let (filter, file) = (OnceLock::new(), OnceLock::new());
-        Self { place, limits, same_key, filter, file, creating: Mutex::new(()) }
+        let pages = Arc::new(PageStore::new(place.clone(), limits.map_bytes));
+        let ([own_pages, looked_at], creating) = (pages.paging(), Mutex::new(()));
+        Self { place, limits, same_key, filter, file, creating, pages, own_pages, looked_at }
     }
 
     /// The filter of what is on the disk.
@@ -89,7 +104,9 @@ impl Shared {
             return Ok(file);
         }
         let file = WorkingFile::create(&self.place, self.limits.page_bytes, self.same_key)?;
-        Ok(self.file.get_or_init(|| Arc::new(file)))
+        let file = self.file.get_or_init(|| Arc::new(file));
+        self.pages.set_file(file);
+        Ok(file)
     }
 
     /// The error of a row that cannot be stored because of this of its states.

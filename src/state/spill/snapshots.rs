@@ -168,12 +168,18 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     fn write_stored(&mut self, index: usize, hash: u64, stored: &RowBytes<'_>) -> Result<(), String> {
         let key: K = take(&mut &*stored.key)?;
         let mut row = S::Row::default();
-        self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots)?;
+        self.states.unspill(&mut row, stored.stamp, &self.shared.looked_at, &mut &*stored.slots)?;
         let capture = self.barriers.capture.as_mut().expect("a sweep needs a capture");
         capture.write(&self.states, index, &key, &mut row);
         if S::is_clear(&row) && !stored.is_clear && self.cached < self.limits.rows_max {
             // It has expired. The disk gets to know by way of the cache; without room there, at another barrier.
             self.states.touch(&mut row, capture.span(index), self.barriers.current);
+            if const { S::HAS_PAGES } {
+                // What was looked at has freed nothing.
+                let mut own = S::Row::default();
+                self.states.unspill(&mut own, stored.stamp, &self.shared.own_pages, &mut &*stored.slots)?;
+                self.states.free_pages(&mut own);
+            }
             let group = &mut self.groups[index];
             group.dirt.record();
             group.live -= 1;
@@ -193,15 +199,15 @@ impl<K: StateKey, S: StateSet> Sweep<K> for RedbBackend<K, S> {
     }
 
     fn sweep_some(&mut self, group: usize) -> Result<bool, StateError> {
-        match self.on_disk[group] {
+        let swept = match self.on_disk[group] {
             DiskReach::Done => Ok(self.sweep_cache(group, CACHED_PER_LOOK)),
-            _ => {
-                let swept = self.sweep_disk(group);
-                // Declining the checkpoint is not enough: the next record must fail, too.
-                self.has_failed |= swept.is_err();
-                swept.map(|()| false)
-            }
-        }
+            _ => self.sweep_disk(group).map(|()| false),
+        };
+        // A page that was not read comes before what it has led to.
+        let swept = self.check_pages().and(swept);
+        // Declining the checkpoint is not enough: the next record must fail, too.
+        self.has_failed |= swept.is_err();
+        swept
     }
 
     fn abandon(&mut self, writer: Option<&mut SnapshotWriter>) {

@@ -137,7 +137,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// eight bytes for each changed row that has left the cache (up to a sixteenth of the keys), and what a snapshot
     /// holds until it is stored.
     pub fn new(states: S, range: KeyGroupRange, max_parallelism: u32, place: SpillPlace, cache_bytes: usize) -> Self {
-        let limits = CacheLimits::of::<Cached<K, S::Row>>(range.len(), cache_bytes);
+        let limits = CacheLimits::of::<Cached<K, S::Row>>(range.len(), cache_bytes, S::HAS_PAGES);
         Self::with_limits(states, range, max_parallelism, place, limits)
     }
 
@@ -246,7 +246,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         Q: Eq + ?Sized + 'q,
     {
         self.find_disk()?;
-        if self.disk.is_none() && self.cached <= self.limits.rows {
+        if self.disk.is_none() && self.cached <= self.limits.rows && !self.pages_press() {
             hints.extend(keys.map(|(hash, query)| self.locate(hash, query).unwrap_or(0)));
             return Ok(());
         }
@@ -261,7 +261,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
                 }
             }
             missing.sort_unstable_by_key(|(hash, _)| *hash);
-            missing.into_iter().try_for_each(|(hash, query)| self.load(hash, query))
+            missing.into_iter().try_for_each(|(hash, query)| self.load(hash, query))?;
+            self.check_pages()
         });
         self.has_failed |= outcome.is_err();
         outcome
@@ -285,7 +286,9 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             let key: K = take(&mut &*stored.key).map_err(unread)?;
             if key.borrow() == query {
                 let mut row = S::Row::default();
-                self.states.unspill(&mut row, stored.stamp, &mut &*stored.slots).map_err(unread)?;
+                self.states
+                    .unspill(&mut row, stored.stamp, &self.shared.own_pages, &mut &*stored.slots)
+                    .map_err(unread)?;
                 let marks = Marks { is_used: true, is_on_disk: true, is_changed: false };
                 self.take_in(hash, Cached { key, row, marks });
                 return Ok(());
@@ -391,6 +394,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         Some(CachedRow {
             found,
             states: &self.states,
+            paging: &self.shared.own_pages,
             timers: &mut self.timers.near,
             account,
             cached: &mut self.cached,
@@ -451,17 +455,18 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             let (file, filter) = (self.shared.file()?.clone(), self.shared.filter().clone());
             #[cfg(test)]
             if self.writes_inline {
-                self.disk = Some(Disk::inline(file, filter));
+                self.disk = Some(Disk::inline(file, filter, self.shared.pages.clone()));
                 return Ok(self.disk.as_mut().expect("made above"));
             }
-            self.disk = Some(Disk::new(file, filter)?);
+            self.disk = Some(Disk::new(file, filter, self.shared.pages.clone())?);
         }
         Ok(self.disk.as_mut().expect("made above"))
     }
 
-    /// Gives a batch to the disk.
+    /// Gives a batch to the disk, with the pages that wait.
     pub(super) fn send(&mut self, mut batch: Batch) -> Result<(), StateError> {
         batch.sort();
+        batch.pages = self.shared.pages.take_waiting();
         self.open_disk()?.write(batch)
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::Disk;
 use super::file::WorkingFile;
 use super::filter::Filter;
+use super::pages::PageStore;
 use super::rows::same_key;
 use super::*;
 use crate::snapshot::MemoryStore;
@@ -255,7 +256,8 @@ fn a_full_disk_fails_the_next_block_of_records() {
     let file = WorkingFile::on("op".into(), disk.handle(), same_key::<u64>);
     let dir = tempfile::tempdir().unwrap();
     let mut table: Backend<u64> = RedbBackend::tiny(state(), all(), GROUPS, dir.path(), 50, false);
-    table.disk = Some(Disk::new(Arc::new(file), Arc::new(Filter::new(1 << 10))).unwrap());
+    let pages = table.shared.pages.clone();
+    table.disk = Some(Disk::new(Arc::new(file), Arc::new(Filter::new(1 << 10)), pages).unwrap());
     let mut fill = |keys: std::ops::Range<u64>| {
         keys.clone().try_for_each(|key| try_change(&mut table, &key, |mut value| value.set(key)))
     };
@@ -315,7 +317,7 @@ fn the_file_is_removed_with_its_last_user() {
     let dir = tempfile::tempdir().unwrap();
     let place = SpillPlace { dir: dir.path().into(), job: "job".to_owned(), operator: "op".into(), subtask: 0 };
     let file = Arc::new(WorkingFile::create(&place, 1 << 20, same_key::<u64>).unwrap());
-    let disk = Disk::inline(file.clone(), Arc::new(Filter::new(64)));
+    let disk = Disk::inline(file.clone(), Arc::new(Filter::new(64)), Arc::new(PageStore::new(place, 0)));
     assert_eq!(working_files(dir.path()), 1);
     drop(file);
     drop(disk);

@@ -6,6 +6,7 @@ use millstream_actors::contract::StateError;
 use millstream_actors::protocol::Timestamp;
 
 use super::file::WorkingFile;
+use super::paging::lend;
 use super::table::RedbBackend;
 use crate::state::{Due, StateKey, StateRows, StateSet, TimeDomain, TimerQueues, stable_hash};
 
@@ -131,12 +132,14 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             // What the row knows of the queue changes by this, also where no timer is due.
             cached.marks.is_changed = true;
             if let Some(timer) = row.states.take_due_timer(&mut cached.row, (domain, at), access.stamp) {
-                let (key, states) = row.lend(access);
-                each(key, timer, states);
+                let lent = lend(&mut row, access, |key, states| each(key, timer, states));
+                if lent.is_none() {
+                    return Err(self.page_lost());
+                }
             }
             row.settle();
         }
         self.trim(index);
-        Ok(())
+        self.check_pages()
     }
 }

@@ -5,6 +5,8 @@ use std::collections::btree_map::Entry;
 use std::ops::RangeBounds;
 
 use super::MapSlot;
+use super::page::Entries;
+use super::range::MapRange;
 use crate::state::Stamp;
 use crate::state::kinds::ValueSlot;
 
@@ -23,7 +25,10 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        self.slot.entries.get(key)?.value()
+        match &self.slot.paged {
+            None => self.slot.entries.get(key)?.value(),
+            Some(paged) => paged.get(key).unwrap_or_else(|lost| lost.unwind()),
+        }
     }
 
     /// Whether `key` has a value.
@@ -43,8 +48,12 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        let MapSlot { entries, stamp, changed, .. } = &mut *self.slot;
-        let value = entries.get_mut(key)?.value_mut(self.now)?;
+        let MapSlot { entries, paged, stamp, changed, .. } = &mut *self.slot;
+        let entry = match paged {
+            None => entries.get_mut(key),
+            Some(paged) => paged.get_mut(key, self.now).unwrap_or_else(|lost| lost.unwind()),
+        };
+        let value = entry?.value_mut(self.now)?;
         (*stamp, *changed) = (self.now, self.now);
         Some(value)
     }
@@ -55,15 +64,11 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
     pub fn get_or_insert_with(&mut self, key: K, initial: impl FnOnce() -> V) -> &mut V {
         self.slot.change(self.now);
         self.slot.comes(&key);
-        let entry = match self.slot.entries.entry(key) {
-            Entry::Vacant(vacant) => vacant.insert(ValueSlot::Set(self.now, initial())),
-            Entry::Occupied(found) => {
-                let entry = found.into_mut();
-                if entry.value().is_none() {
-                    *entry = ValueSlot::Set(self.now, initial());
-                    self.slot.removed -= 1;
-                }
-                entry
+        let MapSlot { entries, paged, removed, .. } = &mut *self.slot;
+        let entry = match paged {
+            None => set_if_none(entries, removed, key, initial, self.now),
+            Some(paged) => {
+                paged.get_or_insert_with(key, initial, self.now).unwrap_or_else(|lost| lost.unwind())
             }
         };
         match entry.value_mut(self.now) {
@@ -92,7 +97,10 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
     /// front.
     #[inline]
     pub fn first(&self) -> Option<(&K, &V)> {
-        self.slot.front().next()
+        match &self.slot.paged {
+            None => self.slot.front().next(),
+            Some(paged) => paged.first().unwrap_or_else(|lost| lost.unwind()),
+        }
     }
 
     /// Removes the entry with the least key, and gives it.
@@ -100,8 +108,9 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
     where
         K: Clone,
     {
-        let key = self.slot.front().next()?.0.clone();
+        let key = self.first()?.0.clone();
         let value = self.slot.remove(&key, self.now)?;
+        // One in pages knows which pages are gone.
         self.slot.gone = Some(key.clone()).filter(|_| !self.slot.entries.is_empty());
         Some((key, value))
     }
@@ -110,19 +119,21 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
         let mut removed = 0;
         let is_known = self.slot.replaced != self.now;
-        self.slot.entries.retain(|key, entry| {
-            let Some(value) = entry.value() else { return true };
-            if keep(key, value) {
-                return true;
-            }
-            removed += 1;
-            entry.take(self.now);
-            is_known
-        });
+        if let Some(paged) = &mut self.slot.paged {
+            removed = paged.retain(keep, self.now, is_known).unwrap_or_else(|lost| lost.unwind());
+        } else {
+            self.slot.entries.retain(|key, entry| {
+                let Some(value) = entry.value() else { return true };
+                if keep(key, value) {
+                    return true;
+                }
+                removed += 1;
+                entry.take(self.now);
+                is_known
+            });
+            self.slot.removed += if is_known { removed as u32 } else { 0 };
+        }
         if removed > 0 {
-            if is_known {
-                self.slot.removed += removed;
-            }
             (self.slot.stamp, self.slot.changed) = (self.now, self.now);
             self.slot.forget_too_many(self.now);
         }
@@ -131,7 +142,7 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
     /// The entries, ascending by key.
     #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.slot.entries.iter().filter_map(|(key, entry)| Some((key, entry.value()?)))
+        self.range::<K>(..)
     }
 
     /// The entries with a key in this range, ascending.
@@ -144,7 +155,10 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        self.slot.entries.range(range).filter_map(|(key, entry)| Some((key, entry.value()?)))
+        match &self.slot.paged {
+            None => MapRange::of_entries(self.slot.entries.range(range)),
+            Some(paged) => MapRange::of_pages(paged, range).unwrap_or_else(|lost| lost.unwind()),
+        }
     }
 
     /// The keys, ascending.
@@ -168,7 +182,7 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
     /// Whether there is no entry.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.slot.entries.is_empty()
+        self.slot.entries.is_empty() && self.slot.paged.is_none()
     }
 
     /// Removes all entries.
@@ -176,6 +190,28 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
     pub fn clear(&mut self) {
         if !self.is_empty() {
             self.slot.empty(self.now);
+        }
+    }
+}
+
+/// The entry of a key, which is set if there is none, or a mark of its removal.
+#[inline]
+fn set_if_none<'a, K: Ord, V>(
+    entries: &'a mut Entries<K, V>,
+    removed: &mut u32,
+    key: K,
+    initial: impl FnOnce() -> V,
+    now: Stamp,
+) -> &'a mut ValueSlot<V> {
+    match entries.entry(key) {
+        Entry::Vacant(vacant) => vacant.insert(ValueSlot::Set(now, initial())),
+        Entry::Occupied(found) => {
+            let entry = found.into_mut();
+            if entry.value().is_none() {
+                *entry = ValueSlot::Set(now, initial());
+                *removed -= 1;
+            }
+            entry
         }
     }
 }
