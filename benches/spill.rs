@@ -127,7 +127,9 @@ fn maps() {
     let sides = SideOutputs::default();
     let mut operator = KeyedOperator::with_backend("sums".into(), backend, selector, function, sides);
     let scratch = scratch.path();
-    phase(&mut operator, scratch, "fill, one map after the other", maps * entries, &|i| i % entries * maps + i / entries);
+    phase(&mut operator, scratch, "fill, one map after the other", maps * entries, &|i| {
+        i % entries * maps + i / entries
+    });
     snapshot(&mut operator, "first checkpoint, whole", 1, 0);
     // Of each map the same number, in an order that changes the map with each record.
     phase(&mut operator, scratch, "records that meet ten, of all keys in turn", joins, &|i| entries * maps + i);

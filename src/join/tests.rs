@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use millstream_actors::contract::{Batch, Emitted};
 use millstream_actors::protocol::{KeyGroupRange, OperatorId, Timestamp};
 
 use super::{IntervalJoin, LivingJoin, TemporalJoin, TimeBounds};
 use crate::keyed::{KeyedCoOperator, KeyedCoProcessFunction};
 use crate::operator::Either::{self, First, Second};
-use crate::operator::{ByValue, OutputTag, SideOutputs};
-use crate::state::test_kit::Random;
+use crate::operator::{BatchOperator, ByValue, Output, OutputTag, Progress, SideOutputs};
+use crate::state::test_kit::{Random, all_the_time};
 use crate::state::{RedbBackend, group_of_hash, stable_hash};
 use crate::testing::{BoxedOperator, OperatorHarness, merged};
 
@@ -166,6 +167,48 @@ fn records_meet_whose_times_differ_by_what_is_in_the_interval() {
             let harness = in_file(join, dir.path().to_owned());
             fed(harness, &steps).check_in_any_order(pairs);
         }
+    }
+}
+
+#[test]
+fn a_record_of_a_key_with_many_that_wait_reads_a_few_pages_of_them() {
+    const WAITING: i64 = 100_000;
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = TimeBounds::of(&(-5..=5)).unwrap();
+    let join = IntervalJoin::new(bounds, None, |first: &Record, second: &Record| (first.2, second.2));
+    let backend = RedbBackend::tiny(join.state(), KeyGroupRange { start: 0, end: 4 }, 4, dir.path(), 10, true);
+    let pages_read = backend.pages_read();
+    let (id, selectors) = (OperatorId::from("join"), (selector(), selector()));
+    let mut operator = merged(KeyedCoOperator::with_backend(id, backend, selectors, join, SideOutputs::default()));
+    let mut out = Output::new();
+    let mut feed = |records: Vec<Input>| {
+        let mut batch = Batch::new();
+        records.into_iter().for_each(|input| batch.push_at(input, 0, of(&input).1));
+        while operator.process(&mut batch, &mut out, &mut all_the_time()).unwrap() == Progress::Suspended {}
+        let mut emitted = Vec::new();
+        out.drain(|part| match part {
+            Emitted::Batch(pairs) => emitted.extend(pairs.drain()),
+            Emitted::Mark(mark) => panic!("{mark:?}"),
+        });
+        emitted
+    };
+    for first in (0..WAITING).step_by(1_000) {
+        feed((first..first + 1_000).map(|time| First((7, time, time as u64))).collect());
+    }
+    let mut random = Random(9);
+    for number in 0..100 {
+        // Others have its row leave the cache now and then.
+        if number % 10 == 0 {
+            feed((0..40).map(|key| First((100 + key, 0, 0))).collect());
+        }
+        let time = 10 + random.below(WAITING as u64 - 20) as i64;
+        let before = pages_read();
+        let mut met = feed(vec![Second((7, time, number))]);
+        let read = pages_read() - before;
+        // Four to a page at most, two at least.
+        assert!(read <= 11, "{read} pages of {WAITING} records");
+        met.sort_unstable();
+        assert!(met.into_iter().eq((time as u64 - 5..=time as u64 + 5).map(|first| (first, number))));
     }
 }
 

@@ -56,6 +56,9 @@ impl StateBackend {
     /// State larger than memory: rows in use in a cache, the others in working files in the directory `dir`, which must
     /// exist when the job starts. Several jobs may share it.
     ///
+    /// A row is read and written as a whole, but for large maps: of those only the entries that are used, and their neighbours
+    /// ([`MapState`](crate::state::MapState)).
+    ///
     /// A working file is scratch space of one subtask and one attempt. It is created when the cache is full, never
     /// synced, and removed at the end; those of a process that was killed are removed when the job starts again. What
     /// survives is in the snapshot store.

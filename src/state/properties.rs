@@ -11,17 +11,19 @@ use millstream_actors::contract::{ChunkAddress, Contribution, Manifest, Progress
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, subtask_of_group};
 
 use super::test_kit::{Random, Subtask, change, manifest, no_time};
-use super::{KeyedBackend, KeyedTable, RedbBackend, StateRows, ValueState, group_of_key};
+use super::{KeyedBackend, KeyedTable, MapHandle, MapState, RedbBackend, StateRows, ValueState, group_of_key};
 use crate::snapshot::MemoryStore;
 
 const GROUPS: u32 = 8;
 const RETAINED: usize = 3;
 
-type States = (ValueState<u64>, ValueState<String>);
-type Model = BTreeMap<u64, (Option<u64>, Option<String>)>;
+type States = (ValueState<u64>, ValueState<String>, MapState<u8, u64>);
+/// What a key has.
+type Kept = (Option<u64>, Option<String>, BTreeMap<u8, u64>);
+type Model = BTreeMap<u64, Kept>;
 
 fn states() -> States {
-    (ValueState::new("count"), ValueState::new("text"))
+    (ValueState::new("count"), ValueState::new("text"), MapState::new("map"))
 }
 
 /// A checkpoint that has been triggered.
@@ -105,7 +107,7 @@ impl<B: KeyedBackend<u64, States>> Schedule<B> {
     /// One record: changes, clears or reads a key's states.
     fn change(&mut self) {
         let key = self.random.below(self.keys);
-        let action = self.random.below(10);
+        let action = self.random.below(14);
         self.apply(key, action);
     }
 
@@ -117,8 +119,8 @@ impl<B: KeyedBackend<u64, States>> Schedule<B> {
         let subtask = subtask_of_group(group_of_key(&key, GROUPS), self.subtasks.len() as u32, GROUPS);
         let table = &mut self.subtasks[subtask as usize].table;
         let expected = self.model.entry(key).or_default();
-        let seen = change(table, &key, |(mut count, mut name)| {
-            let seen = (count.get().copied(), name.get().cloned());
+        let seen = change(table, &key, |(mut count, mut name, mut map)| {
+            let seen = (count.get().copied(), name.get().cloned(), all_of(&map));
             match action {
                 0..3 => count.set(number),
                 3 => count.update(|count| count.map(|count| count + 1)),
@@ -126,6 +128,7 @@ impl<B: KeyedBackend<u64, States>> Schedule<B> {
                 5 => {
                     count.clear();
                     name.clear();
+                    map.clear();
                 }
                 6 => {
                     name.take();
@@ -135,6 +138,11 @@ impl<B: KeyedBackend<u64, States>> Schedule<B> {
                     name.set(text.clone());
                     name.clear();
                 }
+                10..12 => (0..12).for_each(|place| {
+                    map.insert((number >> place) as u8 % 60, number);
+                }),
+                12 => drop((map.remove(&(number as u8 % 60)), map.pop_first())),
+                13 => map.retain(|_, value| *value % 4 > 0),
                 _ => {}
             }
             seen
@@ -144,12 +152,17 @@ impl<B: KeyedBackend<u64, States>> Schedule<B> {
             0..3 => expected.0 = Some(number),
             3 => expected.0 = expected.0.map(|count| count + 1),
             4 => *expected.1.get_or_insert_with(String::new) += &text,
-            5 => *expected = (None, None),
+            5 => *expected = Kept::default(),
             6 => expected.1 = None,
-            7 => *expected = (Some(number), None),
+            7 => (expected.0, expected.1) = (Some(number), None),
+            10..12 => (0..12).for_each(|place| {
+                expected.2.insert((number >> place) as u8 % 60, number);
+            }),
+            12 => drop((expected.2.remove(&(number as u8 % 60)), expected.2.pop_first())),
+            13 => expected.2.retain(|_, value| *value % 4 > 0),
             _ => {}
         }
-        if *expected == (None, None) {
+        if *expected == Kept::default() {
             self.model.remove(&key);
             self.figures.removed += 1;
         }
@@ -172,14 +185,15 @@ impl<B: KeyedBackend<u64, States>> Schedule<B> {
         let (mut seen, mut left) = (BTreeSet::new(), usize::MAX);
         while left > 0 {
             let Self { random, model, subtasks, figures, .. } = self;
-            let visited = subtasks[subtask].table.visit_group(group, |key, (mut count, mut text)| {
+            let visited = subtasks[subtask].table.visit_group(group, |key, (mut count, mut text, mut map)| {
                 assert!(seen.insert(*key), "key {key} is lent twice");
                 let known = model.get_mut(key).unwrap_or_else(|| panic!("key {key} has no state"));
-                assert_eq!((count.get().copied(), text.get().cloned()), *known, "key {key}");
+                assert_eq!((count.get().copied(), text.get().cloned(), all_of(&map)), *known, "key {key}");
                 match random.below(4) {
                     0 => {
                         count.clear();
                         text.clear();
+                        map.clear();
                         model.remove(key);
                         figures.removed += 1;
                     }
@@ -323,13 +337,22 @@ impl<B: KeyedBackend<u64, States>> Schedule<B> {
                 let range = KeyGroupRange::of_subtask(index, parallelism, GROUPS);
                 let mut subtask = Subtask::new(states(), range, GROUPS);
                 subtask.restore(&self.store, manifest, states()).expect("what was written is read");
-                for (key, (count, text)) in range.iter().flat_map(|group| subtask.table.group(group)) {
-                    restored.insert(*key, (count.value().copied(), text.value().cloned()));
+                let keys: Vec<u64> =
+                    range.iter().flat_map(|group| subtask.table.group(group)).map(|row| *row.0).collect();
+                for key in keys {
+                    let kept = change(&mut subtask.table, &key, |(count, text, map)| {
+                        (count.get().copied(), text.get().cloned(), all_of(&map))
+                    });
+                    restored.insert(key, kept);
                 }
             }
             assert_eq!(restored, *model, "checkpoint {} at parallelism {parallelism}", manifest.checkpoint);
         }
     }
+}
+
+fn all_of(map: &MapHandle<'_, u8, u64>) -> BTreeMap<u8, u64> {
+    map.iter().map(|(key, value)| (*key, *value)).collect()
 }
 
 /// Runs one schedule; a panic names its seed.

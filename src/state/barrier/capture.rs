@@ -123,6 +123,11 @@ impl Capture {
         Span { after: self.after[group], up_to: self.at_barrier.stamp }
     }
 
+    /// The time of the barrier, and the last stamp before it.
+    pub(in crate::state) fn at_barrier(&self) -> Access {
+        self.at_barrier
+    }
+
     /// Whether the row in this place must be written before it is worked on.
     #[inline]
     pub(in crate::state) fn is_ahead(&self, group: usize, place: usize) -> bool {

@@ -367,13 +367,7 @@ impl<S: State> State for Expiring<S> {
         Ok(written)
     }
 
-    fn unspill(
-        &self,
-        slot: &mut Self::Slot,
-        stamp: Stamp,
-        paging: &Paging,
-        bytes: &mut &[u8],
-    ) -> Result<(), Unfit> {
+    fn unspill(&self, slot: &mut Self::Slot, stamp: Stamp, paging: &Paging, bytes: &mut &[u8]) -> Result<(), Unfit> {
         slot.deadline.set(Deadline::take(bytes)?.0);
         self.inner.unspill(&mut slot.inner, stamp, paging, bytes)
     }

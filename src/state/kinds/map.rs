@@ -4,6 +4,7 @@ mod handle;
 mod page;
 mod paged;
 mod range;
+mod resident;
 mod stored;
 
 use std::borrow::Borrow;
@@ -19,13 +20,13 @@ pub use handle::MapHandle;
 
 use super::ValueSlot;
 use super::schema::{Schema, schema_methods};
-use page::Entries;
-use paged::Paged;
 use crate::state::codec::{
     Encoding, KEY_REMEDY, StateFormat, Unfit, Written, check_encoding, check_kind, encoding_of, take,
 };
 use crate::state::set::Paging;
 use crate::state::{Access, Slot, Span, Stamp, State};
+use page::Entries;
+use paged::Paged;
 
 /// Declares a map per key, from `K` to `V`. Follows Flink's `MapState`, but for the order.
 ///
@@ -34,6 +35,11 @@ use crate::state::{Access, Slot, Span, Stamp, State};
 ///
 /// A snapshot of changes has only the entries that changed, and the keys of removed ones. To find them it looks at every
 /// entry of a map that has changed, in one go.
+///
+/// With [`StateBackend::redb`](crate::state::StateBackend::redb) a map with more than 256 entries, or more than 16 KiB, lies in pages of
+/// some 4 KiB, each of which is read and written by itself. A look-up, an insert, a removal or the first entry reads a page
+/// or two that are not in the cache; a range or an iteration those that it goes through, which stay in memory until the next change of the
+/// map or the end of the call. A snapshot of changes reads the pages that have changed.
 ///
 /// ```
 /// use millstream::prelude::*;
@@ -348,13 +354,7 @@ where
         Ok(Written::Live)
     }
 
-    fn unspill(
-        &self,
-        slot: &mut MapSlot<K, V>,
-        stamp: Stamp,
-        paging: &Paging,
-        bytes: &mut &[u8],
-    ) -> Result<(), Unfit> {
+    fn unspill(&self, slot: &mut MapSlot<K, V>, stamp: Stamp, paging: &Paging, bytes: &mut &[u8]) -> Result<(), Unfit> {
         match take(bytes)? {
             stored::IN_ROW => self.load(slot, stamp, self.format(), false, bytes),
             stored::IN_PAGES => {

@@ -143,13 +143,7 @@ pub(crate) trait StateRows: StateSet {
     ///
     /// # Errors
     /// If the bytes are no such row.
-    fn unspill(
-        &self,
-        row: &mut Self::Row,
-        of_row: Stamp,
-        paging: &Paging,
-        bytes: &mut &[u8],
-    ) -> Result<(), String> {
+    fn unspill(&self, row: &mut Self::Row, of_row: Stamp, paging: &Paging, bytes: &mut &[u8]) -> Result<(), String> {
         let mut unspill = Unspill { of_row, paging, bytes, unspilled: Ok(()) };
         self.visit(row, &mut unspill);
         unspill.unspilled

@@ -130,13 +130,7 @@ pub trait State: Send + 'static {
     /// # Errors
     /// If the bytes are no such value.
     #[doc(hidden)]
-    fn unspill(
-        &self,
-        slot: &mut Self::Slot,
-        stamp: Stamp,
-        paging: &Paging,
-        bytes: &mut &[u8],
-    ) -> Result<(), Unfit> {
+    fn unspill(&self, slot: &mut Self::Slot, stamp: Stamp, paging: &Paging, bytes: &mut &[u8]) -> Result<(), Unfit> {
         let _ = paging;
         self.load(slot, stamp, self.format(), false, bytes)?;
         Ok(self.load_marks(slot, bytes)?)

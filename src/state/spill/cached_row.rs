@@ -57,14 +57,17 @@ impl Account<'_> {
         Cached { key, row, marks }: &mut Cached<K, S::Row>,
     ) {
         let (stamp, was_clear) = (S::stamp(row), S::is_clear(row));
+        // What expires frees its pages, also where the stamp stays that of the barrier.
+        marks.is_changed |= S::EXPIRES && S::HAS_PAGES && states.is_due(row, capture.at_barrier());
         capture.write(states, index, key, row);
         if S::stamp(row) != stamp {
             marks.is_changed = true;
             self.dirt.record();
-            if !was_clear && S::is_clear(row) {
-                *self.live -= 1;
-                *self.tombstones += 1;
-            }
+        }
+        if !was_clear && S::is_clear(row) {
+            marks.is_changed = true;
+            *self.live -= 1;
+            *self.tombstones += 1;
         }
     }
 }

@@ -37,11 +37,7 @@ pub(super) struct Disk {
 
 impl Disk {
     /// Starts the thread that writes.
-    pub(super) fn new(
-        file: Arc<WorkingFile>,
-        filter: Arc<Filter>,
-        pages: Arc<PageStore>,
-    ) -> Result<Self, StateError> {
+    pub(super) fn new(file: Arc<WorkingFile>, filter: Arc<Filter>, pages: Arc<PageStore>) -> Result<Self, StateError> {
         pages.set_file(&file);
         let (batches, to_write) = sync_channel::<Arc<Batch>>(1);
         let (done, written) = sync_channel(1);

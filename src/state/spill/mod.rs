@@ -24,4 +24,6 @@ pub(crate) use place::prepare_dir;
 pub use table::RedbBackend;
 
 #[cfg(test)]
+mod paging_tests;
+#[cfg(test)]
 mod tests;

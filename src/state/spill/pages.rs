@@ -106,7 +106,7 @@ impl PageStore {
     }
 
     #[inline]
-    fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 

@@ -158,6 +158,13 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         backend
     }
 
+    /// How many pages of large maps have been read so far.
+    #[cfg(test)]
+    pub(crate) fn pages_read(&self) -> impl Fn() -> usize + use<K, S> {
+        let pages = self.shared.pages.clone();
+        move || pages.reads.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     pub(super) fn with_limits(
         states: S,
         range: KeyGroupRange,

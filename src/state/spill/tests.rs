@@ -356,3 +356,26 @@ fn values_that_expire_are_gone_from_cache_disk_and_checkpoints() {
     restored.restore(&store, &second, state()).unwrap();
     assert_eq!(restored.table.live(), KEYS as usize / 2);
 }
+
+/// A sweep clears what has expired by its barrier. Where the value was set under the stamp that the barrier closed, the
+/// row's stamp stays what it was, and the removal was not counted.
+#[test]
+fn a_value_that_expires_in_the_interval_in_which_it_was_set_is_counted_as_gone() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), store());
+    let state =
+        || ValueState::<u64>::new("v").with_ttl(StateTtl::processing_time(std::time::Duration::from_millis(100)));
+    let table = RedbBackend::tiny(state(), all(), GROUPS, dir.path(), 20, true);
+    let mut subtask: Subtask<u64, _, _> = Subtask::with_backend(table, vec!["v".into()]);
+    let mut base = None;
+    for round in 1..4u64 {
+        subtask.table.set_time(round as i64 * 1_000, 0);
+        (0..60u64).for_each(|key| change(&mut subtask.table, &key, |mut value| value.set(key)));
+        (50..60u64).for_each(|key| change(&mut subtask.table, &key, |value| assert!(value.get().is_some())));
+        subtask.table.set_time(round as i64 * 1_000 + 200, 0);
+        let next = manifest(round, vec![subtask.snapshot(&store, round, round - 1).unwrap()], base.as_ref());
+        store.finalise(&next, 3).unwrap();
+        base = Some(next);
+        (0..60u64).for_each(|key| change(&mut subtask.table, &key, |value| assert_eq!(value.get(), None)));
+        assert_eq!(subtask.table.live(), 0, "round {round}");
+    }
+}

@@ -67,9 +67,7 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
         let MapSlot { entries, paged, removed, .. } = &mut *self.slot;
         let entry = match paged {
             None => set_if_none(entries, removed, key, initial, self.now),
-            Some(paged) => {
-                paged.get_or_insert_with(key, initial, self.now).unwrap_or_else(|lost| lost.unwind())
-            }
+            Some(paged) => paged.get_or_insert_with(key, initial, self.now).unwrap_or_else(|lost| lost.unwind()),
         };
         match entry.value_mut(self.now) {
             Some(value) => value,

@@ -159,11 +159,8 @@ where
     let mut entries = Vec::with_capacity(count.min(bytes.len()));
     for _ in 0..count {
         let (key, stamp, is_mark) = (take(bytes)?, take::<Stamp>(bytes)?, take::<u8>(bytes)? == 1);
-        let entry = if is_mark {
-            ValueSlot::Clear(stamp)
-        } else {
-            ValueSlot::Set(stamp, schema.take(schema.format(), bytes)?)
-        };
+        let entry =
+            if is_mark { ValueSlot::Clear(stamp) } else { ValueSlot::Set(stamp, schema.take(schema.format(), bytes)?) };
         entries.push((key, entry));
     }
     let entries: Entries<K, V> = entries.into_iter().collect();

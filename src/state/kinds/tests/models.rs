@@ -1,6 +1,7 @@
 //! Each kind of state with the plain value that it must equal, and the ways in which both are changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::Kind;
 use crate::state::kinds::{Timer, Timers, TimersHandle};
@@ -78,7 +79,7 @@ impl Kind for Map {
     fn change(random: &mut Random, map: &mut MapHandle<'_, String, u64>, model: &mut BTreeMap<String, u64>) {
         let (value, most) = (random.next(), [2, 8, 60][random.below(3) as usize]);
         let key = format!("k{}", random.below(most));
-        match random.below(16) {
+        match random.below(20) {
             0..5 => assert_eq!(map.insert(key.clone(), value), model.insert(key, value)),
             5..9 => assert_eq!(map.remove(key.as_str()), model.remove(&key)),
             9 => match (map.get_mut(key.as_str()), model.get_mut(&key)) {
@@ -102,6 +103,20 @@ impl Kind for Map {
                 map.clear();
                 model.clear();
             }
+            14 => {
+                for _ in 0..random.below(6) {
+                    assert_eq!(map.first(), model.first_key_value());
+                    assert_eq!(map.pop_first(), model.pop_first());
+                }
+            }
+            15 | 16 => {
+                let other = format!("k{}", random.below(most));
+                let ends = [(key.clone(), other.clone()), (other, key)][usize::from(random.below(2) == 0)].clone();
+                let (from, to) = if ends.0 <= ends.1 { ends } else { (ends.1, ends.0) };
+                same_range(random, map, model, (Bound::Included(&from), Bound::Excluded(&to)));
+                same_range(random, map, model, (Bound::Excluded(&from), Bound::Unbounded));
+                same_range(random, map, model, (Bound::Unbounded, Bound::Included(&to)));
+            }
             _ => assert_eq!((map.get(&key), map.contains(&key)), (model.get(&key), model.contains_key(&key))),
         }
         assert_eq!((map.len(), map.is_empty()), (model.len(), model.is_empty()));
@@ -112,7 +127,29 @@ impl Kind for Map {
         assert!(entries.is_sorted());
         assert_eq!(map.range::<str>(..).collect::<Vec<_>>(), entries);
         assert!(map.keys().zip(map.values()).eq(entries.iter().copied()));
+        assert!(map.iter().rev().eq(entries.iter().rev().copied()));
+        assert_eq!(map.first(), entries.first().copied());
         map.iter().map(|(key, value)| (key.clone(), *value)).collect()
+    }
+}
+
+/// Compares a range, taken from both ends in any order.
+fn same_range(
+    random: &mut Random,
+    map: &MapHandle<'_, String, u64>,
+    model: &BTreeMap<String, u64>,
+    range: (Bound<&String>, Bound<&String>),
+) {
+    let (mut of_map, mut of_model) = (map.range::<String>(range), model.range::<String, _>(range));
+    loop {
+        let (one, other) = match random.below(2) {
+            0 => (of_map.next(), of_model.next()),
+            _ => (of_map.next_back(), of_model.next_back()),
+        };
+        assert_eq!(one, other);
+        if one.is_none() {
+            return;
+        }
     }
 }
 
