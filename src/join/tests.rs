@@ -8,7 +8,7 @@ use millstream_actors::protocol::{KeyGroupRange, OperatorId, Timestamp};
 use super::{IntervalJoin, LivingJoin, TemporalJoin, TimeBounds};
 use crate::keyed::{KeyedCoOperator, KeyedCoProcessFunction};
 use crate::operator::Either::{self, First, Second};
-use crate::operator::{BatchOperator, ByValue, Output, OutputTag, Progress, SideOutputs};
+use crate::operator::{ByValue, Output, OutputTag, Progress, SideOutputs};
 use crate::state::test_kit::{Random, all_the_time};
 use crate::state::{RedbBackend, group_of_hash, stable_hash};
 use crate::testing::{BoxedOperator, OperatorHarness, merged};
@@ -176,7 +176,8 @@ fn a_record_of_a_key_with_many_that_wait_reads_a_few_pages_of_them() {
     let dir = tempfile::tempdir().unwrap();
     let bounds = TimeBounds::of(&(-5..=5)).unwrap();
     let join = IntervalJoin::new(bounds, None, |first: &Record, second: &Record| (first.2, second.2));
-    let backend = RedbBackend::tiny(join.state(), KeyGroupRange { start: 0, end: 4 }, 4, dir.path(), 10, true);
+    let states = KeyedCoProcessFunction::<u64, Record, Record>::state(&join);
+    let backend = RedbBackend::tiny(states, KeyGroupRange { start: 0, end: 4 }, 4, dir.path(), 10, true);
     let pages_read = backend.pages_read();
     let (id, selectors) = (OperatorId::from("join"), (selector(), selector()));
     let mut operator = merged(KeyedCoOperator::with_backend(id, backend, selectors, join, SideOutputs::default()));

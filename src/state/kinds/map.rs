@@ -8,6 +8,7 @@ mod resident;
 mod stored;
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Bound;
@@ -25,7 +26,6 @@ use crate::state::codec::{
 };
 use crate::state::set::Paging;
 use crate::state::{Access, Slot, Span, Stamp, State};
-use page::Entries;
 use paged::Paged;
 
 /// Declares a map per key, from `K` to `V`. Follows Flink's `MapState`, but for the order.
@@ -100,11 +100,14 @@ impl<K, V> fmt::Debug for MapState<K, V> {
     }
 }
 
+/// The entries of a map that is in no pages.
+type InRow<K, V> = BTreeMap<K, ValueSlot<V>>;
+
 /// A key's place for a map. Without entries it is clear.
 #[derive(Debug)]
 pub struct MapSlot<K, V> {
     /// With the removed ones that a base may have. There are none of these if nothing else is left.
-    entries: Entries<K, V>,
+    entries: InRow<K, V>,
     /// Removed ones among the entries.
     removed: u32,
     stamp: Stamp,
@@ -121,7 +124,7 @@ pub struct MapSlot<K, V> {
 
 impl<K, V> Default for MapSlot<K, V> {
     fn default() -> Self {
-        Self { entries: Entries::new(), removed: 0, stamp: 0, changed: 0, replaced: 0, gone: None, paged: None }
+        Self { entries: InRow::new(), removed: 0, stamp: 0, changed: 0, replaced: 0, gone: None, paged: None }
     }
 }
 

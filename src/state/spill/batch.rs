@@ -42,8 +42,9 @@ impl Batch {
         self.places.len()
     }
 
+    /// Whether there is no row.
     pub(super) fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.pages.is_empty()
+        self.places.is_empty()
     }
 
     /// Bytes of all rows.

@@ -57,7 +57,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
                 self.hand = (self.hand + 1) % self.groups.len();
             }
         }
-        if mem::needs_drop::<Cached<K, S::Row>>() && batch.len() > 0 {
+        if mem::needs_drop::<Cached<K, S::Row>>() && !batch.is_empty() {
             self.limits = self.shared.limits.counting_heap::<Cached<K, S::Row>>(batch.bytes() / batch.len());
         }
         if batch.is_empty() && self.shared.pages.waiting_bytes() == 0 { Ok(()) } else { self.send(batch) }

@@ -4,9 +4,8 @@ use std::borrow::Borrow;
 use std::collections::btree_map::Entry;
 use std::ops::RangeBounds;
 
-use super::MapSlot;
-use super::page::Entries;
 use super::range::MapRange;
+use super::{InRow, MapSlot};
 use crate::state::Stamp;
 use crate::state::kinds::ValueSlot;
 
@@ -195,7 +194,7 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
 /// The entry of a key, which is set if there is none, or a mark of its removal.
 #[inline]
 fn set_if_none<'a, K: Ord, V>(
-    entries: &'a mut Entries<K, V>,
+    entries: &'a mut InRow<K, V>,
     removed: &mut u32,
     key: K,
     initial: impl FnOnce() -> V,

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,8 +14,32 @@ use crate::state::Stamp;
 use crate::state::codec::{put_map_key, take};
 use crate::state::kinds::{Schema, ValueSlot};
 
-/// Entries by key, removed ones among them.
-pub(super) type Entries<K, V> = BTreeMap<K, ValueSlot<V>>;
+/// Entries of a page by key, removed ones among them.
+pub(super) type Entries<K, V> = BTreeMap<K, PageEntry<V>>;
+
+/// An entry of a page. It is a type of its own so that maps that are in no pages have their code to themselves: shared with
+/// these, `BTreeMap::insert` is not inlined any more, for some 30 instructions each time.
+pub(super) struct PageEntry<V>(pub(super) ValueSlot<V>);
+
+impl<V> Default for PageEntry<V> {
+    fn default() -> Self {
+        Self(ValueSlot::default())
+    }
+}
+
+impl<V> Deref for PageEntry<V> {
+    type Target = ValueSlot<V>;
+
+    fn deref(&self) -> &ValueSlot<V> {
+        &self.0
+    }
+}
+
+impl<V> DerefMut for PageEntry<V> {
+    fn deref_mut(&mut self) -> &mut ValueSlot<V> {
+        &mut self.0
+    }
+}
 
 /// A part of a map: the entries from a key up to the first one of the next page.
 pub(super) struct Page<K, V> {
@@ -47,7 +72,7 @@ impl<K, V> Page<K, V> {
             number: None,
             live: live as u32,
             removed: (content.len() - live) as u32,
-            changed: content.values().map(ValueSlot::stamp).max().unwrap_or(0),
+            changed: content.values().map(|entry| entry.stamp()).max().unwrap_or(0),
             is_dirty: true,
             is_used: Cell::new(true),
             held: Cell::new(0),
@@ -76,13 +101,14 @@ impl<K, V> Page<K, V> {
     }
 }
 
+type ReadPage<K, V> = fn(&Schema<V>, &[u8]) -> Result<Entries<K, V>, String>;
 type PutEntry<K, V> = fn(&Schema<V>, &K, &ValueSlot<V>, &mut Vec<u8>) -> Result<(), String>;
 
 /// How pages of a state become bytes, and come back. It lets a handle do so, which does not know that its types can be
 /// stored.
 pub(super) struct PageCodec<K, V> {
     schema: Schema<V>,
-    read: fn(&Schema<V>, &[u8]) -> Result<Entries<K, V>, String>,
+    read: ReadPage<K, V>,
     put: PutEntry<K, V>,
     copy_key: fn(&K) -> Result<K, String>,
 }
@@ -161,7 +187,7 @@ where
         let (key, stamp, is_mark) = (take(bytes)?, take::<Stamp>(bytes)?, take::<u8>(bytes)? == 1);
         let entry =
             if is_mark { ValueSlot::Clear(stamp) } else { ValueSlot::Set(stamp, schema.take(schema.format(), bytes)?) };
-        entries.push((key, entry));
+        entries.push((key, PageEntry(entry)));
     }
     let entries: Entries<K, V> = entries.into_iter().collect();
     if entries.len() != count || !bytes.is_empty() {

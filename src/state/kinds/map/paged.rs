@@ -10,7 +10,8 @@ use std::fmt;
 use std::mem::needs_drop;
 use std::ops::Bound;
 
-use super::page::{Entries, Page, PageCodec};
+use super::InRow;
+use super::page::{Entries, Page, PageCodec, PageEntry};
 use super::resident::Resident;
 use crate::state::Stamp;
 use crate::state::kinds::ValueSlot;
@@ -84,10 +85,10 @@ impl<K: Ord, V> Paged<K, V> {
     /// # Errors
     /// The entries, if they cannot be stored: so they must stay in memory until it is told why.
     pub(super) fn cut(
-        mut entries: Entries<K, V>,
+        mut entries: InRow<K, V>,
         codec: PageCodec<K, V>,
         paging: &Paging,
-    ) -> Result<Self, (Entries<K, V>, String)> {
+    ) -> Result<Self, (InRow<K, V>, String)> {
         let entries_max = match entries_max_of(&entries, &codec) {
             Ok(entries_max) => entries_max,
             Err(reason) => return Err((entries, reason)),
@@ -101,9 +102,9 @@ impl<K: Ord, V> Paged<K, V> {
         let mut first = None;
         for next in firsts {
             let rest = entries.split_off(&next);
-            pages.push(Page::new(first.replace(next), std::mem::replace(&mut entries, rest)));
+            pages.push(Page::new(first.replace(next), wrapped(std::mem::replace(&mut entries, rest))));
         }
-        pages.push(Page::new(first, entries));
+        pages.push(Page::new(first, wrapped(entries)));
         let paged = Self::of_pages(pages, (0, entries_max), codec, paging);
         paged.pages.iter().for_each(|page| paged.hold(page, page.len() * paged.entry_bytes));
         Ok(paged)
@@ -138,7 +139,7 @@ impl<K: Ord, V> Paged<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        Ok(self.content(self.place(key))?.get(key).and_then(ValueSlot::value))
+        Ok(self.content(self.place(key))?.get(key).and_then(|entry| entry.value()))
     }
 
     /// The entries of a page that is not in memory.
@@ -259,14 +260,14 @@ impl<K: Ord, V> Paged<K, V> {
     }
 
     /// The entries and number of marks, if one page has all of them, and at most so many.
-    pub(super) fn take_small(&mut self, most: usize) -> Option<(Entries<K, V>, u32)> {
+    pub(super) fn take_small(&mut self, most: usize) -> Option<(InRow<K, V>, u32)> {
         if self.pages.len() > 1 || self.pages[0].len() > most {
             return None;
         }
         self.pages[0].content.get()?;
         self.free_all();
         let page = &mut self.pages[0];
-        Some((page.content.take()?, page.removed))
+        Some((page.content.take()?.into_iter().map(|(key, entry)| (key, entry.0)).collect(), page.removed))
     }
 }
 
@@ -282,13 +283,17 @@ where
     }
 }
 
+fn wrapped<K: Ord, V>(entries: InRow<K, V>) -> Entries<K, V> {
+    entries.into_iter().map(|(key, entry)| (key, PageEntry(entry))).collect()
+}
+
 /// Drops marks of removals up to this stamp.
 fn forget<K: Ord, V>(content: &mut Entries<K, V>, void: Stamp) {
     content.retain(|_, entry| entry.value().is_some() || entry.stamp() > void);
 }
 
 /// How many entries like these a page may have.
-fn entries_max_of<K: Ord, V>(entries: &Entries<K, V>, codec: &PageCodec<K, V>) -> Result<usize, String> {
+fn entries_max_of<K: Ord, V>(entries: &InRow<K, V>, codec: &PageCodec<K, V>) -> Result<usize, String> {
     let mut bytes = Vec::new();
     // A sample is as good as all of them: pages are cut anew as they are written.
     let step = (entries.len() / SAMPLE).max(1);

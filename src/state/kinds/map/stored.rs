@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::page::{Entries, Page, PageCodec};
+use super::page::{Entries, Page, PageCodec, PageEntry};
 use super::paged::Paged;
 use super::{MapSlot, unfit_key};
 use crate::state::codec::{Unfit, put_map_key, take};
@@ -34,7 +34,7 @@ where
 {
     let mut writing = Writing { schema, after: span.after, is_whole, live: 0, dead: 0, dead_keys: Vec::new(), bytes };
     match &mut slot.paged {
-        None => writing.write(&slot.entries)?,
+        None => writing.write(slot.entries.iter())?,
         Some(paged) => write_pages(paged, &mut writing, span)?,
     }
     let Writing { live, dead, dead_keys, bytes, .. } = writing;
@@ -58,11 +58,11 @@ where
             continue;
         }
         match page.content.get() {
-            Some(content) => writing.write(content)?,
+            Some(content) => writing.write(unwrapped(content))?,
             None => {
                 let content = paged.read(index)?;
-                writing.write(&content)?;
-                let is_left = |entry: &&ValueSlot<V>| entry.value().is_none() && entry.stamp() > span.after;
+                writing.write(unwrapped(&content))?;
+                let is_left = |entry: &&PageEntry<V>| entry.value().is_none() && entry.stamp() > span.after;
                 marks_left.push((index, content.values().filter(is_left).count() as u32));
             }
         }
@@ -71,6 +71,11 @@ where
         paged.settle(span.after, &marks_left);
     }
     Ok(())
+}
+
+/// Entries of a page as those of a map that is in none.
+fn unwrapped<K, V>(entries: &Entries<K, V>) -> impl Iterator<Item = (&K, &ValueSlot<V>)> {
+    entries.iter().map(|(key, entry)| (key, &entry.0))
 }
 
 struct Writing<'a, V> {
@@ -84,7 +89,7 @@ struct Writing<'a, V> {
 }
 
 impl<V: Serialize + DeserializeOwned + 'static> Writing<'_, V> {
-    fn write<K>(&mut self, entries: &Entries<K, V>) -> Result<(), String>
+    fn write<'e, K>(&mut self, entries: impl Iterator<Item = (&'e K, &'e ValueSlot<V>)>) -> Result<(), String>
     where
         K: Ord + Serialize + DeserializeOwned + 'static,
     {

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use super::{Page, Paged};
+use super::{Page, PageEntry, Paged};
 use crate::state::Stamp;
 use crate::state::kinds::ValueSlot;
 use crate::state::set::PageLost;
@@ -83,10 +83,10 @@ impl<K: Ord, V> Paged<K, V> {
     /// Sets a value; gives the old one.
     pub(in crate::state::kinds::map) fn insert(&mut self, key: K, value: V, now: Stamp) -> Result<Option<V>, PageLost> {
         let index = self.open(&key)?;
-        let old = self.content_mut(index)?.insert(key, ValueSlot::Set(now, value));
+        let old = self.content_mut(index)?.insert(key, PageEntry(ValueSlot::Set(now, value)));
         self.came(index, now, old.as_ref().map(|old| old.value().is_some()));
         Ok(match old {
-            Some(ValueSlot::Set(_, old)) => Some(old),
+            Some(PageEntry(ValueSlot::Set(_, old))) => Some(old),
             _ => None,
         })
     }
@@ -104,7 +104,7 @@ impl<K: Ord, V> Paged<K, V> {
             let value = initial();
             self.came(index, now, before);
             let entry = self.content_mut(index)?.entry(key).or_default();
-            *entry = ValueSlot::Set(now, value);
+            **entry = ValueSlot::Set(now, value);
             return Ok(entry);
         }
         self.changed(index, now);
@@ -123,7 +123,7 @@ impl<K: Ord, V> Paged<K, V> {
     {
         let Some(index) = self.find(key)? else { return Ok(None) };
         self.changed(index, now);
-        Ok(self.content_mut(index)?.get_mut(key))
+        Ok(self.content_mut(index)?.get_mut(key).map(|entry| &mut entry.0))
     }
 
     /// Removes a key, and with `is_marked` leaves a mark of that.
