@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -217,6 +218,25 @@ fn a_page_that_is_damaged_or_gone_ends_the_call_that_wants_it_and_gives_the_erro
         let again = try_change(&mut subtask.table, &1_000, |_| ());
         assert!(again.is_err(), "nothing goes on after a failure");
     }
+}
+
+#[test]
+fn a_page_that_is_damaged_ends_a_visit_of_all_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut subtask = spilled(dir.path());
+    fill(&mut subtask.table, 7, 5_000);
+    use_others(&mut subtask.table);
+    subtask.table.disk.as_mut().unwrap().poll(true).unwrap();
+    replace_pages(&mut subtask, Some(vec![1; 100]));
+    let mut seen = 0;
+    let outcome = subtask.table.visit_group(group_of_key(&7), |_, map| {
+        seen = map.values().count().max(seen);
+        ControlFlow::Continue(())
+    });
+    let error = outcome.expect_err("the pages are not what was written");
+    assert!(matches!(&error, StateError::WorkingFile { action: "read", .. }), "{error}");
+    assert!(seen < 5_000, "the function must not go on");
+    assert!(try_change(&mut subtask.table, &1_000, |_| ()).is_err(), "nothing goes on after a failure");
 }
 
 #[test]
