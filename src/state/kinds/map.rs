@@ -163,11 +163,11 @@ impl<K: Ord, V> MapSlot<K, V> {
     }
 
     fn insert(&mut self, key: K, value: V, now: Stamp) -> Option<V> {
+        if self.paged.is_some() {
+            return self.insert_paged(key, value, now);
+        }
         self.change(now);
         self.comes(&key);
-        if let Some(paged) = &mut self.paged {
-            return paged.insert(key, value, now).unwrap_or_else(|lost| lost.unwind());
-        }
         match self.entries.insert(key, ValueSlot::Set(now, value)) {
             None => None,
             Some(ValueSlot::Set(_, old)) => Some(old),
@@ -176,6 +176,13 @@ impl<K: Ord, V> MapSlot<K, V> {
                 None
             }
         }
+    }
+
+    #[cold]
+    fn insert_paged(&mut self, key: K, value: V, now: Stamp) -> Option<V> {
+        self.change(now);
+        let inserted = self.paged.as_mut()?.insert(key, value, now);
+        inserted.unwrap_or_else(|lost| lost.unwind())
     }
 
     fn remove<Q>(&mut self, key: &Q, now: Stamp) -> Option<V>
