@@ -402,7 +402,7 @@ fn run_all<B: KeyedBackend<u64, States>>(schedules: u64, backend: impl Fn(u64) -
 
 #[test]
 fn every_retained_checkpoint_restores_to_the_state_at_its_barrier() {
-    run_all(2_000, |_| Box::new(|range| KeyedTable::new(states(), range, GROUPS)));
+    run_all(1_000, |_| Box::new(|range| KeyedTable::new(states(), range, GROUPS)));
 }
 
 #[test]

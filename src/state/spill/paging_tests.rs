@@ -101,7 +101,7 @@ fn a_record_on_a_large_map_reads_a_few_of_its_pages_and_a_checkpoint_those_that_
     assert!(held(&subtask) <= held_max(), "{} bytes of pages", held(&subtask));
     let (mut random, mut most) = (Random(3), 0);
     for n in 0..200u64 {
-        if n % 50 == 0 {
+        if n == 100 {
             use_others(&mut subtask.table);
         }
         let time = 1_000 + random.below(LARGE as u64 - 2_000) as i64;
