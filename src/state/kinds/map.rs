@@ -215,7 +215,7 @@ impl<K: Ord, V> MapSlot<K, V> {
             self.empty(now);
         } else if let Some(paged) = &mut self.paged {
             if paged.removed > live.max(REMOVED_MIN) {
-                paged.forget_removed(now);
+                paged.forget_removed(now).unwrap_or_else(|lost| lost.unwind());
                 self.replaced = now;
             }
         } else if self.removed as usize > live.max(REMOVED_MIN) {

@@ -39,6 +39,8 @@ pub(super) struct Paged<K, V> {
     pub(super) void: Stamp,
     /// Pages before this one have no entries, but marks.
     front: usize,
+    /// There may be pages without entries and marks: the next change drops them.
+    has_empty: bool,
     /// A page with more entries is cut.
     entries_max: usize,
     /// What an entry takes in memory, about.
@@ -60,12 +62,26 @@ impl<K, V> Paged<K, V> {
     ) -> Self {
         let live = pages.iter().map(|page| page.live as usize).sum();
         let removed = pages.iter().map(|page| page.removed as usize).sum();
+        let has_empty = pages.iter().any(|page| page.len() == 0);
         let mut resident = Resident::default();
         resident.reset(pages.iter().map(|page| page.content.get().is_some()));
         let heap_bytes = if needs_drop::<(K, V)>() { PAGE_BYTES / entries_max.max(1) } else { 0 };
         let entry_bytes = size_of::<(K, ValueSlot<V>)>() / 2 * 3 + heap_bytes;
         let paging = paging.clone();
-        Self { pages, live, removed, void, front: 0, entries_max, entry_bytes, hand: 0, resident, codec, paging }
+        Self {
+            pages,
+            live,
+            removed,
+            void,
+            front: 0,
+            has_empty,
+            entries_max,
+            entry_bytes,
+            hand: 0,
+            resident,
+            codec,
+            paging,
+        }
     }
 
     /// How many entries a page may have.
@@ -188,7 +204,8 @@ impl<K: Ord, V> Paged<K, V> {
         self.pages.iter().for_each(|page| self.free(page));
     }
 
-    /// Forgets marks of removals up to this stamp. What is on the disk stays as it is.
+    /// Forgets marks of removals up to this stamp. What is on the disk stays as it is, pages in which nothing is left included: they
+    /// go with the next change.
     ///
     /// A page that is not in memory may have marks above it only if the page was changed later, and was read since by the
     /// capture that asks for this; `left` has how many it has then.
@@ -206,12 +223,14 @@ impl<K: Ord, V> Paged<K, V> {
             self.pages[*index].removed = *removed;
         }
         self.removed = self.pages.iter().map(|page| page.removed as usize).sum();
+        self.has_empty = self.pages.iter().any(|page| page.len() == 0);
     }
 
     /// Drops marks of removals, all of them: none is above this stamp. A change.
-    pub(super) fn forget_removed(&mut self, now: Stamp) {
+    pub(super) fn forget_removed(&mut self, now: Stamp) -> Result<(), PageLost> {
         self.settle(now, &[]);
         self.drop_all_empty();
+        self.join_all()
     }
 
     /// Has pages leave memory until there are no more than there should be, or few are left here.

@@ -31,6 +31,9 @@ impl<K: Ord, V> Paged<K, V> {
     /// The page in which a key is to be set.
     fn open(&mut self, key: &K) -> Result<usize, PageLost> {
         self.enter();
+        if self.has_empty {
+            self.drop_all_empty();
+        }
         let index = self.place(key);
         self.content(index)?;
         Ok(self.cut_if_full(index, key, self.entries_max))
@@ -223,7 +226,7 @@ impl<K: Ord, V> Paged<K, V> {
 
     /// Drops a page in which nothing is left, and joins one that is small with a small neighbour.
     fn tidy(&mut self, index: usize) -> Result<(), PageLost> {
-        if self.pages[index].len() == 0 {
+        if self.has_empty || self.pages[index].len() == 0 {
             self.drop_all_empty();
             return Ok(());
         }
@@ -240,34 +243,52 @@ impl<K: Ord, V> Paged<K, V> {
         }
     }
 
-    /// Joins small neighbours, wherever they are.
-    fn join_all(&mut self) -> Result<(), PageLost> {
-        let mut lower = 0;
-        while lower + 1 < self.pages.len() {
-            if self.pages[lower].len() + self.pages[lower + 1].len() <= self.entries_max / 2 {
-                self.join(lower)?;
-            } else {
-                lower += 1;
+    /// Joins small neighbours, wherever they are, in one pass. A page that is through with leaves memory if it is full.
+    pub(super) fn join_all(&mut self) -> Result<(), PageLost> {
+        let mut to = 0;
+        for from in 1..self.pages.len() {
+            if self.pages[to].len() + self.pages[from].len() <= self.entries_max / 2 {
+                self.absorb(to, from)?;
+                continue;
             }
+            if self.paging.pager.is_full() {
+                self.evict(to);
+            }
+            to += 1;
+            // What is in between has been taken in.
+            self.pages.swap(to, from);
         }
+        self.pages.truncate(to + 1);
+        self.front = 0;
+        self.count_resident();
         Ok(())
     }
 
     /// Joins a page with the next one.
     fn join(&mut self, lower: usize) -> Result<(), PageLost> {
-        self.content(lower)?;
-        self.content(lower + 1)?;
-        let mut upper = self.pages.remove(lower + 1);
-        self.free(&upper);
+        self.absorb(lower, lower + 1)?;
+        self.pages.remove(lower + 1);
         self.count_resident();
-        let page = &mut self.pages[lower];
+        self.front = self.front.min(lower);
+        Ok(())
+    }
+
+    /// Moves all of a page into one below it. There is no page between them, but such as this was done with before; it is to be
+    /// taken away.
+    fn absorb(&mut self, lower: usize, upper: usize) -> Result<(), PageLost> {
+        self.content(lower)?;
+        self.content(upper)?;
+        self.free(&self.pages[upper]);
+        let (below, above) = self.pages.split_at_mut(upper);
+        let (page, upper) = (&mut below[lower], &mut above[0]);
+        upper.number = None;
         let content = page.content.get_mut().expect("it was read above");
         content.append(upper.content.get_mut().expect("it was read above"));
         (page.live, page.removed) = (page.live + upper.live, page.removed + upper.removed);
+        (upper.live, upper.removed) = (0, 0);
         page.changed = page.changed.max(upper.changed);
         page.is_dirty = true;
         page.held.set(page.held.get() + upper.held.take());
-        self.front = self.front.min(lower);
         Ok(())
     }
 
@@ -284,7 +305,7 @@ impl<K: Ord, V> Paged<K, V> {
             stays
         });
         self.pages[0].first = None;
-        self.front = 0;
+        (self.front, self.has_empty) = (0, false);
         self.count_resident();
     }
 }
