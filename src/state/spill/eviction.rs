@@ -43,7 +43,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// Has the rows of the next groups leave that were not used since it came by, until there is some room or enough to
     /// write.
     fn evict(&mut self) -> Result<(), StateError> {
-        let mut batch = Batch::default();
+        let (mut batch, waiting) = (Batch::default(), self.shared.pages.waiting_bytes());
         self.add_settled(&mut batch)?;
         // A transaction costs about as much as a thousand rows.
         let enough = self.limits.rows - self.limits.rows / 16;
@@ -58,7 +58,9 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             }
         }
         if mem::needs_drop::<Cached<K, S::Row>>() && !batch.is_empty() {
-            self.limits = self.shared.limits.counting_heap::<Cached<K, S::Row>>(batch.bytes() / batch.len());
+            // A map that is in pages from here on was in the row.
+            let bytes = batch.bytes() + self.shared.pages.waiting_bytes().saturating_sub(waiting);
+            self.limits = self.shared.limits.counting_heap::<Cached<K, S::Row>>(bytes / batch.len());
         }
         if batch.is_empty() && self.shared.pages.waiting_bytes() == 0 { Ok(()) } else { self.send(batch) }
     }

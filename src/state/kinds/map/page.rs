@@ -59,6 +59,8 @@ pub(super) struct Page<K, V> {
     pub(super) is_used: Cell<bool>,
     /// About so many bytes of it are in memory, as the pager has been told.
     pub(super) held: Cell<usize>,
+    /// So often an entry was lent to be changed since that was counted.
+    pub(super) lent: Cell<u32>,
     /// Empty if it is not in memory.
     pub(super) content: OnceCell<Entries<K, V>>,
 }
@@ -76,6 +78,7 @@ impl<K, V> Page<K, V> {
             is_dirty: true,
             is_used: Cell::new(true),
             held: Cell::new(0),
+            lent: Cell::new(0),
             content: OnceCell::from(content),
         }
     }
@@ -91,6 +94,7 @@ impl<K, V> Page<K, V> {
             is_dirty: false,
             is_used: Cell::new(false),
             held: Cell::new(0),
+            lent: Cell::new(0),
             content: OnceCell::new(),
         }
     }

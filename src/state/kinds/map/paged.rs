@@ -6,6 +6,7 @@
 mod changes;
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::fmt;
 use std::mem::needs_drop;
 use std::ops::Bound;
@@ -23,8 +24,12 @@ const PAGE_ENTRIES_MAX: usize = if cfg!(test) { 4 } else { 128 };
 const PAGE_ENTRIES_MIN: usize = if cfg!(test) { 2 } else { 4 };
 /// Bytes of a page, about: with what the file adds it fits into one of the file's pages.
 const PAGE_BYTES: usize = 3_900;
-/// So many pages stay in memory whatever others have.
+/// So many pages stay in memory whatever others have, if they are small; if they are not, one.
 const KEPT: usize = if cfg!(test) { 1 } else { 4 };
+/// Bytes in memory of pages that are small.
+const KEPT_BYTES: usize = 4 * KEPT * PAGE_BYTES;
+/// A value that is lent to be changed may have grown. By so many bytes or fewer it does not matter much.
+const GROWTH_BYTES: usize = 512;
 /// Entries that are looked at to tell how large they are.
 const SAMPLE: usize = 16;
 
@@ -43,8 +48,8 @@ pub(super) struct Paged<K, V> {
     has_empty: bool,
     /// A page with more entries is cut.
     entries_max: usize,
-    /// What an entry takes in memory, about.
-    entry_bytes: usize,
+    /// What the pages take in memory, about, as the pager has been told.
+    held: Cell<usize>,
     /// The page at which the eviction goes on.
     hand: usize,
     resident: Resident,
@@ -65,23 +70,8 @@ impl<K, V> Paged<K, V> {
         let has_empty = pages.iter().any(|page| page.len() == 0);
         let mut resident = Resident::default();
         resident.reset(pages.iter().map(|page| page.content.get().is_some()));
-        let heap_bytes = if needs_drop::<(K, V)>() { PAGE_BYTES / entries_max.max(1) } else { 0 };
-        let entry_bytes = size_of::<(K, ValueSlot<V>)>() / 2 * 3 + heap_bytes;
-        let paging = paging.clone();
-        Self {
-            pages,
-            live,
-            removed,
-            void,
-            front: 0,
-            has_empty,
-            entries_max,
-            entry_bytes,
-            hand: 0,
-            resident,
-            codec,
-            paging,
-        }
+        let (held, paging) = (Cell::new(0), paging.clone());
+        Self { pages, live, removed, void, front: 0, has_empty, entries_max, held, hand: 0, resident, codec, paging }
     }
 
     /// How many entries a page may have.
@@ -89,9 +79,41 @@ impl<K, V> Paged<K, V> {
         self.entries_max
     }
 
-    fn hold(&self, page: &Page<K, V>, bytes: usize) {
-        page.held.set(page.held.get() + bytes);
-        self.paging.pager.hold(bytes);
+    /// What an entry takes in a page's tree, about.
+    const ENTRY_BYTES: usize = size_of::<(K, PageEntry<V>)>() / 2 * 3;
+
+    /// What entries take in memory, about, that take so many bytes where they are stored.
+    fn memory_of(entries: usize, stored_bytes: usize) -> usize {
+        let heap_bytes = if needs_drop::<(K, V)>() { stored_bytes } else { 0 };
+        entries * Self::ENTRY_BYTES + heap_bytes
+    }
+
+    /// What an entry takes in memory, about.
+    fn memory_of_entry(&self, key: &K, entry: &ValueSlot<V>) -> usize {
+        let mut bytes = Vec::new();
+        if needs_drop::<(K, V)>() {
+            // What cannot be stored is told where it is to be.
+            let _ = self.codec.put(key, entry, &mut bytes);
+        }
+        Self::memory_of(1, bytes.len())
+    }
+
+    /// About what a page takes where it is stored, as far as it is known.
+    fn stored_bytes_of(page: &Page<K, V>) -> usize {
+        match needs_drop::<(K, V)>() {
+            true => page.held.get().saturating_sub(page.len() * Self::ENTRY_BYTES),
+            false => page.len() * size_of::<(K, V)>(),
+        }
+    }
+
+    /// A page takes so many bytes in memory.
+    fn count(&self, page: &Page<K, V>, bytes: usize) {
+        let before = page.held.replace(bytes);
+        self.held.set((self.held.get() + bytes).saturating_sub(before));
+        match bytes.checked_sub(before) {
+            Some(more) => self.paging.pager.hold(more),
+            None => self.paging.pager.let_go(before - bytes),
+        }
     }
 }
 
@@ -122,7 +144,7 @@ impl<K: Ord, V> Paged<K, V> {
         }
         pages.push(Page::new(first, wrapped(entries)));
         let paged = Self::of_pages(pages, (0, entries_max), codec, paging);
-        paged.pages.iter().for_each(|page| paged.hold(page, page.len() * paged.entry_bytes));
+        paged.pages.iter().for_each(|page| paged.measure(page));
         Ok(paged)
     }
 
@@ -143,8 +165,8 @@ impl<K: Ord, V> Paged<K, V> {
         if let Some(content) = page.content.get() {
             return Ok(content);
         }
-        let content = self.read(index)?;
-        self.hold(page, content.len() * self.entry_bytes);
+        let (content, stored_bytes) = self.read_counted(index)?;
+        self.count(page, Self::memory_of(content.len(), stored_bytes));
         self.resident.insert(index);
         Ok(page.content.get_or_init(|| content))
     }
@@ -160,19 +182,38 @@ impl<K: Ord, V> Paged<K, V> {
 
     /// The entries of a page that is not in memory.
     pub(super) fn read(&self, index: usize) -> Result<Entries<K, V>, PageLost> {
+        self.read_counted(index).map(|(content, _)| content)
+    }
+
+    /// With the bytes that they took.
+    fn read_counted(&self, index: usize) -> Result<(Entries<K, V>, usize), PageLost> {
         let (page, pager) = (&self.pages[index], &self.paging.pager);
-        let Some(number) = page.number else { return Ok(Entries::new()) };
+        let Some(number) = page.number else { return Ok((Entries::new(), 0)) };
         let bytes = pager.read(number)?;
         let mut content = self.codec.read(&bytes).map_err(|reason| pager.unreadable(reason))?;
         let removed = content.values().filter(|entry| entry.value().is_none()).count();
         if removed > page.removed as usize {
             forget(&mut content, self.void);
         }
-        if content.len() != page.len() {
-            let (found, expected) = (content.len(), page.len());
-            return Err(pager.unreadable(format!("page {number} of a map has {found} entries instead of {expected}")));
+        let live = content.values().filter(|entry| entry.value().is_some()).count();
+        if (live, content.len()) != (page.live as usize, page.len()) {
+            let (dead, expected) = (content.len() - live, (page.live, page.removed));
+            let reason = format!("page {number} of a map has {live} entries and {dead} marks instead of {expected:?}");
+            return Err(pager.unreadable(reason));
         }
-        Ok(content)
+        Ok((content, bytes.len()))
+    }
+
+    /// Counts what a page in memory takes.
+    fn measure(&self, page: &Page<K, V>) {
+        let Some(content) = page.content.get() else { return };
+        let mut bytes = Vec::new();
+        if needs_drop::<(K, V)>() {
+            // What cannot be stored is told where it is to be.
+            let _ = self.codec.write(content, &mut bytes);
+        }
+        page.lent.set(0);
+        self.count(page, Self::memory_of(content.len(), bytes.len()));
     }
 
     /// Has a page in memory, to be changed.
@@ -236,7 +277,8 @@ impl<K: Ord, V> Paged<K, V> {
     /// Has pages leave memory until there are no more than there should be, or few are left here.
     pub(super) fn make_room(&mut self) {
         for _ in 0..2 * self.resident.len() {
-            if self.resident.len() <= KEPT || !self.paging.pager.is_full() {
+            let kept = if self.held.get() <= KEPT_BYTES { KEPT } else { 1 };
+            if self.resident.len() <= kept || !self.paging.pager.is_full() {
                 return;
             }
             let Some(next) = self.resident.next(self.hand + 1) else { return };
@@ -254,7 +296,7 @@ impl<K: Ord, V> Paged<K, V> {
             if page.content.take().is_some() {
                 self.resident.remove(index);
             }
-            self.paging.pager.let_go(page.held.take());
+            self.count(&self.pages[index], 0);
         }
     }
 
@@ -267,9 +309,12 @@ impl<K: Ord, V> Paged<K, V> {
         if !content.is_empty() {
             self.entries_max = entries_max_of_bytes(bytes.len() / content.len());
         }
+        let held = Self::memory_of(content.len(), bytes.len());
         let number = *page.number.get_or_insert_with(|| self.paging.pager.fresh());
         self.paging.pager.write(number, bytes);
         page.is_dirty = false;
+        page.lent.set(0);
+        self.count(&self.pages[index], held);
         Ok(())
     }
 
@@ -278,9 +323,9 @@ impl<K: Ord, V> Paged<K, V> {
         (0..self.pages.len()).try_for_each(|index| self.store(index))
     }
 
-    /// The entries and number of marks, if one page has all of them, and at most so many.
-    pub(super) fn take_small(&mut self, most: usize) -> Option<(InRow<K, V>, u32)> {
-        if self.pages.len() > 1 || self.pages[0].len() > most {
+    /// The entries and number of marks, if one page has all of them, and at most so many of so many bytes.
+    pub(super) fn take_small(&mut self, most: usize, bytes_max: usize) -> Option<(InRow<K, V>, u32)> {
+        if self.pages.len() > 1 || self.pages[0].len() > most || Self::stored_bytes_of(&self.pages[0]) > bytes_max {
             return None;
         }
         self.pages[0].content.get()?;
@@ -322,13 +367,14 @@ fn entries_max_of<K: Ord, V>(entries: &InRow<K, V>, codec: &PageCodec<K, V>) -> 
     Ok(entries_max_of_bytes(bytes.len() / entries.len().div_ceil(step).max(1)))
 }
 
-fn entries_max_of_bytes(entry_bytes: usize) -> usize {
+/// How many entries of so many bytes each a page may have.
+pub(super) fn entries_max_of_bytes(entry_bytes: usize) -> usize {
     (PAGE_BYTES / entry_bytes.max(1)).clamp(PAGE_ENTRIES_MIN, PAGE_ENTRIES_MAX)
 }
 
 impl<K, V> Drop for Paged<K, V> {
     fn drop(&mut self) {
-        self.paging.pager.let_go(self.pages.iter().map(|page| page.held.get()).sum());
+        self.paging.pager.let_go(self.held.get());
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::page::{Entries, Page, PageCodec, PageEntry};
-use super::paged::Paged;
+use super::paged::{Paged, entries_max_of_bytes};
 use super::{MapSlot, unfit_key};
 use crate::state::codec::{Unfit, put_map_key, take};
 use crate::state::kinds::{Schema, ValueSlot};
@@ -140,7 +140,7 @@ where
             }
         }
         None => Ok(false),
-        Some(paged) => match paged.take_small(IN_ROW_MAX / 4) {
+        Some(paged) => match paged.take_small(IN_ROW_MAX / 4, IN_ROW_BYTES_MAX / 2) {
             Some((entries, removed)) => {
                 (slot.entries, slot.removed, slot.paged) = (entries, removed, None);
                 Ok(true)
@@ -168,9 +168,10 @@ where
     has_changed
 }
 
-/// Whether a map in a row takes so many bytes there that it is to lie in pages.
+/// Whether a map in a row takes so many bytes there that it is to lie in pages: more than one, or it may as well stay.
 pub(super) fn is_large<K, V>(slot: &MapSlot<K, V>, bytes: usize) -> bool {
-    bytes > IN_ROW_BYTES_MAX && slot.entries.len() > 1
+    let entries = slot.entries.len();
+    bytes > IN_ROW_BYTES_MAX && entries > entries_max_of_bytes(bytes / entries)
 }
 
 /// Whether a map lies in pages, or is to.

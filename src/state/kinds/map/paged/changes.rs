@@ -1,8 +1,9 @@
 //! Changes of a map in pages.
 
 use std::borrow::Borrow;
+use std::mem::needs_drop;
 
-use super::{Page, PageEntry, Paged};
+use super::{GROWTH_BYTES, Page, PageEntry, Paged};
 use crate::state::Stamp;
 use crate::state::kinds::ValueSlot;
 use crate::state::set::PageLost;
@@ -68,10 +69,8 @@ impl<K: Ord, V> Paged<K, V> {
         let upper = Page::new(Some(first), content.split_off::<K>(&again));
         (page.live, page.removed) = (page.live - upper.live, page.removed - upper.removed);
         page.is_dirty = true;
-        let moved = upper.len() * self.entry_bytes;
-        let moved = moved.min(page.held.get());
-        page.held.set(page.held.get() - moved);
-        upper.held.set(moved);
+        self.measure(&self.pages[index]);
+        self.measure(&upper);
         if is_last {
             self.pages.push(upper);
             self.resident.push(index + 1);
@@ -86,8 +85,10 @@ impl<K: Ord, V> Paged<K, V> {
     /// Sets a value; gives the old one.
     pub(in crate::state::kinds::map) fn insert(&mut self, key: K, value: V, now: Stamp) -> Result<Option<V>, PageLost> {
         let index = self.open(&key)?;
-        let old = self.content_mut(index)?.insert(key, PageEntry(ValueSlot::Set(now, value)));
-        self.came(index, now, old.as_ref().map(|old| old.value().is_some()));
+        let entry = PageEntry(ValueSlot::Set(now, value));
+        let bytes = self.memory_of_entry(&key, &entry);
+        let old = self.content_mut(index)?.insert(key, entry);
+        self.came(index, now, old.as_ref().map(|old| old.value().is_some()), bytes);
         Ok(match old {
             Some(PageEntry(ValueSlot::Set(_, old))) => Some(old),
             _ => None,
@@ -104,12 +105,14 @@ impl<K: Ord, V> Paged<K, V> {
         let index = self.open(&key)?;
         let before = self.content(index)?.get(&key).map(|entry| entry.value().is_some());
         if before != Some(true) {
-            let value = initial();
-            self.came(index, now, before);
+            let value = ValueSlot::Set(now, initial());
+            let bytes = self.memory_of_entry(&key, &value);
+            self.came(index, now, before, bytes);
             let entry = self.content_mut(index)?.entry(key).or_default();
-            **entry = ValueSlot::Set(now, value);
+            **entry = value;
             return Ok(entry);
         }
+        self.lends(index);
         self.changed(index, now);
         Ok(self.content_mut(index)?.entry(key).or_default())
     }
@@ -125,6 +128,7 @@ impl<K: Ord, V> Paged<K, V> {
         Q: Ord + ?Sized,
     {
         let Some(index) = self.find(key)? else { return Ok(None) };
+        self.lends(index);
         self.changed(index, now);
         Ok(self.content_mut(index)?.get_mut(key).map(|entry| &mut entry.0))
     }
@@ -186,14 +190,30 @@ impl<K: Ord, V> Paged<K, V> {
         Ok(all_removed)
     }
 
+    /// An entry is about to be lent to be changed. What it then is like is known later: it is counted when so many were that it may
+    /// matter.
+    fn lends(&self, index: usize) {
+        let page = &self.pages[index];
+        if needs_drop::<(K, V)>() {
+            page.lent.set(page.lent.get() + 1);
+            if page.lent.get() as usize * GROWTH_BYTES > page.held.get() {
+                self.measure(page);
+            }
+        }
+    }
+
     fn changed(&mut self, index: usize, now: Stamp) {
         let page = &mut self.pages[index];
         (page.is_dirty, page.changed) = (true, now);
     }
 
-    /// An entry was set. `before`: whether there was a value; `None` if not even a mark.
-    fn came(&mut self, index: usize, now: Stamp, before: Option<bool>) {
+    /// An entry was set, which takes so many bytes in memory. `before`: whether there was a value; `None` if not even a mark.
+    fn came(&mut self, index: usize, now: Stamp, before: Option<bool>, bytes: usize) {
         self.changed(index, now);
+        let page = &self.pages[index];
+        // What it takes the place of is of usual size.
+        let less = if before.is_some() { page.held.get() / page.len().max(1) } else { 0 };
+        self.count(page, page.held.get() - less + bytes);
         let page = &mut self.pages[index];
         if before != Some(true) {
             page.live += 1;
@@ -205,14 +225,16 @@ impl<K: Ord, V> Paged<K, V> {
                 page.removed -= 1;
                 self.removed -= 1;
             }
-            Some(true) => {}
-            None => self.hold(&self.pages[index], self.entry_bytes),
+            Some(true) | None => {}
         }
     }
 
     /// Entries of a page were removed.
     fn went(&mut self, index: usize, count: u32, now: Stamp, is_marked: bool) {
         self.changed(index, now);
+        let page = &self.pages[index];
+        // Marks have keys, but for these no more is known than that entries were of usual size.
+        self.count(page, page.held.get() - page.held.get() / page.len().max(1) * count as usize);
         let page = &mut self.pages[index];
         page.live -= count;
         let marks = if is_marked { count } else { 0 };
@@ -288,19 +310,22 @@ impl<K: Ord, V> Paged<K, V> {
         (upper.live, upper.removed) = (0, 0);
         page.changed = page.changed.max(upper.changed);
         page.is_dirty = true;
-        page.held.set(page.held.get() + upper.held.take());
+        let held = upper.held.take();
+        page.held.set(page.held.get() + held);
         Ok(())
     }
 
     /// Drops the pages that have neither entries nor marks. One page stays.
     pub(super) fn drop_all_empty(&mut self) {
-        let Self { pages, paging, live, removed, .. } = self;
+        let Self { pages, paging, live, removed, held, .. } = self;
         let mut spare = (*live == 0 && *removed == 0).then_some(0);
         pages.retain(|page| {
             let stays = page.len() > 0 || spare.take().is_some();
             if !stays {
                 page.number.filter(|_| !paging.is_copy).into_iter().for_each(|number| paging.pager.free(number));
-                paging.pager.let_go(page.held.take());
+                let bytes = page.held.take();
+                held.set(held.get().saturating_sub(bytes));
+                paging.pager.let_go(bytes);
             }
             stays
         });
