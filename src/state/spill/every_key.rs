@@ -55,7 +55,9 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             hashes.sort_unstable();
             hashes.dedup();
             for hash in hashes {
-                if self.lend_hash(index, hash, each)?.is_break() && hash < last {
+                let flow = self.lend_hash(index, hash, each)?;
+                self.send_pages()?;
+                if flow.is_break() && hash < last {
                     visited.next = hash + 1;
                     self.visited = Some(visited);
                     return Ok(Progress::Suspended);

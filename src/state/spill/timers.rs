@@ -140,6 +140,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             row.settle();
         }
         self.trim(index);
-        self.check_pages()
+        self.check_pages()?;
+        self.send_pages()
     }
 }
