@@ -8,7 +8,7 @@ use super::disk::Found;
 use super::paging::lend;
 use super::table::{Cached, Marks, RedbBackend, bucket_hash};
 use crate::state::codec::take;
-use crate::state::{StateKey, StateRows, StateSet, hashes_of, stable_hash};
+use crate::state::{StateKey, StateSet, hashes_of, stable_hash};
 
 /// Hashes of the disk that are read at a time. In tests few, so that rows leave the cache in between.
 const READ_AT_A_TIME: usize = if cfg!(test) { 3 } else { 128 };
@@ -95,12 +95,10 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             if stored.is_clear || self.has_cached(found.hash, stored.key)? {
                 continue;
             }
-            let (mut row, marks) = (S::Row::default(), Marks { is_on_disk: true, ..Marks::default() });
-            let read = take(&mut &*stored.key).and_then(|key: K| {
-                self.states.unspill(&mut row, stored.stamp, &self.shared.own_pages, &mut &*stored.slots)?;
-                Ok(key)
-            });
-            let key = read.map_err(|reason| self.shared.cannot_read(&stored, reason))?;
+            let marks = Marks { is_on_disk: true, ..Marks::default() };
+            let read = take(&mut &*stored.key)
+                .and_then(|key: K| Ok((key, stored.read(&self.states, &self.shared.own_pages)?)));
+            let (key, row) = read.map_err(|reason| self.shared.cannot_read(&stored, reason))?;
             self.take_in(found.hash, Cached { key, row, marks });
         }
         Ok(())

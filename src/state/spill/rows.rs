@@ -45,7 +45,21 @@ impl<'a> RowBytes<'a> {
         self.slots.is_empty()
     }
 
-    /// Whether key and slots are as they were written. It is looked at only where they do not decode.
+    /// The row of what was put by [`put_row`].
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(super) fn read<S: StateSet>(&self, states: &S, paging: &Paging) -> Result<S::Row, String> {
+        if S::HAS_PAGES && !self.is_sound() {
+            // A damaged list of pages might decode, and name pages of another map.
+            return Err("a row is damaged".to_owned());
+        }
+        let mut row = S::Row::default();
+        states.unspill(&mut row, self.stamp, paging, &mut &*self.slots)?;
+        Ok(row)
+    }
+
+    /// Whether key and slots are as they were written. It is looked at where they do not decode, or may have pages.
     pub(super) fn is_sound(&self) -> bool {
         // They are next to each other, at the end.
         checksum(&self.whole[self.whole.len() - self.key.len() - self.slots.len()..]) == self.checksum

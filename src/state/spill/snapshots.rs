@@ -167,8 +167,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
 
     fn write_stored(&mut self, index: usize, hash: u64, stored: &RowBytes<'_>) -> Result<(), String> {
         let key: K = take(&mut &*stored.key)?;
-        let mut row = S::Row::default();
-        self.states.unspill(&mut row, stored.stamp, &self.shared.looked_at, &mut &*stored.slots)?;
+        let mut row = stored.read(&self.states, &self.shared.looked_at)?;
         let capture = self.barriers.capture.as_mut().expect("a sweep needs a capture");
         capture.write(&self.states, index, &key, &mut row);
         if S::is_clear(&row) && !stored.is_clear && self.cached < self.limits.rows_max {
@@ -176,8 +175,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             self.states.touch(&mut row, capture.span(index), self.barriers.current);
             if const { S::HAS_PAGES } {
                 // What was looked at has freed nothing.
-                let mut own = S::Row::default();
-                self.states.unspill(&mut own, stored.stamp, &self.shared.own_pages, &mut &*stored.slots)?;
+                let mut own = stored.read(&self.states, &self.shared.own_pages)?;
                 self.states.free_pages(&mut own);
             }
             let group = &mut self.groups[index];

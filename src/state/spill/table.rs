@@ -292,10 +292,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             let unread = |reason| self.shared.cannot_read(&stored, reason);
             let key: K = take(&mut &*stored.key).map_err(unread)?;
             if key.borrow() == query {
-                let mut row = S::Row::default();
-                self.states
-                    .unspill(&mut row, stored.stamp, &self.shared.own_pages, &mut &*stored.slots)
-                    .map_err(unread)?;
+                let row = stored.read(&self.states, &self.shared.own_pages).map_err(unread)?;
                 let marks = Marks { is_used: true, is_on_disk: true, is_changed: false };
                 self.take_in(hash, Cached { key, row, marks });
                 return Ok(());
