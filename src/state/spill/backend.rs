@@ -106,7 +106,10 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         writer: &mut SnapshotWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
-        self.check_pages()?;
+        if let Err(error) = self.check_pages() {
+            Sweep::abandon(self, Some(writer));
+            return Err(error);
+        }
         self.sweep_slice(operator, names, self.range.start, held_max, writer, budget)
     }
 
