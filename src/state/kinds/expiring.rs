@@ -377,6 +377,11 @@ impl<S: State> State for Expiring<S> {
         self.inner.trim(&mut slot.inner, paging)
     }
 
+    #[inline]
+    fn forget_marks(&self, slot: &mut Self::Slot, base: Stamp) {
+        self.inner.forget_marks(&mut slot.inner, base);
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.ttl.millis <= 0 {
             return Err("a time to live of less than a millisecond".to_owned());

@@ -39,7 +39,8 @@ use paged::Paged;
 /// With [`StateBackend::redb`](crate::state::StateBackend::redb) a map with more than 256 entries, or more than 16 KiB, lies in pages of
 /// some 4 KiB, each of which is read and written by itself. A look-up, an insert, a removal or the first entry reads a page
 /// or two that are not in the cache; a range or an iteration those that it goes through, which stay in memory until the next change of the
-/// map or the end of the call. A snapshot of changes reads the pages that have changed.
+/// map or the end of the call. A snapshot of changes reads the pages that have changed. A map of a few large entries, which would be in
+/// one page, stays in its row.
 ///
 /// ```
 /// use millstream::prelude::*;
@@ -378,6 +379,13 @@ where
     #[inline]
     fn trim(&self, slot: &mut MapSlot<K, V>, paging: &Paging) -> bool {
         stored::trim(slot, &self.schema, paging)
+    }
+
+    #[inline]
+    fn forget_marks(&self, slot: &mut MapSlot<K, V>, base: Stamp) {
+        if let Some(paged) = &mut slot.paged {
+            paged.settle(base, &[]);
+        }
     }
 
     fn check(&self) -> Result<(), String> {

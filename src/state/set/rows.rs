@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millstream_actors::protocol::Timestamp;
 
 use super::loading::{Load, Unload};
-use super::paging::{ClearAll, Trim};
+use super::paging::{ClearAll, ForgetMarks, Trim};
 use super::spilling::{Spill, Unspill};
 use super::timers::{Enqueue, TakeDue};
 use super::writing::Write;
@@ -155,6 +155,12 @@ pub(crate) trait StateRows: StateSet {
         let mut trim = Trim { paging, is_changed: false };
         self.visit(row, &mut trim);
         trim.is_changed
+    }
+
+    /// [`State::forget_marks`] of each state.
+    #[inline]
+    fn forget_marks(&self, row: &mut Self::Row, base: Stamp) {
+        self.visit(row, &mut ForgetMarks { base });
     }
 
     /// Frees the pages of a row that is thrown away, with all that is in it.

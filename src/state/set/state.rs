@@ -145,6 +145,14 @@ pub trait State: Send + 'static {
         false
     }
 
+    /// No base to come is older than this stamp: marks of what was removed up to it are forgotten, of a slot that was just read back.
+    /// What was spilled of it stays as it is.
+    #[doc(hidden)]
+    #[inline]
+    fn forget_marks(&self, slot: &mut Self::Slot, base: Stamp) {
+        let _ = (slot, base);
+    }
+
     /// This state, whose values expire: each key's value (its whole list or map, if the state is one) when it has not
     /// been used for as long as `ttl` says.
     fn with_ttl(self, ttl: StateTtl) -> Expiring<Self>

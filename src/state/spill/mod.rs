@@ -24,6 +24,8 @@ pub(crate) use place::prepare_dir;
 pub use table::RedbBackend;
 
 #[cfg(test)]
+mod page_limits_tests;
+#[cfg(test)]
 mod paging_tests;
 #[cfg(test)]
 mod tests;

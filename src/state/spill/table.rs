@@ -313,6 +313,10 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             let mut account = self.groups[index].account();
             account.move_on(capture, &self.states, (index, is_ahead), &mut cached, self.barriers.current);
         }
+        if const { S::HAS_PAGES } {
+            // A row that is never in the cache at a barrier would keep them for good.
+            self.states.forget_marks(&mut cached.row, self.barriers.base);
+        }
         self.reserve(index);
         self.groups[index].table.insert_unique(bucket_hash(hash), cached, rehash);
         self.cached += 1;

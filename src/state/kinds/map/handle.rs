@@ -170,6 +170,12 @@ impl<K: Ord, V> MapHandle<'_, K, V> {
         self.iter().map(|(_, value)| value)
     }
 
+    /// Number of marks of removed entries.
+    #[cfg(test)]
+    pub(crate) fn marks(&self) -> usize {
+        self.slot.paged.as_ref().map_or(self.slot.removed as usize, |paged| paged.removed)
+    }
+
     /// Number of entries.
     #[inline]
     pub fn len(&self) -> usize {
