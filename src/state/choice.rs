@@ -59,6 +59,13 @@ impl StateBackend {
     /// A row is read and written as a whole, but for large maps: of those only the entries that are used, and their neighbours
     /// ([`MapState`](crate::state::MapState)).
     ///
+    /// What is in memory beside the cache: what one call of a function uses, so all of a map that it goes through, and the pages that
+    /// it changes until it returns. A checkpoint holds what it stores of one key in one piece: a map that takes more than
+    /// `Limits::capture_bytes_max` (512 MiB) where it is stored can be worked on, but not be part of a checkpoint, which is declined
+    /// with [`StateError::CaptureFull`](crate::operator::StateError::CaptureFull) each time. Whether a checkpoint has all of a key group or its
+    /// changes is decided by how many of its keys have changed, not by how much of them: with few keys to a group and large maps
+    /// nearly every second checkpoint has all of it.
+    ///
     /// A working file is scratch space of one subtask and one attempt. It is created when the cache is full, never
     /// synced, and removed at the end; those of a process that was killed are removed when the job starts again. What
     /// survives is in the snapshot store.

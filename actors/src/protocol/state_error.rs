@@ -71,9 +71,10 @@ pub enum StateError {
         /// Key group or subtask.
         scope: StateScope,
     },
-    /// What changes while a checkpoint is taken takes up more memory than it may before the store has written it.
+    /// What changes while a checkpoint is taken takes up more memory than it may before the store has written it, or what is stored
+    /// of one key does, as a large map: that is written in one piece.
     #[error(
-        "operator '{operator}': {bytes} bytes of a snapshot wait to be stored, {limit} may (Limits::capture_bytes_max); the store is slower than the state changes"
+        "operator '{operator}': {bytes} bytes of a snapshot wait to be stored, {limit} may (Limits::capture_bytes_max); the store is slower than the state changes, or the state of one key is larger"
     )]
     CaptureFull {
         /// The operator.
