@@ -177,7 +177,11 @@ fn a_row_whose_list_of_pages_is_damaged_is_the_error_of_the_file() {
         let place = damaged.len() - slots + at;
         damaged[place] ^= 1;
         let mut batch = Batch::default();
-        batch.push(hash, |bytes| Ok::<_, ()>(bytes.extend_from_slice(&damaged))).unwrap();
+        let put = |bytes: &mut Vec<u8>| {
+            bytes.extend_from_slice(&damaged);
+            Ok::<_, ()>(())
+        };
+        batch.push(hash, put).unwrap();
         table.send(batch).unwrap();
         flush(&mut table);
         let outcome = try_change(&mut table, &7, |mut map: MapHandle<'_, u64, Vec<u8>>| drop(map.remove(&5)));
@@ -196,7 +200,7 @@ fn a_page_that_was_lost_before_a_slice_ends_the_capture() {
     fill(&mut subtask.table, 7, 10, 20);
     subtask.barrier(1, 0);
     subtask.table.shared.own_pages.pager.unreadable("it is gone".to_owned());
-    let error = subtask.slice(&store, all_the_time()).err().expect("a page was lost");
+    let error = subtask.slice(&store, all_the_time()).expect_err("a page was lost");
     assert!(matches!(&error, StateError::Unreadable { .. }), "{error}");
     assert!(subtask.table.barriers.capture.is_none(), "nothing more is written");
 }

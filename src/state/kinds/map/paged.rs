@@ -1,7 +1,7 @@
 //! A map in pages, of which those in use are in memory.
 //!
-//! Pages are cut, joined and freed only in calls that change an entry: what a row that does not count as changed has on the disk is
-//! as its directory there says.
+//! Pages are cut, joined and freed only where the row counts as changed with that: what a row that does not has on the disk is as
+//! its directory there says.
 
 mod changes;
 
@@ -359,7 +359,8 @@ fn forget<K: Ord, V>(content: &mut Entries<K, V>, void: Stamp) {
 /// How many entries like these a page may have.
 fn entries_max_of<K: Ord, V>(entries: &InRow<K, V>, codec: &PageCodec<K, V>) -> Result<usize, String> {
     let mut bytes = Vec::new();
-    // A sample is as good as all of them: pages are cut anew as they are written.
+    // A sample is as good as all of them: where it misleads, pages are larger or smaller than they should be until later
+    // changes cut and join them.
     let step = (entries.len() / SAMPLE).max(1);
     for (key, entry) in entries.iter().step_by(step) {
         codec.put(key, entry, &mut bytes)?;

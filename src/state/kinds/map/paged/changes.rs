@@ -220,12 +220,9 @@ impl<K: Ord, V> Paged<K, V> {
             self.live += 1;
             self.front = self.front.min(index);
         }
-        match before {
-            Some(false) => {
-                page.removed -= 1;
-                self.removed -= 1;
-            }
-            Some(true) | None => {}
+        if before == Some(false) {
+            page.removed -= 1;
+            self.removed -= 1;
         }
     }
 
