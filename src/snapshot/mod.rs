@@ -35,6 +35,8 @@ pub use object_copy::{CopiedStore, CopyOptions, CopyProgress};
 #[cfg(feature = "object-store")]
 pub use object_store;
 pub use redb::RedbStore;
+pub(crate) use redb_file::{Content, Origin};
+pub(crate) use redb_slot::DatabaseSlot;
 pub(crate) use savepoint::SavepointFiles;
 pub use savepoint::{SavepointFile, SavepointHeader, SavepointState};
 

@@ -10,7 +10,7 @@ use redb::{Durability, StorageBackend, Table, WriteTransaction};
 
 use super::format::{CHUNK_KEY_BYTES, ChunkKey, chunk_key, chunk_key_bounds, encode_manifest};
 use super::ledger::Ledger;
-use super::redb_file::{CHUNKS, MANIFESTS, Origin, put_ledger};
+use super::redb_file::{CHUNKS, MANIFESTS, Origin, STORE, put_ledger};
 use super::redb_load::{load_ledger, load_manifests, unnamed_chunks, verify};
 use super::redb_slot::DatabaseSlot;
 use super::references::{
@@ -75,7 +75,7 @@ impl RedbStore {
     /// [`SnapshotError::Locked`] if it is open elsewhere, in this process or another; [`SnapshotError::Foreign`] if the
     /// file is something else; [`SnapshotError::NewerFormat`], [`SnapshotError::Damaged`], [`SnapshotError::Io`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SnapshotError> {
-        Self::open_origin(Origin::File(path.as_ref().to_owned()))
+        Self::open_origin(Origin::file(path.as_ref().to_owned(), STORE))
     }
 
     /// Opens a store on storage other than a file: `backend` is called for each opening, `name` appears in messages.
@@ -87,7 +87,7 @@ impl RedbStore {
         name: impl Into<String>,
         backend: impl Fn() -> io::Result<B> + Send + Sync + 'static,
     ) -> Result<Self, SnapshotError> {
-        Self::open_origin(Origin::backend(name.into(), backend))
+        Self::open_origin(Origin::backend(name.into(), STORE, backend))
     }
 
     fn open_origin(origin: Origin) -> Result<Self, SnapshotError> {

@@ -1,4 +1,5 @@
-//! The redb database under a [`RedbStore`](super::RedbStore): how it is created and opened, and what its errors mean.
+//! The redb database under a [`RedbStore`](super::RedbStore), or under something else that is kept in a file of its own: how it
+//! is created and opened, and what its errors mean.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -32,15 +33,35 @@ const REDB_MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0
 
 type OpenBackend = Box<dyn Fn(&Builder) -> Result<Database, redb::Error> + Send + Sync>;
 
+/// What a database is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Content {
+    /// Makes a new database one of the kind.
+    pub(crate) initialise: fn(&Database) -> Result<(), redb::Error>,
+    /// Whether each commit notes which pages are free. Opening it after a crash is quick then, and need not walk the file;
+    /// each commit costs a second sync.
+    pub(crate) quick_repair: bool,
+}
+
 /// Where the database is, so that it can be opened again.
-pub(super) enum Origin {
+pub(crate) struct Origin {
+    place: Place,
+    content: Content,
+}
+
+enum Place {
     File(PathBuf),
     Backend { name: String, open: OpenBackend },
 }
 
 impl Origin {
-    pub(super) fn backend<B: StorageBackend>(
+    pub(crate) fn file(path: PathBuf, content: Content) -> Self {
+        Self { place: Place::File(path), content }
+    }
+
+    pub(crate) fn backend<B: StorageBackend>(
         name: String,
+        content: Content,
         open: impl Fn() -> io::Result<B> + Send + Sync + 'static,
     ) -> Self {
         let open: OpenBackend = Box::new(move |builder| {
@@ -48,18 +69,22 @@ impl Origin {
             let is_new = backend.len()? == 0;
             let database = builder.create_with_backend(backend)?;
             if is_new {
-                write_empty_ledger(&database)?;
+                (content.initialise)(&database)?;
             }
             Ok(database)
         });
-        Self::Backend { name, open }
+        Self { place: Place::Backend { name, open }, content }
+    }
+
+    pub(super) fn content(&self) -> Content {
+        self.content
     }
 
     /// For messages.
     pub(super) fn name(&self) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Backend { name, .. } => name.clone(),
+        match &self.place {
+            Place::File(path) => path.display().to_string(),
+            Place::Backend { name, .. } => name.clone(),
         }
     }
 
@@ -68,15 +93,15 @@ impl Origin {
     pub(super) fn open(&self, before: Option<FileIdentity>) -> Result<(Database, FileIdentity), SnapshotError> {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES);
-        match self {
-            Self::File(path) => {
+        match &self.place {
+            Place::File(path) => {
                 if before.is_some_and(|before| !before.is_at(path)) {
                     return Err(self.gone());
                 }
                 let open = || guarded(|| builder.open(path).map_err(redb::Error::from));
                 let opened = match open() {
                     Err(trouble) if trouble.is_not_found() && before.is_none() => {
-                        create_file(&builder, path)?;
+                        create_file(&builder, path, self.content)?;
                         open()
                     }
                     opened => opened,
@@ -86,7 +111,7 @@ impl Origin {
                     FileIdentity::of(path).map_err(|error| io_error(&self.name(), "examine the file", error))?;
                 Ok((database, found))
             }
-            Self::Backend { name, open } => {
+            Place::Backend { name, open } => {
                 let opened = guarded(|| open(&builder));
                 let database = opened.map_err(|trouble| trouble.into_error(name, "open the file", &[]))?;
                 Ok((database, FileIdentity::default()))
@@ -96,8 +121,8 @@ impl Origin {
 
     /// Refuses what was written to a file that is not at its path any more.
     pub(super) fn check(&self, opened: FileIdentity) -> Result<(), SnapshotError> {
-        match self {
-            Self::File(path) if !opened.is_at(path) => Err(self.gone()),
+        match &self.place {
+            Place::File(path) if !opened.is_at(path) => Err(self.gone()),
             _ => Ok(()),
         }
     }
@@ -172,6 +197,9 @@ pub(super) fn put_ledger(transaction: &WriteTransaction, ledger: &Ledger) -> Res
     Ok(())
 }
 
+/// That of a store of snapshots.
+pub(super) const STORE: Content = Content { initialise: write_empty_ledger, quick_repair: true };
+
 fn write_empty_ledger(database: &Database) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
@@ -182,9 +210,9 @@ fn write_empty_ledger(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Creates the store under another name and links it to its own once it is whole: after a crash there is a store or
-/// none, never half of one. If another process was faster, its store stays.
-fn create_file(builder: &Builder, path: &Path) -> Result<(), SnapshotError> {
+/// Creates the file under another name and links it to its own once it is whole: after a crash there is one or none, never half
+/// of one. If another process was faster, its file stays.
+fn create_file(builder: &Builder, path: &Path, content: Content) -> Result<(), SnapshotError> {
     let name = path.display().to_string();
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(format!(".creating-{}", unique()));
@@ -192,7 +220,7 @@ fn create_file(builder: &Builder, path: &Path) -> Result<(), SnapshotError> {
 
     let written = guarded(|| {
         let database = builder.create(&unfinished)?;
-        write_empty_ledger(&database)?;
+        (content.initialise)(&database)?;
         database.close()?;
         Ok(())
     });

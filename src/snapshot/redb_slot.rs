@@ -1,4 +1,4 @@
-//! The database under a [`RedbStore`](super::RedbStore) while it is open: transactions on it, and how it is let go of
+//! The database under a [`RedbStore`](super::RedbStore), or in another file of its own, while it is open: transactions on it, and how it is let go of
 //! and opened again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use super::redb_file::{Origin, guarded, io_error};
 use crate::file_identity::FileIdentity;
 
 #[derive(Debug)]
-pub(super) struct DatabaseSlot {
+pub(crate) struct DatabaseSlot {
     origin: Origin,
     /// Readers hold it shared while they read; to close, one waits until they have let go.
     slot: RwLock<Slot>,
@@ -49,23 +49,23 @@ impl Slot {
 
 impl DatabaseSlot {
     /// Opens the database, or creates it where nothing exists.
-    pub(super) fn open(origin: Origin) -> Result<Self, SnapshotError> {
+    pub(crate) fn open(origin: Origin) -> Result<Self, SnapshotError> {
         let slot = Self { origin, slot: RwLock::new(Slot::Closed), is_suspect: AtomicBool::new(false) };
         slot.reopen()?;
         Ok(slot)
     }
 
     /// For messages.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.origin.name()
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(&*self.slot.read().unwrap_or_else(PoisonError::into_inner), Slot::Open(..))
     }
 
     /// Opens the file, after letting go of it where it was open. Readers are waited for, and wait until it is open.
-    pub(super) fn reopen(&self) -> Result<(), SnapshotError> {
+    pub(crate) fn reopen(&self) -> Result<(), SnapshotError> {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         let before = slot.let_go();
         let opened = self.origin.open(before);
@@ -93,7 +93,7 @@ impl DatabaseSlot {
             Ok(was_whole) => {
                 log::warn!(
                     target: "millstream::checkpoint",
-                    "snapshot store {} was opened again after damage and checked: {}",
+                    "{} was opened again after damage and checked: {}",
                     self.name(),
                     if was_whole { "it is whole now" } else { "it has been mended" }
                 );
@@ -107,7 +107,7 @@ impl DatabaseSlot {
     }
 
     /// Waits for readers, then lets go of the file.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.slot.write().unwrap_or_else(PoisonError::into_inner).let_go();
     }
 
@@ -130,7 +130,7 @@ impl DatabaseSlot {
     }
 
     /// Reads in one transaction.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         action: &'static str,
         checkpoints: &[CheckpointId],
@@ -141,7 +141,7 @@ impl DatabaseSlot {
 
     /// Writes in one transaction. It is durable when this returns if `durability` says so, and else with the next
     /// that is. Durable means that a start finds it: if the file is not at its path any more, that is an error.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         action: &'static str,
         checkpoints: &[CheckpointId],
@@ -151,7 +151,7 @@ impl DatabaseSlot {
         self.with_database(action, checkpoints, |database| {
             let mut transaction = database.begin_write()?;
             transaction.set_durability(durability)?;
-            transaction.set_quick_repair(true);
+            transaction.set_quick_repair(self.origin.content().quick_repair);
             write(&transaction)?;
             transaction.commit()?;
             Ok(())

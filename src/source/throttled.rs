@@ -69,6 +69,14 @@ impl<S: Source> Source for Throttled<S> {
         Ok(Box::new(ThrottledReader { reader, per_record, clock: cx.clock.clone(), due: Duration::ZERO }))
     }
 
+    fn ends_on_finish(&self) -> bool {
+        self.source.ends_on_finish()
+    }
+
+    fn job_ended(&self) {
+        self.source.job_ended();
+    }
+
     fn describe_position(&self, position: &[u8]) -> String {
         self.source.describe_position(position)
     }
@@ -118,6 +126,14 @@ impl<T: 'static> SourceReader for ThrottledReader<T> {
 
     fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {
         self.reader.checkpoint_completed(completed)
+    }
+
+    fn reading_stopped(&mut self) {
+        self.reader.reading_stopped();
+    }
+
+    fn finish(&mut self) {
+        self.reader.finish();
     }
 
     fn input_ended(&mut self) {

@@ -102,6 +102,14 @@ impl<S: Source> Source for Timed<S> {
         Ok(Box::new(TimedReader { reader, strategy, times, marks, cx, returned: None, aligned, counts_marks }))
     }
 
+    fn ends_on_finish(&self) -> bool {
+        self.source.ends_on_finish()
+    }
+
+    fn job_ended(&self) {
+        self.source.job_ended();
+    }
+
     fn describe_position(&self, position: &[u8]) -> String {
         self.source.describe_position(position)
     }
@@ -237,6 +245,14 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
 
     fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {
         self.reader.checkpoint_completed(completed)
+    }
+
+    fn reading_stopped(&mut self) {
+        self.reader.reading_stopped();
+    }
+
+    fn finish(&mut self) {
+        self.reader.finish();
     }
 
     fn input_ended(&mut self) {

@@ -263,6 +263,18 @@ pub trait Source: Send + Sync + 'static {
         restored: Option<Vec<SplitPosition>>,
     ) -> Result<Box<dyn SourceReader<Item = Self::Item>>, SourceError>;
 
+    /// Whether its readers come to an end of their own when the job is told to finish: they are
+    /// [told](SourceReader::finish), and read until each answers [`ReadStatus::End`]. By default the input is cut where it
+    /// has been read to. What is wrapped by another should be asked, too.
+    fn ends_on_finish(&self) -> bool {
+        false
+    }
+
+    /// The job has ended, in whatever way, and no reader is opened any more. Called once, before the outcome is told; it
+    /// must not block. A reader whose thread has not come back may still be there. What is wrapped by another should be
+    /// told, too. Does nothing by default.
+    fn job_ended(&self) {}
+
     /// A position of one of its splits in words, for the report of a failure; by default its bytes in hexadecimal.
     fn describe_position(&self, position: &[u8]) -> String {
         position.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
@@ -310,6 +322,15 @@ pub trait SourceReader: Send + 'static {
         let _ = completed;
         Ok(())
     }
+
+    /// Nothing more is read in this attempt, and the input has not ended: the job is drained, or stopped with a savepoint,
+    /// to go on from here another time. Checkpoints are told still. If the savepoint cannot be written, the job reads on,
+    /// with a new reader. Does nothing by default.
+    fn reading_stopped(&mut self) {}
+
+    /// The job is told to finish: the reader is to come to an end soon, and is read until it does. Called where the source
+    /// [says so](Source::ends_on_finish), at most once in an attempt, and again in each later one.
+    fn finish(&mut self) {}
 
     /// Nothing is read any more in this attempt: after [`ReadStatus::End`], or since the job was told to finish. Checkpoints are told
     /// still. Does nothing by default.

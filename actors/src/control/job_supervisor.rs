@@ -19,7 +19,7 @@ use crate::control::outcome::{JobError, JobOutcome, OutcomeKind};
 use crate::control::region_supervisor::{EndInput, ReadOn, StopRegion};
 use crate::control::snapshot_writer::StoreRequest;
 use crate::protocol::{ActorName, PanicReport, RegionId};
-use crate::task::StopSubtask;
+use crate::task::{StopSubtask, TaskFactory};
 
 /// The coordinator knows how the job ends.
 #[derive(Clone, Debug, Message)]
@@ -71,6 +71,8 @@ pub(crate) type Published = Option<Result<JobOutcome, JobError>>;
 pub(crate) struct Publisher {
     pub(crate) outcome: Arc<watch::Sender<Published>>,
     pub(crate) events: Arc<EventLog>,
+    /// Are told first.
+    pub(crate) tasks: Arc<[Arc<dyn TaskFactory>]>,
 }
 
 impl Publisher {
@@ -79,6 +81,7 @@ impl Publisher {
         if self.outcome.borrow().is_some() {
             return;
         }
+        self.tasks.iter().for_each(|task| task.job_ended());
         self.events.emit(JobEventKind::Ended { result: result.clone() });
         self.outcome.send_if_modified(|published| {
             let first = published.is_none();

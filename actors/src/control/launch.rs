@@ -93,7 +93,8 @@ fn launch_with(threads: io::Result<Threads>, spec: JobSpec, mut config: JobConfi
     let events = EventLog::new(spec.name.clone(), clock, config.limits.history_len, spec.regions, subscribers);
     let events = Arc::new(events);
     let (sender, outcome) = watch::channel(None);
-    let publisher = Publisher { outcome: Arc::new(sender), events: events.clone() };
+    let tasks = spec.tasks.iter().map(|task| task.factory.clone()).collect();
+    let publisher = Publisher { outcome: Arc::new(sender), events: events.clone(), tasks };
     let name = spec.name.clone();
     let figures = Arc::new(FigureBoard::default());
     let ports = match threads {

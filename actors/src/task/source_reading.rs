@@ -59,6 +59,10 @@ enum ReaderOrder<T> {
     Completed(CompletedPositions),
     /// Nothing is read any more.
     Ended,
+    /// Nothing more is read in this attempt.
+    Stopped,
+    /// Come to an end.
+    Finish,
 }
 
 /// The reader of a source task.
@@ -88,6 +92,22 @@ impl<T: 'static> Reading<T> {
         match self {
             Self::Inline { reader, .. } => reader.input_ended(),
             Self::Ahead(ahead) => ahead.orders.send(ReaderOrder::Ended),
+        }
+    }
+
+    /// Tells the reader that nothing more is read in this attempt.
+    pub(crate) fn stopped(&mut self) {
+        match self {
+            Self::Inline { reader, .. } => reader.reading_stopped(),
+            Self::Ahead(ahead) => ahead.orders.send(ReaderOrder::Stopped),
+        }
+    }
+
+    /// Tells the reader to come to an end.
+    pub(crate) fn finish(&mut self) {
+        match self {
+            Self::Inline { reader, .. } => reader.finish(),
+            Self::Ahead(ahead) => ahead.orders.send(ReaderOrder::Finish),
         }
     }
 }
@@ -183,6 +203,8 @@ fn read_ahead<T: Send + 'static>(
         match order {
             ReaderOrder::Completed(completed) => reader.checkpoint_completed(&completed)?,
             ReaderOrder::Ended => reader.input_ended(),
+            ReaderOrder::Stopped => reader.reading_stopped(),
+            ReaderOrder::Finish => reader.finish(),
             ReaderOrder::Read(_) if has_ended => {}
             ReaderOrder::Read(mut batch) => {
                 let status = reader.read(&mut batch)?;

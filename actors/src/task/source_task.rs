@@ -206,11 +206,25 @@ impl<S: Source> SourceWork<S> {
         }
     }
 
-    /// Ends the input if that was asked for, and what failed attempts had read is read again, or cannot be.
+    /// Ends the input if that was asked for, and what failed attempts had read is read again, or cannot be. A source that ends
+    /// by itself then is read until it has.
     fn end_if_finished(&mut self, records_in: u64) {
+        if self.source.ends_on_finish() {
+            return;
+        }
         let reads_on = matches!(self.phase, Phase::Opening | Phase::Reading | Phase::Idle { retries: true, .. });
         if self.finish_after.is_some_and(|records| records_in >= records || !reads_on) {
             self.is_ending = true;
+        }
+    }
+
+    /// Tells a reader that has just been opened, or when it was open, that the job is about to end.
+    fn tell_end(&mut self) {
+        let Some(reading) = &mut self.reading else { return };
+        if self.phase == Phase::Stopped {
+            reading.stopped();
+        } else if self.finish_after.is_some() && self.source.ends_on_finish() {
+            reading.finish();
         }
     }
 
@@ -335,6 +349,7 @@ impl<S: Source> Work for SourceWork<S> {
             source_reading::open(&self.source, context, positions, (&stepper.cx.fence, &stepper.exit), reports)?;
         let is_open = matches!(reading, Reading::Inline { .. });
         self.reading = Some(reading);
+        self.tell_end();
         self.update_positions();
         Ok(is_open)
     }
@@ -450,6 +465,7 @@ impl<S: Source> Handler<StopReading> for Task<SourceWork<S>> {
         let phase = self.work.phase;
         if !self.work.is_ending && phase != Phase::Ended && phase != Phase::Stopped {
             self.work.halt(&self.stepper, Phase::Stopped, SourceState::Stopped);
+            self.work.tell_end();
             self.run(ctx);
         }
     }
@@ -460,7 +476,10 @@ impl<S: Source> Handler<FinishInput> for Task<SourceWork<S>> {
 
     fn handle(&mut self, message: FinishInput, ctx: &mut Context<Self>) {
         if self.work.phase != Phase::Ended {
-            self.work.finish_after = Some(message.after_records);
+            let is_known = self.work.finish_after.replace(message.after_records).is_some();
+            if !is_known && self.work.phase != Phase::Stopped {
+                self.work.tell_end();
+            }
             self.work.end_if_finished(self.stepper.records_in());
             self.run(ctx);
         }

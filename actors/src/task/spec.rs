@@ -72,6 +72,10 @@ pub trait TaskFactory: Send + Sync + 'static {
         input: InputWiring,
         outputs: Vec<OutputWiring>,
     ) -> StartedSubtask;
+
+    /// The job has ended, and starts no subtask any more. Called once, before its outcome is told, on the control arbiter
+    /// or the thread that starts the job; must not block.
+    fn job_ended(&self) {}
 }
 
 /// A job, ready to run.

@@ -10,6 +10,7 @@ use crate::data::pipeline::{PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::OperatorId;
 use crate::runtime::ArbiterHandle;
+use crate::runtime::guard::catch_panic;
 use crate::task::operators::{Operators, waker_of};
 use crate::task::stepper;
 use crate::task::{SourceAddress, StartedSubtask, SubtaskContext, TaskFactory};
@@ -55,5 +56,11 @@ impl<S: Source> TaskFactory for SourceTaskFactory<S> {
             finish: task.clone().recipient(),
         };
         StartedSubtask { address: stepper::address_of(&task, subtask, Some(orders), false), ports: Vec::new() }
+    }
+
+    fn job_ended(&self) {
+        if let Err(report) = catch_panic(|| self.source.job_ended()) {
+            log::error!(target: "millstream::supervisor", "source '{}' at the job's end: {report}", self.operators[0]);
+        }
     }
 }
