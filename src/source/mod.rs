@@ -5,6 +5,7 @@
 //! | [`FileSource`] | files: lines, CSV, JSON lines, also compressed by gzip | yes |
 //! | [`VecSource`] | the elements of a `Vec` | yes |
 //! | [`SequenceSource`] | numbers, at a given rate if wanted | with a range yes, else never |
+//! | [`IngestSource`] | records that the program pushes in, from a log on disk | with `finish` |
 //! | [`Throttled`] | any other source, more slowly | as that one |
 //!
 //! One of your own implements [`Source`] and [`SourceReader`]. Parts for it: [`SplitQueue`] shares splits among subtasks and
@@ -14,6 +15,7 @@
 
 pub(crate) mod fed;
 mod file;
+mod ingest;
 mod position;
 mod sequence;
 mod splits;
@@ -23,6 +25,10 @@ mod timed;
 mod vec;
 
 pub use file::{FileSource, FileSourceError, MalformedRecord, OnMalformed, Positioned};
+pub use ingest::{
+    Acknowledgement, IngestAll, IngestError, IngestHandle, IngestLogError, IngestOptions, IngestReceipt, IngestRecord,
+    IngestSource, IngestStatus, OffsetReset, SplitOffsets, TrySendError,
+};
 pub use position::{decode_position, encode_position};
 pub use sequence::SequenceSource;
 pub use splits::{Split, SplitQueue};

@@ -1,0 +1,178 @@
+//! A log that is open: what its handles, its writer and its readers share.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use redb::StorageBackend;
+
+use super::batch::RecordBatch;
+use super::keys::KnownKeys;
+use super::log_file::{Found, LogFile};
+use super::open_logs::{self, OpenLog};
+use super::published::Published;
+use super::queue::{Admission, Phase, Queue, Receipts, Room, Size};
+use super::record::EncodedRecord;
+use super::writer::Writer;
+use super::{IngestError, IngestLogError, IngestOptions};
+use crate::source::spread_split_id;
+
+/// So many bytes of records are read from the file at a time.
+const READ_BYTES: usize = 256 << 10;
+/// The longest idempotency key.
+const KEY_BYTES_MAX: usize = 255;
+
+pub(super) struct IngestLog {
+    /// For messages.
+    pub(super) name: Arc<str>,
+    /// No other log has it.
+    pub(super) id: u64,
+    /// The ids of its splits.
+    pub(super) splits: Vec<String>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) file: LogFile,
+    pub(super) keys_max: usize,
+    record_bytes_max: usize,
+    published: Mutex<Published>,
+    /// Under which it is open in this process.
+    open_name: Option<PathBuf>,
+}
+
+impl IngestLog {
+    /// Opens the log in the file at `path`, and starts its writer.
+    pub(super) fn open(path: &Path, options: IngestOptions) -> Result<Arc<Self>, IngestLogError> {
+        let name: Arc<str> = path.display().to_string().into();
+        check(&name, &options)?;
+        let open = OpenLog::claim(path).ok_or_else(|| IngestLogError::Locked { log: name.clone() })?;
+        let opened = LogFile::open(&name, path.to_owned(), options.splits)?;
+        Self::start(name, opened, options, Some(open))
+    }
+
+    /// The same on other storage.
+    pub(super) fn open_on<B: StorageBackend>(
+        name: String,
+        backend: impl Fn() -> io::Result<B> + Send + Sync + 'static,
+        options: IngestOptions,
+    ) -> Result<Arc<Self>, IngestLogError> {
+        let name: Arc<str> = name.into();
+        check(&name, &options)?;
+        let opened = LogFile::open_on(&name, backend, options.splits)?;
+        Self::start(name, opened, options, None)
+    }
+
+    fn start(
+        name: Arc<str>,
+        (file, found): (LogFile, Found),
+        options: IngestOptions,
+        open: Option<OpenLog>,
+    ) -> Result<Arc<Self>, IngestLogError> {
+        let Found { id, splits: rows, keys: stored } = found;
+        let mut keys = KnownKeys::new(options.retention, options.keys_max);
+        for (number, row) in stored {
+            keys.load(number, &row).map_err(|reason| {
+                let what = format!("idempotency keys, row {number}");
+                IngestLogError::Damaged { log: name.clone(), what, reason }
+            })?;
+        }
+        keys.forget(options.clock.unix_ms());
+        let most = Size { records: options.buffer_records, bytes: options.buffer_bytes };
+        let log = Arc::new(Self {
+            id,
+            splits: (0..rows.len() as u64).map(|split| spread_split_id(&split.to_string(), split)).collect(),
+            queue: Arc::new(Queue::new(name.clone(), most)),
+            file,
+            keys_max: options.keys_max,
+            record_bytes_max: options.record_bytes_max,
+            published: Mutex::new(Published::new(&rows, options.buffer_bytes)),
+            open_name: open.as_ref().map(|open| open.name().to_owned()),
+            name,
+        });
+        let writer = Writer {
+            log: log.clone(),
+            clock: options.clock,
+            rows,
+            keys,
+            log_bytes_max: options.log_bytes_max,
+            turn: 0,
+            is_broken: false,
+            _open: open,
+        };
+        let thread = thread::Builder::new().name("ingest".to_owned()).spawn(move || writer.run());
+        match thread {
+            Ok(_) => Ok(log),
+            Err(source) => {
+                let action = "start the thread that writes it";
+                Err(IngestLogError::Io { log: log.name.clone(), action, source: Box::new(source) })
+            }
+        }
+    }
+
+    pub(super) fn published(&self) -> MutexGuard<'_, Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses records that are never taken in, whenever they come.
+    pub(super) fn check(&self, record: &EncodedRecord) -> Result<(), IngestError> {
+        let key_bytes = record.idempotency_key.as_ref().map_or(0, String::len);
+        if key_bytes > KEY_BYTES_MAX {
+            return Err(IngestError::KeyTooLong { bytes: key_bytes, bytes_max: KEY_BYTES_MAX });
+        }
+        let (bytes, bytes_max) = (record.size(), self.record_bytes_max);
+        if bytes > bytes_max {
+            return Err(IngestError::TooLarge { records: 1, bytes, records_max: 1, bytes_max });
+        }
+        Ok(())
+    }
+
+    /// Waits for room.
+    pub(super) async fn admit(&self, size: Size) -> Result<Room, IngestError> {
+        match self.queue.admit(size)? {
+            Admission::Now(room) => Ok(room),
+            Admission::Later(told) => told.await.map_err(|_| self.queue.left_without_answer()),
+        }
+    }
+
+    /// Has records written, and waits until they are durable.
+    pub(super) async fn append(&self, records: Vec<EncodedRecord>) -> Result<Receipts, IngestError> {
+        let answer = self.admit(Size::of(&records)).await?.fill(records)?;
+        answer.await.unwrap_or_else(|_| Err(self.queue.left_without_answer()))
+    }
+
+    /// Goes on to a phase, and has readers see it.
+    pub(super) fn go_on_to(&self, phase: Phase) {
+        let is_new = self.queue.go_on_to(phase);
+        if is_new && phase == Phase::Ended {
+            self.open_name.iter().for_each(|name| open_logs::is_closing(name));
+        }
+        self.wake_readers();
+    }
+
+    pub(super) fn wake_readers(&self) {
+        let wakers = self.published().wakers();
+        wakers.iter().for_each(millstream_actors::contract::SourceWaker::wake);
+    }
+
+    /// The batches of a split from the one with the record `from` on, which is there: one at least.
+    pub(super) fn batches(&self, split: u32, from: u64) -> Result<Vec<Arc<RecordBatch>>, IngestLogError> {
+        let (newest, end) = {
+            let published = self.published();
+            (published.batches(split, from, READ_BYTES), published.row(split).end)
+        };
+        if newest.is_empty() { self.file.batches(split, (from, end), READ_BYTES) } else { Ok(newest) }
+    }
+
+    /// No record of the split before this offset is needed.
+    pub(super) fn needs_from(&self, split: u32, offset: u64) {
+        // Not to be told under the lock.
+        let is_news = self.published().needs_from(split, offset);
+        if is_news {
+            self.queue.trim();
+        }
+    }
+}
+
+fn check(log: &Arc<str>, options: &IngestOptions) -> Result<(), IngestLogError> {
+    let mistake = options.mistake();
+    mistake.map_or(Ok(()), |reason| Err(IngestLogError::Options { log: log.clone(), reason }))
+}

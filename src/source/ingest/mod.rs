@@ -1,0 +1,24 @@
+//! Records that a program pushes into its jobs, durable before they are acknowledged.
+
+mod batch;
+mod error;
+mod handle;
+mod keys;
+mod log;
+mod log_file;
+mod open_logs;
+mod options;
+mod published;
+mod queue;
+mod reader;
+mod record;
+mod source;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::{IngestError, IngestLogError, TrySendError};
+pub use handle::{Acknowledgement, IngestHandle, IngestStatus, SplitOffsets};
+pub use options::{IngestOptions, OffsetReset};
+pub use record::{IngestAll, IngestReceipt, IngestRecord};
+pub use source::IngestSource;

@@ -1,0 +1,124 @@
+//! What of a log can be read, and who reads it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use millstream_actors::contract::SourceWaker;
+
+use super::batch::RecordBatch;
+use super::log_file::{Change, SplitRow};
+
+/// All splits, as of the last change that became durable.
+#[derive(Debug)]
+pub(super) struct Published {
+    splits: Vec<PublishedSplit>,
+    /// Of which split each batch in memory is, oldest first.
+    order: VecDeque<u32>,
+    bytes: usize,
+    bytes_max: usize,
+    readers: BTreeMap<u64, (Vec<u32>, SourceWaker)>,
+    next_reader: u64,
+}
+
+#[derive(Debug)]
+struct PublishedSplit {
+    row: SplitRow,
+    /// The newest batches.
+    newest: VecDeque<Arc<RecordBatch>>,
+    /// No record before this offset is needed, as far as readers have said.
+    needed_from: u64,
+    /// Up to where it was trimmed, but for the batch in which that is.
+    trimmed: u64,
+}
+
+impl Published {
+    pub(super) fn new(rows: &[SplitRow], bytes_max: usize) -> Self {
+        let split = |row: &SplitRow| {
+            let (needed_from, trimmed) = (row.start, row.start);
+            PublishedSplit { row: *row, newest: VecDeque::new(), needed_from, trimmed }
+        };
+        Self {
+            splits: rows.iter().map(split).collect(),
+            order: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            readers: BTreeMap::new(),
+            next_reader: 0,
+        }
+    }
+
+    pub(super) fn rows(&self) -> impl Iterator<Item = SplitRow> {
+        self.splits.iter().map(|split| split.row)
+    }
+
+    pub(super) fn row(&self, split: u32) -> SplitRow {
+        self.splits[split as usize].row
+    }
+
+    /// A change became durable, and splits stand so now. Answers who is to be woken.
+    pub(super) fn advance(&mut self, change: &Change, rows: &[SplitRow]) -> Vec<SourceWaker> {
+        let Change { appended, trimmed, .. } = change;
+        for (split, row) in self.splits.iter_mut().zip(rows) {
+            split.row = *row;
+        }
+        for (split, up_to) in trimmed {
+            self.splits[*split as usize].trimmed = *up_to;
+        }
+        for (split, batch) in appended {
+            self.bytes += batch.bytes().len();
+            self.order.push_back(*split);
+            self.splits[*split as usize].newest.push_back(batch.clone());
+        }
+        while self.bytes > self.bytes_max {
+            let Some(split) = self.order.pop_front() else { break };
+            let oldest = self.splits[split as usize].newest.pop_front();
+            self.bytes -= oldest.map_or(0, |batch| batch.bytes().len());
+        }
+        let moved = |splits: &[u32]| appended.iter().any(|(split, _)| splits.contains(split));
+        self.readers.values().filter(|(splits, _)| moved(splits)).map(|(_, waker)| waker.clone()).collect()
+    }
+
+    /// Batches in memory from the one with the record `from` on, of about so many bytes at most. None if it is not in memory.
+    pub(super) fn batches(&self, split: u32, from: u64, bytes_max: usize) -> Vec<Arc<RecordBatch>> {
+        let newest = &self.splits[split as usize].newest;
+        let first = newest.partition_point(|batch| batch.end() <= from);
+        let mut bytes = 0;
+        let fits = |batch: &&Arc<RecordBatch>| {
+            let is_first = bytes == 0;
+            bytes += batch.bytes().len();
+            is_first || bytes <= bytes_max
+        };
+        match newest.get(first) {
+            Some(batch) if batch.first() <= from => newest.range(first..).take_while(fits).cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// No record of the split before this offset is needed; false if that was known.
+    pub(super) fn needs_from(&mut self, split: u32, offset: u64) -> bool {
+        let split = &mut self.splits[split as usize];
+        let is_news = offset > split.needed_from;
+        split.needed_from = split.needed_from.max(offset);
+        is_news
+    }
+
+    /// Splits of which something may be removed, and up to where.
+    pub(super) fn unneeded(&self) -> Vec<(u32, u64)> {
+        let splits = (0..).zip(&self.splits).filter(|(_, split)| split.needed_from > split.trimmed);
+        splits.map(|(number, split)| (number, split.needed_from)).collect()
+    }
+
+    pub(super) fn add_reader(&mut self, splits: Vec<u32>, waker: SourceWaker) -> u64 {
+        self.next_reader += 1;
+        self.readers.insert(self.next_reader, (splits, waker));
+        self.next_reader
+    }
+
+    pub(super) fn remove_reader(&mut self, reader: u64) {
+        self.readers.remove(&reader);
+    }
+
+    pub(super) fn wakers(&self) -> Vec<SourceWaker> {
+        self.readers.values().map(|(_, waker)| waker.clone()).collect()
+    }
+}

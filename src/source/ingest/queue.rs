@@ -1,0 +1,371 @@
+//! What waits to become durable: bounded in records and bytes. Senders for whom there is no room wait in their order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use super::batch::RECORD_OVERHEAD;
+use super::record::{EncodedRecord, IngestReceipt};
+use super::{IngestError, IngestLogError};
+
+/// Receipts of one call; most have one.
+pub(super) type Receipts = SmallVec<[IngestReceipt; 1]>;
+
+/// So many waiting senders are looked through for such as have given up, from time to time.
+const SWEEP_MIN: usize = 64;
+
+/// Records that are to become durable together, and who waits for that.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) records: Vec<EncodedRecord>,
+    pub(super) size: Size,
+    pub(super) reply: oneshot::Sender<Result<Receipts, IngestError>>,
+}
+
+/// How much of something there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+}
+
+impl Size {
+    pub(super) fn of(records: &[EncodedRecord]) -> Self {
+        Self { records: records.len(), bytes: records.iter().map(EncodedRecord::size).sum() }
+    }
+
+    /// What it takes of the log, at most.
+    fn stored(self) -> u64 {
+        (self.bytes + self.records * RECORD_OVERHEAD) as u64
+    }
+}
+
+/// Whether a log takes records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// It does.
+    Open,
+    /// The job is about to stop reading, and may go on after all.
+    Draining,
+    /// The job is about to end its input: all that is acknowledged is read before that, and nothing else is acknowledged.
+    Finishing,
+    /// Nobody reads it any more.
+    Ended,
+}
+
+/// What its writer is to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Make these durable, if any, and remove what is not needed.
+    Write(Vec<Call>),
+    /// Let go of the log.
+    End,
+}
+
+/// See the module.
+pub(super) struct Queue {
+    log: Arc<str>,
+    most: Size,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    phase: Phase,
+    /// It cannot be written any more.
+    lost: Option<Arc<IngestLogError>>,
+    calls: VecDeque<Call>,
+    /// Of the room so much is taken: by calls that wait or are written, and by those about to.
+    taken: Size,
+    waiting: VecDeque<Waiter>,
+    sweep_at: usize,
+    /// Calls are being written.
+    is_writing: bool,
+    /// Something is not needed any more.
+    trims: bool,
+    /// Senders wait for the log to be trimmed, and that was said.
+    is_full: bool,
+}
+
+struct Waiter {
+    size: Size,
+    room: oneshot::Sender<Room>,
+}
+
+/// How a sender is let in.
+pub(super) enum Admission {
+    /// At once.
+    Now(Room),
+    /// When it is told.
+    Later(oneshot::Receiver<Room>),
+}
+
+/// Room for a call; given back when it is dropped.
+pub(super) struct Room {
+    queue: Arc<Queue>,
+    size: Size,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.size != Size::default() {
+            self.queue.release(self.size);
+        }
+    }
+}
+
+impl Room {
+    /// Has the records written. Answers where to wait for that.
+    ///
+    /// # Errors
+    /// What [`Queue::refusal`] says.
+    pub(super) fn fill(
+        mut self,
+        records: Vec<EncodedRecord>,
+    ) -> Result<oneshot::Receiver<Result<Receipts, IngestError>>, IngestError> {
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.clone();
+        let mut state = queue.lock();
+        if let Some(error) = queue.refusal(&state) {
+            drop(state);
+            return Err(error);
+        }
+        // The room is the call's now.
+        state.calls.push_back(Call { records, size: std::mem::take(&mut self.size), reply });
+        drop(state);
+        queue.changed.notify_one();
+        Ok(answer)
+    }
+}
+
+impl State {
+    fn has_room(&self, size: Size, most: Size) -> bool {
+        self.taken.records + size.records <= most.records && self.taken.bytes + size.bytes <= most.bytes
+    }
+
+    fn take(&mut self, size: Size) {
+        self.taken.records += size.records;
+        self.taken.bytes += size.bytes;
+    }
+
+    /// Senders that have given up are not kept.
+    fn sweep(&mut self) {
+        if self.waiting.len() >= self.sweep_at {
+            self.waiting.retain(|waiter| !waiter.room.is_closed());
+            self.sweep_at = SWEEP_MIN.max(2 * self.waiting.len());
+        }
+    }
+}
+
+impl Queue {
+    pub(super) fn new(log: Arc<str>, most: Size) -> Self {
+        let state = State {
+            phase: Phase::Open,
+            lost: None,
+            calls: VecDeque::new(),
+            taken: Size::default(),
+            waiting: VecDeque::new(),
+            sweep_at: SWEEP_MIN,
+            is_writing: false,
+            trims: false,
+            is_full: false,
+        };
+        Self { log, most, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why it takes nothing, if it does not.
+    fn refusal(&self, state: &State) -> Option<IngestError> {
+        let log = self.log.clone();
+        match state.phase {
+            Phase::Draining | Phase::Finishing => Some(IngestError::Draining { log }),
+            Phase::Ended => Some(IngestError::Ended { log }),
+            Phase::Open => state.lost.clone().map(IngestError::Log),
+        }
+    }
+
+    /// Why a sender was left without an answer.
+    pub(super) fn left_without_answer(&self) -> IngestError {
+        self.refusal(&self.lock()).unwrap_or_else(|| IngestError::Ended { log: self.log.clone() })
+    }
+
+    fn check(&self, state: &State, size: Size) -> Result<(), IngestError> {
+        if size.records > self.most.records || size.bytes > self.most.bytes {
+            let (records_max, bytes_max) = (self.most.records, self.most.bytes);
+            return Err(IngestError::TooLarge { records: size.records, bytes: size.bytes, records_max, bytes_max });
+        }
+        self.refusal(state).map_or(Ok(()), Err)
+    }
+
+    /// Room for so much, behind all that wait for it.
+    pub(super) fn admit(self: &Arc<Self>, size: Size) -> Result<Admission, IngestError> {
+        let mut state = self.lock();
+        self.check(&state, size)?;
+        if state.waiting.is_empty() && state.has_room(size, self.most) {
+            state.take(size);
+            return Ok(Admission::Now(Room { queue: self.clone(), size }));
+        }
+        state.sweep();
+        let (room, told) = oneshot::channel();
+        state.waiting.push_back(Waiter { size, room });
+        drop(state);
+        // Those before it may all have given up.
+        self.let_in();
+        Ok(Admission::Later(told))
+    }
+
+    /// Room for so much now.
+    pub(super) fn try_admit(self: &Arc<Self>, size: Size) -> Result<Room, IngestError> {
+        let mut state = self.lock();
+        self.check(&state, size)?;
+        if state.waiting.iter().all(|waiter| waiter.room.is_closed()) && state.has_room(size, self.most) {
+            state.take(size);
+            return Ok(Room { queue: self.clone(), size });
+        }
+        let Size { records, bytes } = state.taken;
+        Err(IngestError::Full { log: self.log.clone(), records, bytes })
+    }
+
+    fn release(self: &Arc<Self>, size: Size) {
+        let mut state = self.lock();
+        state.taken.records -= size.records;
+        state.taken.bytes -= size.bytes;
+        drop(state);
+        self.let_in();
+    }
+
+    /// Tells those who wait that there is room, as many as it takes.
+    fn let_in(self: &Arc<Self>) {
+        let mut told = Vec::new();
+        let mut state = self.lock();
+        while let Some(first) = state.waiting.front() {
+            let (size, has_given_up) = (first.size, first.room.is_closed());
+            if !has_given_up && !state.has_room(size, self.most) {
+                break;
+            }
+            let Some(waiter) = state.waiting.pop_front() else { break };
+            if !has_given_up {
+                state.take(size);
+                told.push((waiter.room, Room { queue: self.clone(), size }));
+            }
+        }
+        drop(state);
+        for (waiter, room) in told {
+            // One that has just given up gives its room back.
+            let _ = waiter.send(room);
+        }
+    }
+
+    /// What is to be written next, of calls that are together at most `log_room` bytes. Waits for it.
+    pub(super) fn next(&self, log_room: u64) -> Work {
+        let mut state = self.lock();
+        loop {
+            if state.phase == Phase::Ended {
+                return Work::End;
+            }
+            let (mut bytes, mut count) = (0, 0);
+            for call in &state.calls {
+                bytes += call.size.stored();
+                if bytes > log_room {
+                    break;
+                }
+                count += 1;
+            }
+            let trims = std::mem::take(&mut state.trims);
+            if count > 0 || trims {
+                state.is_writing = true;
+                state.is_full &= count == 0;
+                return Work::Write(state.calls.drain(..count).collect());
+            }
+            if !state.calls.is_empty() && !std::mem::replace(&mut state.is_full, true) {
+                log::warn!(
+                    target: "millstream::ingest",
+                    "ingest log {} is full: senders wait until a checkpoint lets it be trimmed",
+                    self.log
+                );
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// What [`next`](Self::next) gave is done, and its room free.
+    pub(super) fn done(self: &Arc<Self>, sizes: impl Iterator<Item = Size>) {
+        let mut state = self.lock();
+        state.is_writing = false;
+        for size in sizes {
+            state.taken.records -= size.records;
+            state.taken.bytes -= size.bytes;
+        }
+        drop(state);
+        self.let_in();
+    }
+
+    /// Something of the log is not needed any more.
+    pub(super) fn trim(&self) {
+        self.lock().trims = true;
+        self.changed.notify_one();
+    }
+
+    /// Goes on to this phase, and answers that, if it comes later than the present one. What waits and is not being written is
+    /// refused.
+    pub(super) fn go_on_to(&self, phase: Phase) -> bool {
+        let mut state = self.lock();
+        let is_later = phase > state.phase;
+        if is_later {
+            state.phase = phase;
+            self.refuse_all(state);
+        }
+        is_later
+    }
+
+    /// The log cannot be written any more.
+    pub(super) fn lose(&self, error: Arc<IngestLogError>) {
+        let mut state = self.lock();
+        state.lost.get_or_insert(error);
+        self.refuse_all(state);
+    }
+
+    fn refuse_all(&self, mut state: MutexGuard<'_, State>) {
+        let calls = std::mem::take(&mut state.calls);
+        let waiting = std::mem::take(&mut state.waiting);
+        for call in &calls {
+            state.taken.records -= call.size.records;
+            state.taken.bytes -= call.size.bytes;
+        }
+        let refusal = self.refusal(&state);
+        drop(state);
+        self.changed.notify_one();
+        // They look for the reason.
+        drop(waiting);
+        for call in calls {
+            if let Some(error) = refusal.clone() {
+                // The sender may have given up.
+                let _ = call.reply.send(Err(error));
+            }
+        }
+    }
+
+    /// The job reads again.
+    pub(super) fn read_on(&self) {
+        let mut state = self.lock();
+        if state.phase == Phase::Draining {
+            state.phase = Phase::Open;
+        }
+    }
+
+    /// Nothing will be added any more.
+    pub(super) fn is_complete(&self) -> bool {
+        let state = self.lock();
+        state.phase >= Phase::Finishing && !state.is_writing
+    }
+
+    /// Records that wait, and are being written.
+    pub(super) fn taken(&self) -> Size {
+        self.lock().taken
+    }
+}

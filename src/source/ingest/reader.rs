@@ -1,0 +1,203 @@
+//! Reads the splits of one subtask, in turn.
+
+use std::collections::{HashMap, VecDeque};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use millstream_actors::contract::{
+    Batch, CompletedPositions, ReadStatus, SourceContext, SourceError, SourceReader, SplitPosition, SplitRead,
+};
+use serde::de::DeserializeOwned;
+
+use super::batch::{BatchCursor, RecordBatch};
+use super::log::IngestLog;
+use super::log_file::SplitRow;
+use super::queue::Phase;
+use super::{IngestLogError, OffsetReset};
+use crate::source::{decode_position, encode_position};
+use crate::state::codec::take_packed;
+
+/// From where a job reads.
+pub(super) struct Start {
+    pub(super) restored: Option<Vec<SplitPosition>>,
+    pub(super) offset_reset: OffsetReset,
+}
+
+pub(super) struct IngestReader<T> {
+    log: Arc<IngestLog>,
+    splits: Vec<ReadSplit>,
+    /// The split whose turn it is next.
+    turn: usize,
+    /// The one that the last read was of.
+    last: Option<usize>,
+    /// By which the log knows it.
+    id: u64,
+    records: PhantomData<fn() -> T>,
+}
+
+struct ReadSplit {
+    number: u32,
+    /// Offset of the next record.
+    next: u64,
+    is_moved: bool,
+    cursor: Option<BatchCursor>,
+    /// Behind those of the cursor.
+    fetched: VecDeque<Arc<RecordBatch>>,
+}
+
+impl<T: DeserializeOwned> IngestReader<T> {
+    pub(super) fn open(log: Arc<IngestLog>, cx: &SourceContext, start: Start) -> Result<Self, SourceError> {
+        let Start { restored, offset_reset } = start;
+        let mut positions = HashMap::new();
+        for stored in restored.iter().flatten() {
+            positions.insert(stored.split.as_str(), decode_position::<(u64, u64)>(stored)?);
+        }
+        let mut splits = Vec::new();
+        for (number, id) in (0..).zip(&log.splits).filter(|(_, id)| cx.owns(id)) {
+            let row = log.published().row(number);
+            let next = match check_position(&log, number, positions.get(id.as_str()).copied(), row) {
+                Ok(next) => next,
+                Err(gap) if offset_reset == OffsetReset::Earliest => {
+                    log::warn!(target: "millstream::ingest", "{gap}: reads on from offset {}", row.start);
+                    row.start
+                }
+                Err(gap) => return Err(gap.into()),
+            };
+            splits.push(ReadSplit { number, next, is_moved: true, cursor: None, fetched: VecDeque::new() });
+        }
+        let numbers = splits.iter().map(|split| split.number).collect();
+        let id = log.published().add_reader(numbers, cx.waker.clone());
+        Ok(Self { log, splits, turn: 0, last: None, id, records: PhantomData })
+    }
+
+    /// Records of a split, up to the end of what was fetched at once.
+    fn read_split(&mut self, place: usize, batch: &mut Batch<T>) -> Result<(), SourceError> {
+        let (log, split) = (&self.log, &mut self.splits[place]);
+        if split.cursor.is_none() && split.fetched.is_empty() {
+            split.fetched = log.batches(split.number, split.next)?.into();
+        }
+        split.is_moved = true;
+        while !batch.is_full() {
+            let cursor = match &mut split.cursor {
+                Some(cursor) => cursor,
+                None => match split.fetched.pop_front() {
+                    Some(fetched) => split.cursor.insert(BatchCursor::new(fetched, split.next)),
+                    None => break,
+                },
+            };
+            let Some(mut bytes) = cursor.take() else {
+                split.cursor = None;
+                continue;
+            };
+            let len = bytes.len();
+            let record = take_packed::<T>(&mut bytes).and_then(|record| match bytes.len() {
+                0 => Ok(record),
+                rest => Err(format!("{rest} bytes follow it")),
+            });
+            let record = record.map_err(|reason| IngestLogError::Undecodable {
+                log: log.name.clone(),
+                split: log.splits[split.number as usize].clone(),
+                offset: split.next,
+                reason,
+            })?;
+            batch.push(record, len);
+            split.next += 1;
+        }
+        Ok(())
+    }
+
+    /// The first split from the one on whose turn it is that has records.
+    fn at_hand(&self) -> Option<usize> {
+        let published = self.log.published();
+        let places = (0..self.splits.len()).map(|offset| (self.turn + offset) % self.splits.len());
+        let mut has_more = places.filter(|&place| {
+            let split = &self.splits[place];
+            split.next < published.row(split.number).end
+        });
+        has_more.next()
+    }
+}
+
+/// Where a split is read on from; a gap if that is not possible.
+fn check_position(
+    log: &IngestLog,
+    number: u32,
+    position: Option<(u64, u64)>,
+    row: SplitRow,
+) -> Result<u64, IngestLogError> {
+    let (id, position) = position.unwrap_or((log.id, 0));
+    let (name, split) = (log.name.clone(), log.splits[number as usize].clone());
+    if id != log.id {
+        Err(IngestLogError::OtherLog { log: name, expected: id, found: log.id })
+    } else if position < row.start {
+        Err(IngestLogError::Trimmed { log: name, split, position, start: row.start })
+    } else if position > row.end {
+        Err(IngestLogError::Lost { log: name, split, position, end: row.end })
+    } else {
+        Ok(position)
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> SourceReader for IngestReader<T> {
+    type Item = T;
+
+    fn read(&mut self, batch: &mut Batch<T>) -> Result<ReadStatus, SourceError> {
+        self.last = None;
+        // Before it looks for records: none is added once this is so.
+        let is_complete = self.splits.is_empty() || self.log.queue.is_complete();
+        if let Some(place) = self.at_hand() {
+            self.read_split(place, batch)?;
+            self.last = Some(place);
+            self.turn = (place + 1) % self.splits.len();
+        }
+        Ok(if self.at_hand().is_some() {
+            ReadStatus::More
+        } else if is_complete {
+            ReadStatus::End
+        } else {
+            ReadStatus::Idle { retry_after: None }
+        })
+    }
+
+    fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
+        for split in self.splits.iter_mut().filter(|split| split.is_moved) {
+            split.is_moved = false;
+            moved.push(encode_position(&self.log.splits[split.number as usize], &(self.log.id, split.next)));
+        }
+    }
+
+    fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {
+        for needed in completed.oldest_needed.iter().flatten() {
+            let (id, offset) = decode_position::<(u64, u64)>(needed)?;
+            let split = self.splits.iter().find(|split| self.log.splits[split.number as usize] == needed.split);
+            // A checkpoint of before a reset may be of another log.
+            if let Some(split) = split.filter(|_| id == self.log.id) {
+                self.log.needs_from(split.number, offset);
+            }
+        }
+        Ok(())
+    }
+
+    fn reading_stopped(&mut self) {
+        self.log.go_on_to(Phase::Draining);
+    }
+
+    fn finish(&mut self) {
+        self.log.go_on_to(Phase::Finishing);
+    }
+
+    fn last_read(&self) -> Option<SplitRead<'_>> {
+        let split = &self.splits[self.last?];
+        Some(SplitRead { split: &self.log.splits[split.number as usize], at_end: false })
+    }
+
+    fn concurrent_splits(&self) -> Vec<String> {
+        self.splits.iter().map(|split| self.log.splits[split.number as usize].clone()).collect()
+    }
+}
+
+impl<T> Drop for IngestReader<T> {
+    fn drop(&mut self) {
+        self.log.published().remove_reader(self.id);
+    }
+}

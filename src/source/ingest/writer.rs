@@ -1,0 +1,215 @@
+//! The thread that writes a log. What has come while it wrote becomes durable together: group commit.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use millstream_actors::contract::Clock;
+use millstream_actors::runtime::guard::catch_panic;
+
+use super::batch::OpenBatch;
+use super::keys::{KnownKeys, NewKeys, Place};
+use super::log::IngestLog;
+use super::log_file::{Change, SplitRow};
+use super::open_logs::OpenLog;
+use super::queue::{Call, Receipts, Work};
+use super::record::{EncodedRecord, IngestReceipt};
+use super::{IngestError, IngestLogError};
+
+pub(super) struct Writer {
+    pub(super) log: Arc<IngestLog>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// How splits stand.
+    pub(super) rows: Vec<SplitRow>,
+    pub(super) keys: KnownKeys,
+    pub(super) log_bytes_max: u64,
+    /// The split of the next record without a key.
+    pub(super) turn: u32,
+    /// The last change failed, and the file was not opened again yet.
+    pub(super) is_broken: bool,
+    /// Until the file is closed.
+    pub(super) _open: Option<OpenLog>,
+}
+
+/// Calls that become durable together, and what is written for them.
+struct Group {
+    change: Change,
+    keys: Option<NewKeys>,
+    /// Calls with the receipts that they get, or why they get none.
+    answers: Vec<(Call, Result<Receipts, IngestError>)>,
+}
+
+/// Records of a group that have got their places.
+struct Staging<'a> {
+    rows: &'a [SplitRow],
+    known: &'a KnownKeys,
+    open: Vec<Option<OpenBatch>>,
+    change: Change,
+    new_keys: HashMap<Arc<str>, Place>,
+    turn: u32,
+}
+
+impl Writer {
+    /// Writes until nobody reads the log any more, then closes it.
+    pub(super) fn run(mut self) {
+        let log = self.log.clone();
+        if let Err(report) = catch_panic(|| self.write_all()) {
+            let what = "its writer".to_owned();
+            log::error!(target: "millstream::ingest", "ingest log {}: its writer panicked: {report}", log.name);
+            let reason = report.to_string();
+            log.queue.lose(Arc::new(IngestLogError::Damaged { log: log.name.clone(), what, reason }));
+        }
+        log.file.close();
+    }
+
+    fn write_all(&mut self) {
+        loop {
+            let held: u64 = self.rows.iter().map(|row| row.bytes).sum();
+            match self.log.queue.next(self.log_bytes_max.saturating_sub(held)) {
+                Work::Write(calls) => self.write(calls),
+                Work::End => return,
+            }
+        }
+    }
+
+    fn write(&mut self, calls: Vec<Call>) {
+        self.keys.forget(self.clock.unix_ms());
+        let sizes: Vec<_> = calls.iter().map(|call| call.size).collect();
+        let mut group = self.stage(calls);
+        let written = self.commit(&group.change);
+        if let (Ok(()), Some(keys)) = (&written, group.keys.take()) {
+            self.keys.add(keys);
+            self.keys.is_forgotten();
+        }
+        let wakers = match &written {
+            Ok(()) => self.log.published().advance(&group.change, &self.rows),
+            Err(_) => Vec::new(),
+        };
+        // Records can be read before their senders know that they are there.
+        self.log.queue.done(sizes.into_iter());
+        if self.log.queue.is_complete() {
+            self.log.wake_readers();
+        }
+        wakers.iter().for_each(millstream_actors::contract::SourceWaker::wake);
+        for (call, answer) in group.answers {
+            let answer = match (&written, answer) {
+                (Err(error), Ok(_)) => Err(IngestError::Log(error.clone())),
+                (_, answer) => answer,
+            };
+            // The sender may have given up.
+            let _ = call.reply.send(answer);
+        }
+    }
+
+    /// Gives records their places.
+    fn stage(&mut self, calls: Vec<Call>) -> Group {
+        let mut staging = Staging {
+            rows: &self.rows,
+            known: &self.keys,
+            open: self.rows.iter().map(|_| None).collect(),
+            change: Change { trimmed: self.log.published().unneeded(), ..Change::default() },
+            new_keys: HashMap::new(),
+            turn: self.turn,
+        };
+        let mut answers = Vec::with_capacity(calls.len());
+        for mut call in calls {
+            let records = std::mem::take(&mut call.records);
+            let answer = staging.add_all(records, self.log.keys_max);
+            answers.push((call, answer));
+        }
+        self.turn = staging.turn;
+        let (mut change, new_keys) = staging.close();
+        let keys = (!new_keys.is_empty()).then(|| self.keys.row(new_keys));
+        change.keys = keys.as_ref().map(|keys| (keys.number, keys.stored()));
+        change.forgotten = self.keys.forgotten().filter(|_| keys.is_some());
+        Group { change, keys, answers }
+    }
+
+    fn commit(&mut self, change: &Change) -> Result<(), Arc<IngestLogError>> {
+        if change.is_empty() {
+            return Ok(());
+        }
+        let written = self.reopen_if_broken().and_then(|()| self.log.file.commit(change, &mut self.rows));
+        written.map_err(|error| {
+            let error = Arc::new(error);
+            log::error!(target: "millstream::ingest", "{error}");
+            self.is_broken = true;
+            // Readers need the file; if it does not open, the next change tries again, unless that is of no use.
+            let useless = match &*error {
+                IngestLogError::Gone { .. } => Some(error.clone()),
+                _ => self.reopen_if_broken().err().map(Arc::new).filter(|error| !error.is_retryable()),
+            };
+            useless.into_iter().for_each(|error| self.log.queue.lose(error));
+            error
+        })
+    }
+
+    fn reopen_if_broken(&mut self) -> Result<(), IngestLogError> {
+        if self.is_broken {
+            self.log.file.reopen(&mut self.rows, self.keys.next_number())?;
+            self.is_broken = false;
+        }
+        Ok(())
+    }
+}
+
+impl Staging<'_> {
+    /// All records of a call, or none.
+    fn add_all(&mut self, records: Vec<EncodedRecord>, keys_max: usize) -> Result<Receipts, IngestError> {
+        let is_new = |record: &&EncodedRecord| {
+            record.idempotency_key.as_deref().is_some_and(|key| self.known_place(key).is_none())
+        };
+        if !self.known.has_room(self.new_keys.len() + records.iter().filter(is_new).count()) {
+            return Err(IngestError::KeysFull { keys_max });
+        }
+        Ok(records.into_iter().map(|record| self.add(record)).collect())
+    }
+
+    fn known_place(&self, key: &str) -> Option<Place> {
+        self.known.place(key).or_else(|| self.new_keys.get(key).copied())
+    }
+
+    fn add(&mut self, record: EncodedRecord) -> IngestReceipt {
+        let EncodedRecord { bytes, key_hash, idempotency_key } = record;
+        let Some(key) = idempotency_key else {
+            let Place { split, offset } = self.append(&bytes, key_hash);
+            return IngestReceipt { split, offset, is_repeated: false };
+        };
+        if let Some(Place { split, offset }) = self.known_place(&key) {
+            return IngestReceipt { split, offset, is_repeated: true };
+        }
+        let place = self.append(&bytes, key_hash);
+        if let Entry::Vacant(entry) = self.new_keys.entry(Arc::from(key)) {
+            entry.insert(place);
+        }
+        IngestReceipt { split: place.split, offset: place.offset, is_repeated: false }
+    }
+
+    fn append(&mut self, bytes: &[u8], key_hash: Option<u64>) -> Place {
+        let splits = self.rows.len() as u32;
+        let split = match key_hash {
+            Some(hash) => (hash % u64::from(splits)) as u32,
+            None => {
+                self.turn = (self.turn + 1) % splits;
+                self.turn
+            }
+        };
+        let open = &mut self.open[split as usize];
+        let mut batch = open.take().unwrap_or_else(|| OpenBatch::new(self.rows[split as usize].end));
+        if !batch.takes(bytes.len()) {
+            let next = batch.next();
+            self.change.appended.push((split, Arc::new(batch.close())));
+            batch = OpenBatch::new(next);
+        }
+        let offset = batch.push(bytes);
+        *open = Some(batch);
+        Place { split, offset }
+    }
+
+    fn close(self) -> (Change, Vec<(Arc<str>, Place)>) {
+        let Self { open, mut change, new_keys, .. } = self;
+        let batches = (0..).zip(open).filter_map(|(split, batch)| Some((split, Arc::new(batch?.close()))));
+        change.appended.extend(batches);
+        (change, new_keys.into_iter().collect())
+    }
+}
