@@ -30,7 +30,9 @@ pub enum IngestError {
         log: Arc<str>,
     },
     /// There is no room now: only for who does not wait for it.
-    #[error("{records} records of {bytes} bytes wait to be written to ingest log {log}; send again later, or wait with send()")]
+    #[error(
+        "{records} records of {bytes} bytes wait to be written to ingest log {log}; send again later, or wait with send()"
+    )]
     Full {
         /// The log.
         log: Arc<str>,
@@ -67,7 +69,9 @@ pub enum IngestError {
         bytes_max: usize,
     },
     /// As many idempotency keys are known as there may be, and none is old enough to be forgotten.
-    #[error("{keys_max} idempotency keys are known, the most there may be; raise idempotency_keys_max, or shorten idempotency_retention")]
+    #[error(
+        "{keys_max} idempotency keys are known, the most there may be; raise idempotency_keys_max, or shorten idempotency_retention"
+    )]
     KeysFull {
         /// How many there may be.
         keys_max: usize,
@@ -145,7 +149,9 @@ pub enum IngestLogError {
         supported: u32,
     },
     /// Something in the log fails its checksum, is missing or does not decode.
-    #[error("ingest log {log} is damaged: {what}: {reason}; restore it from a copy, or move it away to begin a new one")]
+    #[error(
+        "ingest log {log} is damaged: {what}: {reason}; restore it from a copy, or move it away to begin a new one"
+    )]
     Damaged {
         /// The log.
         log: Arc<str>,

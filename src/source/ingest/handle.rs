@@ -73,6 +73,12 @@ impl<T> IngestHandle<T> {
         Self { log, records: PhantomData }
     }
 
+    /// Resolves when the log is closed, and another may open it: soon after its job has ended, or its source was dropped. What was
+    /// acknowledged is in the file then, which may be copied or moved.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<T> {
+        self.log.closed()
+    }
+
     /// How full the log is, as it is while this is called.
     pub fn status(&self) -> IngestStatus {
         let Size { records, bytes } = self.log.queue.taken();

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use redb::StorageBackend;
+use tokio::sync::watch;
 
 use super::batch::RecordBatch;
 use super::keys::KnownKeys;
@@ -37,6 +38,8 @@ pub(super) struct IngestLog {
     published: Mutex<Published>,
     /// Under which it is open in this process.
     open_name: Option<PathBuf>,
+    /// Whether the file is let go of.
+    closed: watch::Sender<bool>,
 }
 
 impl IngestLog {
@@ -85,6 +88,7 @@ impl IngestLog {
             keys_max: options.keys_max,
             record_bytes_max: options.record_bytes_max,
             published: Mutex::new(Published::new(&rows, options.buffer_bytes)),
+            closed: watch::Sender::new(false),
             open_name: open.as_ref().map(|open| open.name().to_owned()),
             name,
         });
@@ -96,7 +100,7 @@ impl IngestLog {
             log_bytes_max: options.log_bytes_max,
             turn: 0,
             is_broken: false,
-            _open: open,
+            open,
         };
         let thread = thread::Builder::new().name("ingest".to_owned()).spawn(move || writer.run());
         match thread {
@@ -137,6 +141,22 @@ impl IngestLog {
     pub(super) async fn append(&self, records: Vec<EncodedRecord>) -> Result<Receipts, IngestError> {
         let answer = self.admit(Size::of(&records)).await?.fill(records)?;
         answer.await.unwrap_or_else(|_| Err(self.queue.left_without_answer()))
+    }
+
+    /// Lets go of the file.
+    pub(super) fn close(&self, open: Option<OpenLog>) {
+        self.file.close();
+        drop(open);
+        self.closed.send_replace(true);
+    }
+
+    /// Resolves when the file is let go of.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closed = self.closed.subscribe();
+        async move {
+            // A sender that is gone is closed, too.
+            let _ = closed.wait_for(|closed| *closed).await;
+        }
     }
 
     /// Goes on to a phase, and has readers see it.

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use millstream_actors::contract::SnapshotError;
 use redb::{
-    Database, Durability, ReadTransaction, ReadableTable, StorageBackend, TableDefinition, TableHandle, WriteTransaction,
+    Database, Durability, ReadTransaction, ReadableTable, StorageBackend, TableDefinition, TableHandle,
+    WriteTransaction,
 };
 
 use super::IngestLogError;

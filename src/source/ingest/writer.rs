@@ -28,7 +28,7 @@ pub(super) struct Writer {
     /// The last change failed, and the file was not opened again yet.
     pub(super) is_broken: bool,
     /// Until the file is closed.
-    pub(super) _open: Option<OpenLog>,
+    pub(super) open: Option<OpenLog>,
 }
 
 /// Calls that become durable together, and what is written for them.
@@ -59,7 +59,7 @@ impl Writer {
             let reason = report.to_string();
             log.queue.lose(Arc::new(IngestLogError::Damaged { log: log.name.clone(), what, reason }));
         }
-        log.file.close();
+        log.close(self.open.take());
     }
 
     fn write_all(&mut self) {
