@@ -8,7 +8,7 @@ use millstream::testing::{DiskFault, FaultyDisk};
 use redb::StorageBackend as _;
 
 use crate::common::sorted;
-use crate::{read_all, wait};
+use crate::{close, read_all, wait};
 
 fn open(disk: &FaultyDisk) -> Result<(IngestSource<u64>, IngestHandle<u64>), IngestLogError> {
     let opened = disk.clone();
@@ -40,7 +40,7 @@ fn full_disk_refuses_records_which_do_not_count_and_takes_others_when_there_is_s
         taken.extend(portion(n));
     }
     assert_eq!(sorted(read_all(&source).records), taken);
-    drop((source, handle));
+    close((source, handle));
     let (source, _handle) = open(&FaultyDisk::with_bytes(disk.after_power_cut(disk.operations(), None))).unwrap();
     assert_eq!(sorted(read_all(&source).records), taken);
 }
@@ -75,7 +75,7 @@ fn failure_of_any_operation_of_the_disk_refuses_what_does_not_count_and_nothing_
             }
             assert!(refused <= 1, "operation {at}, {fault:?}: {refused} refused");
             assert_eq!(sorted(read_all(&source).records), taken, "operation {at}, {fault:?}");
-            drop((source, handle));
+            close((source, handle));
             let bytes = disk.after_power_cut(disk.operations(), None);
             let (source, handle) = open(&FaultyDisk::with_bytes(bytes)).unwrap();
             for n in 0..sends {
@@ -115,11 +115,11 @@ fn damaged_log_is_refused_when_it_is_opened_or_read() {
     let disk = FaultyDisk::new();
     let (source, handle) = open(&disk).unwrap();
     wait(handle.send_all((0..2_000).map(|n| n << 32))).unwrap();
-    drop((source, handle));
+    close((source, handle));
     let whole = disk.after_power_cut(disk.operations(), None);
     let records: Vec<u64> = (0..2_000).map(|n| n << 32).collect();
     let mut noticed = 0;
-    for at in (0..whole.len()).step_by(61) {
+    for at in (0..whole.len()).step_by(331) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
         let Ok((source, _handle)) = open(&FaultyDisk::with_bytes(bytes)) else {
@@ -127,7 +127,7 @@ fn damaged_log_is_refused_when_it_is_opened_or_read() {
             continue;
         };
         match read(&source) {
-            Ok(read) => assert_eq!(sorted(read), records, "byte {at}"),
+            Ok(read) => assert!(sorted(read) == records, "byte {at}"),
             Err(()) => noticed += 1,
         }
     }

@@ -13,8 +13,6 @@ mod queue;
 mod reader;
 mod record;
 mod source;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 pub use error::{IngestError, IngestLogError, TrySendError};

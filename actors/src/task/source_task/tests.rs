@@ -36,6 +36,10 @@ enum Heard {
     /// After so many seconds.
     Woken(u64),
     Ended,
+    /// The reader was told that nothing more is read.
+    ToldStopped,
+    /// The reader was told to come to an end.
+    ToldFinish,
 }
 
 type Ears = mpsc::UnboundedSender<Heard>;
@@ -144,12 +148,16 @@ impl Stateful for Sliced {
 struct Scripted {
     heard: Ears,
     answers: Vec<ReadStatus>,
+    /// What it gives once it was told to finish; none if it is cut off.
+    at_finish: Vec<ReadStatus>,
     waker: Arc<Mutex<Option<SourceWaker>>>,
 }
 
 struct Reader {
     heard: Ears,
     answers: std::vec::IntoIter<ReadStatus>,
+    at_finish: Vec<ReadStatus>,
+    waker: SourceWaker,
 }
 
 impl Source for Scripted {
@@ -161,7 +169,12 @@ impl Source for Scripted {
         _: Option<Vec<SplitPosition>>,
     ) -> Result<Box<dyn SourceReader<Item = u64>>, SourceError> {
         *self.waker.lock().unwrap() = Some(cx.waker.clone());
-        Ok(Box::new(Reader { heard: self.heard.clone(), answers: self.answers.clone().into_iter() }))
+        let (heard, answers) = (self.heard.clone(), self.answers.clone().into_iter());
+        Ok(Box::new(Reader { heard, answers, at_finish: self.at_finish.clone(), waker: cx.waker.clone() }))
+    }
+
+    fn ends_on_finish(&self) -> bool {
+        !self.at_finish.is_empty()
     }
 }
 
@@ -175,6 +188,16 @@ impl SourceReader for Reader {
     }
 
     fn report_positions(&mut self, _: &mut Vec<SplitPosition>) {}
+
+    fn reading_stopped(&mut self) {
+        self.heard.send(Heard::ToldStopped).unwrap();
+    }
+
+    fn finish(&mut self) {
+        self.heard.send(Heard::ToldFinish).unwrap();
+        self.answers = std::mem::take(&mut self.at_finish).into_iter();
+        self.waker.wake();
+    }
 }
 
 /// A clock that stands still but for [`advance`](Self::advance).
@@ -239,10 +262,15 @@ impl Rig {
 
     /// Has its operator want to be woken after so many seconds.
     async fn with_times(answers: Vec<ReadStatus>, seconds: &[u64], insists: bool) -> Self {
+        Self::with((answers, Vec::new()), seconds, insists).await
+    }
+
+    /// Has its source give further answers once it was told to finish.
+    async fn with((answers, at_finish): (Vec<ReadStatus>, Vec<ReadStatus>), seconds: &[u64], insists: bool) -> Self {
         let (ears, heard) = mpsc::unbounded_channel();
         let (clock, waker) = (Arc::<TestClock>::default(), Arc::default());
         let listener = Listener(ears.clone()).start();
-        let source = Scripted { heard: ears.clone(), answers, waker: Arc::clone(&waker) };
+        let source = Scripted { heard: ears.clone(), answers, at_finish, waker: Arc::clone(&waker) };
         let times: VecDeque<_> = seconds.iter().copied().map(Duration::from_secs).collect();
         let of_operator = Arc::clone(&clock);
         let pipeline = move |mut builder: PipelineBuilder<'_>| -> Pipeline<Box<Batch<u64>>> {
@@ -388,6 +416,7 @@ fn operators_are_woken_while_the_source_is_idle_and_once_it_is_stopped_and_by_on
             assert_eq!(rig.next().await, heard);
         }
         rig.orders().stop_reading.do_send(StopReading);
+        assert_eq!(rig.next().await, Heard::ToldStopped);
         assert_eq!(rig.next().await, Heard::Halted(SourceState::Stopped));
         assert_eq!(rig.clock.sleepers(), [seconds(7)]);
         // A clock that jumps: both times have come.
@@ -422,5 +451,38 @@ fn operator_that_is_always_due_leaves_barriers_reads_and_other_actors_their_turn
         assert_eq!(rig.next().await, Heard::Begun(CheckpointId(2)), "it is woken after the end");
         assert_eq!(rig.next().await, Heard::Acknowledged(CheckpointId(2)));
         assert_eq!(rig.clock.sleepers(), []);
+    });
+}
+
+#[test]
+fn source_that_ends_on_finish_is_told_once_and_read_to_its_end_also_where_it_was_idle() {
+    System::new().block_on(async {
+        let idle = ReadStatus::Idle { retry_after: None };
+        let at_finish = vec![ReadStatus::More, ReadStatus::More, ReadStatus::End];
+        let mut rig = Rig::with((vec![idle], at_finish), &[], false).await;
+        assert_eq!(rig.next().await, Heard::Read);
+        for _ in 0..2 {
+            rig.orders().finish.do_send(FinishInput { after_records: 0 });
+        }
+        assert_eq!(rig.next().await, Heard::ToldFinish);
+        for _ in 0..3 {
+            assert_eq!(rig.next().await, Heard::Read);
+        }
+        assert_eq!(rig.next().await, Heard::Halted(SourceState::Ended));
+        rig.ask(1);
+        assert_eq!(rig.next().await, Heard::Begun(CheckpointId(1)), "it is not told again");
+    });
+}
+
+#[test]
+fn source_that_is_told_to_finish_before_it_begins_ends_by_itself() {
+    System::new().block_on(async {
+        let mut rig = Rig::with((vec![], vec![ReadStatus::End]), &[], false).await;
+        rig.orders().finish.do_send(FinishInput { after_records: 7 });
+        let mut heard = vec![rig.next().await, rig.next().await];
+        while heard.last() != Some(&Heard::Halted(SourceState::Ended)) {
+            heard.push(rig.next().await);
+        }
+        assert!(heard.contains(&Heard::ToldFinish), "{heard:?}");
     });
 }
