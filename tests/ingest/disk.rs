@@ -105,7 +105,7 @@ fn power_cut_at_any_operation_of_the_disk_keeps_what_was_acknowledged() {
             let there: BTreeSet<u64> = read_all(&source).records.into_iter().collect();
             let sure = 2 * acknowledged_at.iter().filter(|at| **at <= operations).count() as u64;
             assert!((0..sure).all(|n| there.contains(&n)), "after {operations} operations, seed {seed}: {there:?}");
-            assert!(there.len() as u64 <= sure + 2 && there.len() % 2 == 0, "whole calls: {there:?}");
+            assert!(there.len() as u64 <= sure + 2 && there.len().is_multiple_of(2), "whole calls: {there:?}");
         }
     }
 }

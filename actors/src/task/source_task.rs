@@ -6,6 +6,7 @@
 //! once it reads no more. A restart loses what was read since the restored checkpoint, and reads it again.
 
 mod factory;
+mod handlers;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{AsyncContext, Context, Handler, Message, Recipient};
+use actix::{AsyncContext, Context, Message, Recipient};
 
 use crate::contract::{
     Batch, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceWaker, SplitPosition,
@@ -28,9 +29,9 @@ use crate::task::alarm::{Alarm, Due};
 use crate::task::lists::{read_lists, write_list};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators};
 use crate::task::source_history::SourceHistory;
-use crate::task::source_reading::{self, Positions, ReadResult, ReaderEvent, ReaderReports, Reading};
+use crate::task::source_reading::{self, Positions, ReadResult, ReaderReports, Reading};
 use crate::task::stepper::{Stepped, Stepper, Task, Work};
-use crate::task::{BeginReading, CheckpointComplete, FinishInput, RequestBarrier, SourceHalted, StopReading};
+use crate::task::{CheckpointComplete, SourceHalted};
 
 pub use factory::SourceTaskFactory;
 
@@ -434,83 +435,5 @@ impl<S: Source> WithOperators for SourceWork<S> {
 
     fn operators_mut(&mut self) -> &mut Operators<Box<Batch<S::Item>>> {
         &mut self.operators
-    }
-}
-
-impl<S: Source> Handler<BeginReading> for Task<SourceWork<S>> {
-    type Result = ();
-
-    fn handle(&mut self, _: BeginReading, ctx: &mut Context<Self>) {
-        if self.work.phase == Phase::Opening {
-            self.work.phase = Phase::Reading;
-            self.work.fill_read_ahead(&self.stepper);
-            self.run(ctx);
-        }
-    }
-}
-
-impl<S: Source> Handler<RequestBarrier> for Task<SourceWork<S>> {
-    type Result = ();
-
-    fn handle(&mut self, message: RequestBarrier, ctx: &mut Context<Self>) {
-        self.work.requested = Some(message.barrier);
-        self.run(ctx);
-    }
-}
-
-impl<S: Source> Handler<StopReading> for Task<SourceWork<S>> {
-    type Result = ();
-
-    fn handle(&mut self, _: StopReading, ctx: &mut Context<Self>) {
-        let phase = self.work.phase;
-        if !self.work.is_ending && phase != Phase::Ended && phase != Phase::Stopped {
-            self.work.halt(&self.stepper, Phase::Stopped, SourceState::Stopped);
-            self.work.tell_end();
-            self.run(ctx);
-        }
-    }
-}
-
-impl<S: Source> Handler<FinishInput> for Task<SourceWork<S>> {
-    type Result = ();
-
-    fn handle(&mut self, message: FinishInput, ctx: &mut Context<Self>) {
-        if self.work.phase != Phase::Ended {
-            let is_known = self.work.finish_after.replace(message.after_records).is_some();
-            if !is_known && self.work.phase != Phase::Stopped {
-                self.work.tell_end();
-            }
-            self.work.end_if_finished(self.stepper.records_in());
-            self.run(ctx);
-        }
-    }
-}
-
-impl<S: Source> Handler<ReaderEvent<S::Item>> for Task<SourceWork<S>> {
-    type Result = ();
-
-    fn handle(&mut self, message: ReaderEvent<S::Item>, ctx: &mut Context<Self>) {
-        match message {
-            ReaderEvent::Opened(positions) => {
-                self.work.positions.update(positions);
-                self.stepper.ready();
-            }
-            ReaderEvent::Read(read) => {
-                if let Some(Reading::Ahead(ahead)) = &mut self.work.reading {
-                    ahead.arrive(read);
-                }
-            }
-            ReaderEvent::Failed(error) => return self.fail(error.into(), ctx),
-        }
-        self.run(ctx);
-    }
-}
-
-impl<S: Source> Handler<Wake> for Task<SourceWork<S>> {
-    type Result = ();
-
-    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
-        self.work.wake(&mut self.stepper);
-        self.run(ctx);
     }
 }

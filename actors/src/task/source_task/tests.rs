@@ -19,8 +19,9 @@ use crate::protocol::{
 };
 use crate::runtime::guard::ChildExit;
 use crate::task::{
-    AcknowledgeCheckpoint, CheckpointAborted, DeclineCheckpoint, RestoreProgress, SinkCommitted, SourceAddress,
-    StoreChunks, SubtaskAddress, SubtaskContext, SubtaskReady, TaskFactory, TaskReports,
+    AcknowledgeCheckpoint, BeginReading, CheckpointAborted, DeclineCheckpoint, FinishInput, RequestBarrier,
+    RestoreProgress, SinkCommitted, SourceAddress, StopReading, StoreChunks, SubtaskAddress, SubtaskContext,
+    SubtaskReady, TaskFactory, TaskReports,
 };
 
 /// What the task has reported, and what its operator and reader were asked for.

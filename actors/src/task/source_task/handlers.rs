@@ -1,0 +1,88 @@
+//! What a source task does with its messages.
+
+use actix::{Context, Handler};
+
+use super::{Phase, SourceWork, Wake};
+use crate::contract::Source;
+use crate::protocol::SourceState;
+use crate::task::source_reading::{ReaderEvent, Reading};
+use crate::task::stepper::Task;
+use crate::task::{BeginReading, FinishInput, RequestBarrier, StopReading};
+
+impl<S: Source> Handler<BeginReading> for Task<SourceWork<S>> {
+    type Result = ();
+
+    fn handle(&mut self, _: BeginReading, ctx: &mut Context<Self>) {
+        if self.work.phase == Phase::Opening {
+            self.work.phase = Phase::Reading;
+            self.work.fill_read_ahead(&self.stepper);
+            self.run(ctx);
+        }
+    }
+}
+
+impl<S: Source> Handler<RequestBarrier> for Task<SourceWork<S>> {
+    type Result = ();
+
+    fn handle(&mut self, message: RequestBarrier, ctx: &mut Context<Self>) {
+        self.work.requested = Some(message.barrier);
+        self.run(ctx);
+    }
+}
+
+impl<S: Source> Handler<StopReading> for Task<SourceWork<S>> {
+    type Result = ();
+
+    fn handle(&mut self, _: StopReading, ctx: &mut Context<Self>) {
+        let phase = self.work.phase;
+        if !self.work.is_ending && phase != Phase::Ended && phase != Phase::Stopped {
+            self.work.halt(&self.stepper, Phase::Stopped, SourceState::Stopped);
+            self.work.tell_end();
+            self.run(ctx);
+        }
+    }
+}
+
+impl<S: Source> Handler<FinishInput> for Task<SourceWork<S>> {
+    type Result = ();
+
+    fn handle(&mut self, message: FinishInput, ctx: &mut Context<Self>) {
+        if self.work.phase != Phase::Ended {
+            let is_known = self.work.finish_after.replace(message.after_records).is_some();
+            if !is_known && self.work.phase != Phase::Stopped {
+                self.work.tell_end();
+            }
+            self.work.end_if_finished(self.stepper.records_in());
+            self.run(ctx);
+        }
+    }
+}
+
+impl<S: Source> Handler<ReaderEvent<S::Item>> for Task<SourceWork<S>> {
+    type Result = ();
+
+    fn handle(&mut self, message: ReaderEvent<S::Item>, ctx: &mut Context<Self>) {
+        match message {
+            ReaderEvent::Opened(positions) => {
+                self.work.positions.update(positions);
+                self.stepper.ready();
+            }
+            ReaderEvent::Read(read) => {
+                if let Some(Reading::Ahead(ahead)) = &mut self.work.reading {
+                    ahead.arrive(read);
+                }
+            }
+            ReaderEvent::Failed(error) => return self.fail(error.into(), ctx),
+        }
+        self.run(ctx);
+    }
+}
+
+impl<S: Source> Handler<Wake> for Task<SourceWork<S>> {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
+        self.work.wake(&mut self.stepper);
+        self.run(ctx);
+    }
+}
