@@ -163,7 +163,8 @@ impl JobHandle {
         self.end(EndJob::Drain)
     }
 
-    /// Ends the input here: windows fire, everything is committed, and the job is complete: it cannot be resumed.
+    /// Ends the input here (of a source that [ends by itself](crate::contract::Source::ends_on_finish) then, where that does):
+    /// windows fire, everything is committed, and the job is complete: it cannot be resumed.
     /// Ordered at once; outlives restarts, and cuts their delays short as [`drain`](Self::drain) does.
     ///
     /// # Errors

@@ -114,6 +114,13 @@ impl Published {
         self.next_reader
     }
 
+    /// Whether a later reader has any of its splits, as of a newer attempt.
+    pub(super) fn is_replaced(&self, reader: u64) -> bool {
+        let Some((splits, _)) = self.readers.get(&reader) else { return true };
+        let mut later = self.readers.range(reader + 1..);
+        later.any(|(_, (others, _))| others.iter().any(|split| splits.contains(split)))
+    }
+
     pub(super) fn remove_reader(&mut self, reader: u64) {
         self.readers.remove(&reader);
     }

@@ -179,7 +179,11 @@ impl<T: DeserializeOwned + Send + 'static> SourceReader for IngestReader<T> {
     }
 
     fn reading_stopped(&mut self) {
-        self.log.go_on_to(Phase::Draining);
+        // One of an attempt that is over may hear of it late.
+        let is_replaced = self.log.published().is_replaced(self.id);
+        if !is_replaced {
+            self.log.go_on_to(Phase::Draining);
+        }
     }
 
     fn finish(&mut self) {
