@@ -110,10 +110,7 @@ impl LogFile {
         let mut found = file.find()?;
         if found.splits.is_empty() {
             found.splits = vec![SplitRow::default(); splits as usize];
-            file.write("make the splits", |transaction| {
-                put_rows(transaction, &found.splits)?;
-                Ok(())
-            })?;
+            file.write("make the splits", |transaction| put_rows(transaction, &[], &found.splits))?;
         }
         Ok((file, found))
     }
@@ -206,7 +203,7 @@ impl LogFile {
             }
             drop(table);
             put_keys(transaction, change)?;
-            put_rows(transaction, &after)
+            put_rows(transaction, rows, &after)
         })?;
         rows.copy_from_slice(&after);
         Ok(())
@@ -244,7 +241,7 @@ impl LogFile {
             }
             transaction.open_table(KEYS)?.retain_in(next_keys.., |_, _| false)?;
             drop(table);
-            put_rows(transaction, &after)
+            put_rows(transaction, &[], &after)
         })?;
         rows.copy_from_slice(&after);
         Ok(())
@@ -346,9 +343,11 @@ fn put_keys(transaction: &WriteTransaction, change: &Change) -> Result<(), redb:
     Ok(())
 }
 
-fn put_rows(transaction: &WriteTransaction, rows: &[SplitRow]) -> Result<(), redb::Error> {
+/// Writes the rows that are not as they were.
+fn put_rows(transaction: &WriteTransaction, before: &[SplitRow], rows: &[SplitRow]) -> Result<(), redb::Error> {
     let mut table = transaction.open_table(SPLITS)?;
-    for (split, row) in (0..).zip(rows) {
+    let changed = (0..).zip(rows).filter(|(split, row)| before.get(*split as usize) != Some(row));
+    for (split, row) in changed {
         table.insert(split, (row.start, row.end, row.bytes))?;
     }
     Ok(())

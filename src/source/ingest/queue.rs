@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
@@ -12,6 +13,10 @@ use super::{IngestError, IngestLogError};
 
 /// Receipts of one call; most have one.
 pub(super) type Receipts = SmallVec<[IngestReceipt; 1]>;
+
+/// Where many have just been told, most of them are about to send again: the writer waits so long for that, at most, rather than
+/// sync for the first few.
+const GATHER_MAX: Duration = Duration::from_micros(200);
 
 /// So many waiting senders are looked through for such as have given up, from time to time.
 const SWEEP_MIN: usize = 64;
@@ -83,6 +88,10 @@ struct State {
     sweep_at: usize,
     /// Calls are being written.
     is_writing: bool,
+    /// How many were written together last.
+    written_last: usize,
+    /// The writer is woken when so many wait.
+    wake_at: usize,
     /// Something is not needed any more.
     trims: bool,
     /// Senders wait for the log to be trimmed, and that was said.
@@ -134,8 +143,11 @@ impl Room {
         }
         // The room is the call's now.
         state.calls.push_back(Call { records, size: std::mem::take(&mut self.size), reply });
+        let is_enough = state.calls.len() == state.wake_at;
         drop(state);
-        queue.changed.notify_one();
+        if is_enough {
+            queue.changed.notify_one();
+        }
         Ok(answer)
     }
 }
@@ -148,6 +160,15 @@ impl State {
     fn take(&mut self, size: Size) {
         self.taken.records += size.records;
         self.taken.bytes += size.bytes;
+    }
+
+    /// How many of the calls are together at most so many bytes in the log.
+    fn calls_within(&self, log_room: u64) -> usize {
+        let sizes = self.calls.iter().scan(0, |bytes, call| {
+            *bytes += call.size.stored();
+            Some(*bytes)
+        });
+        sizes.take_while(|bytes| *bytes <= log_room).count()
     }
 
     /// Senders that have given up are not kept.
@@ -169,6 +190,8 @@ impl Queue {
             waiting: VecDeque::new(),
             sweep_at: SWEEP_MIN,
             is_writing: false,
+            written_last: 0,
+            wake_at: 1,
             trims: false,
             is_full: false,
         };
@@ -264,22 +287,23 @@ impl Queue {
     /// What is to be written next, of calls that are together at most `log_room` bytes. Waits for it.
     pub(super) fn next(&self, log_room: u64) -> Work {
         let mut state = self.lock();
+        let mut has_gathered = false;
         loop {
             if state.phase == Phase::Ended {
                 return Work::End;
             }
-            let (mut bytes, mut count) = (0, 0);
-            for call in &state.calls {
-                bytes += call.size.stored();
-                if bytes > log_room {
-                    break;
-                }
-                count += 1;
+            let enough = state.written_last - state.written_last / 4;
+            if !has_gathered && (1..enough).contains(&state.calls.len()) {
+                has_gathered = true;
+                state = self.gather(state, enough);
+                continue;
             }
+            let count = state.calls_within(log_room);
             let trims = std::mem::take(&mut state.trims);
             if count > 0 || trims {
                 state.is_writing = true;
                 state.is_full &= count == 0;
+                state.written_last = count;
                 return Work::Write(state.calls.drain(..count).collect());
             }
             if !state.calls.is_empty() && !std::mem::replace(&mut state.is_full, true) {
@@ -291,6 +315,16 @@ impl Queue {
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits until enough calls are there, but not for long.
+    fn gather<'a>(&self, mut state: MutexGuard<'a, State>, enough: usize) -> MutexGuard<'a, State> {
+        state.wake_at = enough;
+        let is_short = |state: &mut State| state.calls.len() < enough && state.phase != Phase::Ended;
+        let waited = self.changed.wait_timeout_while(state, GATHER_MAX, is_short);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.wake_at = 1;
+        state
     }
 
     /// What [`next`](Self::next) gave is done, and its room free.
