@@ -1,7 +1,7 @@
 //! The source task: reads a source, runs the operators chained to it, and emits barriers when asked.
 //!
-//! Receives [`RequestBarrier`] from the coordinator, [`BeginReading`], [`StopReading`], [`FinishInput`] from its
-//! supervisors, [`ReturnCredit`](crate::data::edge::ReturnCredit) from the tasks behind it, what its connector's thread
+//! Receives `RequestBarrier` from the coordinator, `BeginReading`, `StopReading`, `FinishInput` from its supervisors (all in
+//! `handlers.rs`), [`ReturnCredit`](crate::data::edge::ReturnCredit) from the tasks behind it, what its connector's thread
 //! reports, and what every task does (`stepper.rs`). Sends batches, snapshots and acknowledgements, and [`SourceHalted`]
 //! once it reads no more. A restart loses what was read since the restored checkpoint, and reads it again.
 
