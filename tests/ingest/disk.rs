@@ -1,13 +1,18 @@
 //! Disks that fail.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use millstream::prelude::*;
 use millstream::source::{IngestError, IngestHandle, IngestLogError, IngestOptions, IngestRecord};
-use millstream::testing::{DiskFault, FaultyDisk};
-use redb::StorageBackend as _;
+use millstream::testing::{DiskFault, DiskHandle, FaultyDisk};
+use redb::StorageBackend;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::common::sorted;
+use crate::common::{run, sorted};
 use crate::{close, read_all, wait};
 
 fn open(disk: &FaultyDisk) -> Result<(IngestSource<u64>, IngestHandle<u64>), IngestLogError> {
@@ -135,7 +140,10 @@ fn damaged_log_is_refused_when_it_is_opened_or_read() {
 }
 
 /// All records, or that a read has failed.
-fn read(source: &IngestSource<u64>) -> Result<Vec<u64>, ()> {
+fn read<T>(source: &IngestSource<T>) -> Result<Vec<T>, ()>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+{
     use millstream::source::{Batch, ReadStatus, Source};
 
     let cx = millstream::testing::source_context(0, 1);
@@ -148,4 +156,61 @@ fn read(source: &IngestSource<u64>) -> Result<Vec<u64>, ()> {
     }
     records.extend(batch.drain());
     Ok(records)
+}
+
+/// A disk whose reads fail while it is told to.
+#[derive(Debug)]
+struct Unreadable(DiskHandle, Arc<AtomicBool>);
+
+impl StorageBackend for Unreadable {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(io::Error::other("told to"));
+        }
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
+/// Cause: a database that has failed once answers nothing until it is opened again, and only the next records had that done.
+/// Repair: readers have the writer open it, which tries again by itself.
+#[test]
+fn file_that_could_not_be_read_is_opened_again_though_nobody_sends() {
+    run("reads that fail", |_| async {
+        let (disk, fails) = (FaultyDisk::new(), Arc::new(AtomicBool::new(false)));
+        let open = || {
+            let (opened, fails) = (disk.clone(), fails.clone());
+            let backend = move || Ok(Unreadable(opened.handle(), fails.clone()));
+            IngestSource::<String>::open_on("disk", backend, IngestOptions::new().splits(1)).unwrap()
+        };
+        let (source, handle) = open();
+        // More than a database keeps in memory.
+        for _ in 0..80 {
+            handle.send("x".repeat(500_000)).await.unwrap();
+        }
+        drop(source);
+        handle.closed().await;
+        let (source, _handle) = open();
+        fails.store(true, Ordering::SeqCst);
+        assert!(read(&source).is_err());
+        fails.store(false, Ordering::SeqCst);
+        while read(&source).is_err() {
+            actix_rt::task::yield_now().await;
+        }
+    });
 }

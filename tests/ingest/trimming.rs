@@ -4,8 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use millstream::prelude::*;
-use millstream::source::{IngestError, IngestHandle, IngestLogError, IngestOptions, OffsetReset};
-use millstream::{JobError, TaskError};
+use millstream::source::{
+    Batch, CompletedPositions, IngestError, IngestHandle, IngestLogError, IngestOptions, OffsetReset, ReadStatus, Source,
+};
+use millstream::testing::{DiskFault, FaultyDisk, source_context};
+use millstream::{CheckpointId, JobError, TaskError};
 
 use crate::common::{checkpointed, run, sorted, watched};
 use crate::{log_error, open};
@@ -126,4 +129,39 @@ fn start_from_a_savepoint_older_than_what_was_trimmed_names_the_gap_or_accepts_i
         let failed = job.await.unwrap_err();
         assert!(failed.to_string().contains("would read on at offset 0"), "an empty store: {failed}");
     });
+}
+
+/// Cause: a trim that failed was done with the next records only, and a log that is full takes none. Repair: the writer tries again
+/// by itself, and each checkpoint has it try.
+#[test]
+fn trim_that_fails_while_the_log_is_full_is_tried_again_though_nobody_can_send() {
+    run("a trim that fails", |_| async {
+        let disk = FaultyDisk::new();
+        let opened = disk.clone();
+        let opened = IngestSource::<u64>::open_on("disk", move || Ok(opened.handle()), options().splits(1));
+        let (source, handle) = opened.unwrap();
+        fill(&handle).await;
+        let mut reader = source.open(&source_context(0, 1), None).unwrap();
+        let mut batch = Batch::new();
+        while reader.read(&mut batch).unwrap() == ReadStatus::More {
+            batch.clear();
+        }
+        let mut moved = Vec::new();
+        reader.report_positions(&mut moved);
+        disk.inject(disk.operations() + 1, DiskFault::Fail);
+        let completed = CompletedPositions::new(CheckpointId(1), moved.clone(), Some(moved));
+        reader.checkpoint_completed(&completed).unwrap();
+        handle.send(1).await.unwrap();
+        assert!(handle.status().splits[0].start > 1_000, "{:?}", handle.status());
+    });
+}
+
+/// Sends until the log is full, and the writer waits.
+async fn fill(handle: &IngestHandle<u64>) {
+    let mut full = 0;
+    while full < 1_000 {
+        let is_refused = handle.try_send(1 << 40).is_err() && handle.status().log_bytes > 30_000;
+        full = if is_refused { full + 1 } else { 0 };
+        actix_rt::task::yield_now().await;
+    }
 }

@@ -100,6 +100,7 @@ impl IngestLog {
             log_bytes_max: options.log_bytes_max,
             turn: 0,
             is_broken: false,
+            failures: 0,
             open,
         };
         let thread = thread::Builder::new().name("ingest".to_owned()).spawn(move || writer.run());
@@ -179,14 +180,22 @@ impl IngestLog {
             let published = self.published();
             (published.batches(split, from, READ_BYTES), published.row(split).end)
         };
-        if newest.is_empty() { self.file.batches(split, (from, end), READ_BYTES) } else { Ok(newest) }
+        if !newest.is_empty() {
+            return Ok(newest);
+        }
+        self.file.batches(split, (from, end), READ_BYTES).inspect_err(|error| {
+            // A database that has failed once reads nothing until it is opened again, and perhaps nobody sends.
+            if error.is_retryable() {
+                self.queue.suspect();
+            }
+        })
     }
 
     /// No record of the split before this offset is needed.
     pub(super) fn needs_from(&self, split: u32, offset: u64) {
         // Not to be told under the lock.
-        let is_news = self.published().needs_from(split, offset);
-        if is_news {
+        let is_due = self.published().needs_from(split, offset);
+        if is_due {
             self.queue.trim();
         }
     }

@@ -94,12 +94,12 @@ impl Published {
         }
     }
 
-    /// No record of the split before this offset is needed; false if that was known.
+    /// No record of the split before this offset is needed. Answers whether something is to be trimmed: also if that was said
+    /// before, and has failed.
     pub(super) fn needs_from(&mut self, split: u32, offset: u64) -> bool {
         let split = &mut self.splits[split as usize];
-        let is_news = offset > split.needed_from;
-        split.needed_from = split.needed_from.max(offset);
-        is_news
+        split.needed_from = split.needed_from.max(offset.min(split.row.end));
+        split.needed_from > split.trimmed
     }
 
     /// Splits of which something may be removed, and up to where.
@@ -127,5 +127,26 @@ impl Published {
 
     pub(super) fn wakers(&self) -> Vec<SourceWaker> {
         self.readers.values().map(|(_, waker)| waker.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trim_that_has_failed_is_due_again_with_each_checkpoint_and_never_goes_beyond_the_end() {
+        let row = SplitRow { start: 0, end: 10, bytes: 100 };
+        let mut published = Published::new(&[row], 1_000);
+        assert!(!published.needs_from(0, 0));
+        for _ in 0..2 {
+            assert!(published.needs_from(0, 7));
+            assert_eq!(published.unneeded(), [(0, 7)]);
+        }
+        let trimmed = Change { trimmed: published.unneeded(), ..Change::default() };
+        published.advance(&trimmed, &[row]);
+        assert!(!published.needs_from(0, 7) && published.unneeded().is_empty());
+        assert!(published.needs_from(0, 25));
+        assert_eq!(published.unneeded(), [(0, 10)]);
     }
 }

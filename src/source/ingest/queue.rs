@@ -65,6 +65,10 @@ pub(super) enum Phase {
 pub(super) enum Work {
     /// Make these durable, if any, and remove what is not needed.
     Write(Vec<Call>),
+    /// Try again what has failed.
+    Retry,
+    /// Open the file again: it could not be read.
+    Reopen,
     /// Let go of the log.
     End,
 }
@@ -96,6 +100,8 @@ struct State {
     trims: bool,
     /// Senders wait for the log to be trimmed, and that was said.
     is_full: bool,
+    /// The file could not be read, and may have to be opened again for that.
+    is_suspect: bool,
 }
 
 struct Waiter {
@@ -194,6 +200,7 @@ impl Queue {
             wake_at: 1,
             trims: false,
             is_full: false,
+            is_suspect: false,
         };
         Self { log, most, state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -284,13 +291,17 @@ impl Queue {
         }
     }
 
-    /// What is to be written next, of calls that are together at most `log_room` bytes. Waits for it.
-    pub(super) fn next(&self, log_room: u64) -> Work {
+    /// What is to be written next, of calls that are together at most `log_room` bytes. Waits for it, and no longer than `retry_in`
+    /// where something is to be tried again then.
+    pub(super) fn next(&self, log_room: u64, retry_in: Option<Duration>) -> Work {
         let mut state = self.lock();
         let mut has_gathered = false;
         loop {
             if state.phase == Phase::Ended {
                 return Work::End;
+            }
+            if std::mem::take(&mut state.is_suspect) {
+                return Work::Reopen;
             }
             let enough = state.written_last - state.written_last / 4;
             if !has_gathered && (1..enough).contains(&state.calls.len()) {
@@ -299,7 +310,7 @@ impl Queue {
                 continue;
             }
             let count = state.calls_within(log_room);
-            let trims = std::mem::take(&mut state.trims);
+            let trims = std::mem::take(&mut state.trims) && state.lost.is_none();
             if count > 0 || trims {
                 state.is_writing = true;
                 state.is_full &= count == 0;
@@ -313,7 +324,15 @@ impl Queue {
                     self.log
                 );
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(delay) = retry_in.filter(|_| state.lost.is_none()) else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let waited = self.changed.wait_timeout(state, delay).unwrap_or_else(PoisonError::into_inner);
+            if waited.1.timed_out() {
+                return Work::Retry;
+            }
+            state = waited.0;
         }
     }
 
@@ -342,6 +361,12 @@ impl Queue {
     /// Something of the log is not needed any more.
     pub(super) fn trim(&self) {
         self.lock().trims = true;
+        self.changed.notify_one();
+    }
+
+    /// The file could not be read.
+    pub(super) fn suspect(&self) {
+        self.lock().is_suspect = true;
         self.changed.notify_one();
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_actors::contract::Clock;
 use millstream_actors::runtime::guard::catch_panic;
@@ -16,6 +17,11 @@ use super::queue::{Call, Receipts, Work};
 use super::record::{EncodedRecord, IngestReceipt};
 use super::{IngestError, IngestLogError};
 
+/// What has failed is tried again after so long at least, also if nobody sends; after twice as long each time that it fails again.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// The longest time between two tries.
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
 pub(super) struct Writer {
     pub(super) log: Arc<IngestLog>,
     pub(super) clock: Arc<dyn Clock>,
@@ -27,6 +33,8 @@ pub(super) struct Writer {
     pub(super) turn: u32,
     /// The last change failed, and the file was not opened again yet.
     pub(super) is_broken: bool,
+    /// Changes that have failed one after another.
+    pub(super) failures: u32,
     /// Until the file is closed.
     pub(super) open: Option<OpenLog>,
 }
@@ -65,10 +73,42 @@ impl Writer {
     fn write_all(&mut self) {
         loop {
             let held: u64 = self.rows.iter().map(|row| row.bytes).sum();
-            match self.log.queue.next(self.log_bytes_max.saturating_sub(held)) {
+            match self.log.queue.next(self.log_bytes_max.saturating_sub(held), self.retry_in()) {
                 Work::Write(calls) => self.write(calls),
+                Work::Retry => self.retry(),
+                Work::Reopen => {
+                    self.is_broken = true;
+                    self.retry();
+                }
                 Work::End => return,
             }
+        }
+    }
+
+    /// When what has failed is tried again.
+    fn retry_in(&self) -> Option<Duration> {
+        let doubled = self.failures.checked_sub(1)?.min(10);
+        Some((RETRY_MIN * 2_u32.pow(doubled)).min(RETRY_MAX))
+    }
+
+    /// Opens the file if that has failed, and trims the log if that has.
+    fn retry(&mut self) {
+        match self.reopen_if_broken() {
+            Ok(()) => {
+                self.failures = 0;
+                self.write(Vec::new());
+            }
+            Err(error) => {
+                self.failures += 1;
+                self.not_reopened(error);
+            }
+        }
+    }
+
+    fn not_reopened(&self, error: IngestLogError) {
+        log::error!(target: "millstream::ingest", "{error}");
+        if !error.is_retryable() {
+            self.log.queue.lose(Arc::new(error));
         }
     }
 
@@ -130,18 +170,21 @@ impl Writer {
             return Ok(());
         }
         let written = self.reopen_if_broken().and_then(|()| self.log.file.commit(change, &mut self.rows));
-        written.map_err(|error| {
-            let error = Arc::new(error);
-            log::error!(target: "millstream::ingest", "{error}");
-            self.is_broken = true;
-            // Readers need the file; if it does not open, the next change tries again, unless that is of no use.
-            let useless = match &*error {
-                IngestLogError::Gone { .. } => Some(error.clone()),
-                _ => self.reopen_if_broken().err().map(Arc::new).filter(|error| !error.is_retryable()),
-            };
-            useless.into_iter().for_each(|error| self.log.queue.lose(error));
-            error
-        })
+        let Err(error) = written else {
+            self.failures = 0;
+            return Ok(());
+        };
+        let error = Arc::new(error);
+        log::error!(target: "millstream::ingest", "{error}");
+        self.is_broken = true;
+        self.failures += 1;
+        // Readers need the file; if it does not open, that is tried again, unless it is of no use.
+        if let IngestLogError::Gone { .. } = &*error {
+            self.log.queue.lose(error.clone());
+        } else if let Err(error) = self.reopen_if_broken() {
+            self.not_reopened(error);
+        }
+        Err(error)
     }
 
     fn reopen_if_broken(&mut self) -> Result<(), IngestLogError> {
