@@ -23,8 +23,8 @@ impl Gate {
         self.0.0.lock().unwrap().is_held = true;
     }
 
-    /// Returns once a sync waits.
-    pub(crate) fn wait_for_sync(&self) {
+    /// Returns once a sync waits, or whoever [passes](Self::pass).
+    pub(crate) fn wait_for_one(&self) {
         let state = self.0.0.lock().unwrap();
         drop(self.0.1.wait_while(state, |state| state.waiting == 0).unwrap());
     }
@@ -40,8 +40,13 @@ impl Gate {
     }
 
     fn sync(&self) {
+        self.0.0.lock().unwrap().syncs += 1;
+        self.pass();
+    }
+
+    /// Waits while it is held.
+    pub(crate) fn pass(&self) {
         let mut state = self.0.0.lock().unwrap();
-        state.syncs += 1;
         state.waiting += 1;
         self.0.1.notify_all();
         state = self.0.1.wait_while(state, |state| state.is_held).unwrap();

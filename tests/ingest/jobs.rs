@@ -12,8 +12,10 @@ use millstream::prelude::*;
 use millstream::source::{IngestError, IngestHandle, IngestOptions};
 
 use crate::common::{
-    BOUND_MS, CountedPanics, checkpointed, committed_lines, plain_totals, run, sorted, time_of, watched, window_totals,
+    BOUND_MS, CountedPanics, Watched, checkpointed, committed_lines, plain_totals, run, sorted, time_of, watched,
+    window_totals,
 };
+use crate::gate::Gate;
 use crate::open;
 
 /// So that most is read from the file.
@@ -179,6 +181,48 @@ fn job_whose_savepoint_cannot_be_written_takes_records_again() {
         job.finish().await.unwrap();
         assert_eq!(sorted(collected.snapshot()), [0, 1]);
     });
+}
+
+/// Drains a job, or stops it with a savepoint, and finishes it at once. How it has ended, and its output.
+async fn drain_and_finish(handles: Watched, with_savepoint: bool) -> (OutcomeKind, Vec<u64>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, handle) = open(folder.path(), small());
+    send_all(&handle, 0..200).await;
+    let (sink, gate) = (CollectSink::new(), Gate::default());
+    let collected = sink.handle();
+    let env = checkpointed("ends", 1, None).snapshot_store(MemoryStore::new());
+    let held = gate.clone();
+    gate.hold();
+    let hold_up = move |n: &u64| {
+        if *n == 100 {
+            held.pass();
+        }
+    };
+    env.source("numbers", source).inspect(hold_up).sink("out", sink);
+    let job = env.start().unwrap();
+    watched(&handles, &job);
+    gate.wait_for_one();
+    let drained = (!with_savepoint).then(|| job.drain());
+    let stopped = with_savepoint.then(|| job.stop_with_savepoint(folder.path().join("savepoint")));
+    let finished = job.finish();
+    gate.release();
+    let outcome = finished.await.unwrap();
+    if let Some(drained) = drained {
+        assert_eq!(drained.await.unwrap().kind, outcome.kind);
+    }
+    drop(stopped);
+    (outcome.kind, sorted(collected.snapshot()))
+}
+
+/// Cause: a source that had been told to stop took no order to finish. Repair: it reads on to its end.
+#[test]
+fn finish_after_drain_or_a_savepoint_reads_all_that_was_acknowledged_and_ends_the_input() {
+    for with_savepoint in [false, true] {
+        // The order may come after the last checkpoint of the drain has begun: that is too late.
+        let mut ends = (0..20).map(|_| run("drain", move |handles| drain_and_finish(handles, with_savepoint)));
+        let (_, records) = ends.find(|(kind, _)| *kind == OutcomeKind::Finished).expect("it always drains");
+        assert!(records.into_iter().eq(0..200));
+    }
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn senders_that_wait_meanwhile_share_one_sync() {
     let (source, handle) = gated(&gate, IngestOptions::new());
     gate.hold();
     let first = handle.try_send(0).unwrap();
-    gate.wait_for_sync();
+    gate.wait_for_one();
     let others: Vec<_> = (1..=256).map(|n| handle.try_send(n).unwrap()).collect();
     let before = gate.syncs();
     gate.release();

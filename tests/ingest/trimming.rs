@@ -5,7 +5,8 @@ use std::path::Path;
 
 use millstream::prelude::*;
 use millstream::source::{
-    Batch, CompletedPositions, IngestError, IngestHandle, IngestLogError, IngestOptions, OffsetReset, ReadStatus, Source,
+    Batch, CompletedPositions, IngestError, IngestHandle, IngestLogError, IngestOptions, OffsetReset, ReadStatus,
+    Source,
 };
 use millstream::testing::{DiskFault, FaultyDisk, source_context};
 use millstream::{CheckpointId, JobError, TaskError};

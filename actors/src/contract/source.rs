@@ -325,7 +325,7 @@ pub trait SourceReader: Send + 'static {
 
     /// Nothing more is read in this attempt, and the input has not ended: the job is drained, or stopped with a savepoint,
     /// to go on from here another time. Checkpoints are told still. If the savepoint cannot be written, the job reads on,
-    /// with a new reader. Does nothing by default.
+    /// with a new reader; if it is told to finish instead, with this one, which is told then. Does nothing by default.
     fn reading_stopped(&mut self) {}
 
     /// The job is told to finish: the reader is to come to an end soon, and is read until it does. Called where the source

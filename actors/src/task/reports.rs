@@ -70,7 +70,7 @@ pub struct SourceHalted {
     pub execution: Execution,
     /// Who.
     pub subtask: SubtaskId,
-    /// `Ended` or `Stopped`.
+    /// `Ended` or `Stopped`; `Reading` of one that was stopped and reads on to its end, since the job finishes after all.
     pub state: SourceState,
 }
 

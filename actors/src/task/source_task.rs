@@ -229,6 +229,14 @@ impl<S: Source> SourceWork<S> {
         }
     }
 
+    /// Reads on to the input's end, though it was told to stop: the job finishes after all.
+    fn read_on(&mut self, stepper: &mut Stepper) {
+        self.halt(stepper, Phase::Reading, SourceState::Reading);
+        self.tell_end();
+        self.wake(stepper);
+    }
+
+    /// Goes on to a phase of which the coordinator is told.
     fn halt(&mut self, stepper: &Stepper, phase: Phase, state: SourceState) {
         self.phase = phase;
         let (execution, subtask) = (stepper.cx.info.execution, stepper.cx.info.subtask);

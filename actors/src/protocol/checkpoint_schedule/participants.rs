@@ -51,8 +51,8 @@ impl Participants {
         self.all.iter().filter_map(running).collect()
     }
 
-    /// A source reads no more, or the end has passed a task that may hold it back. It may say so before its region is known to run: this is kept, and compared with the
-    /// region's execution when it counts.
+    /// A source reads no more, or reads on after all, or the end has passed a task that may hold it back. It may say so before its
+    /// region is known to run: this is kept, and compared with the region's execution when it counts.
     pub(super) fn source_halted(&mut self, execution: Execution, source: SubtaskId, state: SourceState) {
         if self.halted.get(&source).is_none_or(|(known, _)| *known <= execution) {
             self.halted.insert(source, (execution, state));
@@ -62,7 +62,7 @@ impl Participants {
     /// Whether all sources have halted.
     pub(super) fn sources_have_halted(&self) -> bool {
         let mut sources = self.all.iter().filter(|participant| participant.kind == TaskKind::Source);
-        sources.all(|source| self.has_halted(source, |_| true))
+        sources.all(|source| self.has_halted(source, |state| state != SourceState::Reading))
     }
 
     /// Whether the end of all input has come, and has passed those that may hold it back.

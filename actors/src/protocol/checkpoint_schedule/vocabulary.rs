@@ -146,7 +146,7 @@ pub(crate) enum ScheduleEvent {
     RegionDown { execution: Execution, failed: bool, restarts_at: Option<Duration> },
     /// A region asks what to restore; `damaged` was tried and cannot be read.
     RestoreRequested { execution: Execution, damaged: Option<CheckpointId> },
-    /// A source reads no more, or the end has passed a task that may hold it back.
+    /// A source reads no more, or reads on after all, or the end has passed a task that may hold it back.
     SourceHalted { execution: Execution, subtask: SubtaskId, state: SourceState },
     /// A snapshot was taken.
     Acknowledged {

@@ -49,7 +49,9 @@ impl<S: Source> Handler<FinishInput> for Task<SourceWork<S>> {
     fn handle(&mut self, message: FinishInput, ctx: &mut Context<Self>) {
         if self.work.phase != Phase::Ended {
             let is_known = self.work.finish_after.replace(message.after_records).is_some();
-            if !is_known && self.work.phase != Phase::Stopped {
+            if self.work.phase == Phase::Stopped && self.work.source.ends_on_finish() {
+                self.work.read_on(&mut self.stepper);
+            } else if !is_known && self.work.phase != Phase::Stopped {
                 self.work.tell_end();
             }
             self.work.end_if_finished(self.stepper.records_in());

@@ -59,6 +59,17 @@ fn drain_takes_one_checkpoint_after_all_sources_have_stopped_and_outlives_a_rest
 }
 
 #[test]
+fn drain_waits_for_a_source_that_was_stopped_and_reads_on_to_its_end() {
+    let mut harness = Harness::running(Checkpointing::disabled());
+    harness.apply(ScheduleEvent::IdsReserved { up_to: CheckpointId(10) });
+    harness.halt(1, SourceState::Stopped);
+    harness.halt(1, SourceState::Reading);
+    harness.apply(ScheduleEvent::DrainRequested);
+    assert_eq!(triggered(&harness.at(500)), None);
+    assert!(triggered(&harness.halt(1, SourceState::Ended)).is_some_and(|it| it.2 == TriggerReason::Final));
+}
+
+#[test]
 fn drain_that_is_cancelled_is_no_end_and_checkpoints_go_on() {
     let mut harness = Harness::running(every(100));
     harness.apply(ScheduleEvent::DrainRequested);
