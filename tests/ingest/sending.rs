@@ -13,6 +13,7 @@ use millstream::source::{
 };
 use millstream::testing::assert_resumes_anywhere;
 use millstream::time::ManualClock;
+use redb::backends::InMemoryBackend;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::common::{run, sorted};
@@ -205,6 +206,8 @@ fn what_never_fits_is_refused_at_once() {
         IngestOptions::new().buffer(0, 10),
         IngestOptions::new().record_bytes_max(9 << 20),
         IngestOptions::new().log_bytes_max(9 << 20),
+        IngestOptions::new().buffer(200_000, 1 << 20).log_bytes_max(2 << 20),
+        IngestOptions::new().buffer(10, 8 << 30).log_bytes_max(20 << 30).record_bytes_max((1 << 30) + 1),
     ] {
         let opened = IngestSource::<u64>::open("never", options);
         assert!(matches!(opened.unwrap_err(), IngestLogError::Options { .. }));
@@ -331,4 +334,21 @@ fn handle_is_shared_and_its_futures_stand_alone() {
     drop(handle);
     let sent = Arc::new(wait(async { (sends.0.await, sends.1.await, stands_alone(sends.2).await) }));
     assert!(sent.0.is_ok() && sent.1.is_ok() && sent.2.is_ok());
+}
+
+/// Cause: the bounds that a log must have left out what each record takes beside its bytes, so a call within the bounds could wait
+/// for ever. Repair: they count it.
+#[test]
+fn largest_call_within_the_bounds_fits_into_the_smallest_log() {
+    let gate = Gate::default();
+    let options = IngestOptions::new().splits(1).buffer(2_000, 4_000).record_bytes_max(100);
+    let smallest = 2 * (4_000 + 2_000 * 17);
+    let opened = IngestSource::<u64>::open_on(
+        "tight",
+        || Ok(InMemoryBackend::new()),
+        options.clone().log_bytes_max(smallest - 1),
+    );
+    assert!(matches!(opened.unwrap_err(), IngestLogError::Options { .. }));
+    let (_source, handle) = gated(&gate, options.log_bytes_max(smallest));
+    assert_eq!(wait(handle.send_all((0..2_000).map(|n| 200 + n % 2))).unwrap().len(), 2_000);
 }

@@ -12,10 +12,10 @@ use millstream::testing::{DiskFault, FaultyDisk, source_context};
 use millstream::{CheckpointId, JobError, TaskError};
 
 use crate::common::{checkpointed, run, sorted, watched};
-use crate::{log_error, open};
+use crate::{log_error, open, read_all};
 
 fn options() -> IngestOptions {
-    IngestOptions::new().splits(2).buffer(1_000, 20_000).record_bytes_max(1_000).log_bytes_max(40_000)
+    IngestOptions::new().splits(2).buffer(500, 8_000).record_bytes_max(1_000).log_bytes_max(40_000)
 }
 
 /// A job that reads the log in this folder.
@@ -154,6 +154,77 @@ fn trim_that_fails_while_the_log_is_full_is_tried_again_though_nobody_can_send()
         reader.checkpoint_completed(&completed).unwrap();
         handle.send(1).await.unwrap();
         assert!(handle.status().splits[0].start > 1_000, "{:?}", handle.status());
+    });
+}
+
+/// Cause: after a reset the retained checkpoints of before it named offsets that the job had not come to, and what was there was
+/// trimmed unread. Repair: nothing is trimmed that the newest checkpoint has not passed.
+#[test]
+fn checkpoints_of_before_a_reset_let_nothing_be_trimmed_that_nobody_has_read() {
+    run("trims after a reset", |_| async {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, older) = (folder.path().join("log"), folder.path().join("older"));
+        let open = || open(folder.path(), options().splits(1).offset_reset(OffsetReset::Earliest));
+        let (source, handle) = open();
+        handle.send_all(0..10).await.unwrap();
+        close_later(source, &handle).await;
+        fs::copy(&path, &older).unwrap();
+        let (source, handle) = open();
+        handle.send_all(10..100).await.unwrap();
+        let stale = read_all(&source).positions;
+        close_later(source, &handle).await;
+        fs::copy(&older, &path).unwrap();
+        let (source, handle) = open();
+        handle.send_all(1_000..1_020).await.unwrap();
+        let mut reader = source.open(&source_context(0, 1), Some(stale.clone())).unwrap();
+        let mut moved = Vec::new();
+        reader.report_positions(&mut moved);
+        let completed = CompletedPositions::new(CheckpointId(9), moved, Some(stale));
+        reader.checkpoint_completed(&completed).unwrap();
+        // What is to be trimmed is trimmed with this at the latest.
+        handle.send(7).await.unwrap();
+        assert_eq!(handle.status().splits[0].start, 0);
+    });
+}
+
+async fn close_later(source: IngestSource<u64>, handle: &IngestHandle<u64>) {
+    drop(source);
+    handle.closed().await;
+}
+
+/// A program that says `restore_from` holds the log back from its second attempt on: the limit is told where it is met.
+#[test]
+fn log_is_trimmed_again_once_the_program_does_not_say_restore_from_any_more() {
+    run("restore_from", |handles| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let savepoint = folder.path().join("savepoint");
+        let env = |restores: bool| {
+            let env =
+                checkpointed("restored", 1, None).snapshot_store(RedbStore::open(folder.path().join("store")).unwrap());
+            if restores { env.restore_from(&savepoint) } else { env }
+        };
+        let first = checkpointed("restored", 1, None).snapshot_store(MemoryStore::new());
+        let (job, handle, _) = start(folder.path(), options(), first);
+        watched(&handles, &job);
+        handle.send_all(0..10).await.unwrap();
+        job.savepoint(&savepoint).await.unwrap();
+        job.cancel().await.unwrap();
+        for restores in [true, true] {
+            let (job, handle, _) = start(folder.path(), options(), env(restores));
+            watched(&handles, &job);
+            handle.send_all(10..60).await.unwrap();
+            for _ in 0..6 {
+                job.checkpoint().await.unwrap();
+            }
+            job.drain().await.unwrap();
+        }
+        let (job, handle, _) = start(folder.path(), options(), env(false));
+        watched(&handles, &job);
+        while handle.status().splits.iter().any(|split| split.start < 20) {
+            handle.send_all(60..110).await.unwrap();
+            job.checkpoint().await.unwrap();
+        }
+        job.cancel().await.unwrap();
     });
 }
 

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use millstream_actors::contract::Clock;
 
+use super::queue::Size;
 use crate::time::SystemClock;
+
+/// The largest record: what a value of the file may be.
+const RECORD_BYTES_MAX: usize = 1 << 30;
 
 /// Most splits of a log.
 pub(super) const SPLITS_MAX: u32 = 1_024;
@@ -87,16 +91,19 @@ impl IngestOptions {
         self
     }
 
-    /// How large a record may be, as it is stored, with its idempotency key: 1 MiB if nothing is said, at most what the
-    /// [buffer](Self::buffer) takes.
+    /// How large a record may be, as it is stored, with its idempotency key: 1 MiB if nothing is said, at most 1 GiB, and what
+    /// the [buffer](Self::buffer) takes.
     pub fn record_bytes_max(mut self, bytes: usize) -> Self {
         self.record_bytes_max = bytes;
         self
     }
 
-    /// How many bytes of records the log may hold, 1 GiB if nothing is said, at least two times those of the
-    /// [buffer](Self::buffer). A log that is full takes records again once checkpoints have let it be trimmed, and senders wait
-    /// for that. The file may be some two times as large.
+    /// How many bytes of records the log may hold, 1 GiB if nothing is said, at least two times what is in a full
+    /// [buffer](Self::buffer), with 17 bytes more for each record. A log that is full takes records again once checkpoints have let
+    /// it be trimmed, and senders wait for that. The file may be some two times as large.
+    ///
+    /// A job that was started with `restore_from` a savepoint lets nothing be trimmed that is behind that savepoint, as long as its
+    /// program says so: it may still be gone back to. Leave that out at the next start, once the job has checkpoints of its own.
     pub fn log_bytes_max(mut self, bytes: u64) -> Self {
         self.log_bytes_max = bytes;
         self
@@ -141,9 +148,14 @@ impl IngestOptions {
         if record_bytes_max > buffer_bytes {
             return Some(format!("a record of {record_bytes_max} bytes never fits into a buffer of {buffer_bytes}"));
         }
-        if (*log_bytes_max / 2) < *buffer_bytes as u64 {
+        if *record_bytes_max > RECORD_BYTES_MAX {
+            return Some(format!("records of {record_bytes_max} bytes: at most {RECORD_BYTES_MAX} can be stored"));
+        }
+        // One call may be as large as the buffer, and must fit into a log that is not quite empty.
+        let buffer = Size { records: *buffer_records, bytes: *buffer_bytes }.stored();
+        if (*log_bytes_max / 2) < buffer {
             return Some(format!(
-                "a log of {log_bytes_max} bytes is not two times as large as its buffer of {buffer_bytes}"
+                "a log of {log_bytes_max} bytes is not two times as large as its buffer, which may take {buffer} in it"
             ));
         }
         None

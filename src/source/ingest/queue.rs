@@ -42,8 +42,8 @@ impl Size {
     }
 
     /// What it takes of the log, at most.
-    fn stored(self) -> u64 {
-        (self.bytes + self.records * RECORD_OVERHEAD) as u64
+    pub(super) fn stored(self) -> u64 {
+        self.bytes.saturating_add(self.records.saturating_mul(RECORD_OVERHEAD)) as u64
     }
 }
 
@@ -320,7 +320,8 @@ impl Queue {
             if !state.calls.is_empty() && !std::mem::replace(&mut state.is_full, true) {
                 log::warn!(
                     target: "millstream::ingest",
-                    "ingest log {} is full: senders wait until a checkpoint lets it be trimmed",
+                    "ingest log {} is full: senders wait until a checkpoint lets it be trimmed. If none does, the job takes no \
+                     checkpoints, or its program says restore_from: leave that out once the job has checkpoints of its own",
                     self.log
                 );
             }

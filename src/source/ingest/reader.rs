@@ -167,11 +167,16 @@ impl<T: DeserializeOwned + Send + 'static> SourceReader for IngestReader<T> {
     }
 
     fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {
+        let mut reached = HashMap::new();
+        for position in &completed.positions {
+            reached.insert(position.split.as_str(), decode_position::<(u64, u64)>(position)?);
+        }
         for needed in completed.oldest_needed.iter().flatten() {
             let (id, offset) = decode_position::<(u64, u64)>(needed)?;
             let split = self.splits.iter().find(|split| self.log.splits[split.number as usize] == needed.split);
-            // A checkpoint of before a reset may be of another log.
-            if let Some(split) = split.filter(|_| id == self.log.id) {
+            // A checkpoint of before a reset may be of another log, or of what was lost: nothing is known of what is there now.
+            let is_passed = reached.get(needed.split.as_str()).is_some_and(|(of, at)| *of == id && *at >= offset);
+            if let Some(split) = split.filter(|_| id == self.log.id && is_passed) {
                 self.log.needs_from(split.number, offset);
             }
         }
