@@ -1,12 +1,14 @@
 //! What senders are told, and what waits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
 use actix::Actor;
 use futures_util::future::join_all;
+use millstream::Clock;
 use millstream::prelude::*;
 use millstream::source::{
     IngestAll, IngestError, IngestHandle, IngestLogError, IngestOptions, IngestReceipt, IngestRecord,
@@ -351,4 +353,46 @@ fn largest_call_within_the_bounds_fits_into_the_smallest_log() {
     assert!(matches!(opened.unwrap_err(), IngestLogError::Options { .. }));
     let (_source, handle) = gated(&gate, options.log_bytes_max(smallest));
     assert_eq!(wait(handle.send_all((0..2_000).map(|n| 200 + n % 2))).unwrap().len(), 2_000);
+}
+
+/// Panics when it is asked, once it is told to.
+#[derive(Default)]
+struct BadClock(AtomicBool);
+
+impl Clock for &'static BadClock {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn unix_ms(&self) -> u64 {
+        assert!(!self.0.load(Ordering::SeqCst), "told to");
+        0
+    }
+
+    fn sleep(&self, _: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Cause: the calls that were being written when the writer panicked were left to a wrong reason, their room stayed taken, and the
+/// log never came to its end. Repair: they are told, and readers read what is there to its end.
+#[test]
+fn panic_of_the_writer_is_told_to_senders_and_keeps_no_reader_from_its_end() {
+    static CLOCK: BadClock = BadClock(AtomicBool::new(false));
+    let (records, waiting) = run("a panic", |_| async {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, handle) = open(folder.path(), IngestOptions::new().clock(&CLOCK));
+        handle.send_all(0..10).await.unwrap();
+        CLOCK.0.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            let refused = handle.send(10).await.unwrap_err();
+            let IngestError::Log(error) = &refused else { panic!("{refused}") };
+            assert!(error.to_string().contains("told to") && !refused.is_retryable(), "{error}");
+        }
+        let read = read_all(&source).records;
+        drop(source);
+        handle.closed().await;
+        (read, handle.status().waiting_records)
+    });
+    assert_eq!((sorted(records), waiting), ((0..10).collect(), 0));
 }

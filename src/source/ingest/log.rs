@@ -101,6 +101,7 @@ impl IngestLog {
             turn: 0,
             is_broken: false,
             failures: 0,
+            in_hand: Vec::new(),
             open,
         };
         let thread = thread::Builder::new().name("ingest".to_owned()).spawn(move || writer.run());
@@ -134,7 +135,7 @@ impl IngestLog {
     pub(super) async fn admit(&self, size: Size) -> Result<Room, IngestError> {
         match self.queue.admit(size)? {
             Admission::Now(room) => Ok(room),
-            Admission::Later(told) => told.await.map_err(|_| self.queue.left_without_answer()),
+            Admission::Later(told) => told.await.unwrap_or_else(|_| Err(self.queue.left_without_answer())),
         }
     }
 

@@ -106,7 +106,7 @@ struct State {
 
 struct Waiter {
     size: Size,
-    room: oneshot::Sender<Room>,
+    room: oneshot::Sender<Result<Room, IngestError>>,
 }
 
 /// How a sender is let in.
@@ -114,7 +114,7 @@ pub(super) enum Admission {
     /// At once.
     Now(Room),
     /// When it is told.
-    Later(oneshot::Receiver<Room>),
+    Later(oneshot::Receiver<Result<Room, IngestError>>),
 }
 
 /// Room for a call; given back when it is dropped.
@@ -219,9 +219,12 @@ impl Queue {
         }
     }
 
-    /// Why a sender was left without an answer.
+    /// Why a sender was left without an answer: the writer has panicked.
     pub(super) fn left_without_answer(&self) -> IngestError {
-        self.refusal(&self.lock()).unwrap_or_else(|| IngestError::Ended { log: self.log.clone() })
+        self.refusal(&self.lock()).unwrap_or_else(|| {
+            let (what, reason) = ("its writer".to_owned(), "it gave no answer".to_owned());
+            IngestError::Log(Arc::new(IngestLogError::Damaged { log: self.log.clone(), what, reason }))
+        })
     }
 
     fn check(&self, state: &State, size: Size) -> Result<(), IngestError> {
@@ -287,7 +290,7 @@ impl Queue {
         drop(state);
         for (waiter, room) in told {
             // One that has just given up gives its room back.
-            let _ = waiter.send(room);
+            let _ = waiter.send(Ok(room));
         }
     }
 
@@ -400,13 +403,13 @@ impl Queue {
         let refusal = self.refusal(&state);
         drop(state);
         self.changed.notify_one();
-        // They look for the reason.
-        drop(waiting);
+        let Some(error) = refusal else { return };
+        // Senders may have given up.
+        for waiter in waiting {
+            let _ = waiter.room.send(Err(error.clone()));
+        }
         for call in calls {
-            if let Some(error) = refusal.clone() {
-                // The sender may have given up.
-                let _ = call.reply.send(Err(error));
-            }
+            let _ = call.reply.send(Err(error.clone()));
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Writer {
     pub(super) is_broken: bool,
     /// Changes that have failed one after another.
     pub(super) failures: u32,
+    /// Calls that are being written, without their records.
+    pub(super) in_hand: Vec<Call>,
     /// Until the file is closed.
     pub(super) open: Option<OpenLog>,
 }
@@ -43,8 +45,8 @@ pub(super) struct Writer {
 struct Group {
     change: Change,
     keys: Option<NewKeys>,
-    /// Calls with the receipts that they get, or why they get none.
-    answers: Vec<(Call, Result<Receipts, IngestError>)>,
+    /// The receipts that each call gets, or why it gets none.
+    answers: Vec<Result<Receipts, IngestError>>,
 }
 
 /// Records of a group that have got their places.
@@ -62,12 +64,25 @@ impl Writer {
     pub(super) fn run(mut self) {
         let log = self.log.clone();
         if let Err(report) = catch_panic(|| self.write_all()) {
-            let what = "its writer".to_owned();
             log::error!(target: "millstream::ingest", "ingest log {}: its writer panicked: {report}", log.name);
-            let reason = report.to_string();
-            log.queue.lose(Arc::new(IngestLogError::Damaged { log: log.name.clone(), what, reason }));
+            self.panicked(report.to_string());
         }
         log.close(self.open.take());
+    }
+
+    /// Nothing is written any more. Readers need the file until the job has ended.
+    fn panicked(&mut self, reason: String) {
+        let log = &self.log;
+        let error = Arc::new(IngestLogError::Damaged { log: log.name.clone(), what: "its writer".to_owned(), reason });
+        log.queue.lose(error.clone());
+        let calls = std::mem::take(&mut self.in_hand);
+        log.queue.done(calls.iter().map(|call| call.size));
+        log.wake_readers();
+        for call in calls {
+            // The sender may have given up.
+            let _ = call.reply.send(Err(IngestError::Log(error.clone())));
+        }
+        while !matches!(log.queue.next(0, None), Work::End) {}
     }
 
     fn write_all(&mut self) {
@@ -113,9 +128,9 @@ impl Writer {
     }
 
     fn write(&mut self, calls: Vec<Call>) {
+        let records = self.take_in_hand(calls);
         self.keys.forget(self.clock.unix_ms());
-        let sizes: Vec<_> = calls.iter().map(|call| call.size).collect();
-        let mut group = self.stage(calls);
+        let mut group = self.stage(records);
         let written = self.commit(&group.change);
         if let (Ok(()), Some(keys)) = (&written, group.keys.take()) {
             self.keys.add(keys);
@@ -126,12 +141,13 @@ impl Writer {
             Err(_) => Vec::new(),
         };
         // Records can be read before their senders know that they are there.
-        self.log.queue.done(sizes.into_iter());
+        let calls = std::mem::take(&mut self.in_hand);
+        self.log.queue.done(calls.iter().map(|call| call.size));
         if self.log.queue.is_complete() {
             self.log.wake_readers();
         }
         wakers.iter().for_each(millstream_actors::contract::SourceWaker::wake);
-        for (call, answer) in group.answers {
+        for (call, answer) in calls.into_iter().zip(group.answers) {
             let answer = match (&written, answer) {
                 (Err(error), Ok(_)) => Err(IngestError::Log(error.clone())),
                 (_, answer) => answer,
@@ -141,8 +157,14 @@ impl Writer {
         }
     }
 
-    /// Gives records their places.
-    fn stage(&mut self, calls: Vec<Call>) -> Group {
+    /// Keeps calls for their answers. Answers the records of each.
+    fn take_in_hand(&mut self, calls: Vec<Call>) -> Vec<Vec<EncodedRecord>> {
+        self.in_hand = calls;
+        self.in_hand.iter_mut().map(|call| std::mem::take(&mut call.records)).collect()
+    }
+
+    /// Gives the records of each call their places.
+    fn stage(&mut self, calls: Vec<Vec<EncodedRecord>>) -> Group {
         let mut staging = Staging {
             rows: &self.rows,
             known: &self.keys,
@@ -151,12 +173,7 @@ impl Writer {
             new_keys: HashMap::new(),
             turn: self.turn,
         };
-        let mut answers = Vec::with_capacity(calls.len());
-        for mut call in calls {
-            let records = std::mem::take(&mut call.records);
-            let answer = staging.add_all(records, self.log.keys_max);
-            answers.push((call, answer));
-        }
+        let answers = calls.into_iter().map(|records| staging.add_all(records, self.log.keys_max)).collect();
         self.turn = staging.turn;
         let (mut change, new_keys) = staging.close();
         let keys = (!new_keys.is_empty()).then(|| self.keys.row(new_keys));
