@@ -2,12 +2,13 @@
 
 use std::fs;
 
+use millstream::CheckpointId;
 use millstream::prelude::*;
-use millstream::source::{IngestLogError, IngestOptions, IngestRecord, OffsetReset, Source};
+use millstream::source::{CompletedPositions, IngestLogError, IngestOptions, IngestRecord, OffsetReset, Source};
 use millstream::testing::{read_source, source_context};
 use serde::{Deserialize, Serialize};
 
-use crate::{close, finish, log_error, open, wait};
+use crate::{close, finish, log_error, open, read_all, wait};
 
 #[test]
 fn log_that_was_replaced_or_has_lost_its_end_is_told_and_read_on_where_that_is_accepted() {
@@ -47,6 +48,61 @@ fn log_that_was_replaced_or_has_lost_its_end_is_told_and_read_on_where_that_is_a
         let rest = read_source(&source, 1, Some(read.positions.clone()), None).records;
         assert_eq!(rest.last(), Some(&99));
         assert_eq!(rest.len(), if is_lost { 11 } else { 1 });
+        close((source, handle));
+    }
+}
+
+/// Cause: a log that had lost its end and taken other records at the same offsets passed for the one that the job had read. Repair:
+/// positions name the life of the log in which the record before them was added.
+#[test]
+fn lost_end_is_told_also_once_other_records_are_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, older) = (folder.path().join("log"), folder.path().join("older"));
+    let open = || open(folder.path(), IngestOptions::new().splits(1));
+    let positions_behind = |records: std::ops::Range<u64>| {
+        let (source, handle) = open();
+        wait(handle.send_all(records)).unwrap();
+        let positions = read_all(&source).positions;
+        close((source, handle));
+        positions
+    };
+    let at_10 = positions_behind(0..10);
+    fs::copy(&path, &older).unwrap();
+    let at_20 = positions_behind(10..20);
+    for others in [5, 10, 30] {
+        fs::copy(&older, &path).unwrap();
+        positions_behind(1_000..1_000 + others);
+        let (source, handle) = open();
+        wait(handle.send(99)).unwrap();
+        let error = source.open(&source_context(0, 1), Some(at_20.clone())).err().unwrap();
+        assert!(matches!(log_error(&error), IngestLogError::Lost { position: 20, .. }), "{others}: {error}");
+        if others >= 10 {
+            assert!(error.to_string().contains("from offset 10 on"), "{error}");
+        }
+        finish(&source);
+        // A savepoint of before is no reason to refuse the copy that was kept with it.
+        let rest = read_source(&source, 1, Some(at_10.clone()), None).records;
+        assert!(rest.into_iter().eq((1_000..1_000 + others).chain([99])));
+        close((source, handle));
+    }
+}
+
+#[test]
+fn positions_are_known_over_lives_of_the_log_and_over_what_is_trimmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut positions = None;
+    for life in 0..20 {
+        let (source, handle) = open(folder.path(), IngestOptions::new().splits(1));
+        // Some lives take nothing.
+        let records = if life % 3 == 2 { 0..0 } else { life * 10..life * 10 + 4 };
+        wait(handle.send_all(records.clone())).unwrap();
+        let mut reader = source.open(&source_context(0, 1), positions.clone()).unwrap();
+        reader.finish();
+        let read = read_source(&source, 1, positions, None);
+        assert!(read.records.into_iter().eq(records));
+        positions = Some(read.positions.clone());
+        let completed = CompletedPositions::new(CheckpointId(life + 1), read.positions.clone(), Some(read.positions));
+        reader.checkpoint_completed(&completed).unwrap();
         close((source, handle));
     }
 }

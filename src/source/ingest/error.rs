@@ -193,10 +193,11 @@ pub enum IngestLogError {
         /// What the log begins with: the end of the gap.
         start: u64,
     },
-    /// The job has read more than the log holds: its newest part is lost, as when an older copy was put in its place.
+    /// The job has read what the log does not hold: its newest part is lost, as when an older copy was put in its place. It may
+    /// have taken other records at the same offsets since.
     #[error(
-        "ingest log {log}, split '{split}': the job has read up to offset {position}, and the log ends at {end}: records were \
-         lost with the log; put its newest copy in place, or go on with what there is by OffsetReset::Earliest"
+        "ingest log {log}, split '{split}': the job has read up to offset {position}, and what it read from offset {end} on is not \
+         there: records were lost with the log; put its newest copy in place, or go on with what there is by OffsetReset::Earliest"
     )]
     Lost {
         /// The log.
@@ -205,7 +206,7 @@ pub enum IngestLogError {
         split: String,
         /// Where the job stands.
         position: u64,
-        /// Where the log ends.
+        /// Up to where it holds what the job has read, at most.
         end: u64,
     },
     /// The job has read another log under this name: that one was lost or replaced.

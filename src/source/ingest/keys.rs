@@ -53,11 +53,12 @@ impl KnownKeys {
         }
     }
 
-    /// Takes in a row as it was stored.
+    /// Takes in a row as it was stored. Of one that is of later than the wall time `now_ms`, before which the clock was put right,
+    /// the time begins now.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn load(&mut self, number: u64, stored: &[u8]) -> Result<(), String> {
+    pub(super) fn load(&mut self, number: u64, stored: &[u8], now_ms: u64) -> Result<(), String> {
         let (sum, bytes) = stored.split_first_chunk::<SUM>().ok_or("it is too short")?;
         if *sum != xxh3_64(bytes).to_le_bytes() {
             return Err("its checksum does not fit".to_owned());
@@ -68,6 +69,7 @@ impl KnownKeys {
             return Err(format!("version {version}, known is {VERSION}"));
         }
         let keys = keys.into_iter().map(|(key, split, offset)| (Arc::from(key), Place { split, offset })).collect();
+        let unix_ms = unix_ms.min(now_ms);
         self.next_number = number;
         self.newest_ms = self.newest_ms.max(unix_ms);
         self.add(NewKeys { number, unix_ms, keys });
@@ -169,7 +171,7 @@ mod tests {
         let second = add(&mut known, &[("c", 3)]);
         let mut again = KnownKeys::new(Duration::from_millis(100), 10);
         for (number, stored) in [&first, &second] {
-            again.load(*number, stored).unwrap();
+            again.load(*number, stored, 1_050).unwrap();
         }
         for known in [&mut known, &mut again] {
             known.forget(1_099);
@@ -188,8 +190,22 @@ mod tests {
         for at in 0..stored.len() {
             let mut bytes = stored.clone();
             bytes[at] ^= 1;
-            assert!(known.load(number, &bytes).is_err());
-            assert!(known.load(number, &stored[..at]).is_err());
+            assert!(known.load(number, &bytes, 0).is_err());
+            assert!(known.load(number, &stored[..at], 0).is_err());
         }
+    }
+
+    /// Cause: keys of a time when the clock was far ahead were known until that time came. Repair: theirs begins with the next start.
+    #[test]
+    fn keys_of_a_clock_that_was_ahead_are_known_for_their_time_from_the_next_start_on() {
+        let mut known = KnownKeys::new(Duration::from_millis(100), 10);
+        known.forget(1_000_000);
+        let (number, stored) = add(&mut known, &[("a", 1)]);
+        let mut again = KnownKeys::new(Duration::from_millis(100), 10);
+        again.load(number, &stored, 1_000).unwrap();
+        again.forget(1_099);
+        assert_eq!(again.place("a"), Some(place(1)));
+        again.forget(1_100);
+        assert_eq!(again.place("a"), None);
     }
 }

@@ -10,10 +10,12 @@ use tokio::sync::watch;
 
 use super::batch::RecordBatch;
 use super::keys::KnownKeys;
-use super::log_file::{Found, LogFile};
+use super::lineage::Lineage;
+use super::log_file::{Found, LogFile, unique_id};
 use super::open_logs::{self, OpenLog};
 use super::published::Published;
 use super::queue::{Admission, Phase, Queue, Receipts, Room, Size};
+use super::reader::Position;
 use super::record::EncodedRecord;
 use super::writer::Writer;
 use super::{IngestError, IngestLogError, IngestOptions};
@@ -31,6 +33,8 @@ pub(super) struct IngestLog {
     pub(super) id: u64,
     /// The ids of its splits.
     pub(super) splits: Vec<String>,
+    /// With the present life.
+    pub(super) lineage: Lineage,
     pub(super) queue: Arc<Queue>,
     pub(super) file: LogFile,
     pub(super) keys_max: usize,
@@ -70,19 +74,21 @@ impl IngestLog {
         options: IngestOptions,
         open: Option<OpenLog>,
     ) -> Result<Arc<Self>, IngestLogError> {
-        let Found { id, splits: rows, keys: stored } = found;
+        let Found { id, splits: rows, keys: stored, lineage } = found;
         let mut keys = KnownKeys::new(options.retention, options.keys_max);
+        let now_ms = options.clock.unix_ms();
         for (number, row) in stored {
-            keys.load(number, &row).map_err(|reason| {
+            keys.load(number, &row, now_ms).map_err(|reason| {
                 let what = format!("idempotency keys, row {number}");
                 IngestLogError::Damaged { log: name.clone(), what, reason }
             })?;
         }
-        keys.forget(options.clock.unix_ms());
+        keys.forget(now_ms);
         let most = Size { records: options.buffer_records, bytes: options.buffer_bytes };
         let log = Arc::new(Self {
             id,
             splits: (0..rows.len() as u64).map(|split| spread_split_id(&split.to_string(), split)).collect(),
+            lineage: lineage.begin(unique_id(), &rows),
             queue: Arc::new(Queue::new(name.clone(), most)),
             file,
             keys_max: options.keys_max,
@@ -98,6 +104,7 @@ impl IngestLog {
             rows,
             keys,
             log_bytes_max: options.log_bytes_max,
+            has_begun: false,
             turn: 0,
             is_broken: false,
             failures: 0,
@@ -190,6 +197,11 @@ impl IngestLog {
                 self.queue.suspect();
             }
         })
+    }
+
+    /// The position of a split that has been read up to this offset.
+    pub(super) fn position(&self, split: u32, offset: u64) -> Position {
+        Position(self.id, self.lineage.life_before(split, offset), offset)
     }
 
     /// No record of the split before this offset is needed.

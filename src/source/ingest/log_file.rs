@@ -6,6 +6,7 @@
 //! | `millstream.ingest.splits` | split | offset of the first record that is kept, that of the next record, bytes kept |
 //! | `millstream.ingest.records` | split, offset of the first record | a [`RecordBatch`] |
 //! | `millstream.ingest.keys` | number, ascending | idempotency keys that became durable together |
+//! | `millstream.ingest.lineage` | - | a [`Lineage`] |
 //!
 //! A commit is durable when it returns. It costs one sync: that a crash makes redb walk the file at the next opening is
 //! cheaper than a second one for each commit.
@@ -22,6 +23,7 @@ use redb::{
 
 use super::IngestLogError;
 use super::batch::RecordBatch;
+use super::lineage::Lineage;
 use crate::snapshot::{Content, DatabaseSlot, Origin};
 use crate::unique::unique;
 
@@ -30,18 +32,25 @@ const SPLITS: TableDefinition<'_, u32, (u64, u64, u64)> = TableDefinition::new("
 const RECORDS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("millstream.ingest.records");
 const KEYS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("millstream.ingest.keys");
 
+const LINEAGE: TableDefinition<'_, (), &[u8]> = TableDefinition::new("millstream.ingest.lineage");
+
 const FORMAT: u32 = 1;
 const CONTENT: Content = Content { initialise, quick_repair: false };
 
 fn initialise(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    let id = u64::from_str_radix(&unique(), 16).expect("sixteen digits");
-    transaction.open_table(LOG)?.insert((), (FORMAT, id))?;
+    transaction.open_table(LOG)?.insert((), (FORMAT, unique_id()))?;
     transaction.open_table(SPLITS)?;
     transaction.open_table(RECORDS)?;
     transaction.open_table(KEYS)?;
+    transaction.open_table(LINEAGE)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// One that nothing else has.
+pub(super) fn unique_id() -> u64 {
+    u64::from_str_radix(&unique(), 16).expect("sixteen digits")
 }
 
 /// What is kept of a split.
@@ -62,6 +71,7 @@ pub(super) struct Found {
     pub(super) splits: Vec<SplitRow>,
     /// Idempotency keys, by number.
     pub(super) keys: Vec<(u64, Vec<u8>)>,
+    pub(super) lineage: Lineage,
 }
 
 /// What becomes durable together.
@@ -71,6 +81,8 @@ pub(super) struct Change {
     pub(super) appended: Vec<(u32, Arc<RecordBatch>)>,
     /// Idempotency keys, and their number.
     pub(super) keys: Option<(u64, Vec<u8>)>,
+    /// The lineage, with the first records of a life.
+    pub(super) lineage: Option<Vec<u8>>,
     /// Keys up to this number are forgotten.
     pub(super) forgotten: Option<u64>,
     /// Splits, and the offset up to which none of their records is needed.
@@ -148,7 +160,7 @@ impl LogFile {
         if format > FORMAT {
             return Err(IngestLogError::NewerFormat { log: self.log.clone(), found: format, supported: FORMAT });
         }
-        let (splits, keys) = self.read("read the log's splits", |transaction| {
+        let (splits, keys, lineage) = self.read("read the log's splits", |transaction| {
             let mut splits = Vec::new();
             for row in transaction.open_table(SPLITS)?.iter()? {
                 let (split, row) = row?;
@@ -160,15 +172,18 @@ impl LogFile {
                 let (number, value) = row?;
                 keys.push((number.value(), value.value().to_owned()));
             }
-            Ok((splits, keys))
+            let lineage = transaction.open_table(LINEAGE)?.get(())?.map(|lineage| lineage.value().to_owned());
+            Ok((splits, keys, lineage))
         })?;
+        let lineage = lineage.map_or(Ok(Lineage::default()), |stored| Lineage::load(&stored, splits.len()));
+        let lineage = lineage.map_err(|reason| self.damaged("its lineage", reason))?;
         for (number, (split, row)) in (0..).zip(&splits) {
             if *split != number || row.start > row.end {
                 return Err(self.damaged("its splits", format!("row {number} is {row:?} of split {split}")));
             }
             self.check_beginning(*split, *row)?;
         }
-        Ok(Found { id, splits: splits.into_iter().map(|(_, row)| row).collect(), keys })
+        Ok(Found { id, splits: splits.into_iter().map(|(_, row)| row).collect(), keys, lineage })
     }
 
     /// The records that a split begins with must be there.
@@ -203,6 +218,9 @@ impl LogFile {
             }
             drop(table);
             put_keys(transaction, change)?;
+            if let Some(lineage) = &change.lineage {
+                transaction.open_table(LINEAGE)?.insert((), lineage.as_slice())?;
+            }
             put_rows(transaction, rows, &after)
         })?;
         rows.copy_from_slice(&after);

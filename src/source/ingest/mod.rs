@@ -4,6 +4,7 @@ mod batch;
 mod error;
 mod handle;
 mod keys;
+mod lineage;
 mod log;
 mod log_file;
 mod open_logs;

@@ -8,6 +8,7 @@ use millstream_actors::contract::{
     Batch, CompletedPositions, ReadStatus, SourceContext, SourceError, SourceReader, SplitPosition, SplitRead,
 };
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::batch::{BatchCursor, RecordBatch};
 use super::log::IngestLog;
@@ -16,6 +17,10 @@ use super::queue::Phase;
 use super::{IngestLogError, OffsetReset};
 use crate::source::{decode_position, encode_position};
 use crate::state::codec::take_packed;
+
+/// Where a split has been read to: the id of the log, the life of the record before, and the offset.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Position(pub(super) u64, pub(super) u64, pub(super) u64);
 
 /// From where a job reads.
 pub(super) struct Start {
@@ -50,7 +55,7 @@ impl<T: DeserializeOwned> IngestReader<T> {
         let Start { restored, offset_reset } = start;
         let mut positions = HashMap::new();
         for stored in restored.iter().flatten() {
-            positions.insert(stored.split.as_str(), decode_position::<(u64, u64)>(stored)?);
+            positions.insert(stored.split.as_str(), decode_position::<Position>(stored)?);
         }
         let mut splits = Vec::new();
         for (number, id) in (0..).zip(&log.splits).filter(|(_, id)| cx.owns(id)) {
@@ -122,10 +127,12 @@ impl<T: DeserializeOwned> IngestReader<T> {
 fn check_position(
     log: &IngestLog,
     number: u32,
-    position: Option<(u64, u64)>,
+    position: Option<Position>,
     row: SplitRow,
 ) -> Result<u64, IngestLogError> {
-    let (id, position) = position.unwrap_or((log.id, 0));
+    let Some(Position(id, life, position)) = position else {
+        return check_position(log, number, Some(log.position(number, 0)), row);
+    };
     let (name, split) = (log.name.clone(), log.splits[number as usize].clone());
     if id != log.id {
         Err(IngestLogError::OtherLog { log: name, expected: id, found: log.id })
@@ -133,6 +140,8 @@ fn check_position(
         Err(IngestLogError::Trimmed { log: name, split, position, start: row.start })
     } else if position > row.end {
         Err(IngestLogError::Lost { log: name, split, position, end: row.end })
+    } else if let Some(end) = log.lineage.lost_from(number, life, position) {
+        Err(IngestLogError::Lost { log: name, split, position, end })
     } else {
         Ok(position)
     }
@@ -162,21 +171,26 @@ impl<T: DeserializeOwned + Send + 'static> SourceReader for IngestReader<T> {
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
         for split in self.splits.iter_mut().filter(|split| split.is_moved) {
             split.is_moved = false;
-            moved.push(encode_position(&self.log.splits[split.number as usize], &(self.log.id, split.next)));
+            moved.push(encode_position(
+                &self.log.splits[split.number as usize],
+                &self.log.position(split.number, split.next),
+            ));
         }
     }
 
     fn checkpoint_completed(&mut self, completed: &CompletedPositions) -> Result<(), SourceError> {
         let mut reached = HashMap::new();
         for position in &completed.positions {
-            reached.insert(position.split.as_str(), decode_position::<(u64, u64)>(position)?);
+            reached.insert(position.split.as_str(), decode_position::<Position>(position)?);
         }
         for needed in completed.oldest_needed.iter().flatten() {
-            let (id, offset) = decode_position::<(u64, u64)>(needed)?;
+            let Position(id, life, offset) = decode_position(needed)?;
             let split = self.splits.iter().find(|split| self.log.splits[split.number as usize] == needed.split);
             // A checkpoint of before a reset may be of another log, or of what was lost: nothing is known of what is there now.
-            let is_passed = reached.get(needed.split.as_str()).is_some_and(|(of, at)| *of == id && *at >= offset);
-            if let Some(split) = split.filter(|_| id == self.log.id && is_passed) {
+            let is_passed =
+                reached.get(needed.split.as_str()).is_some_and(|Position(of, _, at)| *of == id && *at >= offset);
+            let is_there = |number| id == self.log.id && self.log.lineage.lost_from(number, life, offset).is_none();
+            if let Some(split) = split.filter(|split| is_passed && is_there(split.number)) {
                 self.log.needs_from(split.number, offset);
             }
         }

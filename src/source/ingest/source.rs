@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::log::IngestLog;
 use super::queue::Phase;
-use super::reader::{IngestReader, Start};
+use super::reader::{IngestReader, Position, Start};
 use super::{IngestHandle, IngestLogError, IngestOptions, OffsetReset};
 use crate::source::position::described;
 
@@ -136,6 +136,6 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for IngestSource<T
     }
 
     fn describe_position(&self, position: &[u8]) -> String {
-        described(position, |(_, offset): (u64, u64)| format!("offset {offset}"))
+        described(position, |Position(_, _, offset)| format!("offset {offset}"))
     }
 }

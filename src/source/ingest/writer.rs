@@ -29,6 +29,8 @@ pub(super) struct Writer {
     pub(super) rows: Vec<SplitRow>,
     pub(super) keys: KnownKeys,
     pub(super) log_bytes_max: u64,
+    /// The present life has durable records.
+    pub(super) has_begun: bool,
     /// The split of the next record without a key.
     pub(super) turn: u32,
     /// The last change failed, and the file was not opened again yet.
@@ -178,6 +180,8 @@ impl Writer {
         let (mut change, new_keys) = staging.close();
         let keys = (!new_keys.is_empty()).then(|| self.keys.row(new_keys));
         change.keys = keys.as_ref().map(|keys| (keys.number, keys.stored()));
+        let begins = !self.has_begun && !change.appended.is_empty();
+        change.lineage = begins.then(|| self.log.lineage.stored());
         change.forgotten = self.keys.forgotten().filter(|_| keys.is_some());
         Group { change, keys, answers }
     }
@@ -189,6 +193,7 @@ impl Writer {
         let written = self.reopen_if_broken().and_then(|()| self.log.file.commit(change, &mut self.rows));
         let Err(error) = written else {
             self.failures = 0;
+            self.has_begun |= change.lineage.is_some();
             return Ok(());
         };
         let error = Arc::new(error);
