@@ -189,6 +189,24 @@ fn senders_that_give_up_leave_nothing_behind() {
 }
 
 #[test]
+fn sender_at_the_front_that_gives_up_lets_those_behind_it_in() {
+    let gate = Gate::default();
+    let (source, handle) = gated(&gate, IngestOptions::new().buffer(2, 1 << 20));
+    gate.hold();
+    let first = handle.try_send(0).unwrap();
+    gate.wait_for_one();
+    let mut front = Box::pin(handle.send_all([1, 2]));
+    let mut behind = Box::pin(handle.send(3));
+    assert!(poll(&mut front).is_pending() && poll(&mut behind).is_pending());
+    assert_eq!(handle.status().waiting_records, 1);
+    drop(front);
+    assert_eq!(handle.status().waiting_records, 2, "there was room for it all the time");
+    gate.release();
+    wait(async { (first.await.unwrap(), behind.await.unwrap()) });
+    assert_eq!(sorted(read_all(&source).records), [0, 3]);
+}
+
+#[test]
 fn what_never_fits_is_refused_at_once() {
     let gate = Gate::default();
     let (_source, handle) =

@@ -213,10 +213,11 @@ impl<T: Serialize + DeserializeOwned + 'static> IngestHandle<T> {
                     answer.await.unwrap_or_else(|_| Err(log.queue.left_without_answer()))
                 })
             }
-            admitted => Box::pin(async move {
-                let answer = admitted?.fill(records)?;
-                answer.await.unwrap_or_else(|_| Err(log.queue.left_without_answer()))
-            }),
+            admitted => {
+                // Now, so that messages keep their order.
+                let filled = admitted.and_then(|room| room.fill(records));
+                Box::pin(async move { filled?.await.unwrap_or_else(|_| Err(log.queue.left_without_answer())) })
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -42,6 +43,8 @@ pub(super) struct IngestLog {
     published: Mutex<Published>,
     /// Under which it is open in this process.
     open_name: Option<PathBuf>,
+    /// Nobody reads it any more.
+    has_ended: AtomicBool,
     /// Whether the file is let go of.
     closed: watch::Sender<bool>,
 }
@@ -94,6 +97,7 @@ impl IngestLog {
             keys_max: options.keys_max,
             record_bytes_max: options.record_bytes_max,
             published: Mutex::new(Published::new(&rows, options.buffer_bytes)),
+            has_ended: AtomicBool::new(false),
             closed: watch::Sender::new(false),
             open_name: open.as_ref().map(|open| open.name().to_owned()),
             name,
@@ -142,7 +146,7 @@ impl IngestLog {
     pub(super) async fn admit(&self, size: Size) -> Result<Room, IngestError> {
         match self.queue.admit(size)? {
             Admission::Now(room) => Ok(room),
-            Admission::Later(told) => told.await.unwrap_or_else(|_| Err(self.queue.left_without_answer())),
+            Admission::Later(mut waiting) => waiting.room().await,
         }
     }
 
@@ -170,10 +174,22 @@ impl IngestLog {
 
     /// Goes on to a phase, and has readers see it.
     pub(super) fn go_on_to(&self, phase: Phase) {
-        let is_new = self.queue.go_on_to(phase);
-        if is_new && phase == Phase::Ended {
+        if phase == Phase::Ended && !self.has_ended.swap(true, Ordering::SeqCst) {
+            // Before the writer knows: once it has closed the file, another log may be open under the name.
             self.open_name.iter().for_each(|name| open_logs::is_closing(name));
         }
+        self.queue.go_on_to(phase);
+        self.wake_readers();
+    }
+
+    /// A reader was told that nothing more is read in its attempt. One of an attempt that is over may hear of it late, also while
+    /// its successor is about to be known.
+    pub(super) fn stop(&self, reader: u64) {
+        let published = self.published();
+        if !published.is_replaced(reader) {
+            self.queue.go_on_to(Phase::Draining);
+        }
+        drop(published);
         self.wake_readers();
     }
 

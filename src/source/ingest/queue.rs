@@ -114,7 +114,27 @@ pub(super) enum Admission {
     /// At once.
     Now(Room),
     /// When it is told.
-    Later(oneshot::Receiver<Result<Room, IngestError>>),
+    Later(Waiting),
+}
+
+/// A sender that waits for room. When it gives up, those behind it may be let in.
+pub(super) struct Waiting {
+    queue: Arc<Queue>,
+    told: oneshot::Receiver<Result<Room, IngestError>>,
+}
+
+impl Waiting {
+    /// Waits for it.
+    pub(super) async fn room(&mut self) -> Result<Room, IngestError> {
+        (&mut self.told).await.unwrap_or_else(|_| Err(self.queue.left_without_answer()))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.told.close();
+        self.queue.let_in();
+    }
 }
 
 /// Room for a call; given back when it is dropped.
@@ -247,9 +267,7 @@ impl Queue {
         let (room, told) = oneshot::channel();
         state.waiting.push_back(Waiter { size, room });
         drop(state);
-        // Those before it may all have given up.
-        self.let_in();
-        Ok(Admission::Later(told))
+        Ok(Admission::Later(Waiting { queue: self.clone(), told }))
     }
 
     /// Room for so much now.
@@ -374,16 +392,13 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Goes on to this phase, and answers that, if it comes later than the present one. What waits and is not being written is
-    /// refused.
-    pub(super) fn go_on_to(&self, phase: Phase) -> bool {
+    /// Goes on to this phase, if it comes later than the present one. What waits and is not being written is refused.
+    pub(super) fn go_on_to(&self, phase: Phase) {
         let mut state = self.lock();
-        let is_later = phase > state.phase;
-        if is_later {
+        if phase > state.phase {
             state.phase = phase;
             self.refuse_all(state);
         }
-        is_later
     }
 
     /// The log cannot be written any more.
@@ -421,10 +436,11 @@ impl Queue {
         }
     }
 
-    /// Nothing will be added any more.
+    /// Nothing will be added any more, and the input is to end there. Not so once the job has ended: what is there waits for
+    /// the next start.
     pub(super) fn is_complete(&self) -> bool {
         let state = self.lock();
-        state.phase >= Phase::Finishing && !state.is_writing
+        state.phase == Phase::Finishing && !state.is_writing
     }
 
     /// Records that wait, and are being written.

@@ -198,11 +198,7 @@ impl<T: DeserializeOwned + Send + 'static> SourceReader for IngestReader<T> {
     }
 
     fn reading_stopped(&mut self) {
-        // One of an attempt that is over may hear of it late.
-        let is_replaced = self.log.published().is_replaced(self.id);
-        if !is_replaced {
-            self.log.go_on_to(Phase::Draining);
-        }
+        self.log.stop(self.id);
     }
 
     fn finish(&mut self) {
