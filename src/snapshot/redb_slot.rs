@@ -1,5 +1,5 @@
-//! The database under a [`RedbStore`](super::RedbStore), or in another file of its own, while it is open: transactions on it, and how it is let go of
-//! and opened again.
+//! The database under a [`RedbStore`](super::RedbStore), or in another file of its own, while it is open: transactions on it,
+//! and how it is let go of and opened again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};

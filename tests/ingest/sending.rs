@@ -213,6 +213,8 @@ fn what_never_fits_is_refused_at_once() {
         gated(&gate, IngestOptions::new().buffer(4, 100).record_bytes_max(50).idempotency_keys_max(2));
     let refused = wait(handle.send_all(0..5)).unwrap_err();
     assert!(matches!(refused, IngestError::TooLarge { records: 5, records_max: 4, .. }), "{refused}");
+    let refused = wait(handle.send_all(0..)).unwrap_err();
+    assert!(matches!(refused, IngestError::TooLarge { records: 5, .. }), "no more are looked at: {refused}");
     let long = IngestRecord::new(1).idempotency_key("x".repeat(256));
     assert!(matches!(wait(handle.send(long)), Err(IngestError::KeyTooLong { bytes: 256, .. })));
     let large = IngestRecord::new(1).idempotency_key("x".repeat(50));

@@ -1,4 +1,4 @@
-//! What goes wrong with an ingest log: for who sends, and for who opens or reads it.
+//! What goes wrong with an ingest log: when records are sent, and when it is opened or read.
 
 use std::error::Error as StdError;
 use std::io;
@@ -11,8 +11,8 @@ use super::IngestRecord;
 
 /// Why a record was not taken in. It does not count then.
 ///
-/// After [`IngestError::Log`] that holds as long as the process lives: if it dies before the log can be written again, a record
-/// that was refused so may be there. A sender that sends it again gives it an
+/// After [`IngestError::Log`] that holds as long as the process lives, and the file is not gone, nor its writer: if the process dies
+/// before the log can be written again, a record that was refused so may be there. A sender that sends it again gives it an
 /// [idempotency key](IngestRecord::idempotency_key).
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,7 +29,7 @@ pub enum IngestError {
         /// The log.
         log: Arc<str>,
     },
-    /// There is no room now: only for who does not wait for it.
+    /// There is no room now: only of [`try_send`](super::IngestHandle::try_send), which does not wait for it.
     #[error(
         "{records} records of {bytes} bytes wait to be written to ingest log {log}; send again later, or wait with send()"
     )]
@@ -45,7 +45,7 @@ pub enum IngestError {
     /// the [buffer](super::IngestOptions::buffer) ever takes.
     #[error("{records} records of {bytes} bytes at once: at most {records_max} of {bytes_max} bytes can be taken in")]
     TooLarge {
-        /// How many records: 1 if it is one that is too large.
+        /// How many records: 1 if it is one that is too large, or up to the first that is one too many.
         records: usize,
         /// Their bytes.
         bytes: usize,
@@ -82,7 +82,8 @@ pub enum IngestError {
 }
 
 impl IngestError {
-    /// Whether sending the same again may succeed.
+    /// Whether sending the same again by the same handle may succeed. After [`Draining`](Self::Draining) and
+    /// [`Ended`](Self::Ended) that is for the handle of the job's next start.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Full { .. } | Self::KeysFull { .. } => true,
@@ -148,7 +149,8 @@ pub enum IngestLogError {
         /// The newest format known here.
         supported: u32,
     },
-    /// Something in the log fails its checksum, is missing or does not decode.
+    /// Something in the log fails its checksum, is missing or does not decode; or the thread that writes it has panicked, and it
+    /// takes nothing more until it is opened again.
     #[error(
         "ingest log {log} is damaged: {what}: {reason}; restore it from a copy, or move it away to begin a new one"
     )]

@@ -120,7 +120,9 @@ impl<T: Serialize + DeserializeOwned + 'static> IngestHandle<T> {
     /// Sends a record, and resolves when it is durable. Waits while there is no room, behind all that wait.
     ///
     /// # Errors
-    /// [`IngestError`], but not [`IngestError::Full`]. The record does not count then.
+    /// The record does not count then. [`IngestError::Draining`] and [`IngestError::Ended`] if the job is about to end or has ended;
+    /// [`IngestError::TooLarge`], [`IngestError::KeyTooLong`] and [`IngestError::Encode`] if it can never be stored;
+    /// [`IngestError::KeysFull`] if its idempotency key is one too many; [`IngestError::Log`] if the log could not be written.
     ///
     /// # Cancellation
     /// The record is encoded at once and sent when the future is first polled. If that is dropped before it resolves, the record is
@@ -137,8 +139,8 @@ impl<T: Serialize + DeserializeOwned + 'static> IngestHandle<T> {
     /// order. A call costs the sender as much as sending one record.
     ///
     /// # Errors
-    /// [`IngestError`], [`IngestError::TooLarge`] if they are more than the [buffer](super::IngestOptions::buffer) takes. None of them
-    /// counts then.
+    /// As [`send`](Self::send), if any of them is refused, and [`IngestError::TooLarge`] if they are more than the
+    /// [buffer](super::IngestOptions::buffer) takes. None of them counts then.
     ///
     /// # Cancellation
     /// As with [`send`](Self::send): all of them are in the log once, or none is.
@@ -150,7 +152,7 @@ impl<T: Serialize + DeserializeOwned + 'static> IngestHandle<T> {
         I: IntoIterator,
         I::Item: Into<IngestRecord<T>>,
     {
-        let encoded = records.into_iter().map(|record| self.encode(&record.into())).collect::<Result<Vec<_>, _>>();
+        let encoded = self.encode_all(records.into_iter().map(Into::into));
         let log = self.log.clone();
         async move {
             let records = encoded?;
@@ -184,14 +186,25 @@ impl<T: Serialize + DeserializeOwned + 'static> IngestHandle<T> {
         Ok(encoded)
     }
 
+    /// Encodes records that are sent together, as long as there may be so many.
+    fn encode_all(&self, records: impl Iterator<Item = IngestRecord<T>>) -> Result<Vec<EncodedRecord>, IngestError> {
+        let (mut all, mut size) = (Vec::new(), Size::default());
+        for record in records {
+            let record = self.encode(&record)?;
+            size = Size { records: size.records + 1, bytes: size.bytes + record.size() };
+            self.log.queue.check_size(size)?;
+            all.push(record);
+        }
+        Ok(all)
+    }
+
     /// Sends what a message holds. While there is no room, the actor handles no other message.
     fn handle_all(
         &self,
         records: Vec<IngestRecord<T>>,
         ctx: &mut Context<Self>,
     ) -> ResponseFuture<Result<Receipts, IngestError>> {
-        let records: Result<Vec<_>, _> = records.iter().map(|record| self.encode(record)).collect();
-        let records = match records {
+        let records = match self.encode_all(records.into_iter()) {
             Err(error) => return Box::pin(std::future::ready(Err(error))),
             Ok(records) if records.is_empty() => return Box::pin(std::future::ready(Ok(Receipts::new()))),
             Ok(records) => records,

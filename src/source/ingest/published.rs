@@ -8,6 +8,14 @@ use millstream_actors::contract::SourceWaker;
 use super::batch::RecordBatch;
 use super::log_file::{Change, SplitRow};
 
+/// What a batch in memory takes beside its bytes, about.
+const BATCH_OVERHEAD: usize = 128;
+
+/// What a batch takes of the bound on memory.
+fn size(batch: &RecordBatch) -> usize {
+    batch.bytes().len() + BATCH_OVERHEAD
+}
+
 /// All splits, as of the last change that became durable.
 #[derive(Debug)]
 pub(super) struct Published {
@@ -65,14 +73,14 @@ impl Published {
             self.splits[*split as usize].trimmed = *up_to;
         }
         for (split, batch) in appended {
-            self.bytes += batch.bytes().len();
+            self.bytes += size(batch);
             self.order.push_back(*split);
             self.splits[*split as usize].newest.push_back(batch.clone());
         }
         while self.bytes > self.bytes_max {
             let Some(split) = self.order.pop_front() else { break };
             let oldest = self.splits[split as usize].newest.pop_front();
-            self.bytes -= oldest.map_or(0, |batch| batch.bytes().len());
+            self.bytes -= oldest.map_or(0, |batch| size(&batch));
         }
         let moved = |splits: &[u32]| appended.iter().any(|(split, _)| splits.contains(split));
         self.readers.values().filter(|(splits, _)| moved(splits)).map(|(_, waker)| waker.clone()).collect()

@@ -18,7 +18,7 @@ pub(super) type Receipts = SmallVec<[IngestReceipt; 1]>;
 /// sync for the first few.
 const GATHER_MAX: Duration = Duration::from_micros(200);
 
-/// So many waiting senders are looked through for such as have given up, from time to time.
+/// From this many waiting senders on, those that have given up are removed from time to time.
 const SWEEP_MIN: usize = 64;
 
 /// Records that are to become durable together, and who waits for that.
@@ -247,11 +247,17 @@ impl Queue {
         })
     }
 
-    fn check(&self, state: &State, size: Size) -> Result<(), IngestError> {
+    /// Refuses more than there may be at a time.
+    pub(super) fn check_size(&self, size: Size) -> Result<(), IngestError> {
         if size.records > self.most.records || size.bytes > self.most.bytes {
             let (records_max, bytes_max) = (self.most.records, self.most.bytes);
             return Err(IngestError::TooLarge { records: size.records, bytes: size.bytes, records_max, bytes_max });
         }
+        Ok(())
+    }
+
+    fn check(&self, state: &State, size: Size) -> Result<(), IngestError> {
+        self.check_size(size)?;
         self.refusal(state).map_or(Ok(()), Err)
     }
 

@@ -29,6 +29,10 @@ use crate::source::position::described;
 /// A subtask reads the splits that it owns side by side, on a thread of its own; with a strategy for watermarks event time waits for
 /// each split, so give it an [idleness](crate::time::WatermarkStrategy::with_idleness) where some may have no records for long.
 ///
+/// The job of this example keeps its checkpoints in memory: at a second start it would stand at the beginning of a log that was
+/// trimmed, and end with [`IngestLogError::Trimmed`]. A service gives it a
+/// [store on disk](crate::StreamEnvironment::snapshot_store).
+///
 /// ```
 /// use std::time::Duration;
 ///
@@ -66,8 +70,10 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> IngestSource<T> {
     /// may be added, and one may be removed. What does not decode ends the job when it is read, with split and offset.
     ///
     /// # Errors
-    /// [`IngestLogError::Locked`] if it is open elsewhere, in this process or another; [`IngestLogError::Options`],
-    /// [`IngestLogError::Foreign`], [`IngestLogError::NewerFormat`], [`IngestLogError::Damaged`], [`IngestLogError::Io`].
+    /// [`IngestLogError::Locked`] if it is open elsewhere, in this process or another; [`IngestLogError::Options`] if a bound lets
+    /// nothing pass or the log is too small for its buffer; [`IngestLogError::Foreign`] if the file is no ingest log;
+    /// [`IngestLogError::NewerFormat`] if a newer version wrote it; [`IngestLogError::Damaged`] if it does not fit together;
+    /// [`IngestLogError::Io`] if it cannot be read, or made.
     pub fn open(path: impl AsRef<Path>, options: IngestOptions) -> Result<(Self, IngestHandle<T>), IngestLogError> {
         let offset_reset = options.offset_reset;
         Ok(Self::of(IngestLog::open(path.as_ref(), options)?, offset_reset))
