@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::log::IngestLog;
-use super::queue::{Receipts, Size};
+use super::queue::{Answer, Receipts, Size};
 use super::record::EncodedRecord;
 use super::{IngestAll, IngestError, IngestReceipt, IngestRecord, TrySendError};
 use crate::state::codec::put_packed;
@@ -223,13 +223,13 @@ impl<T: Serialize + DeserializeOwned + 'static> IngestHandle<T> {
                 }));
                 Box::pin(async move {
                     let answer = answer.await.unwrap_or_else(|_| Err(log.queue.left_without_answer()))?;
-                    answer.await.unwrap_or_else(|_| Err(log.queue.left_without_answer()))
+                    log.receipts(answer).await
                 })
             }
             admitted => {
                 // Now, so that messages keep their order.
                 let filled = admitted.and_then(|room| room.fill(records));
-                Box::pin(async move { filled?.await.unwrap_or_else(|_| Err(log.queue.left_without_answer())) })
+                Box::pin(async move { log.receipts(filled?).await })
             }
         }
     }
@@ -243,7 +243,7 @@ fn only(receipts: &Receipts) -> IngestReceipt {
 #[must_use = "a record that was sent is durable when this resolves"]
 pub struct Acknowledgement {
     log: Arc<IngestLog>,
-    answer: oneshot::Receiver<Result<Receipts, IngestError>>,
+    answer: Answer,
 }
 
 impl fmt::Debug for Acknowledgement {

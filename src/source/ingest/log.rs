@@ -15,7 +15,7 @@ use super::lineage::Lineage;
 use super::log_file::{Found, LogFile, unique_id};
 use super::open_logs::{self, OpenLog};
 use super::published::Published;
-use super::queue::{Admission, Phase, Queue, Receipts, Room, Size};
+use super::queue::{Admission, Answer, Phase, Queue, Receipts, Room, Size};
 use super::reader::Position;
 use super::record::EncodedRecord;
 use super::writer::Writer;
@@ -153,6 +153,11 @@ impl IngestLog {
     /// Has records written, and waits until they are durable.
     pub(super) async fn append(&self, records: Vec<EncodedRecord>) -> Result<Receipts, IngestError> {
         let answer = self.admit(Size::of(&records)).await?.fill(records)?;
+        self.receipts(answer).await
+    }
+
+    /// What a call is answered.
+    pub(super) async fn receipts(&self, answer: Answer) -> Result<Receipts, IngestError> {
         answer.await.unwrap_or_else(|_| Err(self.queue.left_without_answer()))
     }
 

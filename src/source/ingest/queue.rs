@@ -14,6 +14,9 @@ use super::{IngestError, IngestLogError};
 /// Receipts of one call; most have one.
 pub(super) type Receipts = SmallVec<[IngestReceipt; 1]>;
 
+/// Where a call is answered.
+pub(super) type Answer = oneshot::Receiver<Result<Receipts, IngestError>>;
+
 /// Where many have just been told, most of them are about to send again: the writer waits so long for that, at most, rather than
 /// sync for the first few.
 const GATHER_MAX: Duration = Duration::from_micros(200);
@@ -156,10 +159,7 @@ impl Room {
     ///
     /// # Errors
     /// What [`Queue::refusal`] says.
-    pub(super) fn fill(
-        mut self,
-        records: Vec<EncodedRecord>,
-    ) -> Result<oneshot::Receiver<Result<Receipts, IngestError>>, IngestError> {
+    pub(super) fn fill(mut self, records: Vec<EncodedRecord>) -> Result<Answer, IngestError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.clone();
         let mut state = queue.lock();
