@@ -8,9 +8,12 @@
 pub use crate::async_io::{AsyncError, AsyncRetry, AsyncWait};
 pub use crate::keyed::{
     BroadcastRow, CoRow, EveryKey, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext,
-    KeyedProcessFunction, KeyedRow, Row, Timer, Timers, TimersHandle,
+    KeyedProcessFunction, KeyedRow, Row, Timer, Timers, TimersHandle, TryKeyedProcessFunction, TryRow,
 };
-pub use crate::operator::{CoProcessFunction, CoStates, Emitter, OutputTag, ProcessContext, ProcessFunction, States};
+pub use crate::operator::{
+    CoProcessFunction, CoStates, Emitter, OutputTag, ProcessContext, ProcessFunction, States, TryProcessFunction,
+    TryStates,
+};
 pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
 pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};

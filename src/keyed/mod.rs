@@ -5,6 +5,7 @@
 //! | a running value of the records' own type | [`KeyedStream::reduce`](crate::stream::KeyedStream::reduce), or [`Reduce`] where the value's type has versions | a value |
 //! | a running value of another type | [`KeyedStream::fold`](crate::stream::KeyedStream::fold), or [`Fold`] where the accumulator's type has versions | an accumulator |
 //! | anything else | [`KeyedProcessFunction`] | any number of [states](crate::state), timers ([`Timers`]), side outputs, the end of input; every key when it opens ([`EveryKey`]) |
+//! | the same where a record may be refused | [`TryKeyedProcessFunction`] | the same |
 //! | a keyed stream by what a broadcast stream says | [`KeyedBroadcastProcessFunction`] | the same, and states that all subtasks have |
 //! | two keyed streams together | [`KeyedCoProcessFunction`] | the same, shared by both |
 //!
@@ -28,6 +29,7 @@ mod reduce;
 mod run;
 mod timers;
 mod top;
+mod try_function;
 
 pub use broadcast_function::{BroadcastRow, KeyedBroadcastProcessFunction, KeyedRow};
 pub(crate) use broadcast_operator::KeyedBroadcastOperator;
@@ -46,5 +48,6 @@ pub use operator::KeyedOperator;
 pub use reduce::fold_pairs;
 pub use reduce::{Fold, Reduce};
 pub(crate) use top::Top;
+pub use try_function::{TryKeyedProcessFunction, TryRow};
 
 pub use crate::state::kinds::{Timer, Timers, TimersHandle};

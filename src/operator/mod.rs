@@ -5,7 +5,8 @@
 //! | to write | implement | with |
 //! |---|---|---|
 //! | a function with state that is not keyed | [`ProcessFunction`] | [`States`], [`ProcessContext`], [`Emitter`] |
-//! | the same on two streams | [`CoProcessFunction`] | [`CoStates`], [`ProcessContext`], [`Emitter`] |
+//! | the same where a record may be refused | [`TryProcessFunction`] | [`TryStates`], [`ProcessContext`], [`Emitter`] |
+//! | a function on two streams | [`CoProcessFunction`] | [`CoStates`], [`ProcessContext`], [`Emitter`] |
 //! | a function with state for each key | [`KeyedProcessFunction`](crate::keyed::KeyedProcessFunction) | see [`keyed`](crate::keyed) |
 //! | a stage that takes whole batches and sees watermarks | [`BatchOperator`], or [`TwoInputOperator`] for two streams | [`Batch`], [`Output`], [`Mark`], [`RunBudget`] |
 //! | the state of such a stage | [`Stateful`] | [`SnapshotWriter`], [`RestoredSection`]; [`GroupLoader`] if it is keyed |
@@ -35,6 +36,7 @@ mod side_output;
 mod slices;
 mod task_view;
 mod timestamps_and_watermarks;
+mod try_process_function;
 
 pub use co_process_function::{CoProcessFunction, CoStates};
 pub use either::Either;
@@ -50,6 +52,8 @@ pub use process_function::{ProcessContext, ProcessFunction, States};
 pub use side_output::OutputTag;
 pub(crate) use slices::Slices;
 pub(crate) use task_view::{TaskView, context_methods};
+pub(crate) use try_process_function::Diverting;
+pub use try_process_function::{TryProcessFunction, TryStates};
 
 pub use millstream_actors::contract::{
     Batch, BatchOperator, Demand, Emitted, Front, GroupLoader, Held, LoadedGroup, Output, Partitioner, Progress,

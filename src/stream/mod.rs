@@ -19,6 +19,7 @@
 //! | change or drop single records | [`map`](DataStream::map), [`filter`](DataStream::filter), [`filter_map`](DataStream::filter_map) |
 //! | make any number of records of one | [`flat_map`](DataStream::flat_map) |
 //! | send records more than one way | `clone()`, [`split`](DataStream::split), [`side_output`](DataStream::side_output) |
+//! | refuse some records, each with an error | [`try_map`](DataStream::try_map), [`try_flat_map`](DataStream::try_flat_map), [`try_process`](DataStream::try_process), [with keys](KeyedStream::try_process) |
 //! | bring streams together | [`union`](DataStream::union) if they have one type, else [`connect`](DataStream::connect); [`join`](KeyedStream::join) for records that belong together |
 //! | count, sum up or remember for each key | [`key_by`](DataStream::key_by), then [`fold`](KeyedStream::fold), [`reduce`](KeyedStream::reduce) or [`process`](KeyedStream::process) |
 //! | do so for spans of time, or so many records | [`window`](KeyedStream::window), [`count_window`](KeyedStream::count_window) |
@@ -35,6 +36,7 @@ mod connected_keyed_streams;
 mod connected_streams;
 mod data_stream;
 mod event_time;
+mod fallible;
 mod joined_streams;
 mod kernels;
 mod keyed_stream;
