@@ -121,6 +121,7 @@ compile_error!(
 #[doc = include_str!("../docs/patterns.md")]
 #[doc = include_str!("../docs/async.md")]
 #[doc = include_str!("../docs/embedding.md")]
+#[doc = include_str!("../docs/supervision.md")]
 #[doc = include_str!("../docs/testing-jobs.md")]
 struct Pages;
 

@@ -6,6 +6,7 @@
 //! | [`VecSource`] | the elements of a `Vec` | yes |
 //! | [`SequenceSource`] | numbers, at a given rate if wanted | with a range yes, else never |
 //! | [`IngestSource`] | records that the program pushes in, from a log on disk | with `finish` |
+//! | [`JobEventSource`] | the events of another job | with that job |
 //! | [`Throttled`] | any other source, more slowly | as that one |
 //!
 //! One of your own implements [`Source`] and [`SourceReader`]. Parts for it: [`SplitQueue`] shares splits among subtasks and
@@ -16,6 +17,7 @@
 pub(crate) mod fed;
 mod file;
 mod ingest;
+mod job_events;
 mod position;
 mod sequence;
 mod splits;
@@ -29,6 +31,7 @@ pub use ingest::{
     Acknowledgement, IngestAll, IngestError, IngestHandle, IngestLogError, IngestOptions, IngestReceipt, IngestRecord,
     IngestSource, IngestStatus, OffsetReset, SplitOffsets, TrySendError,
 };
+pub use job_events::JobEventSource;
 pub use position::{decode_position, encode_position};
 pub use sequence::SequenceSource;
 pub use splits::{Split, SplitQueue};
