@@ -15,8 +15,8 @@
 
 pub(crate) mod fed;
 mod file;
-mod ingest;
-mod position;
+pub(crate) mod ingest;
+pub(crate) mod position;
 mod sequence;
 mod splits;
 mod spread;
