@@ -65,7 +65,8 @@ fn failure_of_any_operation_of_the_disk_leaves_each_request_processed_and_answer
             disk.inject(at, if at % 2 == 0 { DiskFault::Fail } else { DiskFault::Torn(5) });
             let job = start(source, &requests);
             watched(&handles, &job);
-            for n in 1..=asks {
+            // The failure may come with any of them: which operations there are depends on what becomes durable together.
+            for n in (1..=asks).chain(1..=asks) {
                 let answer = loop {
                     match requests.ask(keyed(n)).await {
                         Ok(answer) => break answer,
@@ -73,9 +74,6 @@ fn failure_of_any_operation_of_the_disk_leaves_each_request_processed_and_answer
                     }
                 };
                 assert_eq!(answer, sum(n), "operation {at}");
-            }
-            for n in 1..=asks {
-                assert_eq!(requests.ask(keyed(n)).await.unwrap(), sum(n), "operation {at}, again");
             }
             job.drain().await.unwrap();
             requests.closed().await;
