@@ -80,6 +80,7 @@
 //! | cut a stream into windows | [`KeyedStream::window`](stream::KeyedStream::window), [`window`] |
 //! | ask something outside for each record | [`DataStream::async_map`](stream::DataStream::async_map), [`async_io`] |
 //! | push records in from requests and actors | [`IngestSource`](source::IngestSource) |
+//! | answer requests by the job, each exactly once | [`RequestSource`](request::RequestSource), [`request`] |
 //! | find records that come one after the other | [`KeyedStream::pattern`](stream::KeyedStream::pattern), [`pattern`] |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
@@ -122,6 +123,7 @@ compile_error!(
 #[doc = include_str!("../docs/async.md")]
 #[doc = include_str!("../docs/embedding.md")]
 #[doc = include_str!("../docs/supervision.md")]
+#[doc = include_str!("../docs/requests.md")]
 #[doc = include_str!("../docs/testing-jobs.md")]
 struct Pages;
 
@@ -142,6 +144,7 @@ pub mod operator;
 mod packed;
 pub mod pattern;
 pub mod prelude;
+pub mod request;
 mod restore;
 pub mod sink;
 pub mod snapshot;

@@ -15,6 +15,7 @@ pub use crate::operator::{
     TryStates,
 };
 pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
+pub use crate::request::{Answer, AnswerSink, AskError, Request, RequestSource, Requests};
 pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{FileSource, IngestSource, OnMalformed, SequenceSource, Throttled, VecSource};

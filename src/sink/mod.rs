@@ -26,6 +26,7 @@ pub use for_each::ForEachSink;
 pub use print::PrintSink;
 
 pub use millstream_actors::contract::{
-    Batch, Fence, PendingCommit, Retry, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter, Threading,
+    Batch, CheckpointRequests, Fence, PendingCommit, Retry, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore,
+    SinkWriter, Threading,
 };
 pub use millstream_actors::protocol::may_pass;

@@ -16,9 +16,9 @@
 
 pub(crate) mod fed;
 mod file;
-mod ingest;
+pub(crate) mod ingest;
 mod job_events;
-mod position;
+pub(crate) mod position;
 mod sequence;
 mod splits;
 mod spread;

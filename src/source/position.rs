@@ -57,7 +57,7 @@ pub fn decode_position<P: DeserializeOwned>(stored: &SplitPosition) -> Result<P,
 }
 
 /// A position in words, by what `words` makes of it.
-pub(super) fn described<P: DeserializeOwned>(position: &[u8], words: impl FnOnce(P) -> String) -> String {
+pub(crate) fn described<P: DeserializeOwned>(position: &[u8], words: impl FnOnce(P) -> String) -> String {
     let stored = SplitPosition::new("", position);
     decode_position(&stored).map_or_else(|_| "a position of another source".to_owned(), words)
 }

@@ -106,6 +106,10 @@ impl<S: Source> Source for Timed<S> {
         self.source.ends_on_finish()
     }
 
+    fn job_finished(&self) {
+        self.source.job_finished();
+    }
+
     fn job_ended(&self) {
         self.source.job_ended();
     }

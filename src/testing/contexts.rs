@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{EventTimes, Fence, SinkContext, SourceContext, SourceWaker};
+use millstream_actors::contract::{CheckpointRequests, EventTimes, Fence, SinkContext, SourceContext, SourceWaker};
 use millstream_actors::protocol::{Attempt, Execution, Incarnation, OperatorId, RegionId};
 
 use crate::time::ManualClock;
@@ -66,6 +66,7 @@ pub fn sink_context(subtask_index: u32, parallelism: u32) -> SinkContext {
         parallelism,
         execution: Execution { incarnation: Incarnation(1), region: RegionId(0), attempt: Attempt(1) },
         clock: Arc::new(ManualClock::new()),
+        checkpoints: CheckpointRequests::default(),
         fenced: Fence::default(),
     }
 }

@@ -36,7 +36,7 @@ pub use probe::{Probe, Step};
 pub use savepoint::{
     ChunkSource, Savepoint, SavepointExport, SavepointFileError, SavepointFormat, SavepointId, is_mark,
 };
-pub use sink::{Fence, PendingCommit, Sink, SinkContext, SinkGuarantee, SinkRestore, SinkWriter};
+pub use sink::{CheckpointRequests, Fence, PendingCommit, Sink, SinkContext, SinkGuarantee, SinkRestore, SinkWriter};
 pub(crate) use snapshot::SPARE_BUFFERS_MAX;
 pub use snapshot::{RestoredChunk, RestoredSection, RestoredState, SnapshotWriter};
 pub use source::{

@@ -61,6 +61,8 @@ pub struct SinkContext {
     pub execution: Execution,
     /// The job's clock.
     pub clock: Arc<dyn Clock>,
+    /// By which a writer asks for a checkpoint, as when somebody waits for what it is to commit.
+    pub checkpoints: CheckpointRequests,
     /// True once the engine has given this attempt up. Checked by the engine before every call; a sink that does
     /// several outside effects in one call checks it before each.
     pub fenced: Fence,
@@ -70,6 +72,48 @@ impl fmt::Debug for SinkContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (index, of) = (self.subtask_index, self.parallelism);
         write!(f, "SinkContext({}/{}, subtask {index} of {of}, {:?})", self.job, self.operator, self.execution)
+    }
+}
+
+/// Asks for checkpoints between those of the interval, from any thread. Clones are one; the default asks nobody, as in tests
+/// of a sink.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// use millstream::sink::CheckpointRequests;
+///
+/// let asked = Arc::new(AtomicU32::new(0));
+/// let counts = asked.clone();
+/// let checkpoints = CheckpointRequests::new(move || {
+///     counts.fetch_add(1, Ordering::Relaxed);
+/// });
+/// checkpoints.request();
+/// assert_eq!(asked.load(Ordering::Relaxed), 1);
+/// ```
+#[derive(Clone, Default)]
+pub struct CheckpointRequests(Option<Arc<dyn Fn() + Send + Sync>>);
+
+impl CheckpointRequests {
+    /// Calls `ask` for each request: the engine's is a message to the coordinator.
+    pub fn new(ask: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(ask)))
+    }
+
+    /// Wants a checkpoint as soon as none is in flight, all regions run and
+    /// [`min_pause`](crate::protocol::Checkpointing::min_pause) has passed. All requests until one is triggered share that
+    /// one. If it fails it is not repeated: the next request or the interval takes the next.
+    pub fn request(&self) {
+        if let Some(ask) = &self.0 {
+            ask();
+        }
+    }
+}
+
+impl fmt::Debug for CheckpointRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CheckpointRequests(asks somebody: {})", self.0.is_some())
     }
 }
 

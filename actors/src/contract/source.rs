@@ -270,6 +270,10 @@ pub trait Source: Send + Sync + 'static {
         false
     }
 
+    /// The job has finished: its input had ended, and its last checkpoint is complete and committed. Called once, right before
+    /// [`job_ended`](Self::job_ended), and as that is. Does nothing by default.
+    fn job_finished(&self) {}
+
     /// The job has ended, in whatever way, and no reader is opened any more. Called once, before the outcome is told; it
     /// must not block. A reader whose thread has not come back may still be there. What is wrapped by another should be
     /// told, too. Does nothing by default.

@@ -81,6 +81,9 @@ impl Publisher {
         if self.outcome.borrow().is_some() {
             return;
         }
+        if result.as_ref().is_ok_and(|outcome| outcome.kind == OutcomeKind::Finished) {
+            self.tasks.iter().for_each(|task| task.job_finished());
+        }
         self.tasks.iter().for_each(|task| task.job_ended());
         self.events.emit(JobEventKind::Ended { result: result.clone() });
         self.outcome.send_if_modified(|published| {

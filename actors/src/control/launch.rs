@@ -265,6 +265,7 @@ impl Places {
                 decline: to(&self.coordinator.address),
                 halted: to(&self.coordinator.address),
                 committed: to(&self.coordinator.address),
+                wanted: to(&self.coordinator.address),
                 chunks: to(&self.writer.address),
             },
             running: to(&self.coordinator.address),

@@ -35,7 +35,7 @@ use crate::runtime::arbiters::ArbiterCondemned;
 use crate::runtime::guard;
 use crate::task::{
     AcknowledgeCheckpoint, BeginReading, DeclineCheckpoint, FinishInput, RestoreFigures, SinkCommitted, SourceHalted,
-    StopReading, StopSubtask, StoreChunks, SubtaskAddress,
+    StopReading, StopSubtask, StoreChunks, SubtaskAddress, WantCheckpoint,
 };
 use watchdog::Watchdog;
 
@@ -79,6 +79,7 @@ pub(crate) struct TaskPorts {
     pub(crate) decline: Recipient<DeclineCheckpoint>,
     pub(crate) halted: Recipient<SourceHalted>,
     pub(crate) committed: Recipient<SinkCommitted>,
+    pub(crate) wanted: Recipient<WantCheckpoint>,
     pub(crate) chunks: Recipient<StoreChunks>,
 }
 

@@ -23,6 +23,6 @@ pub use orders::{
 };
 pub use reports::{
     AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, RestoreFigures, RestoreProgress, SinkCommitted,
-    SourceHalted, StoreChunks, SubtaskReady, TaskReports,
+    SourceHalted, StoreChunks, SubtaskReady, TaskReports, WantCheckpoint,
 };
 pub use spec::{JobSpec, OperatorInfo, RestorePlan, SliceClock, StartedSubtask, SubtaskContext, TaskFactory, TaskSpec};

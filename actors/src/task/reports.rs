@@ -19,6 +19,8 @@ pub struct TaskReports {
     pub halted: Recipient<SourceHalted>,
     /// To the coordinator: a sink has committed.
     pub committed: Recipient<SinkCommitted>,
+    /// To the coordinator: a sink wants a checkpoint.
+    pub wanted: Recipient<WantCheckpoint>,
     /// To the writer: chunks of a snapshot.
     pub chunks: Recipient<StoreChunks>,
     /// To the region supervisor: ready to run.
@@ -84,6 +86,14 @@ pub struct SinkCommitted {
     pub subtask: SubtaskId,
     /// The checkpoint.
     pub checkpoint: CheckpointId,
+}
+
+/// A sink has taken something that somebody waits for, who sees it when a checkpoint is complete.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct WantCheckpoint {
+    /// The attempt it belongs to.
+    pub execution: Execution,
 }
 
 /// A subtask has restored its state, opened its connector and waits for input (a source: for `BeginReading`).

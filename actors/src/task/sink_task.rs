@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler};
 
-use crate::contract::{Batch, PendingCommit, Progress, Sink, SinkContext, SinkError, SinkRestore, Step};
+use crate::contract::{
+    Batch, CheckpointRequests, PendingCommit, Progress, Sink, SinkContext, SinkError, SinkRestore, Step,
+};
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::LoadedState;
 use crate::data::wiring::{InputWiring, OutputWiring};
@@ -25,7 +27,7 @@ use crate::task::lists::{read_lists, write_list};
 use crate::task::sink_writing::{self, Call, Effects, Order, WriterEvent, WriterReports, Writing};
 use crate::task::snapshots::decline;
 use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
-use crate::task::{CheckpointComplete, SinkCommitted, StartedSubtask, SubtaskContext, TaskFactory};
+use crate::task::{CheckpointComplete, SinkCommitted, StartedSubtask, SubtaskContext, TaskFactory, WantCheckpoint};
 
 /// The state under which a sink's pending commits are stored.
 pub(crate) const PENDING: &str = "pending";
@@ -226,6 +228,7 @@ impl<S: Sink> Work for SinkWork<S> {
         let cx = &stepper.cx;
         let restore = self.restore(cx, loaded)?;
         let effects = Effects { fence: cx.fence.clone(), probe: cx.probe.clone(), name: cx.info.name.clone() };
+        let (execution, wanted) = (cx.info.execution, cx.reports.wanted.clone());
         let context = SinkContext {
             job: cx.info.job.clone(),
             operator: self.operator.clone(),
@@ -234,6 +237,7 @@ impl<S: Sink> Work for SinkWork<S> {
             parallelism: cx.info.parallelism,
             execution: cx.info.execution,
             clock: cx.info.clock.clone(),
+            checkpoints: CheckpointRequests::new(move || wanted.do_send(WantCheckpoint { execution })),
             fenced: cx.fence.clone(),
         };
         let reports = WriterReports { events: ctx.address().recipient(), panicked: ctx.address().recipient() };

@@ -73,6 +73,9 @@ pub trait TaskFactory: Send + Sync + 'static {
         outputs: Vec<OutputWiring>,
     ) -> StartedSubtask;
 
+    /// The job has finished: the input had ended. Called once, before [`job_ended`](Self::job_ended), and as that is.
+    fn job_finished(&self) {}
+
     /// The job has ended, and starts no subtask any more. Called once, before its outcome is told, on the control arbiter
     /// or the thread that starts the job; must not block.
     fn job_ended(&self) {}

@@ -81,14 +81,7 @@ impl<T> IngestHandle<T> {
 
     /// How full the log is, as it is while this is called.
     pub fn status(&self) -> IngestStatus {
-        let Size { records, bytes } = self.log.queue.taken();
-        let rows: Vec<_> = self.log.published().rows().collect();
-        IngestStatus {
-            waiting_records: records,
-            waiting_bytes: bytes,
-            log_bytes: rows.iter().map(|row| row.bytes).sum(),
-            splits: rows.iter().map(|row| SplitOffsets { start: row.start, end: row.end }).collect(),
-        }
+        self.log.status()
     }
 }
 
@@ -181,7 +174,7 @@ impl<T: Serialize + DeserializeOwned + 'static> IngestHandle<T> {
         let mut bytes = Vec::new();
         put_packed(&record.record, &mut bytes).map_err(|reason| IngestError::Encode { reason })?;
         let idempotency_key = record.idempotency_key.clone();
-        let encoded = EncodedRecord { bytes, key_hash: record.key_hash, idempotency_key };
+        let encoded = EncodedRecord { bytes, key_hash: record.key_hash, idempotency_key, asker: None };
         self.log.check(&encoded)?;
         Ok(encoded)
     }

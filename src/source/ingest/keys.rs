@@ -1,6 +1,6 @@
 //! The idempotency keys that are known.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ const VERSION: u8 = 1;
 const SUM: usize = 8;
 
 /// Where a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) split: u32,
-    pub(super) offset: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) split: u32,
+    pub(crate) offset: u64,
 }
 
 /// Keys by their record's place, each until its time has passed.
@@ -31,6 +31,16 @@ pub(super) struct KnownKeys {
     newest_ms: u64,
     /// Rows up to this one are forgotten, and may still be in the file.
     forgotten: Option<u64>,
+    /// Of a log of requests: the places of the keys.
+    answerable: Option<Answerable>,
+}
+
+/// Places of which an answer is kept: as long as their key is known.
+#[derive(Debug, Default)]
+struct Answerable {
+    places: HashSet<Place>,
+    /// Their keys are forgotten, and the file may still hold their answers.
+    forgotten: Vec<Place>,
 }
 
 #[derive(Debug)]
@@ -41,7 +51,8 @@ struct Row {
 }
 
 impl KnownKeys {
-    pub(super) fn new(retention: Duration, keys_max: usize) -> Self {
+    /// `has_answers`: answers are kept for as long as keys are known.
+    pub(super) fn new(retention: Duration, keys_max: usize, has_answers: bool) -> Self {
         Self {
             places: HashMap::new(),
             rows: VecDeque::new(),
@@ -50,6 +61,7 @@ impl KnownKeys {
             keys_max,
             newest_ms: 0,
             forgotten: None,
+            answerable: has_answers.then(Answerable::default),
         }
     }
 
@@ -83,7 +95,11 @@ impl KnownKeys {
             let Some(row) = self.rows.pop_front() else { break };
             self.forgotten = Some(row.number);
             for key in row.keys {
-                self.places.remove(&key);
+                let place = self.places.remove(&key);
+                if let (Some(answerable), Some(place)) = (&mut self.answerable, place) {
+                    answerable.places.remove(&place);
+                    answerable.forgotten.push(place);
+                }
             }
         }
     }
@@ -93,9 +109,22 @@ impl KnownKeys {
         self.forgotten
     }
 
+    /// Places whose answers the file need not hold.
+    pub(super) fn forgotten_places(&self) -> &[Place] {
+        self.answerable.as_ref().map_or(&[], |answerable| &answerable.forgotten)
+    }
+
     /// The file has forgotten as much.
     pub(super) fn is_forgotten(&mut self) {
         self.forgotten = None;
+        if let Some(answerable) = &mut self.answerable {
+            answerable.forgotten.clear();
+        }
+    }
+
+    /// Whether an answer of this place is kept: its key is known.
+    pub(super) fn keeps_answer(&self, place: Place) -> bool {
+        self.answerable.as_ref().is_some_and(|answerable| answerable.places.contains(&place))
     }
 
     pub(super) fn place(&self, key: &str) -> Option<Place> {
@@ -123,6 +152,9 @@ impl KnownKeys {
         let mut row = Row { number, unix_ms, keys: Vec::with_capacity(keys.len()) };
         for (key, place) in keys {
             row.keys.push(key.clone());
+            if let Some(answerable) = &mut self.answerable {
+                answerable.places.insert(place);
+            }
             self.places.insert(key, place);
         }
         self.rows.push_back(row);
@@ -164,12 +196,12 @@ mod tests {
 
     #[test]
     fn keys_are_known_for_their_time_also_after_a_restart_and_never_shorter_when_the_clock_goes_back() {
-        let mut known = KnownKeys::new(Duration::from_millis(100), 10);
+        let mut known = KnownKeys::new(Duration::from_millis(100), 10, false);
         known.forget(1_000);
         let first = add(&mut known, &[("a", 1), ("b", 2)]);
         known.forget(900);
         let second = add(&mut known, &[("c", 3)]);
-        let mut again = KnownKeys::new(Duration::from_millis(100), 10);
+        let mut again = KnownKeys::new(Duration::from_millis(100), 10, false);
         for (number, stored) in [&first, &second] {
             again.load(*number, stored, 1_050).unwrap();
         }
@@ -184,7 +216,7 @@ mod tests {
 
     #[test]
     fn room_is_bounded_and_damaged_rows_are_refused() {
-        let mut known = KnownKeys::new(Duration::from_secs(1), 3);
+        let mut known = KnownKeys::new(Duration::from_secs(1), 3, false);
         let (number, stored) = add(&mut known, &[("a", 1), ("b", 2)]);
         assert!(known.has_room(1) && !known.has_room(2));
         for at in 0..stored.len() {
@@ -198,10 +230,10 @@ mod tests {
     /// Cause: keys of a time when the clock was far ahead were known until that time came. Repair: theirs begins with the next start.
     #[test]
     fn keys_of_a_clock_that_was_ahead_are_known_for_their_time_from_the_next_start_on() {
-        let mut known = KnownKeys::new(Duration::from_millis(100), 10);
+        let mut known = KnownKeys::new(Duration::from_millis(100), 10, false);
         known.forget(1_000_000);
         let (number, stored) = add(&mut known, &[("a", 1)]);
-        let mut again = KnownKeys::new(Duration::from_millis(100), 10);
+        let mut again = KnownKeys::new(Duration::from_millis(100), 10, false);
         again.load(number, &stored, 1_000).unwrap();
         again.forget(1_099);
         assert_eq!(again.place("a"), Some(place(1)));

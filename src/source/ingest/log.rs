@@ -9,17 +9,18 @@ use std::thread;
 use redb::StorageBackend;
 use tokio::sync::watch;
 
+use super::askers::Askers;
 use super::batch::RecordBatch;
-use super::keys::KnownKeys;
+use super::keys::{KnownKeys, Place};
 use super::lineage::Lineage;
-use super::log_file::{Found, LogFile, unique_id};
+use super::log_file::{Found, Kind, LogFile, unique_id};
 use super::open_logs::{self, OpenLog};
 use super::published::Published;
 use super::queue::{Admission, Answer, Phase, Queue, Receipts, Room, Size};
 use super::reader::Position;
 use super::record::EncodedRecord;
 use super::writer::Writer;
-use super::{IngestError, IngestLogError, IngestOptions};
+use super::{IngestError, IngestLogError, IngestOptions, IngestStatus, SplitOffsets};
 use crate::source::spread_split_id;
 
 /// So many bytes of records are read from the file at a time.
@@ -27,17 +28,35 @@ const READ_BYTES: usize = 256 << 10;
 /// The longest idempotency key.
 const KEY_BYTES_MAX: usize = 255;
 
-pub(super) struct IngestLog {
+/// What is to be in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    Records,
+    Requests {
+        /// With the checkpoint that covers a request, its answer is there, or none will come.
+        answers_at_once: bool,
+    },
+}
+
+impl Holds {
+    fn kind(self) -> Kind {
+        if self == Self::Records { Kind::Records } else { Kind::Requests }
+    }
+}
+
+pub(crate) struct IngestLog {
     /// For messages.
-    pub(super) name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// No other log has it.
     pub(super) id: u64,
     /// The ids of its splits.
-    pub(super) splits: Vec<String>,
+    pub(crate) splits: Vec<String>,
     /// With the present life.
     pub(super) lineage: Lineage,
-    pub(super) queue: Arc<Queue>,
+    pub(crate) queue: Arc<Queue>,
     pub(super) file: LogFile,
+    /// Of a log of requests.
+    pub(crate) askers: Askers,
     pub(super) keys_max: usize,
     record_bytes_max: usize,
     published: Mutex<Published>,
@@ -51,34 +70,35 @@ pub(super) struct IngestLog {
 
 impl IngestLog {
     /// Opens the log in the file at `path`, and starts its writer.
-    pub(super) fn open(path: &Path, options: IngestOptions) -> Result<Arc<Self>, IngestLogError> {
+    pub(crate) fn open(path: &Path, options: IngestOptions, holds: Holds) -> Result<Arc<Self>, IngestLogError> {
         let name: Arc<str> = path.display().to_string().into();
         check(&name, &options)?;
         let open = OpenLog::claim(path).ok_or_else(|| IngestLogError::Locked { log: name.clone() })?;
-        let opened = LogFile::open(&name, path.to_owned(), options.splits)?;
-        Self::start(name, opened, options, Some(open))
+        let opened = LogFile::open(&name, path.to_owned(), (options.splits, holds.kind()))?;
+        Self::start(name, opened, (options, holds), Some(open))
     }
 
     /// The same on other storage.
-    pub(super) fn open_on<B: StorageBackend>(
+    pub(crate) fn open_on<B: StorageBackend>(
         name: String,
         backend: impl Fn() -> io::Result<B> + Send + Sync + 'static,
         options: IngestOptions,
+        holds: Holds,
     ) -> Result<Arc<Self>, IngestLogError> {
         let name: Arc<str> = name.into();
         check(&name, &options)?;
-        let opened = LogFile::open_on(&name, backend, options.splits)?;
-        Self::start(name, opened, options, None)
+        let opened = LogFile::open_on(&name, backend, (options.splits, holds.kind()))?;
+        Self::start(name, opened, (options, holds), None)
     }
 
     fn start(
         name: Arc<str>,
         (file, found): (LogFile, Found),
-        options: IngestOptions,
+        (options, holds): (IngestOptions, Holds),
         open: Option<OpenLog>,
     ) -> Result<Arc<Self>, IngestLogError> {
         let Found { id, splits: rows, keys: stored, lineage } = found;
-        let mut keys = KnownKeys::new(options.retention, options.keys_max);
+        let mut keys = KnownKeys::new(options.retention, options.keys_max, holds.kind() == Kind::Requests);
         let now_ms = options.clock.unix_ms();
         for (number, row) in stored {
             keys.load(number, &row, now_ms).map_err(|reason| {
@@ -94,6 +114,7 @@ impl IngestLog {
             lineage: lineage.begin(unique_id(), &rows),
             queue: Arc::new(Queue::new(name.clone(), most)),
             file,
+            askers: Askers::new(holds == Holds::Requests { answers_at_once: true }),
             keys_max: options.keys_max,
             record_bytes_max: options.record_bytes_max,
             published: Mutex::new(Published::new(&rows, options.buffer_bytes)),
@@ -130,7 +151,7 @@ impl IngestLog {
     }
 
     /// Refuses records that are never taken in, whenever they come.
-    pub(super) fn check(&self, record: &EncodedRecord) -> Result<(), IngestError> {
+    pub(crate) fn check(&self, record: &EncodedRecord) -> Result<(), IngestError> {
         let key_bytes = record.idempotency_key.as_ref().map_or(0, String::len);
         if key_bytes > KEY_BYTES_MAX {
             return Err(IngestError::KeyTooLong { bytes: key_bytes, bytes_max: KEY_BYTES_MAX });
@@ -151,7 +172,7 @@ impl IngestLog {
     }
 
     /// Has records written, and waits until they are durable.
-    pub(super) async fn append(&self, records: Vec<EncodedRecord>) -> Result<Receipts, IngestError> {
+    pub(crate) async fn append(&self, records: Vec<EncodedRecord>) -> Result<Receipts, IngestError> {
         let answer = self.admit(Size::of(&records)).await?.fill(records)?;
         self.receipts(answer).await
     }
@@ -169,7 +190,7 @@ impl IngestLog {
     }
 
     /// Resolves when the file is let go of.
-    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut closed = self.closed.subscribe();
         async move {
             // A sender that is gone is closed, too.
@@ -178,12 +199,15 @@ impl IngestLog {
     }
 
     /// Goes on to a phase, and has readers see it.
-    pub(super) fn go_on_to(&self, phase: Phase) {
+    pub(crate) fn go_on_to(&self, phase: Phase) {
         if phase == Phase::Ended && !self.has_ended.swap(true, Ordering::SeqCst) {
             // Before the writer knows: once it has closed the file, another log may be open under the name.
             self.open_name.iter().for_each(|name| open_logs::is_closing(name));
         }
         self.queue.go_on_to(phase);
+        if phase == Phase::Ended {
+            self.askers.end();
+        }
         self.wake_readers();
     }
 
@@ -223,6 +247,23 @@ impl IngestLog {
     /// The position of a split that has been read up to this offset.
     pub(super) fn position(&self, split: u32, offset: u64) -> Position {
         Position(self.id, self.lineage.life_before(split, offset), offset)
+    }
+
+    /// How full it is.
+    pub(crate) fn status(&self) -> IngestStatus {
+        let Size { records, bytes } = self.queue.taken();
+        let rows: Vec<_> = self.published().rows().collect();
+        IngestStatus {
+            waiting_records: records,
+            waiting_bytes: bytes,
+            log_bytes: rows.iter().map(|row| row.bytes).sum(),
+            splits: rows.iter().map(|row| SplitOffsets { start: row.start, end: row.end }).collect(),
+        }
+    }
+
+    /// The life of the log in which the record at this place was added.
+    pub(crate) fn life_at(&self, place: Place) -> u64 {
+        self.lineage.life_before(place.split, place.offset + 1)
     }
 
     /// No record of the split before this offset is needed.

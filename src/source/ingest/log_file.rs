@@ -7,6 +7,7 @@
 //! | `millstream.ingest.records` | split, offset of the first record | a [`RecordBatch`] |
 //! | `millstream.ingest.keys` | number, ascending | idempotency keys that became durable together |
 //! | `millstream.ingest.lineage` | - | a [`Lineage`] |
+//! | `millstream.ingest.answers` | split, offset | only in a log of requests: the answer to the record there, behind its checksum |
 //!
 //! A commit is durable when it returns. It costs one sync: that a crash makes redb walk the file at the next opening is
 //! cheaper than a second one for each commit.
@@ -22,7 +23,9 @@ use redb::{
 };
 
 use super::IngestLogError;
+use super::answers::{self, ANSWERS};
 use super::batch::RecordBatch;
+use super::keys::Place;
 use super::lineage::Lineage;
 use crate::snapshot::{Content, DatabaseSlot, Origin};
 use crate::unique::unique;
@@ -31,7 +34,6 @@ const LOG: TableDefinition<'_, (), (u32, u64)> = TableDefinition::new("millstrea
 const SPLITS: TableDefinition<'_, u32, (u64, u64, u64)> = TableDefinition::new("millstream.ingest.splits");
 const RECORDS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("millstream.ingest.records");
 const KEYS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("millstream.ingest.keys");
-
 const LINEAGE: TableDefinition<'_, (), &[u8]> = TableDefinition::new("millstream.ingest.lineage");
 
 const FORMAT: u32 = 1;
@@ -51,6 +53,14 @@ fn initialise(database: &Database) -> Result<(), redb::Error> {
 /// One that nothing else has.
 pub(super) fn unique_id() -> u64 {
     u64::from_str_radix(&unique(), 16).expect("sixteen digits")
+}
+
+/// What is in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Records,
+    /// Each of which gets an answer.
+    Requests,
 }
 
 /// What is kept of a split.
@@ -87,12 +97,16 @@ pub(super) struct Change {
     pub(super) forgotten: Option<u64>,
     /// Splits, and the offset up to which none of their records is needed.
     pub(super) trimmed: Vec<(u32, u64)>,
+    /// Answers to records. One that is there already stays.
+    pub(super) answers: Vec<(Place, Arc<[u8]>)>,
+    /// Records whose answers are forgotten, with their keys.
+    pub(super) unanswered: Vec<Place>,
 }
 
 impl Change {
     /// Whether there is nothing to write. That keys are forgotten can wait.
     pub(super) fn is_empty(&self) -> bool {
-        self.appended.is_empty() && self.keys.is_none() && self.trimmed.is_empty()
+        self.appended.is_empty() && self.keys.is_none() && self.trimmed.is_empty() && self.answers.is_empty()
     }
 }
 
@@ -103,23 +117,28 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// Opens the log in the file at `path`, or makes one of so many splits.
-    pub(super) fn open(log: &Arc<str>, path: PathBuf, splits: u32) -> Result<(Self, Found), IngestLogError> {
-        Self::open_origin(log, Origin::file(path, CONTENT), splits)
+    pub(super) fn open(
+        log: &Arc<str>,
+        path: PathBuf,
+        (splits, kind): (u32, Kind),
+    ) -> Result<(Self, Found), IngestLogError> {
+        Self::open_origin(log, Origin::file(path, CONTENT), splits, kind)
     }
 
     /// The same on other storage.
     pub(super) fn open_on<B: StorageBackend>(
         log: &Arc<str>,
         backend: impl Fn() -> io::Result<B> + Send + Sync + 'static,
-        splits: u32,
+        (splits, kind): (u32, Kind),
     ) -> Result<(Self, Found), IngestLogError> {
-        Self::open_origin(log, Origin::backend(log.to_string(), CONTENT, backend), splits)
+        Self::open_origin(log, Origin::backend(log.to_string(), CONTENT, backend), splits, kind)
     }
 
-    fn open_origin(log: &Arc<str>, origin: Origin, splits: u32) -> Result<(Self, Found), IngestLogError> {
+    fn open_origin(log: &Arc<str>, origin: Origin, splits: u32, kind: Kind) -> Result<(Self, Found), IngestLogError> {
         let slot = DatabaseSlot::open(origin).map_err(|error| IngestLogError::of(log, error))?;
         let file = Self { log: log.clone(), slot };
         let mut found = file.find()?;
+        file.check_kind(kind, &found.splits)?;
         if found.splits.is_empty() {
             found.splits = vec![SplitRow::default(); splits as usize];
             file.write("make the splits", |transaction| put_rows(transaction, &[], &found.splits))?;
@@ -186,6 +205,27 @@ impl LogFile {
         Ok(Found { id, splits: splits.into_iter().map(|(_, row)| row).collect(), keys, lineage })
     }
 
+    /// A log of requests is one from when it is made.
+    fn check_kind(&self, kind: Kind, splits: &[SplitRow]) -> Result<(), IngestLogError> {
+        let has_answers = self.read("look for answers", |transaction| {
+            Ok(transaction.list_tables()?.any(|table| table.name() == ANSWERS.name()))
+        })?;
+        let reason = match kind {
+            Kind::Records if has_answers => "it holds requests: open it as a RequestSource",
+            Kind::Requests if !has_answers && splits.iter().any(|row| row.end > 0) => {
+                "it holds records that nobody answers: open it as an IngestSource"
+            }
+            Kind::Requests if !has_answers => {
+                return self.write("make the answers", |transaction| {
+                    transaction.open_table(ANSWERS)?;
+                    Ok(())
+                });
+            }
+            _ => return Ok(()),
+        };
+        Err(IngestLogError::Foreign { log: self.log.clone(), reason: reason.to_owned() })
+    }
+
     /// The records that a split begins with must be there.
     fn check_beginning(&self, split: u32, row: SplitRow) -> Result<(), IngestLogError> {
         let first = self.read("look for the first records", |transaction| {
@@ -202,9 +242,10 @@ impl LogFile {
     }
 
     /// Makes a change durable. `rows` are how splits stand, and are then as they stand after it; they are as they were if it
-    /// fails. Then the file has to be [reopened](Self::reopen) before the next change.
-    pub(super) fn commit(&self, change: &Change, rows: &mut [SplitRow]) -> Result<(), IngestLogError> {
+    /// fails. Then the file has to be [reopened](Self::reopen) before the next change. Answers what stands of each answer.
+    pub(super) fn commit(&self, change: &Change, rows: &mut [SplitRow]) -> Result<Vec<Arc<[u8]>>, IngestLogError> {
         let mut after = rows.to_vec();
+        let mut standing = Vec::new();
         self.write("write records", |transaction| {
             let mut table = transaction.open_table(RECORDS)?;
             for (split, needed_from) in &change.trimmed {
@@ -221,10 +262,18 @@ impl LogFile {
             if let Some(lineage) = &change.lineage {
                 transaction.open_table(LINEAGE)?.insert((), lineage.as_slice())?;
             }
+            standing = answers::put(transaction, change)?;
             put_rows(transaction, rows, &after)
         })?;
         rows.copy_from_slice(&after);
-        Ok(())
+        Ok(standing)
+    }
+
+    /// The answer to the record at a place, if there is one.
+    pub(super) fn answer(&self, place: Place) -> Result<Option<Arc<[u8]>>, IngestLogError> {
+        let stored = self.read("read an answer", |transaction| answers::get(transaction, place))?;
+        let Place { split, offset } = place;
+        stored.map_err(|reason| self.damaged(&format!("the answer to split {split}, offset {offset}"), reason))
     }
 
     /// Opens the file again after a change that failed, which may be in it all the same, and takes that back: `rows` are how

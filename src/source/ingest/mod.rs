@@ -1,5 +1,8 @@
 //! Records that a program pushes into its jobs, durable before they are acknowledged.
 
+mod answering;
+mod answers;
+mod askers;
 mod batch;
 mod error;
 mod handle;
@@ -15,6 +18,13 @@ mod reader;
 mod record;
 mod source;
 mod writer;
+
+pub(crate) use askers::{Given, Told};
+pub(crate) use keys::Place;
+pub(crate) use log::{Holds, IngestLog};
+pub(crate) use queue::Phase;
+pub(crate) use reader::{IngestReader, Position, Start};
+pub(crate) use record::EncodedRecord;
 
 pub use error::{IngestError, IngestLogError, TrySendError};
 pub use handle::{Acknowledgement, IngestHandle, IngestStatus, SplitOffsets};

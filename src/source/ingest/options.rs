@@ -45,12 +45,12 @@ pub struct IngestOptions {
     pub(super) splits: u32,
     pub(super) buffer_records: usize,
     pub(super) buffer_bytes: usize,
-    pub(super) record_bytes_max: usize,
+    pub(crate) record_bytes_max: usize,
     pub(super) log_bytes_max: u64,
     pub(super) retention: Duration,
     pub(super) keys_max: usize,
-    pub(super) offset_reset: OffsetReset,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(crate) offset_reset: OffsetReset,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Default for IngestOptions {

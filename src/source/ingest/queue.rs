@@ -7,6 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+use super::askers::{Given, GivenCall};
 use super::batch::RECORD_OVERHEAD;
 use super::record::{EncodedRecord, IngestReceipt};
 use super::{IngestError, IngestLogError};
@@ -52,7 +53,7 @@ impl Size {
 
 /// Whether a log takes records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// It does.
     Open,
     /// The job is about to stop reading, and may go on after all.
@@ -67,7 +68,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) enum Work {
     /// Make these durable, if any, and remove what is not needed.
-    Write(Vec<Call>),
+    Write(Vec<Call>, Vec<GivenCall>),
     /// Try again what has failed.
     Retry,
     /// Open the file again: it could not be read.
@@ -77,7 +78,7 @@ pub(super) enum Work {
 }
 
 /// See the module.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     log: Arc<str>,
     most: Size,
     state: Mutex<State>,
@@ -89,6 +90,8 @@ struct State {
     /// It cannot be written any more.
     lost: Option<Arc<IngestLogError>>,
     calls: VecDeque<Call>,
+    /// Answers that are to be written. They take no room: each is of a record that was let in.
+    given: Vec<GivenCall>,
     /// Of the room so much is taken: by calls that wait or are written, and by those about to.
     taken: Size,
     waiting: VecDeque<Waiter>,
@@ -212,6 +215,7 @@ impl Queue {
             phase: Phase::Open,
             lost: None,
             calls: VecDeque::new(),
+            given: Vec::new(),
             taken: Size::default(),
             waiting: VecDeque::new(),
             sweep_at: SWEEP_MIN,
@@ -240,7 +244,7 @@ impl Queue {
     }
 
     /// Why a sender was left without an answer: the writer has panicked.
-    pub(super) fn left_without_answer(&self) -> IngestError {
+    pub(crate) fn left_without_answer(&self) -> IngestError {
         self.refusal(&self.lock()).unwrap_or_else(|| {
             let (what, reason) = ("its writer".to_owned(), "it gave no answer".to_owned());
             IngestError::Log(Arc::new(IngestLogError::Damaged { log: self.log.clone(), what, reason }))
@@ -331,18 +335,19 @@ impl Queue {
                 return Work::Reopen;
             }
             let enough = state.written_last - state.written_last / 4;
-            if !has_gathered && (1..enough).contains(&state.calls.len()) {
+            if !has_gathered && state.given.is_empty() && (1..enough).contains(&state.calls.len()) {
                 has_gathered = true;
                 state = self.gather(state, enough);
                 continue;
             }
             let count = state.calls_within(log_room);
             let trims = std::mem::take(&mut state.trims) && state.lost.is_none();
-            if count > 0 || trims {
+            if count > 0 || trims || !state.given.is_empty() {
                 state.is_writing = true;
                 state.is_full &= count == 0;
                 state.written_last = count;
-                return Work::Write(state.calls.drain(..count).collect());
+                let calls = state.calls.drain(..count).collect();
+                return Work::Write(calls, std::mem::take(&mut state.given));
             }
             if !state.calls.is_empty() && !std::mem::replace(&mut state.is_full, true) {
                 log::warn!(
@@ -386,6 +391,27 @@ impl Queue {
         self.let_in();
     }
 
+    /// Has answers written, also while no records are taken. Answers where to wait for that.
+    ///
+    /// # Errors
+    /// [`IngestError::Ended`], and [`IngestError::Log`] if it cannot be written any more.
+    pub(crate) fn give(&self, given: Vec<Given>) -> Result<oneshot::Receiver<Result<(), IngestError>>, IngestError> {
+        let (reply, answer) = oneshot::channel();
+        let mut state = self.lock();
+        if let Some(error) = self.closed_to_answers(&state) {
+            return Err(error);
+        }
+        state.given.push(GivenCall { given, reply });
+        drop(state);
+        self.changed.notify_one();
+        Ok(answer)
+    }
+
+    fn closed_to_answers(&self, state: &State) -> Option<IngestError> {
+        let ended = || (state.phase == Phase::Ended).then(|| IngestError::Ended { log: self.log.clone() });
+        state.lost.clone().map(IngestError::Log).or_else(ended)
+    }
+
     /// Something of the log is not needed any more.
     pub(super) fn trim(&self) {
         self.lock().trims = true;
@@ -422,8 +448,13 @@ impl Queue {
             state.taken.bytes -= call.size.bytes;
         }
         let refusal = self.refusal(&state);
+        let closed = self.closed_to_answers(&state);
+        let given = if closed.is_some() { std::mem::take(&mut state.given) } else { Vec::new() };
         drop(state);
         self.changed.notify_one();
+        if let Some(closed) = closed {
+            given.into_iter().for_each(|call| drop(call.reply.send(Err(closed.clone()))));
+        }
         let Some(error) = refusal else { return };
         // Senders may have given up.
         for waiter in waiting {
@@ -435,7 +466,7 @@ impl Queue {
     }
 
     /// The job reads again.
-    pub(super) fn read_on(&self) {
+    pub(crate) fn read_on(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Draining {
             state.phase = Phase::Open;

@@ -7,28 +7,28 @@ use std::sync::Arc;
 use millstream_actors::contract::{
     Batch, CompletedPositions, ReadStatus, SourceContext, SourceError, SourceReader, SplitPosition, SplitRead,
 };
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{BatchCursor, RecordBatch};
+use super::keys::Place;
 use super::log::IngestLog;
 use super::log_file::SplitRow;
 use super::queue::Phase;
 use super::{IngestLogError, OffsetReset};
 use crate::source::{decode_position, encode_position};
-use crate::state::codec::take_packed;
 
 /// Where a split has been read to: the id of the log, the life of the record before, and the offset.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Position(pub(super) u64, pub(super) u64, pub(super) u64);
+pub(crate) struct Position(pub(crate) u64, pub(crate) u64, pub(crate) u64);
 
 /// From where a job reads.
-pub(super) struct Start {
-    pub(super) restored: Option<Vec<SplitPosition>>,
-    pub(super) offset_reset: OffsetReset,
+pub(crate) struct Start {
+    pub(crate) restored: Option<Vec<SplitPosition>>,
+    pub(crate) offset_reset: OffsetReset,
 }
 
-pub(super) struct IngestReader<T> {
+/// `D` makes a record of its bytes and its place, and takes all of them.
+pub(crate) struct IngestReader<T, D> {
     log: Arc<IngestLog>,
     splits: Vec<ReadSplit>,
     /// The split whose turn it is next.
@@ -37,6 +37,7 @@ pub(super) struct IngestReader<T> {
     last: Option<usize>,
     /// By which the log knows it.
     id: u64,
+    decode: D,
     records: PhantomData<fn() -> T>,
 }
 
@@ -50,8 +51,8 @@ struct ReadSplit {
     fetched: VecDeque<Arc<RecordBatch>>,
 }
 
-impl<T: DeserializeOwned> IngestReader<T> {
-    pub(super) fn open(log: Arc<IngestLog>, cx: &SourceContext, start: Start) -> Result<Self, SourceError> {
+impl<T, D: Fn(&mut &[u8], Place) -> Result<T, String>> IngestReader<T, D> {
+    pub(crate) fn open(log: Arc<IngestLog>, cx: &SourceContext, start: Start, decode: D) -> Result<Self, SourceError> {
         let Start { restored, offset_reset } = start;
         let mut positions = HashMap::new();
         for stored in restored.iter().flatten() {
@@ -68,11 +69,12 @@ impl<T: DeserializeOwned> IngestReader<T> {
                 }
                 Err(gap) => return Err(gap.into()),
             };
+            log.askers.reads_anew(number);
             splits.push(ReadSplit { number, next, is_moved: true, cursor: None, fetched: VecDeque::new() });
         }
         let numbers = splits.iter().map(|split| split.number).collect();
         let id = log.published().add_reader(numbers, cx.waker.clone());
-        Ok(Self { log, splits, turn: 0, last: None, id, records: PhantomData })
+        Ok(Self { log, splits, turn: 0, last: None, id, decode, records: PhantomData })
     }
 
     /// Records of a split, up to the end of what was fetched at once.
@@ -95,7 +97,8 @@ impl<T: DeserializeOwned> IngestReader<T> {
                 continue;
             };
             let len = bytes.len();
-            let record = take_packed::<T>(&mut bytes).and_then(|record| match bytes.len() {
+            let place = Place { split: split.number, offset: split.next };
+            let record = (self.decode)(&mut bytes, place).and_then(|record| match bytes.len() {
                 0 => Ok(record),
                 rest => Err(format!("{rest} bytes follow it")),
             });
@@ -147,7 +150,11 @@ fn check_position(
     }
 }
 
-impl<T: DeserializeOwned + Send + 'static> SourceReader for IngestReader<T> {
+impl<T, D> SourceReader for IngestReader<T, D>
+where
+    T: Send + 'static,
+    D: Fn(&mut &[u8], Place) -> Result<T, String> + Send + 'static,
+{
     type Item = T;
 
     fn read(&mut self, batch: &mut Batch<T>) -> Result<ReadStatus, SourceError> {
@@ -183,6 +190,11 @@ impl<T: DeserializeOwned + Send + 'static> SourceReader for IngestReader<T> {
         for position in &completed.positions {
             reached.insert(position.split.as_str(), decode_position::<Position>(position)?);
         }
+        for split in &self.splits {
+            if let Some(Position(_, _, offset)) = reached.get(self.log.splits[split.number as usize].as_str()) {
+                self.log.askers.covered(split.number, completed.checkpoint, *offset);
+            }
+        }
         for needed in completed.oldest_needed.iter().flatten() {
             let Position(id, life, offset) = decode_position(needed)?;
             let split = self.splits.iter().find(|split| self.log.splits[split.number as usize] == needed.split);
@@ -215,7 +227,7 @@ impl<T: DeserializeOwned + Send + 'static> SourceReader for IngestReader<T> {
     }
 }
 
-impl<T> Drop for IngestReader<T> {
+impl<T, D> Drop for IngestReader<T, D> {
     fn drop(&mut self) {
         self.log.published().remove_reader(self.id);
     }

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use actix::Message;
 
 use super::IngestError;
+use super::askers::Asker;
 use crate::state::stable_hash;
 
 /// A record on its way to an [`IngestSource`](super::IngestSource), with what decides where it goes and whether it counts:
@@ -20,9 +21,9 @@ use crate::state::stable_hash;
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "Result<IngestReceipt, IngestError>")]
 pub struct IngestRecord<T> {
-    pub(super) record: T,
-    pub(super) key_hash: Option<u64>,
-    pub(super) idempotency_key: Option<String>,
+    pub(crate) record: T,
+    pub(crate) key_hash: Option<u64>,
+    pub(crate) idempotency_key: Option<String>,
 }
 
 impl<T> IngestRecord<T> {
@@ -98,10 +99,12 @@ pub struct IngestReceipt {
 
 /// A record as it is stored, before it has a place.
 #[derive(Debug)]
-pub(super) struct EncodedRecord {
-    pub(super) bytes: Vec<u8>,
-    pub(super) key_hash: Option<u64>,
-    pub(super) idempotency_key: Option<String>,
+pub(crate) struct EncodedRecord {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) key_hash: Option<u64>,
+    pub(crate) idempotency_key: Option<String>,
+    /// Who waits for its answer.
+    pub(crate) asker: Option<Asker>,
 }
 
 impl EncodedRecord {

@@ -13,11 +13,12 @@ use redb::StorageBackend;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::log::IngestLog;
+use super::log::{Holds, IngestLog};
 use super::queue::Phase;
 use super::reader::{IngestReader, Position, Start};
 use super::{IngestHandle, IngestLogError, IngestOptions, OffsetReset};
 use crate::source::position::described;
+use crate::state::codec::take_packed;
 
 /// Reads the records that the program [sends](IngestHandle::send), each durable in a log on disk before its sender is told.
 ///
@@ -76,7 +77,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> IngestSource<T> {
     /// [`IngestLogError::Io`] if it cannot be read, or made.
     pub fn open(path: impl AsRef<Path>, options: IngestOptions) -> Result<(Self, IngestHandle<T>), IngestLogError> {
         let offset_reset = options.offset_reset;
-        Ok(Self::of(IngestLog::open(path.as_ref(), options)?, offset_reset))
+        Ok(Self::of(IngestLog::open(path.as_ref(), options, Holds::Records)?, offset_reset))
     }
 
     /// Opens a log on storage other than a file: `backend` is called for each opening, `name` appears in messages. For tests that
@@ -90,7 +91,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> IngestSource<T> {
         options: IngestOptions,
     ) -> Result<(Self, IngestHandle<T>), IngestLogError> {
         let offset_reset = options.offset_reset;
-        Ok(Self::of(IngestLog::open_on(name.into(), backend, options)?, offset_reset))
+        Ok(Self::of(IngestLog::open_on(name.into(), backend, options, Holds::Records)?, offset_reset))
     }
 
     fn of(log: Arc<IngestLog>, offset_reset: OffsetReset) -> (Self, IngestHandle<T>) {
@@ -128,7 +129,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for IngestSource<T
         restored: Option<Vec<SplitPosition>>,
     ) -> Result<Box<dyn SourceReader<Item = T>>, SourceError> {
         let start = Start { restored, offset_reset: self.offset_reset };
-        let reader = IngestReader::open(self.log.clone(), cx, start)?;
+        let reader = IngestReader::open(self.log.clone(), cx, start, |bytes: &mut &[u8], _| take_packed::<T>(bytes))?;
         self.log.queue.read_on();
         Ok(Box::new(reader))
     }

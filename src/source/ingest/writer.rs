@@ -1,13 +1,14 @@
 //! The thread that writes a log. What has come while it wrote becomes durable together: group commit.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::Clock;
 use millstream_actors::runtime::guard::catch_panic;
 
+use super::answering::Placed;
+use super::askers::GivenCall;
 use super::batch::OpenBatch;
 use super::keys::{KnownKeys, NewKeys, Place};
 use super::log::IngestLog;
@@ -49,6 +50,8 @@ struct Group {
     keys: Option<NewKeys>,
     /// The receipts that each call gets, or why it gets none.
     answers: Vec<Result<Receipts, IngestError>>,
+    /// Who waits for the answers to records.
+    placed: Vec<Placed>,
 }
 
 /// Records of a group that have got their places.
@@ -59,6 +62,7 @@ struct Staging<'a> {
     change: Change,
     new_keys: HashMap<Arc<str>, Place>,
     turn: u32,
+    placed: Vec<Placed>,
 }
 
 impl Writer {
@@ -91,7 +95,7 @@ impl Writer {
         loop {
             let held: u64 = self.rows.iter().map(|row| row.bytes).sum();
             match self.log.queue.next(self.log_bytes_max.saturating_sub(held), self.retry_in()) {
-                Work::Write(calls) => self.write(calls),
+                Work::Write(calls, given) => self.write(calls, given),
                 Work::Retry => self.retry(),
                 Work::Reopen => {
                     self.is_broken = true;
@@ -113,7 +117,7 @@ impl Writer {
         match self.reopen_if_broken() {
             Ok(()) => {
                 self.failures = 0;
-                self.write(Vec::new());
+                self.write(Vec::new(), Vec::new());
             }
             Err(error) => {
                 self.failures += 1;
@@ -129,17 +133,23 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, calls: Vec<Call>) {
+    fn write(&mut self, calls: Vec<Call>, given: Vec<GivenCall>) {
         let records = self.take_in_hand(calls);
         self.keys.forget(self.clock.unix_ms());
         let mut group = self.stage(records);
+        let answers = self.stage_answers(given);
+        group.change.answers = answers.stored();
         let written = self.commit(&group.change);
-        if let (Ok(()), Some(keys)) = (&written, group.keys.take()) {
+        if let (Ok(_), Some(keys)) = (&written, group.keys.take()) {
             self.keys.add(keys);
             self.keys.is_forgotten();
         }
+        if written.is_ok() {
+            self.register(group.placed);
+        }
+        self.told_answers(answers, written.as_deref());
         let wakers = match &written {
-            Ok(()) => self.log.published().advance(&group.change, &self.rows),
+            Ok(_) => self.log.published().advance(&group.change, &self.rows),
             Err(_) => Vec::new(),
         };
         // Records can be read before their senders know that they are there.
@@ -174,29 +184,37 @@ impl Writer {
             change: Change { trimmed: self.log.published().unneeded(), ..Change::default() },
             new_keys: HashMap::new(),
             turn: self.turn,
+            placed: Vec::new(),
         };
         let answers = calls.into_iter().map(|records| staging.add_all(records, self.log.keys_max)).collect();
         self.turn = staging.turn;
+        let placed = std::mem::take(&mut staging.placed);
         let (mut change, new_keys) = staging.close();
         let keys = (!new_keys.is_empty()).then(|| self.keys.row(new_keys));
         change.keys = keys.as_ref().map(|keys| (keys.number, keys.stored()));
         let begins = !self.has_begun && !change.appended.is_empty();
         change.lineage = begins.then(|| self.log.lineage.stored());
         change.forgotten = self.keys.forgotten().filter(|_| keys.is_some());
-        Group { change, keys, answers }
+        if keys.is_some() {
+            change.unanswered = self.keys.forgotten_places().to_vec();
+        }
+        Group { change, keys, answers, placed }
     }
 
-    fn commit(&mut self, change: &Change) -> Result<(), Arc<IngestLogError>> {
+    /// Answers what stands of the answers.
+    fn commit(&mut self, change: &Change) -> Result<Vec<Arc<[u8]>>, Arc<IngestLogError>> {
         if change.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let written = self.reopen_if_broken().and_then(|()| self.log.file.commit(change, &mut self.rows));
-        let Err(error) = written else {
-            self.failures = 0;
-            self.has_begun |= change.lineage.is_some();
-            return Ok(());
+        let error = match written {
+            Ok(standing) => {
+                self.failures = 0;
+                self.has_begun |= change.lineage.is_some();
+                return Ok(standing);
+            }
+            Err(error) => Arc::new(error),
         };
-        let error = Arc::new(error);
         log::error!(target: "millstream::ingest", "{error}");
         self.is_broken = true;
         self.failures += 1;
@@ -235,19 +253,15 @@ impl Staging<'_> {
     }
 
     fn add(&mut self, record: EncodedRecord) -> IngestReceipt {
-        let EncodedRecord { bytes, key_hash, idempotency_key } = record;
-        let Some(key) = idempotency_key else {
-            let Place { split, offset } = self.append(&bytes, key_hash);
-            return IngestReceipt { split, offset, is_repeated: false };
-        };
-        if let Some(Place { split, offset }) = self.known_place(&key) {
-            return IngestReceipt { split, offset, is_repeated: true };
+        let EncodedRecord { bytes, key_hash, idempotency_key, asker } = record;
+        let known = idempotency_key.as_deref().and_then(|key| self.known_place(key));
+        let place = known.unwrap_or_else(|| self.append(&bytes, key_hash));
+        if let Some(key) = idempotency_key.filter(|_| known.is_none()) {
+            self.new_keys.insert(Arc::from(key), place);
         }
-        let place = self.append(&bytes, key_hash);
-        if let Entry::Vacant(entry) = self.new_keys.entry(Arc::from(key)) {
-            entry.insert(place);
-        }
-        IngestReceipt { split: place.split, offset: place.offset, is_repeated: false }
+        let is_repeated = known.is_some();
+        self.placed.extend(asker.map(|asker| Placed { place, is_repeated, asker }));
+        IngestReceipt { split: place.split, offset: place.offset, is_repeated }
     }
 
     fn append(&mut self, bytes: &[u8], key_hash: Option<u64>) -> Place {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::AbortReason;
-use crate::task::{AcknowledgeCheckpoint, DeclineCheckpoint, SinkCommitted, SourceHalted};
+use crate::task::{AcknowledgeCheckpoint, DeclineCheckpoint, SinkCommitted, SourceHalted, WantCheckpoint};
 
 impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
     type Result = ();
@@ -58,6 +58,18 @@ impl Handler<SinkCommitted> for CheckpointCoordinator {
         drop(memory);
         self.reached(Step::CommittedReceived);
         self.apply(Event::SinkCommitted { subtask, checkpoint }, ctx);
+    }
+}
+
+impl Handler<WantCheckpoint> for CheckpointCoordinator {
+    type Result = ();
+
+    /// One of an attempt that is over wants nothing any more: what it had taken is taken again.
+    fn handle(&mut self, WantCheckpoint { execution }: WantCheckpoint, ctx: &mut Self::Context) {
+        let running = lock(&self.seed.job.memory).running.get(&execution.region).map(|region| region.execution);
+        if running.is_none_or(|running| running <= execution) {
+            self.apply(Event::CheckpointWanted, ctx);
+        }
     }
 }
 

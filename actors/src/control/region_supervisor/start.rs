@@ -74,6 +74,7 @@ impl RegionSupervisor {
             decline: ports.decline.clone(),
             halted: ports.halted.clone(),
             committed: ports.committed.clone(),
+            wanted: ports.wanted.clone(),
             chunks: ports.chunks.clone(),
             ready: ctx.address().recipient(),
             restoring: ctx.address().recipient(),

@@ -110,6 +110,7 @@ impl CheckpointSchedule {
             }
             Event::SinkCommitted { subtask, checkpoint } => self.participants.sink_committed(subtask, checkpoint),
             Event::CheckpointRequested { waiter } => self.waiters.add(waiter),
+            Event::CheckpointWanted => self.waiters.want(),
             Event::DrainRequested => self.draining = true,
             Event::DrainCancelled => self.resume(),
             Event::IdsReserved { up_to } => {
@@ -476,8 +477,8 @@ impl CheckpointSchedule {
         if self.draining && self.participants.sources_have_halted() {
             return Some((self.urgent_at, TriggerReason::Drain));
         }
-        let interval = self.interval?;
-        Some((self.period_starts.saturating_add(interval).max(self.pause_until), TriggerReason::Periodic))
+        let at = |interval| self.period_starts.saturating_add(interval).max(self.pause_until);
+        self.waiters.awaited(self.pause_until).or_else(|| Some((at(self.interval?), TriggerReason::Periodic)))
     }
 
     fn trigger(&mut self, now: Now, reason: TriggerReason, out: &mut Vec<Command>) {

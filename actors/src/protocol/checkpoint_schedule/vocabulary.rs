@@ -20,6 +20,8 @@ pub enum TriggerReason {
     Periodic,
     /// Somebody asked for it.
     OnDemand,
+    /// A sink has taken something that somebody waits for.
+    Awaited,
     /// Every source has ended.
     Final,
     /// Every source has stopped reading.
@@ -162,6 +164,8 @@ pub(crate) enum ScheduleEvent {
     SinkCommitted { subtask: SubtaskId, checkpoint: CheckpointId },
     /// Somebody wants a checkpoint now.
     CheckpointRequested { waiter: u64 },
+    /// A sink has taken something that somebody waits for.
+    CheckpointWanted,
     /// Stop after a last checkpoint.
     DrainRequested,
     /// Go on reading after all.

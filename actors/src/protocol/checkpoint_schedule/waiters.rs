@@ -1,6 +1,8 @@
 //! Callers who asked for a checkpoint and wait for its outcome.
 
-use super::{AbortReason, NoCheckpoint, RestartWait, ScheduleCommand as Command};
+use std::time::Duration;
+
+use super::{AbortReason, NoCheckpoint, RestartWait, ScheduleCommand as Command, TriggerReason};
 use crate::protocol::CheckpointId;
 
 #[derive(Debug, Default)]
@@ -9,11 +11,23 @@ pub(super) struct Waiters {
     next: Vec<u64>,
     /// Wait for the one in flight.
     attached: Vec<u64>,
+    /// A sink wants the next one, and is not told of it.
+    is_wanted: bool,
 }
 
 impl Waiters {
     pub(super) fn add(&mut self, waiter: u64) {
         self.next.push(waiter);
+    }
+
+    /// A sink wants a checkpoint.
+    pub(super) fn want(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// When and why a checkpoint is due that a sink wants: not before this time.
+    pub(super) fn awaited(&self, not_before: Duration) -> Option<(Duration, TriggerReason)> {
+        self.is_wanted.then_some((not_before, TriggerReason::Awaited))
     }
 
     /// Whether somebody waits for a checkpoint that has not been triggered.
@@ -24,6 +38,7 @@ impl Waiters {
     /// The checkpoint for which they wait is being taken.
     pub(super) fn attach(&mut self) {
         self.attached.append(&mut self.next);
+        self.is_wanted = false;
     }
 
     /// Answers those of the checkpoint in flight.

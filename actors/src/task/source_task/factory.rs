@@ -58,8 +58,18 @@ impl<S: Source> TaskFactory for SourceTaskFactory<S> {
         StartedSubtask { address: stepper::address_of(&task, subtask, Some(orders), false), ports: Vec::new() }
     }
 
+    fn job_finished(&self) {
+        self.tell(|source| source.job_finished());
+    }
+
     fn job_ended(&self) {
-        if let Err(report) = catch_panic(|| self.source.job_ended()) {
+        self.tell(|source| source.job_ended());
+    }
+}
+
+impl<S: Source> SourceTaskFactory<S> {
+    fn tell(&self, what: impl FnOnce(&S)) {
+        if let Err(report) = catch_panic(|| what(&self.source)) {
             log::error!(target: "millstream::supervisor", "source '{}' at the job's end: {report}", self.operators[0]);
         }
     }

@@ -23,7 +23,7 @@ use crate::runtime::guard::ChildExit;
 use crate::task::{
     AcknowledgeCheckpoint, BeginReading, CheckpointAborted, DeclineCheckpoint, FinishInput, RequestBarrier,
     RestoreProgress, SinkCommitted, SourceAddress, StopReading, StoreChunks, SubtaskAddress, SubtaskContext,
-    SubtaskReady, TaskFactory, TaskReports,
+    SubtaskReady, TaskFactory, TaskReports, WantCheckpoint,
 };
 
 /// What the task has reported, and what its operator and reader were asked for.
@@ -72,6 +72,7 @@ hears! {
     DeclineCheckpoint => |it| Some(Heard::Declined(it.checkpoint));
     SourceHalted => |it| Some(Heard::Halted(it.state));
     SinkCommitted => |_it| None;
+    WantCheckpoint => |_it| None;
     StoreChunks => |_it| None;
     SubtaskReady => |_it| Some(Heard::Ready);
     RestoreProgress => |_it| None;
@@ -326,6 +327,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         decline: listener.clone().recipient(),
         halted: listener.clone().recipient(),
         committed: listener.clone().recipient(),
+        wanted: listener.clone().recipient(),
         chunks: listener.clone().recipient(),
         ready: listener.clone().recipient(),
         restoring: listener.clone().recipient(),

@@ -77,3 +77,50 @@ fn nothing_is_triggered_while_a_region_is_down_and_its_failure_aborts_what_is_pe
     harness.run(2, 0);
     assert_eq!(triggered(&harness.at(1100)), Some((2, 0, TriggerReason::Periodic)), "the id is not used again");
 }
+
+// Guarantee A1.
+#[test]
+fn checkpoint_that_sinks_want_is_taken_at_once_or_after_the_one_in_flight_and_the_minimal_pause() {
+    let mut harness = Harness::running(every(1_000).min_pause(Duration::from_millis(50)));
+    harness.at(10);
+    harness.apply(ScheduleEvent::CheckpointWanted);
+    let out = harness.apply(ScheduleEvent::IdsReserved { up_to: CheckpointId(10) });
+    assert_eq!(triggered(&out), Some((1, 0, TriggerReason::Awaited)));
+    for _ in 0..3 {
+        assert!(harness.apply(ScheduleEvent::CheckpointWanted).is_empty(), "one is in flight");
+    }
+    assert_eq!(triggered(&harness.complete(1, 1, SourceState::Reading)), None, "not within the pause");
+    assert_eq!(harness.schedule.next_wake(), Some(Duration::from_millis(60)));
+    assert_eq!(triggered(&harness.at(60)), Some((2, 1, TriggerReason::Awaited)), "one for all");
+    harness.complete(1, 2, SourceState::Reading);
+    assert_eq!(harness.schedule.next_wake(), Some(Duration::from_millis(1_060)), "the interval goes on");
+    assert_eq!(triggered(&harness.at(1_060)), Some((3, 2, TriggerReason::Periodic)));
+}
+
+#[test]
+fn wanted_checkpoint_that_fails_is_not_repeated_before_it_is_wanted_again() {
+    let mut harness = Harness::running(every(1_000));
+    harness.at(10);
+    harness.apply(ScheduleEvent::CheckpointWanted);
+    harness.apply(ScheduleEvent::IdsReserved { up_to: CheckpointId(10) });
+    assert_eq!(triggered(&harness.decline(1, 1)), None);
+    assert_eq!(harness.schedule.next_wake(), Some(Duration::from_millis(1_010)));
+    let out = harness.apply(ScheduleEvent::CheckpointWanted);
+    assert_eq!(triggered(&out), Some((2, 0, TriggerReason::Awaited)));
+}
+
+#[test]
+fn wanted_checkpoint_waits_for_a_region_that_is_down_and_gives_way_to_the_end() {
+    let mut harness = Harness::running(every(100));
+    harness.at(100);
+    harness.complete(1, 1, SourceState::Reading);
+    harness.apply(ScheduleEvent::RegionDown { execution: execution(1), failed: true, restarts_at: None });
+    assert!(harness.apply(ScheduleEvent::CheckpointWanted).is_empty());
+    harness.restore(2, None);
+    let out = harness.run(2, 1);
+    assert_eq!(triggered(&out), Some((2, 1, TriggerReason::Awaited)));
+    harness.apply(ScheduleEvent::CheckpointWanted);
+    harness.halt(2, SourceState::Ended);
+    let out = harness.complete(2, 2, SourceState::Ended);
+    assert_ne!(triggered(&out).map(|(_, _, reason)| reason), Some(TriggerReason::Awaited));
+}

@@ -1,0 +1,113 @@
+//! What a log's writer does with answers, and for those who wait for them.
+
+use std::sync::Arc;
+
+use super::askers::{Asker, Given, GivenCall, Told};
+use super::keys::Place;
+use super::writer::Writer;
+use super::{IngestError, IngestLogError};
+
+/// Somebody who waits for the answer to a record that gets its place.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) place: Place,
+    pub(super) is_repeated: bool,
+    pub(super) asker: Asker,
+}
+
+/// Answers that are made durable together.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    calls: Vec<GivenCall>,
+    /// Those that are stored, in the order of the change.
+    stored: Vec<Given>,
+    /// Those that nobody can ask for again.
+    passing: Vec<Given>,
+}
+
+impl Writer {
+    /// Which of these are to be stored.
+    pub(super) fn stage_answers(&self, mut calls: Vec<GivenCall>) -> Answers {
+        let mut answers = Answers::default();
+        for given in calls.iter_mut().flat_map(|call| std::mem::take(&mut call.given)) {
+            if !self.is_of_this_log(&given) {
+                let Place { split, offset } = given.place;
+                log::warn!(
+                    target: "millstream::ingest",
+                    "ingest log {}: an answer to split {split}, offset {offset} is left out: what is there is another request",
+                    self.log.name
+                );
+            } else if given.is_keyed && self.keys.keeps_answer(given.place) {
+                answers.stored.push(given);
+            } else {
+                answers.passing.push(given);
+            }
+        }
+        answers.calls = calls;
+        answers
+    }
+
+    /// Whether the record at its place is that which is answered, not one that took the place of a lost one.
+    fn is_of_this_log(&self, given: &Given) -> bool {
+        let Place { split, offset } = given.place;
+        self.rows.get(split as usize).is_some_and(|row| {
+            let life = self.log.life_at(given.place);
+            // Lives of records that were trimmed long ago are not known any more.
+            offset < row.end && (life == given.life || offset < row.start)
+        })
+    }
+
+    /// Before anybody can read the records: so that no answer comes before who waits for it is known.
+    pub(super) fn register(&self, placed: Vec<Placed>) {
+        for Placed { place, is_repeated, asker } in placed {
+            let known = if is_repeated { self.log.file.answer(place) } else { Ok(None) };
+            match known {
+                Ok(Some(body)) => drop(asker.send(Told::Answer(body))),
+                Ok(None) => self.log.askers.register(place, asker, is_repeated),
+                Err(error) => {
+                    if error.is_retryable() {
+                        self.log.queue.suspect();
+                    }
+                    drop(asker.send(Told::Unreadable(Arc::new(error))));
+                }
+            }
+        }
+    }
+
+    /// Tells of answers that are durable, of which these stand, or have failed.
+    pub(super) fn told_answers(&self, answers: Answers, written: Result<&[Arc<[u8]>], &Arc<IngestLogError>>) {
+        if let Ok(standing) = written {
+            for (given, standing) in answers.stored.iter().zip(standing) {
+                if given.body != *standing {
+                    self.surplus(given.place);
+                }
+                self.log.askers.answer(given.place, standing);
+            }
+            answers.passing.iter().for_each(|given| self.log.askers.answer(given.place, &given.body));
+        }
+        for call in answers.calls {
+            // Whoever gave them may be gone.
+            let _ = call.reply.send(written.map(|_| ()).map_err(|error| IngestError::Log(error.clone())));
+        }
+    }
+
+    fn surplus(&self, Place { split, offset }: Place) {
+        let count = self.log.askers.count_surplus();
+        // A job that gives two answers to each request must not fill the log of the program.
+        if count.is_power_of_two() {
+            log::warn!(
+                target: "millstream::ingest",
+                "ingest log {}: another answer to split {split}, offset {offset} is left out: the one that was given stands \
+                 ({count} so far). The job answers it twice, or went back to an older checkpoint",
+                self.log.name
+            );
+        }
+    }
+}
+
+impl Answers {
+    /// Answers as a change takes them.
+    pub(super) fn stored(&self) -> Vec<(Place, Arc<[u8]>)> {
+        self.stored.iter().map(|given| (given.place, given.body.clone())).collect()
+    }
+}

@@ -1,0 +1,226 @@
+//! Who waits for the answers to records, and what is known of requests that get none.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use millstream_actors::contract::CheckpointRequests;
+use millstream_actors::protocol::CheckpointId;
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use super::keys::Place;
+use super::{IngestError, IngestLogError};
+
+/// From this many places on, those of which nobody waits any more are removed from time to time.
+const SWEEP_MIN: usize = 64;
+
+/// Where somebody who waits for an answer is told. It is dropped when the job has ended.
+pub(crate) type Asker = oneshot::Sender<Told>;
+
+/// What somebody who waits for an answer is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    /// The answer that stands.
+    Answer(Arc<[u8]>),
+    /// There is none, and none will come.
+    Unanswered,
+    /// It cannot be read.
+    Unreadable(Arc<IngestLogError>),
+}
+
+/// An answer on its way to the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    /// The life of the log in which the record was added.
+    pub(crate) life: u64,
+    pub(crate) place: Place,
+    /// The record has an idempotency key, so that its answer may be asked for again.
+    pub(crate) is_keyed: bool,
+    pub(crate) body: Arc<[u8]>,
+}
+
+/// Answers that are to become durable together, and who waits for that.
+#[derive(Debug)]
+pub(super) struct GivenCall {
+    pub(super) given: Vec<Given>,
+    pub(super) reply: oneshot::Sender<Result<(), IngestError>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Askers {
+    /// A request whose record is covered by a checkpoint, and its answer is not, gets none.
+    answers_at_once: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: HashMap<Place, SmallVec<[Asker; 1]>>,
+    sweep_at: usize,
+    /// Those of the newest writer of answers.
+    checkpoints: CheckpointRequests,
+    answered: Answered,
+    /// Answers that came for requests which had another.
+    surplus: u64,
+    /// Nobody is answered any more.
+    has_ended: bool,
+}
+
+/// Up to where all answers are known.
+#[derive(Debug, Default)]
+struct Answered {
+    /// By split: the positions of completed checkpoints, oldest first, and up to where answers of all before are known.
+    splits: HashMap<u32, (VecDeque<(CheckpointId, u64)>, u64)>,
+    /// By subtask of the sink: up to which checkpoint it has committed.
+    writers: BTreeMap<u32, CheckpointId>,
+    parallelism: u32,
+}
+
+impl Answered {
+    fn up_to(&self, split: u32) -> u64 {
+        self.splits.get(&split).map_or(0, |(_, up_to)| *up_to)
+    }
+
+    /// Goes on to the newest checkpoint that all have committed.
+    fn advance(&mut self) {
+        if self.writers.len() < self.parallelism as usize {
+            return;
+        }
+        let Some(committed) = self.writers.values().min().copied() else { return };
+        for (completed, up_to) in self.splits.values_mut() {
+            let count = completed.partition_point(|(checkpoint, _)| *checkpoint <= committed);
+            *up_to = completed.drain(..count).next_back().map_or(*up_to, |(_, offset)| offset);
+        }
+    }
+}
+
+impl State {
+    fn sweep(&mut self) {
+        if self.waiting.len() >= self.sweep_at {
+            self.waiting.retain(|_, askers| askers.iter().any(|asker| !asker.is_closed()));
+            self.sweep_at = SWEEP_MIN.max(2 * self.waiting.len());
+        }
+    }
+
+    /// Those who wait for what will not come.
+    fn without_answer(&mut self) -> Vec<Asker> {
+        let answered = &self.answered;
+        let given_up = self.waiting.extract_if(|place, _| place.offset < answered.up_to(place.split));
+        given_up.flat_map(|(_, askers)| askers).collect()
+    }
+}
+
+fn tell(askers: impl IntoIterator<Item = Asker>, what: &Told) {
+    for asker in askers {
+        // It may have given up.
+        let _ = asker.send(what.clone());
+    }
+}
+
+impl Askers {
+    pub(super) fn new(answers_at_once: bool) -> Self {
+        Self { answers_at_once, state: Mutex::new(State { sweep_at: SWEEP_MIN, ..State::default() }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody waits for the answer to the record at a place, which is new, or was there before and has no answer yet.
+    pub(super) fn register(&self, place: Place, asker: Asker, is_repeated: bool) {
+        let mut state = self.lock();
+        if state.has_ended {
+            return;
+        }
+        if is_repeated && place.offset < state.answered.up_to(place.split) {
+            drop(state);
+            return tell([asker], &Told::Unanswered);
+        }
+        state.sweep();
+        state.waiting.entry(place).or_default().push(asker);
+        // The answer may be on its way already, and nobody waited for it when it came.
+        let checkpoints = is_repeated.then(|| state.checkpoints.clone());
+        drop(state);
+        if let Some(checkpoints) = checkpoints {
+            checkpoints.request();
+        }
+    }
+
+    /// What stands of an answer is durable.
+    pub(super) fn answer(&self, place: Place, body: &Arc<[u8]>) {
+        let askers = self.lock().waiting.remove(&place);
+        tell(askers.into_iter().flatten(), &Told::Answer(body.clone()));
+    }
+
+    /// An answer came for a request that had another. Answers how many have.
+    pub(super) fn count_surplus(&self) -> u64 {
+        let mut state = self.lock();
+        state.surplus += 1;
+        state.surplus
+    }
+
+    /// How many requests are waited for, and how many answers were surplus.
+    pub(crate) fn figures(&self) -> (usize, u64) {
+        let state = self.lock();
+        let is_waited_for = |askers: &&SmallVec<[Asker; 1]>| askers.iter().any(|asker| !asker.is_closed());
+        (state.waiting.values().filter(is_waited_for).count(), state.surplus)
+    }
+
+    /// Whether somebody waits for the answer to the record at a place.
+    pub(crate) fn is_waited_for(&self, place: Place) -> bool {
+        self.lock().waiting.get(&place).is_some_and(|askers| askers.iter().any(|asker| !asker.is_closed()))
+    }
+
+    /// A subtask writes answers, of so many, and has settled what was pending.
+    pub(crate) fn writer_opened(&self, subtask: u32, parallelism: u32, checkpoints: CheckpointRequests) {
+        let mut state = self.lock();
+        state.checkpoints = checkpoints;
+        let answered = &mut state.answered;
+        answered.parallelism = parallelism;
+        answered.writers.retain(|other, _| *other < parallelism && *other != subtask);
+    }
+
+    /// It has given all answers of a checkpoint.
+    pub(crate) fn writer_committed(&self, subtask: u32, checkpoint: CheckpointId) {
+        self.learn(|answered| {
+            answered.writers.insert(subtask, checkpoint);
+        });
+    }
+
+    /// A split is read from its position in a checkpoint on: whether later requests get answers is open again.
+    pub(super) fn reads_anew(&self, split: u32) {
+        self.lock().answered.splits.remove(&split);
+    }
+
+    /// All records of a split before this offset are covered by a checkpoint.
+    pub(super) fn covered(&self, split: u32, checkpoint: CheckpointId, offset: u64) {
+        self.learn(|answered| answered.splits.entry(split).or_default().0.push_back((checkpoint, offset)));
+    }
+
+    fn learn(&self, what: impl FnOnce(&mut Answered)) {
+        if !self.answers_at_once {
+            return;
+        }
+        let mut state = self.lock();
+        what(&mut state.answered);
+        state.answered.advance();
+        let given_up = state.without_answer();
+        drop(state);
+        tell(given_up, &Told::Unanswered);
+    }
+
+    /// The job has finished: all answers are given.
+    pub(crate) fn finish(&self) {
+        let waiting = std::mem::take(&mut self.lock().waiting);
+        tell(waiting.into_values().flatten(), &Told::Unanswered);
+    }
+
+    /// The job has ended.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.has_ended = true;
+        drop(std::mem::take(&mut state.waiting));
+        state.checkpoints = CheckpointRequests::default();
+    }
+}
