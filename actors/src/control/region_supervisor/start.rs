@@ -115,6 +115,7 @@ impl RegionSupervisor {
         SubtaskContext {
             info,
             mode: job.checkpointing.mode,
+            takes_checkpoints: job.checkpointing.interval.is_some(),
             probe: job.probe.clone(),
             reports: reports.clone(),
             restore,
