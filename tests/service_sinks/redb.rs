@@ -19,6 +19,10 @@ const FIGURES: TableDefinition<'_, (u64, u64), u64> = TableDefinition::new("figu
 /// What the service has taken, by number.
 const TAKEN: TableDefinition<'_, u64, (u64, u64, u64)> = TableDefinition::new("taken");
 
+/// Millstream's own.
+const PREPARED: TableDefinition<'_, PieceKey, &[u8]> = TableDefinition::new("millstream.sink.rows");
+type PieceKey = (&'static str, &'static str, u64, u32, u32, u32, u64);
+
 pub(crate) fn open(path: &Path) -> Arc<Database> {
     Arc::new(Database::create(path).unwrap())
 }
@@ -51,9 +55,7 @@ pub(crate) fn all(database: &Database) -> Vec<Figure> {
 
 /// Prepared rows that nobody has written.
 pub(crate) fn left_over(database: &Database) -> u64 {
-    let rows: TableDefinition<'_, (&str, &str, u64, u32, u32, u32, u64), &[u8]> =
-        TableDefinition::new("millstream.sink.rows");
-    database.begin_read().unwrap().open_table(rows).unwrap().len().unwrap()
+    database.begin_read().unwrap().open_table(PREPARED).unwrap().len().unwrap()
 }
 
 /// The database has what some numbers give, each figure once, and nothing is left over.

@@ -21,8 +21,8 @@ use crate::sink::committed_blocks::{WriterId, is_same_execution};
 type RowKey = (&'static str, &'static str, u64, u32, u32, u32, u64);
 type MarkKey = (&'static str, &'static str, u64, u32, u32, u32);
 
-const ROWS: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new("millstream.sink.rows");
-const MARKS: TableDefinition<'_, MarkKey, (u64, u64)> = TableDefinition::new("millstream.sink.marks");
+pub(super) const ROWS: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new("millstream.sink.rows");
+pub(super) const MARKS: TableDefinition<'_, MarkKey, (u64, u64)> = TableDefinition::new("millstream.sink.marks");
 
 /// What names of tables begin with that are Millstream's own.
 pub(super) const RESERVED: &str = "millstream.";

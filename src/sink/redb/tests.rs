@@ -10,6 +10,7 @@ use redb::{
     Database, MultimapTableDefinition, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
 };
 
+use super::ledger::{MARKS, ROWS};
 use super::{RedbRows, RedbSink, RedbSinkError};
 use crate::sink::driver::context;
 use crate::testing::SinkHarness;
@@ -67,12 +68,8 @@ impl Service {
     /// How many prepared pieces and marks there are.
     pub(super) fn kept(&self) -> (u64, u64) {
         let read = self.database.begin_read().unwrap();
-        let rows: TableDefinition<'_, (&str, &str, u64, u32, u32, u32, u64), &[u8]> =
-            TableDefinition::new("millstream.sink.rows");
-        let marks: TableDefinition<'_, (&str, &str, u64, u32, u32, u32), (u64, u64)> =
-            TableDefinition::new("millstream.sink.marks");
-        let rows = read.open_table(rows).map_or(0, |table| table.len().unwrap());
-        (rows, read.open_table(marks).map_or(0, |table| table.len().unwrap()))
+        let rows = read.open_table(ROWS).map_or(0, |table| table.len().unwrap());
+        (rows, read.open_table(MARKS).map_or(0, |table| table.len().unwrap()))
     }
 }
 
@@ -108,7 +105,7 @@ fn rows_of_a_checkpoint_appear_together_and_in_order_and_nothing_is_left_of_them
     let service = Service::new();
     let sink = RedbSink::new(service.database.clone(), TABLE, |n: u32, rows: &mut RedbRows<'_, u32, u64>| {
         rows.insert(n % 3, u64::from(n));
-        if n % 4 == 0 {
+        if n.is_multiple_of(4) {
             rows.remove(n % 3);
         }
     });
@@ -270,10 +267,8 @@ fn prepared_rows_that_are_gone_or_damaged_are_told_with_their_checkpoint() {
     let RedbSinkError::PendingLost { checkpoint } = reason(&lost) else { panic!("{lost}") };
     assert_eq!(*checkpoint, CheckpointId(3));
 
-    let rows: TableDefinition<'_, (&str, &str, u64, u32, u32, u32, u64), &[u8]> =
-        TableDefinition::new("millstream.sink.rows");
     let transaction = service.database.begin_write().unwrap();
-    transaction.open_table(rows).unwrap().insert(("job", "sink", 1, 0, 1, 0, 0), [7; 40].as_slice()).unwrap();
+    transaction.open_table(ROWS).unwrap().insert(("job", "sink", 1, 0, 1, 0, 0), [7; 40].as_slice()).unwrap();
     transaction.commit().unwrap();
     let damaged = service.sink().open(&context(2, 1, 0, 1), restored(3, &pending)).err().unwrap();
     assert!(matches!(reason(&damaged), RedbSinkError::PendingDamaged { .. }), "{damaged}");
