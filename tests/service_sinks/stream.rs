@@ -1,6 +1,6 @@
 //! A stream that the service reads.
 
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use millstream::prelude::*;
 use millstream::sink::StreamSinkError;
 
@@ -65,9 +65,6 @@ fn job_of_a_host_that_does_not_read_is_held_back_and_goes_on_when_it_does() {
                 assert_eq!(stream.next().await, Some(next));
                 next += 1;
             }
-            let (held, _) = stream.size_hint();
-            // What is before a barrier is a batch at the most behind what it may hold.
-            assert!(held < 2 * CAPACITY + 1024, "{held}");
         }
         // The end waits for the host, too.
         let reading = actix_rt::spawn(async move { stream.collect::<Vec<u64>>().await });
