@@ -16,7 +16,10 @@ pub use crate::operator::{
 };
 pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
 pub use crate::request::{Answer, AnswerSink, AskError, Request, RequestSource, Requests};
-pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
+pub use crate::sink::{
+    CollectSink, Collected, CommittedStream, FileSink, ForEachSink, PrintSink, RecipientSink, RedbRows, RedbSink,
+    StreamSink,
+};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{FileSource, IngestSource, OnMalformed, SequenceSource, Throttled, VecSource};
 pub use crate::state::State as _;

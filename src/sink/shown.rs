@@ -2,14 +2,14 @@
 //! not committed, too.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use millstream_actors::contract::{
     Batch, PendingCommit, Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter,
 };
 use millstream_actors::protocol::CheckpointId;
 
-use super::committed_blocks::WriterId;
+use super::committed_blocks::{WriterId, is_same_execution, lock, unpacked, writer_id};
 use crate::packed::packed;
 
 /// All that a sink was given, but what lives of the job that are over have lost. Clones are one.
@@ -42,8 +42,7 @@ impl<T> Shown<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Rows<T>> {
-        // Every change is whole before anything can panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -89,7 +88,7 @@ pub(crate) struct ShownSink<T>(pub(crate) Shown<T>);
 
 /// Whose a pending commit is, and for which checkpoint.
 fn decode(pending: &PendingCommit) -> Result<(WriterId, u64), SinkError> {
-    rmp_serde::from_slice(&pending.data).map_err(|error| SinkError::pending(pending.checkpoint, error))
+    unpacked(pending)
 }
 
 impl<T: Send + 'static> Sink for ShownSink<T> {
@@ -105,7 +104,7 @@ impl<T: Send + 'static> Sink for ShownSink<T> {
 
     /// What a savepoint has pending is of the sink that this one stands in for, and is not shown.
     fn open(&self, cx: &SinkContext, restored: SinkRestore) -> Result<Box<dyn SinkWriter<Item = T>>, SinkError> {
-        let execution = (cx.execution.incarnation.0, cx.execution.region.0, cx.execution.attempt.0);
+        let writer = writer_id(cx);
         let mut rows = self.0.lock();
         if let Some(up_to) = restored.withdraw.iter().max() {
             let after = restored.checkpoint.unwrap_or(CheckpointId::NONE);
@@ -118,12 +117,10 @@ impl<T: Send + 'static> Sink for ShownSink<T> {
         }
         let elsewhere: Vec<_> = restored.pending_elsewhere.iter().filter_map(|pending| decode(pending).ok()).collect();
         rows.open.retain(|row| {
-            let (incarnation, region, attempt, _) = row.writer;
             let is_pending = row.prepared.is_some_and(|prepared| elsewhere.contains(&(row.writer, prepared)));
-            (incarnation, region, attempt) == execution || is_pending
+            is_same_execution(row.writer, writer) || is_pending
         });
         drop(rows);
-        let writer = (execution.0, execution.1, execution.2, cx.subtask_index);
         Ok(Box::new(ShownWriter { shown: self.0.clone(), writer }))
     }
 }

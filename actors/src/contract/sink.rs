@@ -6,10 +6,11 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Clock, Threading};
+use super::{Batch, Clock, Demand, Threading};
 use crate::protocol::{CheckpointId, Execution, OperatorId, SinkError};
 
 /// What a sink promises about its output.
@@ -235,6 +236,12 @@ pub trait Sink: Send + Sync + 'static {
         Threading::Inline
     }
 
+    /// Whether its writers may [take no records](SinkWriter::demand) for a while, as one does whose output is read slowly. Of a
+    /// sink whose calls are [inline](Threading::Inline).
+    fn may_hold_back(&self) -> bool {
+        false
+    }
+
     /// What is wrong with its settings, where that can be told before it is opened: the job does not start then, and says
     /// where in the program it was added. What is wrapped by another should be asked, too.
     fn mistake(&self) -> Option<String> {
@@ -340,6 +347,18 @@ pub trait Sink: Send + Sync + 'static {
 pub trait SinkWriter: Send + 'static {
     /// Its records.
     type Item;
+
+    /// Called once, before everything else, of a sink that [may hold back](Sink::may_hold_back): `waker` has
+    /// [`demand`](Self::demand) asked again, from any thread.
+    fn attach(&mut self, waker: Waker) {
+        let _ = waker;
+    }
+
+    /// What it takes now. Asked before each element, of a sink that [may hold back](Sink::may_hold_back), in a job that takes
+    /// checkpoints. What it does not take waits in the channels before the task, and holds back who sends it: nothing waits in a call.
+    fn demand(&self) -> Demand {
+        Demand::Any
+    }
 
     /// Takes all records, in order; leaves the batch empty.
     ///

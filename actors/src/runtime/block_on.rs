@@ -16,7 +16,7 @@ impl Wake for Unpark {
 }
 
 /// Polls `future` on this thread until it is ready. It must not need a runtime.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+pub fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);

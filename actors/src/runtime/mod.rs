@@ -2,7 +2,7 @@
 
 mod arbiter_handle;
 pub(crate) mod arbiters;
-pub(crate) mod block_on;
+pub mod block_on;
 pub(crate) mod blocking_pool;
 pub(crate) mod connector_thread;
 pub(crate) mod engine_system;

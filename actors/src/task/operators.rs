@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use actix::{Addr, AsyncContext, Context, Handler, Message, Recipient};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient};
 
 use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::ReturnCredit;
@@ -150,39 +150,48 @@ impl<B: InputBatch> Operators<B> {
     }
 }
 
-/// Has the task ask its operators whether they are due. One message at a time.
+/// Has a task ask those that wait for something in it. One message at a time.
 struct WakesTask {
-    task: Recipient<WakeOperators>,
+    task: Recipient<WakeTask>,
     is_told: AtomicBool,
 }
 
 impl Wake for WakesTask {
     fn wake(self: Arc<Self>) {
         if !self.is_told.swap(true, Ordering::AcqRel) {
-            self.task.do_send(WakeOperators(self.clone()));
+            self.task.do_send(WakeTask(self.clone()));
         }
     }
 }
 
-/// What an operator waited for is there.
-struct WakeOperators(Arc<WakesTask>);
+/// What an operator, or a sink, waited for is there.
+pub(crate) struct WakeTask(Arc<WakesTask>);
 
-impl Message for WakeOperators {
+impl Message for WakeTask {
     type Result = ();
 }
 
-/// Has the operators of a task asked whether they are due.
-pub(crate) fn waker_of<W: WithOperators>(ctx: &Context<Task<W>>) -> Waker {
+impl WakeTask {
+    /// What comes from here on is told anew.
+    pub(crate) fn is_heard(&self) {
+        self.0.is_told.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// Has the operators of a task asked whether they are due, or its sink what it takes.
+pub(crate) fn waker_of<W: Work>(ctx: &Context<Task<W>>) -> Waker
+where
+    Task<W>: Actor<Context = Context<Task<W>>> + Handler<WakeTask>,
+{
     let task: Addr<Task<W>> = ctx.address();
     Arc::new(WakesTask { task: task.recipient(), is_told: AtomicBool::new(false) }).into()
 }
 
-impl<W: WithOperators> Handler<WakeOperators> for Task<W> {
+impl<W: WithOperators> Handler<WakeTask> for Task<W> {
     type Result = ();
 
-    fn handle(&mut self, WakeOperators(waker): WakeOperators, ctx: &mut Context<Self>) {
-        // What comes from here on is told anew.
-        waker.is_told.swap(false, Ordering::AcqRel);
+    fn handle(&mut self, message: WakeTask, ctx: &mut Context<Self>) {
+        message.is_heard();
         self.work.operators_mut().come_due();
         self.run_unless_it_will(ctx);
     }

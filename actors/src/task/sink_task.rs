@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix::{AsyncContext, Context, Handler};
 
 use crate::contract::{
-    Batch, CheckpointRequests, PendingCommit, Progress, Sink, SinkContext, SinkError, SinkRestore, Step,
+    Batch, CheckpointRequests, Demand, PendingCommit, Progress, Sink, SinkContext, SinkError, SinkRestore, Step,
 };
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::LoadedState;
@@ -24,10 +24,14 @@ use crate::runtime::time::monotonic;
 use crate::task::alarm::Due;
 use crate::task::inputs::{Inputs, WithInputs};
 use crate::task::lists::{read_lists, write_list};
+use crate::task::operators::{WakeTask, waker_of};
 use crate::task::sink_writing::{self, Call, Effects, Order, WriterEvent, WriterReports, Writing};
 use crate::task::snapshots::decline;
 use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
-use crate::task::{CheckpointComplete, SinkCommitted, StartedSubtask, SubtaskContext, TaskFactory, WantCheckpoint};
+use crate::task::{
+    CheckpointComplete, ExpectBarrier, SinkCommitted, StartedSubtask, SubtaskAddress, SubtaskContext, TaskFactory,
+    WantCheckpoint,
+};
 
 /// The state under which a sink's pending commits are stored.
 pub(crate) const PENDING: &str = "pending";
@@ -58,7 +62,7 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
         _: Vec<OutputWiring>,
     ) -> StartedSubtask {
         let (subtask, sink, operator) = (cx.info.subtask, self.sink.clone(), self.operator.clone());
-        let former = self.former.clone();
+        let (former, may_hold_back) = (self.former.clone(), self.sink.may_hold_back());
         let task = stepper::start(cx, arbiter, move |cx, _| SinkWork {
             sink,
             operator,
@@ -70,9 +74,12 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
             alignment: Duration::ZERO,
             commit_failures: 0,
             has_unflushed: false,
+            // Without checkpoints it would wait for one that does not come.
+            may_hold_back: may_hold_back && cx.takes_checkpoints,
             complete: CheckpointId::NONE,
         });
-        let address = stepper::address_of(&task, subtask, None, true);
+        let expects = may_hold_back.then(|| task.clone().recipient());
+        let address = SubtaskAddress { expects, ..stepper::address_of(&task, subtask, None, true) };
         StartedSubtask { address, ports: InputBatch::ports(&task) }
     }
 }
@@ -91,6 +98,8 @@ struct SinkWork<S: Sink> {
     alignment: Duration,
     commit_failures: u32,
     has_unflushed: bool,
+    /// Whether the writer is asked what it takes.
+    may_hold_back: bool,
     /// Highest checkpoint known to be complete.
     complete: CheckpointId,
 }
@@ -241,7 +250,10 @@ impl<S: Sink> Work for SinkWork<S> {
             fenced: cx.fence.clone(),
         };
         let reports = WriterReports { events: ctx.address().recipient(), panicked: ctx.address().recipient() };
-        let writing = sink_writing::open(&self.sink, context, restore, effects, &stepper.exit, reports)?;
+        let mut writing = sink_writing::open(&self.sink, context, restore, effects, &stepper.exit, reports)?;
+        if self.may_hold_back {
+            writing.attach(waker_of(ctx));
+        }
         let is_open = matches!(writing, Writing::Inline(_));
         self.writing = Some(writing);
         Ok(is_open)
@@ -251,7 +263,16 @@ impl<S: Sink> Work for SinkWork<S> {
         if self.writes_under_way.len() >= WRITES_UNDER_WAY_MAX {
             return Ok(Stepped::Blocked);
         }
-        match self.inputs.take() {
+        let demand = match &self.writing {
+            Some(writing) if self.may_hold_back => writing.demand(),
+            _ => Demand::Any,
+        };
+        let input = match demand {
+            Demand::Any => self.inputs.take(),
+            Demand::BeforeBarrier => self.inputs.take_awaited(),
+            Demand::Nothing => None,
+        };
+        match input {
             Some(Input::Batch { channel, batch }) => self.write(stepper, channel, batch)?,
             Some(Input::Barrier(barrier)) => {
                 stepper.cx.reached(Step::BarrierReached);
@@ -259,7 +280,8 @@ impl<S: Sink> Work for SinkWork<S> {
                 self.order(stepper, Order::Prepare(barrier))?;
             }
             Some(_) => {}
-            None => return Ok(Stepped::Starved),
+            None if demand == Demand::Any => return Ok(Stepped::Starved),
+            None => return Ok(Stepped::Blocked),
         }
         Ok(Stepped::On)
     }
@@ -289,6 +311,24 @@ impl<S: Sink> Work for SinkWork<S> {
 
     fn aborted(&mut self, checkpoint: CheckpointId) {
         self.inputs.abort(checkpoint);
+    }
+}
+
+impl<S: Sink> Handler<ExpectBarrier> for Task<SinkWork<S>> {
+    type Result = ();
+
+    fn handle(&mut self, message: ExpectBarrier, ctx: &mut Context<Self>) {
+        self.work.inputs.expect(message.checkpoint);
+        self.run(ctx);
+    }
+}
+
+impl<S: Sink> Handler<WakeTask> for Task<SinkWork<S>> {
+    type Result = ();
+
+    fn handle(&mut self, message: WakeTask, ctx: &mut Context<Self>) {
+        message.is_heard();
+        self.run_unless_it_will(ctx);
     }
 }
 

@@ -1,11 +1,12 @@
 //! How a sink task writes: inline, or on a thread of the connector's own.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use actix::{Message, Recipient};
 
 use crate::contract::{
-    Batch, Fence, PendingCommit, Probe, Sink, SinkContext, SinkError, SinkRestore, SinkWriter, Step, Threading,
+    Batch, Demand, Fence, PendingCommit, Probe, Sink, SinkContext, SinkError, SinkRestore, SinkWriter, Step, Threading,
 };
 use crate::protocol::{ActorName, Barrier, CheckpointId, TaskError};
 use crate::runtime::connector_thread::{self, ConnectorPanicked};
@@ -58,6 +59,21 @@ pub(crate) enum Writing<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Writing<T> {
+    /// What it takes now.
+    pub(crate) fn demand(&self) -> Demand {
+        match self {
+            Self::Inline(writer) => writer.writer.demand(),
+            Self::Thread(_) => Demand::Any,
+        }
+    }
+
+    /// `waker` has it asked again what it takes.
+    pub(crate) fn attach(&mut self, waker: Waker) {
+        if let Self::Inline(writer) = self {
+            writer.writer.attach(waker);
+        }
+    }
+
     /// The task stops.
     pub(crate) fn close(self) {
         match self {

@@ -124,6 +124,8 @@ pub struct SubtaskContext {
     pub info: SubtaskInfo,
     /// How barriers align.
     pub mode: CheckpointMode,
+    /// Whether checkpoints are taken by themselves.
+    pub takes_checkpoints: bool,
     /// The test seam, if any.
     pub probe: Option<Arc<dyn Probe>>,
     /// Where facts go.

@@ -116,6 +116,7 @@ impl RegionSupervisor {
         SubtaskContext {
             info,
             mode: job.checkpointing.mode,
+            takes_checkpoints: job.checkpointing.interval.is_some(),
             probe: job.probe.clone(),
             reports: reports.clone(),
             restore,

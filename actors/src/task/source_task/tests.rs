@@ -336,6 +336,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
     SubtaskContext {
         info,
         mode: CheckpointMode::ExactlyOnce,
+        takes_checkpoints: true,
         probe: None,
         reports,
         restore: None,

@@ -1,0 +1,13 @@
+//! Sinks that hand results to the service around the job: its database, its actors, its own code.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod figures;
+mod kills;
+mod recipient;
+mod redb;
+mod redb_refused;
+mod stream;
