@@ -53,7 +53,7 @@ pub(crate) use task_view::{TaskView, context_methods};
 
 pub use millstream_actors::contract::{
     Batch, BatchOperator, Demand, Emitted, Front, GroupLoader, Held, LoadedGroup, Output, Partitioner, Progress,
-    RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful, TwoInputOperator,
+    ReadingTime, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful, TwoInputOperator,
 };
 pub use millstream_actors::protocol::Mark;
 

@@ -125,8 +125,13 @@ impl<G> SplitTimes<G> {
         }
     }
 
-    /// So much time has passed in which splits might have had records.
-    pub(crate) fn waited(&mut self, time: Duration, marks: &mut Vec<Mark>) {
+    /// How many splits have begun and are not at their end.
+    pub(crate) fn open_splits(&self) -> u32 {
+        u32::try_from(self.open.len()).unwrap_or(u32::MAX)
+    }
+
+    /// So much time has passed in which splits might have had records, but for one that has some.
+    pub(crate) fn waited(&mut self, time: Duration, but: Option<usize>, marks: &mut Vec<Mark>) {
         let Some(idle_after) = self.idle_after else { return };
         if self.open.is_empty() {
             let is_said = self.nothing_open >= idle_after;
@@ -135,7 +140,7 @@ impl<G> SplitTimes<G> {
                 marks.push(Mark::Idle);
             }
         }
-        for number in &self.open {
+        for number in self.open.iter().filter(|number| Some(**number) != but) {
             let split = &mut self.splits[*number];
             split.silent = split.silent.saturating_add(time);
             if split.silent >= idle_after && !split.is_idle {
@@ -214,7 +219,7 @@ mod tests {
 
     fn wait(times: &mut SplitTimes<()>, time: Duration) -> Vec<Mark> {
         let mut marks = Vec::new();
-        times.waited(time, &mut marks);
+        times.waited(time, None, &mut marks);
         marks
     }
 

@@ -95,6 +95,10 @@ impl fmt::Display for JobEventKind {
             Self::RecoveryObjectiveMissed { objective, expected, interval } => {
                 write_missed(f, *objective, expected, *interval)
             }
+            Self::Paused { since_unix_ms, at_start } => write_paused(f, *since_unix_ms, *at_start),
+            Self::Resumed { since_unix_ms } => {
+                write!(f, "resumed: its sources read on; it had been paused since {since_unix_ms} (Unix ms)")
+            }
             Self::Ended { result: Ok(outcome) } => write_outcome(f, outcome),
             Self::Ended { result: Err(error) } => write!(f, "failed: {error}"),
         }
@@ -148,6 +152,11 @@ fn write_failed(
         None if records_in > 0 => write!(f, ", after {records_in} input records"),
         None => Ok(()),
     }
+}
+
+fn write_paused(f: &mut fmt::Formatter<'_>, since_unix_ms: u64, at_start: bool) -> fmt::Result {
+    let starts = if at_start { "starts " } else { "" };
+    write!(f, "{starts}paused since {since_unix_ms} (Unix ms): its sources read nothing until it is resumed")
 }
 
 fn write_stuck(f: &mut fmt::Formatter<'_>, actor: &ActorName, held_for: Duration) -> fmt::Result {
