@@ -158,18 +158,11 @@ impl<T: Send + 'static> TimedReader<T> {
         }
     }
 
-    /// How much counts as silence of splits that were not read, of the time up to a read that has begun `now`, but for pauses. If the
-    /// last read had found nothing, and this one has found all that there is, they were silent all the time. Else they may have
-    /// something that has not had its turn.
-    fn waited(&self, finds_all: bool, now: Duration) -> Duration {
+    /// How much counts of the time since the last read, but for pauses.
+    fn waited(&self) -> Duration {
         let Some((at, had_nothing)) = self.returned else { return Duration::ZERO };
-        let waited = now.saturating_sub(at);
-        if had_nothing && finds_all {
-            return waited;
-        }
-        // Where splits take turns each has had its own before this has become its idle time.
-        let most = self.strategy.idle_after().map_or(BETWEEN_READS_MAX, |after| BETWEEN_READS_MAX.min(after / 2));
-        waited.min(most / self.times.open_splits().max(1))
+        let waited = self.now().saturating_sub(at);
+        if had_nothing { waited } else { waited.min(BETWEEN_READS_MAX) }
     }
 
     /// It is at its end, and nobody waits for it.
@@ -232,9 +225,8 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
         if self.waits_for_others() {
             return Ok(ReadStatus::Idle { retry_after: Some(WAIT_FOR_OTHERS) });
         }
-        let (told, now) = (self.marks.len(), self.now());
+        let (told, waited) = (self.marks.len(), self.waited());
         let status = self.reader.read(batch)?;
-        let waited = self.waited(matches!(status, ReadStatus::Idle { .. }), now);
         let Self { reader, strategy, times, marks, .. } = self;
         let read = reader.last_read();
         let SplitRead { split, .. } = read.unwrap_or(WHOLE);
@@ -250,10 +242,7 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
         } else {
             times.waited(waited, None, marks);
         }
-        if !batch.is_empty() && marks.len() > told {
-            // It was silent until this read.
-            marks.pop_if(|mark| *mark == Mark::Idle);
-        }
+        times.read_is_over(matches!(status, ReadStatus::Idle { .. }), marks);
         let said = reader.take_marks();
         if let (Some(SplitRead { split, .. }), true) = (reader.last_read(), self.counts_marks && !said.is_empty()) {
             let number = times.begun(split, || strategy.new_generator());

@@ -71,7 +71,7 @@ impl WatermarkAlignment {
 
     /// The job of a source has ended: none of its subtasks is waited for.
     pub(crate) fn job_ended(&self, job: &Arc<str>, source: &OperatorId) {
-        self.members().known.retain(|(of_job, of_source, _), _| (&*of_job, &*of_source) != (job, source));
+        self.members().known.retain(|(of_job, of_source, _), _| (of_job, of_source) != (job, source));
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {

@@ -22,6 +22,8 @@ pub(crate) struct SplitTimes<G> {
     last: usize,
     /// How long there has been no split that has begun and is not at its end.
     nothing_open: Duration,
+    /// Since it was last known which splits were silent.
+    reads: usize,
 }
 
 struct SplitTime<G> {
@@ -32,6 +34,8 @@ struct SplitTime<G> {
     is_idle: bool,
     /// How long it has had no records.
     silent: Duration,
+    /// For how long it may have had none besides.
+    waited: Duration,
 }
 
 impl<G> SplitTimes<G> {
@@ -45,6 +49,7 @@ impl<G> SplitTimes<G> {
             idle_after,
             last: 0,
             nothing_open: Duration::ZERO,
+            reads: 0,
         }
     }
 
@@ -63,6 +68,7 @@ impl<G> SplitTimes<G> {
                 watermark,
                 is_idle: false,
                 silent,
+                waited: Duration::ZERO,
             });
             number
         });
@@ -94,7 +100,8 @@ impl<G> SplitTimes<G> {
         if known.watermark == ENDED {
             return;
         }
-        (known.is_idle, known.silent, self.nothing_open) = (false, Duration::ZERO, Duration::ZERO);
+        (known.is_idle, self.nothing_open) = (false, Duration::ZERO);
+        (known.silent, known.waited) = (Duration::ZERO, Duration::ZERO);
         self.merge.active(split);
         if let Some(watermark) = watermark {
             // Nothing is to come at the greatest time but of a split that has ended.
@@ -125,12 +132,8 @@ impl<G> SplitTimes<G> {
         }
     }
 
-    /// How many splits have begun and are not at their end.
-    pub(crate) fn open_splits(&self) -> u32 {
-        u32::try_from(self.open.len()).unwrap_or(u32::MAX)
-    }
-
-    /// So much time has passed in which splits might have had records, but for one that has some.
+    /// So much time has passed, in which no split had records but one that has just been read, if there is one. Of which of the others
+    /// that is true is seen when the reader has been asked for all.
     pub(crate) fn waited(&mut self, time: Duration, but: Option<usize>, marks: &mut Vec<Mark>) {
         let Some(idle_after) = self.idle_after else { return };
         if self.open.is_empty() {
@@ -142,7 +145,22 @@ impl<G> SplitTimes<G> {
         }
         for number in self.open.iter().filter(|number| Some(**number) != but) {
             let split = &mut self.splits[*number];
-            split.silent = split.silent.saturating_add(time);
+            split.waited = split.waited.saturating_add(time);
+        }
+    }
+
+    /// A read is over, which has found all that there is, or not: after so many reads as there are splits each has had its turn. Splits
+    /// that had no records since the last time had none in the time that has passed.
+    pub(crate) fn read_is_over(&mut self, has_found_all: bool, marks: &mut Vec<Mark>) {
+        let Some(idle_after) = self.idle_after else { return };
+        self.reads += 1;
+        if !has_found_all && self.reads < self.open.len() {
+            return;
+        }
+        self.reads = 0;
+        for number in &self.open {
+            let split = &mut self.splits[*number];
+            split.silent = split.silent.saturating_add(std::mem::take(&mut split.waited));
             if split.silent >= idle_after && !split.is_idle {
                 split.is_idle = true;
                 tell(self.merge.idle(*number), marks);
@@ -220,6 +238,7 @@ mod tests {
     fn wait(times: &mut SplitTimes<()>, time: Duration) -> Vec<Mark> {
         let mut marks = Vec::new();
         times.waited(time, None, &mut marks);
+        times.read_is_over(true, &mut marks);
         marks
     }
 
@@ -281,6 +300,31 @@ mod tests {
         assert_eq!(times.become_whole("", || (), &mut marks), whole);
         assert_eq!((marks, times.of("")), (vec![Mark::Watermark(7)], Some(7)));
         assert_eq!(read(&mut times, "", 12), [Mark::Watermark(12)]);
+    }
+
+    #[test]
+    fn split_that_has_not_had_its_turn_is_not_silent() {
+        let mut times = SplitTimes::new(Some(3 * SECOND));
+        for id in ["a", "b", "c"] {
+            read(&mut times, id, 10);
+        }
+        let mut marks = Vec::new();
+        let turn = |times: &mut SplitTimes<()>, id: &str, marks: &mut Vec<Mark>| {
+            let split = times.begun(id, || ());
+            times.waited(4 * SECOND, Some(split), marks);
+            times.read(split, None, marks);
+            times.read_is_over(false, marks);
+        };
+        // All have records, and each read takes long: of which nobody becomes idle.
+        for id in ["a", "b", "c", "a", "b", "c", "a", "b", "c"] {
+            turn(&mut times, id, &mut marks);
+            assert!(times.splits.iter().all(|split| !split.is_idle), "after {id}");
+        }
+        // The last has none any more.
+        for id in ["a", "b", "a", "b", "a", "b"] {
+            turn(&mut times, id, &mut marks);
+        }
+        assert_eq!(times.splits.iter().map(|split| split.is_idle).collect::<Vec<_>>(), [false, false, true]);
     }
 
     #[test]

@@ -107,8 +107,8 @@ impl<T: 'static> WatermarkStrategy<T> {
     ///
     /// The time goes by the job's clock, and stands still while no records could come: while the job is paused, starts, restarts or is
     /// drained, while the source waits for others in event time, and while tasks are blocked (promise T14). Of the time
-    /// between two reads of a source that has records it counts 100 ms at most, and half of this time, shared by the splits that take
-    /// turns. In mid-stream, where a subtask stands for the split, it begins at most 100 ms after the last record, and it is over only
+    /// between two reads of a source that has records it counts 100 ms at most, and a split is idle only once it has had its turn to
+    /// be read. In mid-stream, where a subtask stands for the split, it begins at most 100 ms after the last record, and it is over only
     /// if no record waits to be taken then.
     pub fn with_idleness(mut self, after: Duration) -> Self {
         self.idle_after = Some(after);
