@@ -22,7 +22,7 @@ pub(crate) struct SplitTimes<G> {
     last: usize,
     /// How long there has been no split that has begun and is not at its end.
     nothing_open: Duration,
-    /// Since it was last known which splits were silent.
+    /// In this round.
     reads: usize,
 }
 
@@ -34,8 +34,8 @@ struct SplitTime<G> {
     is_idle: bool,
     /// How long it has had no records.
     silent: Duration,
-    /// For how long it may have had none besides.
-    waited: Duration,
+    /// For how long it may have had none besides, in this round of reads and in the one before.
+    waited: [Duration; 2],
 }
 
 impl<G> SplitTimes<G> {
@@ -68,7 +68,7 @@ impl<G> SplitTimes<G> {
                 watermark,
                 is_idle: false,
                 silent,
-                waited: Duration::ZERO,
+                waited: Default::default(),
             });
             number
         });
@@ -101,7 +101,7 @@ impl<G> SplitTimes<G> {
             return;
         }
         (known.is_idle, self.nothing_open) = (false, Duration::ZERO);
-        (known.silent, known.waited) = (Duration::ZERO, Duration::ZERO);
+        (known.silent, known.waited) = (Duration::ZERO, Default::default());
         self.merge.active(split);
         if let Some(watermark) = watermark {
             // Nothing is to come at the greatest time but of a split that has ended.
@@ -145,12 +145,12 @@ impl<G> SplitTimes<G> {
         }
         for number in self.open.iter().filter(|number| Some(**number) != but) {
             let split = &mut self.splits[*number];
-            split.waited = split.waited.saturating_add(time);
+            split.waited[0] = split.waited[0].saturating_add(time);
         }
     }
 
-    /// A read is over, which has found all that there is, or not: after so many reads as there are splits each has had its turn. Splits
-    /// that had no records since the last time had none in the time that has passed.
+    /// A read is over, which has found all that there is, or not. A round of reads is as many as there are splits, so that each has its
+    /// turn. A split had no records in a time that has passed if it has had none in a whole round since, or all was found.
     pub(crate) fn read_is_over(&mut self, has_found_all: bool, marks: &mut Vec<Mark>) {
         let Some(idle_after) = self.idle_after else { return };
         self.reads += 1;
@@ -160,7 +160,13 @@ impl<G> SplitTimes<G> {
         self.reads = 0;
         for number in &self.open {
             let split = &mut self.splits[*number];
-            split.silent = split.silent.saturating_add(std::mem::take(&mut split.waited));
+            let [this, before] = std::mem::take(&mut split.waited);
+            split.silent = split.silent.saturating_add(before);
+            if has_found_all {
+                split.silent = split.silent.saturating_add(this);
+            } else {
+                split.waited[1] = this;
+            }
             if split.silent >= idle_after && !split.is_idle {
                 split.is_idle = true;
                 tell(self.merge.idle(*number), marks);
