@@ -21,7 +21,7 @@ use crate::graph::{
     chain, check_checkpointing, check_limits, check_max_parallelism, check_restart, check_state_backend, check_store,
     compile, explain, name_mistake,
 };
-use crate::restore::{RestoreSettings, RestoreWish};
+use crate::restore::{RestoreSettings, RestoreWish, pause_at_start};
 use crate::snapshot::{MemoryStore, SavepointFile};
 use crate::source::Timed;
 use crate::start_error::StartError;
@@ -70,6 +70,7 @@ pub struct StreamEnvironment {
     store: Option<Placed<Arc<dyn SnapshotStore>>>,
     subscribers: RefCell<EventSubscribers>,
     restore: RestoreWish,
+    start_paused: Option<bool>,
     own_arbiters: Option<u32>,
     tells_host: bool,
     clock: Arc<dyn Clock>,
@@ -97,6 +98,7 @@ impl StreamEnvironment {
             store: None,
             subscribers: RefCell::default(),
             restore: RestoreWish::default(),
+            start_paused: None,
             own_arbiters: None,
             tells_host: true,
             clock: Arc::new(SystemClock::new()),
@@ -177,6 +179,31 @@ impl StreamEnvironment {
     /// prepared and not yet published is dropped, too.
     pub fn allow_unmatched_state(mut self, allow: bool) -> Self {
         self.restore.allow_unmatched_state = allow;
+        self
+    }
+
+    /// With `true` the job starts [paused](JobHandle::pause), with `false` it does not, whatever its store says; that is kept in the
+    /// store before it starts. If nothing is said it is as it was when it ran last on its store: a pause outlives the process.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// let sink = CollectSink::new();
+    /// let numbers = sink.handle();
+    /// let env = StreamEnvironment::new("numbers").start_paused(true);
+    /// env.source("numbers", SequenceSource::new(0..10)).sink("out", sink);
+    /// let job = env.start()?;
+    /// job.checkpoint().await?;
+    /// assert!(numbers.is_empty() && job.status().paused_since_unix_ms.is_some());
+    /// job.resume().await?;
+    /// job.await?;
+    /// assert_eq!(numbers.snapshot().len(), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn start_paused(mut self, paused: bool) -> Self {
+        self.start_paused = Some(paused);
         self
     }
 
@@ -356,6 +383,11 @@ impl StreamEnvironment {
         let settings =
             RestoreSettings { spec: &spec, declared: &declared, store: &store, savepoint, allow_unmatched_state };
         let savepoints = settings.decide(&mut opening).inspect_err(|_| store.close())?;
+        let is_complete = opening.retained.last().is_some_and(|newest| newest.is_final);
+        // There is nothing to resume of a job that has finished.
+        let start_paused = if is_complete { Some(false) } else { self.start_paused };
+        let paused_since =
+            pause_at_start(&*store, start_paused, self.clock.unix_ms()).inspect_err(|_| store.close())?;
         let config = JobConfig {
             store,
             opening,
@@ -369,6 +401,7 @@ impl StreamEnvironment {
             savepoints,
             own_arbiters: self.own_arbiters,
             tells_host: self.tells_host,
+            paused_since,
             subscribers: self.subscribers.into_inner(),
         };
         Ok(launch(spec, config))

@@ -82,13 +82,13 @@
 //! | push records in from requests and actors | [`IngestSource`](source::IngestSource) |
 //! | answer requests by the job, each exactly once | [`RequestSource`](request::RequestSource), [`request`] |
 //! | find records that come one after the other | [`KeyedStream::pattern`](stream::KeyedStream::pattern), [`pattern`] |
-//! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
+//! | watch, pause, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
 //! | write a connector | [`Source`](source::Source), [`SplitQueue`](source::SplitQueue), [`Sink`](sink::Sink) |
 //! | write a stage or a store | [`BatchOperator`](operator::BatchOperator), [`TwoInputOperator`](operator::TwoInputOperator), [`SnapshotStore`](snapshot::SnapshotStore) |
 //! | test a function or a job | [`testing`], [`ManualClock`](time::ManualClock) |
 //! | choose a source, a sink, a store | [`source`], [`sink`], [`snapshot`] |
-//! | know what may go wrong | [`StartError`], [`JobError`], [`CheckpointError`], [`SavepointError`] |
+//! | know what may go wrong | [`StartError`], [`JobError`], [`CheckpointError`], [`SavepointError`], [`PauseError`] |
 //!
 //! What is promised, and under which conditions, is numbered in `docs/semantics.md`.
 //!
@@ -124,6 +124,7 @@ compile_error!(
 #[doc = include_str!("../docs/embedding.md")]
 #[doc = include_str!("../docs/supervision.md")]
 #[doc = include_str!("../docs/requests.md")]
+#[doc = include_str!("../docs/lifecycle.md")]
 #[doc = include_str!("../docs/testing-jobs.md")]
 struct Pages;
 
@@ -169,7 +170,7 @@ pub use millstream_actors::protocol::{
 };
 pub use millstream_actors::{
     CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobEvents, JobHandle,
-    JobOutcome, JobState, JobStatus, LastRestore, OutcomeKind, RegionAwaited, Restarting, SavepointError,
+    JobOutcome, JobState, JobStatus, LastRestore, OutcomeKind, PauseError, RegionAwaited, Restarting, SavepointError,
     SubtaskFigures,
 };
 pub use restore::UnmatchedOperator;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use millstream_actors::SavepointConfig;
-use millstream_actors::contract::{Manifest, SavepointId, SnapshotStore, StoreOpening, is_mark};
+use millstream_actors::contract::{Manifest, SavepointId, SnapshotError, SnapshotStore, StoreOpening, is_mark};
 use millstream_actors::protocol::{Claim, OperatorId};
 use millstream_actors::task::JobSpec;
 
@@ -180,4 +180,22 @@ fn listed(found: Found) -> Vec<UnmatchedOperator> {
 pub(crate) struct RestoreWish {
     pub(crate) savepoint: Option<PathBuf>,
     pub(crate) allow_unmatched_state: bool,
+}
+
+/// Since when a job is paused that starts now: as its store says, unless it is `wanted` otherwise, which the store keeps first.
+pub(crate) fn pause_at_start(
+    store: &dyn SnapshotStore,
+    wanted: Option<bool>,
+    unix_ms: u64,
+) -> Result<Option<u64>, SnapshotError> {
+    let kept = store.paused_since();
+    let since = match wanted {
+        None => kept,
+        Some(true) => kept.or(Some(unix_ms)),
+        Some(false) => None,
+    };
+    if since != kept {
+        store.keep_pause(since)?;
+    }
+    Ok(since)
 }

@@ -31,3 +31,4 @@ pub use control::launch::{JobConfig, SavepointConfig, launch, launch_on};
 pub use control::outcome::{
     CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind, Restarting, SavepointError,
 };
+pub use control::pause_error::PauseError;

@@ -57,7 +57,7 @@ pub use try_process_function::{TryProcessFunction, TryStates};
 
 pub use millstream_actors::contract::{
     Batch, BatchOperator, Demand, Emitted, Front, GroupLoader, Held, LoadedGroup, Output, Partitioner, Progress,
-    RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful, TwoInputOperator,
+    ReadingTime, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful, TwoInputOperator,
 };
 pub use millstream_actors::protocol::Mark;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, BatchOperator, Clock, EventTimes, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
-    Stateful,
+    Batch, BatchOperator, Clock, EventTimes, Output, Progress, ReadingTime, RestoredSection, RunBudget, SnapshotWriter,
+    StateError, Stateful,
 };
 use millstream_actors::protocol::{Mark, OperatorId, TaskError, Timestamp};
 
@@ -14,6 +14,9 @@ use super::TaskView;
 use super::slices::Slices;
 use crate::state::{Ended, Reached, Said, Share, take_notes, undeclared, write_notes};
 use crate::time::{Silence, TimesBatches, WatermarkStrategy};
+
+/// While time stands still it is looked after so long again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The greatest watermark: at the greatest time nothing but the end is to come.
 const WATERMARK_MAX: Timestamp = Timestamp::MAX - 1;
@@ -33,6 +36,8 @@ pub struct TimestampsAndWatermarks<T> {
     /// What the generator says behind the records of the batch at hand that it has been told.
     ahead: Option<Timestamp>,
     silence: Option<Silence>,
+    /// By which the silence counts.
+    reading: ReadingTime,
     event_times: EventTimes,
     slices: Slices,
     /// The records that are given their times. Empty between calls.
@@ -51,6 +56,7 @@ impl<T: 'static> TimestampsAndWatermarks<T> {
             is_to_repeat: false,
             ahead: None,
             silence: strategy.idle_after().map(|after| Silence::new(after, now)),
+            reading: ReadingTime::default(),
             event_times: EventTimes::default(),
             slices: Slices::new(),
             slice: Batch::new(),
@@ -62,6 +68,23 @@ impl<T: 'static> TimestampsAndWatermarks<T> {
         self.event_times = event_times;
         self.stands();
         self
+    }
+
+    /// Sets the time by which silence counts: by default that of the clock.
+    pub fn reading(mut self, reading: ReadingTime) -> Self {
+        self.silence = self.silence.take().map(|silence| silence.begun_at(reading.at(self.task.clock.now())));
+        self.reading = reading;
+        self
+    }
+
+    /// By the job's clock, when to look whether the stream is silent. While the time stands still there is nothing to see, and nobody
+    /// says when it goes on.
+    fn silence_due(&self) -> Option<Duration> {
+        let due = self.silence.as_ref()?.due()?;
+        let now = self.task.clock.now();
+        // The same at each call, as long as the time goes on.
+        let due = due.saturating_add(now.saturating_sub(self.reading.at(now)));
+        Some(if self.reading.stands_still(now) { due.max(now.saturating_add(LOOK_AGAIN)) } else { due })
     }
 
     /// Tells where event time stands.
@@ -150,7 +173,7 @@ impl<T: Send + 'static> BatchOperator for TimestampsAndWatermarks<T> {
     }
 
     fn due(&self) -> Option<Duration> {
-        if self.is_to_repeat { Some(Duration::ZERO) } else { self.silence.as_ref()?.due() }
+        if self.is_to_repeat { Some(Duration::ZERO) } else { self.silence_due() }
     }
 
     fn wake(&mut self, out: &mut Output<T>, _: &mut RunBudget) -> Result<Progress, TaskError> {
@@ -158,8 +181,11 @@ impl<T: Send + 'static> BatchOperator for TimestampsAndWatermarks<T> {
             return Ok(Progress::Suspended);
         }
         self.repeat(out);
-        let now = self.task.clock.now();
-        if let Some(silence) = self.silence.as_mut().filter(|silence| silence.due().is_some_and(|due| due <= now))
+        let at = self.task.clock.now();
+        let now = self.reading.at(at);
+        let is_held = self.reading.stands_still(at);
+        if let Some(silence) =
+            self.silence.as_mut().filter(|_| !is_held).filter(|silence| silence.due().is_some_and(|due| due <= now))
             && silence.look(now)
         {
             out.mark(Mark::Idle);

@@ -52,6 +52,9 @@ pub(super) enum FormatError {
 /// `[job | nil, incarnation, reserved, [[checkpoint, checksum]...], [abandoned...]]`
 type LedgerPayload = (Option<String>, u64, u64, Vec<(u64, u64)>, Vec<u64>);
 
+/// The same with since when the job is paused, which is there if it is.
+type PausedLedgerPayload = (Option<String>, u64, u64, Vec<(u64, u64)>, Vec<u64>, u64);
+
 /// `[checkpoint, job, incarnation, triggered, max parallelism, is final, [took, alignment, capture], [operator...]]`
 type ManifestPayload = (u64, String, u64, u64, u32, bool, (u32, u32, u32), Vec<OperatorPayload>);
 
@@ -71,12 +74,29 @@ pub(super) fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
         ledger.retained.iter().map(|entry| (entry.checkpoint.0, entry.checksum)).collect(),
         ledger.abandoned.iter().map(|checkpoint| checkpoint.0).collect(),
     );
-    seal(LEDGER_KIND, FORMAT, &payload)
+    match ledger.paused_since {
+        None => seal(LEDGER_KIND, FORMAT, &payload),
+        Some(since) => {
+            let (job, incarnation, reserved, retained, abandoned) = payload;
+            let payload: PausedLedgerPayload = (job, incarnation, reserved, retained, abandoned, since);
+            seal(LEDGER_KIND, FORMAT, &payload)
+        }
+    }
 }
 
 /// The ledger in `bytes`.
 pub(super) fn decode_ledger(bytes: &[u8]) -> Result<Ledger, FormatError> {
-    let (job, incarnation, reserved, retained, abandoned): LedgerPayload = decode(unseal(LEDGER_KIND, FORMAT, bytes)?)?;
+    decode_ledger_payload(unseal(LEDGER_KIND, FORMAT, bytes)?)
+}
+
+fn decode_ledger_payload(payload: &[u8]) -> Result<Ledger, FormatError> {
+    let ((job, incarnation, reserved, retained, abandoned), paused_since) = match decode::<PausedLedgerPayload>(payload)
+    {
+        Ok((job, incarnation, reserved, retained, abandoned, since)) => {
+            ((job, incarnation, reserved, retained, abandoned), Some(since))
+        }
+        Err(_) => (decode::<LedgerPayload>(payload)?, None),
+    };
     Ok(Ledger {
         job,
         incarnation: Incarnation(incarnation),
@@ -86,6 +106,7 @@ pub(super) fn decode_ledger(bytes: &[u8]) -> Result<Ledger, FormatError> {
             .map(|(checkpoint, checksum)| Retained { checkpoint: CheckpointId(checkpoint), checksum })
             .collect(),
         abandoned: abandoned.into_iter().map(CheckpointId).collect(),
+        paused_since,
     })
 }
 
@@ -285,7 +306,7 @@ pub(super) fn payload_of(record: &[u8]) -> &[u8] {
 
 /// Decodes bytes as what each kind of record holds behind its checksum.
 pub(super) fn decode_payloads(payload: &[u8]) -> Result<(), FormatError> {
-    decode_manifest_payload(payload).map(drop).or_else(|_| decode::<LedgerPayload>(payload).map(drop))
+    decode_manifest_payload(payload).map(drop).or_else(|_| decode_ledger_payload(payload).map(drop))
 }
 
 /// A ledger as a later format would seal it.
@@ -407,6 +428,18 @@ mod tests {
     #[test]
     fn newer_format_is_told_from_damage() {
         assert_eq!(decode_ledger(&encode_newer_ledger()), Err(FormatError::Newer(FORMAT + 1)));
+    }
+
+    #[test]
+    fn ledger_says_since_when_its_job_is_paused_if_it_is() {
+        let ledger = Ledger { job: Some("job".to_owned()), incarnation: Incarnation(3), ..Ledger::default() };
+        let paused = Ledger { paused_since: Some(1_795_915_352_050), ..ledger.clone() };
+        let bytes = [&ledger, &paused].map(|ledger| {
+            let bytes = encode_ledger(ledger);
+            assert_eq!(decode_ledger(&bytes).as_ref(), Ok(ledger));
+            bytes.len()
+        });
+        assert!(bytes[0] < bytes[1]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Ledger {
     pub(super) retained: Vec<Retained>,
     /// Ascending.
     pub(super) abandoned: Vec<CheckpointId>,
+    /// Since when the job is paused, Unix milliseconds, if it is.
+    pub(super) paused_since: Option<u64>,
 }
 
 impl Ledger {

@@ -234,6 +234,15 @@ impl SnapshotStore for MemoryStore {
         Ok(self.claimed()?.retained())
     }
 
+    fn keep_pause(&self, since_unix_ms: Option<u64>) -> Result<(), SnapshotError> {
+        self.claimed()?.ledger.paused_since = since_unix_ms;
+        Ok(())
+    }
+
+    fn paused_since(&self) -> Option<u64> {
+        self.lock().ledger.paused_since
+    }
+
     fn close(&self) {
         let mut content = self.lock();
         if content.claimed_by == self.claim.load(Ordering::Relaxed) {

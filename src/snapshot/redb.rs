@@ -392,6 +392,23 @@ impl SnapshotStore for RedbStore {
         Ok(writer.manifests.values().cloned().collect())
     }
 
+    fn keep_pause(&self, since_unix_ms: Option<u64>) -> Result<(), SnapshotError> {
+        let mut writer = self.claimed()?;
+        let ledger = Ledger { paused_since: since_unix_ms, ..writer.ledger.clone() };
+        self.database.write(
+            "keep that the job is paused",
+            &ledger.retained_ids(),
+            Durability::Immediate,
+            |transaction| put_ledger(transaction, &ledger),
+        )?;
+        writer.ledger = ledger;
+        Ok(())
+    }
+
+    fn paused_since(&self) -> Option<u64> {
+        self.writer().ledger.paused_since
+    }
+
     fn close(&self) {
         let mut writer = self.writer();
         self.database.close();

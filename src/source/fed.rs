@@ -157,6 +157,10 @@ impl<T: Send + 'static> FedSource<T> {
 impl<T: Send + 'static> Source for FedSource<T> {
     type Item = T;
 
+    fn job_ended(&self) {
+        self.timed.job_ended();
+    }
+
     /// A savepoint may have positions of the source that this one stands in for: none of its splits is here.
     fn open(
         &self,

@@ -42,7 +42,7 @@ pub(crate) use timed::WAIT_FOR_OTHERS;
 pub use vec::VecSource;
 
 pub use millstream_actors::contract::{
-    Batch, Boundedness, CompletedPositions, EventTimes, ReadStatus, SideRecord, Source, SourceContext, SourceError,
-    SourceReader, SourceWaker, SplitPosition, SplitRead, Threading,
+    Batch, Boundedness, CompletedPositions, EventTimes, Hold, ReadStatus, SideRecord, Source, SourceContext,
+    SourceError, SourceReader, SourceTime, SourceWaker, SplitPosition, SplitRead, Threading,
 };
 pub use millstream_actors::protocol::may_pass;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, Boundedness, Clock, ReadStatus, Source, SourceContext, SourceError, SourceReader, SplitPosition, SplitRead,
+    Batch, Boundedness, Clock, ReadStatus, Source, SourceContext, SourceError, SourceReader, SourceTime, SplitPosition,
+    SplitRead,
 };
 
 use super::position::described;
@@ -55,7 +56,7 @@ impl SequenceSource {
     }
 
     /// At most `records` per second by the job's clock, shared evenly by the subtasks. After a hold-up the source makes
-    /// up for at most one second. Above zero.
+    /// up for at most one second, after a pause for nothing. Above zero.
     pub fn rate_per_second(mut self, records: u64) -> Self {
         self.rate = Some(records);
         self
@@ -123,7 +124,7 @@ impl Source for SequenceSource {
         for split in splits.iter() {
             rest_of(split)?;
         }
-        let pace = self.rate.map(|rate| Pace::start(cx.clock.clone(), rate, cx.parallelism));
+        let pace = self.rate.map(|rate| Pace::start(cx, rate));
         Ok(Box::new(SequenceReader { splits, end: None, pace }))
     }
 
@@ -191,6 +192,8 @@ impl SourceReader for SequenceReader {
 /// Says how many records are due.
 struct Pace {
     clock: Arc<dyn Clock>,
+    /// Stands still in a pause.
+    time: SourceTime,
     rate: u128,
     parallelism: u128,
     origin: Duration,
@@ -198,9 +201,14 @@ struct Pace {
 }
 
 impl Pace {
-    fn start(clock: Arc<dyn Clock>, rate: u64, parallelism: u32) -> Self {
-        let origin = clock.now();
-        Self { clock, rate: rate.into(), parallelism: parallelism.into(), origin, handed_out: 0 }
+    fn start(cx: &SourceContext, rate: u64) -> Self {
+        let (clock, time) = (cx.clock.clone(), cx.time.clone());
+        let origin = time.at(clock.now());
+        Self { clock, time, rate: rate.into(), parallelism: cx.parallelism.into(), origin, handed_out: 0 }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.time.at(self.clock.now()).saturating_sub(self.origin)
     }
 
     fn within(&self, time: Duration) -> u128 {
@@ -208,8 +216,7 @@ impl Pace {
     }
 
     fn due(&mut self) -> u64 {
-        let elapsed = self.clock.now().saturating_sub(self.origin);
-        let due = self.within(elapsed).saturating_sub(self.handed_out);
+        let due = self.within(self.elapsed()).saturating_sub(self.handed_out);
         let most = self.within(CATCH_UP_MAX).max(1);
         if due > most {
             self.handed_out += due - most;
@@ -220,7 +227,7 @@ impl Pace {
     /// Until the next record is due.
     fn pause(&self) -> Duration {
         let due_at = ((self.handed_out + 1) * 1_000_000_000 * self.parallelism).div_ceil(self.rate);
-        let elapsed = self.clock.now().saturating_sub(self.origin).as_nanos();
+        let elapsed = self.elapsed().as_nanos();
         let pause = u64::try_from(due_at.saturating_sub(elapsed)).unwrap_or(u64::MAX);
         Duration::from_nanos(pause).max(PAUSE_MIN)
     }
@@ -228,7 +235,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use millstream_actors::contract::{BATCH_RECORDS_MAX, checksum};
+    use millstream_actors::contract::{BATCH_RECORDS_MAX, Hold, checksum};
 
     use super::*;
     use crate::source::encode_position;
@@ -290,6 +297,23 @@ mod tests {
         reader.read(&mut batch).unwrap();
         assert_eq!(batch.len(), 101, "makes up for one second");
         assert!(matches!(reader.read(&mut batch).unwrap(), ReadStatus::Idle { .. }));
+    }
+
+    #[test]
+    fn paced_reader_does_not_make_up_for_a_pause() {
+        let clock = ManualClock::new();
+        let cx = SourceContext { clock: Arc::new(clock.clone()), ..source_context(0, 1) };
+        let mut reader = SequenceSource::unbounded().rate_per_second(100).open(&cx, None).unwrap();
+        clock.advance(Duration::from_millis(5));
+        cx.time.hold(Hold::Paused, clock.now());
+        clock.advance(Duration::from_secs(3600));
+        cx.time.release(Hold::Paused, clock.now());
+        let mut batch = Batch::new();
+        let idle = reader.read(&mut batch).unwrap();
+        assert_eq!(idle, ReadStatus::Idle { retry_after: Some(Duration::from_millis(5)) });
+        clock.advance(Duration::from_millis(5));
+        reader.read(&mut batch).unwrap();
+        assert_eq!(batch.as_slice(), [0]);
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl<T: 'static> SourceReader for ThrottledReader<T> {
 
 #[cfg(test)]
 mod tests {
-    use millstream_actors::contract::{EventTimes, SourceWaker};
+    use millstream_actors::contract::{EventTimes, SourceTime, SourceWaker};
 
     use super::*;
     use crate::source::VecSource;
@@ -168,6 +168,7 @@ mod tests {
             clock: Arc::new(clock.clone()),
             waker: SourceWaker::new(|| {}),
             event_times: EventTimes::default(),
+            time: SourceTime::default(),
         };
         let mut reader = Throttled::new(VecSource::new((0..2000u32).collect()), 1000).open(&cx, None).unwrap();
         let mut read = || {

@@ -2,13 +2,14 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, Boundedness, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceError, SourceReader,
-    SplitPosition, SplitRead, Threading,
+    Batch, Boundedness, CompletedPositions, Hold, ReadStatus, SideRecord, Source, SourceContext, SourceError,
+    SourceReader, SplitPosition, SplitRead, Threading,
 };
-use millstream_actors::protocol::{Mark, Timestamp};
+use millstream_actors::protocol::{Mark, OperatorId, Timestamp};
 
 use crate::time::{AlignedMember, SplitTimes, TimesBatches, WatermarkStrategy};
 
@@ -38,12 +39,14 @@ const BETWEEN_READS_MAX: Duration = Duration::from_millis(100);
 pub struct Timed<S: Source> {
     source: S,
     strategy: WatermarkStrategy<S::Item>,
+    /// The job in which it was opened, and its id there.
+    place: OnceLock<(Arc<str>, OperatorId)>,
 }
 
 impl<S: Source> Timed<S> {
     /// The source with this strategy.
     pub fn new(source: S, strategy: WatermarkStrategy<S::Item>) -> Self {
-        Self { source, strategy }
+        Self { source, strategy, place: OnceLock::new() }
     }
 }
 
@@ -97,9 +100,11 @@ impl<S: Source> Source for Timed<S> {
             times.restore(number, at, &mut marks);
         }
         let (strategy, cx) = (self.strategy.clone(), cx.clone());
+        self.place.get_or_init(|| (cx.job.clone(), cx.operator.clone()));
         let aligned = strategy.join_alignment(&cx);
         let counts_marks = self.source.strategy().is_none();
-        Ok(Box::new(TimedReader { reader, strategy, times, marks, cx, returned: None, aligned, counts_marks }))
+        let (has_begun, returned) = (false, None);
+        Ok(Box::new(TimedReader { reader, strategy, times, marks, cx, has_begun, returned, aligned, counts_marks }))
     }
 
     fn ends_on_finish(&self) -> bool {
@@ -111,6 +116,9 @@ impl<S: Source> Source for Timed<S> {
     }
 
     fn job_ended(&self) {
+        if let Some((job, source)) = self.place.get() {
+            self.strategy.job_ended(job, source);
+        }
         self.source.job_ended();
     }
 
@@ -126,7 +134,9 @@ struct TimedReader<T> {
     /// To be taken.
     marks: Vec<Mark>,
     cx: SourceContext,
-    /// When the last read returned, and whether it had found nothing.
+    /// It was read in this attempt.
+    has_begun: bool,
+    /// When the last read returned, and whether it had found nothing; `None` if the time since does not count.
     returned: Option<(Duration, bool)>,
     /// Until the end, if it waits for others.
     aligned: Option<AlignedMember>,
@@ -152,19 +162,43 @@ impl<T: Send + 'static> TimedReader<T> {
         }
     }
 
-    /// Counts the time since the last read.
-    fn wait(&mut self) {
-        if let Some((at, had_nothing)) = self.returned {
-            let waited = self.cx.clock.now().saturating_sub(at);
-            let counts = if had_nothing { waited } else { waited.min(BETWEEN_READS_MAX) };
-            self.times.waited(counts, &mut self.marks);
+    /// How much counts of the time since the last read, but for pauses.
+    fn waited(&self) -> Duration {
+        let Some((at, had_nothing)) = self.returned else { return Duration::ZERO };
+        let waited = self.now().saturating_sub(at);
+        if had_nothing { waited } else { waited.min(BETWEEN_READS_MAX) }
+    }
+
+    /// It is at its end, and nobody waits for it.
+    fn leave(&mut self) {
+        if let Some(aligned) = self.aligned.take() {
+            aligned.leave();
         }
+    }
+
+    /// Whether others have to come nearer first. That it does not read then makes no split idle, and no stream behind it.
+    fn waits_for_others(&mut self) -> bool {
+        let Some(aligned) = &self.aligned else { return false };
+        let waits = !aligned.may_read();
+        if waits {
+            self.cx.time.hold(Hold::Waiting, self.cx.clock.now());
+            self.returns(false, false);
+            self.returned = None;
+        } else {
+            self.cx.time.release(Hold::Waiting, self.cx.clock.now());
+        }
+        waits
+    }
+
+    /// The time that counts, now.
+    fn now(&self) -> Duration {
+        self.cx.time.at(self.cx.clock.now())
     }
 
     /// A read returns, and has found nothing, or all that there was. Tells where event time stands.
     fn returns(&mut self, had_nothing: bool, is_end: bool) {
+        self.returned = Some((self.now(), had_nothing));
         let now = self.cx.clock.now();
-        self.returned = Some((now, had_nothing));
         let SourceContext { event_times, operator, subtask_index, .. } = &self.cx;
         match self.times.slowest().filter(|_| !is_end) {
             Some((split, watermark, ahead)) => {
@@ -185,19 +219,17 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
     type Item = T;
 
     fn read(&mut self, batch: &mut Batch<T>) -> Result<ReadStatus, SourceError> {
-        if !self.marks.is_empty() && self.returned.is_none() {
+        let has_begun = std::mem::replace(&mut self.has_begun, true);
+        if !self.marks.is_empty() && !has_begun {
             // Restored: how far event time had come goes out before the first record.
             self.tell_others(0, false);
             self.returns(false, false);
             return Ok(ReadStatus::More);
         }
-        if self.aligned.as_ref().is_some_and(|aligned| !aligned.may_read()) {
-            // That it does not read makes no split idle.
-            self.returns(false, false);
+        if self.waits_for_others() {
             return Ok(ReadStatus::Idle { retry_after: Some(WAIT_FOR_OTHERS) });
         }
-        let told = self.marks.len();
-        self.wait();
+        let (told, waited) = (self.marks.len(), self.waited());
         let status = self.reader.read(batch)?;
         let Self { reader, strategy, times, marks, .. } = self;
         let read = reader.last_read();
@@ -208,13 +240,13 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
                 Some(_) => times.begun(split, new_generator),
                 None => times.become_whole(split, new_generator, marks),
             };
+            times.waited(waited, Some(number), marks);
             let watermark = times.generator(number).assign(batch);
             times.read(number, watermark, marks);
+        } else {
+            times.waited(waited, None, marks);
         }
-        if !batch.is_empty() && marks.len() > told {
-            // It was silent until this read.
-            marks.pop_if(|mark| *mark == Mark::Idle);
-        }
+        times.read_is_over(matches!(status, ReadStatus::Idle { .. }), marks);
         let said = reader.take_marks();
         if let (Some(SplitRead { split, .. }), true) = (reader.last_read(), self.counts_marks && !said.is_empty()) {
             let number = times.begun(split, || strategy.new_generator());
@@ -227,7 +259,7 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
         }
         self.tell_others(told, !batch.is_empty());
         if status == ReadStatus::End {
-            self.aligned = None;
+            self.leave();
         }
         self.returns(matches!(status, ReadStatus::Idle { .. }), status == ReadStatus::End);
         Ok(match (status, self.times.next_idle_in()) {
@@ -260,7 +292,7 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
     }
 
     fn input_ended(&mut self) {
-        self.aligned = None;
+        self.leave();
         self.cx.event_times.clear(&self.cx.operator);
         self.reader.input_ended();
     }

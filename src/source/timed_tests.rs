@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use millstream_actors::contract::Clock;
 use millstream_actors::protocol::OperatorId;
 
 use super::*;
@@ -159,7 +160,25 @@ fn split_without_records_holds_time_back_until_it_is_idle() {
     let (_, _, marks) = read_one(&mut *reader);
     assert_eq!(marks, [Mark::Watermark(19)], "the second split is idle, the first is not");
     clock.advance(Duration::from_secs(2));
-    assert_eq!(read_one(&mut *reader).2, [Mark::Idle, Mark::Watermark(29)]);
+    assert_eq!(read_one(&mut *reader).2, [Mark::Watermark(29)], "the first has a record, and was not idle before");
+}
+
+/// T14: also where the reader had nothing before, and where it is called late.
+#[test]
+fn time_of_a_pause_is_no_silence() {
+    let clock = ManualClock::new();
+    let cx = SourceContext { clock: Arc::new(clock.clone()), ..source_context(0, 1) };
+    let strategy = bounded(0).with_idleness(Duration::from_secs(1));
+    let mut reader = Timed::new(SideBySide { tells_splits: true }, strategy).open(&cx, None).unwrap();
+    assert_eq!(read_one(&mut *reader).2, []);
+    let left = |ms| ReadStatus::Idle { retry_after: Some(Duration::from_millis(ms)) };
+    assert_eq!(read_one(&mut *reader).0, left(1_000));
+    clock.advance(Duration::from_millis(400));
+    cx.time.hold(Hold::Paused, clock.now());
+    clock.advance(Duration::from_secs(3_600));
+    cx.time.release(Hold::Paused, clock.now());
+    assert_eq!(read_one(&mut *reader), (ReadStatus::More, vec![(20, Some(20))], vec![]));
+    assert_eq!(read_one(&mut *reader).0, left(600), "of the second split");
 }
 
 #[test]

@@ -69,6 +69,7 @@ impl<T: Send + 'static> DataStream<T> {
             let share = Share { subtask: cx.subtask.subtask.index, parallelism: cx.subtask.parallelism };
             TimestampsAndWatermarks::new(cx.id.clone(), share, &strategy, cx.subtask.clock.clone())
                 .event_times(cx.subtask.event_times.clone())
+                .reading(cx.subtask.reading.clone())
         });
         stream.declaring(StateNames::default())
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{CheckpointRequests, EventTimes, Fence, SinkContext, SourceContext, SourceWaker};
+use millstream_actors::contract::{
+    CheckpointRequests, EventTimes, Fence, SinkContext, SourceContext, SourceTime, SourceWaker,
+};
 use millstream_actors::protocol::{Attempt, Execution, Incarnation, OperatorId, RegionId};
 
 use crate::time::ManualClock;
@@ -36,6 +38,7 @@ pub fn source_context(subtask_index: u32, parallelism: u32) -> SourceContext {
         clock: Arc::new(ManualClock::new()),
         waker: SourceWaker::new(|| ()),
         event_times: EventTimes::default(),
+        time: SourceTime::default(),
     }
 }
 

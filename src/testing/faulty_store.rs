@@ -27,6 +27,8 @@ pub enum StoreCall {
     ReadChunk,
     /// [`SnapshotStore::reopen`].
     Reopen,
+    /// [`SnapshotStore::keep_pause`].
+    KeepPause,
 }
 
 impl StoreCall {
@@ -280,6 +282,14 @@ impl SnapshotStore for FaultyStore {
         let retained = self.run(StoreCall::Reopen, || self.inner.reopen())?;
         lock(&self.script).latched = false;
         Ok(retained)
+    }
+
+    fn keep_pause(&self, since_unix_ms: Option<u64>) -> Result<(), SnapshotError> {
+        self.run(StoreCall::KeepPause, || self.inner.keep_pause(since_unix_ms))
+    }
+
+    fn paused_since(&self) -> Option<u64> {
+        self.inner.paused_since()
     }
 
     fn close(&self) {

@@ -9,6 +9,7 @@ mod operator;
 mod output;
 mod partitioner;
 mod probe;
+mod reading_time;
 mod savepoint;
 mod sink;
 mod snapshot;
@@ -33,6 +34,7 @@ pub(crate) use output::TakesMarks;
 pub use output::{Emitted, Output};
 pub use partitioner::Partitioner;
 pub use probe::{Probe, Step};
+pub use reading_time::{Hold, ReadingTime, SourceTime};
 pub use savepoint::{
     ChunkSource, Savepoint, SavepointExport, SavepointFileError, SavepointFormat, SavepointId, is_mark,
 };

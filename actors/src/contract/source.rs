@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Clock, EventTimes};
+use super::{Batch, Clock, EventTimes, SourceTime};
 use crate::protocol::{CheckpointId, Mark, OperatorId, SourceError, Timestamp};
 
 /// Whether a source ends by itself.
@@ -95,6 +95,8 @@ pub struct SourceContext {
     pub waker: SourceWaker,
     /// Where a source that knows event time tells how far it has come.
     pub event_times: EventTimes,
+    /// The subtask's own time, which stands still while the job is paused.
+    pub time: SourceTime,
 }
 
 impl fmt::Debug for SourceContext {

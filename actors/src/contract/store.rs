@@ -152,6 +152,22 @@ pub trait SnapshotStore: Send + Sync + 'static {
     /// As [`open_job`](Self::open_job).
     fn reopen(&self) -> Result<Vec<Arc<Manifest>>, SnapshotError>;
 
+    /// Keeps durably since when the job is paused, Unix milliseconds, or that it is not.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] (also where the store does not implement it, as by default): nothing is kept, or it is not known.
+    fn keep_pause(&self, since_unix_ms: Option<u64>) -> Result<(), SnapshotError> {
+        let _ = since_unix_ms;
+        let (store, action) = (self.describe(), "keep that the job is paused");
+        Err(SnapshotError::Io { store, action, source: "this store does not do that".into() })
+    }
+
+    /// Since when the job is paused, as it was kept last, by this life of it or an earlier one; `None` if it is not. Asked after
+    /// [`open_job`](Self::open_job).
+    fn paused_since(&self) -> Option<u64> {
+        None
+    }
+
     /// Lets go of what is below, so that another job may open it. Later calls fail with [`SnapshotError::Closed`], but
     /// for [`open_job`](Self::open_job), which opens it again.
     fn close(&self);

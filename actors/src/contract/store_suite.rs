@@ -38,12 +38,13 @@ type Check = (&'static str, fn(&Store));
 /// # Panics
 /// At the first violation, naming the check.
 pub fn check_store(fresh: impl Fn() -> Arc<dyn SnapshotStore>) {
-    let checks: [Check; 20] = [
+    let checks: [Check; 21] = [
         ("an empty store opens with nothing in it", check_empty),
         ("incarnations rise", check_incarnations),
         ("another job is refused", check_other_job),
         ("an open store is locked", check_locked),
         ("reserved ids outlive the life that reserved them", check_reserved_ids),
+        ("a pause outlives the life that kept it", check_pause),
         ("a completed checkpoint reads back", check_round_trip),
         ("checkpoints expire oldest first", check_expiry),
         ("chunks of older checkpoints live while they are named", check_shared_chunks),

@@ -260,6 +260,11 @@ pub enum JobEventKind {
         #[serde(rename = "interval_ms", serialize_with = "serialised::optional_millis")]
         interval: Option<Duration>,
     },
+    /// The job is paused: no source reads until it is resumed. It has been since `since_unix_ms`, which may be before it started,
+    /// `at_start`.
+    Paused { since_unix_ms: u64, at_start: bool },
+    /// The job is paused no more, or finishes: its sources read on. It had been since `since_unix_ms`.
+    Resumed { since_unix_ms: u64 },
     /// The job has ended.
     Ended {
         #[serde(flatten, serialize_with = "ended")]
@@ -295,6 +300,8 @@ impl JobEventKind {
             | Self::EventTimeHeldBack { .. }
             | Self::IntervalAdvised { is_news: true, .. }
             | Self::IdsPassedOver { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
             | Self::Ended { result: Ok(_) } => Level::Info,
             Self::SubtaskFailed { .. } | Self::ActorRestarted { .. } | Self::Ended { result: Err(_) } => Level::Error,
             _ => Level::Warn,

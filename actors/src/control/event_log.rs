@@ -86,6 +86,9 @@ pub struct JobStatus {
     /// How long a recovery is expected to take with the interval in use; `None` before the first checkpoint, or without
     /// an interval.
     pub recovery: Option<RecoveryEstimate>,
+    /// Since when it is paused, Unix milliseconds of the job's clock; `None` if it is not. A job that ends paused is so when it starts
+    /// again.
+    pub paused_since_unix_ms: Option<u64>,
     /// What holds the event time of each region back, if anything does.
     pub held_back: BTreeMap<RegionId, HeldBack>,
 }
@@ -151,6 +154,8 @@ impl Log {
                     status.state = JobState::Running;
                 }
             }
+            JobEventKind::Paused { since_unix_ms, .. } => status.paused_since_unix_ms = Some(*since_unix_ms),
+            JobEventKind::Resumed { .. } => status.paused_since_unix_ms = None,
             JobEventKind::Ended { result } => {
                 status.state = JobState::Ended;
                 if let Err(error) = result {

@@ -118,6 +118,8 @@ pub(crate) struct JobContext {
     /// The newest checkpoint when the job started, or the savepoint it began with.
     pub(crate) restores: Option<Arc<Manifest>>,
     pub(crate) ending: Mutex<Option<Ending>>,
+    /// Since when it is paused, Unix milliseconds, if it is.
+    pub(crate) paused_since: Mutex<Option<u64>>,
     pub(crate) memory: Mutex<CoordinatorMemory>,
     pub(crate) regions: Vec<Mutex<RegionMemory>>,
 }

@@ -15,9 +15,10 @@ use crate::control::event::JobEvent;
 use crate::control::event_log::{EventLog, JobStatus};
 use crate::control::event_subscribers::JobEvents;
 use crate::control::figures::{FigureBoard, SubtaskFigures};
-use crate::control::job_supervisor::{EndJob, Published};
+use crate::control::job_supervisor::{EndJob, Published, RequestPause};
 use crate::control::outcome::{CheckpointError, JobError, JobOutcome, SavepointError};
-use crate::protocol::CheckpointId;
+use crate::control::pause_error::PauseError;
+use crate::protocol::{CheckpointId, PauseWish};
 use crate::runtime::block_on::block_on;
 
 /// A future of a handle.
@@ -78,6 +79,7 @@ pub struct JobHandle {
 #[derive(Clone)]
 pub(crate) struct HandlePorts {
     pub(crate) end: Recipient<EndJob>,
+    pub(crate) pause: Recipient<RequestPause>,
     pub(crate) checkpoint: Recipient<RequestCheckpoint>,
     pub(crate) savepoint: Recipient<RequestSavepoint>,
 }
@@ -142,6 +144,37 @@ impl JobHandle {
         }
         let failed = |error| CheckpointError::JobFailed(Box::new(error));
         self.clone().answer_or_end(answer, failed, CheckpointError::Interrupted)
+    }
+
+    /// Pauses the job: its sources read nothing until it is [resumed](Self::resume). Resolves once that is durable in the store and no
+    /// source reads any more; what they have read is worked off, and operators, timers of processing time, checkpoints and savepoints go
+    /// on. A pause outlives restarts, the job's end and the process: the next start on the store is paused, unless it says otherwise
+    /// (`StreamEnvironment::start_paused`). Ordered at once, whether or not the future is awaited; of a paused job nothing is changed.
+    ///
+    /// `docs/lifecycle.md` says what each other order does to a paused job.
+    ///
+    /// # Errors
+    /// [`PauseError`]: the job goes on as it was.
+    pub fn pause(&self) -> impl Future<Output = Result<(), PauseError>> + Send + use<> {
+        self.request_pause(PauseWish::Pause)
+    }
+
+    /// Has the sources of a [paused](Self::pause) job read on. Resolves once that is durable and they have been told. Ordered at once,
+    /// whether or not the future is awaited; of a job that is not paused nothing is changed.
+    ///
+    /// # Errors
+    /// [`PauseError`]: the job goes on as it was.
+    pub fn resume(&self) -> impl Future<Output = Result<(), PauseError>> + Send + use<> {
+        self.request_pause(PauseWish::Resume)
+    }
+
+    fn request_pause(&self, wish: PauseWish) -> impl Future<Output = Result<(), PauseError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(ports) = &self.ports {
+            ports.pause.do_send(RequestPause { wish, reply });
+        }
+        let failed = |error| PauseError::JobFailed(Box::new(error));
+        self.clone().answer_or_end(answer, failed, PauseError::Ended)
     }
 
     /// Stops the job now, without a checkpoint. The next start goes on from the newest one. Ordered at once, whether or

@@ -4,6 +4,8 @@
 //!
 //! It is not restarted: if it panics, its guard stops the job with a typed error.
 
+mod pausing;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -16,10 +18,12 @@ use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
 use crate::control::job_context::{Ending, JobContext, lock};
 use crate::control::outcome::{JobError, JobOutcome, OutcomeKind};
-use crate::control::region_supervisor::{EndInput, ReadOn, StopRegion};
+use crate::control::region_supervisor::{EndInput, PauseRegion, ReadOn, StopRegion};
 use crate::control::snapshot_writer::StoreRequest;
 use crate::protocol::{ActorName, PanicReport, RegionId};
 use crate::task::{StopSubtask, TaskFactory};
+use pausing::PauseRequests;
+pub(crate) use pausing::RequestPause;
 
 /// The coordinator knows how the job ends.
 #[derive(Clone, Debug, Message)]
@@ -102,6 +106,7 @@ pub(crate) struct Subordinates {
     pub(crate) stop_regions: Vec<Recipient<StopRegion>>,
     pub(crate) end_input: Vec<Recipient<EndInput>>,
     pub(crate) read_on: Vec<Recipient<ReadOn>>,
+    pub(crate) pause_regions: Vec<Recipient<PauseRegion>>,
     pub(crate) drain: Recipient<RequestDrain>,
     pub(crate) stop_coordinator: Recipient<StopCoordinator>,
     pub(crate) writer: Recipient<StoreRequest>,
@@ -129,12 +134,14 @@ pub(crate) struct JobSupervisor {
     /// Decided, while the regions are being stopped.
     result: Option<Result<OutcomeKind, JobError>>,
     closing: bool,
+    pauses: PauseRequests,
 }
 
 impl JobSupervisor {
     pub(crate) fn new(job: Arc<JobContext>, below: Subordinates, publisher: Publisher) -> Self {
         let regions = (0..job.spec.regions).map(RegionId).collect();
-        Self { job, below, publisher, regions, result: None, closing: false }
+        let pauses = PauseRequests::new(*lock(&job.paused_since));
+        Self { job, below, publisher, regions, result: None, closing: false, pauses }
     }
 
     /// The end is decided; the first decision counts.
@@ -178,7 +185,7 @@ impl JobSupervisor {
         ctx.stop();
     }
 
-    fn request(&self, ending: Ending) {
+    fn request(&mut self, ending: Ending, ctx: &mut Context<Self>) {
         let mut requested = lock(&self.job.ending);
         // Finishing includes stopping to read; neither can be taken back, but for a savepoint that fails.
         let is_more = match *requested {
@@ -190,6 +197,8 @@ impl JobSupervisor {
             *requested = Some(ending);
         }
         drop(requested);
+        // Sources hear of it before they are told to end.
+        self.pause_ends(ending, ctx);
         for region in &self.below.end_input {
             region.do_send(EndInput);
         }
@@ -254,9 +263,9 @@ impl Handler<EndJob> for JobSupervisor {
     fn handle(&mut self, how: EndJob, ctx: &mut Self::Context) {
         match how {
             EndJob::Cancel => self.decide(Ok(OutcomeKind::Cancelled), ctx),
-            EndJob::Drain => self.request(Ending::Drain),
-            EndJob::Finish => self.request(Ending::Finish),
-            EndJob::StopForSavepoint => self.request(Ending::DrainForSavepoint),
+            EndJob::Drain => self.request(Ending::Drain, ctx),
+            EndJob::Finish => self.request(Ending::Finish, ctx),
+            EndJob::StopForSavepoint => self.request(Ending::DrainForSavepoint, ctx),
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct JobConfig {
     pub savepoints: SavepointConfig,
     /// Arbiters that the job has for itself, at least 1; `None`: it shares those of the engine.
     pub own_arbiters: Option<u32>,
+    /// Since when it is paused, Unix milliseconds, if it starts paused.
+    pub paused_since: Option<u64>,
     /// Who is told of all events.
     pub subscribers: EventSubscribers,
 }
@@ -140,6 +142,7 @@ fn job_context(
         tells_host,
         seed,
         savepoints,
+        paused_since,
         ..
     } = config;
     let SavepointConfig { format, origin, descends_from } = savepoints;
@@ -172,6 +175,7 @@ fn job_context(
         descends_from,
         pins: Arc::default(),
         ending: Mutex::new(None),
+        paused_since: Mutex::new(paused_since),
         memory: Mutex::new(memory),
     }
 }
@@ -215,6 +219,7 @@ impl Places {
     fn handle_ports(&self) -> HandlePorts {
         HandlePorts {
             end: to(&self.root.address),
+            pause: to(&self.root.address),
             checkpoint: to(&self.coordinator.address),
             savepoint: to(&self.coordinator.address),
         }
@@ -225,6 +230,7 @@ impl Places {
             stop_regions: self.regions.iter().map(|region| to(&region.address)).collect(),
             end_input: self.regions.iter().map(|region| to(&region.address)).collect(),
             read_on: self.regions.iter().map(|region| to(&region.address)).collect(),
+            pause_regions: self.regions.iter().map(|region| to(&region.address)).collect(),
             drain: to(&self.coordinator.address),
             stop_coordinator: to(&self.coordinator.address),
             writer: to(&self.writer.address),
@@ -288,6 +294,9 @@ fn start(job: Arc<JobContext>, opened_with: Vec<Arc<Manifest>>, publisher: Publi
         subtasks: job.spec.tasks.iter().map(|task| u64::from(task.parallelism)).sum(),
         restores: job.restores.as_ref().map(|manifest| manifest.checkpoint),
     });
+    if let Some(since_unix_ms) = *lock(&job.paused_since) {
+        job.emit(JobEventKind::Paused { since_unix_ms, at_start: true });
+    }
 
     let control = job.pool.control().clone();
     start_root(&job, places.root, below, publisher);

@@ -12,6 +12,7 @@ mod job_supervisor;
 mod job_tests;
 pub(crate) mod launch;
 pub(crate) mod outcome;
+pub(crate) mod pause_error;
 mod pins;
 mod places;
 mod region_supervisor;

@@ -8,7 +8,9 @@
 
 mod handlers;
 mod leaving;
+mod pausing;
 mod start;
+mod times;
 mod watchdog;
 mod wiring;
 
@@ -37,6 +39,7 @@ use crate::task::{
     AcknowledgeCheckpoint, BeginReading, DeclineCheckpoint, FinishInput, RestoreFigures, SinkCommitted, SourceHalted,
     StopReading, StopSubtask, StoreChunks, SubtaskAddress, WantCheckpoint,
 };
+pub(crate) use pausing::PauseRegion;
 use watchdog::Watchdog;
 
 /// Failures kept for the error of a region that gives up.
@@ -112,6 +115,8 @@ pub(crate) struct RegionSupervisor {
     delay: Duration,
     /// Ends the restart delay.
     restart_timer: Option<SpawnHandle>,
+    /// Waits until all sources have heard of a pause, or its end.
+    telling_pause: Option<SpawnHandle>,
     damaged: Option<(CheckpointId, Arc<SnapshotError>)>,
     error: Option<JobError>,
     watchdog: Watchdog,
@@ -146,6 +151,7 @@ impl RegionSupervisor {
             newest,
             delay: Duration::ZERO,
             restart_timer: None,
+            telling_pause: None,
             damaged: None,
             error: None,
             watchdog: Watchdog::default(),
@@ -208,9 +214,7 @@ impl RegionSupervisor {
         let (rewinds, age) = (self.rewinds, restored_age);
         let recovered = downtime.map(|downtime| Recovered { downtime, rewinds: rewinds.unwrap_or_default(), age });
         lock(&job.memory).advisor.running(now, region, recovered);
-        for source in self.subtasks.iter().filter_map(|subtask| subtask.source.as_ref()) {
-            source.begin.do_send(BeginReading);
-        }
+        self.begin_reading();
         self.end_input();
         let restored = self.restored.as_ref().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint);
         let subtasks = self.subtasks.clone();
@@ -310,6 +314,7 @@ impl RegionSupervisor {
     }
 
     fn stop_subtasks(&mut self, failed: bool, ctx: &mut Context<Self>) {
+        self.let_go_of_pause(ctx);
         self.seed.down.do_send(RegionDown { execution: self.execution, failed, restarts_at: None });
         self.reached(Step::RegionStopping);
         self.ping_arbiters();

@@ -39,6 +39,8 @@ pub(crate) enum StoreRequest {
     Discard { checkpoint: CheckpointId },
     /// Mark newer checkpoints abandoned.
     AbandonAbove { checkpoint: CheckpointId },
+    /// Keep since when the job is paused, or that it is not; `done` is answered then.
+    KeepPause { since: Option<u64>, done: oneshot::Sender<Result<(), Arc<SnapshotError>>> },
     /// Let go of the store and end; `done` is answered then.
     Close { done: oneshot::Sender<()> },
 }
@@ -185,6 +187,10 @@ impl Handler<StoreRequest> for SnapshotWriter {
             StoreRequest::Discard { checkpoint } => self.call(move |session| session.discard(checkpoint), ctx),
             StoreRequest::AbandonAbove { checkpoint } => {
                 self.call(move |session| session.abandon_above(checkpoint), ctx);
+            }
+            StoreRequest::KeepPause { since, done } => {
+                // Whoever asked may have gone with the job's root.
+                self.call(move |session| drop(done.send(session.keep_pause(since))), ctx);
             }
             StoreRequest::Close { done } => self.close(done, ctx),
         }

@@ -1,6 +1,7 @@
 //! What a subtask is: the orders it takes, the facts it reports, its snapshots, and one actor for each kind of task.
 
 mod alarm;
+mod blocked;
 mod inputs;
 mod lists;
 mod loading;
@@ -18,8 +19,8 @@ mod spec;
 mod stepper;
 
 pub use orders::{
-    BeginReading, CheckpointAborted, CheckpointComplete, ExpectBarrier, FinishInput, RequestBarrier, SourceAddress,
-    StopReading, StopSubtask, SubtaskAddress,
+    BeginReading, CheckpointAborted, CheckpointComplete, ExpectBarrier, FinishInput, RequestBarrier, SetPaused,
+    SourceAddress, StopReading, StopSubtask, SubtaskAddress,
 };
 pub use reports::{
     AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, RestoreFigures, RestoreProgress, SinkCommitted,

@@ -44,6 +44,15 @@ pub struct CheckpointAborted {
 #[rtype(result = "()")]
 pub struct BeginReading;
 
+/// To a source: read no more until told otherwise, or read on. No record is read once this is answered, but for what a call of a
+/// connector on a thread of its own finds, which is not handed on before.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetPaused {
+    /// Else it reads on.
+    pub paused: bool,
+}
+
 /// To a source: read no more; no end of input follows (drain).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -88,6 +97,8 @@ pub struct SourceAddress {
     pub barrier: Recipient<RequestBarrier>,
     /// Starts reading.
     pub begin: Recipient<BeginReading>,
+    /// Pauses, or reads on.
+    pub pause: Recipient<SetPaused>,
     /// Stops reading.
     pub stop_reading: Recipient<StopReading>,
     /// Ends the input.

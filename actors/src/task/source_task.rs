@@ -1,6 +1,6 @@
 //! The source task: reads a source, runs the operators chained to it, and emits barriers when asked.
 //!
-//! Receives `RequestBarrier` from the coordinator, `BeginReading`, `StopReading`, `FinishInput` from its supervisors (all in
+//! Receives `RequestBarrier` from the coordinator, `BeginReading`, `SetPaused`, `StopReading`, `FinishInput` from its supervisors (all in
 //! `handlers.rs`), [`ReturnCredit`](crate::data::edge::ReturnCredit) from the tasks behind it, what its connector's thread
 //! reports, and what every task does (`stepper.rs`). Sends batches, snapshots and acknowledgements, and [`SourceHalted`]
 //! once it reads no more. A restart loses what was read since the restored checkpoint, and reads it again.
@@ -17,12 +17,12 @@ use std::time::Duration;
 use actix::{AsyncContext, Context, Message, Recipient};
 
 use crate::contract::{
-    Batch, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceWaker, SplitPosition,
-    SplitRead, StateError, Step,
+    Batch, Hold, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceTime, SourceWaker,
+    SplitPosition, SplitRead, StateError, Step,
 };
 use crate::data::edge::Sent;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
-use crate::protocol::{AckFacts, Barrier, CheckpointId, Limits, Mark, OperatorId, ReadPortion, SourceState, TaskError};
+use crate::protocol::{AckFacts, Barrier, CheckpointId, Mark, OperatorId, ReadPortion, SourceState, TaskError};
 use crate::runtime::guard::noting;
 use crate::runtime::time::monotonic;
 use crate::task::alarm::{Alarm, Due};
@@ -31,7 +31,7 @@ use crate::task::operators::{Given, Operators, Outcome, WithOperators};
 use crate::task::source_history::SourceHistory;
 use crate::task::source_reading::{self, Positions, ReadResult, ReaderReports, Reading};
 use crate::task::stepper::{Stepped, Stepper, Task, Work};
-use crate::task::{CheckpointComplete, SourceHalted};
+use crate::task::{CheckpointComplete, SourceHalted, SubtaskContext};
 
 pub use factory::SourceTaskFactory;
 
@@ -50,6 +50,9 @@ struct SourceWork<S: Source> {
     positions: Positions,
     history: SourceHistory,
     phase: Phase,
+    /// The job is paused: nothing is read in any phase.
+    is_paused: bool,
+    time: SourceTime,
     /// The input has ended, and that is to be said.
     is_ending: bool,
     /// Told to act as if the input ended once this many records are read.
@@ -88,17 +91,24 @@ enum Phase {
 struct Wake;
 
 impl<S: Source> SourceWork<S> {
-    fn new(source: Arc<S>, ids: Vec<OperatorId>, operators: Operators<Box<Batch<S::Item>>>, limits: &Limits) -> Self {
+    fn new(
+        source: Arc<S>,
+        ids: Vec<OperatorId>,
+        operators: Operators<Box<Batch<S::Item>>>,
+        cx: &SubtaskContext,
+    ) -> Self {
         Self {
             source,
             ids,
             operators,
             reading: None,
-            portion: ReadPortion::new(limits),
+            portion: ReadPortion::new(&cx.info.limits),
             marks: VecDeque::new(),
             positions: Positions::default(),
             history: SourceHistory::default(),
             phase: Phase::Opening,
+            is_paused: false,
+            time: SourceTime::starting(cx.behind.clone()),
             is_ending: false,
             finish_after: None,
             read_nothing: false,
@@ -144,6 +154,7 @@ impl<S: Source> SourceWork<S> {
                     reading.ended();
                 }
                 self.halt(stepper, Phase::Ended, SourceState::Ended);
+                self.time.ended(stepper.cx.info.clock.now());
             }
             Outcome::Taken(Given::Mark(_)) => {}
             Outcome::Taken(Given::WakeUp { .. }) => {
@@ -158,10 +169,17 @@ impl<S: Source> SourceWork<S> {
         Ok(Stepped::On)
     }
 
+    /// Whether it reads now.
+    fn reads(&self) -> bool {
+        self.phase == Phase::Reading && !self.is_paused
+    }
+
     fn batch_taken(&mut self, stepper: &mut Stepper, batch: Box<Batch<S::Item>>) -> Result<Stepped, TaskError> {
         match &mut self.reading {
             Some(Reading::Inline { spare, .. }) => *spare = batch,
-            Some(Reading::Ahead(ahead)) if self.phase == Phase::Reading && !self.is_ending && !self.read_nothing => {
+            Some(Reading::Ahead(ahead))
+                if self.phase == Phase::Reading && !self.is_paused && !self.is_ending && !self.read_nothing =>
+            {
                 ahead.give(batch, self.portion.records());
                 ahead.refill(stepper.cx.info.limits.read_ahead.max(1), self.portion.records());
             }
@@ -232,6 +250,7 @@ impl<S: Source> SourceWork<S> {
     /// Reads on to the input's end, though it was told to stop: the job finishes after all.
     fn read_on(&mut self, stepper: &mut Stepper) {
         self.halt(stepper, Phase::Reading, SourceState::Reading);
+        self.time.release(Hold::Stopped, stepper.cx.info.clock.now());
         self.tell_end();
         self.wake(stepper);
     }
@@ -273,10 +292,25 @@ impl<S: Source> SourceWork<S> {
     }
 
     fn fill_read_ahead(&mut self, stepper: &Stepper) {
-        if let (Phase::Reading, Some(Reading::Ahead(ahead))) = (self.phase, &mut self.reading)
+        if let (true, Some(Reading::Ahead(ahead))) = (self.reads(), &mut self.reading)
             && !self.is_ending
         {
             ahead.refill(stepper.cx.info.limits.read_ahead.max(1), self.portion.records());
+        }
+    }
+
+    /// Reads nothing from now on, or reads on.
+    fn set_paused(&mut self, stepper: &mut Stepper, paused: bool) {
+        let now = stepper.cx.info.clock.now();
+        self.is_paused = paused;
+        if paused {
+            // It holds back only what waits for it.
+            if self.phase != Phase::Ended {
+                self.time.hold(Hold::Paused, now);
+            }
+        } else {
+            self.time.release(Hold::Paused, now);
+            self.fill_read_ahead(stepper);
         }
     }
 
@@ -348,6 +382,7 @@ impl<S: Source> Work for SourceWork<S> {
             clock: info.clock.clone(),
             waker: SourceWaker::new(move || wake.do_send(Wake)),
             event_times: info.event_times.clone(),
+            time: self.time.clone(),
         };
         if let Some(positions) = &positions {
             let owned = positions.iter().filter(|position| context.owns(&position.split)).cloned().collect();
@@ -377,7 +412,7 @@ impl<S: Source> Work for SourceWork<S> {
             self.checkpoint(stepper, barrier);
             return Ok(Stepped::On);
         }
-        let reads = self.phase == Phase::Reading;
+        let reads = self.reads();
         if self.operators.pipeline.is_blocked() {
             return Ok(if reads { Stepped::Blocked } else { Stepped::Idle });
         }
@@ -387,7 +422,12 @@ impl<S: Source> Work for SourceWork<S> {
         if let Some(wake_up) = self.operators.wake_up(&stepper.cx) {
             return self.give(stepper, wake_up);
         }
-        if reads { self.read(stepper) } else { Ok(Stepped::Idle) }
+        match self.phase {
+            Phase::Reading if reads => self.read(stepper),
+            // What it has in its hands need not wait for what comes after the pause.
+            Phase::Reading => Ok(Stepped::Starved),
+            _ => Ok(Stepped::Idle),
+        }
     }
 
     /// The connector's thread is behind: what was read so far need not wait for more.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{SubtaskAddress, TaskReports};
-use crate::contract::{ChunkSource, Fence, Manifest, Probe, Step, SubtaskInfo};
+use crate::contract::{ChunkSource, Fence, Manifest, Probe, ReadingTime, Step, SubtaskInfo};
 use crate::data::wiring::{AnyInputPort, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{CheckpointId, CheckpointMode, OperatorId, RegionId, Succession, TaskId, TaskKind};
 use crate::runtime::ArbiterHandle;
@@ -140,6 +140,8 @@ pub struct SubtaskContext {
     pub slice_clock: SliceClock,
     /// Whether the host's panic hook is told of its panics.
     pub tells_host: bool,
+    /// The times of the tasks behind its own, which stand still while it cannot go on.
+    pub behind: Arc<[ReadingTime]>,
 }
 
 impl SubtaskContext {

@@ -22,6 +22,7 @@ use crate::runtime::guard::{ExitSlot, start_guarded};
 use crate::runtime::time::monotonic;
 use crate::runtime::{ArbiterHandle, yield_now};
 use crate::task::alarm::{Alarm, Due};
+use crate::task::blocked::Blocked;
 use crate::task::loading::{Loaded, load};
 use crate::task::snapshots::{Snapshots, Written};
 use crate::task::{
@@ -146,6 +147,7 @@ pub(crate) struct Stepper {
     /// Why it took no steps before it ran last, and since when it runs, or takes none.
     pause: Pause,
     since: Duration,
+    blocked: Blocked,
 }
 
 impl Stepper {
@@ -163,6 +165,7 @@ impl Stepper {
             awaits_drain: false,
             pause: Pause::Idle,
             since: monotonic(),
+            blocked: Blocked::default(),
         }
     }
 
@@ -203,6 +206,7 @@ impl Stepper {
         let counters = &self.cx.info.counters;
         counters.busy_ns.add_time(now - std::mem::replace(&mut self.since, now));
         self.pause = pause;
+        self.blocked.tell(&self.cx, matches!(pause, Pause::Blocked), sent.batches);
         self.counts(sent);
     }
 

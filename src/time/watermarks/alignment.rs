@@ -12,8 +12,8 @@ use millstream_actors::protocol::{OperatorId, Timestamp};
 /// joins) stays bounded where one is read faster than others. Follows Flink's `withWatermarkAlignment`; the group is this value,
 /// which strategies of several sources may share.
 ///
-/// A source that waits answers barriers, and does not become idle by that. One that is idle, or at its end, is not waited for; one
-/// that has said nothing yet is.
+/// A source that waits answers barriers, and does not become idle by that. One that is idle, or at its end, is not waited for, nor is
+/// one whose job has ended; one that has said nothing yet is, and so is one that is paused or being restarted.
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,6 +69,11 @@ impl WatermarkAlignment {
         AlignedMember { alignment: self.clone(), place, token }
     }
 
+    /// The job of a source has ended: none of its subtasks is waited for.
+    pub(crate) fn job_ended(&self, job: &Arc<str>, source: &OperatorId) {
+        self.members().known.retain(|(of_job, of_source, _), _| (of_job, of_source) != (job, source));
+    }
+
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,7 +85,8 @@ impl fmt::Debug for WatermarkAlignment {
     }
 }
 
-/// One that the others wait for, until it is dropped.
+/// One that the others wait for, until it leaves. One that is dropped is being restarted, and another takes its place, or its job
+/// ends.
 pub(crate) struct AlignedMember {
     alignment: WatermarkAlignment,
     place: Place,
@@ -97,6 +103,14 @@ impl AlignedMember {
         }
     }
 
+    /// It is at its end.
+    pub(crate) fn leave(self) {
+        let mut members = self.alignment.members();
+        if members.known.get(&self.place).is_some_and(|known| known.token == self.token) {
+            members.known.remove(&self.place);
+        }
+    }
+
     /// Whether it is near enough to the slowest of those that are waited for.
     pub(crate) fn may_read(&self) -> bool {
         let members = self.alignment.members();
@@ -104,15 +118,6 @@ impl AlignedMember {
         let awaited = members.known.iter().filter(|(place, known)| **place != self.place && !known.is_idle);
         let slowest = awaited.map(|(_, known)| known.watermark).min();
         slowest.is_none_or(|slowest| own.watermark <= slowest.saturating_add(self.alignment.drift_ms))
-    }
-}
-
-impl Drop for AlignedMember {
-    fn drop(&mut self) {
-        let mut members = self.alignment.members();
-        if members.known.get(&self.place).is_some_and(|known| known.token == self.token) {
-            members.known.remove(&self.place);
-        }
     }
 }
 
@@ -137,10 +142,19 @@ mod tests {
         slow.tell(None, Some(false));
         assert!(!fast.may_read());
         let new = alignment.join("job".into(), "slow".into(), 0);
-        drop(slow);
+        slow.leave();
         assert!(!fast.may_read(), "one that was replaced takes nothing away with it");
         assert!(new.may_read());
         drop(new);
+        assert!(!fast.may_read(), "it is being restarted");
+        let again = alignment.join("job".into(), "slow".into(), 0);
+        assert!(!fast.may_read());
+        again.leave();
+        assert!(fast.may_read());
+        let _other = alignment.join("other".into(), "slow".into(), 0);
+        let _others = alignment.join("other".into(), "slow".into(), 1);
+        assert!(!fast.may_read());
+        alignment.job_ended(&"other".into(), &"slow".into());
         assert!(fast.may_read());
     }
 }

@@ -42,6 +42,11 @@ impl Silence {
         Self { idle_after, looked: now, counted: Duration::ZERO, phase: Phase::HasRecords, is_interrupted: false }
     }
 
+    /// Begins at the time `now` instead.
+    pub(crate) fn begun_at(self, now: Duration) -> Self {
+        Self { looked: now, ..self }
+    }
+
     /// Records have come.
     pub(crate) fn records(&mut self) {
         self.phase = Phase::HasRecords;

@@ -22,6 +22,8 @@ pub(crate) struct SplitTimes<G> {
     last: usize,
     /// How long there has been no split that has begun and is not at its end.
     nothing_open: Duration,
+    /// In this round.
+    reads: usize,
 }
 
 struct SplitTime<G> {
@@ -32,6 +34,8 @@ struct SplitTime<G> {
     is_idle: bool,
     /// How long it has had no records.
     silent: Duration,
+    /// For how long it may have had none besides, in this round of reads and in the one before.
+    waited: [Duration; 2],
 }
 
 impl<G> SplitTimes<G> {
@@ -45,6 +49,7 @@ impl<G> SplitTimes<G> {
             idle_after,
             last: 0,
             nothing_open: Duration::ZERO,
+            reads: 0,
         }
     }
 
@@ -63,6 +68,7 @@ impl<G> SplitTimes<G> {
                 watermark,
                 is_idle: false,
                 silent,
+                waited: Default::default(),
             });
             number
         });
@@ -94,7 +100,8 @@ impl<G> SplitTimes<G> {
         if known.watermark == ENDED {
             return;
         }
-        (known.is_idle, known.silent, self.nothing_open) = (false, Duration::ZERO, Duration::ZERO);
+        (known.is_idle, self.nothing_open) = (false, Duration::ZERO);
+        (known.silent, known.waited) = (Duration::ZERO, Default::default());
         self.merge.active(split);
         if let Some(watermark) = watermark {
             // Nothing is to come at the greatest time but of a split that has ended.
@@ -125,8 +132,9 @@ impl<G> SplitTimes<G> {
         }
     }
 
-    /// So much time has passed in which splits might have had records.
-    pub(crate) fn waited(&mut self, time: Duration, marks: &mut Vec<Mark>) {
+    /// So much time has passed, in which no split had records but one that has just been read, if there is one. Of which of the others
+    /// that is true is seen when the reader has been asked for all.
+    pub(crate) fn waited(&mut self, time: Duration, but: Option<usize>, marks: &mut Vec<Mark>) {
         let Some(idle_after) = self.idle_after else { return };
         if self.open.is_empty() {
             let is_said = self.nothing_open >= idle_after;
@@ -135,9 +143,30 @@ impl<G> SplitTimes<G> {
                 marks.push(Mark::Idle);
             }
         }
+        for number in self.open.iter().filter(|number| Some(**number) != but) {
+            let split = &mut self.splits[*number];
+            split.waited[0] = split.waited[0].saturating_add(time);
+        }
+    }
+
+    /// A read is over, which has found all that there is, or not. A round of reads is as many as there are splits, so that each has its
+    /// turn. A split had no records in a time that has passed if it has had none in a whole round since, or all was found.
+    pub(crate) fn read_is_over(&mut self, has_found_all: bool, marks: &mut Vec<Mark>) {
+        let Some(idle_after) = self.idle_after else { return };
+        self.reads += 1;
+        if !has_found_all && self.reads < self.open.len() {
+            return;
+        }
+        self.reads = 0;
         for number in &self.open {
             let split = &mut self.splits[*number];
-            split.silent = split.silent.saturating_add(time);
+            let [this, before] = std::mem::take(&mut split.waited);
+            split.silent = split.silent.saturating_add(before);
+            if has_found_all {
+                split.silent = split.silent.saturating_add(this);
+            } else {
+                split.waited[1] = this;
+            }
             if split.silent >= idle_after && !split.is_idle {
                 split.is_idle = true;
                 tell(self.merge.idle(*number), marks);
@@ -214,7 +243,8 @@ mod tests {
 
     fn wait(times: &mut SplitTimes<()>, time: Duration) -> Vec<Mark> {
         let mut marks = Vec::new();
-        times.waited(time, &mut marks);
+        times.waited(time, None, &mut marks);
+        times.read_is_over(true, &mut marks);
         marks
     }
 
@@ -276,6 +306,31 @@ mod tests {
         assert_eq!(times.become_whole("", || (), &mut marks), whole);
         assert_eq!((marks, times.of("")), (vec![Mark::Watermark(7)], Some(7)));
         assert_eq!(read(&mut times, "", 12), [Mark::Watermark(12)]);
+    }
+
+    #[test]
+    fn split_that_has_not_had_its_turn_is_not_silent() {
+        let mut times = SplitTimes::new(Some(3 * SECOND));
+        for id in ["a", "b", "c"] {
+            read(&mut times, id, 10);
+        }
+        let mut marks = Vec::new();
+        let turn = |times: &mut SplitTimes<()>, id: &str, marks: &mut Vec<Mark>| {
+            let split = times.begun(id, || ());
+            times.waited(4 * SECOND, Some(split), marks);
+            times.read(split, None, marks);
+            times.read_is_over(false, marks);
+        };
+        // All have records, and each read takes long: of which nobody becomes idle.
+        for id in ["a", "b", "c", "a", "b", "c", "a", "b", "c"] {
+            turn(&mut times, id, &mut marks);
+            assert!(times.splits.iter().all(|split| !split.is_idle), "after {id}");
+        }
+        // The last has none any more.
+        for id in ["a", "b", "a", "b", "a", "b"] {
+            turn(&mut times, id, &mut marks);
+        }
+        assert_eq!(times.splits.iter().map(|split| split.is_idle).collect::<Vec<_>>(), [false, false, true]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::SourceContext;
-use millstream_actors::protocol::Timestamp;
+use millstream_actors::protocol::{OperatorId, Timestamp};
 
 use super::alignment::AlignedMember;
 use super::generator::{AsItComes, BoundedOutOfOrderness, Punctuated, TimesBatches};
@@ -105,9 +105,11 @@ impl<T: 'static> WatermarkStrategy<T> {
     /// A split without records for so long is idle: event time does not wait for it until it has some again and has caught up.
     /// Above zero. Without this, event time waits for a split however long it has no records.
     ///
-    /// The time goes by the job's clock, and stands still while the job is too busy to read: of the time between two reads
-    /// of a source that has records it counts 100 ms at most. In mid-stream, where a subtask stands for the split, it begins at
-    /// most 100 ms after the last record, and it is over only if no record waits to be taken then.
+    /// The time goes by the job's clock, and stands still while no records could come: while the job is paused, starts, restarts or is
+    /// drained, while the source waits for others in event time, and while tasks are blocked (promise T14). Of the time
+    /// between two reads of a source that has records it counts 100 ms at most, and a split is idle only once it has had its turn to
+    /// be read. In mid-stream, where a subtask stands for the split, it begins at most 100 ms after the last record, and it is over only
+    /// if no record waits to be taken then.
     pub fn with_idleness(mut self, after: Duration) -> Self {
         self.idle_after = Some(after);
         self
@@ -136,6 +138,13 @@ impl<T: 'static> WatermarkStrategy<T> {
     /// One subtask of those that wait for each other, if they do.
     pub(crate) fn join_alignment(&self, cx: &SourceContext) -> Option<AlignedMember> {
         self.alignment.as_ref().map(|alignment| alignment.join(cx.job.clone(), cx.operator.clone(), cx.subtask_index))
+    }
+
+    /// The job of a source with it has ended.
+    pub(crate) fn job_ended(&self, job: &Arc<str>, source: &OperatorId) {
+        if let Some(alignment) = &self.alignment {
+            alignment.job_ended(job, source);
+        }
     }
 
     pub(crate) fn new_generator(&self) -> Box<dyn TimesBatches<T>> {

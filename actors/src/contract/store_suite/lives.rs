@@ -53,6 +53,25 @@ pub(super) fn check_reserved_ids(store: &Store) {
     assert_eq!(next_life(store).reserved_up_to, CheckpointId(100), "reserved ids in the next life");
 }
 
+/// A store need not keep it, but does not say that it has then.
+pub(super) fn check_pause(store: &Store) {
+    open(store);
+    assert_eq!(store.paused_since(), None, "a new store is of no paused job");
+    let kept = store.keep_pause(Some(7)).is_ok().then_some(7);
+    assert_eq!(store.paused_since(), kept, "once it was kept");
+    ok("reserve_ids", store.reserve_ids(CheckpointId(100)));
+    complete(store, 1, &["a"], 9);
+    next_life(store);
+    assert_eq!(store.paused_since(), kept, "in the next life");
+    if kept.is_some() {
+        ok("keep_pause", store.keep_pause(None));
+        ok("reopen", store.reopen());
+        assert_eq!(store.paused_since(), None, "once it is over");
+        next_life(store);
+        assert_eq!(store.paused_since(), None, "in the life after that");
+    }
+}
+
 pub(super) fn check_abandoned(store: &Store) {
     open(store);
     for checkpoint in [1, 2, 4] {

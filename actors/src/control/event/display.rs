@@ -75,9 +75,7 @@ impl fmt::Display for JobEventKind {
                 write!(f, "region={region} attempt={attempt} running")?;
                 downtime.map_or(Ok(()), |downtime| write!(f, " again {} after the failure", Shown(downtime)))
             }
-            Self::EndAwaitsRegion { region, awaits } => {
-                write!(f, "region={region} the end that was asked for needs this region, which {awaits}")
-            }
+            Self::EndAwaitsRegion { region, awaits } => write_awaited(f, *region, *awaits),
             Self::SubtaskStuck { actor, held_for } => write_stuck(f, actor, *held_for),
             Self::EventTimeHeldBack { region, held_back } => write!(f, "region={region} {held_back}"),
             Self::SubtaskLeftBehind { attempt, actor } => write_left_behind(f, *attempt, actor),
@@ -95,6 +93,8 @@ impl fmt::Display for JobEventKind {
             Self::RecoveryObjectiveMissed { objective, expected, interval } => {
                 write_missed(f, *objective, expected, *interval)
             }
+            Self::Paused { since_unix_ms, at_start } => write_paused(f, *since_unix_ms, *at_start),
+            Self::Resumed { since_unix_ms } => write_resumed(f, *since_unix_ms),
             Self::Ended { result: Ok(outcome) } => write_outcome(f, outcome),
             Self::Ended { result: Err(error) } => write!(f, "failed: {error}"),
         }
@@ -148,6 +148,19 @@ fn write_failed(
         None if records_in > 0 => write!(f, ", after {records_in} input records"),
         None => Ok(()),
     }
+}
+
+fn write_paused(f: &mut fmt::Formatter<'_>, since_unix_ms: u64, at_start: bool) -> fmt::Result {
+    let starts = if at_start { "starts " } else { "" };
+    write!(f, "{starts}paused since {since_unix_ms} (Unix ms): its sources read nothing until it is resumed")
+}
+
+fn write_resumed(f: &mut fmt::Formatter<'_>, since_unix_ms: u64) -> fmt::Result {
+    write!(f, "resumed: its sources read on; it had been paused since {since_unix_ms} (Unix ms)")
+}
+
+fn write_awaited(f: &mut fmt::Formatter<'_>, region: RegionId, awaits: RegionAwaited) -> fmt::Result {
+    write!(f, "region={region} the end that was asked for needs this region, which {awaits}")
 }
 
 fn write_stuck(f: &mut fmt::Formatter<'_>, actor: &ActorName, held_for: Duration) -> fmt::Result {

@@ -100,6 +100,7 @@ impl Setup {
             // Some of the jobs hold them.
             own_arbiters: Some(2),
             subscribers: EventSubscribers::default(),
+            paused_since: None,
             savepoints: no_savepoints::config(),
         };
         let handle = launch(spec, config);

@@ -154,6 +154,7 @@ handlers! {
     StopSubtask => |this, _stop, ctx| { let _ = &this; ctx.stop(); }
     CheckpointAborted => |this, _aborted, _ctx| { let _ = &this; }
     StopReading => |this, _stop, _ctx| { if this.state == SourceState::Reading { this.halt(SourceState::Stopped) } }
+    SetPaused => |this, _paused, _ctx| { let _ = &this; }
     FinishInput => |this, _finish, _ctx| { this.halt(SourceState::Ended) }
     RequestBarrier => |this, request, ctx| { this.barrier(request.barrier, ctx) }
     BeginReading => |this, _begin, ctx| {
@@ -220,6 +221,7 @@ impl TaskFactory for StubFactory {
         let source = (kind == TaskKind::Source).then(|| SourceAddress {
             barrier: address.clone().recipient(),
             begin: address.clone().recipient(),
+            pause: address.clone().recipient(),
             stop_reading: address.clone().recipient(),
             finish: address.clone().recipient(),
         });

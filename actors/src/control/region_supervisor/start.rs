@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::{AsyncContext, Context};
 
 use super::RegionSupervisor;
+use super::times::ReadingTimes;
 use super::wiring::{Ports, Wiring};
 use crate::contract::{Fence, Manifest, Step, SubtaskInfo};
 use crate::control::job_context::{Child, lock};
@@ -43,13 +44,14 @@ impl RegionSupervisor {
         let arbiter_of = |subtask: SubtaskId| berths[&subtask].id();
         let wiring = Wiring { spec: &job.spec, limits: &job.limits, arbiter_of: &arbiter_of };
         let reports = self.reports(ctx);
+        let times = ReadingTimes::new(job.tasks_of(self.seed.region, checkpoint));
         let (mut ports, mut subtasks) = (Ports::new(), Vec::new());
         for task in job.tasks_of(self.seed.region, checkpoint).rev() {
             for index in 0..task.parallelism {
                 let subtask = SubtaskId { task: task.id, index };
                 let berth = berths[&subtask].clone();
                 // A job that had ended starts its sinks alone: their channels stay silent.
-                let cx = self.subtask_context(task, index, &reports, restore.clone(), withdraw.clone());
+                let cx = self.subtask_context(task, index, &reports, restore.clone(), withdraw.clone(), &times);
                 let (input, outputs) = (wiring.input(subtask), wiring.outputs(subtask, &ports));
                 let key = (self.execution.attempt, subtask);
                 let (attempt, name, fence) = (self.execution.attempt, cx.info.name.clone(), self.fence.clone());
@@ -89,6 +91,7 @@ impl RegionSupervisor {
         reports: &TaskReports,
         restore: Option<RestorePlan>,
         withdraw: Vec<CheckpointId>,
+        times: &ReadingTimes,
     ) -> SubtaskContext {
         let job = &self.seed.job;
         let max_parallelism = job.spec.max_parallelism;
@@ -112,6 +115,7 @@ impl RegionSupervisor {
             clock: job.clock.clone(),
             counters,
             event_times,
+            reading: times.of(task.id),
         };
         SubtaskContext {
             info,
@@ -124,6 +128,7 @@ impl RegionSupervisor {
             fence: self.fence.clone(),
             slice_clock: job.slice_clock,
             tells_host: job.tells_host,
+            behind: times.behind(task.id),
         }
     }
 }

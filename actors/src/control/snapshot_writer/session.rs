@@ -56,6 +56,14 @@ impl StoreSession {
         }
     }
 
+    pub(super) fn keep_pause(&mut self, since: Option<u64>) -> Result<(), Arc<SnapshotError>> {
+        let kept = self.job.store.keep_pause(since);
+        if kept.is_err() {
+            self.reopen();
+        }
+        kept.map_err(Arc::new)
+    }
+
     pub(super) fn discard(&mut self, checkpoint: CheckpointId) {
         self.settled = checkpoint.max(self.settled);
         // What stays is garbage that the next finalisation removes.

@@ -47,11 +47,12 @@ impl<S: Source> TaskFactory for SourceTaskFactory<S> {
         let (source, ids, factory) = (self.source.clone(), self.operators.clone(), self.pipeline.clone());
         let task = stepper::start(cx, arbiter, move |cx, ctx| {
             let builder = PipelineBuilder::new(&cx.info, outputs, ctx.address().recipient(), waker_of(ctx));
-            SourceWork::new(source, ids, Operators::new(factory.build(builder)), &cx.info.limits)
+            SourceWork::new(source, ids, Operators::new(factory.build(builder)), cx)
         });
         let orders = SourceAddress {
             barrier: task.clone().recipient(),
             begin: task.clone().recipient(),
+            pause: task.clone().recipient(),
             stop_reading: task.clone().recipient(),
             finish: task.clone().recipient(),
         };

@@ -3,11 +3,11 @@
 use actix::{Context, Handler};
 
 use super::{Phase, SourceWork, Wake};
-use crate::contract::Source;
+use crate::contract::{Hold, Source};
 use crate::protocol::SourceState;
 use crate::task::source_reading::{ReaderEvent, Reading};
 use crate::task::stepper::Task;
-use crate::task::{BeginReading, FinishInput, RequestBarrier, StopReading};
+use crate::task::{BeginReading, FinishInput, RequestBarrier, SetPaused, StopReading};
 
 impl<S: Source> Handler<BeginReading> for Task<SourceWork<S>> {
     type Result = ();
@@ -15,6 +15,7 @@ impl<S: Source> Handler<BeginReading> for Task<SourceWork<S>> {
     fn handle(&mut self, _: BeginReading, ctx: &mut Context<Self>) {
         if self.work.phase == Phase::Opening {
             self.work.phase = Phase::Reading;
+            self.work.time.release(Hold::Starting, self.stepper.cx.info.clock.now());
             self.work.fill_read_ahead(&self.stepper);
             self.run(ctx);
         }
@@ -30,6 +31,15 @@ impl<S: Source> Handler<RequestBarrier> for Task<SourceWork<S>> {
     }
 }
 
+impl<S: Source> Handler<SetPaused> for Task<SourceWork<S>> {
+    type Result = ();
+
+    fn handle(&mut self, SetPaused { paused }: SetPaused, ctx: &mut Context<Self>) {
+        self.work.set_paused(&mut self.stepper, paused);
+        self.run(ctx);
+    }
+}
+
 impl<S: Source> Handler<StopReading> for Task<SourceWork<S>> {
     type Result = ();
 
@@ -37,6 +47,7 @@ impl<S: Source> Handler<StopReading> for Task<SourceWork<S>> {
         let phase = self.work.phase;
         if !self.work.is_ending && phase != Phase::Ended && phase != Phase::Stopped {
             self.work.halt(&self.stepper, Phase::Stopped, SourceState::Stopped);
+            self.work.time.hold(Hold::Stopped, self.stepper.cx.info.clock.now());
             self.work.tell_end();
             self.run(ctx);
         }
@@ -48,6 +59,8 @@ impl<S: Source> Handler<FinishInput> for Task<SourceWork<S>> {
 
     fn handle(&mut self, message: FinishInput, ctx: &mut Context<Self>) {
         if self.work.phase != Phase::Ended {
+            // What is to be read before the end is read, pause or not.
+            self.work.set_paused(&mut self.stepper, false);
             let is_known = self.work.finish_after.replace(message.after_records).is_some();
             if self.work.phase == Phase::Stopped && self.work.source.ends_on_finish() {
                 self.work.read_on(&mut self.stepper);

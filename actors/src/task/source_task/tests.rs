@@ -1,6 +1,7 @@
 //! A source task by itself: what it reports, heard by one actor.
 
 mod finishing;
+mod pausing;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::contract::{
-    BatchOperator, Clock, EventTimes, Fence, Output, RestoredSection, Sleep, SourceError, SourceReader, Stateful,
-    SubtaskInfo,
+    BatchOperator, Clock, EventTimes, Fence, Output, ReadingTime, RestoredSection, Sleep, SourceError, SourceReader,
+    Stateful, SubtaskInfo,
 };
 use crate::data::pipeline::{Pipeline, PipelineBuilder};
 use crate::data::wiring::InputWiring;
@@ -270,7 +271,18 @@ impl Rig {
     }
 
     /// Has its source give further answers once it was told to finish.
-    async fn with((answers, at_finish): (Vec<ReadStatus>, Vec<ReadStatus>), seconds: &[u64], insists: bool) -> Self {
+    async fn with(answers: (Vec<ReadStatus>, Vec<ReadStatus>), seconds: &[u64], insists: bool) -> Self {
+        let rig = Self::ready(answers, seconds, insists).await;
+        rig.orders().begin.do_send(BeginReading);
+        rig
+    }
+
+    /// Is ready, and was not told to begin.
+    async fn unbegun(answers: Vec<ReadStatus>) -> Self {
+        Self::ready((answers, Vec::new()), &[], false).await
+    }
+
+    async fn ready((answers, at_finish): (Vec<ReadStatus>, Vec<ReadStatus>), seconds: &[u64], insists: bool) -> Self {
         let (ears, heard) = mpsc::unbounded_channel();
         let (clock, waker) = (Arc::<TestClock>::default(), Arc::default());
         let listener = Listener(ears.clone()).start();
@@ -289,7 +301,6 @@ impl Rig {
             factory.start(context, &Arbiter::current().into(), InputWiring { windows: Vec::new() }, Vec::new());
         let mut rig = Self { address: started.address, heard, clock, waker };
         assert_eq!(rig.next().await, Heard::Ready);
-        rig.orders().begin.do_send(BeginReading);
         rig
     }
 
@@ -321,6 +332,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         clock,
         counters: Arc::default(),
         event_times: EventTimes::default(),
+        reading: ReadingTime::default(),
     };
     let reports = TaskReports {
         acknowledge: listener.clone().recipient(),
@@ -343,6 +355,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         withdraw: Vec::new(),
         fence: Fence::default(),
         tells_host: true,
+        behind: Arc::new([]),
         slice_clock: || Duration::ZERO,
     }
 }
