@@ -31,3 +31,5 @@ pub use control::launch::{JobConfig, SavepointConfig, launch, launch_on};
 pub use control::outcome::{
     CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind, Restarting, SavepointError,
 };
+#[doc(hidden)]
+pub use control::state_queries::{FromCheckpoint, OpaqueQuery, QueriedOperator, StateQueries};

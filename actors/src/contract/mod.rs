@@ -9,6 +9,7 @@ mod operator;
 mod output;
 mod partitioner;
 mod probe;
+mod query;
 mod savepoint;
 mod sink;
 mod snapshot;
@@ -33,6 +34,7 @@ pub(crate) use output::TakesMarks;
 pub use output::{Emitted, Output};
 pub use partitioner::Partitioner;
 pub use probe::{Probe, Step};
+pub use query::{Asked, StoredStates};
 pub use savepoint::{
     ChunkSource, Savepoint, SavepointExport, SavepointFileError, SavepointFormat, SavepointId, is_mark,
 };

@@ -14,5 +14,7 @@ pub(crate) mod launch;
 pub(crate) mod outcome;
 mod pins;
 mod places;
+mod query_board;
 mod region_supervisor;
 mod snapshot_writer;
+pub(crate) mod state_queries;

@@ -5,11 +5,12 @@
 //! (`stepper.rs`). Sends batches, credits, snapshots and acknowledgements. A restart loses everything it holds: state, what
 //! waits in its channels and what waits to be sent; the next attempt gets it again from the restored checkpoint.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context, Handler};
 
-use crate::contract::{Demand, Held, Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::contract::{Asked, Demand, Held, Progress, RunBudget, SnapshotWriter, StateError, Step, StoredStates};
 use crate::data::edge::Sent;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
@@ -204,6 +205,14 @@ impl<B: InputBatch> Work for OperatorWork<B> {
     fn drained(&mut self, _: &mut Stepper) -> Result<(), TaskError> {
         self.operators.drained();
         Ok(())
+    }
+
+    fn query(&mut self, operator: &OperatorId, query: &mut (dyn Any + Send), budget: &mut RunBudget) -> Asked {
+        self.operators.pipeline.query(operator, query, budget)
+    }
+
+    fn stored_states(&mut self) -> Vec<(OperatorId, Box<dyn StoredStates>)> {
+        self.operators.pipeline.stored_states()
     }
 
     fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {

@@ -8,11 +8,12 @@
 //! `ctx.spawn` is polled only once the mailbox is drained, which makes a ready one the cheapest sign of "no more input
 //! at hand": no timer, 16 ns.
 
+use std::any::Any;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture, fut};
 
-use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::contract::{Asked, Progress, RunBudget, SnapshotWriter, StateError, Step, StoredStates};
 use crate::data::edge::Sent;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
@@ -23,6 +24,7 @@ use crate::runtime::time::monotonic;
 use crate::runtime::{ArbiterHandle, yield_now};
 use crate::task::alarm::{Alarm, Due};
 use crate::task::loading::{Loaded, load};
+use crate::task::queries::Queries;
 use crate::task::snapshots::{Snapshots, Written};
 use crate::task::{
     CheckpointAborted, CheckpointComplete, ChunksStored, RestoreFigures, SourceAddress, StopSubtask, SubtaskAddress,
@@ -53,6 +55,17 @@ pub(crate) trait Work: Sized + Unpin + 'static {
 
     /// No more input is at hand.
     fn drained(&mut self, stepper: &mut Stepper) -> Result<(), TaskError>;
+
+    /// Answers a query of the state of one of its operators, as far as the budget goes.
+    fn query(&mut self, operator: &OperatorId, query: &mut (dyn Any + Send), budget: &mut RunBudget) -> Asked {
+        let _ = (operator, query, budget);
+        Asked::NotForQueries
+    }
+
+    /// What answers queries of its operators from checkpoints.
+    fn stored_states(&mut self) -> Vec<(OperatorId, Box<dyn StoredStates>)> {
+        Vec::new()
+    }
 
     /// Writes a slice of the snapshot that was begun last.
     fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {
@@ -135,6 +148,7 @@ pub(crate) struct Stepper {
     pub(crate) budget: RunBudget,
     pub(crate) alarm: Alarm,
     snapshots: Snapshots,
+    pub(super) queries: Queries,
     /// Input records so far, in this attempt.
     records_in: u64,
     restored: RestoreFigures,
@@ -152,6 +166,7 @@ impl Stepper {
     fn new(cx: SubtaskContext, exit: ExitSlot, stored: Recipient<ChunksStored>) -> Self {
         Self {
             budget: RunBudget::start(cx.slice_clock),
+            queries: Queries::new(cx.slice_clock),
             alarm: Alarm::new(cx.info.clock.clone()),
             cx,
             exit,
@@ -412,6 +427,7 @@ impl<W: Work> Task<W> {
             Ok(is_ready) => {
                 self.stepper.restored.took += monotonic() - started;
                 if is_ready {
+                    self.open_for_queries(ctx);
                     self.stepper.ready();
                 }
                 self.run(ctx);
