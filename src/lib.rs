@@ -81,6 +81,7 @@
 //! | ask something outside for each record | [`DataStream::async_map`](stream::DataStream::async_map), [`async_io`] |
 //! | push records in from requests and actors | [`IngestSource`](source::IngestSource) |
 //! | find records that come one after the other | [`KeyedStream::pattern`](stream::KeyedStream::pattern), [`pattern`] |
+//! | ask a running job for its state | [`query`] |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
 //! | write a connector | [`Source`](source::Source), [`SplitQueue`](source::SplitQueue), [`Sink`](sink::Sink) |
@@ -121,6 +122,7 @@ compile_error!(
 #[doc = include_str!("../docs/patterns.md")]
 #[doc = include_str!("../docs/async.md")]
 #[doc = include_str!("../docs/embedding.md")]
+#[doc = include_str!("../docs/queries.md")]
 #[doc = include_str!("../docs/testing-jobs.md")]
 struct Pages;
 
@@ -141,6 +143,7 @@ pub mod operator;
 mod packed;
 pub mod pattern;
 pub mod prelude;
+pub mod query;
 mod restore;
 pub mod sink;
 pub mod snapshot;
@@ -160,8 +163,8 @@ pub use millstream_actors::contract::Figures;
 pub use millstream_actors::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution,
     FailedRecord, Fault, HeldBack, Incarnation, IntervalAdvice, Limits, NO_TIME, NameOf, NoRestore, OperatorId,
-    PanicReport, ReadRange, RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId,
-    Timestamp, TriggerReason,
+    PanicReport, QueryError, ReadRange, RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId,
+    TaskError, TaskId, Timestamp, TriggerReason,
 };
 pub use millstream_actors::{
     CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobEvents, JobHandle,

@@ -12,6 +12,7 @@ pub use crate::keyed::{
 };
 pub use crate::operator::{CoProcessFunction, CoStates, Emitter, OutputTag, ProcessContext, ProcessFunction, States};
 pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
+pub use crate::query::QueryState as _;
 pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{FileSource, IngestSource, OnMalformed, SequenceSource, Throttled, VecSource};

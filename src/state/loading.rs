@@ -145,6 +145,17 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         Ok(rows)
     }
 
+    /// The rows of a group, for a query. `None` if the sections have keys of an older version: some of these may be of other
+    /// groups now.
+    pub(super) fn load_for_query(
+        &mut self,
+        group: u32,
+        sections: &[RestoredSection],
+    ) -> Result<Option<GroupTable<K, S::Row>>, StateError> {
+        let rows = self.load_rows(group, sections)?;
+        Ok(Some(rows.table).filter(|_| !rows.has_older))
+    }
+
     /// One section: the whole of a state, or changes to what was loaded before. Each section has a stamp of its own,
     /// by which a key that is in it twice is noticed.
     fn load_section(

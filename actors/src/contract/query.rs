@@ -18,6 +18,7 @@ pub enum Asked {
 /// Answers queries from what a checkpoint has of an operator.
 pub trait StoredStates: Send {
     /// Answers a query from the sections of one state in a key group: the whole section and then its changes, in the order of
-    /// their checkpoints; or none, if the checkpoint has nothing of it. The answer is put into the query.
+    /// their checkpoints; or none, if the checkpoint has nothing of it. The answer is put into the query;
+    /// one that is there is replaced.
     fn query(&mut self, group: u32, sections: &[RestoredSection], query: &mut (dyn Any + Send));
 }

@@ -19,8 +19,8 @@ use crate::control::job_supervisor::Published;
 use crate::control::pins::Pin;
 use crate::control::query_board::{QueryBoard, task_of};
 use crate::protocol::{
-    Attempt, CheckpointId, Claim, KeyGroupRange, OperatorId, PanicReport, QueryError, RETRY_AFTER, RegionId,
-    Succession, TaskId, subtask_of_group,
+    Attempt, CheckpointId, Claim, KeyGroupRange, OperatorId, QueryError, RETRY_AFTER, RegionId, Succession, TaskId,
+    subtask_of_group,
 };
 use crate::runtime::blocking;
 use crate::runtime::guard::{catch_panic, tell_host};
@@ -135,8 +135,8 @@ impl StateQueries {
         }
     }
 
-    /// Answers a query from the newest checkpoint: reads all that it has of the state in the key group, on a thread for calls that
-    /// block, and waits for that for `within`, by the job's clock.
+    /// Answers queries of one state from the newest checkpoint, the same for all: reads all that it has of the state in the key group of
+    /// each, on a thread for calls that block, and waits for that for `within`, by the job's clock.
     ///
     /// # Errors
     /// [`QueryError::NoCheckpoint`], [`QueryError::Checkpoint`], [`QueryError::Restarting`] before the operator has been ready once,
@@ -148,10 +148,9 @@ impl StateQueries {
         &self,
         operator: &QueriedOperator,
         state: &Arc<str>,
-        group: u32,
-        query: OpaqueQuery,
+        queries: Vec<(u32, OpaqueQuery)>,
         within: Duration,
-    ) -> Result<(OpaqueQuery, FromCheckpoint), QueryError> {
+    ) -> Result<(Vec<OpaqueQuery>, FromCheckpoint), QueryError> {
         let (answer, clock) = {
             let job = self.job()?;
             if self.board.newest().is_none() {
@@ -161,25 +160,29 @@ impl StateQueries {
                 return Err(self.not_running(operator));
             };
             let reading = Reading::begin(&self.board.reading)?;
-            let (board, clock, tells_host) = (self.board.clone(), job.clock.clone(), job.tells_host);
-            let (operator, state) = (operator.id.clone(), state.clone());
+            let (board, tells_host) = (self.board.clone(), job.tells_host);
+            let asked = AskedOfStore { operator: operator.id.clone(), state: state.clone(), queries };
             let (sender, answer) = oneshot::channel();
             let read = move || {
                 let _reading = reading;
                 tell_host(tells_host);
-                let answered = catch_panic(|| read_newest(&board, &operator, (&state, group), &reader, query));
-                drop(sender.send(answered));
+                // Nobody may wait any more.
+                drop(sender.send(catch_panic(|| read_newest(&board, &reader, asked))));
             };
             job.pool.control().spawn_fn(move || spawn_here(blocking(read)));
-            (answer, clock)
+            (answer, job.clock.clone())
         };
-        let answer: Result<Result<_, PanicReport>, _> =
-            before(clock.sleep(within), answer).await.ok_or(QueryError::TimedOut { after: within })?;
+        let answer = before(clock.sleep(within), answer).await.ok_or(QueryError::TimedOut { after: within })?;
         match answer {
             Ok(Ok(answered)) => answered,
             Ok(Err(report)) => Err(QueryError::Panicked { report }),
             Err(_) => Err(self.not_running(operator)),
         }
+    }
+
+    /// The error of a query that found another parallelism than when it was sent.
+    pub fn moved(&self, operator: &QueriedOperator) -> QueryError {
+        QueryError::Restarting { region: operator.region, retry_after: RETRY_AFTER }
     }
 
     fn job(&self) -> Result<Arc<JobContext>, QueryError> {
@@ -229,35 +232,56 @@ async fn before<T>(end: impl Future<Output = ()>, answer: impl Future<Output = T
     .await
 }
 
-/// Reads what the newest checkpoint has of a state in a key group, and has the query answered from it. Blocks.
+/// What is asked of a checkpoint.
+struct AskedOfStore {
+    operator: OperatorId,
+    state: Arc<str>,
+    /// Each with its key group.
+    queries: Vec<(u32, OpaqueQuery)>,
+}
+
+/// Has queries answered from the newest checkpoint. Blocks.
 fn read_newest(
     board: &QueryBoard,
-    operator: &OperatorId,
-    (state, group): (&Arc<str>, u32),
     reader: &StoredReader,
-    mut query: OpaqueQuery,
-) -> Result<(OpaqueQuery, FromCheckpoint), QueryError> {
+    mut asked: AskedOfStore,
+) -> Result<(Vec<OpaqueQuery>, FromCheckpoint), QueryError> {
     let mut tries = 0;
-    let (manifest, age, (bytes_read, mut sections)) = loop {
+    loop {
         tries += 1;
         let job = board.job().ok_or(QueryError::JobEnded)?;
         let manifest = board.newest().ok_or(QueryError::NoCheckpoint { retry_after: RETRY_AFTER })?;
         let checkpoint = manifest.checkpoint;
         let _pin = Pin::new(&job.pins, checkpoint);
-        match read(&job, &manifest, operator, state, group) {
-            Ok(read) => {
+        match answer_from(&job, &manifest, reader, &mut asked) {
+            Ok(bytes_read) => {
                 let age = Duration::from_millis(job.clock.unix_ms().saturating_sub(manifest.triggered_unix_ms));
-                break (manifest, age, read);
+                let queries = asked.queries.into_iter().map(|(_, query)| query).collect();
+                return Ok((queries, FromCheckpoint { checkpoint, age, bytes_read }));
             }
             Err(SnapshotError::Closed { .. }) => return Err(QueryError::JobEnded),
             // It may have expired before it was pinned.
             Err(_) if tries < READ_TRIES && board.newest().is_some_and(|newest| newest.checkpoint != checkpoint) => {}
             Err(error) => return Err(QueryError::Checkpoint { checkpoint, error: Arc::new(error) }),
         }
-    };
-    let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-    reader.query(group, &sections.take(operator), &mut *query);
-    Ok((query, FromCheckpoint { checkpoint: manifest.checkpoint, age, bytes_read }))
+    }
+}
+
+/// Has queries answered from a checkpoint, and gives how many bytes were read. One that was answered before is answered anew.
+fn answer_from(
+    job: &JobContext,
+    manifest: &Manifest,
+    reader: &StoredReader,
+    AskedOfStore { operator, state, queries }: &mut AskedOfStore,
+) -> Result<u64, SnapshotError> {
+    let mut bytes_read = 0;
+    for (group, query) in queries {
+        let (bytes, mut sections) = read(job, manifest, operator, state, *group)?;
+        bytes_read += bytes;
+        let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.query(*group, &sections.take(operator), &mut **query);
+    }
+    Ok(bytes_read)
 }
 
 /// The sections of a state in a key group, and how many bytes they have.
