@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use millstream_actors::protocol::{Attempt, CheckpointId};
 use serde::{Deserialize, Serialize};
-
-use crate::{Attempt, CheckpointId};
 
 /// The answer of a query, and as of when it is.
 ///
@@ -29,6 +28,17 @@ pub struct Answer<T> {
 }
 
 /// As of when an answer is.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::query::AsOf;
+///
+/// fn is_recent(as_of: &AsOf) -> bool {
+///     as_of.age() < Duration::from_secs(10)
+/// }
+/// # let _ = is_recent;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AsOf {
@@ -59,6 +69,15 @@ impl AsOf {
 }
 
 /// Some keys and their values, and where the scan goes on.
+///
+/// ```
+/// use millstream::query::Page;
+///
+/// fn is_last(page: &Page<u64, String>) -> bool {
+///     page.next.is_none()
+/// }
+/// # let _ = is_last;
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page<K, V> {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use millstream_actors::protocol::{Attempt, QueryError};
 use millstream_actors::{FromCheckpoint, OpaqueQuery, QueriedOperator, StateQueries};
 
 use super::{Answer, AsOf, Consistency, Page, ScanCursor};
-use crate::QueryError;
 use crate::state::codec::{StateFormat, take};
 use crate::state::query::{Ask, KeysAsked, QueriedAs, ScanAsked, StateRequest};
 use crate::state::{StateKey, group_of_hash, hashes_of, stable_hash};
@@ -148,7 +148,7 @@ impl<K: StateKey + Clone, V: Send + 'static> Asking<K, V> {
         Box::new(StateRequest::new::<K, V>(self.state.clone(), self.entries_max, ask))
     }
 
-    async fn ask(&self, subtask: u32, ask: Ask) -> Result<(Answered, crate::Attempt), QueryError> {
+    async fn ask(&self, subtask: u32, ask: Ask) -> Result<(Answered, Attempt), QueryError> {
         let asked = self.queries.ask(&self.operator, subtask, self.request(ask), self.timeout);
         let (answer, attempt) = asked.await?;
         Ok((self.answered(answer)?, attempt))

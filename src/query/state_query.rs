@@ -6,12 +6,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_actors::StateQueries;
+use millstream_actors::protocol::QueryError;
+use millstream_actors::{JobHandle, StateQueries};
 
 use super::asking::Asking;
 use super::{Answer, Consistency, Page, ScanCursor};
 use crate::state::StateKey;
-use crate::{JobHandle, QueryError};
 
 /// Keys that one query may ask for.
 pub const KEYS_MAX: usize = 10_000;
@@ -29,13 +29,26 @@ const ENTRIES_MAX: usize = 10_000;
 ///
 /// ```
 /// use millstream::prelude::*;
-/// use millstream::query::{AsOf, Consistency};
+/// use millstream::query::Consistency;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let env = StreamEnvironment::new("visits").checkpointing(Checkpointing::disabled());
-/// let (source, handle) = IngestSource::<u64>::new();
-/// # Ok(()) }
+/// let env = StreamEnvironment::new("visits");
+/// env.source("visits", SequenceSource::unbounded())
+///     .key_by(|n| n % 10)
+///     .fold("counts", 0u64, |count, _| *count += 1)
+///     .sink("out", CollectSink::new());
+/// let job = env.start()?;
+/// job.checkpoint().await?;
+///
+/// let counts = job.query::<u64, u64>("counts", "accumulator");
+/// let before = counts.clone().consistency(Consistency::Checkpoint).get(&7).await?;
+/// let now = counts.get(&7).await?;
+/// println!("{:?} {:?} ago, {:?} now", before.value, before.as_of.age(), now.value);
+/// assert!(before.value <= now.value);
+/// # job.cancel().await?;
+/// # Ok(())
+/// # }
 /// ```
 pub trait QueryState: sealed::Sealed {
     /// A query of the state called `state` that the operator with this id or name keeps for keys of type `K`. What `V` is goes by
@@ -70,11 +83,23 @@ impl QueryState for JobHandle {
 mod sealed {
     pub trait Sealed {}
 
-    impl Sealed for crate::JobHandle {}
+    impl Sealed for millstream_actors::JobHandle {}
 }
 
 /// A query of one state. It can be asked again and again, from any thread and any runtime; nothing is sent before a future of it is
 /// polled, and one that is dropped costs the job nothing more than to see that.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::prelude::*;
+/// use millstream::query::StateQuery;
+///
+/// fn totals(job: &JobHandle) -> StateQuery<u64, u64> {
+///     job.query("cents", "accumulator").timeout(Duration::from_millis(200))
+/// }
+/// # let _ = totals;
+/// ```
 ///
 /// At most 1,024 queries wait for a subtask; beyond that, and beyond 16 that read a checkpoint,
 /// [`QueryError::Overloaded`] says when to ask again.

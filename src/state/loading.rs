@@ -145,15 +145,20 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         Ok(rows)
     }
 
-    /// The rows of a group, for a query. `None` if the sections have keys of an older version: some of these may be of other
-    /// groups now.
+    /// Whether keys may be of an older version.
+    pub(super) fn migrates_keys(&self) -> bool {
+        self.keys.has_migrations()
+    }
+
+    /// The rows of a group, for a query. `None` if the sections have keys of an older version, or of other groups by now.
     pub(super) fn load_for_query(
         &mut self,
         group: u32,
         sections: &[RestoredSection],
     ) -> Result<Option<GroupTable<K, S::Row>>, StateError> {
         let rows = self.load_rows(group, sections)?;
-        Ok(Some(rows.table).filter(|_| !rows.has_older))
+        let is_as_today = !rows.has_older && rows.moved.is_empty();
+        Ok(Some(rows.table).filter(|_| is_as_today))
     }
 
     /// One section: the whole of a state, or changes to what was loaded before. Each section has a stamp of its own,

@@ -34,7 +34,7 @@ pub(crate) use output::TakesMarks;
 pub use output::{Emitted, Output};
 pub use partitioner::Partitioner;
 pub use probe::{Probe, Step};
-pub use query::{Asked, StoredStates};
+pub use query::{Asked, StoredGroup, StoredStates};
 pub use savepoint::{
     ChunkSource, Savepoint, SavepointExport, SavepointFileError, SavepointFormat, SavepointId, is_mark,
 };

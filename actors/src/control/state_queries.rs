@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::contract::{Asked, ChunkRef, Manifest, RestoredChunk, RestoredState, SnapshotError, StateScope};
+use crate::contract::{
+    Asked, ChunkRef, Manifest, RestoredChunk, RestoredState, SnapshotError, StateScope, StoredGroup,
+};
 use crate::control::job_context::{JobContext, lock};
 use crate::control::job_supervisor::Published;
 use crate::control::pins::Pin;
@@ -279,7 +281,9 @@ fn answer_from(
         let (bytes, mut sections) = read(job, manifest, operator, state, *group)?;
         bytes_read += bytes;
         let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-        reader.query(*group, &sections.take(operator), &mut **query);
+        let (checkpoint, is_of_this_run) = (manifest.checkpoint, manifest.incarnation == job.incarnation);
+        let sections = &sections.take(operator);
+        reader.query(StoredGroup { checkpoint, is_of_this_run, group: *group, sections }, &mut **query);
     }
     Ok(bytes_read)
 }

@@ -132,10 +132,11 @@ pub enum QueryError {
         /// When to ask again.
         retry_after: Duration,
     },
-    /// The checkpoint is of keys whose type has another version: only a restore brings them over.
+    /// The checkpoint is of an earlier run, and the operator migrates keys, or finds some with another hash: only a restore brings them
+    /// to where they belong now. The first checkpoint of this run has all there.
     #[error(
-        "checkpoint {checkpoint} has keys of an older version of operator '{operator}'; the next checkpoint that \
-         writes them all has today's"
+        "checkpoint {checkpoint} is of an earlier run of the job, and may have keys of operator '{operator}' of an older \
+         version, or under another hash; ask of the first checkpoint of this run"
     )]
     OlderKeys {
         /// The operator.

@@ -5,12 +5,11 @@
 //! (`stepper.rs`). Sends batches, credits, snapshots and acknowledgements. A restart loses everything it holds: state, what
 //! waits in its channels and what waits to be sent; the next attempt gets it again from the restored checkpoint.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context, Handler};
 
-use crate::contract::{Asked, Demand, Held, Progress, RunBudget, SnapshotWriter, StateError, Step, StoredStates};
+use crate::contract::{Demand, Held, Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::Sent;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
@@ -21,6 +20,7 @@ use crate::runtime::time::monotonic;
 use crate::task::alarm::{Alarm, Due};
 use crate::task::inputs::{Inputs, WithInputs};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators, waker_of};
+use crate::task::queries::Queried;
 use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
 use crate::task::{ExpectBarrier, SourceHalted, StartedSubtask, SubtaskAddress, SubtaskContext, TaskFactory};
 
@@ -207,12 +207,8 @@ impl<B: InputBatch> Work for OperatorWork<B> {
         Ok(())
     }
 
-    fn query(&mut self, operator: &OperatorId, query: &mut (dyn Any + Send), budget: &mut RunBudget) -> Asked {
-        self.operators.pipeline.query(operator, query, budget)
-    }
-
-    fn stored_states(&mut self) -> Vec<(OperatorId, Box<dyn StoredStates>)> {
-        self.operators.pipeline.stored_states()
+    fn queried(&mut self) -> Option<&mut dyn Queried> {
+        Some(&mut self.operators.pipeline)
     }
 
     fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {

@@ -13,6 +13,8 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, 
 use tokio::sync::oneshot;
 
 use crate::contract::{Asked, RunBudget, StoredStates};
+use crate::data::input_batch::InputBatch;
+use crate::data::pipeline::Pipeline;
 use crate::protocol::{Attempt, OperatorId, PanicReport};
 use crate::runtime::guard::catch_panic;
 use crate::runtime::yield_now;
@@ -21,6 +23,25 @@ use crate::task::stepper::{Task, Work};
 
 /// Queries that may wait for one task: some milliseconds' worth.
 const WAITING_MAX: usize = 1_024;
+
+/// Operators that are asked for their state, whatever they take.
+pub(crate) trait Queried {
+    /// Has an operator answer a query, as far as the budget goes.
+    fn query(&mut self, operator: &OperatorId, query: &mut (dyn Any + Send), budget: &mut RunBudget) -> Asked;
+
+    /// What answers queries of them from checkpoints.
+    fn stored_states(&mut self) -> Vec<(OperatorId, Box<dyn StoredStates>)>;
+}
+
+impl<B: InputBatch> Queried for Pipeline<B> {
+    fn query(&mut self, operator: &OperatorId, query: &mut (dyn Any + Send), budget: &mut RunBudget) -> Asked {
+        self.query(operator, query, budget)
+    }
+
+    fn stored_states(&mut self) -> Vec<(OperatorId, Box<dyn StoredStates>)> {
+        self.stored_states()
+    }
+}
 
 /// To the task that has an operator: answer this query of its state. May be lost with the attempt.
 #[derive(Message)]
@@ -152,7 +173,7 @@ impl<W: Work> Task<W> {
     /// Takes queries from now on.
     pub(crate) fn open_for_queries(&mut self, ctx: &Context<Self>) {
         let port = &self.stepper.cx.queries;
-        let stored = self.work.stored_states();
+        let stored = self.work.queried().map(|operators| operators.stored_states()).unwrap_or_default();
         if stored.is_empty() {
             return;
         }
@@ -172,7 +193,9 @@ impl<W: Work> Task<W> {
                 continue;
             }
             let TakeQuery { operator, query, .. } = &mut asked;
-            match catch_panic(|| work.query(operator, &mut **query, &mut queries.budget)) {
+            let budget = &mut queries.budget;
+            let mut ask = || Some(work.queried()?.query(operator, &mut **query, budget));
+            match catch_panic(|| ask().unwrap_or(Asked::NotForQueries)) {
                 Ok(Asked::Suspended) => queries.waiting.push_front(asked),
                 // Nobody waits any more for what was given up.
                 Ok(outcome) => drop(asked.reply.send(Ok((outcome, asked.query)))),

@@ -8,12 +8,11 @@
 //! `ctx.spawn` is polled only once the mailbox is drained, which makes a ready one the cheapest sign of "no more input
 //! at hand": no timer, 16 ns.
 
-use std::any::Any;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture, fut};
 
-use crate::contract::{Asked, Progress, RunBudget, SnapshotWriter, StateError, Step, StoredStates};
+use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::edge::Sent;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
@@ -24,7 +23,7 @@ use crate::runtime::time::monotonic;
 use crate::runtime::{ArbiterHandle, yield_now};
 use crate::task::alarm::{Alarm, Due};
 use crate::task::loading::{Loaded, load};
-use crate::task::queries::Queries;
+use crate::task::queries::{Queried, Queries};
 use crate::task::snapshots::{Snapshots, Written};
 use crate::task::{
     CheckpointAborted, CheckpointComplete, ChunksStored, RestoreFigures, SourceAddress, StopSubtask, SubtaskAddress,
@@ -56,15 +55,9 @@ pub(crate) trait Work: Sized + Unpin + 'static {
     /// No more input is at hand.
     fn drained(&mut self, stepper: &mut Stepper) -> Result<(), TaskError>;
 
-    /// Answers a query of the state of one of its operators, as far as the budget goes.
-    fn query(&mut self, operator: &OperatorId, query: &mut (dyn Any + Send), budget: &mut RunBudget) -> Asked {
-        let _ = (operator, query, budget);
-        Asked::NotForQueries
-    }
-
-    /// What answers queries of its operators from checkpoints.
-    fn stored_states(&mut self) -> Vec<(OperatorId, Box<dyn StoredStates>)> {
-        Vec::new()
+    /// Its operators, if they may have state of keys.
+    fn queried(&mut self) -> Option<&mut dyn Queried> {
+        None
     }
 
     /// Writes a slice of the snapshot that was begun last.

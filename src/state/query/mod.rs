@@ -7,6 +7,9 @@ mod rows;
 mod scan;
 mod stored;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use queried_as::QueriedAs;
 pub(crate) use queried_as::decode_value;
 pub(crate) use reading::answer;

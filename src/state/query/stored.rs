@@ -4,8 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_actors::contract::{Asked, Progress, RestoredSection, RunBudget, StateError, StoredStates};
-use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, QueryError, Timestamp};
+use millstream_actors::contract::{Asked, Progress, RunBudget, StateError, StoredGroup, StoredStates};
+use millstream_actors::protocol::{KeyGroupRange, OperatorId, QueryError, Timestamp};
 
 use super::rows::{look_at_key, look_through_table};
 use super::{GroupScan, LookAtRows, Show, StateRequest, answer};
@@ -28,17 +28,22 @@ impl<K: StateKey, S: StateSet> StoredRows<K, S> {
 }
 
 impl<K: StateKey, S: StateSet> StoredStates for StoredRows<K, S> {
-    fn query(&mut self, group: u32, sections: &[RestoredSection], query: &mut (dyn Any + Send)) {
+    fn query(&mut self, stored: StoredGroup<'_>, query: &mut (dyn Any + Send)) {
+        let StoredGroup { checkpoint, is_of_this_run, group, sections } = stored;
         let Some(request) = query.downcast_mut::<StateRequest>() else { return };
         request.begin_anew::<K>();
-        let checkpoint = sections.last().map_or(CheckpointId::NONE, |section| section.checkpoint);
+        let older = || QueryError::OlderKeys { operator: self.operator.clone(), checkpoint };
+        // Keys of any group may have become keys of this one.
+        if !is_of_this_run && self.loader.migrates_keys() {
+            return request.fail(older());
+        }
         let table = match self.loader.load_for_query(group, sections) {
             Ok(Some(table)) => table,
-            Ok(None) => return request.fail(QueryError::OlderKeys { operator: self.operator.clone(), checkpoint }),
+            Ok(None) => return request.fail(older()),
             Err(error) => return request.fail(QueryError::State(Arc::new(error))),
         };
         let Self { operator, loader, max_parallelism } = self;
-        let mut rows = StoredGroup { states: loader.states(), table, group, max_parallelism: *max_parallelism };
+        let mut rows = GroupRows { states: loader.states(), table, group, max_parallelism: *max_parallelism };
         // A thread that may block has all the time.
         let mut budget = RunBudget::start(|| Duration::ZERO);
         while answer(&mut rows, (operator, *max_parallelism), request, &mut budget) == Asked::Suspended {}
@@ -46,7 +51,7 @@ impl<K: StateKey, S: StateSet> StoredStates for StoredRows<K, S> {
 }
 
 /// The rows of a group.
-struct StoredGroup<'a, K, S: StateSet> {
+struct GroupRows<'a, K, S: StateSet> {
     states: &'a S,
     table: GroupTable<K, S::Row>,
     group: u32,
@@ -56,7 +61,7 @@ struct StoredGroup<'a, K, S: StateSet> {
 /// Nothing in a checkpoint has expired by then.
 const AS_OF_THEN: Access = Access { stamp: 0, processing_time: i64::MIN, watermark: Timestamp::MIN };
 
-impl<K: StateKey, S: StateSet> LookAtRows<K, S> for StoredGroup<'_, K, S> {
+impl<K: StateKey, S: StateSet> LookAtRows<K, S> for GroupRows<'_, K, S> {
     fn declared(&self) -> &S {
         self.states
     }
