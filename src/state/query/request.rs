@@ -26,6 +26,9 @@ pub(crate) struct StateRequest {
     pub(super) is_misplaced: bool,
 }
 
+/// What was asked, with its answer, and how values are read: known where the state was found.
+pub(crate) type Answered = (Ask, Option<(QueriedAs, StateFormat)>);
+
 /// What is asked of a state.
 #[derive(Debug)]
 pub(crate) enum Ask {
@@ -100,7 +103,7 @@ impl StateRequest {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(crate) fn answered(self) -> Result<Option<(Ask, Option<(QueriedAs, StateFormat)>)>, QueryError> {
+    pub(crate) fn answered(self) -> Result<Option<Answered>, QueryError> {
         match self.error {
             Some(error) => Err(error),
             None if self.is_misplaced => Ok(None),
