@@ -21,6 +21,7 @@ use common::{SumSink, splitmix64};
 const N: u64 = 16_000_000;
 const KEYS: u64 = 100_000;
 const ROUNDS: usize = 5;
+const A_MS: Duration = Duration::from_millis(1);
 /// Of the paced client, in each millisecond.
 const QUERIES_EACH_MS: u64 = 10;
 
@@ -123,7 +124,7 @@ async fn one_by_one(query: &StateQuery<u64, u64>, is_over: &AtomicBool) -> Vec<D
         }
         match ask(query, key).await {
             Some(latency) => latencies.push(latency),
-            None => clock.sleep(Duration::from_millis(1)).await,
+            None => clock.sleep(A_MS).await,
         }
     }
     latencies
