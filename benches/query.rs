@@ -5,6 +5,8 @@
 //! Rounds without queries, with one client that asks again as soon as it is answered, and with 10,000 queries a second take turns.
 //! The clients are a thread of their own, so they take processor time from the job, too.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
