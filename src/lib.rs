@@ -82,6 +82,7 @@
 //! | push records in from requests and actors | [`IngestSource`](source::IngestSource) |
 //! | answer requests by the job, each exactly once | [`RequestSource`](request::RequestSource), [`request`] |
 //! | find records that come one after the other | [`KeyedStream::pattern`](stream::KeyedStream::pattern), [`pattern`] |
+//! | ask a running job for its state | [`query`] |
 //! | watch, pause, drain or stop a job | [`JobHandle`], [`JobEvent`] |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
 //! | write a connector | [`Source`](source::Source), [`SplitQueue`](source::SplitQueue), [`Sink`](sink::Sink) |
@@ -125,6 +126,7 @@ compile_error!(
 #[doc = include_str!("../docs/supervision.md")]
 #[doc = include_str!("../docs/requests.md")]
 #[doc = include_str!("../docs/lifecycle.md")]
+#[doc = include_str!("../docs/queries.md")]
 #[doc = include_str!("../docs/testing-jobs.md")]
 struct Pages;
 
@@ -145,6 +147,7 @@ pub mod operator;
 mod packed;
 pub mod pattern;
 pub mod prelude;
+pub mod query;
 pub mod request;
 mod restore;
 pub mod sink;
@@ -165,8 +168,8 @@ pub use millstream_actors::contract::Figures;
 pub use millstream_actors::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution,
     FailedRecord, Fault, HeldBack, Incarnation, IntervalAdvice, Limits, NO_TIME, NameOf, NoRestore, OperatorId,
-    PanicReport, ReadRange, RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId, TaskError, TaskId,
-    Timestamp, TriggerReason,
+    PanicReport, QueryError, ReadRange, RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId,
+    TaskError, TaskId, Timestamp, TriggerReason,
 };
 pub use millstream_actors::{
     CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobEvents, JobHandle,

@@ -15,6 +15,7 @@ pub use crate::operator::{
     TryStates,
 };
 pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
+pub use crate::query::QueryState as _;
 pub use crate::request::{Answer, AnswerSink, AskError, Request, RequestSource, Requests};
 pub use crate::sink::{
     CollectSink, Collected, CommittedStream, FileSink, ForEachSink, PrintSink, RecipientSink, RedbRows, RedbSink,

@@ -32,3 +32,5 @@ pub use control::outcome::{
     CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind, Restarting, SavepointError,
 };
 pub use control::pause_error::PauseError;
+#[doc(hidden)]
+pub use control::state_queries::{FromCheckpoint, OpaqueQuery, QueriedOperator, StateQueries};

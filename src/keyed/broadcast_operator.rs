@@ -1,12 +1,13 @@
 //! Runs a function on a keyed stream and a broadcast stream.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, Clock, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
-    Stateful, TwoInputOperator,
+    Asked, Batch, Clock, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget, SnapshotWriter,
+    StateError, Stateful, StoredStates, TwoInputOperator,
 };
 use millstream_actors::protocol::{CheckpointId, Mark, OperatorId, TaskError};
 
@@ -226,6 +227,14 @@ where
 
     fn abandon_snapshot(&mut self) {
         self.run.kernel.abandon_snapshot();
+    }
+
+    fn query(&mut self, query: &mut (dyn Any + Send), budget: &mut RunBudget) -> Asked {
+        self.run.kernel.query(query, budget)
+    }
+
+    fn stored_states(&self) -> Option<Box<dyn StoredStates>> {
+        self.run.kernel.stored_states()
     }
 
     fn group_loader(&self) -> Option<Box<dyn GroupLoader>> {

@@ -4,6 +4,7 @@
 //! A batch is worked on in blocks: first the keys and hashes of all its records are taken, then the backend looks up and
 //! lends their rows, which is where the function is called.
 
+use std::any::Any;
 use std::borrow::Borrow;
 use std::cell::Cell;
 use std::fmt;
@@ -12,8 +13,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use millstream_actors::contract::{
-    Batch, Clock, Counters, Front, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget,
-    SnapshotWriter, StateError, Stateful,
+    Asked, Batch, Clock, Counters, Front, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget,
+    SnapshotWriter, StateError, Stateful, StoredStates,
 };
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, NO_TIME, OperatorId, TaskError, Timestamp};
 use millstream_actors::runtime::guard::{note_key, noting};
@@ -23,6 +24,7 @@ use super::every_key::VisitKeys;
 use super::key_text::key_text;
 use crate::operator::{KeySelector, Slices, TaskView};
 use crate::state::codec::OTHERWISE_DECLARED;
+use crate::state::query::{StateRequest, StoredRows, answer};
 use crate::state::{
     Ended, KeySchema, KeyedBackend, KeyedBlock, Said, Share, StateKey, StateRows, StateSet, group_of_hash, hashes_of,
     stable_hash, take_notes, write_notes,
@@ -357,6 +359,18 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, S
 
     fn group_loader(&self) -> Option<Box<dyn GroupLoader>> {
         Some(self.backend.loader(self.operator.clone(), (self.declare)(), self.keys.clone()))
+    }
+
+    fn query(&mut self, query: &mut (dyn Any + Send), budget: &mut RunBudget) -> Asked {
+        let Some(request) = query.downcast_mut::<StateRequest>() else { return Asked::NotForQueries };
+        self.look_at_clock();
+        let max_parallelism = self.backend.max_parallelism();
+        answer(&mut self.backend, (&self.operator, max_parallelism), request, budget)
+    }
+
+    fn stored_states(&self) -> Option<Box<dyn StoredStates>> {
+        let (operator, states, max) = (self.operator.clone(), (self.declare)(), self.backend.max_parallelism());
+        Some(Box::new(StoredRows::new(operator, states, self.keys.clone(), max)))
     }
 
     fn restore_group(&mut self, group: LoadedGroup) -> Result<(), StateError> {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
+use super::query::LookAtRows;
 use super::{Due, KeySchema, StateKey, StateSet, TimeDomain, group_of_hash, stable_hash};
 
 /// Keeps the rows of the keys that one subtask owns, and writes them at barriers. [`KeyedTable`](super::KeyedTable)
 /// keeps them in memory.
-pub trait KeyedBackend<K: StateKey, S: StateSet>: 'static {
+pub trait KeyedBackend<K: StateKey, S: StateSet>: LookAtRows<K, S> + 'static {
     /// The key groups it holds.
     fn range(&self) -> KeyGroupRange;
 

@@ -145,6 +145,22 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
         Ok(rows)
     }
 
+    /// Whether keys may be of an older version.
+    pub(super) fn migrates_keys(&self) -> bool {
+        self.keys.has_migrations()
+    }
+
+    /// The rows of a group, for a query. `None` if the sections have keys of an older version, or of other groups by now.
+    pub(super) fn load_for_query(
+        &mut self,
+        group: u32,
+        sections: &[RestoredSection],
+    ) -> Result<Option<GroupTable<K, S::Row>>, StateError> {
+        let rows = self.load_rows(group, sections)?;
+        let is_as_today = !rows.has_older && rows.moved.is_empty();
+        Ok(Some(rows.table).filter(|_| is_as_today))
+    }
+
     /// One section: the whole of a state, or changes to what was loaded before. Each section has a stamp of its own,
     /// by which a key that is in it twice is noticed.
     fn load_section(

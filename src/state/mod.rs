@@ -46,6 +46,7 @@ mod memory;
 mod older_keys;
 mod operator;
 mod prefetch;
+pub(crate) mod query;
 mod set;
 mod snapshots;
 mod spill;

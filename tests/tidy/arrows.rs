@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 6] = [
     &["packed", "decoder", "unique", "claim", "file_identity"],
     &["time", "state"],
     &["operator", "keyed", "aggregates"],
-    &["window", "join", "pattern", "async_io", "source", "sink", "request", "service", SNAPSHOT],
+    &["window", "join", "pattern", "async_io", "source", "sink", "request", "service", "query", SNAPSHOT],
     &["graph", "stream", "metrics"],
     &["environment", "restore", "start_error"],
 ];

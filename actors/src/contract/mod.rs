@@ -9,6 +9,7 @@ mod operator;
 mod output;
 mod partitioner;
 mod probe;
+mod query;
 mod reading_time;
 mod savepoint;
 mod sink;
@@ -34,6 +35,7 @@ pub(crate) use output::TakesMarks;
 pub use output::{Emitted, Output};
 pub use partitioner::Partitioner;
 pub use probe::{Probe, Step};
+pub use query::{Asked, StoredGroup, StoredStates};
 pub use reading_time::{Hold, ReadingTime, SourceTime};
 pub use savepoint::{
     ChunkSource, Savepoint, SavepointExport, SavepointFileError, SavepointFormat, SavepointId, is_mark,

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 
-use super::{Progress, RestoredSection, RunBudget, SnapshotWriter};
+use super::{Asked, Progress, RestoredSection, RunBudget, SnapshotWriter, StoredStates};
 use crate::protocol::{CheckpointId, StateError};
 
 /// State of an operator, as snapshots see it. What is written is read by another instance, of another attempt or
@@ -63,6 +63,19 @@ pub trait Stateful {
     fn restored(&mut self, checkpoint: CheckpointId) -> Result<(), StateError> {
         let _ = checkpoint;
         Ok(())
+    }
+
+    /// Answers a query of its state, which it alone knows how to read, until it is answered or `budget` is exhausted. The
+    /// answer is put into the query. A query is no use of the state, and no change. It may come in the middle of a step that
+    /// is suspended, and between two calls for one query anything else may be called.
+    fn query(&mut self, query: &mut (dyn Any + Send), budget: &mut RunBudget) -> Asked {
+        let _ = (query, budget);
+        Asked::NotForQueries
+    }
+
+    /// What answers queries from the sections of a checkpoint, on another thread.
+    fn stored_states(&self) -> Option<Box<dyn StoredStates>> {
+        None
     }
 }
 

@@ -215,7 +215,10 @@ impl CheckpointCoordinator {
                 lock(&self.seed.job.memory).abandoned.extend(completed);
                 self.seed.writer.do_send(StoreRequest::AbandonAbove { checkpoint });
             }
-            Command::Complete { manifest, triggered_at } => self.complete(now, &manifest, triggered_at),
+            Command::Complete { manifest, triggered_at } => {
+                self.seed.job.queries.set_newest(Some(manifest.clone()));
+                self.complete(now, &manifest, triggered_at);
+            }
             Command::RepeatComplete { checkpoint } => {
                 self.tell_complete(checkpoint);
             }

@@ -13,6 +13,7 @@ use crate::control::figures::FigureBoard;
 use crate::control::outcome::FailureRecord;
 use crate::control::pins::Pins;
 use crate::control::places::TaskPlace;
+use crate::control::query_board::QueryBoard;
 use crate::protocol::{
     ActorName, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, IntervalAdvisor, Limits, ReadProgress,
     RegionId, RestartPolicy, SourceState, SubtaskId, TaskId, TaskKind,
@@ -104,6 +105,8 @@ pub(crate) struct JobContext {
     pub(crate) tells_host: bool,
     pub(crate) events: Arc<EventLog>,
     pub(crate) figures: Arc<FigureBoard>,
+    /// Where its state can be asked for.
+    pub(crate) queries: Arc<QueryBoard>,
     pub(crate) pool: Arc<ArbiterPool>,
     /// Where each task is.
     pub(crate) places: Vec<TaskPlace>,

@@ -18,6 +18,8 @@ use crate::control::figures::{FigureBoard, SubtaskFigures};
 use crate::control::job_supervisor::{EndJob, Published, RequestPause};
 use crate::control::outcome::{CheckpointError, JobError, JobOutcome, SavepointError};
 use crate::control::pause_error::PauseError;
+use crate::control::query_board::QueryBoard;
+use crate::control::state_queries::StateQueries;
 use crate::protocol::{CheckpointId, PauseWish};
 use crate::runtime::block_on::block_on;
 
@@ -71,6 +73,7 @@ pub struct JobHandle {
     pub(crate) outcome: watch::Receiver<Published>,
     pub(crate) events: Arc<EventLog>,
     pub(crate) figures: Arc<FigureBoard>,
+    pub(crate) queries: Arc<QueryBoard>,
     /// `None` if the job could not be started.
     pub(crate) ports: Option<HandlePorts>,
 }
@@ -100,6 +103,12 @@ impl JobHandle {
     /// the job's end what they were last. Reading them disturbs nothing.
     pub fn figures(&self) -> Vec<SubtaskFigures> {
         self.figures.read()
+    }
+
+    /// Asks for the state of its operators. For the `query` of programs, which knows what keys and values are.
+    #[doc(hidden)]
+    pub fn state_queries(&self) -> StateQueries {
+        StateQueries { board: self.queries.clone(), outcome: self.outcome.clone() }
     }
 
     /// The newest events, oldest first; at most [`Limits::history_len`](crate::protocol::Limits::history_len).

@@ -19,6 +19,7 @@ use crate::control::job_handle::{HandlePorts, JobHandle};
 use crate::control::job_supervisor::{ControlActorLost, JobSupervisor, Publisher, Subordinates};
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::control::places::{TaskPlace, places};
+use crate::control::query_board::QueryBoard;
 use crate::control::region_supervisor::{RegionSeed, RegionSupervisor, TaskPorts};
 use crate::control::snapshot_writer::{SnapshotWriter, WriterSeed};
 use crate::protocol::{
@@ -98,11 +99,12 @@ fn launch_with(threads: io::Result<Threads>, spec: JobSpec, mut config: JobConfi
     let tasks = spec.tasks.iter().map(|task| task.factory.clone()).collect();
     let publisher = Publisher { outcome: Arc::new(sender), events: events.clone(), tasks };
     let name = spec.name.clone();
-    let figures = Arc::new(FigureBoard::default());
+    let (figures, queries) = (Arc::new(FigureBoard::default()), Arc::new(QueryBoard::default()));
     let ports = match threads {
         Ok(threads) => {
             let opened_with = config.opening.retained.clone();
-            let job = Arc::new(job_context(spec, config, threads, events.clone(), figures.clone()));
+            let job = Arc::new(job_context(spec, config, threads, events.clone(), (figures.clone(), queries.clone())));
+            queries.set_job(&job);
             Some(start(job, opened_with, publisher))
         }
         Err(error) => {
@@ -110,7 +112,7 @@ fn launch_with(threads: io::Result<Threads>, spec: JobSpec, mut config: JobConfi
             None
         }
     };
-    JobHandle { name, outcome, events, figures, ports }
+    JobHandle { name, outcome, events, figures, queries, ports }
 }
 
 /// The engine's threads, and where the job's tasks are on them.
@@ -128,7 +130,7 @@ fn job_context(
     config: JobConfig,
     (pool, places): Threads,
     events: Arc<EventLog>,
-    figures: Arc<FigureBoard>,
+    (figures, queries): (Arc<FigureBoard>, Arc<QueryBoard>),
 ) -> JobContext {
     let JobConfig {
         store,
@@ -148,6 +150,7 @@ fn job_context(
     let SavepointConfig { format, origin, descends_from } = savepoints;
     let origin = origin.map(|(manifest, chunks)| Origin { manifest, chunks });
     let restores = opening.retained.last().or(origin.as_ref().map(|origin| &origin.manifest)).cloned();
+    queries.set_newest(restores.clone());
     let memory = CoordinatorMemory {
         reserved_up_to: opening.reserved_up_to,
         announced: opening.retained.last().map_or(CheckpointId::NONE, |manifest| manifest.checkpoint),
@@ -167,6 +170,7 @@ fn job_context(
         tells_host,
         events,
         figures,
+        queries,
         pool,
         places,
         restores,

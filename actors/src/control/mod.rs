@@ -15,5 +15,7 @@ pub(crate) mod outcome;
 pub(crate) mod pause_error;
 mod pins;
 mod places;
+mod query_board;
 mod region_supervisor;
 mod snapshot_writer;
+pub(crate) mod state_queries;

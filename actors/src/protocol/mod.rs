@@ -19,6 +19,7 @@ mod manifest;
 mod pausing;
 mod pending_checkpoint;
 mod placement;
+mod query_error;
 mod read_progress;
 mod reading_clock;
 mod region_lifecycle;
@@ -58,6 +59,8 @@ pub use manifest::{CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Co
 pub(crate) use pausing::{PauseCommand, PauseRefusal, PauseWish, Pausing};
 pub use pending_checkpoint::AckFacts;
 pub(crate) use placement::{PlacedTask, placement};
+pub use query_error::QueryError;
+pub(crate) use query_error::RETRY_AFTER;
 pub(crate) use read_progress::{AtBarrier, ReadProgress};
 pub(crate) use reading_clock::ReadingClock;
 pub(crate) use region_lifecycle::{RegionEvent, RegionState};

@@ -8,6 +8,7 @@ mod loading;
 pub mod operator_task;
 mod operators;
 mod orders;
+mod queries;
 mod reports;
 pub mod sink_task;
 mod sink_writing;
@@ -22,6 +23,8 @@ pub use orders::{
     BeginReading, CheckpointAborted, CheckpointComplete, ExpectBarrier, FinishInput, RequestBarrier, SetPaused,
     SourceAddress, StopReading, StopSubtask, SubtaskAddress,
 };
+pub use queries::QueryPort;
+pub(crate) use queries::{Answer as QueryAnswer, QueryPlace, StoredReader, StoredReaders};
 pub use reports::{
     AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, RestoreFigures, RestoreProgress, SinkCommitted,
     SourceHalted, StoreChunks, SubtaskReady, TaskReports, WantCheckpoint,

@@ -20,6 +20,7 @@ use crate::runtime::time::monotonic;
 use crate::task::alarm::{Alarm, Due};
 use crate::task::inputs::{Inputs, WithInputs};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators, waker_of};
+use crate::task::queries::Queried;
 use crate::task::stepper::{self, Stepped, Stepper, Task, Work};
 use crate::task::{ExpectBarrier, SourceHalted, StartedSubtask, SubtaskAddress, SubtaskContext, TaskFactory};
 
@@ -204,6 +205,10 @@ impl<B: InputBatch> Work for OperatorWork<B> {
     fn drained(&mut self, _: &mut Stepper) -> Result<(), TaskError> {
         self.operators.drained();
         Ok(())
+    }
+
+    fn queried(&mut self) -> Option<&mut dyn Queried> {
+        Some(&mut self.operators.pipeline)
     }
 
     fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {

@@ -28,6 +28,7 @@ use crate::runtime::time::monotonic;
 use crate::task::alarm::{Alarm, Due};
 use crate::task::lists::{read_lists, write_list};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators};
+use crate::task::queries::Queried;
 use crate::task::source_history::SourceHistory;
 use crate::task::source_reading::{self, Positions, ReadResult, ReaderReports, Reading};
 use crate::task::stepper::{Stepped, Stepper, Task, Work};
@@ -434,6 +435,10 @@ impl<S: Source> Work for SourceWork<S> {
     fn drained(&mut self, _: &mut Stepper) -> Result<(), TaskError> {
         self.operators.drained();
         Ok(())
+    }
+
+    fn queried(&mut self) -> Option<&mut dyn Queried> {
+        Some(&mut self.operators.pipeline)
     }
 
     fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{SubtaskAddress, TaskReports};
+use super::{QueryPort, SubtaskAddress, TaskReports};
 use crate::contract::{ChunkSource, Fence, Manifest, Probe, ReadingTime, Step, SubtaskInfo};
 use crate::data::wiring::{AnyInputPort, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{CheckpointId, CheckpointMode, OperatorId, RegionId, Succession, TaskId, TaskKind};
@@ -136,6 +136,8 @@ pub struct SubtaskContext {
     pub withdraw: Vec<CheckpointId>,
     /// Raised when the attempt has been replaced.
     pub fence: Fence,
+    /// Where it tells that it takes queries of its state.
+    pub queries: QueryPort,
     /// What slices of work are measured by.
     pub slice_clock: SliceClock,
     /// Whether the host's panic hook is told of its panics.

@@ -24,6 +24,7 @@ use crate::runtime::{ArbiterHandle, yield_now};
 use crate::task::alarm::{Alarm, Due};
 use crate::task::blocked::Blocked;
 use crate::task::loading::{Loaded, load};
+use crate::task::queries::{Queried, Queries};
 use crate::task::snapshots::{Snapshots, Written};
 use crate::task::{
     CheckpointAborted, CheckpointComplete, ChunksStored, RestoreFigures, SourceAddress, StopSubtask, SubtaskAddress,
@@ -54,6 +55,11 @@ pub(crate) trait Work: Sized + Unpin + 'static {
 
     /// No more input is at hand.
     fn drained(&mut self, stepper: &mut Stepper) -> Result<(), TaskError>;
+
+    /// Its operators, if they may have state of keys.
+    fn queried(&mut self) -> Option<&mut dyn Queried> {
+        None
+    }
 
     /// Writes a slice of the snapshot that was begun last.
     fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {
@@ -136,6 +142,7 @@ pub(crate) struct Stepper {
     pub(crate) budget: RunBudget,
     pub(crate) alarm: Alarm,
     snapshots: Snapshots,
+    pub(super) queries: Queries,
     /// Input records so far, in this attempt.
     records_in: u64,
     restored: RestoreFigures,
@@ -154,6 +161,7 @@ impl Stepper {
     fn new(cx: SubtaskContext, exit: ExitSlot, stored: Recipient<ChunksStored>) -> Self {
         Self {
             budget: RunBudget::start(cx.slice_clock),
+            queries: Queries::new(cx.slice_clock),
             alarm: Alarm::new(cx.info.clock.clone()),
             cx,
             exit,
@@ -416,6 +424,7 @@ impl<W: Work> Task<W> {
             Ok(is_ready) => {
                 self.stepper.restored.took += monotonic() - started;
                 if is_ready {
+                    self.open_for_queries(ctx);
                     self.stepper.ready();
                 }
                 self.run(ctx);

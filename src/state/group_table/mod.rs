@@ -37,11 +37,13 @@ pub(crate) struct GroupTable<K, Row> {
     entries: Vec<Option<Entry<K, Row>>>,
     /// Places that have no entry any more.
     vacant: Vec<u32>,
+    /// How often entries were moved.
+    moves: u32,
 }
 
 impl<K, Row> Default for GroupTable<K, Row> {
     fn default() -> Self {
-        Self { index: HashIndex::default(), entries: Vec::new(), vacant: Vec::new() }
+        Self { index: HashIndex::default(), entries: Vec::new(), vacant: Vec::new(), moves: 0 }
     }
 }
 
@@ -56,6 +58,11 @@ impl<K, Row> GroupTable<K, Row> {
     #[inline]
     pub(super) fn places(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How often entries were moved to other places.
+    pub(super) fn moves(&self) -> u32 {
+        self.moves
     }
 
     /// The memory that it takes, in bytes, without what keys and rows point to.
@@ -171,6 +178,7 @@ impl<K: Hash, Row> GroupTable<K, Row> {
         self.entries.retain(Option::is_some);
         self.entries.shrink_to(most);
         self.vacant = Vec::new();
+        self.moves = self.moves.wrapping_add(1);
         self.rebuild_index(most);
     }
 

@@ -38,6 +38,6 @@ impl<K: Hash + Eq, Row> Unindexed<K, Row> {
         let hashes = (0..entries.len()).filter_map(|place| Some((stable_hash(key(place)?), place)));
         let mut index = HashIndex::default();
         let twice = index.rebuild(entries.len(), hashes, |one, other| key(one) == key(other));
-        twice.is_none().then_some(GroupTable { index, entries, vacant: Vec::new() })
+        twice.is_none().then_some(GroupTable { index, entries, vacant: Vec::new(), moves: 0 })
     }
 }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::schema::schema_methods;
 use super::{ValueSlot, ValueState};
 use crate::state::codec::{StateFormat, Unfit, Written};
+use crate::state::query::QueriedAs;
 use crate::state::{Access, Span, Stamp, State};
 
 /// How values are gathered in an accumulator, and what is made of it. Follows Flink's `AggregateFunction`.
@@ -190,6 +191,10 @@ impl<A: AggregateFunction> State for AggregatingState<A> {
         bytes: &mut &[u8],
     ) -> Result<(), Unfit> {
         self.values.load(slot, stamp, stored, is_delta, bytes)
+    }
+
+    fn queried_as() -> Option<QueriedAs> {
+        ValueState::<A::Accumulator>::queried_as()
     }
 
     fn check(&self) -> Result<(), String> {

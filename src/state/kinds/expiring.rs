@@ -4,6 +4,7 @@
 //! written to a snapshot, and by a cursor that goes through the table (`table.rs`); clearing it is a change like any
 //! other, so a snapshot has the mark of its removal.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use millstream_actors::protocol::Timestamp;
 
 use crate::state::codec::{StateFormat, Unfit, Written};
+use crate::state::query::QueriedAs;
 use crate::state::set::Paging;
 use crate::state::{Access, Slot, Span, Stamp, State};
 
@@ -274,6 +276,11 @@ impl Expiry<'_> {
         self.ttl.now(access).is_some_and(|now| deadline.ms() <= now || deadline == Deadline::UNDATED)
     }
 
+    /// Whether the deadline has passed.
+    pub(crate) fn has_passed(&self, access: Access) -> bool {
+        self.ttl.now(access).is_some_and(|now| self.deadline.get().ms() <= now)
+    }
+
     /// Sets the deadline of a value whose time of use was not known. False if it has one.
     pub(crate) fn begin(&self, access: Access) -> bool {
         let is_undated = self.deadline.get() == Deadline::UNDATED;
@@ -382,6 +389,14 @@ impl<S: State> State for Expiring<S> {
         self.inner.forget_marks(&mut slot.inner, base);
     }
 
+    fn queried_as() -> Option<QueriedAs> {
+        S::queried_as().map(|queried_as| QueriedAs { decode: decode_expiring::<S>, ..queried_as })
+    }
+
+    fn entries(slot: &Self::Slot) -> usize {
+        S::entries(&slot.inner)
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.ttl.millis <= 0 {
             return Err("a time to live of less than a millisecond".to_owned());
@@ -399,6 +414,13 @@ impl<S: State> State for Expiring<S> {
     fn expiry<'a>(&self, slot: &'a Self::Slot) -> Option<Expiry<'a>> {
         Some(Expiry { ttl: self.ttl, deadline: &slot.deadline })
     }
+}
+
+/// Decodes a value for a query, behind its deadline.
+fn decode_expiring<S: State>(format: StateFormat, mut bytes: &[u8]) -> Result<Box<dyn Any + Send>, String> {
+    Deadline::take(&mut bytes)?;
+    let queried_as = S::queried_as().ok_or("a state that is not for queries")?;
+    (queried_as.decode)(format.without_deadline(), bytes)
 }
 
 /// Loads a value without a time to live that was stored when it had one.

@@ -1,5 +1,6 @@
 //! State that holds a list of values per key.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::schema::{Schema, schema_methods};
 use crate::state::codec::{Encoding, StateFormat, Unfit, Written, check_kind, put, take, width};
+use crate::state::query::QueriedAs;
 use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// Declares a list of values per key. Follows Flink's `ListState`.
@@ -254,9 +256,29 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> State for ListState<T> {
         Ok(())
     }
 
+    fn queried_as() -> Option<QueriedAs> {
+        Some(QueriedAs::of::<Vec<T>>(decode_list::<T>))
+    }
+
+    fn entries(slot: &ListSlot<T>) -> usize {
+        slot.values.len()
+    }
+
     fn check(&self) -> Result<(), String> {
         self.schema.check()
     }
+}
+
+/// Decodes a list for a query.
+fn decode_list<T>(format: StateFormat, bytes: &[u8]) -> Result<Box<dyn Any + Send>, String>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+{
+    let (state, mut slot) = (ListState::<T>::new("queried"), ListSlot::default());
+    // What is written by today's type has its version, whatever the user counts.
+    let format = StateFormat { version: state.schema.version(), ..format };
+    state.load(&mut slot, 1, format, false, &mut &*bytes).map_err(Unfit::with_remedy)?;
+    Ok(Box::new(slot.values))
 }
 
 /// The list of the current key, in place and in the order in which values were pushed.

@@ -7,6 +7,7 @@ mod range;
 mod resident;
 mod stored;
 
+use std::any::Any;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ use super::schema::{Schema, schema_methods};
 use crate::state::codec::{
     Encoding, KEY_REMEDY, StateFormat, Unfit, Written, check_encoding, check_kind, encoding_of, take,
 };
+use crate::state::query::QueriedAs;
 use crate::state::set::Paging;
 use crate::state::{Access, Slot, Span, Stamp, State};
 use paged::Paged;
@@ -388,9 +390,34 @@ where
         }
     }
 
+    fn queried_as() -> Option<QueriedAs> {
+        Some(QueriedAs::of::<BTreeMap<K, V>>(decode_map::<K, V>))
+    }
+
+    fn entries(slot: &MapSlot<K, V>) -> usize {
+        slot.live()
+    }
+
     fn check(&self) -> Result<(), String> {
         self.schema.check()
     }
+}
+
+/// Decodes a map for a query.
+fn decode_map<K, V>(format: StateFormat, bytes: &[u8]) -> Result<Box<dyn Any + Send>, String>
+where
+    K: Ord + Serialize + DeserializeOwned + Send + 'static,
+    V: Serialize + DeserializeOwned + Send + 'static,
+{
+    let (state, mut slot) = (MapState::<K, V>::new("queried"), MapSlot::default());
+    // What is written by today's type has its version, whatever the user counts.
+    let format = StateFormat { version: state.schema.version(), ..format };
+    state.load(&mut slot, 1, format, false, &mut &*bytes).map_err(Unfit::with_remedy)?;
+    let entries = slot.entries.into_iter().filter_map(|(key, entry)| match entry {
+        ValueSlot::Set(_, value) => Some((key, value)),
+        ValueSlot::Clear(_) => None,
+    });
+    Ok(Box::new(entries.collect::<BTreeMap<K, V>>()))
 }
 
 const TWICE: &str = "a key of a map is stored twice: what told two keys apart when they were written is not stored, as a field that is skipped; store that too, and start from an older checkpoint or from none";

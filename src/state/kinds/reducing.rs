@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::schema::schema_methods;
 use super::{ValueSlot, ValueState};
 use crate::state::codec::{StateFormat, Unfit, Written};
+use crate::state::query::QueriedAs;
 use crate::state::{Access, Span, Stamp, State};
 
 /// Declares one value per key, into which all values that are added are reduced. Follows Flink's `ReducingState`.
@@ -104,6 +105,10 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ReducingState<V
         bytes: &mut &[u8],
     ) -> Result<(), Unfit> {
         self.values.load(slot, stamp, stored, is_delta, bytes)
+    }
+
+    fn queried_as() -> Option<QueriedAs> {
+        ValueState::<V>::queried_as()
     }
 
     fn check(&self) -> Result<(), String> {

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::schema::{Schema, schema_methods};
 use crate::state::codec::{StateFormat, Unfit, Written};
+use crate::state::query::{QueriedAs, decode_value};
 use crate::state::{Access, Slot, Span, Stamp, State};
 
 /// Declares one value per key. Follows Flink's `ValueState`.
@@ -236,6 +237,10 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> State for ValueState<V> {
     ) -> Result<(), Unfit> {
         *slot = ValueSlot::Set(stamp, self.schema.take(stored, bytes)?);
         Ok(())
+    }
+
+    fn queried_as() -> Option<QueriedAs> {
+        Some(QueriedAs::of::<V>(decode_value::<V>))
     }
 
     fn check(&self) -> Result<(), String> {

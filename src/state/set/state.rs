@@ -7,6 +7,7 @@ use millstream_actors::protocol::Timestamp;
 use super::Paging;
 use crate::state::codec::{StateFormat, Unfit, Written};
 use crate::state::kinds::{DueTimes, Expiry};
+use crate::state::query::QueriedAs;
 use crate::state::{Access, Expiring, Span, Stamp, StateTtl, TimeDomain};
 
 /// One kind of keyed state, as declared: [`ValueState`](crate::state::ValueState) and its like.
@@ -151,6 +152,25 @@ pub trait State: Send + 'static {
     #[inline]
     fn forget_marks(&self, slot: &mut Self::Slot, base: Stamp) {
         let _ = (slot, base);
+    }
+
+    /// As what its values are queried; `None` if they cannot be.
+    #[doc(hidden)]
+    fn queried_as() -> Option<QueriedAs>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// How many entries a slot has, if it is of a kind that has several.
+    #[doc(hidden)]
+    fn entries(slot: &Self::Slot) -> usize
+    where
+        Self: Sized,
+    {
+        let _ = slot;
+        1
     }
 
     /// This state, whose values expire: each key's value (its whole list or map, if the state is one) when it has not

@@ -10,6 +10,7 @@ mod eviction;
 mod file;
 mod filter;
 mod loading;
+mod looking;
 mod pages;
 mod paging;
 mod place;

@@ -36,6 +36,8 @@ impl RegionSupervisor {
         memory.answered.restored(checkpoint);
         drop(memory);
         self.rewinds = (self.execution.attempt > Attempt(1)).then_some(rewinds);
+        // An older one than the newest, if that is damaged.
+        job.queries.set_newest(manifest.clone());
         self.restored = manifest;
         // Of all its tasks: channels are wired by where both ends would sit, also where only sinks are started.
         let tasks = job.spec.tasks.iter().filter(|task| task.region == self.seed.region);
@@ -126,6 +128,7 @@ impl RegionSupervisor {
             restore,
             withdraw,
             fence: self.fence.clone(),
+            queries: job.queries.begin(task, subtask, self.execution),
             slice_clock: job.slice_clock,
             tells_host: job.tells_host,
             behind: times.behind(task.id),

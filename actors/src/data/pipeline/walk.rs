@@ -12,8 +12,8 @@ use super::exit::SideExit;
 use super::head::Head;
 use super::link::{Stage, Step};
 use crate::contract::{
-    Demand, GroupLoader, Held, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter, StateError,
-    Stateful,
+    Asked, Demand, GroupLoader, Held, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter,
+    StateError, Stateful, StoredStates,
 };
 use crate::data::edge::{AnyOutlet, ReturnCredit, Sent};
 use crate::data::input_batch::InputBatch;
@@ -318,6 +318,24 @@ impl<B: InputBatch> Pipeline<B> {
                 state.abandon_snapshot();
             }
         }
+    }
+
+    /// Has an operator answer a query of its state, as far as the budget goes.
+    pub(crate) fn query(
+        &mut self,
+        operator: &OperatorId,
+        query: &mut (dyn Any + Send),
+        budget: &mut RunBudget,
+    ) -> Asked {
+        let mut states = self.stages.iter_mut().filter_map(StageSlot::stateful);
+        let found = states.find(|(id, _)| *id == operator);
+        found.map_or(Asked::NotForQueries, |(_, state)| state.query(query, budget))
+    }
+
+    /// What answers queries of its operators from checkpoints.
+    pub(crate) fn stored_states(&mut self) -> Vec<(OperatorId, Box<dyn StoredStates>)> {
+        let states = self.stages.iter_mut().filter_map(StageSlot::stateful);
+        states.filter_map(|(id, state)| Some((id.clone(), state.stored_states()?))).collect()
     }
 
     /// A set of loaders, for one thread.

@@ -354,6 +354,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         restore: None,
         withdraw: Vec::new(),
         fence: Fence::default(),
+        queries: Default::default(),
         tells_host: true,
         behind: Arc::new([]),
         slice_clock: || Duration::ZERO,

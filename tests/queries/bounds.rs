@@ -1,0 +1,60 @@
+//! Q5: what waits is bounded, and what is given up is not answered.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use millstream::QueryError;
+use millstream::prelude::*;
+
+use crate::common::{QueueSource, run, watched};
+
+/// Guarantee Q5.
+#[test]
+fn queries_of_a_held_task_wait_up_to_a_bound_time_out_and_cost_nothing_once_dropped() {
+    run("a held task", |handles| async move {
+        let env = StreamEnvironment::new("held").checkpointing(Checkpointing::disabled()).own_arbiters(1);
+        let (entered, is_held) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let numbers = QueueSource::default();
+        env.source("numbers", numbers.clone())
+            .key_by(|n| *n)
+            .fold("counts", 0u64, move |count, _| {
+                *count += 1;
+                entered.send(()).unwrap();
+                // Until the test lets it go.
+                let _ = released.lock().unwrap().recv();
+            })
+            .sink("out", ForEachSink::new(|_| Ok(())));
+        let job = env.start().unwrap();
+        watched(&handles, &job);
+        numbers.push([1]);
+        is_held.recv().unwrap();
+        let query = job.query::<u64, u64>("counts", "accumulator");
+        let error = query.clone().timeout(Duration::from_millis(1)).get(&1).await.unwrap_err();
+        assert!(matches!(error, QueryError::TimedOut { .. }) && error.is_retryable(), "{error}");
+
+        let mut cx = Context::from_waker(Waker::noop());
+        // One waits already: that which has timed out.
+        let mut waiting: Vec<Pin<Box<dyn Future<Output = _>>>> = Vec::new();
+        for _ in 1..1_024 {
+            let mut asked: Pin<Box<dyn Future<Output = _>>> = Box::pin(query.get(&1));
+            assert!(asked.as_mut().poll(&mut cx).is_pending());
+            waiting.push(asked);
+        }
+        let error = query.get(&1).await.unwrap_err();
+        assert!(matches!(error, QueryError::Overloaded { waiting: 1_024, .. }) && error.is_retryable(), "{error}");
+        let kept = waiting.split_off(1_000);
+        drop(waiting);
+        drop(release);
+        for asked in kept {
+            assert_eq!(asked.await.unwrap().value, Some(1));
+        }
+        assert_eq!(query.get(&1).await.unwrap().value, Some(1));
+        job.cancel().await.unwrap();
+    });
+}

@@ -1,0 +1,14 @@
+//! Queries of the state of jobs that run, restart and end. Proves Q1 to Q5 of `docs/semantics.md`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bounds;
+mod checkpoints;
+mod disturbed;
+mod live;
+mod refused;
+mod restarts;
+mod rig;
