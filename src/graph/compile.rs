@@ -25,7 +25,11 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &Jo
     let tasks = chained.tasks.iter().enumerate().map(|(index, task)| {
         let nodes: Vec<&Node> = task.nodes.iter().map(|&node| &graph.nodes[node]).collect();
         let operators =
-            nodes.iter().map(|node| OperatorInfo { name: node.name.clone(), succession: node.succession() });
+            nodes.iter().map(|node| OperatorInfo {
+                name: node.name.clone(),
+                succession: node.succession(),
+                on_panic: node.panic_rules(),
+            });
         let names: Vec<&str> = nodes.iter().map(|node| &*node.name).collect();
         TaskSpec {
             id: TaskId(index as u32),
@@ -100,6 +104,10 @@ fn recipe(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask, state_
                 }
             }
             if let NodeKind::Operator(operator) = &node.kind {
+                if builder.subtask().careful.is_of(&node.id) {
+                    let inputs = node.careful_inputs(builder.subtask(), &mut sides);
+                    builder.work_carefully(inputs);
+                }
                 let state_backend = node.state_backend.as_ref().unwrap_or(&state_backend);
                 chain = operator.link(builder, &node.id, sides, state_backend, chain);
             }

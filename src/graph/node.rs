@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use millstream_actors::contract::{Boundedness, Sink, SinkGuarantee, Source, SubtaskInfo};
 use millstream_actors::data::edge::Routing;
-use millstream_actors::data::pipeline::{Chain, Consumers, Head, PipelineBuilder};
+use millstream_actors::data::pipeline::{Chain, Consumers, Head, PipelineBuilder, RecordType};
 use millstream_actors::protocol::{OperatorId, PortId};
 use millstream_actors::task::TaskFactory;
 use millstream_actors::task::operator_task::OperatorTaskFactory;
@@ -15,6 +15,7 @@ use millstream_actors::task::sink_task::SinkTaskFactory;
 use millstream_actors::task::source_task::SourceTaskFactory;
 
 use super::StateNames;
+use super::directives::PlacedDirective;
 use super::error::At;
 use crate::operator::SideOutputs;
 use crate::sink::shown::{AnyShown, Shown, ShownSink};
@@ -100,6 +101,8 @@ pub(crate) struct Node {
     pub(crate) holds_end: bool,
     /// Whether the subtasks of its task have arbiters of their own.
     pub(crate) own_arbiters: bool,
+    /// What becomes of records at which it panics.
+    pub(crate) on_panic: Vec<PlacedDirective>,
     pub(crate) inputs: Vec<InputEdge>,
     pub(crate) main: Option<Box<dyn AnyPort>>,
     pub(crate) sides: BTreeMap<Arc<str>, Box<dyn AnyPort>>,
@@ -115,6 +118,7 @@ pub(crate) enum NodeKind {
 
 /// An output, whatever its records.
 pub(crate) trait AnyPort: Send + Sync {
+    fn records(&self) -> RecordType;
     /// Sets how records are copied: a `fn(&T) -> T`.
     fn set_copy(&mut self, copy: Box<dyn Any>);
     fn terminal(&self, builder: &mut PipelineBuilder<'_>, consumers: &[(u32, AnyRouting)]) -> AnyChain;
@@ -149,6 +153,10 @@ impl<T: Send + 'static> Port<T> {
 }
 
 impl<T: Send + 'static> AnyPort for Port<T> {
+    fn records(&self) -> RecordType {
+        RecordType::of::<T>()
+    }
+
     fn set_copy(&mut self, copy: Box<dyn Any>) {
         self.copy = Some(*copy.downcast::<fn(&T) -> T>().expect("a stream's copy has the stream's type"));
     }
@@ -188,6 +196,8 @@ pub(crate) struct NodeContext<'a> {
 
 /// An operator, whatever its types.
 pub(crate) trait AnyOperator: Send + Sync {
+    /// What it takes, port by port.
+    fn records(&self) -> Vec<RecordType>;
     fn link(
         &self,
         builder: &mut PipelineBuilder<'_>,
@@ -208,6 +218,10 @@ pub(crate) struct OperatorNode<H, Out> {
 type LinkFn<H, Out> = dyn Fn(&mut PipelineBuilder<'_>, NodeContext<'_>, Chain<Out>) -> H + Send + Sync;
 
 impl<H: Head, Out: Send + 'static> AnyOperator for OperatorNode<H, Out> {
+    fn records(&self) -> Vec<RecordType> {
+        H::records()
+    }
+
     fn link(
         &self,
         builder: &mut PipelineBuilder<'_>,

@@ -16,6 +16,7 @@ mod co_flat_map;
 mod co_map;
 mod co_process;
 mod co_process_function;
+mod dead_letter;
 mod either;
 mod emit_each;
 mod emitter;
@@ -37,6 +38,7 @@ mod task_view;
 mod timestamps_and_watermarks;
 
 pub use co_process_function::{CoProcessFunction, CoStates};
+pub use dead_letter::{DeadLetter, OnPanic};
 pub use either::Either;
 pub(crate) use emit_each::emit_each;
 pub(crate) use emitter::Emission;

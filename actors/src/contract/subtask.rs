@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Clock, Counters, EventTimes};
+use super::{CarefulWork, Clock, Counters, EventTimes};
 use crate::protocol::{ActorName, Execution, KeyGroupRange, Limits, SubtaskId};
 
 /// A subtask, its job and its share of the work.
@@ -31,6 +31,8 @@ pub struct SubtaskInfo {
     pub counters: Arc<Counters>,
     /// Where its operators tell how far event time has come.
     pub event_times: EventTimes,
+    /// Which of its region's operators work carefully in this attempt.
+    pub careful: Arc<CarefulWork>,
 }
 
 impl fmt::Debug for SubtaskInfo {

@@ -14,7 +14,7 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::control::outcome::{JobError, JobOutcome, SavepointError};
 use crate::protocol::serialised;
 use crate::protocol::{
-    AbortReason, ActorName, Attempt, Cause, CheckpointId, FailedRecord, HeldBack, IntervalAdvice, PanicReport,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, FailedRecord, HeldBack, IntervalAdvice, OperatorId, PanicReport,
     RecoveryEstimate, RegionId, TaskError, TriggerReason,
 };
 
@@ -152,7 +152,7 @@ pub enum JobEventKind {
         actor: ActorName,
         report: PanicReport,
     },
-    /// A region will be restarted.
+    /// A region will be restarted. Where `failure` and `of` are 0, a record directive has answered the failure, which does not count.
     RegionRestarting {
         region: RegionId,
         #[serde(rename = "delay_ms", serialize_with = "serialised::millis")]
@@ -161,6 +161,32 @@ pub enum JobEventKind {
         of: u32,
         since: Option<CheckpointId>,
     },
+    /// A function with a record directive has panicked. Its operator works carefully from the restart on, so that the next panic says at
+    /// which record it was.
+    CarefulWorkBegins { region: RegionId, operator: OperatorId },
+    /// It has panicked at this record, at careful work, for the `panics`th time of as many as the directive asks for.
+    RecordPanicked {
+        region: RegionId,
+        operator: OperatorId,
+        record: Option<String>,
+        key: Option<String>,
+        panics: u32,
+        of: u32,
+    },
+    /// That was often enough: the region restarts, and one record of these bytes is withheld. It goes to the side output `goes_to`, or
+    /// is skipped.
+    RecordWithheld {
+        region: RegionId,
+        operator: OperatorId,
+        record: Option<String>,
+        key: Option<String>,
+        panics: u32,
+        message: String,
+        goes_to: Option<Arc<str>>,
+    },
+    /// A checkpoint covers all that failed attempts had read: the operator goes on at full speed. `withheld` records were withheld for
+    /// good; `not_met` more were to be, and have not come again.
+    CarefulWorkEnded { region: RegionId, operator: OperatorId, checkpoint: CheckpointId, withheld: u32, not_met: u32 },
     /// A region's state is loaded.
     Restored {
         region: RegionId,
@@ -291,6 +317,7 @@ impl JobEventKind {
             | Self::Restored { .. }
             | Self::Restoring { .. }
             | Self::RegionRunning { .. }
+            | Self::CarefulWorkEnded { .. }
             | Self::EndAwaitsRegion { .. }
             | Self::EventTimeHeldBack { .. }
             | Self::IntervalAdvised { is_news: true, .. }

@@ -62,6 +62,28 @@ impl fmt::Display for JobEventKind {
             Self::RegionRestarting { region, delay, failure, of, since } => {
                 write_restarting(f, *region, *delay, (*failure, *of), *since)
             }
+            Self::CarefulWorkBegins { region, operator } => {
+                write!(f, "region={region} operator '{operator}' works carefully from the restart on, until a checkpoint ")?;
+                f.write_str("covers what was read: its next panic will say at which record it is")
+            }
+            Self::RecordPanicked { region, operator, record, key, panics, of } => {
+                write!(f, "region={region} operator '{operator}' panicked at {}: ", ShownRecord(record, key))?;
+                write!(f, "{panics} of {of} times after which it is withheld")
+            }
+            Self::RecordWithheld { region, operator, record, key, panics, message, goes_to } => {
+                let (record, times) = (ShownRecord(record, key), if *panics == 1 { "time" } else { "times" });
+                write!(f, "region={region} operator '{operator}' does not get {record} any more, ")?;
+                write!(f, "at which it panicked {panics} {times} ('{message}'): ")?;
+                match goes_to {
+                    Some(tag) => write!(f, "it goes to side output '{tag}'"),
+                    None => f.write_str("it is skipped"),
+                }
+            }
+            Self::CarefulWorkEnded { region, operator, checkpoint, withheld, not_met } => {
+                write!(f, "region={region} operator '{operator}' goes on at full speed: checkpoint {checkpoint} covers ")?;
+                write!(f, "the failures; records withheld: {withheld}")?;
+                if *not_met > 0 { write!(f, ", not met again: {not_met}") } else { Ok(()) }
+            }
             Self::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds } => {
                 write!(f, "region={region} attempt={attempt} restored checkpoint {checkpoint} ")?;
                 write_restored(f, (*age, *took), *bytes, *entries, *rewinds)
@@ -98,6 +120,16 @@ impl fmt::Display for JobEventKind {
             Self::Ended { result: Ok(outcome) } => write_outcome(f, outcome),
             Self::Ended { result: Err(error) } => write!(f, "failed: {error}"),
         }
+    }
+}
+
+/// A record of which the text, and the key, may be known.
+struct ShownRecord<'a>(&'a Option<String>, &'a Option<String>);
+
+impl fmt::Display for ShownRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {}", self.0.as_deref().unwrap_or("(not shown as JSON)"))?;
+        self.1.as_ref().map_or(Ok(()), |key| write!(f, " of key {key}"))
     }
 }
 
@@ -176,6 +208,9 @@ fn write_restarting(
         f.write_str("now")?
     } else {
         write!(f, "in {}", Shown(delay))?
+    }
+    if of == 0 {
+        return f.write_str(" (a record directive has answered the failure, which does not count)");
     }
     write!(f, " (failure {failure} of {of} since ")?;
     match since {

@@ -33,6 +33,7 @@ impl RegionSupervisor {
         let mut memory = lock(self.memory());
         let rewinds = memory.progress.restored(checkpoint);
         memory.answered.restored(checkpoint);
+        let careful = Self::begin_careful_work(&mut memory, checkpoint);
         drop(memory);
         self.rewinds = (self.execution.attempt > Attempt(1)).then_some(rewinds);
         self.restored = manifest;
@@ -49,7 +50,8 @@ impl RegionSupervisor {
                 let subtask = SubtaskId { task: task.id, index };
                 let berth = berths[&subtask].clone();
                 // A job that had ended starts its sinks alone: their channels stay silent.
-                let cx = self.subtask_context(task, index, &reports, restore.clone(), withdraw.clone());
+                let mut cx = self.subtask_context(task, index, &reports, restore.clone(), withdraw.clone());
+                cx.info.careful = careful.clone();
                 let (input, outputs) = (wiring.input(subtask), wiring.outputs(subtask, &ports));
                 let key = (self.execution.attempt, subtask);
                 let (attempt, name, fence) = (self.execution.attempt, cx.info.name.clone(), self.fence.clone());
@@ -111,6 +113,7 @@ impl RegionSupervisor {
             clock: job.clock.clone(),
             counters,
             event_times,
+            careful: Arc::default(),
         };
         SubtaskContext {
             info,

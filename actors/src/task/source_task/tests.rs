@@ -320,6 +320,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         clock,
         counters: Arc::default(),
         event_times: EventTimes::default(),
+        careful: Arc::default(),
     };
     let reports = TaskReports {
         acknowledge: listener.clone().recipient(),
