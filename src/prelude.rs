@@ -10,7 +10,9 @@ pub use crate::keyed::{
     BroadcastRow, CoRow, EveryKey, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext,
     KeyedProcessFunction, KeyedRow, Row, Timer, Timers, TimersHandle,
 };
-pub use crate::operator::{CoProcessFunction, CoStates, DeadLetter, Emitter, OnPanic, OutputTag, ProcessContext, ProcessFunction, States};
+pub use crate::operator::{
+    CoProcessFunction, CoStates, DeadLetter, Emitter, OnPanic, OutputTag, ProcessContext, ProcessFunction, States,
+};
 pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
 pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};

@@ -24,12 +24,11 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &Jo
     let graph = Arc::new(graph);
     let tasks = chained.tasks.iter().enumerate().map(|(index, task)| {
         let nodes: Vec<&Node> = task.nodes.iter().map(|&node| &graph.nodes[node]).collect();
-        let operators =
-            nodes.iter().map(|node| OperatorInfo {
-                name: node.name.clone(),
-                succession: node.succession(),
-                on_panic: node.panic_rules(),
-            });
+        let operators = nodes.iter().map(|node| OperatorInfo {
+            name: node.name.clone(),
+            succession: node.succession(),
+            on_panic: node.panic_rules(),
+        });
         let names: Vec<&str> = nodes.iter().map(|node| &*node.name).collect();
         TaskSpec {
             id: TaskId(index as u32),

@@ -31,7 +31,13 @@ pub(crate) trait AnyDirective: Send + Sync {
     fn letters(&self) -> RecordType;
     fn rule(&self) -> PanicRule;
     /// What careful work is told, once for each of the operator's inputs that have its records.
-    fn inputs(&self, operator: &OperatorId, subtask: &SubtaskInfo, sides: &mut SideOutputs, ports: usize) -> CarefulInputs;
+    fn inputs(
+        &self,
+        operator: &OperatorId,
+        subtask: &SubtaskInfo,
+        sides: &mut SideOutputs,
+        ports: usize,
+    ) -> CarefulInputs;
 }
 
 impl<T: Send + 'static> AnyDirective for OnPanic<T> {
@@ -48,7 +54,13 @@ impl<T: Send + 'static> AnyDirective for OnPanic<T> {
         PanicRule { after: self.after, at_most: self.at_most, within: self.within, goes_to }
     }
 
-    fn inputs(&self, operator: &OperatorId, subtask: &SubtaskInfo, sides: &mut SideOutputs, ports: usize) -> CarefulInputs {
+    fn inputs(
+        &self,
+        operator: &OperatorId,
+        subtask: &SubtaskInfo,
+        sides: &mut SideOutputs,
+        ports: usize,
+    ) -> CarefulInputs {
         let letters = self.tag.as_ref().and_then(|tag| sides.take::<DeadLetter<T>>(tag.name()));
         let letters = Rc::new(RefCell::new(letters));
         let input = |_| {
@@ -109,7 +121,8 @@ impl GraphBuilder {
         for (id, node) in self.nodes.iter().enumerate() {
             for (index, placed) in node.on_panic.iter().enumerate() {
                 let is_second = node.on_panic[..index].iter().any(|other| same_records(other, placed));
-                let twice = is_second.then(|| format!("records of type {} have two", placed.directive.records().name()));
+                let twice =
+                    is_second.then(|| format!("records of type {} have two", placed.directive.records().name()));
                 let reasons = [
                     mistake_in_kind(node, placed),
                     twice,
@@ -131,7 +144,11 @@ impl GraphBuilder {
         };
         let others = side.records();
         if others != letters {
-            return Some(format!("side output '{tag}' has records of type {}, and not {}", others.name(), letters.name()));
+            return Some(format!(
+                "side output '{tag}' has records of type {}, and not {}",
+                others.name(),
+                letters.name()
+            ));
         }
         let port = PortRef::Side(tag.clone());
         let mut edges = self.nodes.iter().flat_map(|node| &node.inputs);
@@ -149,7 +166,9 @@ fn mistake_in_kind(node: &Node, placed: &PlacedDirective) -> Option<String> {
         return Some("it is a source, which no records are given to; make it on an operator behind it".to_owned());
     };
     if node.holds_end {
-        return Some("an asynchronous function is not called with one record at a time, so none can be withheld".to_owned());
+        return Some(
+            "an asynchronous function is not called with one record at a time, so none can be withheld".to_owned(),
+        );
     }
     let (records, given) = (placed.directive.records(), operator.records());
     if given.contains(&records) {

@@ -173,7 +173,10 @@ fn joined(parallelism: u32) -> (Vec<(u64, u64)>, Vec<Either<u64, u64>>) {
             (first.1, second.1)
         });
         let pairs = pairs.on_panic(OnPanic::dead_letter(&of_first)).on_panic(OnPanic::dead_letter(&of_second));
-        pairs.side_output(&of_second).map(|letter: DeadLetter<Second>| letter.record.1).sink("second-dead", second_sink);
+        pairs
+            .side_output(&of_second)
+            .map(|letter: DeadLetter<Second>| letter.record.1)
+            .sink("second-dead", second_sink);
         pairs.side_output(&of_first).sink("dead", dead);
         pairs.sink("out", out);
     });

@@ -14,8 +14,8 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::control::outcome::{JobError, JobOutcome, SavepointError};
 use crate::protocol::serialised;
 use crate::protocol::{
-    AbortReason, ActorName, Attempt, Cause, CheckpointId, FailedRecord, HeldBack, IntervalAdvice, OperatorId, PanicReport,
-    RecoveryEstimate, RegionId, TaskError, TriggerReason,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, FailedRecord, HeldBack, IntervalAdvice, OperatorId,
+    PanicReport, RecoveryEstimate, RegionId, TaskError, TriggerReason,
 };
 
 /// Something happened in a job. Subscribers get events in the order in which they were recorded.

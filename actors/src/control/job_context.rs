@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use actix::Recipient;
 
-use crate::contract::{CarefulWork, ChunkSource, Clock, Fence, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, Step};
+use crate::contract::{
+    CarefulWork, ChunkSource, Clock, Fence, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, Step,
+};
 use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
 use crate::control::figures::FigureBoard;
@@ -14,8 +16,8 @@ use crate::control::outcome::FailureRecord;
 use crate::control::pins::Pins;
 use crate::control::places::TaskPlace;
 use crate::protocol::{
-    ActorName, Attempt, CheckpointId, Checkpointing, DirectiveLog, Execution, Incarnation, IntervalAdvisor, Limits, ReadProgress,
-    RegionId, RestartPolicy, SourceState, SubtaskId, TaskId, TaskKind,
+    ActorName, Attempt, CheckpointId, Checkpointing, DirectiveLog, Execution, Incarnation, IntervalAdvisor, Limits,
+    ReadProgress, RegionId, RestartPolicy, SourceState, SubtaskId, TaskId, TaskKind,
 };
 use crate::runtime::arbiters::{ArbiterPool, Berth};
 use crate::task::{JobSpec, SliceClock, StopSubtask, SubtaskAddress, TaskSpec};

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::contract::{Savepoint, SavepointFileError, SnapshotError};
 use crate::protocol::{
-    AbortReason, ActorName, Attempt, Cause, CheckpointId, Fault, NoRestore, OperatorId, PanicReport, RegionId, TaskError,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, Fault, NoRestore, OperatorId, PanicReport, RegionId,
+    TaskError,
 };
 
 /// Which end a job came to.

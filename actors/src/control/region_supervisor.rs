@@ -29,8 +29,8 @@ use crate::control::job_context::{Ending, JobContext, RegionMemory, lock};
 use crate::control::job_supervisor::RegionEnded;
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, Execution, FailedRecord, NoRestore, PanickedRecord, RESTART_DELAY_BORNE, Recovered,
-    RegionEvent, RegionId, RegionState, RestartDecision, RestoreDecision, SubtaskId, TaskError,
+    ActorName, Attempt, Cause, CheckpointId, Execution, FailedRecord, NoRestore, PanickedRecord, RESTART_DELAY_BORNE,
+    Recovered, RegionEvent, RegionId, RegionState, RestartDecision, RestoreDecision, SubtaskId, TaskError,
 };
 use crate::runtime::arbiters::ArbiterCondemned;
 use crate::runtime::guard;

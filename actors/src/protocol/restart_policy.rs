@@ -259,7 +259,8 @@ mod tests {
     #[test]
     fn failures_that_are_forgiven_count_for_no_strategy() {
         let second = Duration::from_secs(1);
-        for strategy in [RestartStrategy::fixed_delay(2, second), RestartStrategy::failure_rate(2, 60 * second, second)] {
+        for strategy in [RestartStrategy::fixed_delay(2, second), RestartStrategy::failure_rate(2, 60 * second, second)]
+        {
             assert_eq!(strategy.restarts(), 2);
             let mut policy = RestartPolicy::new(strategy, 1);
             for _ in 0..10 {

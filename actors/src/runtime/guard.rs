@@ -23,14 +23,16 @@ use actix::dev::channel::{AddressReceiver, channel};
 use actix::{Actor, Addr, Context, Message, Recipient, Supervised};
 
 use crate::contract::Clock;
-use crate::protocol::{ActorName, Cause, Execution, FailedRecord, PanicReport, PanickedRecord, ReadRange, SubtaskId, TaskError};
+use crate::protocol::{
+    ActorName, Cause, Execution, FailedRecord, PanicReport, PanickedRecord, ReadRange, SubtaskId, TaskError,
+};
 use crate::runtime::{ArbiterHandle, spawn_here};
 
 pub(crate) use activity::{Activity, Sample};
 pub use panics::catch_panic;
 pub(crate) use panics::{drop_guarded, resume_panic, tell_host};
-pub(crate) use whereabouts::{note_careful, note_operator};
 use whereabouts::{Noted, take_noted};
+pub(crate) use whereabouts::{note_careful, note_operator};
 pub use whereabouts::{note_key, note_record, noting};
 
 /// A control actor that panics more often than this within [`INTENSITY_WITHIN`] ends its job.

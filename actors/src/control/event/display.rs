@@ -62,28 +62,8 @@ impl fmt::Display for JobEventKind {
             Self::RegionRestarting { region, delay, failure, of, since } => {
                 write_restarting(f, *region, *delay, (*failure, *of), *since)
             }
-            Self::CarefulWorkBegins { region, operator } => {
-                write!(f, "region={region} operator '{operator}' works carefully from the restart on, until a checkpoint ")?;
-                f.write_str("covers what was read: its next panic will say at which record it is")
-            }
-            Self::RecordPanicked { region, operator, record, key, panics, of } => {
-                write!(f, "region={region} operator '{operator}' panicked at {}: ", ShownRecord(record, key))?;
-                write!(f, "{panics} of {of} times after which it is withheld")
-            }
-            Self::RecordWithheld { region, operator, record, key, panics, message, goes_to } => {
-                let (record, times) = (ShownRecord(record, key), if *panics == 1 { "time" } else { "times" });
-                write!(f, "region={region} operator '{operator}' does not get {record} any more, ")?;
-                write!(f, "at which it panicked {panics} {times} ('{message}'): ")?;
-                match goes_to {
-                    Some(tag) => write!(f, "it goes to side output '{tag}'"),
-                    None => f.write_str("it is skipped"),
-                }
-            }
-            Self::CarefulWorkEnded { region, operator, checkpoint, withheld, not_met } => {
-                write!(f, "region={region} operator '{operator}' goes on at full speed: checkpoint {checkpoint} covers ")?;
-                write!(f, "the failures; records withheld: {withheld}")?;
-                if *not_met > 0 { write!(f, ", not met again: {not_met}") } else { Ok(()) }
-            }
+            Self::CarefulWorkBegins { .. } | Self::RecordPanicked { .. } => write_directive(f, self),
+            Self::RecordWithheld { .. } | Self::CarefulWorkEnded { .. } => write_directive(f, self),
             Self::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds } => {
                 write!(f, "region={region} attempt={attempt} restored checkpoint {checkpoint} ")?;
                 write_restored(f, (*age, *took), *bytes, *entries, *rewinds)
@@ -120,6 +100,38 @@ impl fmt::Display for JobEventKind {
             Self::Ended { result: Ok(outcome) } => write_outcome(f, outcome),
             Self::Ended { result: Err(error) } => write!(f, "failed: {error}"),
         }
+    }
+}
+
+/// What record directives tell; of other events nothing.
+fn write_directive(f: &mut fmt::Formatter<'_>, event: &JobEventKind) -> fmt::Result {
+    match event {
+        JobEventKind::CarefulWorkBegins { region, operator } => {
+            write!(
+                f,
+                "region={region} operator '{operator}' works carefully from the restart on, until a checkpoint "
+            )?;
+            f.write_str("covers what was read: its next panic will say at which record it is")
+        }
+        JobEventKind::RecordPanicked { region, operator, record, key, panics, of } => {
+            write!(f, "region={region} operator '{operator}' panicked at {}: ", ShownRecord(record, key))?;
+            write!(f, "{panics} of {of} times after which it is withheld")
+        }
+        JobEventKind::RecordWithheld { region, operator, record, key, panics, message, goes_to } => {
+            let (record, times) = (ShownRecord(record, key), if *panics == 1 { "time" } else { "times" });
+            write!(f, "region={region} operator '{operator}' does not get {record} any more, ")?;
+            write!(f, "at which it panicked {panics} {times} ('{message}'): ")?;
+            match goes_to {
+                Some(tag) => write!(f, "it goes to side output '{tag}'"),
+                None => f.write_str("it is skipped"),
+            }
+        }
+        JobEventKind::CarefulWorkEnded { region, operator, checkpoint, withheld, not_met } => {
+            write!(f, "region={region} operator '{operator}' goes on at full speed: checkpoint {checkpoint} covers ")?;
+            write!(f, "the failures; records withheld: {withheld}")?;
+            if *not_met > 0 { write!(f, ", not met again: {not_met}") } else { Ok(()) }
+        }
+        _ => Ok(()),
     }
 }
 

@@ -71,7 +71,9 @@ impl RegionSupervisor {
                 let (panics, message) = (facts.panics, facts.message);
                 job.emit(JobEventKind::RecordWithheld { region, operator, record, key, panics, message, goes_to });
             }
-            Some(Answer::TooMany { records, within }) => self.broken_function(actor, cause, operator, (records, within)),
+            Some(Answer::TooMany { records, within }) => {
+                self.broken_function(actor, cause, operator, (records, within))
+            }
         }
     }
 

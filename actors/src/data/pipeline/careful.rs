@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::contract::{Batch, CarefulWork, Output, Progress, RunBudget};
 use crate::protocol::{
-    CheckpointId, OperatorId, PanicFacts, PanickedRecord, PortId, RecordIdentity, SubtaskId, TaskError,
-    Timestamp,
+    CheckpointId, OperatorId, PanicFacts, PanickedRecord, PortId, RecordIdentity, SubtaskId, TaskError, Timestamp,
 };
 use crate::runtime::guard::{note_careful, noting};
 

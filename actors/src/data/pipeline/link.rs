@@ -250,7 +250,9 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
                 let operator = &mut self.operator;
                 let progress = match &mut self.careful {
                     None => operator.process(batch, out, budget)?,
-                    Some(careful) => careful.process(batch, out, budget, |one, out, budget| operator.process(one, out, budget))?,
+                    Some(careful) => {
+                        careful.process(batch, out, budget, |one, out, budget| operator.process(one, out, budget))?
+                    }
                 };
                 Ok((progress, batch.len()))
             }
@@ -342,7 +344,8 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
                 let operator = &mut self.operator;
                 let progress = match &mut self.careful.0 {
                     None => operator.process_first(batch, out, budget)?,
-                    Some(careful) => careful.process(batch, out, budget, |one, out, budget| operator.process_first(one, out, budget))?,
+                    Some(careful) => careful
+                        .process(batch, out, budget, |one, out, budget| operator.process_first(one, out, budget))?,
                 };
                 Ok((progress, batch.len()))
             }
@@ -352,7 +355,8 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
                 let operator = &mut self.operator;
                 let progress = match &mut self.careful.1 {
                     None => operator.process_second(batch, out, budget)?,
-                    Some(careful) => careful.process(batch, out, budget, |one, out, budget| operator.process_second(one, out, budget))?,
+                    Some(careful) => careful
+                        .process(batch, out, budget, |one, out, budget| operator.process_second(one, out, budget))?,
                 };
                 Ok((progress, batch.len()))
             }
