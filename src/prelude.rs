@@ -11,7 +11,8 @@ pub use crate::keyed::{
     KeyedProcessFunction, KeyedRow, Row, Timer, Timers, TimersHandle,
 };
 pub use crate::operator::{
-    CoProcessFunction, CoStates, DeadLetter, Emitter, OnPanic, OutputTag, ProcessContext, ProcessFunction, States,
+    CoProcessFunction, CoStates, DeadFiring, DeadLetter, Emitter, OnPanic, OutputTag, ProcessContext, ProcessFunction,
+    States,
 };
 pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
 pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};

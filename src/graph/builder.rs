@@ -76,6 +76,7 @@ impl GraphBuilder {
             chains: true,
             holds_end: false,
             own_arbiters: false,
+            withholds_timers: false,
             on_panic: Vec::new(),
             inputs,
             main,

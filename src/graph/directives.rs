@@ -4,15 +4,17 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::SubtaskInfo;
-use millstream_actors::data::pipeline::{CarefulInput, CarefulInputs, RecordType};
-use millstream_actors::protocol::{OperatorId, PanicFacts, PanicRule, PortId, Timestamp};
+use millstream_actors::data::pipeline::{CarefulFirings, CarefulInput, CarefulInputs, RecordType};
+use millstream_actors::protocol::{FIRINGS, OperatorId, PanicFacts, PanicRule, PortId, Timestamp};
 
 use super::error::At;
 use super::{GraphBuilder, GraphError, JobSettings, Node, NodeKind, PortRef};
-use crate::operator::{DeadLetter, OnPanic, SideOutputs, json_text};
+use crate::keyed::CarefulTimers;
+use crate::operator::{DeadFiring, DeadLetter, Emit, Firings, OnPanic, SideOutputs, json_text};
 
 /// Longer than a job is expected to run without a look at it.
 const WITHIN_MAX: Duration = Duration::from_secs(365 * 86_400);
@@ -30,6 +32,10 @@ pub(crate) trait AnyDirective: Send + Sync {
     /// What it sends to its side output.
     fn letters(&self) -> RecordType;
     fn rule(&self) -> PanicRule;
+    /// The rule for timers, if it is for them, too.
+    fn rule_of_firings(&self) -> Option<PanicRule>;
+    /// Where timers go that are withheld, if they do not go nowhere.
+    fn dead_firings(&self, sides: &mut SideOutputs) -> Option<Emit<DeadFiring>>;
     /// What careful work is told, once for each of the operator's inputs that have its records.
     fn inputs(
         &self,
@@ -52,6 +58,22 @@ impl<T: Send + 'static> AnyDirective for OnPanic<T> {
     fn rule(&self) -> PanicRule {
         let goes_to = self.tag.as_ref().map(|tag| tag.name().clone());
         PanicRule { after: self.after, at_most: self.at_most, within: self.within, goes_to }
+    }
+
+    fn rule_of_firings(&self) -> Option<PanicRule> {
+        let goes_to = match &self.firings {
+            Firings::NotWithheld => return None,
+            Firings::Skipped => None,
+            Firings::DivertedTo(tag) => Some(tag.name().clone()),
+        };
+        Some(PanicRule { goes_to, ..self.rule() })
+    }
+
+    fn dead_firings(&self, sides: &mut SideOutputs) -> Option<Emit<DeadFiring>> {
+        match &self.firings {
+            Firings::DivertedTo(tag) => sides.take(tag.name()),
+            Firings::NotWithheld | Firings::Skipped => None,
+        }
     }
 
     fn inputs(
@@ -104,7 +126,21 @@ impl Node {
     /// The rules of its inputs.
     pub(crate) fn panic_rules(&self) -> BTreeMap<PortId, PanicRule> {
         let rules = self.directed().map(|(placed, ports)| (placed.directive.rule(), ports));
-        rules.flat_map(|(rule, ports)| ports.into_iter().map(move |port| (port, rule.clone()))).collect()
+        let of_inputs = rules.flat_map(|(rule, ports)| ports.into_iter().map(move |port| (port, rule.clone())));
+        let of_firings = self.on_panic.iter().filter_map(|placed| placed.directive.rule_of_firings());
+        of_inputs.chain(of_firings.map(|rule| (FIRINGS, rule))).collect()
+    }
+
+    /// What careful work is told of the timers of its keys. Takes the side output for those that are withheld.
+    pub(crate) fn careful_timers(&self, subtask: &SubtaskInfo, sides: &mut SideOutputs) -> Option<Box<CarefulTimers>> {
+        let placed = self.on_panic.iter().find(|placed| placed.directive.rule_of_firings().is_some())?;
+        Some(Box::new(CarefulTimers {
+            firings: CarefulFirings::new(subtask, self.id.clone()),
+            operator: self.id.clone(),
+            counters: subtask.counters.clone(),
+            emit: placed.directive.dead_firings(sides),
+            bytes: Vec::new(),
+        }))
     }
 
     /// What careful work is told of its inputs. Takes the side outputs for dead letters.
@@ -123,11 +159,17 @@ impl GraphBuilder {
                 let is_second = node.on_panic[..index].iter().any(|other| same_records(other, placed));
                 let twice =
                     is_second.then(|| format!("records of type {} have two", placed.directive.records().name()));
+                let directive = &*placed.directive;
+                let (rule, firings) = (directive.rule(), directive.rule_of_firings());
                 let reasons = [
                     mistake_in_kind(node, placed),
                     twice,
-                    mistake_in_rule(&placed.directive.rule(), settings.restarts),
-                    self.mistake_in_letters(id, placed),
+                    mistake_in_rule(&rule, settings.restarts),
+                    self.mistake_in_letters(id, rule.goes_to.as_ref(), directive.letters()),
+                    firings.as_ref().and_then(|_| mistake_in_firings(node, &node.on_panic[..index])),
+                    firings.and_then(|rule| {
+                        self.mistake_in_letters(id, rule.goes_to.as_ref(), RecordType::of::<DeadFiring>())
+                    }),
                 ];
                 let error = |reason| GraphError::InvalidDirective { operator: node.id.clone(), reason, at: placed.at };
                 errors.extend(reasons.into_iter().flatten().map(error));
@@ -136,10 +178,9 @@ impl GraphBuilder {
         errors
     }
 
-    fn mistake_in_letters(&self, id: usize, placed: &PlacedDirective) -> Option<String> {
-        let tag = placed.directive.rule().goes_to?;
-        let letters = placed.directive.letters();
-        let Some(side) = self.nodes[id].sides.get(&tag) else {
+    fn mistake_in_letters(&self, id: usize, tag: Option<&Arc<str>>, letters: RecordType) -> Option<String> {
+        let tag = tag?;
+        let Some(side) = self.nodes[id].sides.get(tag) else {
             return Some(format!("nothing reads its dead letters; read them by side_output(..) with the tag '{tag}'"));
         };
         let others = side.records();
@@ -159,6 +200,16 @@ impl GraphBuilder {
 
 fn same_records(one: &PlacedDirective, other: &PlacedDirective) -> bool {
     one.directive.records() == other.directive.records()
+}
+
+fn mistake_in_firings(node: &Node, before: &[PlacedDirective]) -> Option<String> {
+    if !node.withholds_timers {
+        Some("firings(..): only timers of keyed functions, and windows, can be withheld".to_owned())
+    } else if before.iter().any(|placed| placed.directive.rule_of_firings().is_some()) {
+        Some("firings(..): another directive of the operator says what becomes of timers".to_owned())
+    } else {
+        None
+    }
 }
 
 fn mistake_in_kind(node: &Node, placed: &PlacedDirective) -> Option<String> {

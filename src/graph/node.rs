@@ -17,6 +17,7 @@ use millstream_actors::task::source_task::SourceTaskFactory;
 use super::StateNames;
 use super::directives::PlacedDirective;
 use super::error::At;
+use crate::keyed::CarefulTimers;
 use crate::operator::SideOutputs;
 use crate::sink::shown::{AnyShown, Shown, ShownSink};
 use crate::source::fed::{AnyFeed, Choose, FedSource, Feed};
@@ -101,6 +102,8 @@ pub(crate) struct Node {
     pub(crate) holds_end: bool,
     /// Whether the subtasks of its task have arbiters of their own.
     pub(crate) own_arbiters: bool,
+    /// Whether timers of its keys can be withheld.
+    pub(crate) withholds_timers: bool,
     /// What becomes of records at which it panics.
     pub(crate) on_panic: Vec<PlacedDirective>,
     pub(crate) inputs: Vec<InputEdge>,
@@ -192,20 +195,22 @@ pub(crate) struct NodeContext<'a> {
     pub(crate) subtask: &'a SubtaskInfo,
     pub(crate) sides: SideOutputs,
     pub(crate) state_backend: &'a StateBackend,
+    /// Set if it fires timers carefully.
+    pub(crate) careful_timers: Option<Box<CarefulTimers>>,
+}
+
+/// What an operator is given besides what its subtask is.
+pub(crate) struct Given<'a> {
+    pub(crate) sides: SideOutputs,
+    pub(crate) state_backend: &'a StateBackend,
+    pub(crate) careful_timers: Option<Box<CarefulTimers>>,
 }
 
 /// An operator, whatever its types.
 pub(crate) trait AnyOperator: Send + Sync {
     /// What it takes, port by port.
     fn records(&self) -> Vec<RecordType>;
-    fn link(
-        &self,
-        builder: &mut PipelineBuilder<'_>,
-        id: &OperatorId,
-        sides: SideOutputs,
-        state_backend: &StateBackend,
-        next: AnyChain,
-    ) -> AnyChain;
+    fn link(&self, builder: &mut PipelineBuilder<'_>, id: &OperatorId, given: Given<'_>, next: AnyChain) -> AnyChain;
     fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe, holds_end: bool) -> Arc<dyn TaskFactory>;
 }
 
@@ -222,16 +227,10 @@ impl<H: Head, Out: Send + 'static> AnyOperator for OperatorNode<H, Out> {
         H::records()
     }
 
-    fn link(
-        &self,
-        builder: &mut PipelineBuilder<'_>,
-        id: &OperatorId,
-        sides: SideOutputs,
-        state_backend: &StateBackend,
-        next: AnyChain,
-    ) -> AnyChain {
+    fn link(&self, builder: &mut PipelineBuilder<'_>, id: &OperatorId, given: Given<'_>, next: AnyChain) -> AnyChain {
         let next = *next.downcast::<Chain<Out>>().expect("an operator is followed by its output's type");
-        let cx = NodeContext { id, subtask: builder.subtask(), sides, state_backend };
+        let Given { sides, state_backend, careful_timers } = given;
+        let cx = NodeContext { id, subtask: builder.subtask(), sides, state_backend, careful_timers };
         Box::new((self.link)(builder, cx, next))
     }
 

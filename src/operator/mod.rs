@@ -38,7 +38,8 @@ mod task_view;
 mod timestamps_and_watermarks;
 
 pub use co_process_function::{CoProcessFunction, CoStates};
-pub use dead_letter::{DeadLetter, OnPanic};
+pub(crate) use dead_letter::Firings;
+pub use dead_letter::{DeadFiring, DeadLetter, OnPanic};
 pub use either::Either;
 pub(crate) use emit_each::emit_each;
 pub(crate) use emitter::Emission;
@@ -49,6 +50,7 @@ pub(crate) use json_text::JSON_TEXT_MAX;
 pub(crate) use json_text::json_text;
 pub use key_selector::{ByRef, ByValue, KeySelector};
 pub use process_function::{ProcessContext, ProcessFunction, States};
+pub(crate) use side_output::Emit;
 pub use side_output::OutputTag;
 pub(crate) use slices::Slices;
 pub(crate) use task_view::{TaskView, context_methods};

@@ -8,6 +8,7 @@ mod common;
 
 mod bounds;
 mod disturbed;
+mod firings;
 mod inputs;
 mod keyed;
 mod kills;

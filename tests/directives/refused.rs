@@ -134,3 +134,46 @@ fn asynchronous_function_takes_no_directive() {
     );
     only(&found, "an asynchronous function");
 }
+
+#[test]
+fn firings_of_what_has_no_timers_and_firings_that_nothing_reads_are_refused() {
+    let firings = OutputTag::<DeadFiring>::new("firings");
+    let directive = || OnPanic::<u64>::skip().firings(&firings);
+    let found = mistakes(
+        |env| env,
+        |env| {
+            let stream = numbers(env).map(|n| n).on_panic(directive());
+            stream.side_output(&firings).sink("dead", CollectSink::new());
+            stream.sink("out", CollectSink::new());
+        },
+    );
+    only(&found, "only timers of keyed functions, and windows, can be withheld");
+    let found = mistakes(
+        |env| env,
+        |env| {
+            let joined = numbers(env).key_by(|n| *n).join(numbers_too(env).key_by(|text| text.len() as u64));
+            let joined =
+                joined.between(0..=5).inner("pairs", |n, _| *n).on_panic(OnPanic::<u64>::skip().skip_firings());
+            joined.sink("out", CollectSink::new());
+        },
+    );
+    only(&found, "only timers of keyed functions, and windows, can be withheld");
+    let found = mistakes(
+        |env| env,
+        |env| {
+            let sums = numbers(env).key_by(|n| n % 2).fold("sums", 0, |sum, n| *sum += n).on_panic(directive());
+            sums.sink("out", CollectSink::new());
+        },
+    );
+    only(&found, "nothing reads its dead letters; read them by side_output(..) with the tag 'firings'");
+    let found = mistakes(
+        |env| env,
+        |env| {
+            let sums = numbers(env).key_by(|n| n % 2).fold("sums", 0, |sum, n| *sum += n);
+            sums.on_panic(directive())
+                .on_panic(OnPanic::<String>::skip().skip_firings())
+                .sink("out", CollectSink::new());
+        },
+    );
+    assert!(found.iter().any(|found| found.contains("another directive of the operator says")), "{found:?}");
+}

@@ -164,21 +164,23 @@ pub enum JobEventKind {
     /// A function with a record directive has panicked. Its operator works carefully from the restart on, so that the next panic says at
     /// which record it was.
     CarefulWorkBegins { region: RegionId, operator: OperatorId },
-    /// It has panicked at this record, at careful work, for the `panics`th time of as many as the directive asks for.
+    /// It has panicked at this record, or at this timer that fired, at careful work, for the `panics`th time of as many as the directive asks for.
     RecordPanicked {
         region: RegionId,
         operator: OperatorId,
         record: Option<String>,
+        firing: Option<String>,
         key: Option<String>,
         panics: u32,
         of: u32,
     },
-    /// That was often enough: the region restarts, and one record of these bytes is withheld. It goes to the side output `goes_to`, or
+    /// That was often enough: the region restarts, and one record of these bytes, or this timer, is withheld. It goes to the side output `goes_to`, or
     /// is skipped.
     RecordWithheld {
         region: RegionId,
         operator: OperatorId,
         record: Option<String>,
+        firing: Option<String>,
         key: Option<String>,
         panics: u32,
         message: String,

@@ -32,7 +32,7 @@ pub(crate) use activity::{Activity, Sample};
 pub use panics::catch_panic;
 pub(crate) use panics::{drop_guarded, resume_panic, tell_host};
 use whereabouts::{Noted, take_noted};
-pub(crate) use whereabouts::{note_careful, note_operator};
+pub(crate) use whereabouts::{note_careful, note_firing, note_operator};
 pub use whereabouts::{note_key, note_record, noting};
 
 /// A control actor that panics more often than this within [`INTENSITY_WITHIN`] ends its job.

@@ -73,10 +73,7 @@ impl fmt::Display for JobEventKind {
                 write!(f, "region={region} attempt={attempt} {actor} restores checkpoint {checkpoint}: ")?;
                 write!(f, "{done} of {all}, {entries} keys after {elapsed}")
             }
-            Self::RegionRunning { region, attempt, downtime } => {
-                write!(f, "region={region} attempt={attempt} running")?;
-                downtime.map_or(Ok(()), |downtime| write!(f, " again {} after the failure", Shown(downtime)))
-            }
+            Self::RegionRunning { region, attempt, downtime } => write_running(f, *region, *attempt, *downtime),
             Self::EndAwaitsRegion { region, awaits } => {
                 write!(f, "region={region} the end that was asked for needs this region, which {awaits}")
             }
@@ -113,12 +110,12 @@ fn write_directive(f: &mut fmt::Formatter<'_>, event: &JobEventKind) -> fmt::Res
             )?;
             f.write_str("covers what was read: its next panic will say at which record it is")
         }
-        JobEventKind::RecordPanicked { region, operator, record, key, panics, of } => {
-            write!(f, "region={region} operator '{operator}' panicked at {}: ", ShownRecord(record, key))?;
+        JobEventKind::RecordPanicked { region, operator, record, firing, key, panics, of } => {
+            write!(f, "region={region} operator '{operator}' panicked at {}: ", ShownRecord(record, firing, key))?;
             write!(f, "{panics} of {of} times after which it is withheld")
         }
-        JobEventKind::RecordWithheld { region, operator, record, key, panics, message, goes_to } => {
-            let (record, times) = (ShownRecord(record, key), if *panics == 1 { "time" } else { "times" });
+        JobEventKind::RecordWithheld { region, operator, record, firing, key, panics, message, goes_to } => {
+            let (record, times) = (ShownRecord(record, firing, key), if *panics == 1 { "time" } else { "times" });
             write!(f, "region={region} operator '{operator}' does not get {record} any more, ")?;
             write!(f, "at which it panicked {panics} {times} ('{message}'): ")?;
             match goes_to {
@@ -135,13 +132,16 @@ fn write_directive(f: &mut fmt::Formatter<'_>, event: &JobEventKind) -> fmt::Res
     }
 }
 
-/// A record of which the text, and the key, may be known.
-struct ShownRecord<'a>(&'a Option<String>, &'a Option<String>);
+/// A record, or a timer, of which the text, and the key, may be known.
+struct ShownRecord<'a>(&'a Option<String>, &'a Option<String>, &'a Option<String>);
 
 impl fmt::Display for ShownRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "record {}", self.0.as_deref().unwrap_or("(not shown as JSON)"))?;
-        self.1.as_ref().map_or(Ok(()), |key| write!(f, " of key {key}"))
+        match self.1 {
+            Some(firing) => write!(f, "the timer of {firing}")?,
+            None => write!(f, "record {}", self.0.as_deref().unwrap_or("(not shown as JSON)"))?,
+        }
+        self.2.as_ref().map_or(Ok(()), |key| write!(f, " of key {key}"))
     }
 }
 
@@ -153,6 +153,16 @@ impl fmt::Display for RegionAwaited {
             Self::Restores => "is starting",
         })
     }
+}
+
+fn write_running(
+    f: &mut fmt::Formatter<'_>,
+    region: RegionId,
+    attempt: Attempt,
+    downtime: Option<Duration>,
+) -> fmt::Result {
+    write!(f, "region={region} attempt={attempt} running")?;
+    downtime.map_or(Ok(()), |downtime| write!(f, " again {} after the failure", Shown(downtime)))
 }
 
 fn write_saved(

@@ -54,7 +54,9 @@ impl RegionSupervisor {
         let facts = PanicFacts { message, location, key, subtask, panics: 0, failed_unix_ms };
         let panic = Panic { operator, in_batch: at.input.is_some(), record: panicked, facts };
         let answer = lock(self.memory()).directives.panicked(job.clock.now(), panic);
-        let (region, record) = (self.seed.region, panicked.and_then(|record| record.text.clone()));
+        let (region, text) = (self.seed.region, panicked.and_then(|record| record.text.clone()));
+        let is_firing = panicked.is_some_and(|record| record.identity.is_firing());
+        let (record, firing) = if is_firing { (None, text) } else { (text, None) };
         let (operator, key) = (operator.clone(), at.key.clone());
         match answer {
             None => {}
@@ -64,12 +66,21 @@ impl RegionSupervisor {
             }
             Some(Answer::Counted { panics, of }) => {
                 self.answered = self.answered.max(Answered::InPart);
-                job.emit(JobEventKind::RecordPanicked { region, operator, record, key, panics, of });
+                job.emit(JobEventKind::RecordPanicked { region, operator, record, firing, key, panics, of });
             }
             Some(Answer::Withholds { facts, goes_to }) => {
                 self.answered = Answered::InFull;
                 let (panics, message) = (facts.panics, facts.message);
-                job.emit(JobEventKind::RecordWithheld { region, operator, record, key, panics, message, goes_to });
+                job.emit(JobEventKind::RecordWithheld {
+                    region,
+                    operator,
+                    record,
+                    firing,
+                    key,
+                    panics,
+                    message,
+                    goes_to,
+                });
             }
             Some(Answer::TooMany { records, within }) => {
                 self.broken_function(actor, cause, operator, (records, within))

@@ -1,13 +1,15 @@
 //! Careful work: an operator is given one record at a time, whose bytes are known when it panics.
 
 use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
-use crate::contract::{Batch, CarefulWork, Output, Progress, RunBudget};
+use crate::contract::{Batch, CarefulWork, Output, Progress, RunBudget, SubtaskInfo};
 use crate::protocol::{
-    CheckpointId, OperatorId, PanicFacts, PanickedRecord, PortId, RecordIdentity, SubtaskId, TaskError, Timestamp,
+    CheckpointId, FIRINGS, OperatorId, PanicFacts, PanickedRecord, PortId, RecordIdentity, SubtaskId, TaskError,
+    Timestamp,
 };
-use crate::runtime::guard::{note_careful, noting};
+use crate::runtime::guard::{note_careful, note_firing, noting};
 
 /// What careful work has to know of the records of one input of an operator.
 pub struct CarefulInput<T> {
@@ -100,6 +102,41 @@ impl<T> Careful<T> {
             std::mem::swap(one, batch);
         }
         Ok(progress)
+    }
+}
+
+/// The timers of a keyed operator that works carefully.
+pub struct CarefulFirings {
+    work: Arc<CarefulWork>,
+    subtask: SubtaskId,
+    operator: OperatorId,
+}
+
+impl CarefulFirings {
+    /// Those of an operator of this subtask.
+    pub fn new(subtask: &SubtaskInfo, operator: OperatorId) -> Self {
+        Self { work: subtask.careful.clone(), subtask: subtask.subtask, operator }
+    }
+
+    /// Whether careful work has ended.
+    pub fn is_over(&self) -> bool {
+        self.work.is_over()
+    }
+
+    /// A timer with these bytes fires. Gives why it is to be withheld, if it is.
+    pub fn take(&self, bytes: &[u8]) -> Option<PanicFacts> {
+        self.work.take(self.subtask, &self.operator, RecordIdentity::of(FIRINGS, bytes))
+    }
+
+    /// The call for a timer with these bytes fails.
+    pub fn note(&self, bytes: &[u8], text: String) {
+        note_firing(PanickedRecord { identity: RecordIdentity::of(FIRINGS, bytes), text: Some(text) });
+    }
+}
+
+impl fmt::Debug for CarefulFirings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CarefulFirings({} of {:?})", self.operator, self.subtask)
     }
 }
 

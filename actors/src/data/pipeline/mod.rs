@@ -9,7 +9,7 @@ mod record_type;
 mod walk;
 
 pub use builder::{Consumers, PipelineBuilder, PipelineFactory};
-pub use careful::{CarefulInput, CarefulInputs};
+pub use careful::{CarefulFirings, CarefulInput, CarefulInputs};
 pub use head::{Chain, Head, TwoInputChain};
 pub use record_type::RecordType;
 pub(crate) use walk::GroupLoaders;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::withholding::{Taken, Withholding, add};
-use super::{PanicFacts, PanicRule, PanickedRecord, RecordIdentity};
+use super::{FIRINGS, PanicFacts, PanicRule, PanickedRecord, RecordIdentity};
 use crate::protocol::{CheckpointId, OperatorId, PortId};
 
 /// Records of one operator of which panics are counted. Beyond it the count of one that is not withheld begins anew.
@@ -83,7 +83,10 @@ impl DirectiveLog {
     /// An operator has panicked, at `now`. `None` if no directive has anything to say to it.
     pub(crate) fn panicked(&mut self, now: Duration, panic: Panic<'_>) -> Option<Answer> {
         let Panic { operator, in_batch, record, facts } = panic;
-        let rules = self.rules.get(operator).filter(|_| in_batch)?;
+        let rules = self.rules.get(operator)?;
+        if !rules.keys().any(|port| (*port != FIRINGS) == in_batch) {
+            return None;
+        }
         let Some(suspects) = self.careful.get_mut(operator) else {
             self.careful.insert(operator.clone(), BTreeMap::new());
             return Some(Answer::BeginsCarefulWork);

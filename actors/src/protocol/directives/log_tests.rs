@@ -58,8 +58,11 @@ fn operator_without_a_directive_a_firing_and_an_unknown_record_have_no_answer() 
     assert_eq!(log.panicked(NOW, of_other), None);
     let operator = parse();
     let firing = Panic { operator: &operator, in_batch: false, record: None, facts };
-    assert_eq!(log.panicked(NOW, firing), None);
+    assert_eq!(log.panicked(NOW, firing.clone()), None);
     assert_eq!(log.careful().count(), 0);
+    let mut of_firings = DirectiveLog::new(BTreeMap::from([(parse(), BTreeMap::from([(FIRINGS, rule(1, 10))]))]));
+    assert_eq!(of_firings.panicked(NOW, Panic { in_batch: true, ..firing.clone() }), None, "it is for firings alone");
+    assert_eq!(of_firings.panicked(NOW, firing), Some(Answer::BeginsCarefulWork));
     panics(&mut log, None);
     assert_eq!(panics(&mut log, None), None, "it works carefully, and the record could not be encoded");
 }

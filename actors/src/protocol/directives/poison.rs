@@ -4,7 +4,11 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::protocol::PortId;
 
-/// A record as careful work knows it: by its operator's input and the hash of its bytes. Records of the same bytes are one to it.
+/// What stands for an input where a timer fires.
+pub const FIRINGS: PortId = PortId(u8::MAX);
+
+/// A record as careful work knows it: by its operator's input and the hash of its bytes. Records of the same bytes are one to it. A
+/// timer that fires is as if its key and time came by an input of their own, [`FIRINGS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordIdentity {
     port: PortId,
@@ -15,6 +19,11 @@ impl RecordIdentity {
     /// That of a record with these bytes, which came by `port` of its operator.
     pub fn of(port: PortId, bytes: &[u8]) -> Self {
         Self { port, hash: xxh3_128(bytes) }
+    }
+
+    /// Whether it is a timer that fires.
+    pub(crate) fn is_firing(self) -> bool {
+        self.port == FIRINGS
     }
 
     /// The input that it came by.
@@ -28,7 +37,7 @@ impl RecordIdentity {
 pub struct PanickedRecord {
     /// Which it is.
     pub identity: RecordIdentity,
-    /// The record as JSON, at most some 200 bytes of it; `None` if it cannot be told so.
+    /// The record as JSON, at most some 200 bytes of it; `None` if it cannot be told so. Of a timer its time.
     pub text: Option<String>,
 }
 

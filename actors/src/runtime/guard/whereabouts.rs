@@ -71,6 +71,11 @@ pub(crate) fn note_careful(record: Option<PanickedRecord>) {
     });
 }
 
+/// The timer at whose call the task fails, of an operator that works carefully.
+pub(crate) fn note_firing(firing: PanickedRecord) {
+    NOTED.with_borrow_mut(|noted| noted.panicked = Some(firing));
+}
+
 /// Calls `note` when it is dropped while the stack unwinds.
 struct OnUnwind<N: FnMut()>(N);
 
