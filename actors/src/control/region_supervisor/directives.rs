@@ -130,8 +130,9 @@ impl RegionSupervisor {
     /// This checkpoint is beyond all failures: careful work is over.
     pub(super) fn end_careful_work(&self, memory: &mut RegionMemory, checkpoint: CheckpointId) {
         memory.answered_in_part = 0;
-        let ended = memory.directives.overcome(checkpoint, &memory.careful.withholding());
-        memory.careful.end();
+        let attempt = std::mem::take(&mut memory.careful);
+        attempt.end();
+        let ended = memory.directives.overcome(checkpoint, &attempt.withholding());
         let region = self.seed.region;
         for CarefulWorkEnded { operator, withheld, not_met } in ended {
             self.seed.job.emit(JobEventKind::CarefulWorkEnded { region, operator, checkpoint, withheld, not_met });

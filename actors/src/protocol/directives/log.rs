@@ -4,7 +4,7 @@
 //! Forgetting is safe: a record of which nothing is known any more panics again, and is withheld again. Only a record that was
 //! withheld before the restored checkpoint must not be counted as one that is to be withheld; therefore what each checkpoint covers is kept.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use crate::protocol::{CheckpointId, OperatorId, PortId};
 const SUSPECTS_MAX: usize = 1024;
 /// Checkpoints of which it is kept what they cover.
 const CHECKPOINTS_KEPT: usize = 64;
+/// What is known of a record is kept for so many checkpoints beyond the failures. That a source has read as much again does not say that
+/// it has read the same: it may give the records of several splits in another order.
+const CHECKPOINTS_BEYOND_KEPT: u32 = 16;
 
 /// A panic in an operator.
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ struct Suspect {
     panics: u32,
     /// One for each record of these bytes that is to be withheld, also those that a checkpoint covers.
     withheld: Vec<PanicFacts>,
+    /// Checkpoints beyond the failures since its last panic.
+    beyond: u32,
 }
 
 /// The directives of one region, with what they remember. Lost with the process.
@@ -66,7 +71,9 @@ struct Suspect {
 pub(crate) struct DirectiveLog {
     rules: BTreeMap<OperatorId, BTreeMap<PortId, PanicRule>>,
     /// The operators that work carefully, or will in the next attempt.
-    careful: BTreeMap<OperatorId, BTreeMap<RecordIdentity, Suspect>>,
+    careful: BTreeSet<OperatorId>,
+    /// Records at which operators have panicked.
+    suspects: BTreeMap<OperatorId, BTreeMap<RecordIdentity, Suspect>>,
     /// What was withheld before the checkpoint from which the running attempt started.
     base: Taken,
     /// What was withheld before each of the newest checkpoints.
@@ -87,17 +94,17 @@ impl DirectiveLog {
         if !rules.keys().any(|port| (*port != FIRINGS) == in_batch) {
             return None;
         }
-        let Some(suspects) = self.careful.get_mut(operator) else {
-            self.careful.insert(operator.clone(), BTreeMap::new());
+        if self.careful.insert(operator.clone()) {
             return Some(Answer::BeginsCarefulWork);
-        };
+        }
+        let suspects = self.suspects.entry(operator.clone()).or_default();
         let identity = record?.identity;
         let rule = rules.get(&identity.port())?;
         if suspects.len() >= SUSPECTS_MAX && !suspects.contains_key(&identity) {
             suspects.retain(|_, suspect| !suspect.withheld.is_empty());
         }
         let suspect = suspects.entry(identity).or_default();
-        suspect.panics += 1;
+        (suspect.panics, suspect.beyond) = (suspect.panics + 1, 0);
         if suspect.panics < rule.after {
             return Some(Answer::Counted { panics: suspect.panics, of: rule.after });
         }
@@ -116,7 +123,7 @@ impl DirectiveLog {
 
     /// The operators that work carefully in the attempt that begins.
     pub(crate) fn careful(&self) -> impl Iterator<Item = &OperatorId> {
-        self.careful.keys()
+        self.careful.iter()
     }
 
     /// A new attempt starts from this checkpoint, after one that has withheld `before`. Gives what it is to withhold.
@@ -135,7 +142,7 @@ impl DirectiveLog {
         let known = self.covered.iter().find(|(checkpoint, _)| Some(*checkpoint) == restored);
         self.base = known.map(|(_, taken)| taken.clone()).unwrap_or_default();
         let mut outstanding = BTreeMap::new();
-        for (operator, suspects) in &self.careful {
+        for (operator, suspects) in &self.suspects {
             for (identity, suspect) in suspects {
                 let key = (operator.clone(), *identity);
                 let covered = self.base.get(&key).copied().unwrap_or_default() as usize;
@@ -148,23 +155,37 @@ impl DirectiveLog {
         Withholding::new(outstanding)
     }
 
-    /// This checkpoint, which the running attempt has taken, is complete and beyond all failures: careful work is over.
+    /// This checkpoint, which the running attempt has taken, is complete and beyond all failures: careful work is over, and what the
+    /// attempt has withheld is settled.
     pub(crate) fn overcome(&mut self, checkpoint: CheckpointId, attempt: &Withholding) -> Vec<CarefulWorkEnded> {
-        if self.careful.is_empty() {
-            return Vec::new();
-        }
         let mut covered = std::mem::take(&mut self.base);
+        // What was withheld behind the barrier is forgotten: if it has to be withheld again it panics again.
+        let mut settled = covered.clone();
+        add(&mut settled, &attempt.taken());
         if let Some(taken) = attempt.at_barrier(checkpoint) {
             add(&mut covered, taken);
         }
         self.covered.clear();
-        let ended = std::mem::take(&mut self.careful).into_iter().map(|(operator, suspects)| {
-            let decided: usize = suspects.values().map(|suspect| suspect.withheld.len()).sum();
-            let of_operator = covered.iter().filter(|((of, _), _)| *of == operator);
-            let withheld = of_operator.map(|(_, records)| records).sum();
-            CarefulWorkEnded { operator, withheld, not_met: (decided as u32).saturating_sub(withheld) }
+        for ((operator, identity), records) in settled {
+            let suspect = self.suspects.get_mut(&operator).and_then(|suspects| suspects.get_mut(&identity));
+            if let Some(suspect) = suspect {
+                suspect.withheld.drain(..suspect.withheld.len().min(records as usize));
+            }
+        }
+        let ended = std::mem::take(&mut self.careful).into_iter().map(|operator| {
+            let withheld = covered.iter().filter(|((of, _), _)| *of == operator).map(|(_, records)| records).sum();
+            let suspects = self.suspects.get(&operator).into_iter().flat_map(BTreeMap::values);
+            let not_met = suspects.map(|suspect| suspect.withheld.len() as u32).sum();
+            CarefulWorkEnded { operator, withheld, not_met }
         });
-        ended.collect()
+        let ended = ended.collect();
+        for suspects in self.suspects.values_mut() {
+            suspects.retain(|_, suspect| {
+                suspect.beyond += 1;
+                suspect.beyond <= CHECKPOINTS_BEYOND_KEPT && (suspect.panics > 0 || !suspect.withheld.is_empty())
+            });
+        }
+        ended
     }
 }
 

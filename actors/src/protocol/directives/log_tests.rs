@@ -134,7 +134,23 @@ fn careful_work_ends_with_the_checkpoint_beyond_and_tells_what_was_withheld() {
     let ended = log.overcome(CheckpointId(2), &attempt);
     assert_eq!(ended, [CarefulWorkEnded { operator: parse(), withheld: 1, not_met: 1 }]);
     assert_eq!(log.careful().count(), 0);
-    assert_eq!(panics(&mut log, None), Some(Answer::BeginsCarefulWork), "all begins anew");
+    assert_eq!(panics(&mut log, None), Some(Answer::BeginsCarefulWork));
+    let mut next = log.begin(Some(CheckpointId(2)), &Withholding::default());
+    assert_eq!(withheld(&mut next, &["a", "never seen again"]), ["never seen again"], "it comes after all");
+}
+
+#[test]
+fn counts_are_kept_over_some_checkpoints_beyond_since_records_may_come_in_another_order() {
+    for (checkpoints, is_known) in [(CHECKPOINTS_BEYOND_KEPT, true), (CHECKPOINTS_BEYOND_KEPT + 1, false)] {
+        let mut log = log(2, 10);
+        panics(&mut log, None);
+        panics(&mut log, Some("a"));
+        for checkpoint in 1..=checkpoints {
+            log.overcome(CheckpointId(checkpoint.into()), &Withholding::default());
+        }
+        assert_eq!(panics(&mut log, None), Some(Answer::BeginsCarefulWork));
+        assert_eq!(withholds(panics(&mut log, Some("a"))), is_known, "after {checkpoints} checkpoints");
+    }
 }
 
 #[test]
@@ -161,7 +177,7 @@ fn counts_of_records_are_bounded_and_those_that_are_withheld_stay() {
     for n in 0..3 * SUSPECTS_MAX {
         panics(&mut log, Some(&n.to_string()));
     }
-    assert!(log.careful[&parse()].len() <= SUSPECTS_MAX);
+    assert!(log.suspects[&parse()].len() <= SUSPECTS_MAX);
     let mut attempt = log.begin(None, &Withholding::default());
     assert_eq!(withheld(&mut attempt, &["a"]), ["a"]);
 }

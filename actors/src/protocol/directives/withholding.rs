@@ -60,6 +60,13 @@ impl Withholding {
         }
     }
 
+    /// What was withheld in this attempt.
+    pub(super) fn taken(&self) -> Taken {
+        let mut all = Taken::new();
+        self.taken.values().for_each(|taken| add(&mut all, taken));
+        all
+    }
+
     /// What was withheld in this attempt before each of its barriers.
     pub(super) fn at_barriers(&self) -> impl Iterator<Item = (CheckpointId, &Taken)> {
         self.at_barrier.iter().map(|(checkpoint, taken)| (*checkpoint, taken))
