@@ -154,7 +154,7 @@ impl AggregateFunction for Numbers {
 
 /// The pairs of a job that joins numbers with themselves by key, and of which one cannot be made; and whether it was the first
 /// or the second of that pair that was diverted.
-fn joined(parallelism: u32) -> (Vec<(u64, u64)>, Vec<Either<u64, u64>>) {
+fn joined(parallelism: u32) -> (Vec<Pair>, Vec<Either<u64, u64>>) {
     let second_sink = CollectSink::new();
     let seconds = second_sink.handle();
     let ran: Ran<(u64, u64), (String, u64)> = ran("join", parallelism, move |env, out, dead| {
@@ -184,6 +184,9 @@ fn joined(parallelism: u32) -> (Vec<(u64, u64)>, Vec<Either<u64, u64>>) {
     let diverted = ran.letters.iter().map(|letter| Either::First(letter.record.1)).chain(seconds).collect();
     (ran.output, diverted)
 }
+
+/// The numbers of both sides.
+type Pair = (u64, u64);
 
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Second(String, u64);

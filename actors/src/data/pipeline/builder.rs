@@ -9,7 +9,7 @@ use std::task::Waker;
 
 use actix::Recipient;
 
-use super::careful::{At, Careful, CarefulBarriers, CarefulInputs};
+use super::careful::{At, Careful, CarefulBarriers, CarefulInputs, MaybeCareful};
 use super::exit::{Exit, SideExit};
 use super::head::{Chain, Head, TwoInputChain};
 use super::link::{Intake, Link, OneInput, Queue, TwoInputs};
@@ -103,7 +103,7 @@ impl<'a> PipelineBuilder<'a> {
         self.careful_barriers = Some(CarefulBarriers { work: work.clone(), subtask: *subtask });
     }
 
-    fn careful_input<T: 'static>(&mut self, operator: &OperatorId, port: PortId) -> Option<Box<Careful<T>>> {
+    fn careful_input<T: 'static>(&mut self, operator: &OperatorId, port: PortId) -> MaybeCareful<T> {
         let SubtaskInfo { careful: work, subtask, .. } = self.subtask;
         let at = At { work: work.clone(), subtask: *subtask, operator: operator.clone(), port };
         Careful::take_from(&mut self.careful, at)

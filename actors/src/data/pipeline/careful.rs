@@ -33,6 +33,9 @@ pub(super) struct Careful<T> {
     one: Batch<T>,
 }
 
+/// Set where an input is worked on carefully.
+pub(super) type MaybeCareful<T> = Option<Box<Careful<T>>>;
+
 /// Where it works.
 #[derive(Clone)]
 pub(super) struct At {
@@ -44,7 +47,7 @@ pub(super) struct At {
 
 impl<T: 'static> Careful<T> {
     /// Takes what is known of records of this type, if there is that among `inputs`.
-    pub(super) fn take_from(inputs: &mut CarefulInputs, at: At) -> Option<Box<Self>> {
+    pub(super) fn take_from(inputs: &mut CarefulInputs, at: At) -> MaybeCareful<T> {
         let place = inputs.iter().position(|input| input.is::<CarefulInput<T>>())?;
         let input = inputs.swap_remove(place).downcast::<CarefulInput<T>>().ok()?;
         Some(Box::new(Self { input: *input, at, bytes: Vec::new(), one: Batch::new() }))

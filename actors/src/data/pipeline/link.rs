@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::careful::Careful;
+use super::careful::MaybeCareful;
 use super::exit::SideExit;
 use crate::contract::{BatchOperator, Demand, Emitted, Held, Output, Progress, RunBudget, Stateful, TwoInputOperator};
 use crate::protocol::{Mark, OperatorId, TaskError};
@@ -218,11 +218,11 @@ pub(super) struct OneInput<Op: BatchOperator> {
     input: Queue<Op::In>,
     is_idle: bool,
     /// Set if it works carefully.
-    careful: Option<Box<Careful<Op::In>>>,
+    careful: MaybeCareful<Op::In>,
 }
 
 impl<Op: BatchOperator> OneInput<Op> {
-    pub(super) fn new(operator: Op, input: Queue<Op::In>, careful: Option<Box<Careful<Op::In>>>) -> Self {
+    pub(super) fn new(operator: Op, input: Queue<Op::In>, careful: MaybeCareful<Op::In>) -> Self {
         Self { operator, input, is_idle: false, careful }
     }
 }
@@ -305,7 +305,7 @@ pub(super) struct TwoInputs<Op: TwoInputOperator> {
     second: Queue<Op::Second>,
     is_idle: bool,
     /// Of each input, set if it works on that carefully.
-    careful: (Option<Box<Careful<Op::First>>>, Option<Box<Careful<Op::Second>>>),
+    careful: (MaybeCareful<Op::First>, MaybeCareful<Op::Second>),
 }
 
 impl<Op: TwoInputOperator> TwoInputs<Op> {
@@ -313,7 +313,7 @@ impl<Op: TwoInputOperator> TwoInputs<Op> {
         operator: Op,
         first: Queue<Op::First>,
         second: Queue<Op::Second>,
-        careful: (Option<Box<Careful<Op::First>>>, Option<Box<Careful<Op::Second>>>),
+        careful: (MaybeCareful<Op::First>, MaybeCareful<Op::Second>),
     ) -> Self {
         Self { operator, first, second, is_idle: false, careful }
     }

@@ -27,6 +27,9 @@ pub(crate) type GroupLoaders = BTreeMap<OperatorId, Box<dyn GroupLoader>>;
 /// Takes a boxed record of a source's side output.
 pub(super) type SourceSide = Box<dyn FnMut(Box<dyn Any + Send>)>;
 
+/// The exits of a source's side outputs, and what takes the records for each.
+pub(super) type SidesOfSource = (Vec<Box<dyn SideExit>>, BTreeMap<Arc<str>, SourceSide>);
+
 /// The state of a checkpoint, as far as one subtask restores it.
 #[derive(Debug, Default)]
 pub struct LoadedState {
@@ -94,7 +97,7 @@ impl<B: InputBatch> Pipeline<B> {
         head: Box<dyn Head<Batch = B>>,
         stages: Vec<StageSlot>,
         outlets: Vec<Rc<RefCell<dyn AnyOutlet>>>,
-        (sides, source_sides): (Vec<Box<dyn SideExit>>, BTreeMap<Arc<str>, SourceSide>),
+        (sides, source_sides): SidesOfSource,
         careful: Option<CarefulBarriers>,
     ) -> Self {
         Self { head, stages, at: None, in_hand: None, outlets, sides, source_sides, careful }
