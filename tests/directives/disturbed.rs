@@ -1,9 +1,11 @@
 //! Poison while other things fail, too.
 
+use std::time::Duration;
+
 use millstream::prelude::*;
 
 use crate::common::CountedPanics;
-use crate::rig::{RECORDS, Ran, Record, numbers, ran};
+use crate::rig::{RECORDS, Ran, Record, numbers, ran_with};
 
 /// Guarantee D2.
 #[test]
@@ -14,7 +16,9 @@ fn record_that_was_withheld_is_diverted_once_however_often_the_region_restarts_a
         let mut at: Vec<u64> = (0..8).map(|_| random() % 900).collect();
         at.sort_unstable();
         let (panics, parallelism) = (CountedPanics::at(&at), 1 + (seed % 2) as u32);
-        let ran: Ran<u64, Record> = ran("restarts", parallelism, move |env, out, dead| {
+        // As many as panic, in a row if it must be.
+        let restarts = RestartStrategy::fixed_delay(30, Duration::from_millis(1));
+        let ran: Ran<u64, Record> = ran_with(restarts, "restarts", parallelism, move |env, out, dead| {
             let tag = OutputTag::new("dead");
             let stream = env
                 .source("numbers", numbers("n"))
