@@ -75,7 +75,7 @@ pub struct DeadLetter<T> {
 /// let strategy = WatermarkStrategy::monotonous(|(_, at, _): &(u32, i64, u32)| *at);
 /// let readings = VecSource::new(vec![(1, 0, 8), (2, 0, 0), (1, 600, 9), (2, 1_500, 7)]);
 ///
-/// let env = StreamEnvironment::new("shares").tell_panic_hook(false);
+/// let env = StreamEnvironment::new("shares").parallelism(1).tell_panic_hook(false);
 /// let shares = env
 ///     .source_with_watermarks("readings", readings, strategy)
 ///     .key_by(|(sensor, ..)| *sensor)
