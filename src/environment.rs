@@ -416,6 +416,7 @@ impl StreamEnvironment {
             max_parallelism: max_parallelism.value,
             takes_checkpoints: self.checkpointing.value.interval().is_some(),
             state_backend: self.state_backend.value.clone(),
+            restarts: self.restart.value.restarts(),
         };
         let mut errors = Vec::new();
         if self.name.is_empty() {

@@ -79,6 +79,7 @@
 //! | give records event times | [`WatermarkStrategy`](time::WatermarkStrategy) |
 //! | cut a stream into windows | [`KeyedStream::window`](stream::KeyedStream::window), [`window`] |
 //! | ask something outside for each record | [`DataStream::async_map`](stream::DataStream::async_map), [`async_io`] |
+//! | go on where a function panics at a record | [`DataStream::on_panic`](stream::DataStream::on_panic) |
 //! | push records in from requests and actors | [`IngestSource`](source::IngestSource) |
 //! | answer requests by the job, each exactly once | [`RequestSource`](request::RequestSource), [`request`] |
 //! | find records that come one after the other | [`KeyedStream::pattern`](stream::KeyedStream::pattern), [`pattern`] |
@@ -122,6 +123,7 @@ compile_error!(
 #[doc = include_str!("../docs/joins.md")]
 #[doc = include_str!("../docs/patterns.md")]
 #[doc = include_str!("../docs/async.md")]
+#[doc = include_str!("../docs/dead-letters.md")]
 #[doc = include_str!("../docs/embedding.md")]
 #[doc = include_str!("../docs/supervision.md")]
 #[doc = include_str!("../docs/requests.md")]

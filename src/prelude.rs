@@ -11,8 +11,8 @@ pub use crate::keyed::{
     KeyedProcessFunction, KeyedRow, Row, Timer, Timers, TimersHandle, TryKeyedProcessFunction, TryRow,
 };
 pub use crate::operator::{
-    CoProcessFunction, CoStates, Emitter, OutputTag, ProcessContext, ProcessFunction, States, TryProcessFunction,
-    TryStates,
+    CoProcessFunction, CoStates, DeadFiring, DeadLetter, Emitter, OnPanic, OutputTag, ProcessContext, ProcessFunction,
+    States, TryProcessFunction, TryStates,
 };
 pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
 pub use crate::query::QueryState as _;

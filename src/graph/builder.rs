@@ -33,6 +33,8 @@ pub(crate) struct JobSettings {
     pub(crate) max_parallelism: u32,
     pub(crate) takes_checkpoints: bool,
     pub(crate) state_backend: StateBackend,
+    /// Failures in a row that the restart strategy answers with a restart.
+    pub(crate) restarts: u32,
 }
 
 impl GraphBuilder {
@@ -74,6 +76,8 @@ impl GraphBuilder {
             chains: true,
             holds_end: false,
             own_arbiters: false,
+            withholds_timers: false,
+            on_panic: Vec::new(),
             inputs,
             main,
             sides: BTreeMap::new(),
@@ -189,6 +193,7 @@ impl GraphBuilder {
             errors.push(GraphError::NoSource { job: settings.job.clone() });
         }
         errors.extend(mistakes_in_names(&self.nodes));
+        errors.extend(self.check_directives(settings));
         let unbounded = self.nodes.iter().find(
             |node| matches!(&node.kind, NodeKind::Source(source) if source.boundedness() == Boundedness::Unbounded),
         );

@@ -8,7 +8,7 @@ use millstream_actors::protocol::TaskKind;
 use millstream_actors::protocol::{OperatorId, RegionId, TaskId};
 use millstream_actors::task::{JobSpec, OperatorInfo, TaskFactory, TaskSpec};
 
-use super::node::Recipe;
+use super::node::{Given, Recipe};
 use super::{AnyChain, AnyRouting, ChainedGraph, GraphBuilder, JobSettings, Node, NodeKind, PortRef};
 use crate::operator::SideOutputs;
 use crate::state::StateBackend;
@@ -24,8 +24,11 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &Jo
     let graph = Arc::new(graph);
     let tasks = chained.tasks.iter().enumerate().map(|(index, task)| {
         let nodes: Vec<&Node> = task.nodes.iter().map(|&node| &graph.nodes[node]).collect();
-        let operators =
-            nodes.iter().map(|node| OperatorInfo { name: node.name.clone(), succession: node.succession() });
+        let operators = nodes.iter().map(|node| OperatorInfo {
+            name: node.name.clone(),
+            succession: node.succession(),
+            on_panic: node.panic_rules(),
+        });
         let names: Vec<&str> = nodes.iter().map(|node| &*node.name).collect();
         TaskSpec {
             id: TaskId(index as u32),
@@ -100,8 +103,15 @@ fn recipe(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask, state_
                 }
             }
             if let NodeKind::Operator(operator) = &node.kind {
+                let mut careful_timers = None;
+                if builder.subtask().careful.is_of(&node.id) {
+                    let inputs = node.careful_inputs(builder.subtask(), &mut sides);
+                    careful_timers = node.careful_timers(builder.subtask(), &mut sides);
+                    builder.work_carefully(inputs);
+                }
                 let state_backend = node.state_backend.as_ref().unwrap_or(&state_backend);
-                chain = operator.link(builder, &node.id, sides, state_backend, chain);
+                let given = Given { sides, state_backend, careful_timers };
+                chain = operator.link(builder, &node.id, given, chain);
             }
         }
         chain

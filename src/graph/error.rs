@@ -192,6 +192,17 @@ pub enum GraphError {
         /// Where the operator was made.
         at: At,
     },
+    /// A record directive that cannot do what it says: it is for other records than the operator takes, nothing reads its dead letters, its
+    /// numbers are none, or the restart strategy gives up before it has its say.
+    #[error("{at}: on_panic of operator '{operator}': {reason}")]
+    InvalidDirective {
+        /// The operator.
+        operator: OperatorId,
+        /// What cannot be.
+        reason: String,
+        /// Where the directive was given.
+        at: At,
+    },
     /// The declaration of a state does not fit together: its migrations leave a version out or do not meet in their
     /// types, or its time to live is none.
     #[error("{at}: operator '{operator}', state '{state}': {reason}")]

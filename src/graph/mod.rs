@@ -3,6 +3,7 @@
 mod builder;
 mod chaining;
 mod compile;
+mod directives;
 mod error;
 mod explain;
 mod names;
@@ -14,6 +15,7 @@ mod stand_ins;
 pub(crate) use builder::{GraphBuilder, GraphHandle, JobSettings};
 pub(crate) use chaining::{ChainedGraph, chain};
 pub(crate) use compile::compile;
+pub(crate) use directives::PlacedDirective;
 pub use error::{GraphError, GraphErrors};
 pub use explain::Explanation;
 pub(crate) use explain::explain;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use millstream_actors::contract::{Boundedness, Sink, SinkGuarantee, Source, SubtaskInfo};
 use millstream_actors::data::edge::Routing;
-use millstream_actors::data::pipeline::{Chain, Consumers, Head, PipelineBuilder};
+use millstream_actors::data::pipeline::{Chain, Consumers, Head, PipelineBuilder, RecordType};
 use millstream_actors::protocol::{OperatorId, PortId};
 use millstream_actors::task::TaskFactory;
 use millstream_actors::task::operator_task::OperatorTaskFactory;
@@ -15,7 +15,9 @@ use millstream_actors::task::sink_task::SinkTaskFactory;
 use millstream_actors::task::source_task::SourceTaskFactory;
 
 use super::StateNames;
+use super::directives::PlacedDirective;
 use super::error::At;
+use crate::keyed::CarefulTimers;
 use crate::operator::SideOutputs;
 use crate::sink::shown::{AnyShown, Shown, ShownSink};
 use crate::source::fed::{AnyFeed, Choose, FedSource, Feed};
@@ -100,6 +102,10 @@ pub(crate) struct Node {
     pub(crate) holds_end: bool,
     /// Whether the subtasks of its task have arbiters of their own.
     pub(crate) own_arbiters: bool,
+    /// Whether timers of its keys can be withheld.
+    pub(crate) withholds_timers: bool,
+    /// What becomes of records at which it panics.
+    pub(crate) on_panic: Vec<PlacedDirective>,
     pub(crate) inputs: Vec<InputEdge>,
     pub(crate) main: Option<Box<dyn AnyPort>>,
     pub(crate) sides: BTreeMap<Arc<str>, Box<dyn AnyPort>>,
@@ -115,6 +121,7 @@ pub(crate) enum NodeKind {
 
 /// An output, whatever its records.
 pub(crate) trait AnyPort: Send + Sync {
+    fn records(&self) -> RecordType;
     /// Sets how records are copied: a `fn(&T) -> T`.
     fn set_copy(&mut self, copy: Box<dyn Any>);
     fn terminal(&self, builder: &mut PipelineBuilder<'_>, consumers: &[(u32, AnyRouting)]) -> AnyChain;
@@ -149,6 +156,10 @@ impl<T: Send + 'static> Port<T> {
 }
 
 impl<T: Send + 'static> AnyPort for Port<T> {
+    fn records(&self) -> RecordType {
+        RecordType::of::<T>()
+    }
+
     fn set_copy(&mut self, copy: Box<dyn Any>) {
         self.copy = Some(*copy.downcast::<fn(&T) -> T>().expect("a stream's copy has the stream's type"));
     }
@@ -184,18 +195,22 @@ pub(crate) struct NodeContext<'a> {
     pub(crate) subtask: &'a SubtaskInfo,
     pub(crate) sides: SideOutputs,
     pub(crate) state_backend: &'a StateBackend,
+    /// Set if it fires timers carefully.
+    pub(crate) careful_timers: Option<Box<CarefulTimers>>,
+}
+
+/// What an operator is given besides what its subtask is.
+pub(crate) struct Given<'a> {
+    pub(crate) sides: SideOutputs,
+    pub(crate) state_backend: &'a StateBackend,
+    pub(crate) careful_timers: Option<Box<CarefulTimers>>,
 }
 
 /// An operator, whatever its types.
 pub(crate) trait AnyOperator: Send + Sync {
-    fn link(
-        &self,
-        builder: &mut PipelineBuilder<'_>,
-        id: &OperatorId,
-        sides: SideOutputs,
-        state_backend: &StateBackend,
-        next: AnyChain,
-    ) -> AnyChain;
+    /// What it takes, port by port.
+    fn records(&self) -> Vec<RecordType>;
+    fn link(&self, builder: &mut PipelineBuilder<'_>, id: &OperatorId, given: Given<'_>, next: AnyChain) -> AnyChain;
     fn task_factory(&self, operators: Vec<OperatorId>, recipe: Recipe, holds_end: bool) -> Arc<dyn TaskFactory>;
 }
 
@@ -208,16 +223,14 @@ pub(crate) struct OperatorNode<H, Out> {
 type LinkFn<H, Out> = dyn Fn(&mut PipelineBuilder<'_>, NodeContext<'_>, Chain<Out>) -> H + Send + Sync;
 
 impl<H: Head, Out: Send + 'static> AnyOperator for OperatorNode<H, Out> {
-    fn link(
-        &self,
-        builder: &mut PipelineBuilder<'_>,
-        id: &OperatorId,
-        sides: SideOutputs,
-        state_backend: &StateBackend,
-        next: AnyChain,
-    ) -> AnyChain {
+    fn records(&self) -> Vec<RecordType> {
+        H::records()
+    }
+
+    fn link(&self, builder: &mut PipelineBuilder<'_>, id: &OperatorId, given: Given<'_>, next: AnyChain) -> AnyChain {
         let next = *next.downcast::<Chain<Out>>().expect("an operator is followed by its output's type");
-        let cx = NodeContext { id, subtask: builder.subtask(), sides, state_backend };
+        let Given { sides, state_backend, careful_timers } = given;
+        let cx = NodeContext { id, subtask: builder.subtask(), sides, state_backend, careful_timers };
         Box::new((self.link)(builder, cx, next))
     }
 

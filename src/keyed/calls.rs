@@ -25,6 +25,17 @@ pub(crate) trait KeyedCalls<K>: Clone + Send + 'static {
         out: &mut Emitter<'_, Self::Out>,
     );
 
+    /// By default it does nothing.
+    fn timer_withheld(
+        &mut self,
+        timer: Timer,
+        states: <Self::State as StateSet>::Handles<'_>,
+        ctx: &mut KeyedContext<'_, K>,
+        out: &mut Emitter<'_, Self::Out>,
+    ) {
+        let _ = (timer, states, ctx, out);
+    }
+
     fn end_of_input(
         &mut self,
         states: <Self::State as StateSet>::Handles<'_>,
@@ -75,6 +86,16 @@ macro_rules! calls {
                 out: &mut Emitter<'_, F::Out>,
             ) {
                 self.function.on_timer(timer, states, ctx, out);
+            }
+
+            fn timer_withheld(
+                &mut self,
+                timer: Timer,
+                states: <F::State as StateSet>::Handles<'_>,
+                ctx: &mut KeyedContext<'_, K>,
+                out: &mut Emitter<'_, F::Out>,
+            ) {
+                self.function.timer_withheld(timer, states, ctx, out);
             }
 
             #[inline]

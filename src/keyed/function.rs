@@ -128,6 +128,22 @@ pub trait KeyedProcessFunction<K, In>: Clone + Send + 'static {
         let _ = (timer, states, ctx, out);
     }
 
+    /// A timer of a key was withheld, since [`on_timer`](Self::on_timer) panics at it time and again: called in the place of that, by a
+    /// directive with [`OnPanic::firings`](crate::operator::OnPanic::firings), so that what the timer was for can be cleared away. Does
+    /// nothing by default.
+    ///
+    /// # Panics
+    /// As in [`process`](Self::process), and no directive helps.
+    fn timer_withheld(
+        &mut self,
+        timer: Timer,
+        states: <Self::State as StateSet>::Handles<'_>,
+        ctx: &mut KeyedContext<'_, K>,
+        out: &mut Emitter<'_, Self::Out>,
+    ) {
+        let _ = (timer, states, ctx, out);
+    }
+
     /// The input of this subtask has ended: called once for each key that has state, in no order. Does nothing by default,
     /// and then for no key. Not called when the job is drained or cancelled.
     ///

@@ -19,6 +19,7 @@ use millstream_actors::contract::{
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, NO_TIME, OperatorId, TaskError, Timestamp};
 use millstream_actors::runtime::guard::{note_key, noting};
 
+use super::careful_timers::CarefulTimers;
 use super::event_time::{EventTime, Moment};
 use super::every_key::VisitKeys;
 use super::key_text::key_text;
@@ -84,6 +85,8 @@ pub(crate) struct Kernel<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> {
     end: EndOfInput,
     /// How many records of the batch at hand are worked off.
     of_batch: usize,
+    /// Set if it fires timers carefully.
+    pub(super) careful: Option<Box<CarefulTimers>>,
     of: PhantomData<fn(K)>,
 }
 
@@ -127,6 +130,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             slices: Slices::new(),
             end: EndOfInput::default(),
             of_batch: 0,
+            careful: None,
             of: PhantomData,
         }
     }
@@ -154,6 +158,11 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
     /// Sets how many bytes of a snapshot may wait to be written.
     pub(crate) fn capture_bytes_max(&mut self, bytes: usize) {
         self.capture_bytes_max = bytes;
+    }
+
+    /// Has it fire timers carefully.
+    pub(crate) fn careful_timers(&mut self, careful: Option<Box<CarefulTimers>>) {
+        self.careful = careful;
     }
 
     /// Sets how keys are stored.

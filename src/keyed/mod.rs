@@ -14,6 +14,7 @@
 mod broadcast_function;
 mod broadcast_operator;
 mod calls;
+mod careful_timers;
 mod co_function;
 mod co_operator;
 mod event_time;
@@ -33,6 +34,7 @@ mod try_function;
 
 pub use broadcast_function::{BroadcastRow, KeyedBroadcastProcessFunction, KeyedRow};
 pub(crate) use broadcast_operator::KeyedBroadcastOperator;
+pub(crate) use careful_timers::CarefulTimers;
 pub use co_function::{CoRow, KeyedCoProcessFunction};
 pub(crate) use co_operator::KeyedCoOperator;
 pub use every_key::EveryKey;

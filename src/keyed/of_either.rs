@@ -47,4 +47,14 @@ impl<K, A, B, F: KeyedProcessFunction<K, Either<A, B>>> KeyedCoProcessFunction<K
     ) {
         self.0.on_timer(timer, states, ctx, out);
     }
+
+    fn timer_withheld(
+        &mut self,
+        timer: Timer,
+        states: <F::State as StateSet>::Handles<'_>,
+        ctx: &mut KeyedContext<'_, K>,
+        out: &mut Emitter<'_, F::Out>,
+    ) {
+        self.0.timer_withheld(timer, states, ctx, out);
+    }
 }

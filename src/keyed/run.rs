@@ -94,9 +94,15 @@ impl<K: StateKey, F: KeyedCalls<K>, B: KeyedBackend<K, F::State>> KeyedRun<K, F,
         budget: &mut RunBudget,
     ) -> Result<Progress, TaskError> {
         let Self { kernel, function, emission, task, .. } = self;
-        kernel.fire((domain, up_to), out, budget, |timer, moment, key, states, out| {
-            let mut ctx = KeyedContext::of(key, moment, task);
-            emission.call(out, 0, moment.time, |out| function.on_timer(timer, states, &mut ctx, out))
+        kernel.fire((domain, up_to), out, budget, |firing, moment, key, states, out| {
+            let (mut ctx, timer) = (KeyedContext::of(key, moment, task), firing.timer);
+            emission.call(out, 0, moment.time, |out| {
+                if firing.is_withheld {
+                    function.timer_withheld(timer, states, &mut ctx, out);
+                } else {
+                    function.on_timer(timer, states, &mut ctx, out);
+                }
+            })
         })
     }
 

@@ -9,6 +9,14 @@ use super::kernel::Kernel;
 use super::key_text::key_text;
 use crate::state::{KeyedBackend, StateKey, StateSet, TimeDomain, Timer, group_of_hash};
 
+/// A timer that has come due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Firing {
+    pub(crate) timer: Timer,
+    /// It is not to be acted on.
+    pub(crate) is_withheld: bool,
+}
+
 impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
     /// Fires the timers of `domain` up to `up_to`, by time: calls `function` with each, its key, and the key's states.
     /// Suspended it is to be called again, as [`BatchOperator::mark`](crate::operator::BatchOperator::mark) is; what has fired
@@ -21,7 +29,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         (domain, up_to): (TimeDomain, Timestamp),
         out: &mut Output<Out>,
         budget: &mut RunBudget,
-        mut function: impl FnMut(Timer, Moment, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
+        mut function: impl FnMut(Firing, Moment, &K, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
     ) -> Result<Progress, TaskError> {
         if const { !St::HAS_TIMERS } {
             return Ok(Progress::Done);
@@ -46,11 +54,18 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
                     TimeDomain::Event => self.event_time.before(up_to, || group_of_hash(due.1, max)),
                     TimeDomain::Processing => watermark,
                 };
+                let careful = &mut self.careful;
                 self.backend.fire_timers(domain, due, |key, at, states| {
                     if outcome.is_ok() {
                         let time = if domain == TimeDomain::Event { at } else { NO_TIME };
-                        let call = || function(domain.timer(at), Moment { time, watermark, before }, key, states, out);
-                        outcome = noting(call, || note_key(key_text(key), None));
+                        let timer = domain.timer(at);
+                        let is_withheld = careful.as_mut().is_some_and(|careful| careful.withholds(key, timer, time));
+                        let (firing, moment) = (Firing { timer, is_withheld }, Moment { time, watermark, before });
+                        let call = || function(firing, moment, key, states, out);
+                        outcome = noting(call, || {
+                            note_key(key_text(key), None);
+                            careful.iter().for_each(|careful| careful.note(timer));
+                        });
                     }
                 })?;
                 outcome?;

@@ -75,17 +75,27 @@ pub struct SideOutputs {
 
 type TakesAny = Box<dyn FnMut(&Arc<str>, Box<dyn Any>)>;
 
+/// Takes the records of a tag, with their event times or [`NO_TIME`](crate::NO_TIME).
+pub(crate) type Emit<T> = Box<dyn FnMut(T, Timestamp)>;
+
 struct Connected {
     name: Arc<str>,
-    /// A `Box<dyn FnMut(T, Timestamp)>` of the tag's type.
+    /// An `Emit<T>` of the tag's type.
     emit: Box<dyn Any>,
 }
 
 impl SideOutputs {
     /// Connects the tag: its records go to `emit`, with their event times or [`NO_TIME`](crate::NO_TIME).
     pub fn connect<T: 'static>(&mut self, name: Arc<str>, emit: impl FnMut(T, Timestamp) + 'static) {
-        let emit: Box<dyn FnMut(T, Timestamp)> = Box::new(emit);
+        let emit: Emit<T> = Box::new(emit);
         self.connected.push(Connected { name, emit: Box::new(emit) });
+    }
+
+    /// Takes what is connected to the tag of this name, if that has records of this type.
+    pub(crate) fn take<T: 'static>(&mut self, name: &str) -> Option<Emit<T>> {
+        let is_it = |connected: &Connected| *connected.name == *name && connected.emit.is::<Emit<T>>();
+        let place = self.connected.iter().position(is_it)?;
+        self.connected.swap_remove(place).emit.downcast().ok().map(|emit| *emit)
     }
 
     /// Connects all tags that are not connected by themselves: name and record go to `emit`.
@@ -99,7 +109,7 @@ impl SideOutputs {
     /// If the tag's name is in use with another type; the graph is checked for this where the tags are known to it.
     pub fn emit<T: 'static>(&mut self, tag: &OutputTag<T>, record: T, time: Timestamp) {
         if let Some(connected) = self.connected.iter_mut().find(|connected| connected.name == tag.name) {
-            let emit = connected.emit.downcast_mut::<Box<dyn FnMut(T, Timestamp)>>();
+            let emit = connected.emit.downcast_mut::<Emit<T>>();
             emit.unwrap_or_else(|| panic!("side output '{}' is used with two record types", tag.name))(record, time);
         } else if let Some(others) = &mut self.others {
             others(&tag.name, Box::new(record));

@@ -54,7 +54,7 @@ where
         let mut inputs = keyed.edges(PortId::FIRST);
         inputs.extend(broadcast.edges(PortId::SECOND));
         let stream = DataStream::from_operator(&keyed.graph, id, Some(id), at, inputs, link);
-        stream.keyed().declaring(names)
+        stream.keyed().declaring(names).withholding_timers()
     }
 }
 

@@ -53,7 +53,7 @@ where
     /// Runs a function with states of its own for each key, which the records of both streams share.
     #[track_caller]
     pub fn process<F: KeyedCoProcessFunction<SA::Key, A, B>>(self, id: &str, function: F) -> DataStream<F::Out> {
-        self.operator(id, function, Location::caller())
+        self.operator(id, function, Location::caller()).withholding_timers()
     }
 
     /// Adds an operator that was made at `at`.

@@ -469,6 +469,14 @@ impl<T: Send + 'static> DataStream<T> {
         self
     }
 
+    /// The operator that made this stream has keys of which timers can be withheld.
+    pub(super) fn withholding_timers(self) -> Self {
+        if let Some(node) = self.node() {
+            self.graph.borrow_mut().nodes[node].withholds_timers = true;
+        }
+        self
+    }
+
     /// The operator that made this stream keeps keyed state.
     pub(crate) fn keyed(self) -> Self {
         if let Some(node) = self.node() {

@@ -34,16 +34,19 @@ pub(super) fn link_on_kernel<K: StateKey, St: StateSet, L: LinkOnKernel<K, St>>(
     let (id, task) = (cx.id.clone(), cx.subtask);
     let (groups, max, states) = (task.key_groups, task.max_parallelism, declare());
     let emission = Emission::new(id.clone(), cx.sides, task.limits.emit_per_call_max);
+    let timers = cx.careful_timers;
     match cx.state_backend.spills() {
         None => {
-            let kernel = kernel_of(&id, task, keys, KeyedTable::new(states, groups, max), declare);
+            let mut kernel = kernel_of(&id, task, keys, KeyedTable::new(states, groups, max), declare);
+            kernel.careful_timers(timers);
             operator.link(builder, id, kernel, emission)
         }
         Some((dir, cache_bytes)) => {
             let (dir, job, subtask) = (dir.to_owned(), task.job.to_string(), task.subtask.index);
             let place = SpillPlace { dir, job, operator: id.clone(), subtask };
             let share = (cache_bytes as u128 * groups.len() as u128 / u128::from(max)) as usize;
-            let kernel = kernel_of(&id, task, keys, RedbBackend::new(states, groups, max, place, share), declare);
+            let mut kernel = kernel_of(&id, task, keys, RedbBackend::new(states, groups, max, place, share), declare);
+            kernel.careful_timers(timers);
             operator.link(builder, id, kernel, emission)
         }
     }

@@ -271,7 +271,7 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     where
         S::Held: 'static,
     {
-        self.on_kernel(id, Process(function), Location::caller())
+        self.on_kernel(id, Process(function), Location::caller()).withholding_timers()
     }
 
     /// This stream and another one, whose records may be of another type and whose keys are of the same, as the two inputs of one

@@ -3,6 +3,8 @@
 use std::panic::Location;
 
 use super::DataStream;
+use crate::graph::PlacedDirective;
+use crate::operator::OnPanic;
 use crate::state::StateBackend;
 
 impl<T: Send + 'static> DataStream<T> {
@@ -71,6 +73,33 @@ impl<T: Send + 'static> DataStream<T> {
         let node = self.node();
         if let Some(node) = self.graph.borrow_mut().setting(node, "drop_state(..)", Location::caller()) {
             node.dropped_states.push(state.into());
+        }
+        self
+    }
+
+    /// What becomes of the records of type `R` at which the function of the operator that made this stream panics; `R` is what the
+    /// operator takes, not what it makes. A job whose function panics at the same record again and again does not fail, then: the
+    /// record is diverted or skipped, and all else is as if it had not come. An operator with two inputs takes a directive for each of
+    /// their types. `docs/dead-letters.md` tells how it works, and what it does not help against.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// # let env = StreamEnvironment::new("shares");
+    /// let broken = OutputTag::<DeadLetter<(u32, u32)>>::new("broken");
+    /// let shares = env
+    ///     .source("pairs", VecSource::new(vec![(6, 3), (1, 0)]))
+    ///     .map(|(whole, parts): (u32, u32)| whole / parts)
+    ///     .on_panic(OnPanic::dead_letter(&broken).after(2));
+    /// shares.side_output(&broken).sink("broken", CollectSink::new());
+    /// shares.sink("shares", CollectSink::new());
+    /// # env.explain().unwrap();
+    /// ```
+    #[track_caller]
+    pub fn on_panic<R: Send + 'static>(self, directive: OnPanic<R>) -> Self {
+        let (node, at) = (self.node(), Location::caller());
+        if let Some(node) = self.graph.borrow_mut().setting(node, "on_panic(..)", at) {
+            node.on_panic.push(PlacedDirective { directive: Box::new(directive), at });
         }
         self
     }

@@ -179,7 +179,8 @@ where
         for reason in windowing.check(lateness) {
             joined.connected.mistake(GraphError::InvalidWindows { operator: id.into(), reason, at });
         }
-        joined.operator(id, None, OfEither(Windowed::new(windowing, CoGrouped::new(function))), at)
+        let function = OfEither(Windowed::new(windowing, CoGrouped::new(function)));
+        joined.operator(id, None, function, at).withholding_timers()
     }
 }
 

@@ -233,7 +233,7 @@ where
         for reason in windowing.check(lateness) {
             keyed.mistake(GraphError::InvalidWindows { operator: id.into(), reason, at });
         }
-        let stream = keyed.on_kernel(id, Process(Windowed::new(windowing, function)), at);
+        let stream = keyed.on_kernel(id, Process(Windowed::new(windowing, function)), at).withholding_timers();
         if is_alone { stream.parallelism(1) } else { stream }
     }
 }

@@ -151,6 +151,11 @@ where
     }
 
     fn give_merged(&mut self, window: Window, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
+        if !lent.gives {
+            // What is merged so far need not be of the window that comes next.
+            lent.panes.slot.merged = None;
+            return;
+        }
         if let Some(mut kept) = self.merged_in_few_steps(window, lent.panes.slot) {
             give(&mut self.function, (window, window.max_timestamp()), &mut kept, lent.ctx, lent.out);
         }

@@ -63,6 +63,8 @@ pub(super) struct Lent<'a, 'o, K, T, Tr: Trigger<T>, F: PaneFunction<K, T>> {
     pub(super) panes: Handle<'a, K, T, Tr, F>,
     pub(super) ctx: &'a KeyedContext<'a, K>,
     pub(super) out: &'a mut Emitter<'o, F::Out>,
+    /// Whether windows give their results. If not, they are purged in the place of that.
+    pub(super) gives: bool,
 }
 
 impl<K, T, A, Tr, F> KeyedProcessFunction<K, T> for Windowed<K, T, A, Tr, F>
@@ -99,7 +101,7 @@ where
             WindowTime::ProcessingTime => processing_time(ctx.clock()),
             WindowTime::Neither => out.time(),
         };
-        let mut lent = Lent { panes, ctx, out };
+        let mut lent = Lent { panes, ctx, out, gives: true };
         if let Some(slicing) = self.slicing {
             return self.add_to_slice(slicing, record, time, &mut lent);
         }
@@ -123,13 +125,17 @@ where
         ctx: &mut KeyedContext<'_, K>,
         out: &mut Emitter<'_, F::Out>,
     ) {
-        let mut lent = Lent { panes, ctx, out };
-        match (timer, self.slicing) {
-            (Timer::EventTime(at), Some(slicing)) => self.fire_slices(slicing, at, &mut lent),
-            (Timer::EventTime(at), None) if self.windowing.fires_once() => self.fire_over(at, &mut lent),
-            (Timer::EventTime(at), None) => self.fire(TimeDomain::Event, at, &mut lent),
-            (Timer::ProcessingTime(at), _) => self.fire(TimeDomain::Processing, at, &mut lent),
-        }
+        self.time_has_come(timer, &mut Lent { panes, ctx, out, gives: true });
+    }
+
+    fn timer_withheld(
+        &mut self,
+        timer: Timer,
+        panes: Handle<'_, K, T, Tr, F>,
+        ctx: &mut KeyedContext<'_, K>,
+        out: &mut Emitter<'_, F::Out>,
+    ) {
+        self.time_has_come(timer, &mut Lent { panes, ctx, out, gives: false });
     }
 }
 
@@ -140,6 +146,15 @@ where
     Tr: Trigger<T>,
     F: PaneFunction<K, T>,
 {
+    fn time_has_come(&mut self, timer: Timer, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
+        match (timer, self.slicing) {
+            (Timer::EventTime(at), Some(slicing)) => self.fire_slices(slicing, at, lent),
+            (Timer::EventTime(at), None) if self.windowing.fires_once() => self.fire_over(at, lent),
+            (Timer::EventTime(at), None) => self.fire(TimeDomain::Event, at, lent),
+            (Timer::ProcessingTime(at), _) => self.fire(TimeDomain::Processing, at, lent),
+        }
+    }
+
     /// All windows of the record are over.
     #[cold]
     pub(super) fn late(&self, record: T, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
@@ -200,9 +215,11 @@ where
         if result.fires()
             && let Some(kept) = &mut pane.contents
         {
-            let time = windowing.time_of_result(pane.window, lent.out.time());
-            give(function, (pane.window, time), kept, lent.ctx, lent.out);
-            if function.is_empty(kept) {
+            if lent.gives {
+                let time = windowing.time_of_result(pane.window, lent.out.time());
+                give(function, (pane.window, time), kept, lent.ctx, lent.out);
+            }
+            if !lent.gives || function.is_empty(kept) {
                 pane.contents = None;
             }
         }
@@ -220,7 +237,7 @@ where
         while let Some(pane) = lent.panes.slot.panes.first_mut()
             && pane.window.max_timestamp() <= at
         {
-            if let Some(kept) = &mut pane.contents {
+            if let Some(kept) = pane.contents.as_mut().filter(|_| lent.gives) {
                 give(&mut self.function, (pane.window, pane.window.max_timestamp()), kept, lent.ctx, lent.out);
             }
             lent.panes.slot.panes.remove(0);

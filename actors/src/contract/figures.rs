@@ -86,6 +86,9 @@ figures! {
         batches_out,
         /// Records that windows, joins, patterns and functions of users found late, whether or not they went to an output.
         late_records,
+        /// Records withheld from functions that panic at them, by record directives. As with all that is counted, those are counted
+        /// again that are withheld again after a restart.
+        withheld_records,
         /// Nanoseconds in which the task ran.
         busy_ns,
         /// Nanoseconds in which it had work and its turn had not come: other tasks share its arbiter.

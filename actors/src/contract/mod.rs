@@ -2,6 +2,7 @@
 
 mod batch;
 mod budget;
+mod careful_work;
 mod clock;
 mod event_times;
 mod figures;
@@ -27,6 +28,7 @@ pub use crate::protocol::{
 };
 pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Front};
 pub use budget::RunBudget;
+pub use careful_work::CarefulWork;
 pub use clock::{Clock, Sleep};
 pub use event_times::EventTimes;
 pub use figures::{Counter, Counters, Figures};

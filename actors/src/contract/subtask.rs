@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Clock, Counters, EventTimes, ReadingTime};
+use super::{CarefulWork, Clock, Counters, EventTimes, ReadingTime};
 use crate::protocol::{ActorName, Execution, KeyGroupRange, Limits, SubtaskId};
 
 /// A subtask, its job and its share of the work.
@@ -33,6 +33,8 @@ pub struct SubtaskInfo {
     pub event_times: EventTimes,
     /// The time in which records could have come to its task.
     pub reading: ReadingTime,
+    /// Which of its region's operators work carefully in this attempt.
+    pub careful: Arc<CarefulWork>,
 }
 
 impl fmt::Debug for SubtaskInfo {

@@ -14,8 +14,8 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::control::outcome::{JobError, JobOutcome, SavepointError};
 use crate::protocol::serialised;
 use crate::protocol::{
-    AbortReason, ActorName, Attempt, Cause, CheckpointId, FailedRecord, HeldBack, IntervalAdvice, PanicReport,
-    RecoveryEstimate, RegionId, TaskError, TriggerReason,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, FailedRecord, HeldBack, IntervalAdvice, OperatorId,
+    PanicReport, RecoveryEstimate, RegionId, TaskError, TriggerReason,
 };
 
 /// Something happened in a job. Subscribers get events in the order in which they were recorded.
@@ -152,7 +152,7 @@ pub enum JobEventKind {
         actor: ActorName,
         report: PanicReport,
     },
-    /// A region will be restarted.
+    /// A region will be restarted. Where `failure` and `of` are 0, a record directive has answered the failure, which does not count.
     RegionRestarting {
         region: RegionId,
         #[serde(rename = "delay_ms", serialize_with = "serialised::millis")]
@@ -161,6 +161,34 @@ pub enum JobEventKind {
         of: u32,
         since: Option<CheckpointId>,
     },
+    /// A function with a record directive has panicked. Its operator works carefully from the restart on, so that the next panic says at
+    /// which record it was.
+    CarefulWorkBegins { region: RegionId, operator: OperatorId },
+    /// It has panicked at this record, or at this timer that fired, at careful work, for the `panics`th time of as many as the directive asks for.
+    RecordPanicked {
+        region: RegionId,
+        operator: OperatorId,
+        record: Option<String>,
+        firing: Option<String>,
+        key: Option<String>,
+        panics: u32,
+        of: u32,
+    },
+    /// That was often enough: the region restarts, and one record of these bytes, or this timer, is withheld. It goes to the side output `goes_to`, or
+    /// is skipped.
+    RecordWithheld {
+        region: RegionId,
+        operator: OperatorId,
+        record: Option<String>,
+        firing: Option<String>,
+        key: Option<String>,
+        panics: u32,
+        message: String,
+        goes_to: Option<Arc<str>>,
+    },
+    /// A checkpoint covers all that failed attempts had read: the operator goes on at full speed. `withheld` records were withheld for
+    /// good; `not_met` more were to be, and have not come again.
+    CarefulWorkEnded { region: RegionId, operator: OperatorId, checkpoint: CheckpointId, withheld: u32, not_met: u32 },
     /// A region's state is loaded.
     Restored {
         region: RegionId,
@@ -296,6 +324,7 @@ impl JobEventKind {
             | Self::Restored { .. }
             | Self::Restoring { .. }
             | Self::RegionRunning { .. }
+            | Self::CarefulWorkEnded { .. }
             | Self::EndAwaitsRegion { .. }
             | Self::EventTimeHeldBack { .. }
             | Self::IntervalAdvised { is_news: true, .. }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use actix::Recipient;
 
-use crate::contract::{ChunkSource, Clock, Fence, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, Step};
+use crate::contract::{
+    CarefulWork, ChunkSource, Clock, Fence, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, Step,
+};
 use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
 use crate::control::figures::FigureBoard;
@@ -15,8 +17,8 @@ use crate::control::pins::Pins;
 use crate::control::places::TaskPlace;
 use crate::control::query_board::QueryBoard;
 use crate::protocol::{
-    ActorName, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, IntervalAdvisor, Limits, ReadProgress,
-    RegionId, RestartPolicy, SourceState, SubtaskId, TaskId, TaskKind,
+    ActorName, Attempt, CheckpointId, Checkpointing, DirectiveLog, Execution, Incarnation, IntervalAdvisor, Limits,
+    ReadProgress, RegionId, RestartPolicy, SourceState, SubtaskId, TaskId, TaskKind,
 };
 use crate::runtime::arbiters::{ArbiterPool, Berth};
 use crate::task::{JobSpec, SliceClock, StopSubtask, SubtaskAddress, TaskSpec};
@@ -79,6 +81,12 @@ pub(crate) struct RegionMemory {
     /// How far tasks that may hold records back have none left, of those that they were given.
     pub(crate) answered: ReadProgress,
     pub(crate) failures: VecDeque<FailureRecord>,
+    /// What is known of panics in operators with record directives.
+    pub(crate) directives: DirectiveLog,
+    /// What the newest attempt does carefully.
+    pub(crate) careful: Arc<CarefulWork>,
+    /// Failures that the policy was asked about and that were on the way to a record that is withheld.
+    pub(crate) answered_in_part: u32,
     pub(crate) failed_at: Option<Duration>,
     pub(crate) stopping_for_good: bool,
     pub(crate) ended: bool,

@@ -20,7 +20,7 @@ use crate::control::job_supervisor::{ControlActorLost, JobSupervisor, Publisher,
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::control::places::{TaskPlace, places};
 use crate::control::query_board::QueryBoard;
-use crate::control::region_supervisor::{RegionSeed, RegionSupervisor, TaskPorts};
+use crate::control::region_supervisor::{RegionSeed, RegionSupervisor, TaskPorts, directives_of};
 use crate::control::snapshot_writer::{SnapshotWriter, WriterSeed};
 use crate::protocol::{
     ActorName, Attempt, Cause, CheckpointId, Checkpointing, Limits, PanicReport, ReadProgress, RegionId, RestartPolicy,
@@ -158,7 +158,7 @@ fn job_context(
         ..CoordinatorMemory::default()
     };
     JobContext {
-        regions: region_memories(spec.regions, &restart, seed),
+        regions: region_memories(&spec, &restart, seed),
         spec,
         store,
         incarnation: opening.incarnation,
@@ -185,8 +185,8 @@ fn job_context(
 }
 
 /// What the supervisors of the regions know before the first attempt.
-fn region_memories(regions: u32, restart: &RestartStrategy, seed: u64) -> Vec<Mutex<RegionMemory>> {
-    let memories = (0..regions).map(|region| {
+fn region_memories(spec: &JobSpec, restart: &RestartStrategy, seed: u64) -> Vec<Mutex<RegionMemory>> {
+    let memories = (0..spec.regions).map(|region| {
         Mutex::new(RegionMemory {
             attempt: Attempt(0),
             children: BTreeMap::new(),
@@ -194,6 +194,9 @@ fn region_memories(regions: u32, restart: &RestartStrategy, seed: u64) -> Vec<Mu
             progress: ReadProgress::default(),
             answered: ReadProgress::default(),
             failures: VecDeque::new(),
+            directives: directives_of(spec, RegionId(region)),
+            careful: Arc::default(),
+            answered_in_part: 0,
             failed_at: None,
             stopping_for_good: false,
             ended: false,

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::contract::{Savepoint, SavepointFileError, SnapshotError};
 use crate::protocol::{
-    AbortReason, ActorName, Attempt, Cause, CheckpointId, Fault, NoRestore, PanicReport, RegionId, TaskError,
+    AbortReason, ActorName, Attempt, Cause, CheckpointId, Fault, NoRestore, OperatorId, PanicReport, RegionId,
+    TaskError,
 };
 
 /// Which end a job came to.
@@ -114,6 +115,24 @@ pub enum JobError {
         /// The newest failures, oldest first.
         history: Vec<FailureRecord>,
     },
+    /// More records of one operator were to be withheld than its record directive allows: the function is broken, and not the
+    /// records.
+    #[error(
+        "operator '{operator}' panicked at more than {records} records within {} s, so the fault is not theirs: mend the function, \
+         or allow more by OnPanic::at_most; the last: {last}", within.as_secs_f64()
+    )]
+    TooManyWithheld {
+        /// The region.
+        region: RegionId,
+        /// The operator.
+        operator: OperatorId,
+        /// How many are allowed.
+        records: u32,
+        /// Within which time.
+        within: Duration,
+        /// The last failure.
+        last: Box<FailureRecord>,
+    },
     /// A task failed in a way that a restart does not cure.
     #[error("{actor} failed, and would again: {error}")]
     Failed {
@@ -183,6 +202,7 @@ impl JobError {
             },
             Self::Failed { error, .. } => error.fault(),
             Self::CheckpointFailures { last: AbortReason::Declined { reason, .. }, .. } => reason.fault(),
+            Self::TooManyWithheld { .. } => Fault::User,
             Self::Internal { .. } => Fault::Internal,
             _ => Fault::External,
         }

@@ -6,6 +6,7 @@
 //! itself fences, stops and restarts the region: who is alive is in the job's
 //! memory (`RegionMemory`).
 
+mod directives;
 mod handlers;
 mod leaving;
 mod pausing;
@@ -30,8 +31,8 @@ use crate::control::job_context::{Ending, JobContext, RegionMemory, lock};
 use crate::control::job_supervisor::RegionEnded;
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, Execution, FailedRecord, NoRestore, RESTART_DELAY_BORNE, Recovered,
-    RegionEvent, RegionId, RegionState, RestartDecision, RestoreDecision, SubtaskId, TaskError,
+    ActorName, Attempt, Cause, CheckpointId, Execution, FailedRecord, NoRestore, PanickedRecord, RESTART_DELAY_BORNE,
+    Recovered, RegionEvent, RegionId, RegionState, RestartDecision, RestoreDecision, SubtaskId, TaskError,
 };
 use crate::runtime::arbiters::ArbiterCondemned;
 use crate::runtime::guard;
@@ -39,6 +40,8 @@ use crate::task::{
     AcknowledgeCheckpoint, BeginReading, DeclineCheckpoint, FinishInput, RestoreFigures, SinkCommitted, SourceHalted,
     StopReading, StopSubtask, StoreChunks, SubtaskAddress, WantCheckpoint,
 };
+use directives::Answered;
+pub(crate) use directives::directives_of;
 pub(crate) use pausing::PauseRegion;
 use watchdog::Watchdog;
 
@@ -119,6 +122,8 @@ pub(crate) struct RegionSupervisor {
     telling_pause: Option<SpawnHandle>,
     damaged: Option<(CheckpointId, Arc<SnapshotError>)>,
     error: Option<JobError>,
+    /// What a record directive has said to the failure.
+    answered: Answered,
     watchdog: Watchdog,
 }
 
@@ -154,6 +159,7 @@ impl RegionSupervisor {
             telling_pause: None,
             damaged: None,
             error: None,
+            answered: Answered::Not,
             watchdog: Watchdog::default(),
             seed,
         }
@@ -240,7 +246,7 @@ impl RegionSupervisor {
         &mut self,
         attempt: Attempt,
         actor: ActorName,
-        (cause, records_in, at): (Cause, u64, Option<FailedRecord>),
+        (cause, records_in, at, panicked): (Cause, u64, Option<FailedRecord>, Option<PanickedRecord>),
         ctx: &mut Context<Self>,
     ) {
         let job = self.seed.job.clone();
@@ -250,11 +256,12 @@ impl RegionSupervisor {
             actor: actor.clone(),
             cause: cause.clone(),
         });
-        let (named, caused, at) = (actor.clone(), cause.clone(), at.map(Box::new));
-        job.emit(JobEventKind::SubtaskFailed { attempt, actor: named, cause: caused, records_in, at });
+        let (named, caused, shown) = (actor.clone(), cause.clone(), at.clone().map(Box::new));
+        job.emit(JobEventKind::SubtaskFailed { attempt, actor: named, cause: caused, records_in, at: shown });
         if attempt != self.execution.attempt {
             return;
         }
+        self.ask_directive(&actor, &cause, at.as_ref(), panicked.as_ref());
         if let Cause::Failed(error) = cause {
             match (&error, &self.restored) {
                 (TaskError::Restore(damage), Some(manifest)) if damage.is_damage() => {
@@ -293,9 +300,10 @@ impl RegionSupervisor {
     fn ask_policy(&mut self) {
         let now = self.seed.job.clock.now();
         let region = self.seed.region;
-        let mut memory = lock(self.memory());
+        let job = self.seed.job.clone();
+        let mut memory = lock(&job.regions[region.0 as usize]);
         memory.failed_at.get_or_insert(now);
-        let decision = memory.policy.failed(now);
+        let decision = self.decide_restart(&mut memory, now);
         let history = memory.failures.iter().cloned().collect();
         drop(memory);
         lock(&self.seed.job.memory).advisor.failed(now, region);

@@ -5,6 +5,7 @@ mod alignment;
 mod checkpoint_schedule;
 mod credit;
 mod deadlines;
+mod directives;
 mod element;
 mod failed_record;
 mod failure;
@@ -44,6 +45,8 @@ pub(crate) use checkpoint_schedule::{
 };
 pub use credit::{Portion, ReceiveWindow, SendWindow};
 pub use deadlines::Deadlines;
+pub(crate) use directives::{Answer, CarefulWorkEnded, DirectiveLog, Panic, Withholding};
+pub use directives::{FIRINGS, PanicFacts, PanicRule, PanickedRecord, RecordIdentity};
 pub use element::{Barrier, ChannelOrder, Element, Mark};
 pub use failed_record::{FailedRecord, ReadRange};
 pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};

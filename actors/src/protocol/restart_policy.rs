@@ -95,6 +95,17 @@ impl RestartStrategy {
     }
 }
 
+impl RestartStrategy {
+    /// Failures in a row, none of them overcome, that are answered with a restart.
+    pub fn restarts(&self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::FixedDelay { attempts, .. } | Self::ExponentialDelay { attempts, .. } => *attempts,
+            Self::FailureRate { failures, .. } => *failures,
+        }
+    }
+}
+
 /// What to do about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RestartDecision {
@@ -163,6 +174,12 @@ impl RestartPolicy {
                 }
             }
         }
+    }
+
+    /// The last so many failures were answered otherwise, and do not count.
+    pub(crate) fn forgive(&mut self, failures: u32) {
+        self.failures = self.failures.saturating_sub(failures);
+        self.recent.truncate(self.recent.len().saturating_sub(failures as usize));
     }
 
     /// A checkpoint completed beyond all failures: the counting starts over.
@@ -237,6 +254,21 @@ mod tests {
         }
         policy.failed(25 * second);
         assert!(matches!(policy.failed(26 * second), RestartDecision::GiveUp { .. }));
+    }
+
+    #[test]
+    fn failures_that_are_forgiven_count_for_no_strategy() {
+        let second = Duration::from_secs(1);
+        for strategy in [RestartStrategy::fixed_delay(2, second), RestartStrategy::failure_rate(2, 60 * second, second)]
+        {
+            assert_eq!(strategy.restarts(), 2);
+            let mut policy = RestartPolicy::new(strategy, 1);
+            for _ in 0..10 {
+                assert!(matches!(policy.failed(second), RestartDecision::Restart { failure: 1, .. }));
+                assert!(matches!(policy.failed(second), RestartDecision::Restart { failure: 2, .. }));
+                policy.forgive(2);
+            }
+        }
     }
 
     #[test]

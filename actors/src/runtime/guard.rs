@@ -23,14 +23,16 @@ use actix::dev::channel::{AddressReceiver, channel};
 use actix::{Actor, Addr, Context, Message, Recipient, Supervised};
 
 use crate::contract::Clock;
-use crate::protocol::{ActorName, Cause, Execution, FailedRecord, PanicReport, ReadRange, SubtaskId, TaskError};
+use crate::protocol::{
+    ActorName, Cause, Execution, FailedRecord, PanicReport, PanickedRecord, ReadRange, SubtaskId, TaskError,
+};
 use crate::runtime::{ArbiterHandle, spawn_here};
 
 pub(crate) use activity::{Activity, Sample};
 pub use panics::catch_panic;
 pub(crate) use panics::{drop_guarded, resume_panic, tell_host};
-pub(crate) use whereabouts::note_operator;
 use whereabouts::{Noted, take_noted};
+pub(crate) use whereabouts::{note_careful, note_firing, note_operator};
 pub use whereabouts::{note_key, note_record, noting};
 
 /// A control actor that panics more often than this within [`INTENSITY_WITHIN`] ends its job.
@@ -56,6 +58,8 @@ pub struct ChildExit {
     pub held_of: u64,
     /// The record that it failed at, as far as that is known.
     pub at: Option<FailedRecord>,
+    /// Which record that is, if its operator worked carefully and the record could be encoded.
+    pub panicked: Option<PanickedRecord>,
 }
 
 /// Whom a guard watches, and whom it tells.
@@ -94,7 +98,14 @@ struct Exit {
     batch: AtomicU64,
     /// Where that was read, if the task has a source.
     read: Mutex<Option<ReadRanges>>,
-    cause: Mutex<Option<(Cause, Option<FailedRecord>)>>,
+    cause: Mutex<Option<Ended>>,
+}
+
+/// Why a task has ended, and where.
+struct Ended {
+    cause: Cause,
+    at: Option<FailedRecord>,
+    panicked: Option<PanickedRecord>,
 }
 
 /// Says where a batch was read, when somebody asks.
@@ -146,14 +157,17 @@ impl ExitSlot {
 
     fn set(&self, cause: Cause) {
         // Taken in any case: it must not be found by the next task of this thread that fails.
-        let at = self.failed_at(take_noted());
+        let mut noted = take_noted();
+        let panicked = noted.panicked.take().filter(|_| matches!(cause, Cause::Panicked(_)));
+        let at = self.failed_at(noted);
         let is_failure = matches!(cause, Cause::Failed(_) | Cause::Panicked(_));
+        let at = Some(at).filter(|at| is_failure && !at.is_empty());
         let mut first = self.0.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert((cause, Some(at).filter(|at| is_failure && !at.is_empty())));
+        first.get_or_insert(Ended { cause, at, panicked });
     }
 
     /// What this thread has noted, and the batch that was at hand then.
-    fn failed_at(&self, Noted { mut record, in_batch, was_held }: Noted) -> FailedRecord {
+    fn failed_at(&self, Noted { mut record, in_batch, was_held, .. }: Noted) -> FailedRecord {
         if in_batch && !was_held {
             let (last, records) = (self.0.records_in.load(Ordering::Relaxed), self.0.batch.load(Ordering::Relaxed));
             record.input = (records > 0).then(|| (last + 1 - records, last));
@@ -178,8 +192,9 @@ impl Drop for Exit {
         let TaskGuard { execution, subtask, name, exit, .. } = self.guard.clone();
         let (records_in, held_of) = (*self.records_in.get_mut(), *self.held_of.get_mut());
         let cause = self.cause.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let (cause, at) = cause.unwrap_or((Cause::Abandoned, None));
-        exit.do_send(ChildExit { execution, subtask, name, cause, records_in, held_of, at });
+        let lost = Ended { cause: Cause::Abandoned, at: None, panicked: None };
+        let Ended { cause, at, panicked } = cause.unwrap_or(lost);
+        exit.do_send(ChildExit { execution, subtask, name, cause, records_in, held_of, at, panicked });
     }
 }
 

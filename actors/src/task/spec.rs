@@ -1,5 +1,6 @@
 //! A job as the engine runs it: its tasks, and what each of their subtasks is started with.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use super::{QueryPort, SubtaskAddress, TaskReports};
 use crate::contract::{ChunkSource, Fence, Manifest, Probe, ReadingTime, Step, SubtaskInfo};
 use crate::data::wiring::{AnyInputPort, EdgeSpec, InputWiring, OutputWiring};
-use crate::protocol::{CheckpointId, CheckpointMode, OperatorId, RegionId, Succession, TaskId, TaskKind};
+use crate::protocol::{
+    CheckpointId, CheckpointMode, OperatorId, PanicRule, PortId, RegionId, Succession, TaskId, TaskKind,
+};
 use crate::runtime::ArbiterHandle;
 use crate::runtime::guard::TaskGuard;
 
@@ -18,6 +21,8 @@ pub struct OperatorInfo {
     pub name: Arc<str>,
     /// Its id, and the names under which its state may be stored.
     pub succession: Succession,
+    /// Its record directives, by input.
+    pub on_panic: BTreeMap<PortId, PanicRule>,
 }
 
 impl OperatorInfo {

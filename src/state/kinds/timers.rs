@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use millstream_actors::protocol::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::DueTimes;
 use super::schema::Schema;
@@ -65,7 +66,7 @@ use crate::state::{Access, Slot, Span, Stamp, State};
 /// ```
 ///
 /// [`KeyedProcessFunction::on_timer`]: crate::keyed::KeyedProcessFunction::on_timer
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Timer {
     /// When the operator's watermark has come to this time.
     EventTime(Timestamp),

@@ -62,6 +62,8 @@ impl fmt::Display for JobEventKind {
             Self::RegionRestarting { region, delay, failure, of, since } => {
                 write_restarting(f, *region, *delay, (*failure, *of), *since)
             }
+            Self::CarefulWorkBegins { .. } | Self::RecordPanicked { .. } => write_directive(f, self),
+            Self::RecordWithheld { .. } | Self::CarefulWorkEnded { .. } => write_directive(f, self),
             Self::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds } => {
                 write!(f, "region={region} attempt={attempt} restored checkpoint {checkpoint} ")?;
                 write_restored(f, (*age, *took), *bytes, *entries, *rewinds)
@@ -71,10 +73,7 @@ impl fmt::Display for JobEventKind {
                 write!(f, "region={region} attempt={attempt} {actor} restores checkpoint {checkpoint}: ")?;
                 write!(f, "{done} of {all}, {entries} keys after {elapsed}")
             }
-            Self::RegionRunning { region, attempt, downtime } => {
-                write!(f, "region={region} attempt={attempt} running")?;
-                downtime.map_or(Ok(()), |downtime| write!(f, " again {} after the failure", Shown(downtime)))
-            }
+            Self::RegionRunning { region, attempt, downtime } => write_running(f, *region, *attempt, *downtime),
             Self::EndAwaitsRegion { region, awaits } => write_awaited(f, *region, *awaits),
             Self::SubtaskStuck { actor, held_for } => write_stuck(f, actor, *held_for),
             Self::EventTimeHeldBack { region, held_back } => write!(f, "region={region} {held_back}"),
@@ -101,6 +100,51 @@ impl fmt::Display for JobEventKind {
     }
 }
 
+/// What record directives tell; of other events nothing.
+fn write_directive(f: &mut fmt::Formatter<'_>, event: &JobEventKind) -> fmt::Result {
+    match event {
+        JobEventKind::CarefulWorkBegins { region, operator } => {
+            write!(
+                f,
+                "region={region} operator '{operator}' works carefully from the restart on, until a checkpoint "
+            )?;
+            f.write_str("covers what was read: its next panic will say at which record it is")
+        }
+        JobEventKind::RecordPanicked { region, operator, record, firing, key, panics, of } => {
+            write!(f, "region={region} operator '{operator}' panicked at {}: ", ShownRecord(record, firing, key))?;
+            write!(f, "{panics} of {of} times after which it is withheld")
+        }
+        JobEventKind::RecordWithheld { region, operator, record, firing, key, panics, message, goes_to } => {
+            let (record, times) = (ShownRecord(record, firing, key), if *panics == 1 { "time" } else { "times" });
+            write!(f, "region={region} operator '{operator}' does not get {record} any more, ")?;
+            write!(f, "at which it panicked {panics} {times} ('{message}'): ")?;
+            match goes_to {
+                Some(tag) => write!(f, "it goes to side output '{tag}'"),
+                None => f.write_str("it is skipped"),
+            }
+        }
+        JobEventKind::CarefulWorkEnded { region, operator, checkpoint, withheld, not_met } => {
+            write!(f, "region={region} operator '{operator}' goes on at full speed: checkpoint {checkpoint} covers ")?;
+            write!(f, "the failures; records withheld: {withheld}")?;
+            if *not_met > 0 { write!(f, ", not met again: {not_met}") } else { Ok(()) }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A record, or a timer, of which the text, and the key, may be known.
+struct ShownRecord<'a>(&'a Option<String>, &'a Option<String>, &'a Option<String>);
+
+impl fmt::Display for ShownRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(firing) => write!(f, "the timer of {firing}")?,
+            None => write!(f, "record {}", self.0.as_deref().unwrap_or("(not shown as JSON)"))?,
+        }
+        self.2.as_ref().map_or(Ok(()), |key| write!(f, " of key {key}"))
+    }
+}
+
 impl fmt::Display for RegionAwaited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -109,6 +153,16 @@ impl fmt::Display for RegionAwaited {
             Self::Restores => "is starting",
         })
     }
+}
+
+fn write_running(
+    f: &mut fmt::Formatter<'_>,
+    region: RegionId,
+    attempt: Attempt,
+    downtime: Option<Duration>,
+) -> fmt::Result {
+    write!(f, "region={region} attempt={attempt} running")?;
+    downtime.map_or(Ok(()), |downtime| write!(f, " again {} after the failure", Shown(downtime)))
 }
 
 fn write_saved(
@@ -189,6 +243,9 @@ fn write_restarting(
         f.write_str("now")?
     } else {
         write!(f, "in {}", Shown(delay))?
+    }
+    if of == 0 {
+        return f.write_str(" (a record directive has answered the failure, which does not count)");
     }
     write!(f, " (failure {failure} of {of} since ")?;
     match since {

@@ -51,7 +51,7 @@ impl Handler<ChildExit> for RegionSupervisor {
     type Result = ();
 
     fn handle(&mut self, exit: ChildExit, ctx: &mut Self::Context) {
-        let ChildExit { execution, subtask, name, cause, records_in, held_of, at } = exit;
+        let ChildExit { execution, subtask, name, cause, records_in, held_of, at, panicked } = exit;
         let attempt = execution.attempt;
         let mut memory = lock(self.memory());
         if memory.children.remove(&(attempt, subtask)).is_none() {
@@ -72,7 +72,7 @@ impl Handler<ChildExit> for RegionSupervisor {
             Cause::Failed(_) | Cause::Panicked(_) => false,
         };
         if !expected {
-            self.subtask_failed(attempt, name, (cause, records_in, at), ctx);
+            self.subtask_failed(attempt, name, (cause, records_in, at, panicked), ctx);
         }
         self.check_ended(ctx);
     }
@@ -115,6 +115,7 @@ impl Handler<CheckpointCompleted> for RegionSupervisor {
         let RegionMemory { progress, answered, .. } = &*memory;
         if [progress, answered].iter().all(|progress| progress.covers_failures(completed.checkpoint)) {
             memory.policy.overcome();
+            self.end_careful_work(&mut memory, completed.checkpoint);
             memory.failures.clear();
         }
     }

@@ -61,7 +61,7 @@ impl RegionSupervisor {
             && attempt == self.execution.attempt
             && !self.state.is_stopping()
         {
-            self.subtask_failed(attempt, name, (Cause::Abandoned, 0, None), ctx);
+            self.subtask_failed(attempt, name, (Cause::Abandoned, 0, None, None), ctx);
         }
         self.check_ended(ctx);
     }

@@ -34,6 +34,7 @@ impl RegionSupervisor {
         let mut memory = lock(self.memory());
         let rewinds = memory.progress.restored(checkpoint);
         memory.answered.restored(checkpoint);
+        let careful = Self::begin_careful_work(&mut memory, checkpoint);
         drop(memory);
         self.rewinds = (self.execution.attempt > Attempt(1)).then_some(rewinds);
         // An older one than the newest, if that is damaged.
@@ -53,7 +54,8 @@ impl RegionSupervisor {
                 let subtask = SubtaskId { task: task.id, index };
                 let berth = berths[&subtask].clone();
                 // A job that had ended starts its sinks alone: their channels stay silent.
-                let cx = self.subtask_context(task, index, &reports, restore.clone(), withdraw.clone(), &times);
+                let mut cx = self.subtask_context(task, index, &reports, restore.clone(), withdraw.clone(), &times);
+                cx.info.careful = careful.clone();
                 let (input, outputs) = (wiring.input(subtask), wiring.outputs(subtask, &ports));
                 let key = (self.execution.attempt, subtask);
                 let (attempt, name, fence) = (self.execution.attempt, cx.info.name.clone(), self.fence.clone());
@@ -118,6 +120,7 @@ impl RegionSupervisor {
             counters,
             event_times,
             reading: times.of(task.id),
+            careful: Arc::default(),
         };
         SubtaskContext {
             info,

@@ -9,6 +9,7 @@ use std::task::Waker;
 
 use actix::Recipient;
 
+use super::careful::{At, Careful, CarefulBarriers, CarefulInputs, MaybeCareful};
 use super::exit::{Exit, SideExit};
 use super::head::{Chain, Head, TwoInputChain};
 use super::link::{Intake, Link, OneInput, Queue, TwoInputs};
@@ -16,7 +17,7 @@ use super::walk::{Pipeline, SourceSide, StageSlot};
 use crate::contract::{Batch, BatchOperator, Output, SubtaskInfo, TakesMarks, TwoInputOperator};
 use crate::data::edge::{AnyOutlet, Outlet, ReturnCredit, Routing};
 use crate::data::wiring::OutputWiring;
-use crate::protocol::{NO_TIME, OperatorId, Timestamp};
+use crate::protocol::{NO_TIME, OperatorId, PortId, Timestamp};
 
 /// The consumers of one stream: the task's edges with these numbers, and how each spreads records.
 pub type Consumers<T> = Vec<(u32, Routing<T>)>;
@@ -34,6 +35,10 @@ pub struct PipelineBuilder<'a> {
     /// Those of the operator to be linked next, or of the source.
     sides: Vec<Side>,
     source_sides: BTreeMap<Arc<str>, SourceSide>,
+    /// What the operator to be linked next has to know for careful work.
+    careful: CarefulInputs,
+    /// Set if one of the operators works carefully.
+    careful_barriers: Option<CarefulBarriers>,
 }
 
 /// A side output that belongs to no stage yet.
@@ -52,7 +57,8 @@ impl<'a> PipelineBuilder<'a> {
     ) -> Self {
         let outlets = wiring.iter().map(|_| None).collect();
         let (stages, sides, source_sides) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { subtask, wiring, credits, waker, outlets, stages, sides, source_sides }
+        let (careful, careful_barriers) = (Vec::new(), None);
+        Self { subtask, wiring, credits, waker, outlets, stages, sides, source_sides, careful, careful_barriers }
     }
 
     /// The subtask.
@@ -72,7 +78,8 @@ impl<'a> PipelineBuilder<'a> {
     pub fn link<Op: BatchOperator>(&mut self, id: OperatorId, mut operator: Op, next: Chain<Op::Out>) -> Chain<Op::In> {
         operator.attach(self.waker.clone());
         let input = Queue::default();
-        self.link_intake(id, OneInput::new(operator, input.clone()), next);
+        let careful = self.careful_input(&id, PortId::FIRST);
+        self.link_intake(id, OneInput::new(operator, input.clone(), careful), next);
         Chain { input }
     }
 
@@ -84,11 +91,26 @@ impl<'a> PipelineBuilder<'a> {
         next: Chain<Op::Out>,
     ) -> TwoInputChain<Op::First, Op::Second> {
         let (first, second) = (Queue::default(), Queue::default());
-        self.link_intake(id, TwoInputs::new(operator, first.clone(), second.clone()), next);
+        let careful = (self.careful_input(&id, PortId::FIRST), self.careful_input(&id, PortId::SECOND));
+        self.link_intake(id, TwoInputs::new(operator, first.clone(), second.clone(), careful), next);
         TwoInputChain { first, second }
     }
 
+    /// The operator that is linked next works carefully, as [`SubtaskInfo::careful`] says: has it know these of its inputs.
+    pub fn work_carefully(&mut self, inputs: CarefulInputs) {
+        let SubtaskInfo { careful: work, subtask, .. } = self.subtask;
+        self.careful = inputs;
+        self.careful_barriers = Some(CarefulBarriers { work: work.clone(), subtask: *subtask });
+    }
+
+    fn careful_input<T: 'static>(&mut self, operator: &OperatorId, port: PortId) -> MaybeCareful<T> {
+        let SubtaskInfo { careful: work, subtask, .. } = self.subtask;
+        let at = At { work: work.clone(), subtask: *subtask, operator: operator.clone(), port };
+        Careful::take_from(&mut self.careful, at)
+    }
+
     fn link_intake<I: Intake<Out: 'static> + 'static>(&mut self, id: OperatorId, intake: I, next: Chain<I::Out>) {
+        assert!(self.careful.is_empty(), "'{id}' has an input of each type that it works on carefully");
         let sides = self.take_sides(&mut next.input.borrow_mut());
         let link = Link { id: id.clone(), intake, out: next.input, holds_end: false, sides };
         self.stages.push(StageSlot::new(Some(id), Box::new(link)));
@@ -145,7 +167,7 @@ impl<'a> PipelineBuilder<'a> {
         let outlets = self.outlets.into_iter();
         let outlets = outlets.map(|outlet| outlet.expect("every edge of a task has a stream")).collect();
         self.stages.reverse();
-        Pipeline::new(Box::new(head), self.stages, outlets, sides, self.source_sides)
+        Pipeline::new(Box::new(head), self.stages, outlets, (sides, self.source_sides), self.careful_barriers)
     }
 
     /// The side outputs made last, which get the marks of `out` from now on.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::link::Queue;
+use super::record_type::RecordType;
 use crate::contract::Batch;
 use crate::data::input_batch::{EitherBatch, InputBatch};
 use crate::protocol::Mark;
@@ -19,6 +20,11 @@ pub trait Head: 'static {
 
     /// Gives the first stage a mark.
     fn mark(&mut self, mark: Mark);
+
+    /// What it takes, port by port.
+    fn records() -> Vec<RecordType>
+    where
+        Self: Sized;
 }
 
 /// A chain of stages as far as it is built, seen from the stage to be put before it: takes records of type `T`.
@@ -35,6 +41,10 @@ impl<T: Send + 'static> Head for Chain<T> {
 
     fn mark(&mut self, mark: Mark) {
         self.input.borrow_mut().mark(mark);
+    }
+
+    fn records() -> Vec<RecordType> {
+        vec![RecordType::of::<T>()]
     }
 }
 
@@ -63,6 +73,10 @@ impl<A: Send + 'static, B: Send + 'static> Head for TwoInputChain<A, B> {
 
     fn mark(&mut self, mark: Mark) {
         self.first.borrow_mut().mark(mark);
+    }
+
+    fn records() -> Vec<RecordType> {
+        vec![RecordType::of::<A>(), RecordType::of::<B>()]
     }
 }
 

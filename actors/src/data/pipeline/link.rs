@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::careful::MaybeCareful;
 use super::exit::SideExit;
 use crate::contract::{BatchOperator, Demand, Emitted, Held, Output, Progress, RunBudget, Stateful, TwoInputOperator};
 use crate::protocol::{Mark, OperatorId, TaskError};
@@ -216,11 +217,13 @@ pub(super) struct OneInput<Op: BatchOperator> {
     operator: Op,
     input: Queue<Op::In>,
     is_idle: bool,
+    /// Set if it works carefully.
+    careful: MaybeCareful<Op::In>,
 }
 
 impl<Op: BatchOperator> OneInput<Op> {
-    pub(super) fn new(operator: Op, input: Queue<Op::In>) -> Self {
-        Self { operator, input, is_idle: false }
+    pub(super) fn new(operator: Op, input: Queue<Op::In>, careful: MaybeCareful<Op::In>) -> Self {
+        Self { operator, input, is_idle: false, careful }
     }
 }
 
@@ -244,7 +247,14 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
             Some(Emitted::Batch(batch)) => {
                 self.is_idle = false;
                 out.becomes_active();
-                Ok((self.operator.process(batch, out, budget)?, batch.len()))
+                let operator = &mut self.operator;
+                let progress = match &mut self.careful {
+                    None => operator.process(batch, out, budget)?,
+                    Some(careful) => {
+                        careful.process(batch, out, budget, |one, out, budget| operator.process(one, out, budget))?
+                    }
+                };
+                Ok((progress, batch.len()))
             }
             Some(Emitted::Mark(mark)) => {
                 self.is_idle = mark == Mark::Idle;
@@ -294,11 +304,18 @@ pub(super) struct TwoInputs<Op: TwoInputOperator> {
     first: Queue<Op::First>,
     second: Queue<Op::Second>,
     is_idle: bool,
+    /// Of each input, set if it works on that carefully.
+    careful: (MaybeCareful<Op::First>, MaybeCareful<Op::Second>),
 }
 
 impl<Op: TwoInputOperator> TwoInputs<Op> {
-    pub(super) fn new(operator: Op, first: Queue<Op::First>, second: Queue<Op::Second>) -> Self {
-        Self { operator, first, second, is_idle: false }
+    pub(super) fn new(
+        operator: Op,
+        first: Queue<Op::First>,
+        second: Queue<Op::Second>,
+        careful: (MaybeCareful<Op::First>, MaybeCareful<Op::Second>),
+    ) -> Self {
+        Self { operator, first, second, is_idle: false, careful }
     }
 }
 
@@ -324,12 +341,24 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
             (Some(Emitted::Batch(batch)), _) => {
                 self.is_idle = false;
                 out.becomes_active();
-                Ok((self.operator.process_first(batch, out, budget)?, batch.len()))
+                let operator = &mut self.operator;
+                let progress = match &mut self.careful.0 {
+                    None => operator.process_first(batch, out, budget)?,
+                    Some(careful) => careful
+                        .process(batch, out, budget, |one, out, budget| operator.process_first(one, out, budget))?,
+                };
+                Ok((progress, batch.len()))
             }
             (_, Some(Emitted::Batch(batch))) => {
                 self.is_idle = false;
                 out.becomes_active();
-                Ok((self.operator.process_second(batch, out, budget)?, batch.len()))
+                let operator = &mut self.operator;
+                let progress = match &mut self.careful.1 {
+                    None => operator.process_second(batch, out, budget)?,
+                    Some(careful) => careful
+                        .process(batch, out, budget, |one, out, budget| operator.process_second(one, out, budget))?,
+                };
+                Ok((progress, batch.len()))
             }
             (Some(Emitted::Mark(mark)), _) => {
                 self.is_idle = mark == Mark::Idle;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::careful::CarefulBarriers;
 use super::exit::SideExit;
 use super::head::Head;
 use super::link::{Stage, Step};
@@ -25,6 +26,9 @@ pub(crate) type GroupLoaders = BTreeMap<OperatorId, Box<dyn GroupLoader>>;
 
 /// Takes a boxed record of a source's side output.
 pub(super) type SourceSide = Box<dyn FnMut(Box<dyn Any + Send>)>;
+
+/// The exits of a source's side outputs, and what takes the records for each.
+pub(super) type SidesOfSource = (Vec<Box<dyn SideExit>>, BTreeMap<Arc<str>, SourceSide>);
 
 /// The state of a checkpoint, as far as one subtask restores it.
 #[derive(Debug, Default)]
@@ -84,6 +88,8 @@ pub struct Pipeline<B> {
     /// Those of the source.
     sides: Vec<Box<dyn SideExit>>,
     source_sides: BTreeMap<Arc<str>, SourceSide>,
+    /// Set if an operator works carefully.
+    careful: Option<CarefulBarriers>,
 }
 
 impl<B: InputBatch> Pipeline<B> {
@@ -91,10 +97,10 @@ impl<B: InputBatch> Pipeline<B> {
         head: Box<dyn Head<Batch = B>>,
         stages: Vec<StageSlot>,
         outlets: Vec<Rc<RefCell<dyn AnyOutlet>>>,
-        sides: Vec<Box<dyn SideExit>>,
-        source_sides: BTreeMap<Arc<str>, SourceSide>,
+        (sides, source_sides): SidesOfSource,
+        careful: Option<CarefulBarriers>,
     ) -> Self {
-        Self { head, stages, at: None, in_hand: None, outlets, sides, source_sides }
+        Self { head, stages, at: None, in_hand: None, outlets, sides, source_sides, careful }
     }
 
     /// Takes the records of `batch`. [`Progress::Suspended`] means: call again with what is left in it, even if that is
@@ -263,6 +269,9 @@ impl<B: InputBatch> Pipeline<B> {
     /// If a batch, mark or wake-up is in hand, as does [`snapshot`](Self::snapshot): its step would be cut in two.
     pub fn barrier(&mut self, barrier: Barrier) {
         self.assert_nothing_in_hand();
+        if let Some(careful) = &self.careful {
+            careful.barrier(barrier.checkpoint);
+        }
         self.on_outlets(|outlet| outlet.barrier(barrier));
     }
 

@@ -261,7 +261,7 @@ fn rig_behind<H: Head>(
         let input = std::mem::replace(&mut queue, out.clone());
         let link = Link {
             id: id.clone(),
-            intake: OneInput::new(operator, input),
+            intake: OneInput::new(operator, input, None),
             out,
             holds_end: false,
             sides: vec![Box::new(exit)],
@@ -271,7 +271,7 @@ fn rig_behind<H: Head>(
     let main = Log::default();
     let end = Collector { queue, log: main.clone(), is_blocked: main_blocked.clone() };
     stages.push(StageSlot::new(None, Box::new(end)));
-    let pipeline = Pipeline::new(Box::new(head), stages, Vec::new(), Vec::new(), BTreeMap::new());
+    let pipeline = Pipeline::new(Box::new(head), stages, Vec::new(), (Vec::new(), BTreeMap::new()), None);
     Rig { pipeline, calls, due: dues, main, sides, main_blocked, sides_blocked }
 }
 

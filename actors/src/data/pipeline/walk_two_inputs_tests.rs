@@ -72,7 +72,7 @@ fn rig(inputs: [Does; 2], behind: impl IntoIterator<Item = Does>) -> TwoInputRig
         Op { does: inputs[input], calls, turns: 0, held: None, due, emitted: 0, side, snapshot: snapshot.clone() }
     };
     let operator = Both { first: op(0), second: op(1) };
-    let intake = TwoInputs::new(operator, first.clone(), second.clone());
+    let intake = TwoInputs::new(operator, first.clone(), second.clone(), (None, None));
     let id = OperatorId::from("two inputs");
     let link = Link { id: id.clone(), intake, out: out.clone(), holds_end: false, sides: Vec::new() };
     let stage = StageSlot::new(Some(id), Box::new(link));

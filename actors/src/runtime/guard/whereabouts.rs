@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use super::panics::unheard;
-use crate::protocol::{FailedRecord, OperatorId};
+use crate::protocol::{FailedRecord, OperatorId, PanickedRecord};
 
 thread_local! {
     static NOTED: RefCell<Noted> = const { RefCell::new(Noted::NOTHING) };
@@ -19,6 +19,8 @@ pub(super) struct Noted {
     pub(super) in_batch: bool,
     /// The record had been held back, and is none of that batch.
     pub(super) was_held: bool,
+    /// Which it is, if the operator works carefully.
+    pub(super) panicked: Option<PanickedRecord>,
 }
 
 impl Noted {
@@ -26,6 +28,7 @@ impl Noted {
         record: FailedRecord { operator: None, key: None, record: None, index: None, input: None, read: Vec::new() },
         in_batch: false,
         was_held: false,
+        panicked: None,
     };
 }
 
@@ -56,6 +59,21 @@ pub fn note_record(record: Option<String>) {
         noted.record.record = record;
         noted.was_held = true;
     });
+}
+
+/// The record at whose call the task fails, of an operator that works carefully; `None` if it could not be encoded. It was alone in its
+/// batch.
+pub(crate) fn note_careful(record: Option<PanickedRecord>) {
+    NOTED.with_borrow_mut(|noted| {
+        noted.record.index = None;
+        noted.record.record = record.as_ref().and_then(|record| record.text.clone());
+        noted.panicked = record;
+    });
+}
+
+/// The timer at whose call the task fails, of an operator that works carefully.
+pub(crate) fn note_firing(firing: PanickedRecord) {
+    NOTED.with_borrow_mut(|noted| noted.panicked = Some(firing));
 }
 
 /// Calls `note` when it is dropped while the stack unwinds.

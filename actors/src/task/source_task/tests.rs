@@ -333,6 +333,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         counters: Arc::default(),
         event_times: EventTimes::default(),
         reading: ReadingTime::default(),
+        careful: Arc::default(),
     };
     let reports = TaskReports {
         acknowledge: listener.clone().recipient(),

@@ -1,0 +1,141 @@
+//! What record directives have to say to a failure: [`DirectiveLog`](crate::protocol::DirectiveLog) decides, the region restarts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::RegionSupervisor;
+use crate::contract::CarefulWork;
+use crate::control::event::JobEventKind;
+use crate::control::job_context::{RegionMemory, lock};
+use crate::control::outcome::{FailureRecord, JobError};
+use crate::protocol::{
+    ActorName, Answer, CarefulWorkEnded, Cause, CheckpointId, DirectiveLog, FailedRecord, OperatorId, Panic,
+    PanicFacts, PanicReport, PanickedRecord, RegionId, RestartDecision,
+};
+use crate::task::JobSpec;
+
+/// How a directive has answered the failure that ends the attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Answered {
+    /// It has not.
+    #[default]
+    Not,
+    /// On the way to a record that is withheld.
+    InPart,
+    /// A record is withheld: the failure, and those on the way to it, count for no restart strategy.
+    InFull,
+}
+
+/// The directives of the operators of one region.
+pub(crate) fn directives_of(spec: &JobSpec, region: RegionId) -> DirectiveLog {
+    let tasks = spec.tasks.iter().filter(|task| task.region == region);
+    let operators = tasks.flat_map(|task| &task.operators).filter(|operator| !operator.on_panic.is_empty());
+    let rules: BTreeMap<_, _> = operators.map(|operator| (operator.id().clone(), operator.on_panic.clone())).collect();
+    DirectiveLog::new(rules)
+}
+
+impl RegionSupervisor {
+    /// A subtask of the running attempt has failed: what a directive says to it.
+    pub(super) fn ask_directive(
+        &mut self,
+        actor: &ActorName,
+        cause: &Cause,
+        at: Option<&FailedRecord>,
+        panicked: Option<&PanickedRecord>,
+    ) {
+        let (Cause::Panicked(report), Some(at), ActorName::Subtask { subtask, .. }) = (cause, at, actor) else {
+            return;
+        };
+        let Some(operator) = &at.operator else { return };
+        let job = self.seed.job.clone();
+        let PanicReport { message, location, .. } = report.clone();
+        let (key, subtask, failed_unix_ms) = (at.key.clone(), subtask.index, job.clock.unix_ms());
+        let facts = PanicFacts { message, location, key, subtask, panics: 0, failed_unix_ms };
+        let panic = Panic { operator, in_batch: at.input.is_some(), record: panicked, facts };
+        let answer = lock(self.memory()).directives.panicked(job.clock.now(), panic);
+        let (region, text) = (self.seed.region, panicked.and_then(|record| record.text.clone()));
+        let is_firing = panicked.is_some_and(|record| record.identity.is_firing());
+        let (record, firing) = if is_firing { (None, text) } else { (text, None) };
+        let (operator, key) = (operator.clone(), at.key.clone());
+        match answer {
+            None => {}
+            Some(Answer::BeginsCarefulWork) => {
+                self.answered = self.answered.max(Answered::InPart);
+                job.emit(JobEventKind::CarefulWorkBegins { region, operator });
+            }
+            Some(Answer::Counted { panics, of }) => {
+                self.answered = self.answered.max(Answered::InPart);
+                job.emit(JobEventKind::RecordPanicked { region, operator, record, firing, key, panics, of });
+            }
+            Some(Answer::Withholds { facts, goes_to }) => {
+                self.answered = Answered::InFull;
+                let (panics, message) = (facts.panics, facts.message);
+                job.emit(JobEventKind::RecordWithheld {
+                    region,
+                    operator,
+                    record,
+                    firing,
+                    key,
+                    panics,
+                    message,
+                    goes_to,
+                });
+            }
+            Some(Answer::TooMany { records, within }) => {
+                self.broken_function(actor, cause, operator, (records, within))
+            }
+        }
+    }
+
+    fn broken_function(
+        &mut self,
+        actor: &ActorName,
+        cause: &Cause,
+        operator: OperatorId,
+        (records, within): (u32, Duration),
+    ) {
+        let unix_ms = self.seed.job.clock.unix_ms();
+        let (attempt, actor, cause) = (self.execution.attempt, actor.clone(), cause.clone());
+        let last = Box::new(FailureRecord { unix_ms, attempt, actor, cause });
+        let region = self.seed.region;
+        self.final_error(JobError::TooManyWithheld { region, operator, records, within, last });
+    }
+
+    /// Whether, and when, the region starts again.
+    pub(super) fn decide_restart(&mut self, memory: &mut RegionMemory, now: Duration) -> RestartDecision {
+        match std::mem::take(&mut self.answered) {
+            Answered::Not => memory.policy.failed(now),
+            Answered::InPart => {
+                memory.answered_in_part += 1;
+                memory.policy.failed(now)
+            }
+            Answered::InFull => {
+                memory.policy.forgive(std::mem::take(&mut memory.answered_in_part));
+                RestartDecision::Restart { delay: Duration::ZERO, failure: 0, of: 0 }
+            }
+        }
+    }
+
+    /// An attempt begins from this checkpoint: what is done carefully in it.
+    pub(super) fn begin_careful_work(memory: &mut RegionMemory, restored: Option<CheckpointId>) -> Arc<CarefulWork> {
+        let before = memory.careful.clone();
+        before.end();
+        let withholding = memory.directives.begin(restored, &before.withholding());
+        let operators: BTreeSet<OperatorId> = memory.directives.careful().cloned().collect();
+        memory.careful = Arc::new(CarefulWork::new(operators, withholding));
+        memory.careful.clone()
+    }
+
+    /// This checkpoint is beyond all failures: careful work is over.
+    pub(super) fn end_careful_work(&self, memory: &mut RegionMemory, checkpoint: CheckpointId) {
+        memory.answered_in_part = 0;
+        let attempt = std::mem::take(&mut memory.careful);
+        attempt.end();
+        let ended = memory.directives.overcome(checkpoint, &attempt.withholding());
+        let region = self.seed.region;
+        for CarefulWorkEnded { operator, withheld, not_met } in ended {
+            self.seed.job.emit(JobEventKind::CarefulWorkEnded { region, operator, checkpoint, withheld, not_met });
+        }
+    }
+}
