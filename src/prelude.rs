@@ -14,7 +14,9 @@ pub use crate::operator::{CoProcessFunction, CoStates, Emitter, OutputTag, Proce
 pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
 pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
-pub use crate::source::{FileSource, IngestSource, OnMalformed, SequenceSource, Throttled, VecSource};
+pub use crate::source::{
+    FileSource, IngestSource, OnMalformed, SequenceSource, StreamSource, Throttled, VecSource,
+};
 pub use crate::state::State as _;
 pub use crate::state::{
     AggregateFunction, AggregatingHandle, AggregatingState, BroadcastHandle, BroadcastState, Expiring, ExpiringHandle,

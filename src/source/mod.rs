@@ -6,6 +6,7 @@
 //! | [`VecSource`] | the elements of a `Vec` | yes |
 //! | [`SequenceSource`] | numbers, at a given rate if wanted | with a range yes, else never |
 //! | [`IngestSource`] | records that the program pushes in, from a log on disk | with `finish` |
+//! | [`StreamSource`] | asynchronous streams of positions and records | where the streams do |
 //! | [`Throttled`] | any other source, more slowly | as that one |
 //!
 //! One of your own implements [`Source`] and [`SourceReader`]. Parts for it: [`SplitQueue`] shares splits among subtasks and
@@ -20,6 +21,7 @@ mod position;
 mod sequence;
 mod splits;
 mod spread;
+mod stream_source;
 mod throttled;
 mod timed;
 mod vec;
@@ -33,6 +35,7 @@ pub use position::{decode_position, encode_position};
 pub use sequence::SequenceSource;
 pub use splits::{Split, SplitQueue};
 pub use spread::spread_split_id;
+pub use stream_source::{CompletedSplit, StreamSource, StreamSourceError};
 pub use throttled::Throttled;
 pub use timed::Timed;
 pub(crate) use timed::WAIT_FOR_OTHERS;
