@@ -79,6 +79,8 @@
 //! | give records event times | [`WatermarkStrategy`](time::WatermarkStrategy) |
 //! | cut a stream into windows | [`KeyedStream::window`](stream::KeyedStream::window), [`window`] |
 //! | ask something outside for each record | [`DataStream::async_map`](stream::DataStream::async_map), [`async_io`] |
+//! | follow files that grow and are rotated | [`FileSource::follow`](source::FileSource::follow) |
+//! | read an asynchronous stream | [`StreamSource`](source::StreamSource) |
 //! | push records in from requests and actors | [`IngestSource`](source::IngestSource) |
 //! | find records that come one after the other | [`KeyedStream::pattern`](stream::KeyedStream::pattern), [`pattern`] |
 //! | watch, drain or stop a job | [`JobHandle`], [`JobEvent`] |

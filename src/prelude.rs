@@ -15,7 +15,7 @@ pub use crate::pattern::{AfterMatchSkip, Matched, Pattern};
 pub use crate::sink::{CollectSink, Collected, FileSink, ForEachSink, PrintSink};
 pub use crate::snapshot::{MemoryStore, RedbStore};
 pub use crate::source::{
-    FileSource, IngestSource, OnMalformed, SequenceSource, StreamSource, Throttled, VecSource,
+    FileSource, Follow, IngestSource, OnMalformed, SequenceSource, StreamSource, Throttled, VecSource,
 };
 pub use crate::state::State as _;
 pub use crate::state::{

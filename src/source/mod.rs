@@ -2,7 +2,7 @@
 //!
 //! | source | reads | ends |
 //! |---|---|---|
-//! | [`FileSource`] | files: lines, CSV, JSON lines, also compressed by gzip | yes |
+//! | [`FileSource`] | files: lines, CSV, JSON lines, also compressed by gzip | yes, unless it [follows](FileSource::follow) them |
 //! | [`VecSource`] | the elements of a `Vec` | yes |
 //! | [`SequenceSource`] | numbers, at a given rate if wanted | with a range yes, else never |
 //! | [`IngestSource`] | records that the program pushes in, from a log on disk | with `finish` |
@@ -26,7 +26,7 @@ mod throttled;
 mod timed;
 mod vec;
 
-pub use file::{FileSource, FileSourceError, MalformedRecord, OnMalformed, Positioned};
+pub use file::{FileSource, FileSourceError, Follow, MalformedRecord, OnMalformed, Positioned};
 pub use ingest::{
     Acknowledgement, IngestAll, IngestError, IngestHandle, IngestLogError, IngestOptions, IngestReceipt, IngestRecord,
     IngestSource, IngestStatus, OffsetReset, SplitOffsets, TrySendError,
