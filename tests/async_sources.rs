@@ -58,7 +58,8 @@ fn streams_resume_behind_any_record() {
     let source = StreamSource::with_splits(partitions(5), |split, from: Option<u64>| {
         let number: u64 = split["p#".len() - 1..].trim_start_matches('#').parse().unwrap_or(7);
         numbers(from, 40 + number % 100)
-    });
+    })
+    .bounded();
     assert_resumes_anywhere(&source, |read| assert!(read.len() >= 200));
     assert_resumes_anywhere(&StreamSource::new(|from: Option<u64>| numbers(from, 3_000)).bounded(), |read| {
         assert!(read.iter().copied().eq(0..3_000));
@@ -70,7 +71,7 @@ fn output_through_panics_is_that_of_an_undisturbed_run() {
     let expected: Vec<u64> = common::sorted((0..8).flat_map(|_| 0..500).collect());
     for (parallelism, panics) in [(1, vec![]), (1, vec![10, 700, 2_000]), (2, vec![1, 2, 900]), (4, vec![500, 3_000])] {
         let got = output_through_panics("stream", (parallelism, None), &panics, |env, panics, sink| {
-            let source = StreamSource::with_splits(partitions(8), |_, from: Option<u64>| numbers(from, 500));
+            let source = StreamSource::with_splits(partitions(8), |_, from: Option<u64>| numbers(from, 500)).bounded();
             env.source("numbers", source).inspect(move |_| panics.count_and_panic()).sink("out", sink);
         });
         assert_eq!(got, expected, "{parallelism} subtasks, panics at {panics:?}");
@@ -91,7 +92,7 @@ fn positions_that_do_not_ascend_are_refused_with_both() {
         assert!(error.to_string().contains(position.as_str()) && !error.is_retryable(), "{error}");
     }
     // The restored position counts, too: what it is on was read.
-    let source = StreamSource::new(|from: Option<u64>| numbers(from.map(|from| from - 1), 3_000));
+    let source = StreamSource::new(|from: Option<u64>| numbers(from.map(|from| from - 1), 3_000)).bounded();
     let positions = read_source(&source, 1, None, None).positions;
     let begun = read_source(&StreamSource::new(|from| numbers(from, 3_000)), 1, None, Some(1)).positions;
     assert!(source.describe_position(&positions[0].position).contains("end"));
@@ -102,7 +103,7 @@ fn positions_that_do_not_ascend_are_refused_with_both() {
 #[test]
 fn split_that_is_not_named_any_more_must_be_at_its_end() {
     let named = |names: &'static [&'static str]| {
-        StreamSource::with_splits(names.iter().copied(), |_, from: Option<u64>| numbers(from, 2_000))
+        StreamSource::with_splits(names.iter().copied(), |_, from: Option<u64>| numbers(from, 2_000)).bounded()
     };
     let begun = read_source(&named(&["a", "b"]), 1, None, Some(1)).positions;
     let error = named(&["b", "c"]).open(&source_context(0, 1), Some(begun)).err().unwrap();
@@ -141,7 +142,8 @@ fn error_of_a_stream_restarts_it_at_the_restored_position_unless_it_says_that_it
                 }
                 Ok((position, number))
             })
-        });
+        })
+        .bounded();
         let env = checkpointed("unreliable", 1, None).snapshot_store(MemoryStore::new());
         env.source("numbers", source).sink("out", sink);
         let job = env.start().unwrap();
@@ -173,7 +175,8 @@ fn panic_in_a_stream_or_where_it_is_opened_restarts_it() {
                 let is_last = matches!(item, Ok((300, _)));
                 assert!(!is_last || panicked.swap(true, Ordering::SeqCst), "injected in the stream");
             })
-        });
+        })
+        .bounded();
         let env = checkpointed("panicking", 1, None).snapshot_store(MemoryStore::new());
         env.source("numbers", source).sink("out", sink);
         let job = env.start().unwrap();
@@ -335,7 +338,8 @@ fn timers_of_tokio_work_in_a_stream() {
                 })
             });
             ticks.zip(numbers(from, 20)).map(|((), item)| item)
-        });
+        })
+        .bounded();
         let env = StreamEnvironment::new("timers");
         env.source("numbers", source).sink("out", sink);
         let job = env.start().unwrap();
@@ -388,7 +392,8 @@ fn event_time_waits_for_each_split_until_its_end() {
     let (publish, published) = watch::channel(0);
     let source = StreamSource::with_splits(["fast", "slow"], move |split, from: Option<u64>| {
         if split == "fast" { numbers(from, 50).boxed() } else { journal(published.clone(), from).take(30).boxed() }
-    });
+    })
+    .bounded();
     let timed = Timed::new(source, WatermarkStrategy::monotonous(|number: &u64| *number as i64));
     let cx = SourceContext { clock: Arc::new(clock), ..source_context(0, 1) };
     let mut reader = timed.open(&cx, None).unwrap();
@@ -417,8 +422,102 @@ fn event_time_waits_for_each_split_until_its_end() {
 
 #[test]
 fn stored_position_of_another_type_is_refused() {
-    let stored = read_source(&StreamSource::new(|from: Option<u64>| numbers(from, 3)), 1, None, None).positions;
+    let stored =
+        read_source(&StreamSource::new(|from: Option<u64>| numbers(from, 3)).bounded(), 1, None, None).positions;
     let other = StreamSource::new(|_: Option<String>| stream::empty::<Result<(String, ()), io::Error>>());
     let error = other.open(&source_context(0, 1), Some(stored)).err().unwrap();
     assert!(error.location().contains("stream") && !error.is_retryable(), "{error}");
+}
+
+/// Cause: the end that `finish` gives a split was stored as that of its stream. Repair: it is told apart.
+#[test]
+fn split_that_was_cut_by_a_finish_which_did_not_come_to_its_end_is_read_on_by_the_next_start() {
+    let (open, opened) = watch::channel(false);
+    let source = StreamSource::with_splits(["fast", "held"], move |split, from: Option<u64>| {
+        let mut opened = opened.clone();
+        let is_held = split == "held" && from.is_none();
+        let open = async move { drop(opened.wait_for(|is_open| *is_open || !is_held).await) };
+        stream::once(open).flat_map(move |()| numbers(from, 20).chain(stream::pending()))
+    });
+    let mut reader = source.open(&source_context(0, 1), None).unwrap();
+    let mut read_all = |positions: &mut BTreeMap<String, _>| {
+        while reader.read(&mut Batch::new()).unwrap() == ReadStatus::More {}
+        reader.finish();
+        let status = reader.read(&mut Batch::new()).unwrap();
+        let mut moved = Vec::new();
+        reader.report_positions(&mut moved);
+        positions.extend(moved.into_iter().map(|position| (position.split.clone(), position)));
+        status
+    };
+    let mut positions = BTreeMap::new();
+    read_all(&mut positions);
+    assert_eq!(source.describe_position(&positions["fast"].position), "behind 19");
+    open.send_replace(true);
+    let longer = StreamSource::with_splits(["fast", "held"], |_, from: Option<u64>| numbers(from, 25)).bounded();
+    let read = read_source(&longer, 1, Some(positions.into_values().collect()), None);
+    assert_eq!(common::sorted(read.records), common::sorted((0..25).chain(20..25).collect()));
+}
+
+/// Where a record was, as a type that changes between two deployments.
+mod place {
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub(super) struct Before {
+        pub(super) page: u64,
+        pub(super) index: u64,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub(super) struct After {
+        pub(super) index: u64,
+        #[serde(default)]
+        pub(super) token: Option<String>,
+        pub(super) page: u64,
+    }
+}
+
+#[test]
+fn position_whose_fields_are_swapped_and_added_between_two_starts_is_the_same_place() {
+    let before = StreamSource::new(|_: Option<place::Before>| {
+        stream::iter([Ok::<_, io::Error>((place::Before { page: 7, index: 3 }, ()))]).chain(stream::pending())
+    });
+    let mut reader = before.open(&source_context(0, 1), None).unwrap();
+    reader.read(&mut Batch::new()).unwrap();
+    let mut stored = Vec::new();
+    reader.report_positions(&mut stored);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let after = StreamSource::new(move |from: Option<place::After>| {
+        tell.send(from).unwrap();
+        stream::pending::<Result<(place::After, ()), io::Error>>()
+    });
+    after.open(&source_context(0, 1), Some(stored)).unwrap();
+    assert_eq!(told.try_recv().unwrap(), Some(place::After { index: 3, token: None, page: 7 }));
+}
+
+#[test]
+fn end_of_a_stream_that_is_not_bounded_is_an_error_which_opens_it_again() {
+    let error = read_error(&StreamSource::new(|from: Option<u64>| numbers(from, 3)));
+    assert!(matches!(reason(&error), StreamSourceError::Ended { split } if split == "stream"), "{error}");
+    assert!(error.is_retryable() && error.to_string().contains("bounded()"), "{error}");
+    run("a connection that closes", |handles| async move {
+        let sink = CollectSink::new();
+        let collected = sink.handle();
+        let source = StreamSource::new(|from: Option<u64>| {
+            let first = from.map_or(0, |from| from + 1);
+            let rest = if first >= 300 { stream::pending().boxed() } else { stream::empty().boxed() };
+            numbers(from, first + 100).chain(rest)
+        });
+        let env = checkpointed("closing", 1, None).snapshot_store(MemoryStore::new());
+        env.source("numbers", source).sink("out", sink);
+        let job = env.start().unwrap();
+        watched(&handles, &job);
+        while collected.snapshot().len() < 400 {
+            // It may be restarting.
+            let _ = job.checkpoint().await;
+        }
+        let summary = job.finish().await.unwrap();
+        assert!(summary.restarts >= 3);
+        assert!(collected.snapshot().into_iter().eq(0..400));
+    });
 }

@@ -23,6 +23,15 @@ pub enum StreamSourceError {
         /// The one that does not follow.
         position: String,
     },
+    /// The stream of a split has ended, which those of a source that is not [`bounded`](super::StreamSource::bounded) do not by
+    /// themselves: a connection was closed, for instance. Retried by restarts, which open the stream again.
+    #[error(
+        "its stream has ended, and is taken as broken off; if that is the end of the input, say StreamSource::bounded()"
+    )]
+    Ended {
+        /// The split.
+        split: String,
+    },
     /// The restored checkpoint has a split that is not at its end, and that the source does not name any more.
     #[error(
         "the checkpoint has this split, which is not at its end: name it, or give the source another id to start anew"
@@ -37,6 +46,7 @@ impl From<StreamSourceError> for SourceError {
     fn from(error: StreamSourceError) -> Self {
         match &error {
             StreamSourceError::NotAscending { split, .. } => Self::malformed(at(split), error),
+            StreamSourceError::Ended { split } => Self::unavailable(at(split), error),
             StreamSourceError::NotNamed { .. } => Self::configuration(error),
         }
     }

@@ -16,15 +16,31 @@ use tokio::task::coop::unconstrained;
 
 use super::error::{StreamSourceError, of_item};
 use super::source::{CompletedSplit, Items, OnCheckpoint, ReadTo, Stored};
-use crate::source::{decode_position, encode_position};
+use crate::source::decode_position;
+use crate::source::position::encode_named_position;
 
 /// A split that the subtask owns.
 pub(super) struct StreamSplit<P, T> {
     pub(super) id: String,
-    /// Until its end.
-    pub(super) items: Option<Items<P, T>>,
+    pub(super) input: Input<P, T>,
     /// That of its last record.
     pub(super) position: Option<P>,
+}
+
+/// What there is to read of a split.
+pub(super) enum Input<P, T> {
+    /// Its stream.
+    Open(Items<P, T>),
+    /// Nothing in this attempt, since the job was told to finish; its stream has more. A next start goes on there.
+    Cut,
+    /// Nothing, ever: its stream has come to its end.
+    Ended,
+}
+
+impl<P, T> StreamSplit<P, T> {
+    fn is_open(&self) -> bool {
+        matches!(self.input, Input::Open(_))
+    }
 }
 
 /// Prompts a read, of which at most one is asked for at a time, however often streams are woken.
@@ -66,6 +82,8 @@ pub(super) struct StreamReader<P, T> {
     /// By all attempts.
     read_to: ReadTo<P>,
     on_checkpoint: Option<OnCheckpoint<P>>,
+    /// Streams come to an end.
+    is_bounded: bool,
     is_finishing: bool,
 }
 
@@ -94,7 +112,7 @@ where
         splits: Vec<StreamSplit<P, T>>,
         waker: SourceWaker,
         read_to: ReadTo<P>,
-        on_checkpoint: Option<OnCheckpoint<P>>,
+        (on_checkpoint, is_bounded): (Option<OnCheckpoint<P>>, bool),
     ) -> Self {
         let waker = Arc::new(ReaderWaker { is_asked: AtomicBool::new(false), source: waker });
         let polled = |split| {
@@ -102,7 +120,7 @@ where
             Polled { split, waker: Arc::new(waker), is_moved: true }
         };
         let splits = splits.into_iter().map(polled).collect();
-        Self { splits, waker, turn: 0, last: None, read_to, on_checkpoint, is_finishing: false }
+        Self { splits, waker, turn: 0, last: None, read_to, on_checkpoint, is_bounded, is_finishing: false }
     }
 
     /// Ends the splits that have come to where an attempt had read them when the job was told to finish.
@@ -110,8 +128,8 @@ where
         for polled in &mut self.splits {
             let read_to = self.read_to.of(&polled.split.id);
             // `None` is less than any position.
-            if polled.split.items.is_some() && polled.split.position >= read_to {
-                polled.split.items = None;
+            if polled.split.is_open() && polled.split.position >= read_to {
+                polled.split.input = Input::Cut;
             }
         }
     }
@@ -123,13 +141,13 @@ where
 {
     /// Whether it is to be polled.
     fn is_at_hand(&self) -> bool {
-        self.split.items.is_some() && self.waker.is_woken.load(Ordering::SeqCst)
+        self.split.is_open() && self.waker.is_woken.load(Ordering::SeqCst)
     }
 
     /// Records, until the batch is full or there are none.
-    fn read(&mut self, batch: &mut Batch<T>) -> Result<Came, SourceError> {
+    fn read(&mut self, batch: &mut Batch<T>, may_end: bool) -> Result<Came, SourceError> {
         let Self { split, waker, is_moved } = self;
-        let Some(items) = &mut split.items else { return Ok(Came::Nothing) };
+        let Input::Open(items) = &mut split.input else { return Ok(Came::Nothing) };
         waker.is_woken.store(false, Ordering::SeqCst);
         let context = Waker::from(waker.clone());
         let mut cx = Context::from_waker(&context);
@@ -139,8 +157,11 @@ where
             let next = pin!(unconstrained(poll_fn(|cx| items.as_mut().poll_next(cx))));
             match next.poll(&mut cx) {
                 Poll::Pending => return Ok(came),
+                Poll::Ready(None) if !may_end => {
+                    return Err(StreamSourceError::Ended { split: split.id.clone() }.into());
+                }
                 Poll::Ready(None) => {
-                    (split.items, *is_moved) = (None, true);
+                    (split.input, *is_moved) = (Input::Ended, true);
                     return Ok(Came::End);
                 }
                 Poll::Ready(Some(Err(error))) => return Err(of_item(&split.id, error)),
@@ -181,7 +202,7 @@ where
             if !polled.is_at_hand() {
                 continue;
             }
-            let came = polled.read(batch)?;
+            let came = polled.read(batch, self.is_bounded)?;
             if came == Came::Nothing {
                 continue;
             }
@@ -192,7 +213,7 @@ where
             self.turn = place + 1;
             break;
         }
-        if self.splits.iter().all(|polled| polled.split.items.is_none()) {
+        if !self.splits.iter().any(|polled| polled.split.is_open()) {
             return Ok(ReadStatus::End);
         }
         let is_more = self.splits.iter().any(Polled::is_at_hand);
@@ -206,8 +227,8 @@ where
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
         for polled in self.splits.iter_mut().filter(|polled| polled.is_moved) {
             polled.is_moved = false;
-            let StreamSplit { id, items, position } = &polled.split;
-            moved.push(encode_position::<Stored<P>>(id, &(position.clone(), items.is_none())));
+            let StreamSplit { id, input, position } = &polled.split;
+            moved.push(encode_named_position::<Stored<P>>(id, &(position.clone(), matches!(input, Input::Ended))));
         }
     }
 
@@ -235,7 +256,7 @@ where
     }
 
     fn concurrent_splits(&self) -> Vec<String> {
-        let open = self.splits.iter().filter(|polled| polled.split.items.is_some());
+        let open = self.splits.iter().filter(|polled| polled.split.is_open());
         open.map(|polled| polled.split.id.clone()).collect()
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::StreamSourceError;
-use super::reader::{StreamReader, StreamSplit};
+use super::reader::{Input, StreamReader, StreamSplit};
 use crate::source::decode_position;
 use crate::source::position::described;
 
@@ -33,7 +33,7 @@ pub(super) type Stored<P> = (Option<P>, bool);
 ///
 /// A function opens the stream, in each attempt anew: `None` is the beginning, `Some(position)` says to go on *behind* the record
 /// that had this position. So a record's position may be its offset, its sequence number, or the page token and index with which
-/// the next one is found; it is stored in checkpoints, by serde. The positions of a stream strictly ascend by `Ord`, and from a
+/// the next one is found; it is stored in checkpoints by serde, structs with the names of their fields, as state is. The positions of a stream strictly ascend by `Ord`, and from a
 /// position it must give the same records again: then each record counts exactly once, whatever happens to the job.
 ///
 /// - The stream is polled on the task's arbiter, which is a tokio runtime of one thread: channels, timers and sockets of tokio
@@ -41,13 +41,16 @@ pub(super) type Stored<P> = (Option<P>, bool);
 ///   It is polled only while the job takes records, and by at most a batch at a time: what it has at hand is held back as far as
 ///   the stream holds it back, and a stream that is always ready keeps no checkpoint waiting. A batch has few records where
 ///   the job is slow.
-/// - Its end is the end of its split. [`with_splits`](Self::with_splits) reads several streams side by side, each with event time
-///   of its own.
+/// - It is not to end by itself: an end is taken as a connection that broke off, and fails the attempt
+///   ([`StreamSourceError::Ended`]), so that the restart strategy opens it again. Where the end of a stream is the end of its input
+///   say [`bounded`](Self::bounded).
+/// - [`with_splits`](Self::with_splits) reads several streams side by side, each with event time of its own.
 /// - An `Err` fails the attempt, and the restart strategy opens the stream again at the restored position: any error is taken as
 ///   one that may pass. One that is a [`SourceError`] says itself whether it is.
 /// - A panic in the stream or in the function that opens it fails the attempt, too. When an attempt ends its streams are
 ///   dropped, on the arbiter.
-/// - `JobHandle::finish` ends the input where it has been read to, `drain` and `stop_with_savepoint` leave it to go on from there.
+/// - `JobHandle::finish` ends the input where it has been read to, `drain` and `stop_with_savepoint` leave it to go on from there. So
+///   does a job that fails or is killed before it has finished.
 ///
 /// A channel is a stream, here with positions for its records; since a channel does not give its records again this is for what may
 /// be lost:
@@ -66,7 +69,8 @@ pub(super) type Stored<P> = (Option<P>, bool);
 ///     stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|record| (record, receiver)) })
 ///         .zip(stream::iter(0..))
 ///         .map(|(record, number)| Ok::<_, std::io::Error>((number, record)))
-/// });
+/// })
+/// .bounded();
 /// let env = StreamEnvironment::new("words");
 /// # let sink = CollectSink::new();
 /// # let words = sink.handle();
@@ -105,7 +109,8 @@ pub(super) type Stored<P> = (Option<P>, bool);
 ///         from = Some(number);
 ///         Ok(Some(((number, record), (from, read))))
 ///     })
-/// });
+/// })
+/// .bounded();
 /// let env = StreamEnvironment::new("pages");
 /// # let sink = CollectSink::new();
 /// # let records = sink.handle();
@@ -117,7 +122,7 @@ pub(super) type Stored<P> = (Option<P>, bool);
 /// ```
 ///
 /// # Errors
-/// With a [`StreamSourceError`] as reason if positions do not ascend, or a restored split is not named any more; what a stream says;
+/// With a [`StreamSourceError`] as reason if positions do not ascend, a stream ends that is not bounded, or a restored split is not named any more; what a stream says;
 /// [`SourceError::position`] for a stored position that is no `P`; a mistake in the [configuration](SourceError::configuration) if two
 /// splits have one name, or there is none.
 pub struct StreamSource<P, T> {
@@ -192,7 +197,8 @@ where
     ///     let (_, words) = words.into_iter().find(|(language, _)| *language == split).expect("one of these");
     ///     let first = from.map_or(0, |from| from + 1);
     ///     stream::iter((first..words.len()).map(move |number| Ok::<_, std::io::Error>((number, words[number]))))
-    /// });
+    /// })
+    /// .bounded();
     /// # let sink = CollectSink::new();
     /// # let words = sink.handle();
     /// # let env = StreamEnvironment::new("words").parallelism(2);
@@ -220,7 +226,8 @@ where
         }
     }
 
-    /// Says that all streams come to an end by themselves. By default that is not expected, though they may.
+    /// Says that the end of a stream is the end of its split, which is then not opened again by any start on the store, and that
+    /// all come to their end. By default an end is an error that restarts the job.
     pub fn bounded(mut self) -> Self {
         self.boundedness = Boundedness::Bounded;
         self
@@ -242,6 +249,7 @@ where
     /// let source = StreamSource::new(|from: Option<u64>| {
     ///     stream::iter((from.unwrap_or(0) + 1..=100).map(|number| Ok::<_, std::io::Error>((number, number))))
     /// })
+    /// .bounded()
     /// .on_checkpoint(move |completed| offset.store(*completed.position, Ordering::SeqCst));
     /// let env = StreamEnvironment::new("committed");
     /// env.source("numbers", source).sink("out", CollectSink::new());
@@ -301,13 +309,18 @@ where
         let mut splits = Vec::new();
         for id in self.splits.iter().filter(|id| cx.owns(id)) {
             let (position, at_end) = stored.remove(id.as_str()).unwrap_or((None, false));
-            let items = if at_end { None } else { Some((self.open)(id, position.clone())) };
-            splits.push(StreamSplit { id: id.clone(), items, position });
+            let input = if at_end { Input::Ended } else { Input::Open((self.open)(id, position.clone())) };
+            splits.push(StreamSplit { id: id.clone(), input, position });
         }
         // Those that are at their end and not named any more stay known.
         let others = stored.into_iter().filter(|(id, _)| cx.owns(id) && !self.splits.iter().any(|named| named == id));
-        splits.extend(others.map(|(id, (position, _))| StreamSplit { id: id.to_owned(), items: None, position }));
-        Ok(Box::new(StreamReader::new(splits, cx.waker.clone(), self.read_to.clone(), self.on_checkpoint.clone())))
+        splits.extend(others.map(|(id, (position, _))| StreamSplit {
+            id: id.to_owned(),
+            input: Input::Ended,
+            position,
+        }));
+        let how = (self.on_checkpoint.clone(), self.boundedness == Boundedness::Bounded);
+        Ok(Box::new(StreamReader::new(splits, cx.waker.clone(), self.read_to.clone(), how)))
     }
 
     fn ends_on_finish(&self) -> bool {
