@@ -80,6 +80,8 @@
 //! | cut a stream into windows | [`KeyedStream::window`](stream::KeyedStream::window), [`window`] |
 //! | ask something outside for each record | [`DataStream::async_map`](stream::DataStream::async_map), [`async_io`] |
 //! | go on where a function panics at a record | [`DataStream::on_panic`](stream::DataStream::on_panic) |
+//! | follow files that grow and are rotated | [`FileSource::follow`](source::FileSource::follow) |
+//! | read an asynchronous stream | [`StreamSource`](source::StreamSource) |
 //! | push records in from requests and actors | [`IngestSource`](source::IngestSource) |
 //! | answer requests by the job, each exactly once | [`RequestSource`](request::RequestSource), [`request`] |
 //! | find records that come one after the other | [`KeyedStream::pattern`](stream::KeyedStream::pattern), [`pattern`] |

@@ -22,7 +22,9 @@ pub use crate::sink::{
     StreamSink,
 };
 pub use crate::snapshot::{MemoryStore, RedbStore};
-pub use crate::source::{FileSource, IngestSource, OnMalformed, SequenceSource, Throttled, VecSource};
+pub use crate::source::{
+    FileSource, Follow, IngestSource, OnMalformed, SequenceSource, StreamSource, Throttled, VecSource,
+};
 pub use crate::state::State as _;
 pub use crate::state::{
     AggregateFunction, AggregatingHandle, AggregatingState, BroadcastHandle, BroadcastState, Expiring, ExpiringHandle,

@@ -2,11 +2,12 @@
 //!
 //! | source | reads | ends |
 //! |---|---|---|
-//! | [`FileSource`] | files: lines, CSV, JSON lines, also compressed by gzip | yes |
+//! | [`FileSource`] | files: lines, CSV, JSON lines, also compressed by gzip | yes, unless it [follows](FileSource::follow) them |
 //! | [`VecSource`] | the elements of a `Vec` | yes |
 //! | [`SequenceSource`] | numbers, at a given rate if wanted | with a range yes, else never |
 //! | [`IngestSource`] | records that the program pushes in, from a log on disk | with `finish` |
 //! | [`JobEventSource`] | the events of another job | with that job |
+//! | [`StreamSource`] | asynchronous streams of positions and records | where the streams do |
 //! | [`Throttled`] | any other source, more slowly | as that one |
 //!
 //! One of your own implements [`Source`] and [`SourceReader`]. Parts for it: [`SplitQueue`] shares splits among subtasks and
@@ -22,11 +23,12 @@ pub(crate) mod position;
 mod sequence;
 mod splits;
 mod spread;
+mod stream_source;
 mod throttled;
 mod timed;
 mod vec;
 
-pub use file::{FileSource, FileSourceError, MalformedRecord, OnMalformed, Positioned};
+pub use file::{FileSource, FileSourceError, Follow, MalformedRecord, OnMalformed, Positioned};
 pub use ingest::{
     Acknowledgement, IngestAll, IngestError, IngestHandle, IngestLogError, IngestOptions, IngestReceipt, IngestRecord,
     IngestSource, IngestStatus, OffsetReset, SplitOffsets, TrySendError,
@@ -36,6 +38,7 @@ pub use position::{decode_position, encode_position};
 pub use sequence::SequenceSource;
 pub use splits::{Split, SplitQueue};
 pub use spread::spread_split_id;
+pub use stream_source::{CompletedSplit, StreamSource, StreamSourceError};
 pub use throttled::Throttled;
 pub use timed::Timed;
 pub(crate) use timed::WAIT_FOR_OTHERS;

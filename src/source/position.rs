@@ -4,7 +4,7 @@ use millstream_actors::contract::{SourceError, SplitPosition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::state::codec::{put_packed_compact, take_packed};
+use crate::state::codec::{put_packed, put_packed_compact, take_packed};
 
 /// How a MessagePack array of two begins.
 const ARRAY_OF_TWO: u8 = 0x92;
@@ -29,8 +29,23 @@ pub fn encode_position<P>(split: &str, position: &P) -> SplitPosition
 where
     P: Serialize + DeserializeOwned + 'static,
 {
+    encode(split, |stored| put_packed_compact(position, stored))
+}
+
+/// As [`encode_position`], with the names of the fields of structs: for positions of a type that users write, and may change.
+///
+/// # Panics
+/// As [`encode_position`].
+pub(super) fn encode_named_position<P>(split: &str, position: &P) -> SplitPosition
+where
+    P: Serialize + DeserializeOwned + 'static,
+{
+    encode(split, |stored| put_packed(position, stored))
+}
+
+fn encode(split: &str, put: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) -> SplitPosition {
     let mut stored = vec![ARRAY_OF_TWO, VERSION];
-    if let Err(reason) = put_packed_compact(position, &mut stored) {
+    if let Err(reason) = put(&mut stored) {
         panic!("the position of split '{split}' cannot be stored: {reason}");
     }
     SplitPosition::new(split, stored)

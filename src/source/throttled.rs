@@ -112,6 +112,10 @@ impl<T: 'static> SourceReader for ThrottledReader<T> {
         self.reader.report_positions(moved);
     }
 
+    fn take_forgotten(&mut self) -> Vec<String> {
+        self.reader.take_forgotten()
+    }
+
     fn last_read(&self) -> Option<SplitRead<'_>> {
         self.reader.last_read()
     }

@@ -297,6 +297,12 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
         self.reader.input_ended();
     }
 
+    fn take_forgotten(&mut self) -> Vec<String> {
+        let forgotten = self.reader.take_forgotten();
+        forgotten.iter().for_each(|split| self.times.forget(split, &mut self.marks));
+        forgotten
+    }
+
     fn last_read(&self) -> Option<SplitRead<'_>> {
         self.reader.last_read()
     }

@@ -314,6 +314,13 @@ pub trait SourceReader: Send + 'static {
     /// the last record appended by [`read`](Self::read). Called between reads.
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>);
 
+    /// Takes the splits that are no longer part of the input: they are in no snapshot from here on, so that a source whose
+    /// splits come and go has a bounded state. Asked whenever the positions are; of a split that is in both, the position counts.
+    /// What is wrapped by another should be asked, too. None by default.
+    fn take_forgotten(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// A checkpoint is complete: what was read before its barrier will not be read again, unless the job falls back to an
     /// older checkpoint. To acknowledge it to a broker, or to trim a journal up to
     /// [`oldest_needed`](CompletedPositions::oldest_needed). Called between reads, with the positions of all splits of this

@@ -57,6 +57,13 @@ impl WatermarkMerge {
         number
     }
 
+    /// An input that has ended is from now on another one, as one that is [added](Self::add_input).
+    pub fn begin_again(&mut self, input: usize) {
+        self.inputs[input] = Input { watermark: Timestamp::MIN, idle: false, counts: true };
+        self.open.push(input);
+        self.idle = false;
+    }
+
     /// The input's event time has come to `at`. An earlier time than before is ignored.
     pub fn watermark(&mut self, input: usize, at: Timestamp) -> EventTime {
         self.idle = false;

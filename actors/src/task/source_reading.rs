@@ -22,7 +22,7 @@ pub(crate) struct ReadResult<T> {
     pub(crate) marks: Vec<Mark>,
     /// They say when the stream is idle.
     pub(crate) tells_idleness: bool,
-    pub(crate) moved: Vec<SplitPosition>,
+    pub(crate) moved: Moved,
     pub(crate) status: ReadStatus,
 }
 
@@ -31,7 +31,7 @@ impl<T: 'static> ReadResult<T> {
     pub(crate) fn of(
         reader: &mut dyn SourceReader<Item = T>,
         batch: Box<Batch<T>>,
-        moved: Vec<SplitPosition>,
+        moved: Moved,
         status: ReadStatus,
     ) -> Self {
         let (side, marks) = (reader.take_side_records(), reader.take_marks());
@@ -44,7 +44,7 @@ impl<T: 'static> ReadResult<T> {
 #[rtype(result = "()")]
 pub(crate) enum ReaderEvent<T: Send + 'static> {
     /// The reader is open, at these positions.
-    Opened(Vec<SplitPosition>),
+    Opened(Moved),
     /// A read.
     Read(ReadResult<T>),
     /// Opening or reading failed.
@@ -81,7 +81,7 @@ impl<T: 'static> Reading<T> {
                 let mut batch = std::mem::take(spare);
                 batch.limit_to(records);
                 let status = reader.read(&mut batch)?;
-                Ok(Some(ReadResult::of(&mut **reader, batch, Vec::new(), status)))
+                Ok(Some(ReadResult::of(&mut **reader, batch, Moved::default(), status)))
             }
             Self::Ahead(ahead) => Ok(ahead.take()),
         }
@@ -217,11 +217,20 @@ fn read_ahead<T: Send + 'static>(
     Ok(())
 }
 
-/// The positions of the splits that have moved since the reader was asked last.
-pub(crate) fn moved_of<T: 'static>(reader: &mut dyn SourceReader<Item = T>) -> Vec<SplitPosition> {
-    let mut moved = Vec::new();
-    reader.report_positions(&mut moved);
-    moved
+/// What has become of the splits of a reader since it was asked last.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    /// Where those are that have moved.
+    pub(crate) positions: Vec<SplitPosition>,
+    /// Those that are no longer part of the input.
+    forgotten: Vec<String>,
+}
+
+/// Asks a reader what has become of its splits since it was asked last.
+pub(crate) fn moved_of<T: 'static>(reader: &mut dyn SourceReader<Item = T>) -> Moved {
+    let mut positions = Vec::new();
+    reader.report_positions(&mut positions);
+    Moved { positions, forgotten: reader.take_forgotten() }
 }
 
 /// The positions of all splits of a subtask, as of the last record handed to the pipeline.
@@ -229,8 +238,11 @@ pub(crate) fn moved_of<T: 'static>(reader: &mut dyn SourceReader<Item = T>) -> V
 pub(crate) struct Positions(BTreeMap<String, SplitPosition>);
 
 impl Positions {
-    pub(crate) fn update(&mut self, moved: Vec<SplitPosition>) {
-        self.0.extend(moved.into_iter().map(|position| (position.split.clone(), position)));
+    pub(crate) fn update(&mut self, moved: Moved) {
+        for split in moved.forgotten {
+            self.0.remove(&split);
+        }
+        self.0.extend(moved.positions.into_iter().map(|position| (position.split.clone(), position)));
     }
 
     /// Says, when it is asked, which parts of splits were read from these positions to where they have moved.

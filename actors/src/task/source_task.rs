@@ -136,7 +136,7 @@ impl<S: Source> SourceWork<S> {
             || work(operators, budget),
             || {
                 if let Some(Reading::Inline { reader, .. }) = reading {
-                    let mut moved = source_reading::moved_of(&mut **reader);
+                    let mut moved = source_reading::moved_of(&mut **reader).positions;
                     if let Some(SplitRead { split, .. }) = reader.last_read() {
                         moved.retain(|position| position.split == split);
                     }
@@ -201,7 +201,7 @@ impl<S: Source> SourceWork<S> {
         let read = self.reading.as_mut().map_or(Ok(None), |reading| reading.next(records))?;
         let Some(read) = read else { return Ok(Stepped::Starved) };
         let ReadResult { batch, side, marks, tells_idleness, moved, status } = read;
-        self.note_read(stepper, &moved);
+        self.note_read(stepper, &moved.positions);
         self.positions.update(moved);
         stepper.takes_batch(&batch);
         match status {

@@ -50,6 +50,40 @@ pub enum FileSourceError {
         /// The files, by the path under which they were listed.
         unfinished: Vec<PathBuf>,
     },
+    /// A file that is followed has fewer bytes than were read, or begins otherwise than it did: it was cut short, as by a rotation that
+    /// copies and truncates, or written anew.
+    #[error(
+        "it was read to byte {offset}, and was cut short or written anew since: it has {len} bytes now; rotate files by \
+         renaming them, or let Follow::accept_loss() read such a file from its beginning"
+    )]
+    Rewritten {
+        /// The file.
+        path: PathBuf,
+        /// How far it was read, in bytes.
+        offset: u64,
+        /// How many bytes it has.
+        len: u64,
+    },
+    /// A file that is followed is not found any more, and was not known to be read to its end.
+    #[error(
+        "it was read to byte {offset}, had {known_bytes} bytes when it was seen last, and is found neither there nor beside \
+         it; put it back, say Follow::look_in(folder) if it was moved, or accept with Follow::accept_loss() that what is \
+         behind that position is not read"
+    )]
+    Lost {
+        /// Where it was last.
+        path: PathBuf,
+        /// How far it was read, in bytes.
+        offset: u64,
+        /// How long it was when it was seen last, in bytes; 0 if it was not seen since the restore.
+        known_bytes: u64,
+    },
+    /// A file that is to be followed is compressed.
+    #[error("compressed files cannot be followed; narrow the pattern, so that it does not match them")]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A record does not parse.
     #[error("malformed record: {reason}; mend the input, or set on_malformed(Skip | SideOutput)")]
     Malformed {
@@ -80,8 +114,11 @@ impl From<FileSourceError> for SourceError {
             FileSourceError::Io { path, source, .. } if may_pass(source) => Self::unavailable(at(path), error),
             FileSourceError::Io { path, .. }
             | FileSourceError::Gzip { path, .. }
-            | FileSourceError::Encoding { path, .. } => Self::malformed(at(path), error),
+            | FileSourceError::Encoding { path, .. }
+            | FileSourceError::Rewritten { path, .. }
+            | FileSourceError::Lost { path, .. } => Self::malformed(at(path), error),
             FileSourceError::PatternChanged { .. } => Self::configuration(error),
+            FileSourceError::Compressed { path } => Self::malformed(at(path), error),
             FileSourceError::Malformed { path, line, column, .. } => {
                 Self::malformed(format!("{}:{line}:{column}", path.display()), error)
             }

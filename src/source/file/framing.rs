@@ -55,6 +55,18 @@ pub(super) struct Framer {
     framing: Framing,
     record_bytes_max: usize,
     place: Place,
+    record_end: RecordEnd,
+}
+
+/// What ended the record that was cut off last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecordEnd {
+    /// A line end.
+    Line,
+    /// The end of the input.
+    Input,
+    /// The end of the input, inside a quoted field.
+    OpenQuote,
 }
 
 /// How far into a CSV record a scan has come.
@@ -86,7 +98,8 @@ impl Framer {
     pub(super) fn new(input: Box<dyn BufRead + Send>, framing: Framing, record_bytes_max: usize) -> Self {
         // A few bytes more are read, for the line end.
         let record_bytes_max = record_bytes_max.min(usize::MAX / 2);
-        Self { input, framing, record_bytes_max, place: Place { offset: 0, line: 1 } }
+        let (place, record_end) = (Place { offset: 0, line: 1 }, RecordEnd::Line);
+        Self { input, framing, record_bytes_max, place, record_end }
     }
 
     /// Replaces the input by one that starts at `place`.
@@ -97,6 +110,11 @@ impl Framer {
 
     pub(super) fn place(&self) -> Place {
         self.place
+    }
+
+    /// What ended the record that was cut off last.
+    pub(super) fn record_end(&self) -> RecordEnd {
+        self.record_end
     }
 
     /// Cuts off the next record and puts its text into `text`. An empty line is a record with an empty text. The byte
@@ -114,6 +132,7 @@ impl Framer {
         let start_offset = self.place.offset;
         let mut state = CsvState::FieldStart;
         let mut too_long = false;
+        self.record_end = RecordEnd::Input;
         loop {
             let start = text.len();
             let room = self.record_bytes_max.saturating_sub(start) as u64 + 2;
@@ -136,8 +155,12 @@ impl Framer {
                 text.truncate(self.record_bytes_max);
             }
             if ended && state != CsvState::Quoted {
+                self.record_end = RecordEnd::Line;
                 break;
             }
+        }
+        if state == CsvState::Quoted {
+            self.record_end = RecordEnd::OpenQuote;
         }
         if self.place.offset == start_offset {
             return Ok(Frame::End);

@@ -48,31 +48,63 @@ pub(super) fn mistake(pattern: &str) -> Option<String> {
 /// UTF-8. [`FileSourceError::Io`] for a directory that cannot be read and a match that cannot be looked at, such as a link
 /// that leads nowhere: it may be a file, so it is not left out.
 pub(super) fn list(pattern: &str) -> Result<Vec<Listed>, SourceError> {
-    let mut paths = Vec::new();
-    match fs::metadata(pattern) {
-        Ok(found) if found.is_file() => paths.push(PathBuf::from(pattern)),
-        Ok(found) if found.is_dir() => walk(Path::new(pattern), &[Part::every_name()], &mut paths)?,
-        Ok(_) => {
-            return Err(SourceError::configuration(format!("'{pattern}' is neither a file nor a directory")));
-        }
-        Err(_) => walk(Path::new(""), &parts(pattern)?, &mut paths)?,
-    }
+    let paths = paths(pattern, DeadLinks::Fail)?;
     if paths.is_empty() {
         return Err(SourceError::configuration(format!("no file matches '{pattern}'")));
     }
-    paths.sort();
     let mut seen = HashSet::new();
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
         let canonical = fs::canonicalize(&path).map_err(cannot("follow", &path))?;
         if seen.insert(canonical.clone()) {
-            let path = path.into_os_string().into_string().map_err(|path| {
-                SourceError::configuration(format!("{path:?}, which '{pattern}' matches, is not UTF-8"))
-            })?;
-            files.push(Listed { path, canonical });
+            files.push(Listed { path: text(path, pattern)?, canonical });
         }
     }
     Ok(files)
+}
+
+/// The paths that `pattern` names at the moment, sorted, several to one file perhaps; none if nothing matches. A link that leads
+/// nowhere is left out: it may be about to be changed.
+///
+/// # Errors
+/// As [`list`], but for what may come and go.
+pub(super) fn present(pattern: &str) -> Result<Vec<String>, SourceError> {
+    paths(pattern, DeadLinks::LeaveOut)?.into_iter().map(|path| text(path, pattern)).collect()
+}
+
+/// What is in a directory, hidden or not; nothing if it is not there.
+///
+/// # Errors
+/// [`FileSourceError::Io`] if it cannot be read.
+pub(super) fn inside(dir: &Path) -> Result<Vec<PathBuf>, FileSourceError> {
+    Ok(entries(dir)?.into_iter().map(|entry| dir.join(entry.file_name())).collect())
+}
+
+/// What becomes of links that lead nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeadLinks {
+    Fail,
+    LeaveOut,
+}
+
+fn paths(pattern: &str, dead_links: DeadLinks) -> Result<Vec<PathBuf>, SourceError> {
+    let mut walk = Walk { files: Vec::new(), dead_links };
+    match fs::metadata(pattern) {
+        Ok(found) if found.is_file() => walk.files.push(PathBuf::from(pattern)),
+        Ok(found) if found.is_dir() => walk.go(Path::new(pattern), &[Part::every_name()])?,
+        Ok(_) => {
+            return Err(SourceError::configuration(format!("'{pattern}' is neither a file nor a directory")));
+        }
+        Err(_) => walk.go(Path::new(""), &parts(pattern)?)?,
+    }
+    walk.files.sort();
+    Ok(walk.files)
+}
+
+fn text(path: PathBuf, pattern: &str) -> Result<String, SourceError> {
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| SourceError::configuration(format!("{path:?}, which '{pattern}' matches, is not UTF-8")))
 }
 
 /// What a component of a path must be.
@@ -113,35 +145,43 @@ fn parts(pattern: &str) -> Result<Vec<Part>, SourceError> {
     Ok(parts)
 }
 
-/// Adds the files below `at` whose further paths match `parts`.
-fn walk(at: &Path, parts: &[Part], files: &mut Vec<PathBuf>) -> Result<(), FileSourceError> {
-    let Some((part, rest)) = parts.split_first() else {
-        if is_file(at)? {
-            files.push(at.to_owned());
-        }
-        return Ok(());
-    };
-    match part {
-        Part::Named(name) => walk(&at.join(name), rest, files),
-        Part::Like(pattern) => {
-            for entry in entries(at)? {
-                if pattern.matches_with(&entry.file_name().to_string_lossy(), OPTIONS) {
-                    walk(&at.join(entry.file_name()), rest, files)?;
-                }
+/// A walk through directories, and the files that it has found.
+struct Walk {
+    files: Vec<PathBuf>,
+    dead_links: DeadLinks,
+}
+
+impl Walk {
+    /// Adds the files below `at` whose further paths match `parts`.
+    fn go(&mut self, at: &Path, parts: &[Part]) -> Result<(), FileSourceError> {
+        let Some((part, rest)) = parts.split_first() else {
+            if is_file(at, self.dead_links)? {
+                self.files.push(at.to_owned());
             }
-            Ok(())
-        }
-        Part::Below => {
-            walk(at, rest, files)?;
-            for entry in entries(at)? {
-                let name = entry.file_name();
-                let path = at.join(&name);
-                let is_hidden = name.as_encoded_bytes().starts_with(b".");
-                if !is_hidden && entry.file_type().map_err(cannot("examine", &path))?.is_dir() {
-                    walk(&path, parts, files)?;
+            return Ok(());
+        };
+        match part {
+            Part::Named(name) => self.go(&at.join(name), rest),
+            Part::Like(pattern) => {
+                for entry in entries(at)? {
+                    if pattern.matches_with(&entry.file_name().to_string_lossy(), OPTIONS) {
+                        self.go(&at.join(entry.file_name()), rest)?;
+                    }
                 }
+                Ok(())
             }
-            Ok(())
+            Part::Below => {
+                self.go(at, rest)?;
+                for entry in entries(at)? {
+                    let name = entry.file_name();
+                    let path = at.join(&name);
+                    let is_hidden = name.as_encoded_bytes().starts_with(b".");
+                    if !is_hidden && entry.file_type().map_err(cannot("examine", &path))?.is_dir() {
+                        self.go(&path, parts)?;
+                    }
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -155,12 +195,14 @@ fn entries(dir: &Path) -> Result<Vec<DirEntry>, FileSourceError> {
     }
 }
 
-fn is_file(path: &Path) -> Result<bool, FileSourceError> {
+fn is_file(path: &Path, dead_links: DeadLinks) -> Result<bool, FileSourceError> {
     match fs::metadata(path) {
         Ok(found) => Ok(found.is_file()),
         Err(error) if !is_absent(&error) => Err(cannot("examine", path)(error)),
         // A link is there, what it leads to is not.
-        Err(error) if fs::symlink_metadata(path).is_ok() => Err(cannot("follow", path)(error)),
+        Err(error) if dead_links == DeadLinks::Fail && fs::symlink_metadata(path).is_ok() => {
+            Err(cannot("follow", path)(error))
+        }
         Err(_) => Ok(false),
     }
 }

@@ -3,6 +3,7 @@
 mod changed_pattern;
 mod decoder;
 mod error;
+mod follow;
 mod framing;
 mod gzip;
 mod listing;
@@ -13,5 +14,6 @@ mod source;
 mod tests;
 
 pub use error::FileSourceError;
+pub use follow::Follow;
 pub use malformed::{MalformedRecord, OnMalformed};
 pub use source::{FileSource, Positioned};

@@ -19,7 +19,7 @@ use crate::source::{Split, SplitQueue};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 /// A read gives way after this many malformed records, which fill no batch.
-const MALFORMED_PER_READ_MAX: u64 = 1024;
+pub(super) const MALFORMED_PER_READ_MAX: u64 = 1024;
 
 /// How far a file has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,7 +220,8 @@ impl<T: 'static, R> Reading<T, R> {
     }
 }
 
-fn text_of(frame: Frame, text: &[u8], record_bytes_max: usize) -> Result<&str, Flaw> {
+/// The text of a frame, or what is wrong with it.
+pub(super) fn text_of(frame: Frame, text: &[u8], record_bytes_max: usize) -> Result<&str, Flaw> {
     let reason = match frame {
         Frame::TooLong => format!("longer than {record_bytes_max} bytes"),
         Frame::Unclosed => "a quoted field is not closed".into(),

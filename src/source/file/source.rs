@@ -4,19 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use millstream_actors::contract::{Source, SourceContext, SourceError, SourceReader, SplitPosition, Threading};
+use millstream_actors::contract::{
+    Boundedness, Source, SourceContext, SourceError, SourceReader, SplitPosition, Threading,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::changed_pattern;
 use super::decoder::{CsvDecoder, Decoder, Format, JsonDecoder, LineDecoder};
+use super::follow::{Follow, FollowPosition, FollowReader};
 use super::listing;
 use super::malformed::OnMalformed;
 use super::reader::{FilePosition, FileReader};
 use crate::source::SplitQueue;
 use crate::source::position::described;
 
-/// Reads files: lines, CSV or JSON lines. Bounded.
+/// Reads files: lines, CSV or JSON lines. Bounded, unless it is told to [`follow`](Self::follow) its files; what is said here is of one
+/// that is not.
 ///
 /// The pattern is a file, a directory (its visible files), or a glob. The files are listed once, before the first
 /// record, and the list is in the positions: after a restore, files that have appeared since are not read. A file is a
@@ -76,6 +80,7 @@ pub struct FileSource<T, R = T> {
     malformed: Arc<AtomicU64>,
     decoder: fn(Format) -> Box<dyn Decoder<T>>,
     finish: fn(RecordPlace<'_>, T) -> R,
+    follow: Option<Follow>,
 }
 
 /// Where a record stands.
@@ -130,6 +135,7 @@ impl FileSource<String> {
             malformed: Arc::default(),
             decoder,
             finish: |_, record| record,
+            follow: None,
         }
     }
 
@@ -184,6 +190,36 @@ impl<T, R> FileSource<T, R> {
         self
     }
 
+    /// Follows the files: reads what is appended to them, and files that come, until the job ends. Unbounded.
+    ///
+    /// - A record is read when its line end is there: what has none waits, over restarts too, and is not read by
+    ///   `JobHandle::finish`, which reads what is there and ends.
+    /// - A file is a split known by device, inode and the first bytes of its content, not by its path. So one that is *renamed*, as
+    ///   by a rotation, is read on, also under a name that the pattern does not match, and several paths to one file, by symbolic and
+    ///   hard links, are one. After a restart it is looked for where it was, in the folder where it was, and in those of
+    ///   [`Follow::look_in`]. That it is met at all takes a name that the pattern matches when a checkpoint is taken: let the pattern
+    ///   match the names to which files are renamed, too, where they are renamed often.
+    /// - A file that is *cut short* or written anew is an error ([`FileSourceError::Rewritten`](super::FileSourceError)): what was in it
+    ///   may not have been read. So is one that has gone before it was known to be read to its end
+    ///   ([`FileSourceError::Lost`](super::FileSourceError)). [`Follow::accept_loss`] goes on.
+    /// - A file that was read to its end and has not grown for long is [settled](Follow::settled_after): it may go. So the state has an
+    ///   entry for each file that is there, and for those that have gone of late.
+    /// - With a strategy for watermarks each file has event time of its own, until it is settled, or is read to its end and renamed to
+    ///   a name that the pattern does not match. One that has no records for a while holds event time back but for the
+    ///   [idleness](crate::time::WatermarkStrategy::with_idleness) of the strategy.
+    /// - Files are read in turn, none in the order of its name; the path of [`positioned`](FileSource::positioned) records is that under
+    ///   which their file was met.
+    /// - A field of CSV may hold line ends; one whose quotes are not closed within [`max_record_bytes`](Self::max_record_bytes) is an
+    ///   error under every policy, since nobody knows where its record ends.
+    /// - Nothing needs to match at the start. Compressed files are refused.
+    ///
+    /// Where the system does not number its files, which is elsewhere than on Unix, this is a mistake in the settings. The numbers
+    /// must outlive a restart, as on local disks.
+    pub fn follow(mut self, follow: Follow) -> Self {
+        self.follow = Some(follow);
+        self
+    }
+
     /// Counts the malformed records of all subtasks in this process. Take it before the job starts. Those that are read
     /// again after a restart count again.
     pub fn malformed_count(&self) -> Arc<AtomicU64> {
@@ -207,6 +243,7 @@ impl<T> FileSource<T> {
                 record_index: place.index,
                 value,
             },
+            follow: self.follow,
         }
     }
 }
@@ -223,6 +260,10 @@ impl<T, R> fmt::Debug for FileSource<T, R> {
 impl<T: 'static, R: Send + 'static> Source for FileSource<T, R> {
     type Item = R;
 
+    fn boundedness(&self) -> Boundedness {
+        if self.follow.is_some() { Boundedness::Unbounded } else { Boundedness::Bounded }
+    }
+
     fn threading(&self) -> Threading {
         Threading::Blocking
     }
@@ -236,7 +277,8 @@ impl<T: 'static, R: Send + 'static> Source for FileSource<T, R> {
         if self.record_bytes_max == 0 {
             return Some("max_record_bytes(0) makes every record malformed".to_owned());
         }
-        listing::mistake(&self.pattern)
+        let follow = self.follow.as_ref();
+        follow.and_then(|follow| follow.mistake(&self.pattern)).or_else(|| listing::mistake(&self.pattern))
     }
 
     fn open(
@@ -247,13 +289,23 @@ impl<T: 'static, R: Send + 'static> Source for FileSource<T, R> {
         if let Some(mistake) = self.mistake() {
             return Err(SourceError::configuration(mistake));
         }
+        if let Some(follow) = &self.follow {
+            return Ok(Box::new(FollowReader::open(self, (&self.pattern, follow), cx, restored)?));
+        }
         let restored = restored.map(|positions| changed_pattern::adopt(cx, &self.pattern, positions)).transpose()?;
         let list = || changed_pattern::unread(&self.pattern);
         let splits = SplitQueue::open(cx, restored, list)?.sorted_by_key(|split| split.id.clone());
         Ok(Box::new(FileReader::new(splits, self)))
     }
 
+    fn ends_on_finish(&self) -> bool {
+        self.follow.is_some()
+    }
+
     fn describe_position(&self, position: &[u8]) -> String {
+        if self.follow.is_some() {
+            return described(position, |position: FollowPosition| position.to_string());
+        }
         described(position, |position: FilePosition| position.to_string())
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct SplitTimes<G> {
     /// Those that are not at their end: of thousands of files that are read one after another one.
     open: Vec<usize>,
     by_id: HashMap<String, usize>,
+    /// Places of those that were forgotten.
+    free: Vec<usize>,
     merge: WatermarkMerge,
     idle_after: Option<Duration>,
     /// The split of the last read: most often that of the next, too.
@@ -45,6 +47,7 @@ impl<G> SplitTimes<G> {
             splits: Vec::new(),
             open: Vec::new(),
             by_id: HashMap::new(),
+            free: Vec::new(),
             merge: WatermarkMerge::new(0),
             idle_after,
             last: 0,
@@ -59,17 +62,28 @@ impl<G> SplitTimes<G> {
             return self.last;
         }
         self.last = self.by_id.get(id).copied().unwrap_or_else(|| {
-            let (number, watermark, silent) = (self.merge.add_input(), Timestamp::MIN, Duration::ZERO);
-            self.by_id.insert(id.to_owned(), number);
-            self.open.push(number);
-            self.splits.push(SplitTime {
+            let (watermark, silent) = (Timestamp::MIN, Duration::ZERO);
+            let begun = SplitTime {
                 id: id.to_owned(),
                 generator: generator(),
                 watermark,
                 is_idle: false,
                 silent,
                 waited: Default::default(),
-            });
+            };
+            let number = match self.free.pop() {
+                Some(number) => {
+                    self.merge.begin_again(number);
+                    self.splits[number] = begun;
+                    number
+                }
+                None => {
+                    self.splits.push(begun);
+                    self.merge.add_input()
+                }
+            };
+            self.by_id.insert(id.to_owned(), number);
+            self.open.push(number);
             number
         });
         self.last
@@ -129,6 +143,15 @@ impl<G> SplitTimes<G> {
             known.is_idle = false;
             self.open.retain(|open| *open != split);
             tell(self.merge.end(split), marks);
+        }
+    }
+
+    /// The split is at its end and no longer known: its place is for one that begins later.
+    pub(crate) fn forget(&mut self, id: &str, marks: &mut Vec<Mark>) {
+        if let Some(number) = self.by_id.remove(id) {
+            self.ended(number, marks);
+            self.free.push(number);
+            self.last = usize::MAX;
         }
     }
 
@@ -256,6 +279,29 @@ mod tests {
         assert_eq!(end(&mut times, "a"), [], "the end of all is said by the source");
         assert_eq!((read(&mut times, "b", 4), read(&mut times, "b", 12)), (vec![], vec![Mark::Watermark(12)]));
         assert_eq!((times.of("a"), times.of("b"), times.of("c")), (Some(ENDED), Some(12), None));
+    }
+
+    #[test]
+    fn place_of_a_forgotten_split_is_for_one_that_begins_later() {
+        let mut times = SplitTimes::new(None);
+        read(&mut times, "a", 10);
+        read(&mut times, "b", 12);
+        end(&mut times, "a");
+        for (number, day) in (20..1000).zip((0..).map(|day| format!("day {day}"))) {
+            let mut marks = Vec::new();
+            times.forget(if number == 20 { "a" } else { "day" }, &mut marks);
+            times.forget(&format!("day {}", number - 21), &mut marks);
+            assert_eq!(times.of(&day), None);
+            read(&mut times, &day, number);
+            end(&mut times, &day);
+        }
+        assert!(times.splits.len() <= 3, "{}", times.splits.len());
+        assert_eq!((times.of("a"), times.of("b"), times.of("day 979")), (None, Some(12), Some(ENDED)));
+        assert_eq!(read(&mut times, "b", 2000), [Mark::Watermark(2000)]);
+        let mut marks = Vec::new();
+        times.forget("b", &mut marks);
+        assert_eq!(read(&mut times, "c", 1999), [], "not back");
+        assert_eq!(read(&mut times, "c", 2001), [Mark::Watermark(2001)]);
     }
 
     #[test]

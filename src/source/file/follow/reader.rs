@@ -1,0 +1,156 @@
+//! Reads the files that a subtask follows.
+
+use millstream_actors::contract::{
+    Batch, ReadStatus, SideRecord, SourceContext, SourceError, SourceReader, SourceWaker, SplitPosition, SplitRead,
+};
+
+use super::Follow;
+use super::disk::Key;
+use super::turn::{Parts, Turn};
+use super::watch::Watch;
+use crate::source::encode_position;
+use crate::source::file::FileSource;
+
+/// Reads its files in turn, and looks for what has come in a read of its own.
+pub(in super::super) struct FollowReader<T, R> {
+    watch: Watch,
+    parts: Parts<T, R>,
+    turn: Option<Turn<T>>,
+    /// The file whose turn it was last.
+    last_turn: Key,
+    /// The file of the last read, and whether event time need not wait for it any more.
+    last_read: Option<(Key, bool)>,
+    waker: SourceWaker,
+    ending: Ending,
+}
+
+/// How far the order to finish is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It has not come.
+    Follows,
+    /// It has come: there is a last look to take.
+    Told,
+    /// What the last look has found is read.
+    Reads,
+}
+
+impl<T: 'static, R> FollowReader<T, R> {
+    pub(in super::super) fn open(
+        source: &FileSource<T, R>,
+        (pattern, follow): (&str, &Follow),
+        cx: &SourceContext,
+        restored: Option<Vec<SplitPosition>>,
+    ) -> Result<Self, SourceError> {
+        let watch = Watch::open(pattern, follow, cx, restored)?;
+        let (parts, waker) = (Parts::of(source), cx.waker.clone());
+        Ok(Self { watch, parts, turn: None, last_turn: (0, 0), last_read: None, waker, ending: Ending::Follows })
+    }
+
+    /// Begins the turn of the next file that has something to read.
+    fn begin_turn(&mut self) -> Result<(), SourceError> {
+        while let Some(key) = self.watch.files.unread_after(self.last_turn) {
+            self.last_turn = key;
+            let Some(open) = self.watch.opened(key)? else { continue };
+            let Some(file) = self.watch.files.0.get_mut(&key) else { continue };
+            self.turn = self.parts.begin(key, open, file)?;
+            if self.turn.is_some() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn read_turn(&mut self, batch: &mut Batch<R>) -> Result<(), SourceError> {
+        let Some(mut turn) = self.turn.take() else { return Ok(()) };
+        let Some(file) = self.watch.files.0.get_mut(&turn.key) else { return Ok(()) };
+        self.last_read = Some((turn.key, false));
+        if self.parts.read(&mut turn, file, batch)? {
+            self.turn = Some(turn);
+        }
+        Ok(())
+    }
+
+    fn status(&mut self) -> ReadStatus {
+        if self.turn.is_some() || self.watch.files.unread_after(self.last_turn).is_some() {
+            return ReadStatus::More;
+        }
+        match (self.ending, self.watch.rests()) {
+            (Ending::Reads, _) => {
+                self.parts.malformed.summarise();
+                ReadStatus::End
+            }
+            (Ending::Follows, Some(rest)) if self.watch.ended().is_none() => {
+                ReadStatus::Idle { retry_after: Some(rest) }
+            }
+            _ => ReadStatus::More,
+        }
+    }
+}
+
+impl<T: 'static, R: Send + 'static> SourceReader for FollowReader<T, R> {
+    type Item = R;
+
+    fn read(&mut self, batch: &mut Batch<R>) -> Result<ReadStatus, SourceError> {
+        self.last_read = None;
+        let looks = self.ending == Ending::Told || (self.ending == Ending::Follows && self.watch.rests().is_none());
+        if looks {
+            self.watch.look()?;
+            // What it has may have become another file's.
+            self.turn = None;
+            if self.ending == Ending::Told {
+                self.ending = Ending::Reads;
+            }
+            return Ok(self.status());
+        }
+        if self.turn.is_none() {
+            self.begin_turn()?;
+        }
+        if self.turn.is_some() {
+            self.read_turn(batch)?;
+        } else if let Some(key) = self.watch.ended()
+            && let Some(file) = self.watch.files.0.get_mut(&key)
+        {
+            file.end_is_told = true;
+            self.last_read = Some((key, true));
+        }
+        Ok(self.status())
+    }
+
+    fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
+        for file in self.watch.files.0.values_mut().filter(|file| file.is_moved) {
+            file.is_moved = false;
+            moved.push(encode_position(&file.id, &file.position));
+        }
+    }
+
+    fn take_forgotten(&mut self) -> Vec<String> {
+        self.watch.take_forgotten()
+    }
+
+    /// What is there now is read, and then the input ends.
+    fn finish(&mut self) {
+        if self.ending == Ending::Follows {
+            self.ending = Ending::Told;
+            self.waker.wake();
+        }
+    }
+
+    fn last_read(&self) -> Option<SplitRead<'_>> {
+        let (key, at_end) = self.last_read?;
+        let file = self.watch.files.0.get(&key)?;
+        Some(SplitRead { split: &file.id, at_end })
+    }
+
+    fn concurrent_splits(&self) -> Vec<String> {
+        let files = self.watch.files.0.values();
+        files
+            .filter(|file| file.matches && !(file.is_read() && file.is_settled()))
+            .map(|file| file.id.clone())
+            .collect()
+    }
+
+    fn take_side_records(&mut self) -> Vec<SideRecord> {
+        self.parts.malformed.take_side_records()
+    }
+}

@@ -1,0 +1,16 @@
+//! Files that are followed: F1 to F5 of `docs/semantics.md`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(unix)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod event_time;
+mod gone;
+mod jobs;
+mod kills;
+mod lines;
+mod model;
+mod rig;
+mod settled;
