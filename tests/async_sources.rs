@@ -1,4 +1,4 @@
-//! Sources that are asynchronous streams of positions and records: A1 to A3 of `docs/semantics.md`.
+//! Sources that are asynchronous streams of positions and records: R1 to R3 of `docs/semantics.md`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
