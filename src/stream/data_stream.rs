@@ -11,7 +11,7 @@ use millstream_actors::data::pipeline::{Chain, Head, PipelineBuilder};
 use millstream_actors::protocol::PortId;
 
 use super::windowed_stream::AllWindows;
-use super::{ConnectedStreams, KeyedStream, StreamSink, WindowedStream};
+use super::{ConnectedStreams, DataStreamSink, KeyedStream, WindowedStream};
 use crate::graph::{
     EdgeKind, GraphError, GraphHandle, InputEdge, NodeContext, NodeId, NodeKind, OperatorNode, Port, PortRef,
     Prototype, RouteContext, Routes, SinkNode, SourceNode, StateNames, StreamRef,
@@ -348,11 +348,11 @@ impl<T: Send + 'static> DataStream<T> {
 
     /// Ends the stream in a sink. `id` is the stable id under which its pending commits are found again.
     #[track_caller]
-    pub fn sink<S: Sink<Item = T>>(self, id: &str, sink: S) -> StreamSink {
+    pub fn sink<S: Sink<Item = T>>(self, id: &str, sink: S) -> DataStreamSink {
         let kind = NodeKind::Sink(Arc::new(SinkNode(Arc::new(sink))));
         let inputs = self.edges(PortId::FIRST);
         let node = self.graph.borrow_mut().add(id, Some(id), Location::caller(), inputs, None, kind);
-        StreamSink { graph: self.graph, node }
+        DataStreamSink { graph: self.graph, node }
     }
 
     /// Ends the stream in `function`, which is called with each record. At least once: after a restart it sees records again.
@@ -378,7 +378,7 @@ impl<T: Send + 'static> DataStream<T> {
     /// # }).unwrap();
     /// ```
     #[track_caller]
-    pub fn for_each(self, id: &str, function: impl Fn(T) + Clone + Send + 'static) -> StreamSink {
+    pub fn for_each(self, id: &str, function: impl Fn(T) + Clone + Send + 'static) -> DataStreamSink {
         self.sink(
             id,
             ForEachSink::new(move |record| {

@@ -10,7 +10,7 @@
 //! | [`BroadcastConnectedStream`] | [`KeyedStream::connect_broadcast`] | a function with states for each key, and rules that all subtasks get |
 //! | [`JoinedStreams`] | [`KeyedStream::join`] | what is made of records of both that meet: in one [window](JoinedStreams::window), [so far apart](JoinedStreams::between), [as of a time](JoinedStreams::temporal), [while they live](JoinedStreams::time_to_live) |
 //! | [`PatternStream`] | [`KeyedStream::pattern`] | what is made of records of a key that come one after the other as a pattern says |
-//! | [`StreamSink`] | [`DataStream::sink`], [`DataStream::for_each`] | settings of a sink |
+//! | [`DataStreamSink`] | [`DataStream::sink`], [`DataStream::for_each`] | settings of a sink |
 //!
 //! # Which operation
 //!
@@ -53,6 +53,6 @@ pub use data_stream::DataStream;
 pub use joined_streams::{IntervalJoinedStreams, JoinedStreams, LivingJoinedStreams, TemporalJoinedStreams};
 pub use keyed_stream::KeyedStream;
 pub use pattern_stream::PatternStream;
-pub use sink_handle::StreamSink;
+pub use sink_handle::DataStreamSink;
 pub use windowed_join::WindowedJoin;
 pub use windowed_stream::{AllWindows, WindowedStream};

@@ -18,12 +18,12 @@ use crate::graph::{GraphHandle, NodeId};
 /// assert!(plan.contains("to the terminal"), "{plan}");
 /// # Ok::<(), millstream::GraphErrors>(())
 /// ```
-pub struct StreamSink {
+pub struct DataStreamSink {
     pub(crate) graph: GraphHandle,
     pub(crate) node: NodeId,
 }
 
-impl StreamSink {
+impl DataStreamSink {
     /// Sets the number of subtasks, at least 1; by default the environment's.
     #[track_caller]
     pub fn parallelism(self, parallelism: u32) -> Self {
@@ -51,8 +51,8 @@ impl StreamSink {
     }
 }
 
-impl std::fmt::Debug for StreamSink {
+impl std::fmt::Debug for DataStreamSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StreamSink({})", self.graph.borrow().nodes[self.node].id)
+        write!(f, "DataStreamSink({})", self.graph.borrow().nodes[self.node].id)
     }
 }
