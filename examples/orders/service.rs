@@ -1,0 +1,157 @@
+//! The service: what can be asked of it by HTTP.
+
+use std::error::Error;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use actix_web::dev::Server;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::web::{self, Data, Json, JsonConfig};
+use actix_web::{App, HttpResponse, HttpServer, Responder, Result, error, get, post};
+use millstream::prelude::*;
+use millstream::query::Consistency;
+use millstream::request::Ask;
+use millstream::source::IngestRecord;
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::job::{self, DEAD_LETTERS, INVOICES, Shop};
+use crate::records::{Account, Order, Reservation, is_name};
+
+const BODY_BYTES_MAX: usize = 4_096;
+
+/// Answers once the order is durable: from then on it counts, exactly once. Who got no answer sends it again.
+#[post("/orders")]
+async fn orders(shop: Data<Shop>, Json(order): Json<Order>) -> Result<impl Responder> {
+    if order.quantity == 0 {
+        return Err(error::ErrorBadRequest("an order is of something"));
+    }
+    take(&shop, order).await
+}
+
+/// What identifies an order of nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Poison {
+    id: String,
+    customer: String,
+}
+
+/// Lets an order of nothing through, at which the job panics.
+#[post("/poison")]
+async fn poison(shop: Data<Shop>, Json(Poison { id, customer }): Json<Poison>) -> Result<impl Responder> {
+    take(&shop, Order { id, customer, quantity: 0, cents: 0 }).await
+}
+
+async fn take(shop: &Shop, order: Order) -> Result<HttpResponse> {
+    if !is_name(&order.id) || !is_name(&order.customer) {
+        return Err(error::ErrorBadRequest("a name or id is empty or too long"));
+    }
+    let (id, customer) = (order.id.clone(), order.customer.clone());
+    let record = IngestRecord::new(order).key(&customer).idempotency_key(&id);
+    // The next process, if there is one, takes it.
+    shop.orders.send(record).await.map_err(error::ErrorServiceUnavailable)?;
+    Ok(HttpResponse::Ok().json(json!({ "taken": id })))
+}
+
+/// What the job's state has of a customer: as of now, or while the job restarts as of its last checkpoint.
+#[get("/customers/{name}")]
+async fn customer(shop: Data<Shop>, name: web::Path<String>) -> Result<impl Responder> {
+    let accounts = shop.job.query::<String, Account>("customers", "account");
+    let account = accounts.consistency(Consistency::LiveOrCheckpoint).get(&name).await;
+    let account = account.map_err(error::ErrorServiceUnavailable)?;
+    let age_ms = account.as_of.age().as_millis() as u64;
+    match account.value {
+        Some(Account { orders, cents }) => {
+            Ok(Json(json!({ "orders": orders, "cents": cents, "age_ms": age_ms })))
+        }
+        None => Err(error::ErrorNotFound("nothing is known of this customer")),
+    }
+}
+
+/// Answers what the job makes of it, once that is durable. A retry with the id gets the same answer.
+#[post("/reservations")]
+async fn reservations(shop: Data<Shop>, Json(reservation): Json<Reservation>) -> Result<HttpResponse> {
+    if !is_name(&reservation.id) || !is_name(&reservation.item) {
+        return Err(error::ErrorBadRequest("a name or id is empty or too long"));
+    }
+    let (id, item) = (reservation.id.clone(), reservation.item.clone());
+    match shop.reservations.ask(Ask::new(reservation).key(&item).idempotency_key(id)).await {
+        Ok(reserved) => Ok(HttpResponse::Ok().json(reserved)),
+        Err(AskError::Rejected { reason, .. }) => Err(error::ErrorConflict(reason)),
+        Err(error) if error.is_retryable() => {
+            Ok(HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, 1)).body(error.to_string()))
+        }
+        Err(error) => Err(error::ErrorInternalServerError(error)),
+    }
+}
+
+/// Has the job panic at the next order.
+#[post("/panic")]
+async fn panic(shop: Data<Shop>) -> impl Responder {
+    shop.panic_button.store(true, Ordering::Relaxed);
+    HttpResponse::Accepted()
+}
+
+#[get("/invoices")]
+async fn invoices(shop: Data<Shop>) -> Result<impl Responder> {
+    rows(shop, INVOICES).await
+}
+
+#[get("/dead-letters")]
+async fn dead_letters(shop: Data<Shop>) -> Result<impl Responder> {
+    rows(shop, DEAD_LETTERS).await
+}
+
+/// All that a table of the service's database has.
+async fn rows(shop: Data<Shop>, table: TableDefinition<'static, &'static str, &'static str>) -> Result<impl Responder> {
+    let read = move || -> std::result::Result<Vec<(String, String)>, redb::Error> {
+        let table = match shop.database.begin_read()?.open_table(table) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let row = |row: std::result::Result<_, redb::StorageError>| {
+            let (key, value): (redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, &str>) = row?;
+            Ok((key.value().to_owned(), value.value().to_owned()))
+        };
+        table.iter()?.map(row).collect()
+    };
+    web::block(read).await?.map(Json).map_err(error::ErrorInternalServerError)
+}
+
+#[get("/status")]
+async fn status(shop: Data<Shop>) -> impl Responder {
+    Json(shop.job.status())
+}
+
+/// A server on the loopback interface, and where it listens.
+fn bind(shop: Shop, port: u16) -> io::Result<(Server, SocketAddr)> {
+    let shop = Data::new(shop);
+    let app = move || {
+        let handlers = |config: &mut web::ServiceConfig| {
+            config.service(orders).service(customer).service(reservations).service(poison).service(panic);
+            config.service(invoices).service(dead_letters).service(status);
+        };
+        App::new().app_data(shop.clone()).app_data(JsonConfig::default().limit(BODY_BYTES_MAX)).configure(handlers)
+    };
+    let server = HttpServer::new(app).workers(1).bind((Ipv4Addr::LOCALHOST, port))?;
+    let address = server.addrs()[0];
+    Ok((server.run(), address))
+}
+
+/// Starts job and service, and drains the job once a signal has ended the service.
+pub(crate) async fn serve(dir: &Path, port: u16) -> std::result::Result<String, Box<dyn Error + Send + Sync>> {
+    std::fs::create_dir_all(dir)?;
+    let shop = job::start(dir)?;
+    let job = shop.job.clone();
+    let (server, address) = bind(shop, port)?;
+    println!("listening on http://{address}");
+
+    server.await?;
+    let JobOutcome { kind, checkpoints, restarts, .. } = job.drain().await?;
+    Ok(format!("{kind:?} after {checkpoints} checkpoints and {restarts} restarts"))
+}
