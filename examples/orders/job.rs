@@ -49,15 +49,15 @@ pub(crate) fn start(dir: &Path) -> Result<Shop, Box<dyn Error + Send + Sync>> {
         .key_by_ref(|order: &Order| order.customer.as_str())
         .process("customers", Customers)
         .on_panic(OnPanic::dead_letter(&broken));
-    let write = |letter: DeadLetter<Order>, rows: &mut RedbRows<&str, &str>| {
+    let dead_letters = RedbSink::new(database.clone(), DEAD_LETTERS, |letter: DeadLetter<Order>, rows| {
         rows.insert(letter.record.id.as_str(), letter.message.as_str());
-    };
-    invoices.side_output(&broken).sink("dead-letters", RedbSink::new(database.clone(), DEAD_LETTERS, write));
-    let write = |invoice: Invoice, rows: &mut RedbRows<&str, &str>| {
+    });
+    invoices.side_output(&broken).sink("dead-letters", dead_letters);
+    let written = RedbSink::new(database.clone(), INVOICES, |invoice: Invoice, rows| {
         let json = serde_json::to_string(&invoice).expect("an invoice has a form in JSON");
         rows.insert(invoice.order.as_str(), json.as_str());
-    };
-    invoices.sink("invoices", RedbSink::new(database.clone(), INVOICES, write));
+    });
+    invoices.sink("invoices", written);
 
     env.source("reservations", requests)
         .key_by_ref(|request: &Request<Reservation>| request.body().item.as_str())

@@ -25,7 +25,7 @@ const BODY_BYTES_MAX: usize = 4_096;
 
 /// Answers once the order is durable: from then on it counts, exactly once. Who got no answer sends it again.
 #[post("/orders")]
-async fn orders(shop: Data<Shop>, Json(order): Json<Order>) -> Result<impl Responder> {
+async fn post_order(shop: Data<Shop>, Json(order): Json<Order>) -> Result<impl Responder> {
     if order.quantity == 0 {
         return Err(error::ErrorBadRequest("an order is of something"));
     }
@@ -42,7 +42,7 @@ struct Poison {
 
 /// Lets an order of nothing through, at which the job panics.
 #[post("/poison")]
-async fn poison(shop: Data<Shop>, Json(Poison { id, customer }): Json<Poison>) -> Result<impl Responder> {
+async fn post_poison(shop: Data<Shop>, Json(Poison { id, customer }): Json<Poison>) -> Result<impl Responder> {
     take(&shop, Order { id, customer, quantity: 0, cents: 0 }).await
 }
 
@@ -59,22 +59,20 @@ async fn take(shop: &Shop, order: Order) -> Result<HttpResponse> {
 
 /// What the job's state has of a customer: as of now, or while the job restarts as of its last checkpoint.
 #[get("/customers/{name}")]
-async fn customer(shop: Data<Shop>, name: web::Path<String>) -> Result<impl Responder> {
+async fn get_customer(shop: Data<Shop>, name: web::Path<String>) -> Result<impl Responder> {
     let accounts = shop.job.query::<String, Account>("customers", "account");
     let account = accounts.consistency(Consistency::LiveOrCheckpoint).get(&name).await;
     let account = account.map_err(error::ErrorServiceUnavailable)?;
     let age_ms = account.as_of.age().as_millis() as u64;
     match account.value {
-        Some(Account { orders, cents }) => {
-            Ok(Json(json!({ "orders": orders, "cents": cents, "age_ms": age_ms })))
-        }
+        Some(Account { orders, cents }) => Ok(Json(json!({ "orders": orders, "cents": cents, "age_ms": age_ms }))),
         None => Err(error::ErrorNotFound("nothing is known of this customer")),
     }
 }
 
 /// Answers what the job makes of it, once that is durable. A retry with the id gets the same answer.
 #[post("/reservations")]
-async fn reservations(shop: Data<Shop>, Json(reservation): Json<Reservation>) -> Result<HttpResponse> {
+async fn post_reservation(shop: Data<Shop>, Json(reservation): Json<Reservation>) -> Result<HttpResponse> {
     if !is_name(&reservation.id) || !is_name(&reservation.item) {
         return Err(error::ErrorBadRequest("a name or id is empty or too long"));
     }
@@ -91,18 +89,18 @@ async fn reservations(shop: Data<Shop>, Json(reservation): Json<Reservation>) ->
 
 /// Has the job panic at the next order.
 #[post("/panic")]
-async fn panic(shop: Data<Shop>) -> impl Responder {
+async fn post_panic(shop: Data<Shop>) -> impl Responder {
     shop.panic_button.store(true, Ordering::Relaxed);
     HttpResponse::Accepted()
 }
 
 #[get("/invoices")]
-async fn invoices(shop: Data<Shop>) -> Result<impl Responder> {
+async fn get_invoices(shop: Data<Shop>) -> Result<impl Responder> {
     rows(shop, INVOICES).await
 }
 
 #[get("/dead-letters")]
-async fn dead_letters(shop: Data<Shop>) -> Result<impl Responder> {
+async fn get_dead_letters(shop: Data<Shop>) -> Result<impl Responder> {
     rows(shop, DEAD_LETTERS).await
 }
 
@@ -124,7 +122,7 @@ async fn rows(shop: Data<Shop>, table: TableDefinition<'static, &'static str, &'
 }
 
 #[get("/status")]
-async fn status(shop: Data<Shop>) -> impl Responder {
+async fn get_status(shop: Data<Shop>) -> impl Responder {
     Json(shop.job.status())
 }
 
@@ -133,8 +131,9 @@ fn bind(shop: Shop, port: u16) -> io::Result<(Server, SocketAddr)> {
     let shop = Data::new(shop);
     let app = move || {
         let handlers = |config: &mut web::ServiceConfig| {
-            config.service(orders).service(customer).service(reservations).service(poison).service(panic);
-            config.service(invoices).service(dead_letters).service(status);
+            config.service(post_order).service(get_customer).service(post_reservation);
+            config.service(post_poison).service(post_panic).service(get_dead_letters);
+            config.service(get_invoices).service(get_status);
         };
         App::new().app_data(shop.clone()).app_data(JsonConfig::default().limit(BODY_BYTES_MAX)).configure(handlers)
     };
