@@ -27,7 +27,7 @@ use crate::protocol::{
 use crate::runtime::blocking;
 use crate::runtime::guard::{catch_panic, tell_host};
 use crate::runtime::spawn_here;
-use crate::task::{QueryAnswer, StoredReader};
+use crate::task::{SentQuery, StoredReader};
 
 /// A query as it travels. The answer comes back in it.
 pub type OpaqueQuery = Box<dyn Any + Send>;
@@ -126,14 +126,15 @@ impl StateQueries {
         let Some(place) = places.get(subtask as usize) else { return Err(self.not_running(operator)) };
         let sent = place.send(&operator.id, query);
         let sent = sent.map_err(|full| QueryError::Overloaded { waiting: full.waiting, retry_after: RETRY_AFTER })?;
-        let Some((attempt, answer)) = sent else { return Err(self.not_running(operator)) };
-        let answer: Result<QueryAnswer, _> =
-            before(clock.sleep(within), answer).await.ok_or(QueryError::TimedOut { after: within })?;
+        let Some(SentQuery { attempt, answer, mut closes }) = sent else { return Err(self.not_running(operator)) };
+        // A subtask that is left behind keeps what it was sent.
+        let answer = before(async { drop(closes.changed().await) }, answer);
+        let answer = before(clock.sleep(within), answer).await.ok_or(QueryError::TimedOut { after: within })?;
         match answer {
-            Ok(Ok((Asked::NotForQueries, _))) => Err(QueryError::NoKeyedState { operator: operator.id.clone() }),
-            Ok(Ok((Asked::Answered | Asked::Suspended, query))) => Ok((query, attempt)),
-            Ok(Err(report)) => Err(QueryError::Panicked { report }),
-            Err(_) => Err(self.not_running(operator)),
+            Some(Ok(Ok((Asked::NotForQueries, _)))) => Err(QueryError::NoKeyedState { operator: operator.id.clone() }),
+            Some(Ok(Ok((Asked::Answered | Asked::Suspended, query)))) => Ok((query, attempt)),
+            Some(Ok(Err(report))) => Err(QueryError::Panicked { report }),
+            Some(Err(_)) | None => Err(self.not_running(operator)),
         }
     }
 
