@@ -298,13 +298,11 @@ fn read(
     group: u32,
 ) -> Result<(u64, RestoredState), SnapshotError> {
     let succession = job.spec.successions().find(|succession| succession.id == *operator);
-    let chunks =
-        succession.into_iter().flat_map(|of| manifest.chunks.iter().filter_map(move |chunk| claimed(of, chunk)));
+    let of_group = || manifest.chunks.iter().filter(|chunk| chunk.address.scope == StateScope::KeyGroup(group));
+    let chunks = succession.into_iter().flat_map(|of| of_group().filter_map(move |chunk| claimed(of, chunk)));
     let store = job.chunks_of(manifest);
     let (mut bytes_read, mut read) = (0, Vec::new());
-    for (chunk, today, is_renamed) in
-        chunks.filter(|(chunk, today, _)| chunk.address.scope == StateScope::KeyGroup(group) && **today == *state)
-    {
+    for (chunk, today, is_renamed) in chunks.filter(|(_, today, _)| **today == *state) {
         let mut address = chunk.address.clone();
         (address.operator, address.state) = (operator.clone(), today);
         bytes_read += u64::from(chunk.len);
