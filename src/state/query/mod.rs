@@ -14,6 +14,6 @@ pub(crate) use queried_as::QueriedAs;
 pub(crate) use queried_as::decode_value;
 pub(crate) use reading::answer;
 pub(crate) use request::{Ask, KeysAsked, ScanAsked, StateRequest};
-pub(crate) use rows::{LookAtRows, Show};
+pub(crate) use rows::{GATHERED_MIN, LookAtRows, Show};
 pub(crate) use scan::{GroupScan, Least, Nearest};
 pub(crate) use stored::StoredRows;

@@ -109,8 +109,10 @@ impl Reading<'_> {
                 break;
             }
             let mut value = Ok(None);
-            let looked =
-                rows.look_at(*hash, key, &mut |_, states, row, access| value = self.value(states, row, access));
+            let looked = rows.look_at(*hash, key, &mut |_, states, row, access| {
+                value = self.value(states, row, access);
+                true
+            });
             looked.map_err(unreadable)?;
             values.push(value?);
             if budget.check() && values.len() < keys.len() {
@@ -145,6 +147,7 @@ impl Reading<'_> {
                     Err(error) if outcome.is_ok() => outcome = Err(error),
                     Err(_) => {}
                 }
+                outcome.is_ok() && entries.len() < *limit
             });
             let looked = looked.map_err(unreadable)?;
             outcome?;
