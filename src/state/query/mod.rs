@@ -13,7 +13,7 @@ mod tests;
 pub(crate) use queried_as::QueriedAs;
 pub(crate) use queried_as::decode_value;
 pub(crate) use reading::answer;
-pub(crate) use request::{Ask, KeysAsked, ScanAsked, StateRequest};
+pub(crate) use request::{ANSWER_BYTES_MAX, Ask, KeysAsked, ScanAsked, StateRequest};
 pub(crate) use rows::{GATHERED_MIN, LookAtRows, Show};
 pub(crate) use scan::{GroupScan, Least, Nearest};
 pub(crate) use stored::StoredRows;

@@ -77,7 +77,7 @@ fn get<K: StateKey + Clone, S: StateSet, V: 'static>(
 fn scan<B: LookAtRows<u64, States>>(rows: &mut B, limit: usize, mut between: impl FnMut(&mut B)) -> Vec<(u64, u64)> {
     let (mut from, mut scanned) = (0, Vec::new());
     loop {
-        let asked = Ask::Scan(ScanAsked::new((from, u64::MAX), limit));
+        let asked = Ask::Scan(ScanAsked::new((from, u64::MAX), limit, ANSWER_BYTES_MAX));
         let request = StateRequest::new::<u64, u64>("value".into(), 1_000, asked);
         let (Ask::Scan(page), found) = ask(rows, request, &mut between).unwrap() else { unreachable!() };
         let (queried_as, format) = found.unwrap();
@@ -404,7 +404,7 @@ fn key_of_another_subtask_is_told_and_not_looked_for() {
     let mut table: KeyedTable<u64, States> = KeyedTable::new(states(), range, GROUPS);
     let foreign = (0u64..).find(|key| group_of_hash(stable_hash(key), GROUPS) == 2).unwrap();
     let first = hashes_of(2, GROUPS).0;
-    for asked in [keys_asked(vec![foreign]), Ask::Scan(ScanAsked::new((first, u64::MAX), 5))] {
+    for asked in [keys_asked(vec![foreign]), Ask::Scan(ScanAsked::new((first, u64::MAX), 5, ANSWER_BYTES_MAX))] {
         let mut request = StateRequest::new::<u64, u64>("value".into(), 9, asked);
         let asked = answer(&mut table, (&operator(), GROUPS), &mut request, &mut all_the_time());
         assert_eq!(asked, Asked::Answered);
@@ -438,8 +438,39 @@ fn scan_for_a_state_that_few_keys_have_does_not_go_through_all_keys_for_each() {
         });
     }
     HASHED.set(0);
-    let request = StateRequest::new::<CountedKey, u64>("value".into(), 9, Ask::Scan(ScanAsked::new((0, u64::MAX), 2)));
+    let request = StateRequest::new::<CountedKey, u64>(
+        "value".into(),
+        9,
+        Ask::Scan(ScanAsked::new((0, u64::MAX), 2, ANSWER_BYTES_MAX)),
+    );
     let (Ask::Scan(page), _) = ask(&mut table, request, |_| {}).unwrap() else { unreachable!() };
     assert_eq!((page.entries.len(), page.is_done), (1, true));
     assert!(HASHED.get() < 10_000, "{}", HASHED.get());
+}
+
+/// An answer was as large as its values were: 10,000 keys with a list of 10,000 values each.
+#[test]
+fn answer_has_no_more_bytes_than_it_may_but_for_one_value() {
+    let mut table: KeyedTable<u64, ValueState<Vec<u8>>> = KeyedTable::new(ValueState::new("text"), ALL, GROUPS);
+    (0..12u64).for_each(|key| change(&mut table, &key, |mut text| text.set(vec![7; ANSWER_BYTES_MAX / 5])));
+    change(&mut table, &12, |mut text| text.set(vec![7; 2 * ANSWER_BYTES_MAX]));
+    let large = get::<u64, _, Vec<u8>>(&mut table, "text", &12).unwrap();
+    assert_eq!(large.map(|text| text.len()), Some(2 * ANSWER_BYTES_MAX));
+    let request = StateRequest::new::<u64, Vec<u8>>("text".into(), 9, keys_asked((0..12u64).collect()));
+    let error = ask(&mut table, request, |_| {}).unwrap_err();
+    assert!(matches!(error, QueryError::AnswerTooLarge { keys: 5, .. }) && !error.is_retryable(), "{error}");
+    let (mut from, mut keys) = (0, Vec::new());
+    loop {
+        let asked = Ask::Scan(ScanAsked::new((from, u64::MAX), 100, ANSWER_BYTES_MAX));
+        let request = StateRequest::new::<u64, Vec<u8>>("text".into(), 9, asked);
+        let (Ask::Scan(page), _) = ask(&mut table, request, |_| {}).unwrap() else { unreachable!() };
+        assert!(page.entries.len() <= 5, "{} entries", page.entries.len());
+        keys.extend(page.entries.iter().map(|(key, _)| take::<u64>(&mut &**key).unwrap()));
+        if page.is_done {
+            break;
+        }
+        from = page.scan.next;
+    }
+    keys.sort_unstable();
+    assert_eq!(keys, (0..13).collect::<Vec<_>>());
 }
