@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
-use millstream_actors::contract::{Asked, SnapshotStore, StoredGroup, StoredStates};
+use millstream_actors::contract::{Asked, Manifest, SnapshotStore, StoredGroup, StoredStates};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, QueryError};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ use crate::state::{
     AggregateFunction, AggregatingState, KeySchema, KeyedBackend, KeyedTable, ListState, MapState, RedbBackend,
     ReducingState, State, StateKey, StateRows, StateSet, StateTtl, ValueState, group_of_hash, hashes_of, stable_hash,
 };
+
+mod limits;
 
 const GROUPS: u32 = 4;
 const ALL: KeyGroupRange = KeyGroupRange { start: 0, end: GROUPS };
@@ -165,20 +167,59 @@ fn schedule<B: KeyedBackend<u64, States>>(table: B, seed: u64) {
     scan(&mut subtask.table, 4, |_| {});
     let changes = subtask.snapshot(&store, 1_001, 1_000).unwrap();
     assert!(changes.chunks.is_empty(), "seed {seed}: {:?}", changes.chunks);
+    check_stored(&store, &whole, &model, seed);
+}
+
+/// Checks what a checkpoint answers of each key.
+fn check_stored(store: &MemoryStore, manifest: &Manifest, model: &Model, seed: u64) {
     let mut stored = StoredRows::new(operator(), states(), KeySchema::<u64>::default(), GROUPS);
     for key in 0..70 {
         let group = group_of_hash(stable_hash(&key), GROUPS);
-        let request = StateRequest::new::<u64, u64>("value".into(), 1_000, keys_asked(vec![key]));
-        let mut query: Box<dyn std::any::Any + Send> = Box::new(request);
-        let sections: Vec<_> =
-            sections(&store, &whole, group).unwrap().into_iter().filter(|s| &*s.state == "value").collect();
-        let of_group = StoredGroup { checkpoint: whole.checkpoint, is_of_this_run: true, group, sections: &sections };
-        // Asked twice it answers anew.
-        stored.query(of_group, &mut *query);
-        stored.query(of_group, &mut *query);
-        let answered = query.downcast::<StateRequest>().unwrap().answered().unwrap().unwrap();
-        let expected = model.get(&key).and_then(|(value, _)| *value);
-        assert_eq!(values_of::<u64, u64>(answered), [expected], "seed {seed}, key {key}");
+        let mut ask = |state: &str, request: StateRequest| {
+            let mut query: Box<dyn std::any::Any + Send> = Box::new(request);
+            let all = sections(store, manifest, group).unwrap();
+            let sections: Vec<_> = all.into_iter().filter(|section| *section.state == *state).collect();
+            let checkpoint = manifest.checkpoint;
+            let of_group = StoredGroup { checkpoint, is_of_this_run: true, group, sections: &sections };
+            // Asked twice it answers anew.
+            stored.query(of_group, &mut *query);
+            stored.query(of_group, &mut *query);
+            query.downcast::<StateRequest>().unwrap().answered().unwrap().unwrap()
+        };
+        let (value, map) = model.get(&key).cloned().unwrap_or_default();
+        let answered = ask("value", StateRequest::new::<u64, u64>("value".into(), 1_000, keys_asked(vec![key])));
+        assert_eq!(values_of::<u64, u64>(answered), [value], "seed {seed}, key {key}");
+        let request = StateRequest::new::<u64, BTreeMap<u64, u64>>("map".into(), 1_000, keys_asked(vec![key]));
+        let expected = Some(map).filter(|map| !map.is_empty());
+        assert_eq!(values_of::<u64, _>(ask("map", request)), [expected], "seed {seed}, key {key}");
+    }
+}
+
+/// A whole snapshot and changes over changes, with keys and entries that have gone, and some that have come again.
+fn chain_of_changes<B: KeyedBackend<u64, States>>(table: B, seed: u64) {
+    let (mut random, mut model) = (Random(seed), Model::new());
+    let mut subtask = Subtask::with_backend(table, states().names());
+    let store = MemoryStore::new();
+    store.open_job("job", Incarnation(1)).unwrap();
+    let mut newest = None::<Manifest>;
+    for checkpoint in 1..=5 {
+        for _ in 0..30 {
+            let key = random.below(40);
+            change_both(&mut subtask.table, &mut model, key, &mut random);
+        }
+        let written = subtask.snapshot(&store, checkpoint, checkpoint - 1).unwrap();
+        let manifest = manifest(checkpoint, vec![written], newest.as_ref());
+        check_stored(&store, &manifest, &model, seed);
+        newest = Some(manifest);
+    }
+}
+
+#[test]
+fn checkpoint_of_changes_over_changes_answers_as_a_map_does() {
+    for seed in 0..6 {
+        chain_of_changes(in_memory(), seed);
+        let dir = tempfile::tempdir().unwrap();
+        chain_of_changes(spilled(dir.path(), seed % 2 == 0), seed);
     }
 }
 
@@ -410,67 +451,4 @@ fn key_of_another_subtask_is_told_and_not_looked_for() {
         assert_eq!(asked, Asked::Answered);
         assert!(request.answered().unwrap().is_none());
     }
-}
-
-thread_local! {
-    static HASHED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
-/// Counts how often it is hashed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct CountedKey(u64);
-
-impl std::hash::Hash for CountedKey {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        HASHED.set(HASHED.get() + 1);
-        self.0.hash(state);
-    }
-}
-
-/// In memory each row without the state cost a pass through its group when pages were small: 600 rows some 90,000 hashes.
-#[test]
-fn scan_for_a_state_that_few_keys_have_does_not_go_through_all_keys_for_each() {
-    let mut table: KeyedTable<CountedKey, States> = KeyedTable::new(states(), ALL, GROUPS);
-    for key in 0..600 {
-        change(&mut table, &CountedKey(key), |(mut value, mut map)| match key {
-            300 => value.set(key),
-            _ => drop(map.insert(1, key)),
-        });
-    }
-    HASHED.set(0);
-    let request = StateRequest::new::<CountedKey, u64>(
-        "value".into(),
-        9,
-        Ask::Scan(ScanAsked::new((0, u64::MAX), 2, ANSWER_BYTES_MAX)),
-    );
-    let (Ask::Scan(page), _) = ask(&mut table, request, |_| {}).unwrap() else { unreachable!() };
-    assert_eq!((page.entries.len(), page.is_done), (1, true));
-    assert!(HASHED.get() < 10_000, "{}", HASHED.get());
-}
-
-/// An answer was as large as its values were: 10,000 keys with a list of 10,000 values each.
-#[test]
-fn answer_has_no_more_bytes_than_it_may_but_for_one_value() {
-    let mut table: KeyedTable<u64, ValueState<Vec<u8>>> = KeyedTable::new(ValueState::new("text"), ALL, GROUPS);
-    (0..12u64).for_each(|key| change(&mut table, &key, |mut text| text.set(vec![7; ANSWER_BYTES_MAX / 5])));
-    change(&mut table, &12, |mut text| text.set(vec![7; 2 * ANSWER_BYTES_MAX]));
-    let large = get::<u64, _, Vec<u8>>(&mut table, "text", &12).unwrap();
-    assert_eq!(large.map(|text| text.len()), Some(2 * ANSWER_BYTES_MAX));
-    let request = StateRequest::new::<u64, Vec<u8>>("text".into(), 9, keys_asked((0..12u64).collect()));
-    let error = ask(&mut table, request, |_| {}).unwrap_err();
-    assert!(matches!(error, QueryError::AnswerTooLarge { keys: 5, .. }) && !error.is_retryable(), "{error}");
-    let (mut from, mut keys) = (0, Vec::new());
-    loop {
-        let asked = Ask::Scan(ScanAsked::new((from, u64::MAX), 100, ANSWER_BYTES_MAX));
-        let request = StateRequest::new::<u64, Vec<u8>>("text".into(), 9, asked);
-        let (Ask::Scan(page), _) = ask(&mut table, request, |_| {}).unwrap() else { unreachable!() };
-        assert!(page.entries.len() <= 5, "{} entries", page.entries.len());
-        keys.extend(page.entries.iter().map(|(key, _)| take::<u64>(&mut &**key).unwrap()));
-        if page.is_done {
-            break;
-        }
-        from = page.scan.next;
-    }
-    keys.sort_unstable();
-    assert_eq!(keys, (0..13).collect::<Vec<_>>());
 }
