@@ -12,7 +12,7 @@ use millstream_actors::{FromCheckpoint, OpaqueQuery, QueriedOperator, StateQueri
 
 use super::{Answer, AsOf, Consistency, Page, ScanCursor};
 use crate::state::codec::{StateFormat, take};
-use crate::state::query::{Ask, KeysAsked, QueriedAs, ScanAsked, StateRequest};
+use crate::state::query::{ANSWER_BYTES_MAX, Ask, KeysAsked, QueriedAs, ScanAsked, StateRequest};
 use crate::state::{StateKey, group_of_hash, hashes_of, stable_hash};
 
 /// A query of a state of an operator that the job has.
@@ -102,25 +102,24 @@ impl<K: StateKey + Clone, V: Send + 'static> Asking<K, V> {
     }
 
     async fn live_page(&self, cursor: ScanCursor, limit: usize) -> Result<Answer<Page<K, V>>, QueryError> {
-        let (mut next, mut entries, mut newest) = (Some(cursor.0), Vec::new(), None);
-        while let Some(from) = next.filter(|_| entries.len() < limit) {
+        let (mut page, mut newest) = (PageSoFar::from(cursor), None);
+        while let Some((from, limit, bytes)) = page.wants(limit) {
             let (subtask, end) = self.queries.subtask_of(&self.operator, self.group(from))?;
             let last = hashes_of(end - 1, self.operator.max_parallelism).1;
-            let asked = ScanAsked::new((from, last), limit - entries.len());
+            let asked = ScanAsked::new((from, last), limit, bytes);
             let (answered, attempt) = self.ask(subtask, Ask::Scan(asked)).await?;
             newest = newest.max(Some(attempt));
-            next = self.add_page(answered, &mut entries)?;
+            self.add_page(answered, &mut page)?;
         }
-        let as_of = AsOf::Live { attempt: newest.unwrap_or_default() };
-        Ok(Answer { value: Page { entries, next: next.map(ScanCursor) }, as_of })
+        Ok(Answer { value: page.into(), as_of: AsOf::Live { attempt: newest.unwrap_or_default() } })
     }
 
     async fn page_of_checkpoint(&self, cursor: ScanCursor, limit: usize) -> Result<Answer<Page<K, V>>, QueryError> {
-        let (mut next, mut entries, mut first) = (Some(cursor.0), Vec::new(), None::<FromCheckpoint>);
-        while let Some(from) = next.filter(|_| entries.len() < limit) {
+        let (mut page, mut first) = (PageSoFar::from(cursor), None::<FromCheckpoint>);
+        while let Some((from, limit, bytes)) = page.wants(limit) {
             let group = self.group(from);
             let last = hashes_of(group, self.operator.max_parallelism).1;
-            let asked = ScanAsked::new((from, last), limit - entries.len());
+            let asked = ScanAsked::new((from, last), limit, bytes);
             let (answers, of) = self.ask_checkpoint(vec![(group, self.request(Ask::Scan(asked)))]).await?;
             if first.is_some_and(|first| first.checkpoint != of.checkpoint) {
                 // A newer one has completed: its part is the next page's.
@@ -129,11 +128,11 @@ impl<K: StateKey + Clone, V: Send + 'static> Asking<K, V> {
             let before = first.map_or(0, |first| first.bytes_read);
             first = Some(FromCheckpoint { bytes_read: before + of.bytes_read, ..of });
             for answer in answers {
-                next = self.add_page(self.answered(answer)?, &mut entries)?;
+                self.add_page(self.answered(answer)?, &mut page)?;
             }
         }
         let as_of = first.map(of_checkpoint).expect("a page has a first part");
-        Ok(Answer { value: Page { entries, next: next.map(ScanCursor) }, as_of })
+        Ok(Answer { value: page.into(), as_of })
     }
 
     fn group(&self, hash: u64) -> u32 {
@@ -180,16 +179,18 @@ impl<K: StateKey + Clone, V: Send + 'static> Asking<K, V> {
         places.into_iter().zip(values).map(|(place, value)| Ok((place, value?))).collect()
     }
 
-    /// Adds the entries of a part of a page. Gives where the scan goes on, if there is more.
-    fn add_page(&self, answered: Answered, entries: &mut Vec<(K, V)>) -> Result<Option<u64>, QueryError> {
+    /// Adds the entries of a part of a page.
+    fn add_page(&self, answered: Answered, page: &mut PageSoFar<K, V>) -> Result<(), QueryError> {
         let Answered { ask: Ask::Scan(asked), queried_as, format } = answered else {
             unreachable!("a scan was asked for")
         };
         for (key, value) in asked.entries {
             let key = take(&mut &*key).map_err(|reason| self.unreadable(reason))?;
-            entries.push((key, self.decoded((queried_as.decode)(format, &value))?));
+            page.entries.push((key, self.decoded((queried_as.decode)(format, &value))?));
         }
-        Ok(if asked.is_done { asked.last.checked_add(1) } else { Some(asked.scan.next) })
+        page.bytes += asked.bytes;
+        page.next = if asked.is_done { asked.last.checked_add(1) } else { Some(asked.scan.next) };
+        Ok(())
     }
 
     fn decoded(&self, decoded: Result<Box<dyn Any + Send>, String>) -> Result<V, QueryError> {
@@ -199,6 +200,33 @@ impl<K: StateKey + Clone, V: Send + 'static> Asking<K, V> {
 
     fn unreadable(&self, reason: String) -> QueryError {
         QueryError::Unreadable { operator: self.operator.id.clone(), state: self.state.clone(), reason }
+    }
+}
+
+/// A page, while its parts come in.
+struct PageSoFar<K, V> {
+    entries: Vec<(K, V)>,
+    /// Bytes of them as they came.
+    bytes: usize,
+    /// From which hash on, if there is more.
+    next: Option<u64>,
+}
+
+impl<K, V> PageSoFar<K, V> {
+    fn from(cursor: ScanCursor) -> Self {
+        Self { entries: Vec::new(), bytes: 0, next: Some(cursor.0) }
+    }
+
+    /// From which hash on how many entries of how many bytes are wanted still; `None` if it is full, or there are no others.
+    fn wants(&self, limit: usize) -> Option<(u64, usize, usize)> {
+        let (entries, bytes) = (limit - self.entries.len().min(limit), ANSWER_BYTES_MAX.saturating_sub(self.bytes));
+        self.next.filter(|_| entries > 0 && bytes > 0).map(|next| (next, entries, bytes))
+    }
+}
+
+impl<K, V> From<PageSoFar<K, V>> for Page<K, V> {
+    fn from(PageSoFar { entries, next, .. }: PageSoFar<K, V>) -> Self {
+        Self { entries, next: next.map(ScanCursor) }
     }
 }
 

@@ -58,3 +58,40 @@ fn queries_of_a_held_task_wait_up_to_a_bound_time_out_and_cost_nothing_once_drop
         job.cancel().await.unwrap();
     });
 }
+
+/// Guarantee Q3. A task whose function does not return keeps the queries that it was sent: they waited until they timed out, as did
+/// new ones, while the region waited for its end.
+#[test]
+fn query_of_a_task_that_does_not_stop_ends_with_its_attempt() {
+    run("a task that does not stop", |handles| async move {
+        let env = StreamEnvironment::new("stopping").checkpointing(Checkpointing::disabled()).own_arbiters(1);
+        let (entered, is_held) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let numbers = QueueSource::default();
+        env.source("numbers", numbers.clone())
+            .key_by(|n| *n)
+            .fold("counts", 0u64, move |_, _| {
+                entered.send(()).unwrap();
+                // Until the test lets it go.
+                let _ = released.lock().unwrap().recv();
+            })
+            .sink("out", ForEachSink::new(|_| Ok(())));
+        let job = env.start().unwrap();
+        watched(&handles, &job);
+        numbers.push([1]);
+        is_held.recv().unwrap();
+        let query = job.query::<u64, u64>("counts", "accumulator").timeout(Duration::from_secs(3_600));
+        let mut asked = Box::pin(query.get(&1));
+        assert!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let ended = tokio::task::spawn_local(job.cancel());
+        let error = asked.await.unwrap_err();
+        assert!(matches!(error, QueryError::Restarting { .. }), "{error}");
+        let error = query.get(&1).await.unwrap_err();
+        assert!(matches!(error, QueryError::Restarting { .. }), "{error}");
+        drop(release);
+        ended.await.unwrap().unwrap();
+        let error = query.get(&1).await.unwrap_err();
+        assert!(matches!(error, QueryError::JobEnded), "{error}");
+    });
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millstream::prelude::*;
 use millstream::query::AsOf;
+use millstream::source::IngestOptions;
 use millstream::time::ManualClock;
 
 use crate::common::{QueueSource, run, watched};
@@ -119,4 +120,29 @@ fn every_kind_is_answered_as_the_type_of_its_values() {
             job.cancel().await.unwrap();
         });
     }
+}
+
+/// Guarantee Q1. The keyed operator is chained to a source that is read on a thread of its own, whose task is ready later than its
+/// state: it did not take queries, and was said to keep no state of keys.
+#[test]
+fn operator_in_the_task_of_a_source_with_a_thread_of_its_own_is_answered() {
+    run("a chained source", |handles| async move {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, numbers) = IngestSource::<u64>::open(dir.path().join("log"), IngestOptions::new()).unwrap();
+        let (sender, worked_off) = mpsc::channel();
+        let env = StreamEnvironment::new("chained").parallelism(1).checkpointing(Checkpointing::disabled());
+        env.source("numbers", source)
+            .key_by(|n| *n)
+            .fold_map("counts", 0u64, |count, _| *count += 1, |_, count| *count)
+            .inspect(move |n| {
+                let _ = sender.send(*n);
+            })
+            .sink("out", ForEachSink::new(|_| Ok(())));
+        let job = env.start().unwrap();
+        watched(&handles, &job);
+        numbers.send(7).await.unwrap();
+        worked_off.recv().unwrap();
+        assert_eq!(job.query::<u64, u64>("counts", "accumulator").get(&7).await.unwrap().value, Some(1));
+        job.cancel().await.unwrap();
+    });
 }

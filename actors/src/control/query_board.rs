@@ -51,6 +51,13 @@ impl QueryBoard {
         QueryPort { place: places[subtask.index as usize].clone(), readers: readers.clone() }
     }
 
+    /// An attempt of a region ends: its subtasks are not asked any more, whether they end or are left behind.
+    pub(crate) fn close(&self, execution: Execution) {
+        let tasks = lock(&self.tasks);
+        let ending = tasks.values().filter(|entry| entry.execution == execution);
+        ending.flat_map(|entry| &entry.places).for_each(QueryPlace::close);
+    }
+
     /// The subtasks of a task; none before its first attempt.
     pub(crate) fn places(&self, task: TaskId) -> Vec<QueryPlace> {
         lock(&self.tasks).get(&task).map(|entry| entry.places.clone()).unwrap_or_default()

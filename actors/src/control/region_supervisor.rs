@@ -324,6 +324,7 @@ impl RegionSupervisor {
     fn stop_subtasks(&mut self, failed: bool, ctx: &mut Context<Self>) {
         self.let_go_of_pause(ctx);
         self.seed.down.do_send(RegionDown { execution: self.execution, failed, restarts_at: None });
+        self.seed.job.queries.close(self.execution);
         self.reached(Step::RegionStopping);
         self.ping_arbiters();
         for child in lock(self.memory()).children.values() {

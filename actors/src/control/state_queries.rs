@@ -27,7 +27,7 @@ use crate::protocol::{
 use crate::runtime::blocking;
 use crate::runtime::guard::{catch_panic, tell_host};
 use crate::runtime::spawn_here;
-use crate::task::{QueryAnswer, StoredReader};
+use crate::task::{SentQuery, StoredReader};
 
 /// A query as it travels. The answer comes back in it.
 pub type OpaqueQuery = Box<dyn Any + Send>;
@@ -126,14 +126,15 @@ impl StateQueries {
         let Some(place) = places.get(subtask as usize) else { return Err(self.not_running(operator)) };
         let sent = place.send(&operator.id, query);
         let sent = sent.map_err(|full| QueryError::Overloaded { waiting: full.waiting, retry_after: RETRY_AFTER })?;
-        let Some((attempt, answer)) = sent else { return Err(self.not_running(operator)) };
-        let answer: Result<QueryAnswer, _> =
-            before(clock.sleep(within), answer).await.ok_or(QueryError::TimedOut { after: within })?;
+        let Some(SentQuery { attempt, answer, mut closes }) = sent else { return Err(self.not_running(operator)) };
+        // A subtask that is left behind keeps what it was sent.
+        let answer = before(async { drop(closes.changed().await) }, answer);
+        let answer = before(clock.sleep(within), answer).await.ok_or(QueryError::TimedOut { after: within })?;
         match answer {
-            Ok(Ok((Asked::NotForQueries, _))) => Err(QueryError::NoKeyedState { operator: operator.id.clone() }),
-            Ok(Ok((Asked::Answered | Asked::Suspended, query))) => Ok((query, attempt)),
-            Ok(Err(report)) => Err(QueryError::Panicked { report }),
-            Err(_) => Err(self.not_running(operator)),
+            Some(Ok(Ok((Asked::NotForQueries, _)))) => Err(QueryError::NoKeyedState { operator: operator.id.clone() }),
+            Some(Ok(Ok((Asked::Answered | Asked::Suspended, query)))) => Ok((query, attempt)),
+            Some(Ok(Err(report))) => Err(QueryError::Panicked { report }),
+            Some(Err(_)) | None => Err(self.not_running(operator)),
         }
     }
 
@@ -297,13 +298,11 @@ fn read(
     group: u32,
 ) -> Result<(u64, RestoredState), SnapshotError> {
     let succession = job.spec.successions().find(|succession| succession.id == *operator);
-    let chunks =
-        succession.into_iter().flat_map(|of| manifest.chunks.iter().filter_map(move |chunk| claimed(of, chunk)));
+    let of_group = || manifest.chunks.iter().filter(|chunk| chunk.address.scope == StateScope::KeyGroup(group));
+    let chunks = succession.into_iter().flat_map(|of| of_group().filter_map(move |chunk| claimed(of, chunk)));
     let store = job.chunks_of(manifest);
     let (mut bytes_read, mut read) = (0, Vec::new());
-    for (chunk, today, is_renamed) in
-        chunks.filter(|(chunk, today, _)| chunk.address.scope == StateScope::KeyGroup(group) && **today == *state)
-    {
+    for (chunk, today, is_renamed) in chunks.filter(|(_, today, _)| **today == *state) {
         let mut address = chunk.address.clone();
         (address.operator, address.state) = (operator.clone(), today);
         bytes_read += u64::from(chunk.len);

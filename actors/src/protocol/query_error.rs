@@ -101,6 +101,18 @@ pub enum QueryError {
         /// How many there may be.
         max: usize,
     },
+    /// The values of several keys are too large for one answer. One value may be of any size.
+    #[error(
+        "the values of the first {keys} keys have {bytes} bytes, one answer has {max} at most: ask for fewer keys at once"
+    )]
+    AnswerTooLarge {
+        /// How many keys were read.
+        keys: usize,
+        /// The bytes of their values.
+        bytes: usize,
+        /// How many bytes there may be.
+        max: usize,
+    },
     /// A page of a scan is to have no key.
     #[error("a page of a scan has one key or more, the limit is 0")]
     NoLimit,
@@ -215,6 +227,7 @@ impl QueryError {
             | Self::WrongValueType { .. }
             | Self::TooLarge { .. }
             | Self::TooMany { .. }
+            | Self::AnswerTooLarge { .. }
             | Self::NoLimit
             | Self::Unreadable { .. }
             | Self::Panicked { .. } => Fault::User,

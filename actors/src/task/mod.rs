@@ -24,7 +24,7 @@ pub use orders::{
     SourceAddress, StopReading, StopSubtask, SubtaskAddress,
 };
 pub use queries::QueryPort;
-pub(crate) use queries::{Answer as QueryAnswer, QueryPlace, StoredReader, StoredReaders};
+pub(crate) use queries::{QueryPlace, SentQuery, StoredReader, StoredReaders};
 pub use reports::{
     AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, RestoreFigures, RestoreProgress, SinkCommitted,
     SourceHalted, StoreChunks, SubtaskReady, TaskReports, WantCheckpoint,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture, fut};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::contract::{Asked, RunBudget, StoredStates};
 use crate::data::input_batch::InputBatch;
@@ -65,15 +65,36 @@ impl Drop for Waits {
     }
 }
 
-/// Where the queries of one subtask go, in one attempt. Empty until the subtask is ready.
+/// Where the queries of one subtask go, in one attempt.
 #[derive(Clone, Default)]
-pub(crate) struct QueryPlace(Arc<Mutex<Option<Open>>>);
+pub(crate) struct QueryPlace(Arc<Mutex<Place>>);
+
+#[derive(Default)]
+enum Place {
+    /// Until the subtask is ready.
+    #[default]
+    NotReady,
+    Open(Open),
+    /// The attempt ends. Its subtask may not: one whose function does not return is left behind.
+    Closed,
+}
 
 /// The subtask is ready.
 struct Open {
     task: Recipient<TakeQuery>,
     attempt: Attempt,
     waiting: Arc<AtomicUsize>,
+    /// Dropped with this: then nobody waits any longer.
+    closes: watch::Sender<()>,
+}
+
+/// A query that was sent to a subtask.
+pub(crate) struct SentQuery {
+    pub(crate) attempt: Attempt,
+    /// Nowhere, if the subtask ends before.
+    pub(crate) answer: oneshot::Receiver<Answer>,
+    /// Fails once the attempt ends.
+    pub(crate) closes: watch::Receiver<()>,
 }
 
 /// Too many queries wait.
@@ -83,22 +104,32 @@ pub(crate) struct Full {
 }
 
 impl QueryPlace {
-    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+    fn lock(&self) -> MutexGuard<'_, Place> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a query of an operator to the subtask. `None` if it is not ready; else its attempt, and where the answer will be: nowhere,
-    /// if the attempt ends before.
+    /// The subtask is ready.
+    fn open(&self, task: Recipient<TakeQuery>, attempt: Attempt) {
+        let mut place = self.lock();
+        if matches!(*place, Place::NotReady) {
+            let (closes, _) = watch::channel(());
+            *place = Place::Open(Open { task, attempt, waiting: Arc::default(), closes });
+        }
+    }
+
+    /// The attempt ends: no query is taken any more, and nobody waits for the answer of one.
+    pub(crate) fn close(&self) {
+        let before = std::mem::replace(&mut *self.lock(), Place::Closed);
+        drop(before);
+    }
+
+    /// Sends a query of an operator to the subtask. `None` if it is not ready, or its attempt ends.
     ///
     /// # Errors
     /// [`Full`].
-    pub(crate) fn send(
-        &self,
-        operator: &OperatorId,
-        query: Box<dyn Any + Send>,
-    ) -> Result<Option<(Attempt, oneshot::Receiver<Answer>)>, Full> {
+    pub(crate) fn send(&self, operator: &OperatorId, query: Box<dyn Any + Send>) -> Result<Option<SentQuery>, Full> {
         let place = self.lock();
-        let Some(Open { task, attempt, waiting }) = &*place else { return Ok(None) };
+        let Place::Open(Open { task, attempt, waiting, closes }) = &*place else { return Ok(None) };
         let before = waiting.fetch_add(1, Ordering::Relaxed);
         let waits = Waits(waiting.clone());
         if before >= WAITING_MAX {
@@ -106,13 +137,13 @@ impl QueryPlace {
         }
         let (reply, answer) = oneshot::channel();
         task.do_send(TakeQuery { operator: operator.clone(), query, reply, _waits: waits });
-        Ok(Some((*attempt, answer)))
+        Ok(Some(SentQuery { attempt: *attempt, answer, closes: closes.subscribe() }))
     }
 }
 
 impl fmt::Debug for QueryPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "QueryPlace(open: {})", self.lock().is_some())
+        write!(f, "QueryPlace(open: {})", matches!(*self.lock(), Place::Open(_)))
     }
 }
 
@@ -171,15 +202,14 @@ impl Queries {
 
 impl<W: Work> Task<W> {
     /// Takes queries from now on.
-    pub(crate) fn open_for_queries(&mut self, ctx: &Context<Self>) {
+    pub(super) fn open_for_queries(&mut self, ctx: &Context<Self>) {
         let port = &self.stepper.cx.queries;
         let stored = self.work.queried().map(|operators| operators.stored_states()).unwrap_or_default();
         if stored.is_empty() {
             return;
         }
         port.readers.take(stored);
-        let (task, attempt) = (ctx.address().recipient(), self.stepper.cx.info.execution.attempt);
-        *port.place.lock() = Some(Open { task, attempt, waiting: Arc::default() });
+        port.place.open(ctx.address().recipient(), self.stepper.cx.info.execution.attempt);
     }
 
     /// Answers queries until none is left or their time in this turn is up.

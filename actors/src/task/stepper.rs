@@ -418,14 +418,19 @@ impl<W: Work> Task<W> {
         }
     }
 
+    /// Its state is loaded and its connector is open: it takes queries, and steps.
+    pub(crate) fn ready(&mut self, ctx: &Context<Self>) {
+        self.open_for_queries(ctx);
+        self.stepper.ready();
+    }
+
     fn open(&mut self, loaded: Option<LoadedState>, ctx: &mut Context<Self>) {
         let started = monotonic();
         match self.work.open(&mut self.stepper, loaded, ctx) {
             Ok(is_ready) => {
                 self.stepper.restored.took += monotonic() - started;
                 if is_ready {
-                    self.open_for_queries(ctx);
-                    self.stepper.ready();
+                    self.ready(ctx);
                 }
                 self.run(ctx);
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millstream_actors::contract::{Asked, Progress, RunBudget, StateError};
 use millstream_actors::protocol::{OperatorId, QueryError};
 
-use super::{Ask, KeysAsked, LookAtRows, QueriedAs, ScanAsked, StateRequest};
+use super::{ANSWER_BYTES_MAX, Ask, KeysAsked, LookAtRows, QueriedAs, ScanAsked, StateRequest};
 use crate::state::codec::{StateFormat, Written, put_key};
 use crate::state::set::{Slot, State, StateVisitor};
 use crate::state::{Access, Span, Stamp, StateKey, StateRows, StateSet, group_of_hash, hashes_of};
@@ -103,16 +103,24 @@ impl Reading<'_> {
         is_misplaced: &mut bool,
         budget: &mut RunBudget,
     ) -> Result<Asked, QueryError> {
+        let mut bytes: usize = values.iter().flatten().map(Vec::len).sum();
         while let Some((hash, key)) = keys.get(values.len()) {
             if !rows.may_have(*hash) {
                 *is_misplaced = true;
                 break;
             }
             let mut value = Ok(None);
-            let looked =
-                rows.look_at(*hash, key, &mut |_, states, row, access| value = self.value(states, row, access));
+            let looked = rows.look_at(*hash, key, &mut |_, states, row, access| {
+                value = self.value(states, row, access);
+                true
+            });
             looked.map_err(unreadable)?;
-            values.push(value?);
+            let value = value?;
+            bytes += value.as_ref().map_or(0, Vec::len);
+            values.push(value);
+            if bytes > ANSWER_BYTES_MAX && values.len() > 1 {
+                return Err(QueryError::AnswerTooLarge { keys: values.len(), bytes, max: ANSWER_BYTES_MAX });
+            }
             if budget.check() && values.len() < keys.len() {
                 return Ok(Asked::Suspended);
             }
@@ -128,8 +136,8 @@ impl Reading<'_> {
         is_misplaced: &mut bool,
         budget: &mut RunBudget,
     ) -> Result<Asked, QueryError> {
-        let ScanAsked { last, limit, scan, entries, is_done, .. } = asked;
-        while entries.len() < *limit {
+        let ScanAsked { last, limit, bytes_max, scan, entries, bytes, is_done, .. } = asked;
+        while entries.len() < *limit && *bytes < *bytes_max {
             if !rows.may_have(scan.next) {
                 *is_misplaced = true;
                 return Ok(Asked::Answered);
@@ -140,11 +148,15 @@ impl Reading<'_> {
             let looked = rows.look_through(group, scan, most, budget, &mut |key, states, row, access| {
                 let entry = self.value(states, row, access).and_then(|value| Ok((self.key(key)?, value)));
                 match entry {
-                    Ok((key, Some(value))) => entries.push((key, value)),
+                    Ok((key, Some(value))) => {
+                        *bytes += key.len() + value.len();
+                        entries.push((key, value));
+                    }
                     Ok((_, None)) => {}
                     Err(error) if outcome.is_ok() => outcome = Err(error),
                     Err(_) => {}
                 }
+                outcome.is_ok() && entries.len() < *limit && *bytes < *bytes_max
             });
             let looked = looked.map_err(unreadable)?;
             outcome?;

@@ -9,6 +9,9 @@ use super::{GroupScan, QueriedAs};
 use crate::state::StateKey;
 use crate::state::codec::StateFormat;
 
+/// Bytes of the values of one answer, about: a page ends early, several keys are refused.
+pub(crate) const ANSWER_BYTES_MAX: usize = if cfg!(test) { 32 << 10 } else { 64 << 20 };
+
 /// A query of one state. The engine carries it without a look inside.
 #[derive(Debug)]
 pub(crate) struct StateRequest {
@@ -54,17 +57,22 @@ pub(crate) struct ScanAsked {
     pub(crate) last: u64,
     /// So many, at least 1.
     pub(crate) limit: usize,
+    /// And so many bytes of them, about.
+    pub(crate) bytes_max: usize,
     /// From which hash on, and what is known of the group at hand.
     pub(crate) scan: GroupScan,
     /// The bytes of keys and values, by hash.
     pub(crate) entries: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How many they are.
+    pub(crate) bytes: usize,
     /// There is nothing up to `last` that was not shown.
     pub(crate) is_done: bool,
 }
 
 impl ScanAsked {
-    pub(crate) fn new((first, last): (u64, u64), limit: usize) -> Self {
-        Self { first, last, limit, scan: GroupScan::from(first), entries: Vec::new(), is_done: false }
+    pub(crate) fn new((first, last): (u64, u64), limit: usize, bytes_max: usize) -> Self {
+        let scan = GroupScan::from(first);
+        Self { first, last, limit, bytes_max, scan, entries: Vec::new(), bytes: 0, is_done: false }
     }
 }
 
@@ -90,6 +98,7 @@ impl StateRequest {
             Ask::Scan(asked) => {
                 asked.scan = GroupScan::from(asked.first);
                 asked.entries.clear();
+                asked.bytes = 0;
                 asked.is_done = false;
             }
         }

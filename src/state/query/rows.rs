@@ -10,8 +10,11 @@ use crate::state::{Access, KeyedTable, StateKey, StateRows, StateSet, hashes_of,
 /// Places that are passed between two looks at the clock.
 const PLACES_AT_A_TIME: usize = 256;
 
-/// Is shown a row that has state: key, states, row and moment. It changes nothing.
-pub(crate) type Show<'a, K, S> = &'a mut dyn FnMut(&K, &S, &mut <S as StateSet>::Row, Access);
+/// Hashes of a group that are gathered in a pass, at least: rows that do not have the state that is asked for must not cost a pass each.
+pub(crate) const GATHERED_MIN: usize = if cfg!(test) { 16 } else { 1_024 };
+
+/// Is shown a row that has state: key, states, row and moment. It changes nothing. Gives whether more are wanted.
+pub(crate) type Show<'a, K, S> = &'a mut dyn FnMut(&K, &S, &mut <S as StateSet>::Row, Access) -> bool;
 
 /// Rows that can be looked at without a use or a change of them.
 pub trait LookAtRows<K: StateKey, S: StateSet> {
@@ -27,8 +30,8 @@ pub trait LookAtRows<K: StateKey, S: StateSet> {
     /// If it cannot be read.
     fn look_at(&mut self, hash: u64, key: &K, show: Show<'_, K, S>) -> Result<(), StateError>;
 
-    /// Shows the next rows of a group that have state, from the scan's next hash on, by ascending hash: `most` at most, more where
-    /// keys have one hash. [`Progress::Done`]: there are no others. [`Progress::Suspended`]: it is to be called again, and
+    /// Shows the next rows of a group that have state, from the scan's next hash on, by ascending hash, until no more are
+    /// wanted or after some; keys that have one hash are shown together. `most` are likely to be wanted. [`Progress::Done`]: there are no others. [`Progress::Suspended`]: it is to be called again, and
     /// anything may happen to the rows meanwhile.
     ///
     /// # Errors
@@ -103,15 +106,15 @@ pub(super) fn look_through_table<K: StateKey, S: StateSet>(
         }
     }
     let Some(Nearest { hashes, up_to }) = &mut scan.nearest else { return Progress::Suspended };
-    let up_to = *up_to;
+    let (up_to, mut wants_more) = (*up_to, true);
     while let Some(hash) = hashes.pop_front() {
         for place in table.places_of(hash) {
             if let Some(entry) = table.get_mut(place).filter(|entry| !S::is_clear(&entry.row)) {
-                show(&entry.key, states, &mut entry.row, access);
+                wants_more &= show(&entry.key, states, &mut entry.row, access);
             }
         }
         scan.next = hash.saturating_add(1);
-        if budget.check() && !hashes.is_empty() {
+        if (!wants_more || budget.check()) && !hashes.is_empty() {
             return Progress::Suspended;
         }
     }
@@ -126,7 +129,7 @@ fn gather<K: StateKey, S: StateSet>(
     (most, last): (usize, u64),
     budget: &mut RunBudget,
 ) -> Option<Nearest> {
-    let anew = || Gathering { place: 0, moves: table.moves(), least: Least::new(most) };
+    let anew = || Gathering { place: 0, moves: table.moves(), least: Least::new(most.max(GATHERED_MIN)) };
     // Entries that were moved may have come behind the place.
     let before = scan.gathering.take().filter(|before| before.moves == table.moves());
     let mut gathering = before.unwrap_or_else(anew);

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
-use millstream_actors::contract::{Asked, SnapshotStore, StoredGroup, StoredStates};
+use millstream_actors::contract::{Asked, Manifest, SnapshotStore, StoredGroup, StoredStates};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, QueryError};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ use crate::state::{
     AggregateFunction, AggregatingState, KeySchema, KeyedBackend, KeyedTable, ListState, MapState, RedbBackend,
     ReducingState, State, StateKey, StateRows, StateSet, StateTtl, ValueState, group_of_hash, hashes_of, stable_hash,
 };
+
+mod limits;
 
 const GROUPS: u32 = 4;
 const ALL: KeyGroupRange = KeyGroupRange { start: 0, end: GROUPS };
@@ -77,7 +79,7 @@ fn get<K: StateKey + Clone, S: StateSet, V: 'static>(
 fn scan<B: LookAtRows<u64, States>>(rows: &mut B, limit: usize, mut between: impl FnMut(&mut B)) -> Vec<(u64, u64)> {
     let (mut from, mut scanned) = (0, Vec::new());
     loop {
-        let asked = Ask::Scan(ScanAsked::new((from, u64::MAX), limit));
+        let asked = Ask::Scan(ScanAsked::new((from, u64::MAX), limit, ANSWER_BYTES_MAX));
         let request = StateRequest::new::<u64, u64>("value".into(), 1_000, asked);
         let (Ask::Scan(page), found) = ask(rows, request, &mut between).unwrap() else { unreachable!() };
         let (queried_as, format) = found.unwrap();
@@ -165,20 +167,59 @@ fn schedule<B: KeyedBackend<u64, States>>(table: B, seed: u64) {
     scan(&mut subtask.table, 4, |_| {});
     let changes = subtask.snapshot(&store, 1_001, 1_000).unwrap();
     assert!(changes.chunks.is_empty(), "seed {seed}: {:?}", changes.chunks);
+    check_stored(&store, &whole, &model, seed);
+}
+
+/// Checks what a checkpoint answers of each key.
+fn check_stored(store: &MemoryStore, manifest: &Manifest, model: &Model, seed: u64) {
     let mut stored = StoredRows::new(operator(), states(), KeySchema::<u64>::default(), GROUPS);
     for key in 0..70 {
         let group = group_of_hash(stable_hash(&key), GROUPS);
-        let request = StateRequest::new::<u64, u64>("value".into(), 1_000, keys_asked(vec![key]));
-        let mut query: Box<dyn std::any::Any + Send> = Box::new(request);
-        let sections: Vec<_> =
-            sections(&store, &whole, group).unwrap().into_iter().filter(|s| &*s.state == "value").collect();
-        let of_group = StoredGroup { checkpoint: whole.checkpoint, is_of_this_run: true, group, sections: &sections };
-        // Asked twice it answers anew.
-        stored.query(of_group, &mut *query);
-        stored.query(of_group, &mut *query);
-        let answered = query.downcast::<StateRequest>().unwrap().answered().unwrap().unwrap();
-        let expected = model.get(&key).and_then(|(value, _)| *value);
-        assert_eq!(values_of::<u64, u64>(answered), [expected], "seed {seed}, key {key}");
+        let mut ask = |state: &str, request: StateRequest| {
+            let mut query: Box<dyn std::any::Any + Send> = Box::new(request);
+            let all = sections(store, manifest, group).unwrap();
+            let sections: Vec<_> = all.into_iter().filter(|section| *section.state == *state).collect();
+            let checkpoint = manifest.checkpoint;
+            let of_group = StoredGroup { checkpoint, is_of_this_run: true, group, sections: &sections };
+            // Asked twice it answers anew.
+            stored.query(of_group, &mut *query);
+            stored.query(of_group, &mut *query);
+            query.downcast::<StateRequest>().unwrap().answered().unwrap().unwrap()
+        };
+        let (value, map) = model.get(&key).cloned().unwrap_or_default();
+        let answered = ask("value", StateRequest::new::<u64, u64>("value".into(), 1_000, keys_asked(vec![key])));
+        assert_eq!(values_of::<u64, u64>(answered), [value], "seed {seed}, key {key}");
+        let request = StateRequest::new::<u64, BTreeMap<u64, u64>>("map".into(), 1_000, keys_asked(vec![key]));
+        let expected = Some(map).filter(|map| !map.is_empty());
+        assert_eq!(values_of::<u64, _>(ask("map", request)), [expected], "seed {seed}, key {key}");
+    }
+}
+
+/// A whole snapshot and changes over changes, with keys and entries that have gone, and some that have come again.
+fn chain_of_changes<B: KeyedBackend<u64, States>>(table: B, seed: u64) {
+    let (mut random, mut model) = (Random(seed), Model::new());
+    let mut subtask = Subtask::with_backend(table, states().names());
+    let store = MemoryStore::new();
+    store.open_job("job", Incarnation(1)).unwrap();
+    let mut newest = None::<Manifest>;
+    for checkpoint in 1..=5 {
+        for _ in 0..30 {
+            let key = random.below(40);
+            change_both(&mut subtask.table, &mut model, key, &mut random);
+        }
+        let written = subtask.snapshot(&store, checkpoint, checkpoint - 1).unwrap();
+        let manifest = manifest(checkpoint, vec![written], newest.as_ref());
+        check_stored(&store, &manifest, &model, seed);
+        newest = Some(manifest);
+    }
+}
+
+#[test]
+fn checkpoint_of_changes_over_changes_answers_as_a_map_does() {
+    for seed in 0..6 {
+        chain_of_changes(in_memory(), seed);
+        let dir = tempfile::tempdir().unwrap();
+        chain_of_changes(spilled(dir.path(), seed % 2 == 0), seed);
     }
 }
 
@@ -404,7 +445,7 @@ fn key_of_another_subtask_is_told_and_not_looked_for() {
     let mut table: KeyedTable<u64, States> = KeyedTable::new(states(), range, GROUPS);
     let foreign = (0u64..).find(|key| group_of_hash(stable_hash(key), GROUPS) == 2).unwrap();
     let first = hashes_of(2, GROUPS).0;
-    for asked in [keys_asked(vec![foreign]), Ask::Scan(ScanAsked::new((first, u64::MAX), 5))] {
+    for asked in [keys_asked(vec![foreign]), Ask::Scan(ScanAsked::new((first, u64::MAX), 5, ANSWER_BYTES_MAX))] {
         let mut request = StateRequest::new::<u64, u64>("value".into(), 9, asked);
         let asked = answer(&mut table, (&operator(), GROUPS), &mut request, &mut all_the_time());
         assert_eq!(asked, Asked::Answered);

@@ -1,15 +1,19 @@
 //! How rows are looked at, in the cache and on the disk, and left where they are.
 
+use std::cell::Cell;
+
 use millstream_actors::contract::{Progress, RunBudget, StateError};
 
 use super::disk::Found;
 use super::table::RedbBackend;
 use crate::state::codec::take;
-use crate::state::query::{GroupScan, Least, LookAtRows, Nearest, Show};
+use crate::state::query::{GATHERED_MIN, GroupScan, Least, LookAtRows, Nearest, Show};
 use crate::state::{KeyedBackend, StateKey, StateRows, StateSet, hashes_of, stable_hash};
 
 /// Hashes of the disk that are read at a time. In tests few, so that rows move in between.
 const READ_AT_A_TIME: usize = if cfg!(test) { 3 } else { 64 };
+/// So many however few are wanted: rows may not have the state that is asked for.
+const READ_AT_LEAST: usize = if cfg!(test) { 2 } else { 8 };
 
 impl<K: StateKey, S: StateSet> LookAtRows<K, S> for RedbBackend<K, S> {
     fn declared(&self) -> &S {
@@ -56,7 +60,7 @@ impl<K: StateKey, S: StateSet> LookAtRows<K, S> for RedbBackend<K, S> {
             Some(nearest) => nearest,
             None => self.nearest_cached(index, scan.next, most, last),
         };
-        let most = most.min(READ_AT_A_TIME);
+        let most = most.clamp(READ_AT_LEAST, READ_AT_A_TIME);
         let (found, unread) = match &mut self.disk {
             Some(disk) => disk.range(scan.next, up_to, most)?,
             None => (Vec::new(), None),
@@ -64,17 +68,21 @@ impl<K: StateKey, S: StateSet> LookAtRows<K, S> for RedbBackend<K, S> {
         let seen_to = unread.map_or(up_to, |unread| unread - 1);
         let mut cached = hashes.into_iter().peekable();
         let mut found = found.into_iter().peekable();
-        let mut shown = 0;
+        let (wants_more, mut has_shown) = (Cell::new(true), false);
+        let show: Show<'_, K, S> = &mut |key, states, row, access| {
+            wants_more.set(show(key, states, row, access) && wants_more.get());
+            wants_more.get()
+        };
         let outcome = loop {
             let of_cache = cached.peek().copied().filter(|hash| *hash <= seen_to);
             let of_disk = found.peek().map(|found| found.hash);
             let Some(hash) = of_cache.into_iter().chain(of_disk).min() else { break Some(seen_to) };
-            if shown == most || (budget.check() && shown > 0) {
+            if !wants_more.get() || (has_shown && budget.check()) {
                 break None;
             }
             cached.next_if_eq(&hash);
             self.show_hash(index, hash, found.next_if(|found| found.hash == hash), show)?;
-            shown += 1;
+            has_shown = true;
             scan.next = hash.saturating_add(1);
         };
         self.check_pages()?;
@@ -93,7 +101,7 @@ impl<K: StateKey, S: StateSet> LookAtRows<K, S> for RedbBackend<K, S> {
 impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// The least hashes from `next` on in the cache.
     fn nearest_cached(&self, index: usize, next: u64, most: usize, last: u64) -> Nearest {
-        let mut least = Least::new(most);
+        let mut least = Least::new(most.max(GATHERED_MIN));
         let hashes = self.groups[index].table.iter().map(|cached| stable_hash(&cached.key));
         hashes.filter(|hash| *hash >= next).for_each(|hash| least.push(hash));
         least.nearest(last)

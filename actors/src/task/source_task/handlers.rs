@@ -80,7 +80,7 @@ impl<S: Source> Handler<ReaderEvent<S::Item>> for Task<SourceWork<S>> {
         match message {
             ReaderEvent::Opened(positions) => {
                 self.work.positions.update(positions);
-                self.stepper.ready();
+                self.ready(ctx);
             }
             ReaderEvent::Read(read) => {
                 if let Some(Reading::Ahead(ahead)) = &mut self.work.reading {
