@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::protocol::{ReadingClock, SubtaskId};
 
 /// Time in which records could have come to a task, by the job's clock. It stands still while a source before the task is being
-/// started, is paused or stopped, or waits for others in event time, and while a task before it has been blocked for more than 100 ms
-/// without a break. So whoever waits for records does not take such a time for a silence. Clones are one; any thread may use it.
+/// started, is paused or stopped, or waits for others in event time, and while a task before it has been blocked, or has held back what
+/// came for a barrier of others, for more than 100 ms without a break. So whoever waits for records does not take such a time for a silence. Clones are one; any thread may use it.
 ///
 /// An operator finds that of its task in [`SubtaskInfo::reading`](super::SubtaskInfo::reading).
 ///
