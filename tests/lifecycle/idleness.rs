@@ -1,6 +1,8 @@
 //! An input that is paused, blocked, waits for others in event time, or is being restarted, is not taken for idle: event time would
 //! pass it, and its records would be late.
 
+mod aligning;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;

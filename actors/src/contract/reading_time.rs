@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::protocol::{ReadingClock, SubtaskId};
 
 /// Time in which records could have come to a task, by the job's clock. It stands still while a source before the task is being
-/// started, is paused or stopped, or waits for others in event time, and while a task before it has been blocked for more than 100 ms
-/// without a break. So whoever waits for records does not take such a time for a silence. Clones are one; any thread may use it.
+/// started, is paused or stopped, or waits for others in event time, and while a task before it has been blocked, or has held back what
+/// came for a barrier of others, for more than 100 ms without a break. So whoever waits for records does not take such a time for a silence. Clones are one; any thread may use it.
 ///
 /// An operator finds that of its task in [`SubtaskInfo::reading`](super::SubtaskInfo::reading).
 ///
@@ -39,7 +39,7 @@ impl ReadingTime {
         Self(Arc::new(Reading { clock: Mutex::new(ReadingClock::held(sources)), is_asked: AtomicBool::new(false) }))
     }
 
-    /// How much time counts up to now, of the time since the task's attempt began.
+    /// How much time counts up to now, of the time since the task's attempt began. It never goes back, also where `now` does.
     pub fn at(&self, now: Duration) -> Duration {
         self.0.is_asked.store(true, Ordering::Relaxed);
         self.lock().at(now)
@@ -109,10 +109,11 @@ pub enum Hold {
 ///
 /// let time = SourceTime::default();                           // the engine's is in the SourceContext
 /// let now = Duration::from_secs(10);
+/// let before = time.at(now);
 /// time.hold(Hold::Paused, now);
-/// assert_eq!(time.at(Duration::from_secs(70)), time.at(now));
+/// assert_eq!(time.at(Duration::from_secs(70)), before);
 /// time.release(Hold::Paused, Duration::from_secs(70));
-/// assert_eq!(time.at(Duration::from_secs(71)) - time.at(now), Duration::from_secs(1));
+/// assert_eq!(time.at(Duration::from_secs(71)) - before, Duration::from_secs(1));
 /// ```
 #[derive(Clone, Default)]
 pub struct SourceTime(Arc<Source>);
@@ -133,7 +134,7 @@ impl SourceTime {
         Self(Arc::new(Source { own: ReadingTime::default(), behind, holds }))
     }
 
-    /// How much time counts up to now.
+    /// How much time counts up to now. It never goes back, also where `now` does.
     pub fn at(&self, now: Duration) -> Duration {
         self.0.own.at(now)
     }

@@ -35,7 +35,8 @@ pub enum PauseError {
     /// The job's snapshot writer was restarted meanwhile: whether the store has kept it is not known until it is asked for again.
     #[error("the job's snapshot writer was restarted meanwhile; ask again")]
     Interrupted,
-    /// It has ended.
+    /// It has ended. If it was cancelled after it was asked, the store may have kept it all the same, and the next start is as it was
+    /// asked.
     #[error("the job has ended")]
     Ended,
     /// It has failed.

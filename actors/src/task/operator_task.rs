@@ -232,6 +232,10 @@ impl<B: InputBatch> Work for OperatorWork<B> {
         self.operators.pipeline.sent()
     }
 
+    fn is_held_up(&self) -> bool {
+        self.operators.pipeline.is_blocked() || self.inputs.holds_back()
+    }
+
     fn aborted(&mut self, checkpoint: CheckpointId) {
         self.inputs.abort(checkpoint);
     }

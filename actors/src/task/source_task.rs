@@ -466,6 +466,10 @@ impl<S: Source> Work for SourceWork<S> {
         self.operators.pipeline.sent()
     }
 
+    fn is_held_up(&self) -> bool {
+        self.reads() && self.operators.pipeline.is_blocked()
+    }
+
     fn complete(&mut self, _: &mut Stepper, complete: CheckpointComplete) -> Result<(), TaskError> {
         let Some(completed) = self.history.complete(complete.checkpoint, complete.oldest) else { return Ok(()) };
         match &mut self.reading {

@@ -95,6 +95,11 @@ pub(crate) trait Work: Sized + Unpin + 'static {
         Sent::default()
     }
 
+    /// Whether it cannot send, or holds back input that has come for a barrier of others, whatever it does besides.
+    fn is_held_up(&self) -> bool {
+        false
+    }
+
     /// The checkpoint will not complete: nothing waits for it.
     fn aborted(&mut self, checkpoint: CheckpointId);
 }
@@ -214,7 +219,6 @@ impl Stepper {
         let counters = &self.cx.info.counters;
         counters.busy_ns.add_time(now - std::mem::replace(&mut self.since, now));
         self.pause = pause;
-        self.blocked.tell(&self.cx, matches!(pause, Pause::Blocked), sent.batches);
         self.counts(sent);
     }
 
@@ -303,8 +307,10 @@ impl<W: Work> Task<W> {
                 Rest::Wait { is_blocked: true } => Pause::Blocked,
                 Rest::AwaitDrain | Rest::Wait { .. } => Pause::Idle,
             };
-            self.stepper.has_run(pause, self.work.sent());
-            self.work.set_alarm(&mut self.stepper.alarm);
+            let (sent, Self { stepper, work }) = (self.work.sent(), &mut *self);
+            stepper.has_run(pause, sent);
+            stepper.blocked.tell(&stepper.cx, sent.batches, || matches!(pause, Pause::Blocked) || work.is_held_up());
+            work.set_alarm(&mut stepper.alarm);
             match rest {
                 Rest::Yield => self.yield_then_run(ctx),
                 Rest::AwaitDrain => self.await_drain(ctx),
