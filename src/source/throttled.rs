@@ -116,6 +116,10 @@ impl<T: 'static> SourceReader for ThrottledReader<T> {
         self.reader.take_forgotten()
     }
 
+    fn awaits_splits(&self) -> bool {
+        self.reader.awaits_splits()
+    }
+
     fn last_read(&self) -> Option<SplitRead<'_>> {
         self.reader.last_read()
     }

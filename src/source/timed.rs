@@ -257,6 +257,9 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
             let number = times.begun(split, || strategy.new_generator());
             times.ended(number, marks);
         }
+        if matches!(status, ReadStatus::Idle { .. }) && reader.awaits_splits() {
+            times.awaits_splits(marks);
+        }
         self.tell_others(told, !batch.is_empty());
         if status == ReadStatus::End {
             self.leave();

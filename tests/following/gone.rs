@@ -1,6 +1,7 @@
 //! Files that are renamed, removed, cut short and written anew.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use millstream::prelude::*;
 use millstream::source::FileSourceError;
@@ -130,4 +131,27 @@ fn file_that_is_cut_short_or_written_anew_is_an_error_or_read_from_its_beginning
             assert_eq!(followers.positions().len(), 1);
         }
     }
+}
+
+/// As container runtimes lay out logs: links lead to files that are rotated where they are.
+#[test]
+fn file_that_a_link_led_to_is_looked_for_in_its_own_folder() {
+    let logs = Logs::new();
+    fs::create_dir(logs.path("pods")).unwrap();
+    fs::create_dir(logs.path("containers")).unwrap();
+    logs.append("pods/0.log", "one\n");
+    symlink(logs.path("pods/0.log"), logs.path("containers/app.log")).unwrap();
+    let source = logs.lines("containers/*.log");
+    let mut followers = Followers::open(&source, 1);
+    assert_eq!(followers.at_hand().unwrap(), ["one"]);
+    logs.append("pods/0.log", "two\n");
+    logs.rename("pods/0.log", "pods/0.log.1");
+    logs.append("pods/0.log", "three\n");
+    let mut restored = Followers::restore(&source, 2, Some(followers.positions())).unwrap();
+    let mut read = restored.at_hand().unwrap();
+    read.sort();
+    assert_eq!(read, ["three", "two"]);
+    logs.append("pods/0.log.1", "four\n");
+    logs.rename("pods/0.log.1", "pods/0.log.2");
+    assert_eq!(restored.next().unwrap(), ["four"]);
 }

@@ -2,12 +2,13 @@
 
 use std::os::unix::fs::symlink;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use millstream::prelude::*;
-use millstream::source::{FileSourceError, Positioned, ReadStatus, Source};
+use millstream::source::{Positioned, ReadStatus, Source};
 use millstream::testing::{read_source, source_context};
 
-use crate::rig::{Followers, Logs, follow, of_file};
+use crate::rig::{EVERY, Followers, Logs, follow};
 
 #[test]
 fn appended_lines_and_new_files_are_read_and_a_line_without_its_end_waits_over_a_restart() {
@@ -88,21 +89,6 @@ fn rows_with_line_ends_in_fields_wait_until_they_are_closed_and_the_header_until
 }
 
 #[test]
-fn quotes_that_are_not_closed_within_the_bound_are_an_error_under_every_policy() {
-    let logs = Logs::new();
-    let source = FileSource::csv::<(u32, String)>(logs.pattern("*.csv"))
-        .max_record_bytes(100)
-        .on_malformed(OnMalformed::Skip)
-        .follow(follow());
-    let mut followers = Followers::open(&source, 1);
-    logs.append("a.csv", "id,note\n1,\"a\n");
-    assert!(followers.next().unwrap().is_empty());
-    logs.append("a.csv", &"2,b\n".repeat(50));
-    let error = followers.next().unwrap_err();
-    assert!(matches!(of_file(&error), FileSourceError::Malformed { line: 2, .. }), "{error}");
-}
-
-#[test]
 fn line_beyond_the_bound_is_malformed_once_it_has_come_to_its_end() {
     let logs = Logs::new();
     let source = FileSource::lines(logs.pattern("*.log"))
@@ -164,19 +150,15 @@ fn large_files_are_read_in_turn() {
 }
 
 #[test]
-fn compressed_files_and_settings_that_cannot_be_are_refused() {
+fn settings_that_cannot_be_are_refused() {
     let logs = Logs::new();
-    logs.append("a.log", "one\n");
-    logs.append("a.log.1.gz", "whatever it holds\n");
-    let source = logs.lines("*");
-    let error = source.open(&source_context(0, 1), None).err().unwrap();
-    assert!(matches!(of_file(&error), FileSourceError::Compressed { path } if path.ends_with("a.log.1.gz")), "{error}");
-    assert!(!error.is_retryable());
     let lines = || FileSource::lines(logs.pattern("a.log"));
     let mistaken = [
         FileSource::lines(logs.pattern("*.gz")).follow(follow()),
-        lines().follow(Follow::every(std::time::Duration::ZERO)),
+        lines().follow(Follow::every(Duration::ZERO)),
         lines().follow(follow().open_files_max(0)),
+        lines().follow(follow().settled_after(Duration::ZERO)),
+        lines().follow(follow().settled_after(EVERY - Duration::from_millis(1))),
     ];
     for source in mistaken {
         let env = StreamEnvironment::new("mistaken");

@@ -1,4 +1,4 @@
-//! Files that are followed: F1 to F5 of `docs/semantics.md`.
+//! Files that are followed: F1 to F6 of `docs/semantics.md`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(unix)]
@@ -10,7 +10,10 @@ mod event_time;
 mod gone;
 mod jobs;
 mod kills;
+mod left_out;
 mod lines;
+mod looks;
 mod model;
+mod rewritten;
 mod rig;
 mod settled;

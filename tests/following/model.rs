@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use millstream::prelude::*;
 use millstream::source::SplitPosition;
 
 use crate::jobs::draw;
-use crate::rig::{EVERY, Followers, Logs, SETTLED_AFTER};
+use crate::rig::{EVERY, Followers, Logs, SETTLED_AFTER, follow};
 
 /// A file as the test knows it.
 #[derive(Clone, Debug)]
@@ -42,10 +43,14 @@ impl Seeded {
 struct World {
     random: Seeded,
     logs: Logs,
+    /// Files are written anew, and the loss is accepted.
+    rewrites: bool,
     /// Rotated names match the pattern.
     matches_rotated: bool,
     followers: Followers<String>,
     files: Vec<Written>,
+    /// Lines of those that were written anew, by number.
+    ended: BTreeMap<u64, u64>,
     next_file: u64,
     next_name: u64,
     output: Vec<String>,
@@ -55,14 +60,16 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let (logs, matches_rotated) = (Logs::new(), seed.is_multiple_of(2));
-        let followers = Followers::open(&logs.lines(pattern(matches_rotated)), 1);
+        let (logs, matches_rotated, rewrites) = (Logs::new(), seed.is_multiple_of(2), seed.is_multiple_of(3));
+        let followers = Followers::open(&lines(&logs, matches_rotated, rewrites), 1);
         World {
             random: Seeded(seed),
             logs,
+            rewrites,
             matches_rotated,
             followers,
             files: Vec::new(),
+            ended: BTreeMap::new(),
             next_file: 0,
             next_name: 0,
             output: Vec::new(),
@@ -71,7 +78,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.random.below(12) {
+        match self.random.below(13) {
             0 => self.create(),
             1..=4 => self.append(),
             5 => self.rotate(),
@@ -79,6 +86,7 @@ impl World {
             7 | 8 => self.read(),
             9 => self.take_checkpoint(),
             10 => self.restart(),
+            11 => self.rewrite(),
             _ => self.wait(),
         }
     }
@@ -137,6 +145,32 @@ impl World {
         }
     }
 
+    /// Writes a file anew that was read to its end, shorter, longer or as long as it was.
+    fn rewrite(&mut self) {
+        let Some(at) = self.any_file() else { return };
+        // What was made of a file is met like a new one.
+        let is_met = self.matches_rotated || self.files[at].name.ends_with(".log");
+        if !self.rewrites || !is_met || self.files[at].lines == 0 {
+            return;
+        }
+        let lines = match self.random.below(3) {
+            0 => self.files[at].lines,
+            _ => 1 + self.random.below(60),
+        };
+        self.checkpoint_all();
+        let number = self.next_file;
+        self.next_file += 1;
+        let file = &mut self.files[at];
+        self.ended.insert(file.number, file.lines);
+        let text: String = (0..lines).map(|line| format!("{number} {line}\n")).collect();
+        std::fs::write(self.logs.path(&file.name), text).unwrap();
+        (file.number, file.lines, file.begun) = (number, lines, None);
+        (file.is_known, file.rest) = (false, Rest::Grows);
+        if self.random.below(2) == 0 {
+            self.checkpoint_all();
+        }
+    }
+
     fn read(&mut self) {
         for _ in 0..1 + self.random.below(4) {
             let records = 1 + self.random.below(20) as usize;
@@ -152,11 +186,21 @@ impl World {
 
     fn take_checkpoint(&mut self) {
         if self.random.below(2) == 0 {
-            self.read_all();
-            for file in &mut self.files {
-                file.is_known |= file.lines > 0;
-            }
+            return self.checkpoint_all();
         }
+        self.store();
+    }
+
+    /// A checkpoint in which all is read.
+    fn checkpoint_all(&mut self) {
+        self.read_all();
+        for file in &mut self.files {
+            file.is_known |= file.lines > 0;
+        }
+        self.store();
+    }
+
+    fn store(&mut self) {
         self.checkpoint = (Some(self.followers.positions()), self.output.len());
         for file in self.files.iter_mut().filter(|file| file.rest == Rest::Settled) {
             file.rest = Rest::Known;
@@ -170,7 +214,8 @@ impl World {
         self.read_all();
         self.followers.wait(SETTLED_AFTER);
         self.read_all();
-        let is_read = |file: &&mut Written| file.begun.is_none() && file.lines > 0 && file.rest == Rest::Grows;
+        // Also where a line waits that its writer never finished.
+        let is_read = |file: &&mut Written| file.lines > 0 && file.rest == Rest::Grows;
         for file in self.files.iter_mut().filter(is_read) {
             file.rest = Rest::Settled;
         }
@@ -180,7 +225,7 @@ impl World {
         let parallelism = 1 + self.random.below(3) as u32;
         let (positions, output) = self.checkpoint.clone();
         self.output.truncate(output);
-        let source = self.logs.lines(pattern(self.matches_rotated));
+        let source = lines(&self.logs, self.matches_rotated, self.rewrites);
         self.followers = Followers::restore(&source, parallelism, positions).unwrap();
         for file in self.files.iter_mut().filter(|file| file.rest == Rest::Settled) {
             file.rest = Rest::Grows;
@@ -188,8 +233,9 @@ impl World {
     }
 }
 
-fn pattern(matches_rotated: bool) -> &'static str {
-    if matches_rotated { "app-*.log*" } else { "app-*.log" }
+fn lines(logs: &Logs, matches_rotated: bool, accepts_loss: bool) -> FileSource<String> {
+    let pattern = logs.pattern(if matches_rotated { "app-*.log*" } else { "app-*.log" });
+    FileSource::lines(pattern).follow(if accepts_loss { follow().accept_loss() } else { follow() })
 }
 
 #[test]
@@ -200,6 +246,7 @@ fn each_line_is_read_once_and_in_order_whatever_becomes_of_its_file() {
         for _ in 0..120 {
             world.step();
             written.extend(world.files.iter().map(|file| (file.number, file.lines)));
+            written.extend(&world.ended);
         }
         world.read_all();
         let mut read: BTreeMap<u64, Vec<u64>> = BTreeMap::new();

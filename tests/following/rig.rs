@@ -73,7 +73,20 @@ impl<T: Send + 'static> Followers<T> {
         parallelism: u32,
         restored: Option<Vec<SplitPosition>>,
     ) -> Result<Self, SourceError> {
-        let clock = ManualClock::new();
+        Self::with_clock(source, parallelism, restored, ManualClock::new())
+    }
+
+    /// What the checkpoint of this moment is restored to, at the same time.
+    pub(crate) fn restart(&self, source: &dyn Source<Item = T>, parallelism: u32) -> Result<Self, SourceError> {
+        Self::with_clock(source, parallelism, Some(self.positions()), self.clock.clone())
+    }
+
+    fn with_clock(
+        source: &dyn Source<Item = T>,
+        parallelism: u32,
+        restored: Option<Vec<SplitPosition>>,
+        clock: ManualClock,
+    ) -> Result<Self, SourceError> {
         let open = |subtask| {
             let cx = SourceContext { clock: Arc::new(clock.clone()), ..source_context(subtask, parallelism) };
             source.open(&cx, restored.clone())

@@ -292,7 +292,8 @@ pub trait Source: Send + Sync + 'static {
 pub struct SplitRead<'a> {
     /// The split.
     pub split: &'a str,
-    /// Nothing of it is to come.
+    /// Nothing of it is to come, as far as is known: event time does not wait for it. One that is read again nevertheless counts
+    /// again, once it has caught up.
     pub at_end: bool,
 }
 
@@ -319,6 +320,13 @@ pub trait SourceReader: Send + 'static {
     /// What is wrapped by another should be asked, too. None by default.
     fn take_forgotten(&mut self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Every split that it has is at its end, or it has none, and others may come: until then event time does not wait for this subtask.
+    /// Asked when a read is `Idle`, of a reader that says [of which split](Self::last_read) its reads are. False by default: splits
+    /// that have not begun are waited for.
+    fn awaits_splits(&self) -> bool {
+        false
     }
 
     /// A checkpoint is complete: what was read before its barrier will not be read again, unless the job falls back to an

@@ -6,7 +6,7 @@ use super::Timestamp;
 ///
 /// - An idle input does not count; one that returns counts again once it has caught up with the merged watermark.
 /// - When all inputs go idle the highest watermark among them is let through first.
-/// - An input that has ended does not count, and never returns. When all others are idle, its watermark is among those of
+/// - An input that has ended does not count, until it is said to [resume](Self::resume). When all others are idle, its watermark is among those of
 ///   which the highest is let through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WatermarkMerge {
@@ -64,6 +64,13 @@ impl WatermarkMerge {
         self.idle = false;
     }
 
+    /// An input that has ended has records again: as one that returns from idle it counts once it has caught up.
+    pub fn resume(&mut self, input: usize) {
+        self.inputs[input].idle = true;
+        self.open.push(input);
+        self.active(input);
+    }
+
     /// The input's event time has come to `at`. An earlier time than before is ignored.
     pub fn watermark(&mut self, input: usize, at: Timestamp) -> EventTime {
         self.idle = false;
@@ -95,6 +102,16 @@ impl WatermarkMerge {
         self.open.retain(|open| *open != input);
         self.of_ended = self.inputs[input].watermark.max(self.of_ended);
         if self.open.is_empty() { EventTime::Unchanged } else { self.without_one() }
+    }
+
+    /// There is no input that has not ended, but there may be some later: until then the task is idle.
+    pub fn awaits_inputs(&mut self) -> EventTime {
+        if self.open.is_empty() { self.without_one() } else { EventTime::Unchanged }
+    }
+
+    /// Whether all inputs are idle, or awaited.
+    pub fn is_idle(&self) -> bool {
+        self.idle
     }
 
     /// One input less counts.
@@ -190,6 +207,35 @@ mod tests {
         merge.watermark(0, 10);
         assert_eq!(merge.end(0), EventTime::Unchanged, "input 1 has no watermark yet");
         assert_eq!(merge.idle(1), EventTime::AdvancedThenIdle(10));
+    }
+
+    #[test]
+    fn input_that_resumes_after_its_end_counts_once_it_has_caught_up() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.watermark(0, 10);
+        assert_eq!(merge.watermark(1, 20), EventTime::Advanced(10));
+        merge.end(0);
+        assert_eq!(merge.watermark(1, 30), EventTime::Advanced(30));
+        merge.resume(0);
+        assert_eq!(merge.watermark(0, 12), EventTime::Unchanged);
+        assert_eq!(merge.watermark(1, 40), EventTime::Advanced(40), "input 0 is behind");
+        assert_eq!((merge.watermark(0, 45), merge.watermark(1, 60)), (EventTime::Unchanged, EventTime::Advanced(45)));
+    }
+
+    #[test]
+    fn task_that_awaits_inputs_is_idle_until_one_is_there() {
+        let mut merge = WatermarkMerge::new(0);
+        assert_eq!((merge.awaits_inputs(), merge.awaits_inputs()), (EventTime::Idle, EventTime::Unchanged));
+        merge.add_input();
+        assert_eq!((merge.is_idle(), merge.awaits_inputs()), (false, EventTime::Unchanged));
+        merge.watermark(0, 10);
+        merge.add_input();
+        merge.watermark(1, 5);
+        merge.end(1);
+        merge.end(0);
+        assert_eq!(merge.awaits_inputs(), EventTime::Idle);
+        merge.resume(1);
+        assert_eq!(merge.watermark(1, 11), EventTime::Advanced(11));
     }
 
     #[test]

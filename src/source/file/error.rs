@@ -75,14 +75,8 @@ pub enum FileSourceError {
         path: PathBuf,
         /// How far it was read, in bytes.
         offset: u64,
-        /// How long it was when it was seen last, in bytes; 0 if it was not seen since the restore.
+        /// How long it was when it was seen last, in bytes; as far as the checkpoint knows, if it was not seen since the restore.
         known_bytes: u64,
-    },
-    /// A file that is to be followed is compressed.
-    #[error("compressed files cannot be followed; narrow the pattern, so that it does not match them")]
-    Compressed {
-        /// The file.
-        path: PathBuf,
     },
     /// A record does not parse.
     #[error("malformed record: {reason}; mend the input, or set on_malformed(Skip | SideOutput)")]
@@ -118,7 +112,6 @@ impl From<FileSourceError> for SourceError {
             | FileSourceError::Rewritten { path, .. }
             | FileSourceError::Lost { path, .. } => Self::malformed(at(path), error),
             FileSourceError::PatternChanged { .. } => Self::configuration(error),
-            FileSourceError::Compressed { path } => Self::malformed(at(path), error),
             FileSourceError::Malformed { path, line, column, .. } => {
                 Self::malformed(format!("{}:{line}:{column}", path.display()), error)
             }

@@ -67,9 +67,9 @@ pub(super) fn list(pattern: &str) -> Result<Vec<Listed>, SourceError> {
 /// nowhere is left out: it may be about to be changed.
 ///
 /// # Errors
-/// As [`list`], but for what may come and go.
-pub(super) fn present(pattern: &str) -> Result<Vec<String>, SourceError> {
-    paths(pattern, DeadLinks::LeaveOut)?.into_iter().map(|path| text(path, pattern)).collect()
+/// As [`list`], but for what may come and go, and not for a name that is not UTF-8.
+pub(super) fn present(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
+    paths(pattern, DeadLinks::LeaveOut)
 }
 
 /// What is in a directory, hidden or not; nothing if it is not there.

@@ -197,21 +197,23 @@ impl<T, R> FileSource<T, R> {
     /// - A file is a split known by device, inode and the first bytes of its content, not by its path. So one that is *renamed*, as
     ///   by a rotation, is read on, also under a name that the pattern does not match, and several paths to one file, by symbolic and
     ///   hard links, are one. After a restart it is looked for where it was, in the folder where it was, and in those of
-    ///   [`Follow::look_in`]. That it is met at all takes a name that the pattern matches when a checkpoint is taken: let the pattern
+    ///   [`Follow::look_in`], on the same file system. That it is met at all takes a name that the pattern matches when a checkpoint is taken: let the pattern
     ///   match the names to which files are renamed, too, where they are renamed often.
     /// - A file that is *cut short* or written anew is an error ([`FileSourceError::Rewritten`](super::FileSourceError)): what was in it
     ///   may not have been read. So is one that has gone before it was known to be read to its end
     ///   ([`FileSourceError::Lost`](super::FileSourceError)). [`Follow::accept_loss`] goes on.
-    /// - A file that was read to its end and has not grown for long is [settled](Follow::settled_after): it may go. So the state has an
+    /// - A file that was read to its end and has not grown for long is [settled](Follow::settled_after): it may go. A last line that
+    ///   never had its line end keeps no file from that. So the state has an
     ///   entry for each file that is there, and for those that have gone of late.
     /// - With a strategy for watermarks each file has event time of its own, until it is settled, or is read to its end and renamed to
     ///   a name that the pattern does not match. One that has no records for a while holds event time back but for the
     ///   [idleness](crate::time::WatermarkStrategy::with_idleness) of the strategy.
     /// - Files are read in turn, none in the order of its name; the path of [`positioned`](FileSource::positioned) records is that under
     ///   which their file was met.
-    /// - A field of CSV may hold line ends; one whose quotes are not closed within [`max_record_bytes`](Self::max_record_bytes) is an
-    ///   error under every policy, since nobody knows where its record ends.
-    /// - Nothing needs to match at the start. Compressed files are refused.
+    /// - A field of CSV may hold line ends. Of one whose quotes are not closed within [`max_record_bytes`](Self::max_record_bytes) nobody
+    ///   knows where its record ends: the first line of it is malformed, and if that is no error, reading goes on with the next line.
+    /// - Nothing needs to match at the start. What may not be read by the program, or is compressed, is left out with a warning in the log
+    ///   (`millstream::source`); the first is tried again.
     ///
     /// Where the system does not number its files, which is elsewhere than on Unix, this is a mistake in the settings. The numbers
     /// must outlive a restart, as on local disks.

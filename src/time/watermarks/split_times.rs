@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millstream_actors::protocol::{EventTime, Mark, Timestamp, WatermarkMerge};
 
-/// Nothing of the split is to come.
+/// Nothing of the split is to come, as far as is known.
 const ENDED: Timestamp = Timestamp::MAX;
 
 /// The splits that have begun, each with what tells its event time, and what their stream says together: the minimum over
@@ -108,11 +108,14 @@ impl<G> SplitTimes<G> {
         }
     }
 
-    /// Records of the split were read, and it says that its time has come this far, or nothing.
+    /// Records of the split were read, and it says that its time has come this far, or nothing. One that had been at its end is not
+    /// any more.
     pub(crate) fn read(&mut self, split: usize, watermark: Option<Timestamp>, marks: &mut Vec<Mark>) {
         let known = &mut self.splits[split];
         if known.watermark == ENDED {
-            return;
+            known.watermark = Timestamp::MIN;
+            self.open.push(split);
+            self.merge.resume(split);
         }
         (known.is_idle, self.nothing_open) = (false, Duration::ZERO);
         (known.silent, known.waited) = (Duration::ZERO, Default::default());
@@ -144,6 +147,11 @@ impl<G> SplitTimes<G> {
             self.open.retain(|open| *open != split);
             tell(self.merge.end(split), marks);
         }
+    }
+
+    /// There is no split that is not at its end, but there may be some later: until then the stream is idle.
+    pub(crate) fn awaits_splits(&mut self, marks: &mut Vec<Mark>) {
+        tell(self.merge.awaits_inputs(), marks);
     }
 
     /// The split is at its end and no longer known: its place is for one that begins later.
@@ -217,7 +225,10 @@ impl<G> SplitTimes<G> {
     /// The slowest split that is neither idle nor at its end, if one has begun, how far it has come, and how far the fastest has;
     /// `None` if nothing holds back.
     pub(crate) fn slowest(&self) -> Option<(Option<&str>, Timestamp, Timestamp)> {
-        if self.splits.is_empty() && self.idle_after.is_none_or(|after| self.nothing_open < after) {
+        if self.splits.is_empty()
+            && !self.merge.is_idle()
+            && self.idle_after.is_none_or(|after| self.nothing_open < after)
+        {
             return Some((None, Timestamp::MIN, Timestamp::MIN));
         }
         let slowest = self.open().filter(|split| !split.is_idle).min_by_key(|split| split.watermark)?;
@@ -302,6 +313,28 @@ mod tests {
         times.forget("b", &mut marks);
         assert_eq!(read(&mut times, "c", 1999), [], "not back");
         assert_eq!(read(&mut times, "c", 2001), [Mark::Watermark(2001)]);
+    }
+
+    #[test]
+    fn split_that_is_read_after_its_end_counts_again_also_when_it_was_restored_at_its_end() {
+        for is_restored in [false, true] {
+            let (mut times, mut marks) = (SplitTimes::new(None), Vec::new());
+            read(&mut times, "a", 10);
+            if is_restored {
+                times = SplitTimes::new(None);
+                let a = times.begun("a", || ());
+                times.restore(a, ENDED, &mut marks);
+            } else {
+                end(&mut times, "a");
+            }
+            times.awaits_splits(&mut marks);
+            times.awaits_splits(&mut marks);
+            assert_eq!((marks, times.slowest()), (vec![Mark::Idle], None));
+            assert_eq!(read(&mut times, "a", 20), [Mark::Watermark(20)]);
+            assert_eq!((times.of("a"), times.slowest()), (Some(20), Some((Some("a"), 20, 20))));
+            assert_eq!(read(&mut times, "b", 30), []);
+            assert_eq!((end(&mut times, "a"), times.of("a")), (vec![Mark::Watermark(30)], Some(ENDED)));
+        }
     }
 
     #[test]

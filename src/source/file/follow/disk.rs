@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_actors::contract::checksum;
 
@@ -21,6 +22,19 @@ pub(super) struct Look {
     changed: [i64; 4],
     /// It has a name.
     pub(super) is_linked: bool,
+}
+
+/// So coarse may be the times that a file system keeps.
+const TICK: Duration = Duration::from_secs(2);
+
+impl Look {
+    /// A change after it cannot look the same, since the last one was long before this time, in Unix milliseconds, at which the look was
+    /// taken (as git's index asks of files that it knows).
+    pub(super) fn tells_changes(&self, now: u64) -> bool {
+        let [.., seconds, nanos] = self.changed.map(i128::from);
+        let changed = seconds * 1_000 + nanos / 1_000_000;
+        i128::from(now) - changed > TICK.as_millis() as i128
+    }
 }
 
 #[cfg(unix)]
@@ -63,6 +77,19 @@ pub(super) fn open(path: &Path) -> Result<Option<Arc<File>>, FileSourceError> {
     }
 }
 
+/// It may not be read by this program, at the moment perhaps.
+pub(super) fn is_refused(error: &FileSourceError) -> bool {
+    matches!(error, FileSourceError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied)
+}
+
+/// The folder in which a file is, if that is not the one of its path since links lead to it.
+pub(super) fn real_folder(path: &Path) -> Option<String> {
+    let folder = std::fs::canonicalize(path).ok()?.parent()?.to_owned();
+    let named = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_other = std::fs::canonicalize(named).ok().is_none_or(|named| named != folder);
+    is_other.then(|| folder.to_str().map(str::to_owned)).flatten()
+}
+
 fn absent_or<R>(error: io::Error, action: &'static str, path: &Path) -> Result<Option<R>, FileSourceError> {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(None),
@@ -99,15 +126,15 @@ pub(super) fn first_bytes(file: &Arc<File>, max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Of how many bytes at most the first line is in the id of a split.
-const NAMED_BYTES_MAX: u64 = 1024;
+pub(super) const NAMED_BYTES_MAX: usize = 1024;
 
-/// The id of a file as a split: its key, and the hash of its first line, or of 1 KiB of that. `None` as long as it has no whole
-/// line and is shorter: then there is nothing to read, and another look could give another id.
-pub(super) fn split_id(key: Key, file: &Arc<File>) -> io::Result<Option<String>> {
-    let first = first_bytes(file, NAMED_BYTES_MAX)?;
+/// The id as a split of a file that begins so: its key, and the hash of its first line, or of 1 KiB of that. `None` as long as it has
+/// no whole line and is shorter: then there is nothing to read, and another look could give another id.
+pub(super) fn split_id(key: Key, first: &[u8]) -> Option<String> {
+    let first = &first[..first.len().min(NAMED_BYTES_MAX)];
     let line = first.iter().position(|byte| *byte == b'\n').map(|end| &first[..=end]);
-    let line = line.or((first.len() as u64 == NAMED_BYTES_MAX).then_some(&first));
-    Ok(line.map(|line| format!("{:x}:{:x}:{:016x}", key.0, key.1, checksum(line))))
+    let line = line.or((first.len() == NAMED_BYTES_MAX).then_some(first));
+    line.map(|line| format!("{:x}:{:x}:{:016x}", key.0, key.1, checksum(line)))
 }
 
 /// The key in the id of a split.

@@ -2,6 +2,7 @@
 
 mod disk;
 mod files;
+mod found;
 mod options;
 mod position;
 mod reader;

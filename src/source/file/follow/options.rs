@@ -36,8 +36,10 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// Looks for appended lines and for new files at this interval by the job's clock, above zero: so late is a line read at most. A
-    /// look lists the folders of the pattern and asks for the size of each file; what has grown is then read.
+    /// Looks for appended lines and for new files at this interval by the job's clock, above zero: so late is a line noticed at most,
+    /// if the job has nothing else to do. A look lists the folders of the pattern and asks for the size of each file; what has grown is then
+    /// read. The next one begins when the interval has passed since the end of a look, or as much time as that look took if that is
+    /// longer, and never before something of what it found was read.
     pub fn every(interval: Duration) -> Self {
         Self {
             every: interval,
@@ -48,9 +50,10 @@ impl Follow {
         }
     }
 
-    /// A file that is read to its end and has not grown for so long is *settled*, an hour by default: it may be removed while the job
-    /// does not run, and it no longer holds event time back. Once it has then been out of sight for as long again it is
-    /// forgotten. One that grows after it was settled is read on.
+    /// A file that is read to its end and has not grown for so long, by the wall clock of the job, also while the job did not run, is
+    /// *settled*: an hour by default, not less than the interval. It may be removed while the job does not run, and it no longer
+    /// holds event time back. A last line that has waited for its line end for so long counts for nothing there. Once the file has
+    /// then been out of sight for as long again it is forgotten. One that grows after it was settled is read on.
     pub fn settled_after(mut self, time: Duration) -> Self {
         self.settled_after = time;
         self
@@ -88,6 +91,12 @@ impl Follow {
         }
         if self.every.is_zero() {
             return Some("Follow::every(0) would look all the time".to_owned());
+        }
+        if self.settled_after < self.every {
+            let Self { every, settled_after, .. } = self;
+            return Some(format!(
+                "settled_after({settled_after:?}) is over before the next look, which is after {every:?}"
+            ));
         }
         (self.open_files_max == 0).then(|| "open_files_max(0) lets no file be read".to_owned())
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use millstream_actors::contract::checksum;
 use serde::{Deserialize, Serialize};
 
-use super::disk::first_bytes;
+use super::disk::{first_bytes, real_folder};
 use crate::source::file::framing::Place;
 
 /// Of how many of its first bytes a file is known again.
@@ -20,7 +20,7 @@ const HEAD_BYTES_MAX: u64 = 4096;
 pub(in super::super) enum Rest {
     /// It may have more than was read.
     Growing,
-    /// It was read to its end, and has not grown for long.
+    /// All records that it has were read, and it has not grown for long.
     Settled,
     /// It was read to its end and has no name any more.
     Unlinked,
@@ -39,18 +39,43 @@ pub(in super::super) struct FollowPosition {
     pub(super) line: u64,
     /// Its number.
     pub(super) record_index: u64,
+    /// No record ends between the offset and here.
+    pub(super) searched_to: u64,
     /// So many bytes of what was read, from the beginning of the file.
-    head_bytes: u64,
+    pub(super) head_bytes: u64,
     /// Their hash.
     head: u64,
     pub(super) rest: Rest,
+    /// The folder in which it is, if links led there from the one of its path.
+    pub(super) folder: Option<String>,
+    /// Since when it has been as long as it is, in Unix milliseconds.
+    pub(super) quiet_since: u64,
+    /// Since when it is not found, in Unix milliseconds.
+    pub(super) missed_since: Option<u64>,
 }
 
 impl FollowPosition {
-    /// The beginning of a file.
-    pub(super) fn start(path: &str) -> Self {
-        let (named, path, head) = (path.into(), path.to_owned(), checksum(&[]));
-        Self { named, path, offset: 0, line: 1, record_index: 0, head_bytes: 0, head, rest: Rest::Growing }
+    /// The beginning of a file that is met at this time.
+    pub(super) fn start(path: &str, now: u64) -> Self {
+        Self {
+            named: path.into(),
+            path: path.to_owned(),
+            offset: 0,
+            line: 1,
+            record_index: 0,
+            searched_to: 0,
+            head_bytes: 0,
+            head: checksum(&[]),
+            rest: Rest::Growing,
+            folder: real_folder(Path::new(path)),
+            quiet_since: now,
+            missed_since: None,
+        }
+    }
+
+    /// Where there are bytes that were not looked at, if any are.
+    pub(super) fn searched(&self) -> u64 {
+        self.searched_to.max(self.offset)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -61,22 +86,25 @@ impl FollowPosition {
         Place { offset: self.offset, line: self.line }
     }
 
-    /// Takes the first bytes of what was read, if more than those that are known have been.
-    pub(super) fn know(&mut self, file: &Arc<File>) -> io::Result<()> {
+    /// Takes the first bytes of what was read, if more than those that are known have been. Answers whether those that were known are
+    /// still there; if not, it takes none.
+    pub(super) fn know(&mut self, file: &Arc<File>) -> io::Result<bool> {
         let bytes = self.offset.min(HEAD_BYTES_MAX);
-        if bytes > self.head_bytes {
-            let head = first_bytes(file, bytes)?;
-            // One that has been cut short meanwhile is found out by its length.
-            if head.len() as u64 == bytes {
-                (self.head_bytes, self.head) = (bytes, checksum(&head));
-            }
+        if bytes <= self.head_bytes {
+            return Ok(true);
         }
-        Ok(())
+        let first = first_bytes(file, bytes)?;
+        let is_same = first.len() as u64 == bytes && self.is_of(&first, self.offset);
+        if is_same {
+            (self.head_bytes, self.head) = (bytes, checksum(&first));
+        }
+        Ok(is_same)
     }
 
-    /// Whether a file that has this length is the one that was read.
-    pub(super) fn is_of(&self, file: &Arc<File>, len: u64) -> io::Result<bool> {
-        Ok(len >= self.offset && checksum(&first_bytes(file, self.head_bytes)?) == self.head)
+    /// Whether a file that begins so and has this length may be the one that was read.
+    pub(super) fn is_of(&self, first: &[u8], len: u64) -> bool {
+        let known = usize::try_from(self.head_bytes).ok().and_then(|bytes| first.get(..bytes));
+        len >= self.offset && known.is_some_and(|known| checksum(known) == self.head)
     }
 }
 

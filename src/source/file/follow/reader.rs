@@ -6,6 +6,7 @@ use millstream_actors::contract::{
 
 use super::Follow;
 use super::disk::Key;
+use super::files::Followed;
 use super::turn::{Parts, Turn};
 use super::watch::Watch;
 use crate::source::encode_position;
@@ -20,6 +21,8 @@ pub(in super::super) struct FollowReader<T, R> {
     last_turn: Key,
     /// The file of the last read, and whether event time need not wait for it any more.
     last_read: Option<(Key, bool)>,
+    /// The last read was a look.
+    has_looked: bool,
     waker: SourceWaker,
     ending: Ending,
 }
@@ -29,7 +32,7 @@ pub(in super::super) struct FollowReader<T, R> {
 enum Ending {
     /// It has not come.
     Follows,
-    /// It has come: there is a last look to take.
+    /// It has come: there are last looks to take, until it is known of each file whether it is there.
     Told,
     /// What the last look has found is read.
     Reads,
@@ -44,7 +47,36 @@ impl<T: 'static, R> FollowReader<T, R> {
     ) -> Result<Self, SourceError> {
         let watch = Watch::open(pattern, follow, cx, restored)?;
         let (parts, waker) = (Parts::of(source), cx.waker.clone());
-        Ok(Self { watch, parts, turn: None, last_turn: (0, 0), last_read: None, waker, ending: Ending::Follows })
+        Ok(Self {
+            watch,
+            parts,
+            turn: None,
+            last_turn: (0, 0),
+            last_read: None,
+            has_looked: false,
+            waker,
+            ending: Ending::Follows,
+        })
+    }
+
+    /// A look is due. What one has found is gone on with before the next, however short the interval is.
+    fn looks(&self) -> bool {
+        let has_found = || self.watch.files.has_unread() || self.watch.has_ends_to_tell();
+        match self.ending {
+            Ending::Follows => self.watch.rests().is_none() && !(self.has_looked && has_found()),
+            Ending::Told => true,
+            Ending::Reads => false,
+        }
+    }
+
+    fn look(&mut self) -> Result<(), SourceError> {
+        self.watch.look()?;
+        // What it has may have become another file's.
+        self.turn = None;
+        if self.ending == Ending::Told && self.watch.has_seen_all() {
+            self.ending = Ending::Reads;
+        }
+        Ok(())
     }
 
     /// Begins the turn of the next file that has something to read.
@@ -52,8 +84,8 @@ impl<T: 'static, R> FollowReader<T, R> {
         while let Some(key) = self.watch.files.unread_after(self.last_turn) {
             self.last_turn = key;
             let Some(open) = self.watch.opened(key)? else { continue };
-            let Some(file) = self.watch.files.0.get_mut(&key) else { continue };
-            self.turn = self.parts.begin(key, open, file)?;
+            let parts = &mut self.parts;
+            self.turn = self.watch.files.change(key, |file| parts.begin(key, open, file)).transpose()?.flatten();
             if self.turn.is_some() {
                 return Ok(());
             }
@@ -63,24 +95,32 @@ impl<T: 'static, R> FollowReader<T, R> {
 
     fn read_turn(&mut self, batch: &mut Batch<R>) -> Result<(), SourceError> {
         let Some(mut turn) = self.turn.take() else { return Ok(()) };
-        let Some(file) = self.watch.files.0.get_mut(&turn.key) else { return Ok(()) };
+        let parts = &mut self.parts;
+        let goes_on = self.watch.files.change(turn.key, |file| {
+            file.end_is_told = false;
+            parts.read(&mut turn, file, batch)
+        });
+        let Some(goes_on) = goes_on.transpose()? else { return Ok(()) };
         self.last_read = Some((turn.key, false));
-        if self.parts.read(&mut turn, file, batch)? {
+        if goes_on {
             self.turn = Some(turn);
         }
         Ok(())
     }
 
     fn status(&mut self) -> ReadStatus {
-        if self.turn.is_some() || self.watch.files.unread_after(self.last_turn).is_some() {
+        if self.turn.is_some() || self.watch.files.has_unread() {
             return ReadStatus::More;
+        }
+        if self.ending == Ending::Reads && !self.watch.has_seen_all() {
+            self.ending = Ending::Told;
         }
         match (self.ending, self.watch.rests()) {
             (Ending::Reads, _) => {
                 self.parts.malformed.summarise();
                 ReadStatus::End
             }
-            (Ending::Follows, Some(rest)) if self.watch.ended().is_none() => {
+            (Ending::Follows, Some(rest)) if !self.watch.has_ends_to_tell() => {
                 ReadStatus::Idle { retry_after: Some(rest) }
             }
             _ => ReadStatus::More,
@@ -93,35 +133,25 @@ impl<T: 'static, R: Send + 'static> SourceReader for FollowReader<T, R> {
 
     fn read(&mut self, batch: &mut Batch<R>) -> Result<ReadStatus, SourceError> {
         self.last_read = None;
-        let looks = self.ending == Ending::Told || (self.ending == Ending::Follows && self.watch.rests().is_none());
+        let looks = self.looks();
         if looks {
-            self.watch.look()?;
-            // What it has may have become another file's.
-            self.turn = None;
-            if self.ending == Ending::Told {
-                self.ending = Ending::Reads;
+            self.look()?;
+        } else {
+            if self.turn.is_none() {
+                self.begin_turn()?;
             }
-            return Ok(self.status());
+            if self.turn.is_some() {
+                self.read_turn(batch)?;
+            } else if let Some(key) = self.watch.tell_end() {
+                self.last_read = Some((key, true));
+            }
         }
-        if self.turn.is_none() {
-            self.begin_turn()?;
-        }
-        if self.turn.is_some() {
-            self.read_turn(batch)?;
-        } else if let Some(key) = self.watch.ended()
-            && let Some(file) = self.watch.files.0.get_mut(&key)
-        {
-            file.end_is_told = true;
-            self.last_read = Some((key, true));
-        }
+        self.has_looked = looks;
         Ok(self.status())
     }
 
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
-        for file in self.watch.files.0.values_mut().filter(|file| file.is_moved) {
-            file.is_moved = false;
-            moved.push(encode_position(&file.id, &file.position));
-        }
+        self.watch.files.take_moved(|file| moved.push(encode_position(&file.id, &file.position)));
     }
 
     fn take_forgotten(&mut self) -> Vec<String> {
@@ -132,22 +162,24 @@ impl<T: 'static, R: Send + 'static> SourceReader for FollowReader<T, R> {
     fn finish(&mut self) {
         if self.ending == Ending::Follows {
             self.ending = Ending::Told;
+            self.watch.is_last();
             self.waker.wake();
         }
     }
 
     fn last_read(&self) -> Option<SplitRead<'_>> {
         let (key, at_end) = self.last_read?;
-        let file = self.watch.files.0.get(&key)?;
+        let file = self.watch.files.get(key)?;
         Some(SplitRead { split: &file.id, at_end })
     }
 
     fn concurrent_splits(&self) -> Vec<String> {
-        let files = self.watch.files.0.values();
-        files
-            .filter(|file| file.matches && !(file.is_read() && file.is_settled()))
-            .map(|file| file.id.clone())
-            .collect()
+        let counts = |file: &Followed| file.matches && !(file.is_searched() && file.is_settled());
+        self.watch.files.iter().filter(|(_, file)| counts(file)).map(|(_, file)| file.id.clone()).collect()
+    }
+
+    fn awaits_splits(&self) -> bool {
+        self.watch.files.iter().all(|(_, file)| file.end_is_told)
     }
 
     fn take_side_records(&mut self) -> Vec<SideRecord> {

@@ -59,9 +59,10 @@ impl<T: 'static, R> Parts<T, R> {
         open: Arc<File>,
         file: &mut Followed,
     ) -> Result<Option<Turn<T>>, SourceError> {
-        if file.searched_to > file.position.offset {
-            let (searched_to, is_ended) = search(&open, file.searched_to).map_err(|error| failed(file, error))?;
-            file.searched_to = searched_to;
+        if file.position.searched_to > file.position.offset {
+            let searched_to = file.position.searched_to;
+            let (searched_to, is_ended) = search(&open, searched_to).map_err(|error| failed(file, error))?;
+            file.is_searched_to(searched_to);
             if !is_ended {
                 return Ok(None);
             }
@@ -69,7 +70,7 @@ impl<T: 'static, R> Parts<T, R> {
         let mut framer = Framer::new(input(&open, 0), self.format.framing(), self.record_bytes_max);
         let mut decoder = (self.new_decoder)(self.format);
         if self.format.has_header() && !self.read_header(file, &mut framer, &mut *decoder)? {
-            file.searched_to = framer.place().offset;
+            file.is_searched_to(framer.place().offset);
             return Ok(None);
         }
         let (place, behind_header) = (file.position.place(), framer.place());
@@ -135,18 +136,43 @@ impl<T: 'static, R> Parts<T, R> {
             if frame == Frame::End || turn.framer.record_end() != RecordEnd::Line {
                 let is_endless = turn.framer.record_end() == RecordEnd::OpenQuote
                     && end.offset - start.offset > self.record_bytes_max as u64;
-                if is_endless {
-                    return Err(malformed(file, start, self.endless()));
+                if is_endless && self.leave_out_line(turn, file, start)? {
+                    continue;
                 }
-                (file.searched_to, goes_on) = (end.offset, false);
+                file.is_searched_to(end.offset);
+                goes_on = false;
                 break;
             }
             self.take(turn, file, (start, frame), batch)?;
             (file.position.offset, file.position.line) = (end.offset, end.line);
             file.is_moved = true;
         }
-        file.position.know(&turn.file).map_err(|error| failed(file, error))?;
+        if !file.position.know(&turn.file).map_err(|error| failed(file, error))? {
+            // It is not the file that it was: the next look tells.
+            (file.look, goes_on) = (None, false);
+        }
         Ok(goes_on)
+    }
+
+    /// Where a record whose quotes are not closed would end cannot be told: its first line is the malformed record, and reading goes
+    /// on behind that. Answers whether that line has come to its end.
+    fn leave_out_line(&mut self, turn: &mut Turn<T>, file: &mut Followed, start: Place) -> Result<bool, SourceError> {
+        let line_end = self.text.iter().position(|byte| *byte == b'\n').map(|at| start.offset + at as u64);
+        let (line_end, is_ended) = match line_end {
+            Some(line_end) => (line_end, true),
+            None => search(&turn.file, start.offset + self.text.len() as u64).map_err(|error| failed(file, error))?,
+        };
+        if !is_ended {
+            return Ok(false);
+        }
+        let kept = usize::try_from(line_end - start.offset).map_or(self.text.len(), |bytes| bytes.min(self.text.len()));
+        self.malformed.take(&file.position.named, start, self.endless(), &self.text[..kept])?;
+        let next = Place { offset: line_end + 1, line: start.line + 1 };
+        turn.framer.continue_at(input(&turn.file, next.offset), next);
+        (file.position.offset, file.position.line) = (next.offset, next.line);
+        file.position.record_index += 1;
+        file.is_moved = true;
+        Ok(true)
     }
 
     fn take(
@@ -170,7 +196,6 @@ impl<T: 'static, R> Parts<T, R> {
         Ok(())
     }
 
-    /// Where such a record would end cannot be told, so that it cannot be left out.
     fn endless(&self) -> Flaw {
         let reason = format!("a quoted field is not closed within {} bytes", self.record_bytes_max);
         Flaw { line: 0, column: 1, reason }
@@ -191,15 +216,15 @@ fn malformed(file: &Followed, start: Place, flaw: Flaw) -> SourceError {
     FileSourceError::Malformed { path, line: start.line + line, column, reason }.into()
 }
 
-/// Looks for a line end from a place on: to where it has looked, and whether there is one. So the beginning of a long line is not
+/// Looks for a line end from a place on: where it is, or to where it has looked and there is none. So the beginning of a long line is not
 /// read again each time that the line has grown.
 fn search(file: &Arc<File>, from: u64) -> io::Result<(u64, bool)> {
     let (mut input, mut at) = (input(file, from), from);
     loop {
         let bytes = input.fill_buf()?;
-        let len = bytes.len();
-        if len == 0 || bytes.contains(&b'\n') {
-            return Ok((at, len > 0));
+        let (len, line_end) = (bytes.len(), bytes.iter().position(|byte| *byte == b'\n'));
+        if len == 0 || line_end.is_some() {
+            return Ok((at + line_end.unwrap_or(0) as u64, len > 0));
         }
         input.consume(len);
         at += len as u64;
