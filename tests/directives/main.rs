@@ -6,12 +6,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod behind;
 mod bounds;
 mod disturbed;
 mod firings;
 mod inputs;
 mod keyed;
 mod kills;
+mod opening;
 mod records;
 mod refused;
 mod rig;

@@ -29,7 +29,7 @@ use crate::control::job_context::{Ending, JobContext, RegionMemory, lock};
 use crate::control::job_supervisor::RegionEnded;
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, Execution, FailedRecord, NoRestore, PanickedRecord, RESTART_DELAY_BORNE,
+    ActorName, Attempt, Cause, CheckpointId, Execution, FailedRecord, NoRestore, PanickedCall, RESTART_DELAY_BORNE,
     Recovered, RegionEvent, RegionId, RegionState, RestartDecision, RestoreDecision, SubtaskId, TaskError,
 };
 use crate::runtime::arbiters::ArbiterCondemned;
@@ -241,7 +241,7 @@ impl RegionSupervisor {
         &mut self,
         attempt: Attempt,
         actor: ActorName,
-        (cause, records_in, at, panicked): (Cause, u64, Option<FailedRecord>, Option<PanickedRecord>),
+        (cause, records_in, at, panicked): (Cause, u64, Option<FailedRecord>, Option<PanickedCall>),
         ctx: &mut Context<Self>,
     ) {
         let job = self.seed.job.clone();

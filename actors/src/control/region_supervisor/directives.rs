@@ -11,7 +11,7 @@ use crate::control::job_context::{RegionMemory, lock};
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::protocol::{
     ActorName, Answer, CarefulWorkEnded, Cause, CheckpointId, DirectiveLog, FailedRecord, OperatorId, Panic,
-    PanicFacts, PanicReport, PanickedRecord, RegionId, RestartDecision,
+    PanicFacts, PanicReport, PanickedCall, RegionId, RestartDecision,
 };
 use crate::task::JobSpec;
 
@@ -42,17 +42,17 @@ impl RegionSupervisor {
         actor: &ActorName,
         cause: &Cause,
         at: Option<&FailedRecord>,
-        panicked: Option<&PanickedRecord>,
+        panicked: Option<&PanickedCall>,
     ) {
-        let (Cause::Panicked(report), Some(at), ActorName::Subtask { subtask, .. }) = (cause, at, actor) else {
-            return;
-        };
+        let (Cause::Panicked(report), ActorName::Subtask { subtask, .. }) = (cause, actor) else { return };
+        let (Some(at), Some(call)) = (at, panicked) else { return };
+        let panicked = call.record.as_ref();
         let Some(operator) = &at.operator else { return };
         let job = self.seed.job.clone();
         let PanicReport { message, location, .. } = report.clone();
         let (key, subtask, failed_unix_ms) = (at.key.clone(), subtask.index, job.clock.unix_ms());
         let facts = PanicFacts { message, location, key, subtask, panics: 0, failed_unix_ms };
-        let panic = Panic { operator, in_batch: at.input.is_some(), record: panicked, facts };
+        let panic = Panic { operator, with_records: call.with_records, record: panicked, facts };
         let answer = lock(self.memory()).directives.panicked(job.clock.now(), panic);
         let (region, text) = (self.seed.region, panicked.and_then(|record| record.text.clone()));
         let is_firing = panicked.is_some_and(|record| record.identity.is_firing());

@@ -24,7 +24,7 @@ fn work(poison: u32) -> Arc<CarefulWork> {
     let identity = RecordIdentity::of(PortId::FIRST, &poison.to_le_bytes());
     for record in [None, Some(PanickedRecord { identity, text: None })] {
         let facts = PanicFacts { message: "odd".to_owned(), ..PanicFacts::default() };
-        log.panicked(Duration::ZERO, Panic { operator: &operator(), in_batch: true, record: record.as_ref(), facts });
+        log.panicked(Duration::ZERO, Panic { operator: &operator(), with_records: true, record: record.as_ref(), facts });
     }
     let withholding = log.begin(None, &Withholding::default());
     Arc::new(CarefulWork::new(BTreeSet::from([operator()]), withholding))

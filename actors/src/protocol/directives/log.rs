@@ -25,7 +25,7 @@ const CHECKPOINTS_BEYOND_KEPT: u32 = 16;
 pub(crate) struct Panic<'a> {
     pub(crate) operator: &'a OperatorId,
     /// Whether the operator was given records, and no mark or wake-up.
-    pub(crate) in_batch: bool,
+    pub(crate) with_records: bool,
     /// The record, if the operator was at careful work and it could be encoded.
     pub(crate) record: Option<&'a PanickedRecord>,
     /// What is known of it. The number of panics is counted here.
@@ -89,9 +89,9 @@ impl DirectiveLog {
 
     /// An operator has panicked, at `now`. `None` if no directive has anything to say to it.
     pub(crate) fn panicked(&mut self, now: Duration, panic: Panic<'_>) -> Option<Answer> {
-        let Panic { operator, in_batch, record, facts } = panic;
+        let Panic { operator, with_records, record, facts } = panic;
         let rules = self.rules.get(operator)?;
-        if !rules.keys().any(|port| (*port != FIRINGS) == in_batch) {
+        if !rules.keys().any(|port| (*port != FIRINGS) == with_records) {
             return None;
         }
         if self.careful.insert(operator.clone()) {

@@ -24,7 +24,7 @@ fn record(bytes: &str) -> PanickedRecord {
 fn panics(log: &mut DirectiveLog, at: Option<&str>) -> Option<Answer> {
     let (operator, record) = (parse(), at.map(record));
     let facts = PanicFacts { message: format!("at {at:?}"), ..PanicFacts::default() };
-    log.panicked(NOW, Panic { operator: &operator, in_batch: true, record: record.as_ref(), facts })
+    log.panicked(NOW, Panic { operator: &operator, with_records: true, record: record.as_ref(), facts })
 }
 
 fn withholds(answer: Option<Answer>) -> bool {
@@ -54,14 +54,14 @@ fn first_panic_has_no_record_and_the_one_after_so_many_more_has_it_withheld() {
 fn operator_without_a_directive_a_firing_and_an_unknown_record_have_no_answer() {
     let mut log = log(1, 10);
     let (other, facts) = ("other".into(), PanicFacts::default());
-    let of_other = Panic { operator: &other, in_batch: true, record: None, facts: facts.clone() };
+    let of_other = Panic { operator: &other, with_records: true, record: None, facts: facts.clone() };
     assert_eq!(log.panicked(NOW, of_other), None);
     let operator = parse();
-    let firing = Panic { operator: &operator, in_batch: false, record: None, facts };
+    let firing = Panic { operator: &operator, with_records: false, record: None, facts };
     assert_eq!(log.panicked(NOW, firing.clone()), None);
     assert_eq!(log.careful().count(), 0);
     let mut of_firings = DirectiveLog::new(BTreeMap::from([(parse(), BTreeMap::from([(FIRINGS, rule(1, 10))]))]));
-    assert_eq!(of_firings.panicked(NOW, Panic { in_batch: true, ..firing.clone() }), None, "it is for firings alone");
+    assert_eq!(of_firings.panicked(NOW, Panic { with_records: true, ..firing.clone() }), None, "it is for firings alone");
     assert_eq!(of_firings.panicked(NOW, firing), Some(Answer::BeginsCarefulWork));
     panics(&mut log, None);
     assert_eq!(panics(&mut log, None), None, "it works carefully, and the record could not be encoded");
@@ -164,7 +164,7 @@ fn more_records_than_may_be_within_the_time_are_an_answer_of_their_own() {
     let (operator, record) = (parse(), record("d"));
     let late = NOW + Duration::from_secs(61);
     let facts = PanicFacts::default();
-    let panic = Panic { operator: &operator, in_batch: true, record: Some(&record), facts };
+    let panic = Panic { operator: &operator, with_records: true, record: Some(&record), facts };
     assert!(withholds(log.panicked(late, panic)), "the first two are long ago");
 }
 

@@ -41,6 +41,15 @@ pub struct PanickedRecord {
     pub text: Option<String>,
 }
 
+/// The call of an operator in which a function panicked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PanickedCall {
+    /// Whether the operator was given records. If not it was given a mark, or was woken.
+    pub with_records: bool,
+    /// Which record or timer it was, if the operator worked carefully and it could be encoded.
+    pub record: Option<PanickedRecord>,
+}
+
 /// What is known of the panics for which a record is withheld.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PanicFacts {
