@@ -20,19 +20,21 @@ struct Later;
 
 impl KeyedProcessFunction<u64, u64> for Later {
     type Out = u64;
-    type State = Timers;
+    type State = (ValueState<bool>, Timers);
 
     fn state(&self) -> Self::State {
-        Timers::new("later")
+        (ValueState::new("seen"), Timers::new("later"))
     }
 
     fn process(
         &mut self,
         n: u64,
-        mut timers: Row<'_, Self, u64, u64>,
+        (mut seen, mut timers): Row<'_, Self, u64, u64>,
         _: &mut KeyedContext<'_, u64>,
         _: &mut Emitter<'_, u64>,
     ) {
+        // The end of input calls for keys that have state.
+        seen.set(true);
         timers.register(Timer::EventTime(time_of(n)));
     }
 
@@ -47,7 +49,12 @@ impl KeyedProcessFunction<u64, u64> for Later {
         out.emit(number_of(at, *ctx.key()));
     }
 
-    fn end_of_input(&mut self, _: Row<'_, Self, u64, u64>, ctx: &mut KeyedContext<'_, u64>, out: &mut Emitter<'_, u64>) {
+    fn end_of_input(
+        &mut self,
+        _: Row<'_, Self, u64, u64>,
+        ctx: &mut KeyedContext<'_, u64>,
+        out: &mut Emitter<'_, u64>,
+    ) {
         out.emit(*ctx.key());
     }
 }

@@ -8,6 +8,8 @@ mod common;
 
 mod behind;
 mod bounds;
+mod clock;
+mod copies;
 mod disturbed;
 mod firings;
 mod inputs;

@@ -208,7 +208,10 @@ impl RegionSupervisor {
             let rewinds = self.rewinds;
             job.emit(JobEventKind::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds });
         }
-        let failed_at = lock(self.memory()).failed_at.take();
+        let mut memory = lock(self.memory());
+        memory.running_since = Some(now);
+        let failed_at = memory.failed_at.take();
+        drop(memory);
         let downtime = failed_at.map(|at| now.saturating_sub(at));
         let (rewinds, age) = (self.rewinds, restored_age);
         let recovered = downtime.map(|downtime| Recovered { downtime, rewinds: rewinds.unwrap_or_default(), age });
@@ -257,6 +260,10 @@ impl RegionSupervisor {
             return;
         }
         self.ask_directive(&actor, &cause, at.as_ref(), panicked.as_ref());
+        if self.state.is_stopping() {
+            // What follows the attempt was decided at its first failure.
+            self.answered = Answered::Not;
+        }
         if let Cause::Failed(error) = cause {
             match (&error, &self.restored) {
                 (TaskError::Restore(damage), Some(manifest)) if damage.is_damage() => {

@@ -346,8 +346,9 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
                 let operator = &mut self.operator;
                 let call = || match &mut self.careful.0 {
                     None => operator.process_first(batch, out, budget),
-                    Some(careful) => careful
-                        .process(batch, out, budget, |one, out, budget| operator.process_first(one, out, budget)),
+                    Some(careful) => {
+                        careful.process(batch, out, budget, |one, out, budget| operator.process_first(one, out, budget))
+                    }
                 };
                 let progress = noting(call, note_with_records)?;
                 Ok((progress, batch.len()))

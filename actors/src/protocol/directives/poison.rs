@@ -1,6 +1,6 @@
 //! A record at which a function panics, as the engine knows it.
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
 use crate::protocol::PortId;
 
@@ -19,6 +19,11 @@ impl RecordIdentity {
     /// That of a record with these bytes, which came by `port` of its operator.
     pub fn of(port: PortId, bytes: &[u8]) -> Self {
         Self { port, hash: xxh3_128(bytes) }
+    }
+
+    /// That of the copy of such a record that this subtask gets, where each subtask gets one.
+    pub(crate) fn of_copy(port: PortId, bytes: &[u8], subtask: u32) -> Self {
+        Self { port, hash: xxh3_128_with_seed(bytes, u64::from(subtask) + 1) }
     }
 
     /// Whether it is a timer that fires.
