@@ -11,7 +11,6 @@ use millstream_actors::task::{JobSpec, OperatorInfo, TaskFactory, TaskSpec};
 use super::node::{Given, Recipe};
 use super::{AnyChain, AnyRouting, ChainedGraph, GraphBuilder, JobSettings, Node, NodeKind, PortRef};
 use crate::operator::SideOutputs;
-use crate::state::StateBackend;
 
 /// The job of a chained graph.
 pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &JobSettings) -> JobSpec {
@@ -48,7 +47,7 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &Jo
                 .iter()
                 .map(|edge| EdgeSpec { to: TaskId(edge.to as u32), port: edge.port, pattern: edge.pattern })
                 .collect(),
-            factory: factory(&graph, task, &settings.state_backend),
+            factory: factory(&graph, task, settings),
         }
     });
     JobSpec {
@@ -63,25 +62,23 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &Jo
 fn factory(
     graph: &Arc<GraphBuilder>,
     task: &super::chaining::ChainedTask,
-    state_backend: &StateBackend,
+    settings: &JobSettings,
 ) -> Arc<dyn TaskFactory> {
     let head = &graph.nodes[task.nodes[0]];
     let operators: Vec<OperatorId> = task.nodes.iter().map(|&node| graph.nodes[node].id.clone()).collect();
     match &head.kind {
-        NodeKind::Source(source) => source.task_factory(operators, recipe(graph, task, state_backend)),
-        NodeKind::Operator(operator) => {
-            operator.task_factory(operators, recipe(graph, task, state_backend), head.holds_end)
-        }
+        NodeKind::Source(source) => source.task_factory(operators, recipe(graph, task, settings)),
+        NodeKind::Operator(operator) => operator.task_factory(operators, recipe(graph, task, settings), head.holds_end),
         NodeKind::Sink(sink) => sink.task_factory(head.id.clone(), head.former_ids.clone()),
     }
 }
 
 /// Builds the chain of a task from its last link to its first.
-fn recipe(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask, state_backend: &StateBackend) -> Recipe {
+fn recipe(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask, settings: &JobSettings) -> Recipe {
     let graph = graph.clone();
     let nodes = task.nodes.clone();
     let outputs = task.outputs.clone();
-    let state_backend = state_backend.clone();
+    let (state_backend, parallelism) = (settings.state_backend.clone(), settings.parallelism);
     Arc::new(move |builder: &mut PipelineBuilder<'_>| {
         let consumers = |node: usize, port: &PortRef| -> Vec<(u32, AnyRouting)> {
             let edges = (0u32..).zip(&outputs);
@@ -105,7 +102,8 @@ fn recipe(graph: &Arc<GraphBuilder>, task: &super::chaining::ChainedTask, state_
             if let NodeKind::Operator(operator) = &node.kind {
                 let mut careful_timers = None;
                 if builder.subtask().careful.is_of(&node.id) {
-                    let inputs = node.careful_inputs(builder.subtask(), &mut sides);
+                    let inputs = node
+                        .careful_inputs(builder.subtask(), &mut sides, |port| graph.is_copied(id, port, parallelism));
                     careful_timers = node.careful_timers(builder.subtask(), &mut sides);
                     builder.work_carefully(inputs);
                 }

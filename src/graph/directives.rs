@@ -12,7 +12,7 @@ use millstream_actors::data::pipeline::{CarefulFirings, CarefulInput, CarefulInp
 use millstream_actors::protocol::{FIRINGS, OperatorId, PanicFacts, PanicRule, PortId, Timestamp};
 
 use super::error::At;
-use super::{GraphBuilder, GraphError, JobSettings, Node, NodeKind, PortRef};
+use super::{EdgeKind, GraphBuilder, GraphError, JobSettings, Node, NodeId, NodeKind, PortRef};
 use crate::keyed::CarefulTimers;
 use crate::operator::{DeadFiring, DeadLetter, Emit, Firings, OnPanic, SideOutputs, json_text};
 
@@ -36,13 +36,13 @@ pub(crate) trait AnyDirective: Send + Sync {
     fn rule_of_firings(&self) -> Option<PanicRule>;
     /// Where timers go that are withheld, if they do not go nowhere.
     fn dead_firings(&self, sides: &mut SideOutputs) -> Option<Emit<DeadFiring>>;
-    /// What careful work is told, once for each of the operator's inputs that have its records.
+    /// What careful work is told, once for each of the operator's inputs that have its records: whether each subtask gets a copy.
     fn inputs(
         &self,
         operator: &OperatorId,
         subtask: &SubtaskInfo,
         sides: &mut SideOutputs,
-        ports: usize,
+        are_copied: &[bool],
     ) -> CarefulInputs;
 }
 
@@ -81,11 +81,11 @@ impl<T: Send + 'static> AnyDirective for OnPanic<T> {
         operator: &OperatorId,
         subtask: &SubtaskInfo,
         sides: &mut SideOutputs,
-        ports: usize,
+        are_copied: &[bool],
     ) -> CarefulInputs {
         let letters = self.tag.as_ref().and_then(|tag| sides.take::<DeadLetter<T>>(tag.name()));
         let letters = Rc::new(RefCell::new(letters));
-        let input = |_| {
+        let input = |is_copied: &bool| {
             let (operator, letters, counters) = (operator.clone(), letters.clone(), subtask.counters.clone());
             let withhold = move |record: T, time: Timestamp, facts: PanicFacts| {
                 counters.withheld_records.add(1);
@@ -93,10 +93,11 @@ impl<T: Send + 'static> AnyDirective for OnPanic<T> {
                     emit(dead_letter(record, operator.clone(), facts), time);
                 }
             };
-            let input = CarefulInput { encode: self.encode, describe, withhold: Box::new(withhold) };
+            let input =
+                CarefulInput { encode: self.encode, describe, is_copied: *is_copied, withhold: Box::new(withhold) };
             Box::new(input) as Box<dyn Any>
         };
-        (0..ports).map(input).collect()
+        are_copied.iter().map(input).collect()
     }
 }
 
@@ -144,13 +145,37 @@ impl Node {
     }
 
     /// What careful work is told of its inputs. Takes the side outputs for dead letters.
-    pub(crate) fn careful_inputs(&self, subtask: &SubtaskInfo, sides: &mut SideOutputs) -> CarefulInputs {
-        let inputs = self.directed();
-        inputs.flat_map(|(placed, ports)| placed.directive.inputs(&self.id, subtask, sides, ports.len())).collect()
+    pub(crate) fn careful_inputs(
+        &self,
+        subtask: &SubtaskInfo,
+        sides: &mut SideOutputs,
+        is_copied: impl Fn(PortId) -> bool,
+    ) -> CarefulInputs {
+        let inputs = self.directed().flat_map(|(placed, ports)| {
+            let are_copied: Vec<bool> = ports.into_iter().map(&is_copied).collect();
+            placed.directive.inputs(&self.id, subtask, sides, &are_copied)
+        });
+        inputs.collect()
     }
 }
 
 impl GraphBuilder {
+    /// Whether each subtask of a node gets a copy of each record of this input: it is broadcast, or goes straight on from an operator
+    /// that has such an input. `parallelism` is that of nodes that have none of their own.
+    pub(crate) fn is_copied(&self, node: NodeId, port: PortId, parallelism: u32) -> bool {
+        let subtasks = |node: NodeId| self.nodes[node].parallelism.unwrap_or(parallelism);
+        self.nodes[node].inputs.iter().filter(|edge| edge.port == port).any(|edge| {
+            let from = edge.from.node;
+            match edge.kind {
+                EdgeKind::Broadcast => true,
+                EdgeKind::Forward if subtasks(from) == subtasks(node) => {
+                    self.nodes[from].inputs.iter().any(|before| self.is_copied(from, before.port, parallelism))
+                }
+                EdgeKind::Forward | EdgeKind::Rebalance | EdgeKind::KeyBy | EdgeKind::Custom => false,
+            }
+        })
+    }
+
     /// Directives that cannot do what they say.
     pub(super) fn check_directives(&self, settings: &JobSettings) -> Vec<GraphError> {
         let mut errors = Vec::new();

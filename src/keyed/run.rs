@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use millstream_actors::contract::{Batch, Clock, Output, Progress, RunBudget};
 use millstream_actors::protocol::{Limits, Mark, NO_TIME, OperatorId, TaskError, Timestamp};
+use millstream_actors::runtime::guard::{note_of_none, noting};
 
 use super::KeyedContext;
 use super::calls::KeyedCalls;
@@ -153,9 +154,13 @@ impl<K: StateKey, F: KeyedCalls<K>, B: KeyedBackend<K, F::State>> KeyedRun<K, F,
     #[inline]
     pub(super) fn open(&mut self) -> Result<(), TaskError> {
         if !std::mem::replace(&mut self.is_open, true) {
-            let mut keys = EveryKey::new(&mut self.kernel);
-            self.function.open(&mut keys);
-            keys.outcome()?;
+            let Self { kernel, function, .. } = self;
+            let mut keys = EveryKey::new(kernel);
+            let open = || {
+                function.open(&mut keys);
+                keys.outcome()
+            };
+            noting(open, note_of_none)?;
         }
         Ok(())
     }

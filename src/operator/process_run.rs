@@ -1,11 +1,13 @@
 //! What operators that run a function without keys do beside its records, on however many inputs these come.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use millstream_actors::contract::{
     Batch, Clock, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
 };
 use millstream_actors::protocol::{Limits, Mark, NO_TIME, OperatorId, TaskError, Timestamp};
+use millstream_actors::runtime::guard::{note_of_none, noting};
 
 use super::emit_each::emit_each;
 use super::held_states::HeldStates;
@@ -54,7 +56,12 @@ impl<S: OperatorStateSet> ProcessRun<S> {
     #[inline]
     pub(super) fn open(&mut self, open: impl FnOnce(S::Handles<'_>, &mut ProcessContext<'_>)) {
         if !std::mem::replace(&mut self.is_open, true) {
-            open(self.states.handles(), &mut ProcessContext::of(&self.task, NO_TIME, self.watermark));
+            let Self { states, task, watermark, .. } = self;
+            let open = || -> Result<(), Infallible> {
+                open(states.handles(), &mut ProcessContext::of(task, NO_TIME, *watermark));
+                Ok(())
+            };
+            let Ok(()) = noting(open, note_of_none);
         }
     }
 

@@ -1,6 +1,7 @@
 //! How much a directive puts up with, and what it leaves to the restart strategy.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -47,9 +48,55 @@ fn panics_that_lead_to_a_record_that_is_withheld_use_up_no_restarts() {
             stream.sink("out", out);
         });
         assert_eq!(ran.letters.len() as u64, RECORDS / 40);
-        let uncounted = |kind: &JobEventKind| matches!(kind, JobEventKind::RegionRestarting { of: 0, .. });
-        assert_eq!(ran.events(uncounted) as u64, RECORDS / 40);
+        assert_eq!(ran.events(counted), 0);
     }
+}
+
+/// A restart that the strategy counts.
+fn counted(kind: &JobEventKind) -> bool {
+    matches!(kind, JobEventKind::RegionRestarting { of: 1.., .. })
+}
+
+#[test]
+fn panics_at_records_of_several_subtasks_in_turn_use_up_no_restarts() {
+    const POISON: std::ops::Range<u64> = 100..106;
+    let strategy = RestartStrategy::fixed_delay(3, Duration::from_millis(1));
+    let ran: Ran<u64, u64> = ran_with(strategy, "in-turn", 4, move |env, out, dead| {
+        let tag = OutputTag::new("dead");
+        // Others fail first in each attempt.
+        let turn = Arc::new(AtomicU64::new(0));
+        let numbers = env.source("numbers", numbers("n")).map(|(_, n): Record| n).rebalance();
+        let stream = numbers.map(move |n| {
+            if POISON.contains(&n) {
+                let others = turn.fetch_add(1, Ordering::Relaxed) % 3;
+                (0..others * 200).for_each(|_| std::thread::yield_now());
+                panic!("poison");
+            }
+            n
+        });
+        let stream = stream.on_panic(OnPanic::dead_letter(&tag).after(3));
+        stream.side_output(&tag).sink("dead", dead);
+        stream.sink("out", out);
+    });
+    assert_eq!(ran.dead(), POISON.collect::<Vec<_>>());
+    assert!(ran.output.iter().copied().eq((0..RECORDS).filter(|n| !POISON.contains(n))));
+    assert_eq!(ran.events(counted), 0);
+}
+
+#[test]
+fn operators_of_a_chain_that_begin_careful_work_each_use_up_no_restarts() {
+    let strategy = RestartStrategy::fixed_delay(1, Duration::from_millis(1));
+    let ran: Ran<u64, u64> = ran_with(strategy, "chain", 1, move |env, out, dead| {
+        let tag = OutputTag::new("dead");
+        let poison = |at: u64| move |n: u64| if n == at { panic!("poison") } else { n };
+        let numbers = env.source("numbers", numbers("n")).map(|(_, n): Record| n);
+        let first = numbers.map(poison(41)).on_panic(OnPanic::<u64>::skip());
+        let second = first.map(poison(40)).on_panic(OnPanic::<u64>::skip());
+        let third = second.map(poison(42)).on_panic(OnPanic::dead_letter(&tag));
+        third.side_output(&tag).sink("dead", dead);
+        third.sink("out", out);
+    });
+    assert_eq!((ran.dead(), ran.events(withheld), ran.events(counted)), (vec![42], 3, 0));
 }
 
 /// Its bytes are other ones each time.
@@ -88,7 +135,7 @@ fn given_up<T: serde::Serialize + Clone + Send + 'static>(
         env.source("numbers", numbers("n"))
             .map(move |(_, n): Record| make(n))
             .filter(move |record| number(record) != 50 || panic!("fifty"))
-            .on_panic(OnPanic::<T>::skip().after(2))
+            .on_panic(OnPanic::<T>::skip().after(2).at_most(2, Duration::from_secs(3600)))
             .map(move |record| number(&record))
             .sink("out", CollectSink::new());
         env

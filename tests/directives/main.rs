@@ -6,12 +6,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod behind;
 mod bounds;
+mod clock;
+mod copies;
 mod disturbed;
 mod firings;
 mod inputs;
 mod keyed;
 mod kills;
+mod opening;
 mod records;
 mod refused;
 mod rig;

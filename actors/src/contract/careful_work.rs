@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::protocol::{CheckpointId, OperatorId, PanicFacts, RecordIdentity, SubtaskId, Withholding};
 
@@ -30,9 +31,10 @@ impl CarefulWork {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Ends it: the operators go on at full speed.
+    /// Ends it: the operators go on at full speed. Of what is withheld nothing is added any more, by a batch in work neither.
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
+        self.withholding().end();
     }
 
     /// A record has come to its operator. Gives why it is to be withheld, if it is.
@@ -45,9 +47,9 @@ impl CarefulWork {
         self.withholding().take(subtask, operator, identity)
     }
 
-    /// A subtask has come to the barrier of this checkpoint.
-    pub(crate) fn barrier(&self, subtask: SubtaskId, checkpoint: CheckpointId) {
-        self.withholding().barrier(subtask, checkpoint);
+    /// A subtask has come to the barrier of this checkpoint, at `now`.
+    pub(crate) fn barrier(&self, subtask: SubtaskId, checkpoint: CheckpointId, now: Duration) {
+        self.withholding().barrier(subtask, checkpoint, now);
     }
 
     /// What is and was withheld.

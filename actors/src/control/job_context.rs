@@ -85,8 +85,10 @@ pub(crate) struct RegionMemory {
     pub(crate) directives: DirectiveLog,
     /// What the newest attempt does carefully.
     pub(crate) careful: Arc<CarefulWork>,
-    /// Failures that the policy was asked about and that were on the way to a record that is withheld.
+    /// Failures in a row that were on the way to a record that is withheld, and count for no restart strategy.
     pub(crate) answered_in_part: u32,
+    /// Since when the newest attempt has run, by the job's clock; `None` before.
+    pub(crate) running_since: Option<Duration>,
     pub(crate) failed_at: Option<Duration>,
     pub(crate) stopping_for_good: bool,
     pub(crate) ended: bool,

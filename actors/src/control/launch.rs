@@ -197,6 +197,7 @@ fn region_memories(spec: &JobSpec, restart: &RestartStrategy, seed: u64) -> Vec<
             directives: directives_of(spec, RegionId(region)),
             careful: Arc::default(),
             answered_in_part: 0,
+            running_since: None,
             failed_at: None,
             stopping_for_good: false,
             ended: false,

@@ -31,7 +31,7 @@ use crate::control::job_context::{Ending, JobContext, RegionMemory, lock};
 use crate::control::job_supervisor::RegionEnded;
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::protocol::{
-    ActorName, Attempt, Cause, CheckpointId, Execution, FailedRecord, NoRestore, PanickedRecord, RESTART_DELAY_BORNE,
+    ActorName, Attempt, Cause, CheckpointId, Execution, FailedRecord, NoRestore, PanickedCall, RESTART_DELAY_BORNE,
     Recovered, RegionEvent, RegionId, RegionState, RestartDecision, RestoreDecision, SubtaskId, TaskError,
 };
 use crate::runtime::arbiters::ArbiterCondemned;
@@ -215,7 +215,10 @@ impl RegionSupervisor {
             let rewinds = self.rewinds;
             job.emit(JobEventKind::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds });
         }
-        let failed_at = lock(self.memory()).failed_at.take();
+        let mut memory = lock(self.memory());
+        memory.running_since = Some(now);
+        let failed_at = memory.failed_at.take();
+        drop(memory);
         let downtime = failed_at.map(|at| now.saturating_sub(at));
         let (rewinds, age) = (self.rewinds, restored_age);
         let recovered = downtime.map(|downtime| Recovered { downtime, rewinds: rewinds.unwrap_or_default(), age });
@@ -246,7 +249,7 @@ impl RegionSupervisor {
         &mut self,
         attempt: Attempt,
         actor: ActorName,
-        (cause, records_in, at, panicked): (Cause, u64, Option<FailedRecord>, Option<PanickedRecord>),
+        (cause, records_in, at, panicked): (Cause, u64, Option<FailedRecord>, Option<PanickedCall>),
         ctx: &mut Context<Self>,
     ) {
         let job = self.seed.job.clone();
@@ -262,6 +265,10 @@ impl RegionSupervisor {
             return;
         }
         self.ask_directive(&actor, &cause, at.as_ref(), panicked.as_ref());
+        if self.state.is_stopping() {
+            // What follows the attempt was decided at its first failure.
+            self.answered = Answered::Not;
+        }
         if let Cause::Failed(error) = cause {
             match (&error, &self.restored) {
                 (TaskError::Restore(damage), Some(manifest)) if damage.is_damage() => {

@@ -46,7 +46,7 @@ pub(crate) use checkpoint_schedule::{
 pub use credit::{Portion, ReceiveWindow, SendWindow};
 pub use deadlines::Deadlines;
 pub(crate) use directives::{Answer, CarefulWorkEnded, DirectiveLog, Panic, Withholding};
-pub use directives::{FIRINGS, PanicFacts, PanicRule, PanickedRecord, RecordIdentity};
+pub use directives::{FIRINGS, PanicFacts, PanicRule, PanickedCall, PanickedRecord, RecordIdentity};
 pub use element::{Barrier, ChannelOrder, Element, Mark};
 pub use failed_record::{FailedRecord, ReadRange};
 pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};

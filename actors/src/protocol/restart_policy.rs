@@ -153,14 +153,7 @@ impl RestartPolicy {
         match self.strategy {
             RestartStrategy::None => RestartDecision::GiveUp { failures },
             RestartStrategy::FixedDelay { attempts, delay } => bounded(attempts, delay),
-            RestartStrategy::ExponentialDelay { initial, max, jitter, attempts } => {
-                let delay = match failures {
-                    1 => Duration::ZERO,
-                    n => initial.saturating_mul(1_u32.checked_shl(n - 2).unwrap_or(u32::MAX)).min(max),
-                };
-                let factor = 1.0 + jitter.clamp(0.0, 1.0) * (2.0 * self.next_unit() - 1.0);
-                bounded(attempts, delay.mul_f64(factor))
-            }
+            RestartStrategy::ExponentialDelay { attempts, .. } => bounded(attempts, self.delay_of(failures)),
             RestartStrategy::FailureRate { failures: most, within, delay } => {
                 self.recent.push_back(now);
                 while self.recent.front().is_some_and(|at| now.saturating_sub(*at) > within) {
@@ -176,10 +169,24 @@ impl RestartPolicy {
         }
     }
 
-    /// The last so many failures were answered otherwise, and do not count.
-    pub(crate) fn forgive(&mut self, failures: u32) {
-        self.failures = self.failures.saturating_sub(failures);
-        self.recent.truncate(self.recent.len().saturating_sub(failures as usize));
+    /// A failure that was answered otherwise, the `nth` in a row of such: it does not count, and has the delay that it would have.
+    pub(crate) fn uncounted(&mut self, nth: u32) -> RestartDecision {
+        RestartDecision::Restart { delay: self.delay_of(self.failures.saturating_add(nth)), failure: 0, of: 0 }
+    }
+
+    /// The delay before the restart after so many failures, at least 1.
+    fn delay_of(&mut self, failures: u32) -> Duration {
+        match self.strategy {
+            RestartStrategy::None => Duration::ZERO,
+            RestartStrategy::FixedDelay { delay, .. } | RestartStrategy::FailureRate { delay, .. } => delay,
+            RestartStrategy::ExponentialDelay { initial, max, jitter, .. } => {
+                let delay = match failures {
+                    1 => Duration::ZERO,
+                    n => initial.saturating_mul(1_u32.checked_shl(n - 2).unwrap_or(u32::MAX)).min(max),
+                };
+                delay.mul_f64(1.0 + jitter.clamp(0.0, 1.0) * (2.0 * self.next_unit() - 1.0))
+            }
+        }
     }
 
     /// A checkpoint completed beyond all failures: the counting starts over.
@@ -257,18 +264,26 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_are_forgiven_count_for_no_strategy() {
+    fn failures_that_are_answered_otherwise_count_for_no_strategy_and_have_their_delay() {
         let second = Duration::from_secs(1);
         for strategy in [RestartStrategy::fixed_delay(2, second), RestartStrategy::failure_rate(2, 60 * second, second)]
         {
             assert_eq!(strategy.restarts(), 2);
             let mut policy = RestartPolicy::new(strategy, 1);
-            for _ in 0..10 {
-                assert!(matches!(policy.failed(second), RestartDecision::Restart { failure: 1, .. }));
-                assert!(matches!(policy.failed(second), RestartDecision::Restart { failure: 2, .. }));
-                policy.forgive(2);
+            assert!(matches!(policy.failed(second), RestartDecision::Restart { failure: 1, .. }));
+            for nth in 1..10 {
+                let uncounted = RestartDecision::Restart { delay: second, failure: 0, of: 0 };
+                assert_eq!(policy.uncounted(nth), uncounted);
             }
+            assert!(matches!(policy.failed(second), RestartDecision::Restart { failure: 2, .. }));
         }
+        let mut policy = RestartPolicy::new(RestartStrategy::exponential_delay(), 1);
+        let mut delays = (1..=4).map(|nth| match policy.uncounted(nth) {
+            RestartDecision::Restart { delay, .. } => delay,
+            RestartDecision::GiveUp { .. } => panic!("it does not count"),
+        });
+        assert_eq!(delays.next(), Some(Duration::ZERO));
+        assert!(delays.is_sorted(), "they grow");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use actix::{Actor, Addr, Context, Message, Recipient, Supervised};
 
 use crate::contract::Clock;
 use crate::protocol::{
-    ActorName, Cause, Execution, FailedRecord, PanicReport, PanickedRecord, ReadRange, SubtaskId, TaskError,
+    ActorName, Cause, Execution, FailedRecord, PanicReport, PanickedCall, ReadRange, SubtaskId, TaskError,
 };
 use crate::runtime::{ArbiterHandle, spawn_here};
 
@@ -32,8 +32,8 @@ pub(crate) use activity::{Activity, Sample};
 pub use panics::catch_panic;
 pub(crate) use panics::{drop_guarded, resume_panic, tell_host};
 use whereabouts::{Noted, take_noted};
-pub(crate) use whereabouts::{note_careful, note_firing, note_operator};
-pub use whereabouts::{note_key, note_record, noting};
+pub(crate) use whereabouts::{note_careful, note_firing, note_operator, note_with_records};
+pub use whereabouts::{note_key, note_of_none, note_record, noting};
 
 /// A control actor that panics more often than this within [`INTENSITY_WITHIN`] ends its job.
 const INTENSITY_MAX: usize = 32;
@@ -58,8 +58,8 @@ pub struct ChildExit {
     pub held_of: u64,
     /// The record that it failed at, as far as that is known.
     pub at: Option<FailedRecord>,
-    /// Which record that is, if its operator worked carefully and the record could be encoded.
-    pub panicked: Option<PanickedRecord>,
+    /// The operator's call that panicked, unless that was for no record or timer.
+    pub panicked: Option<PanickedCall>,
 }
 
 /// Whom a guard watches, and whom it tells.
@@ -105,7 +105,7 @@ struct Exit {
 struct Ended {
     cause: Cause,
     at: Option<FailedRecord>,
-    panicked: Option<PanickedRecord>,
+    panicked: Option<PanickedCall>,
 }
 
 /// Says where a batch was read, when somebody asks.
@@ -158,7 +158,8 @@ impl ExitSlot {
     fn set(&self, cause: Cause) {
         // Taken in any case: it must not be found by the next task of this thread that fails.
         let mut noted = take_noted();
-        let panicked = noted.panicked.take().filter(|_| matches!(cause, Cause::Panicked(_)));
+        let call = PanickedCall { with_records: noted.with_records, record: noted.panicked.take() };
+        let panicked = (matches!(cause, Cause::Panicked(_)) && !noted.of_none).then_some(call);
         let at = self.failed_at(noted);
         let is_failure = matches!(cause, Cause::Failed(_) | Cause::Panicked(_));
         let at = Some(at).filter(|at| is_failure && !at.is_empty());

@@ -11,19 +11,19 @@ use crate::control::job_context::{RegionMemory, lock};
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::protocol::{
     ActorName, Answer, CarefulWorkEnded, Cause, CheckpointId, DirectiveLog, FailedRecord, OperatorId, Panic,
-    PanicFacts, PanicReport, PanickedRecord, RegionId, RestartDecision,
+    PanicFacts, PanicReport, PanickedCall, RegionId, RestartDecision,
 };
 use crate::task::JobSpec;
 
 /// How a directive has answered the failure that ends the attempt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Answered {
     /// It has not.
     #[default]
     Not,
-    /// On the way to a record that is withheld.
+    /// On the way to a record that is withheld: it has its delay, and counts for no restart strategy.
     InPart,
-    /// A record is withheld: the failure, and those on the way to it, count for no restart strategy.
+    /// A record is withheld: it has no delay, either.
     InFull,
 }
 
@@ -42,18 +42,22 @@ impl RegionSupervisor {
         actor: &ActorName,
         cause: &Cause,
         at: Option<&FailedRecord>,
-        panicked: Option<&PanickedRecord>,
+        panicked: Option<&PanickedCall>,
     ) {
-        let (Cause::Panicked(report), Some(at), ActorName::Subtask { subtask, .. }) = (cause, at, actor) else {
-            return;
-        };
+        let (Cause::Panicked(report), ActorName::Subtask { subtask, .. }) = (cause, actor) else { return };
+        let (Some(at), Some(call)) = (at, panicked) else { return };
+        let panicked = call.record.as_ref();
         let Some(operator) = &at.operator else { return };
         let job = self.seed.job.clone();
         let PanicReport { message, location, .. } = report.clone();
         let (key, subtask, failed_unix_ms) = (at.key.clone(), subtask.index, job.clock.unix_ms());
         let facts = PanicFacts { message, location, key, subtask, panics: 0, failed_unix_ms };
-        let panic = Panic { operator, in_batch: at.input.is_some(), record: panicked, facts };
-        let answer = lock(self.memory()).directives.panicked(job.clock.now(), panic);
+        let now = job.clock.now();
+        let mut memory = lock(self.memory());
+        let uptime = memory.running_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        let panic = Panic { operator, with_records: call.with_records, uptime, record: panicked, facts };
+        let answer = memory.directives.panicked(now, panic);
+        drop(memory);
         let (region, text) = (self.seed.region, panicked.and_then(|record| record.text.clone()));
         let is_firing = panicked.is_some_and(|record| record.identity.is_firing());
         let (record, firing) = if is_firing { (None, text) } else { (text, None) };
@@ -61,11 +65,11 @@ impl RegionSupervisor {
         match answer {
             None => {}
             Some(Answer::BeginsCarefulWork) => {
-                self.answered = self.answered.max(Answered::InPart);
+                self.answered = Answered::InPart;
                 job.emit(JobEventKind::CarefulWorkBegins { region, operator });
             }
-            Some(Answer::Counted { panics, of }) => {
-                self.answered = self.answered.max(Answered::InPart);
+            Some(Answer::Counted { panics, of, is_free }) => {
+                self.answered = if is_free { Answered::InPart } else { Answered::Not };
                 job.emit(JobEventKind::RecordPanicked { region, operator, record, firing, key, panics, of });
             }
             Some(Answer::Withholds { facts, goes_to }) => {
@@ -108,10 +112,10 @@ impl RegionSupervisor {
             Answered::Not => memory.policy.failed(now),
             Answered::InPart => {
                 memory.answered_in_part += 1;
-                memory.policy.failed(now)
+                memory.policy.uncounted(memory.answered_in_part)
             }
             Answered::InFull => {
-                memory.policy.forgive(std::mem::take(&mut memory.answered_in_part));
+                memory.answered_in_part = 0;
                 RestartDecision::Restart { delay: Duration::ZERO, failure: 0, of: 0 }
             }
         }
@@ -124,15 +128,22 @@ impl RegionSupervisor {
         let withholding = memory.directives.begin(restored, &before.withholding());
         let operators: BTreeSet<OperatorId> = memory.directives.careful().cloned().collect();
         memory.careful = Arc::new(CarefulWork::new(operators, withholding));
+        memory.running_since = None;
         memory.careful.clone()
     }
 
-    /// This checkpoint is beyond all failures: careful work is over.
-    pub(super) fn end_careful_work(&self, memory: &mut RegionMemory, checkpoint: CheckpointId) {
-        memory.answered_in_part = 0;
+    /// This checkpoint is beyond all failures: careful work is over, if it has lasted long enough. Gives that of which operators.
+    pub(super) fn end_careful_work(memory: &mut RegionMemory, checkpoint: CheckpointId) -> Vec<CarefulWorkEnded> {
+        let since = memory.running_since.unwrap_or_default();
+        if !memory.directives.has_lasted(checkpoint, &memory.careful.withholding(), since) {
+            return Vec::new();
+        }
         let attempt = std::mem::take(&mut memory.careful);
         attempt.end();
-        let ended = memory.directives.overcome(checkpoint, &attempt.withholding());
+        memory.directives.overcome(checkpoint, &attempt.withholding())
+    }
+
+    pub(super) fn tell_of_ended(&self, checkpoint: CheckpointId, ended: Vec<CarefulWorkEnded>) {
         let region = self.seed.region;
         for CarefulWorkEnded { operator, withheld, not_met } in ended {
             self.seed.job.emit(JobEventKind::CarefulWorkEnded { region, operator, checkpoint, withheld, not_met });

@@ -115,8 +115,11 @@ impl Handler<CheckpointCompleted> for RegionSupervisor {
         let RegionMemory { progress, answered, .. } = &*memory;
         if [progress, answered].iter().all(|progress| progress.covers_failures(completed.checkpoint)) {
             memory.policy.overcome();
-            self.end_careful_work(&mut memory, completed.checkpoint);
+            memory.answered_in_part = 0;
             memory.failures.clear();
+            let ended = Self::end_careful_work(&mut memory, completed.checkpoint);
+            drop(memory);
+            self.tell_of_ended(completed.checkpoint, ended);
         }
     }
 }

@@ -98,9 +98,10 @@ impl<'a> PipelineBuilder<'a> {
 
     /// The operator that is linked next works carefully, as [`SubtaskInfo::careful`] says: has it know these of its inputs.
     pub fn work_carefully(&mut self, inputs: CarefulInputs) {
-        let SubtaskInfo { careful: work, subtask, .. } = self.subtask;
+        let SubtaskInfo { careful: work, subtask, clock, .. } = self.subtask;
         self.careful = inputs;
-        self.careful_barriers = Some(CarefulBarriers { work: work.clone(), subtask: *subtask });
+        let (work, clock) = (work.clone(), clock.clone());
+        self.careful_barriers = Some(CarefulBarriers { work, subtask: *subtask, clock });
     }
 
     fn careful_input<T: 'static>(&mut self, operator: &OperatorId, port: PortId) -> MaybeCareful<T> {

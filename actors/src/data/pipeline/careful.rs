@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::contract::{Batch, CarefulWork, Output, Progress, RunBudget, SubtaskInfo};
+use crate::contract::{Batch, CarefulWork, Clock, Output, Progress, RunBudget, SubtaskInfo};
 use crate::protocol::{
     CheckpointId, FIRINGS, OperatorId, PanicFacts, PanickedRecord, PortId, RecordIdentity, SubtaskId, TaskError,
     Timestamp,
@@ -17,6 +17,8 @@ pub struct CarefulInput<T> {
     pub encode: fn(&T, &mut Vec<u8>) -> bool,
     /// The record with these bytes as text.
     pub describe: fn(&[u8]) -> Option<String>,
+    /// Whether each subtask gets a copy of each record. Each copy is a record of its own, then, which another subtask does not get.
+    pub is_copied: bool,
     /// Takes a record that is withheld, with its event time or [`NO_TIME`](crate::protocol::NO_TIME).
     pub withhold: Box<dyn FnMut(T, Timestamp, PanicFacts)>,
 }
@@ -78,7 +80,10 @@ impl<T> Careful<T> {
                 return Ok(Progress::Suspended);
             }
             bytes.clear();
-            let identity = (input.encode)(record, bytes).then(|| RecordIdentity::of(at.port, bytes));
+            let identity = (input.encode)(record, bytes).then(|| match input.is_copied {
+                false => RecordIdentity::of(at.port, bytes),
+                true => RecordIdentity::of_copy(at.port, bytes, at.subtask.index),
+            });
             let withheld = identity.and_then(|identity| at.work.take(at.subtask, &at.operator, identity));
             let (time, size) = (front.time(), front.bytes_each());
             let record = front.next().expect("it is the first");
@@ -148,13 +153,14 @@ impl fmt::Debug for CarefulFirings {
 pub(super) struct CarefulBarriers {
     pub(super) work: Arc<CarefulWork>,
     pub(super) subtask: SubtaskId,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl CarefulBarriers {
     /// The subtask has come to this barrier.
     pub(super) fn barrier(&self, checkpoint: CheckpointId) {
         if !self.work.is_over() {
-            self.work.barrier(self.subtask, checkpoint);
+            self.work.barrier(self.subtask, checkpoint, self.clock.now());
         }
     }
 }

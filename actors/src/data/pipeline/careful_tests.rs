@@ -24,7 +24,10 @@ fn work(poison: u32) -> Arc<CarefulWork> {
     let identity = RecordIdentity::of(PortId::FIRST, &poison.to_le_bytes());
     for record in [None, Some(PanickedRecord { identity, text: None })] {
         let facts = PanicFacts { message: "odd".to_owned(), ..PanicFacts::default() };
-        log.panicked(Duration::ZERO, Panic { operator: &operator(), in_batch: true, record: record.as_ref(), facts });
+        log.panicked(
+            Duration::ZERO,
+            Panic { operator: &operator(), with_records: true, uptime: Duration::ZERO, record: record.as_ref(), facts },
+        );
     }
     let withholding = log.begin(None, &Withholding::default());
     Arc::new(CarefulWork::new(BTreeSet::from([operator()]), withholding))
@@ -34,7 +37,7 @@ fn careful(work: &Arc<CarefulWork>) -> (Box<Careful<u32>>, Letters) {
     let letters = Letters::default();
     let taken = letters.clone();
     let withhold = move |record, time, facts| taken.borrow_mut().push((record, time, facts));
-    let input = CarefulInput { encode, describe: |_| None, withhold: Box::new(withhold) };
+    let input = CarefulInput { encode, describe: |_| None, is_copied: false, withhold: Box::new(withhold) };
     let mut inputs: CarefulInputs = vec![Box::new(0u8), Box::new(input)];
     let subtask = SubtaskId { task: TaskId(0), index: 0 };
     let at = At { work: work.clone(), subtask, operator: operator(), port: PortId::FIRST };
@@ -107,4 +110,18 @@ fn full_output_suspends_and_work_that_is_over_gets_whole_batches() {
         Ok(Progress::Done)
     });
     assert_eq!((progress.unwrap(), letters.borrow().len()), (Progress::Done, 0));
+}
+
+#[test]
+fn work_that_ends_in_a_batch_withholds_none_of_its_other_records() {
+    let work = work(3);
+    let (mut careful, letters) = careful(&work);
+    let (mut batch, mut out, mut seen) = (timed(0..6), Output::<u32>::new(), Vec::new());
+    let progress = careful.process(&mut batch, &mut out, &mut budget(), |one, _, _| {
+        work.end();
+        seen.extend(one.drain());
+        Ok(Progress::Done)
+    });
+    assert_eq!((progress.unwrap(), letters.borrow().len()), (Progress::Done, 0));
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5], "what was withheld is settled when the work ends");
 }

@@ -8,6 +8,7 @@ use super::careful::MaybeCareful;
 use super::exit::SideExit;
 use crate::contract::{BatchOperator, Demand, Emitted, Held, Output, Progress, RunBudget, Stateful, TwoInputOperator};
 use crate::protocol::{Mark, OperatorId, TaskError};
+use crate::runtime::guard::{note_with_records, noting};
 
 /// What one stage has emitted and the next one takes.
 pub(super) type Queue<T> = Rc<RefCell<Output<T>>>;
@@ -248,12 +249,13 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
                 self.is_idle = false;
                 out.becomes_active();
                 let operator = &mut self.operator;
-                let progress = match &mut self.careful {
-                    None => operator.process(batch, out, budget)?,
+                let call = || match &mut self.careful {
+                    None => operator.process(batch, out, budget),
                     Some(careful) => {
-                        careful.process(batch, out, budget, |one, out, budget| operator.process(one, out, budget))?
+                        careful.process(batch, out, budget, |one, out, budget| operator.process(one, out, budget))
                     }
                 };
+                let progress = noting(call, note_with_records)?;
                 Ok((progress, batch.len()))
             }
             Some(Emitted::Mark(mark)) => {
@@ -342,22 +344,25 @@ impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
                 self.is_idle = false;
                 out.becomes_active();
                 let operator = &mut self.operator;
-                let progress = match &mut self.careful.0 {
-                    None => operator.process_first(batch, out, budget)?,
-                    Some(careful) => careful
-                        .process(batch, out, budget, |one, out, budget| operator.process_first(one, out, budget))?,
+                let call = || match &mut self.careful.0 {
+                    None => operator.process_first(batch, out, budget),
+                    Some(careful) => {
+                        careful.process(batch, out, budget, |one, out, budget| operator.process_first(one, out, budget))
+                    }
                 };
+                let progress = noting(call, note_with_records)?;
                 Ok((progress, batch.len()))
             }
             (_, Some(Emitted::Batch(batch))) => {
                 self.is_idle = false;
                 out.becomes_active();
                 let operator = &mut self.operator;
-                let progress = match &mut self.careful.1 {
-                    None => operator.process_second(batch, out, budget)?,
+                let call = || match &mut self.careful.1 {
+                    None => operator.process_second(batch, out, budget),
                     Some(careful) => careful
-                        .process(batch, out, budget, |one, out, budget| operator.process_second(one, out, budget))?,
+                        .process(batch, out, budget, |one, out, budget| operator.process_second(one, out, budget)),
                 };
+                let progress = noting(call, note_with_records)?;
                 Ok((progress, batch.len()))
             }
             (Some(Emitted::Mark(mark)), _) => {

@@ -12,6 +12,6 @@ mod rule;
 mod withholding;
 
 pub(crate) use log::{Answer, CarefulWorkEnded, DirectiveLog, Panic};
-pub use poison::{FIRINGS, PanicFacts, PanickedRecord, RecordIdentity};
+pub use poison::{FIRINGS, PanicFacts, PanickedCall, PanickedRecord, RecordIdentity};
 pub use rule::PanicRule;
 pub(crate) use withholding::Withholding;

@@ -1,6 +1,6 @@
 //! A record at which a function panics, as the engine knows it.
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
 use crate::protocol::PortId;
 
@@ -21,6 +21,11 @@ impl RecordIdentity {
         Self { port, hash: xxh3_128(bytes) }
     }
 
+    /// That of the copy of such a record that this subtask gets, where each subtask gets one.
+    pub(crate) fn of_copy(port: PortId, bytes: &[u8], subtask: u32) -> Self {
+        Self { port, hash: xxh3_128_with_seed(bytes, u64::from(subtask) + 1) }
+    }
+
     /// Whether it is a timer that fires.
     pub(crate) fn is_firing(self) -> bool {
         self.port == FIRINGS
@@ -39,6 +44,15 @@ pub struct PanickedRecord {
     pub identity: RecordIdentity,
     /// The record as JSON, at most some 200 bytes of it; `None` if it cannot be told so. Of a timer its time.
     pub text: Option<String>,
+}
+
+/// The call of an operator in which a function panicked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PanickedCall {
+    /// Whether the operator was given records. If not it was given a mark, or was woken.
+    pub with_records: bool,
+    /// Which record or timer it was, if the operator worked carefully and it could be encoded.
+    pub record: Option<PanickedRecord>,
 }
 
 /// What is known of the panics for which a record is withheld.

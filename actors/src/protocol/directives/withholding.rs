@@ -1,6 +1,7 @@
 //! What one attempt of a region withholds, and how much of that each of its checkpoints covers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use super::{PanicFacts, RecordIdentity};
 use crate::protocol::{CheckpointId, OperatorId, SubtaskId};
@@ -24,8 +25,16 @@ pub(crate) struct Withholding {
     outstanding: BTreeMap<(OperatorId, RecordIdentity), VecDeque<PanicFacts>>,
     /// Since the attempt began.
     taken: BTreeMap<SubtaskId, Taken>,
-    /// Of those, what was taken before each barrier, by all subtasks that have passed it.
-    at_barrier: BTreeMap<CheckpointId, Taken>,
+    at_barrier: BTreeMap<CheckpointId, AtBarrier>,
+}
+
+/// How far an attempt had come at a barrier.
+#[derive(Debug)]
+struct AtBarrier {
+    /// When the first subtask came to it, by the job's clock.
+    first_at: Duration,
+    /// What was taken before it, by all subtasks that have passed it.
+    taken: Taken,
 }
 
 impl Withholding {
@@ -49,15 +58,21 @@ impl Withholding {
         Some(facts)
     }
 
-    /// A subtask has come to the barrier of this checkpoint.
-    pub(crate) fn barrier(&mut self, subtask: SubtaskId, checkpoint: CheckpointId) {
-        let before = self.at_barrier.entry(checkpoint).or_default();
+    /// A subtask has come to the barrier of this checkpoint, at `now`.
+    pub(crate) fn barrier(&mut self, subtask: SubtaskId, checkpoint: CheckpointId, now: Duration) {
+        let new = || AtBarrier { first_at: now, taken: Taken::new() };
+        let before = self.at_barrier.entry(checkpoint).or_insert_with(new);
         if let Some(taken) = self.taken.get(&subtask) {
-            add(before, taken);
+            add(&mut before.taken, taken);
         }
         if self.at_barrier.len() > BARRIERS_KEPT {
             self.at_barrier.pop_first();
         }
+    }
+
+    /// Nothing more is withheld. What comes now is given to its function, and panics again if it has to.
+    pub(crate) fn end(&mut self) {
+        self.outstanding.clear();
     }
 
     /// What was withheld in this attempt.
@@ -69,11 +84,16 @@ impl Withholding {
 
     /// What was withheld in this attempt before each of its barriers.
     pub(super) fn at_barriers(&self) -> impl Iterator<Item = (CheckpointId, &Taken)> {
-        self.at_barrier.iter().map(|(checkpoint, taken)| (*checkpoint, taken))
+        self.at_barrier.iter().map(|(checkpoint, at)| (*checkpoint, &at.taken))
     }
 
     /// What was withheld in this attempt before this barrier.
     pub(super) fn at_barrier(&self, checkpoint: CheckpointId) -> Option<&Taken> {
-        self.at_barrier.get(&checkpoint)
+        self.at_barrier.get(&checkpoint).map(|at| &at.taken)
+    }
+
+    /// When the first subtask came to this barrier.
+    pub(super) fn came_to(&self, checkpoint: CheckpointId) -> Option<Duration> {
+        self.at_barrier.get(&checkpoint).map(|at| at.first_at)
     }
 }

@@ -19,8 +19,12 @@ pub(super) struct Noted {
     pub(super) in_batch: bool,
     /// The record had been held back, and is none of that batch.
     pub(super) was_held: bool,
+    /// The operator was given records.
+    pub(super) with_records: bool,
     /// Which it is, if the operator works carefully.
     pub(super) panicked: Option<PanickedRecord>,
+    /// What the operator does is for no record or timer, though one may be at hand.
+    pub(super) of_none: bool,
 }
 
 impl Noted {
@@ -28,7 +32,9 @@ impl Noted {
         record: FailedRecord { operator: None, key: None, record: None, index: None, input: None, read: Vec::new() },
         in_batch: false,
         was_held: false,
+        with_records: false,
         panicked: None,
+        of_none: false,
     };
 }
 
@@ -61,10 +67,23 @@ pub fn note_record(record: Option<String>) {
     });
 }
 
+/// The operator in whose call the task fails was given records, and no mark.
+pub(crate) fn note_with_records() {
+    NOTED.with_borrow_mut(|noted| noted.with_records = true);
+}
+
+/// What fails is for no record or timer, though the operator may have been given one: it opens, say.
+pub fn note_of_none() {
+    NOTED.with_borrow_mut(|noted| noted.of_none = true);
+}
+
 /// The record at whose call the task fails, of an operator that works carefully; `None` if it could not be encoded. It was alone in its
 /// batch.
 pub(crate) fn note_careful(record: Option<PanickedRecord>) {
     NOTED.with_borrow_mut(|noted| {
+        if noted.of_none {
+            return;
+        }
         noted.record.index = None;
         noted.record.record = record.as_ref().and_then(|record| record.text.clone());
         noted.panicked = record;
