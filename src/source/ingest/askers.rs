@@ -68,6 +68,8 @@ struct State {
     surplus: u64,
     /// Answers that came for requests which were lost, and others are in their places.
     foreign: u64,
+    /// A reader has come to the end of its input, which is that of the job: all that is durable is read.
+    is_read: bool,
     /// Nobody is answered any more.
     has_ended: bool,
 }
@@ -225,9 +227,19 @@ impl Askers {
         tell(given_up, &Told::Unanswered);
     }
 
-    /// The job has finished: all answers are given.
+    /// A reader that has splits has come to the end of its input.
+    pub(super) fn is_read(&self) {
+        self.lock().is_read = true;
+    }
+
+    /// The job has finished: all answers are given. If it had finished before, it has read nothing of what waits.
     pub(crate) fn finish(&self) {
-        let waiting = std::mem::take(&mut self.lock().waiting);
+        let mut state = self.lock();
+        if !state.is_read {
+            return;
+        }
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
         tell(waiting.into_values().flatten(), &Told::Unanswered);
     }
 
