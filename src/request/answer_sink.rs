@@ -163,7 +163,7 @@ impl<A: Serialize + DeserializeOwned + Send + 'static> SinkWriter for AnswerWrit
         for answer in batch.drain() {
             let body = stored::answer(&answer, self.desk.answer_bytes_max);
             let given = stored::given(answer.id, answer.is_keyed, body);
-            if !self.has_asked && self.desk.log.askers.is_waited_for(given.place) {
+            if !self.has_asked && self.desk.log.askers.is_waited_for(&given) {
                 self.has_asked = true;
                 self.checkpoints.request();
             }

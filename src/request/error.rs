@@ -49,7 +49,8 @@ pub enum AskError {
         is_durable: bool,
     },
     /// The job ended before it had answered: by `drain`, `stop_with_savepoint` or `cancel`, or since it failed. The request is
-    /// there for the next start.
+    /// there for the next start. Or it had finished before this start, and reads no more from this store: the request is in the
+    /// log, and not processed.
     #[error(
         "the job that answers the requests of log {log} has ended; ask again with the idempotency key after its next start"
     )]

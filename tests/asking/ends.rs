@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream::prelude::*;
-use millstream::source::IngestError;
+use millstream::source::{IngestError, IngestOptions, OffsetReset};
 
 use crate::common::{checkpointed, run, watched};
 use crate::{Balance, bank, deposit, open, options};
@@ -83,6 +83,48 @@ fn drain_gives_the_answers_of_all_that_was_read() {
             ask.await.unwrap().unwrap();
         }
     });
+}
+
+// Guarantees A3, A4. Such a start reads nothing, so nothing of the request is processed.
+#[test]
+fn request_to_a_job_that_had_finished_is_not_said_to_be_processed() {
+    run("a finished store", |handles| async move {
+        let folder = tempfile::tempdir().unwrap();
+        for life in 0..2 {
+            let (source, requests) = open(folder.path(), options());
+            let env =
+                checkpointed("bank", 1, None).snapshot_store(RedbStore::open(folder.path().join("store")).unwrap());
+            bank(&env, (source, &requests), || {});
+            let ask = actix_rt::spawn(requests.ask(deposit(5 + life)));
+            while requests.status().waiting == 0 {
+                actix_rt::task::yield_now().await;
+            }
+            let job = env.start().unwrap();
+            watched(&handles, &job);
+            if life == 0 {
+                assert_eq!(ask.await.unwrap().unwrap(), Balance { deposits: 1, sum: 5 });
+                job.finish().await.unwrap();
+            } else {
+                let outcome = job.await.unwrap();
+                assert!(outcome.already_complete);
+                let error = ask.await.unwrap().unwrap_err();
+                assert!(matches!(error, AskError::Ended { .. }) && error.is_retryable(), "{error}");
+            }
+            requests.closed().await;
+        }
+        // The log has it, for a job that reads on.
+        let (source, requests) = open(folder.path(), options().log(from_the_first_that_is_there()));
+        let env = checkpointed("bank", 1, None).snapshot_store(MemoryStore::new());
+        bank(&env, (source, &requests), || {});
+        let job = env.start().unwrap();
+        watched(&handles, &job);
+        assert!(requests.ask(deposit(6)).await.unwrap().sum >= 6);
+        job.drain().await.unwrap();
+    });
+}
+
+fn from_the_first_that_is_there() -> IngestOptions {
+    IngestOptions::new().splits(3).offset_reset(OffsetReset::Earliest)
 }
 
 // Guarantee A3.

@@ -11,6 +11,7 @@ mod ends;
 mod handler;
 mod kills;
 mod lives;
+mod other_log;
 mod sharing;
 
 use std::path::Path;

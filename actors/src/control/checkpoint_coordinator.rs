@@ -413,6 +413,7 @@ impl Actor for CheckpointCoordinator {
             let (execution, damaged) = (*execution, *damaged);
             Event::RestoreRequested { execution, damaged }
         }));
+        facts.extend(memory.sinks_want.then_some(Event::CheckpointWanted));
         drop(memory);
         let ending = *lock(&self.seed.job.ending);
         match ending {

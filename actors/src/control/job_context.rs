@@ -50,6 +50,8 @@ pub(crate) struct CoordinatorMemory {
     pub(crate) in_flight: Option<CheckpointId>,
     /// A checkpoint was triggered in this process.
     pub(crate) has_triggered: bool,
+    /// Sinks of the job want checkpoints, and perhaps one that they have asked for is outstanding.
+    pub(crate) sinks_want: bool,
     pub(crate) running: BTreeMap<RegionId, RunningRegion>,
     pub(crate) restores: BTreeMap<RegionId, (Execution, Option<CheckpointId>)>,
     /// Of regions that wait for their restart: the execution that ended, and when the next one begins.

@@ -211,7 +211,7 @@ impl Checkpointing {
         }
     }
 
-    /// No periodic checkpoints: those asked for and the final one only. A failure starts over from the newest.
+    /// No periodic checkpoints: those asked for, those that sinks want for somebody who waits, and the final one only. A failure starts over from the newest.
     pub fn disabled() -> Self {
         Self { interval: None, ..Self::default() }
     }
@@ -228,7 +228,7 @@ impl Checkpointing {
         self
     }
 
-    /// Least time between the completion of a checkpoint and the next periodic trigger, at most 365 days.
+    /// Least time between the completion of a checkpoint and the next trigger that is periodic or wanted by a sink, at most 365 days.
     pub fn min_pause(mut self, pause: Duration) -> Self {
         self.min_pause = pause;
         self
@@ -242,7 +242,8 @@ impl Checkpointing {
 
     /// How many checkpoints in a row may fail before the job does. By default failing checkpoints do not fail the job; each
     /// is an event and a log line. Whatever is set, the ninth in a row that fails for a reason which does not go away by
-    /// itself (a damaged store, state that cannot be stored) fails the job.
+    /// itself (a damaged store, state that cannot be stored) fails the job. One that a sink wants is tried again after a second,
+    /// then after twice as long each time up to ten, or with the interval if that is sooner: each failure counts.
     pub fn tolerate_failures(mut self, failures: u32) -> Self {
         self.tolerated_failures = failures;
         self

@@ -30,31 +30,15 @@ impl Writer {
     pub(super) fn stage_answers(&self, mut calls: Vec<GivenCall>) -> Answers {
         let mut answers = Answers::default();
         for given in calls.iter_mut().flat_map(|call| std::mem::take(&mut call.given)) {
-            if !self.is_of_this_log(&given) {
-                let Place { split, offset } = given.place;
-                log::warn!(
-                    target: "millstream::ingest",
-                    "ingest log {}: an answer to split {split}, offset {offset} is left out: what is there is another request",
-                    self.log.name
-                );
-            } else if given.is_keyed && self.keys.keeps_answer(given.place) {
-                answers.stored.push(given);
-            } else {
-                answers.passing.push(given);
+            match self.keys.life(given.place) {
+                Some(life) if life == given.life => answers.stored.push(given),
+                // The record that is answered was lost, and another has taken its place.
+                Some(_) => self.foreign(given.place),
+                None => answers.passing.push(given),
             }
         }
         answers.calls = calls;
         answers
-    }
-
-    /// Whether the record at its place is that which is answered, not one that took the place of a lost one.
-    fn is_of_this_log(&self, given: &Given) -> bool {
-        let Place { split, offset } = given.place;
-        self.rows.get(split as usize).is_some_and(|row| {
-            let life = self.log.life_at(given.place);
-            // Lives of records that were trimmed long ago are not known any more.
-            offset < row.end && (life == given.life || offset < row.start)
-        })
     }
 
     /// Before anybody can read the records: so that no answer comes before who waits for it is known.
@@ -63,7 +47,11 @@ impl Writer {
             let known = if is_repeated { self.log.file.answer(place) } else { Ok(None) };
             match known {
                 Ok(Some(body)) => drop(asker.send(Told::Answer(body))),
-                Ok(None) => self.log.askers.register(place, asker, is_repeated),
+                Ok(None) => {
+                    // Of a record without a key the life is exact: it was added by now.
+                    let life = self.keys.life(place).unwrap_or_else(|| self.log.lineage.present());
+                    self.log.askers.register((life, place), asker, is_repeated);
+                }
                 Err(error) => {
                     if error.is_retryable() {
                         self.log.queue.suspect();
@@ -81,13 +69,25 @@ impl Writer {
                 if given.body != *standing {
                     self.surplus(given.place);
                 }
-                self.log.askers.answer(given.place, standing);
+                self.log.askers.answer(given, standing);
             }
-            answers.passing.iter().for_each(|given| self.log.askers.answer(given.place, &given.body));
+            answers.passing.iter().for_each(|given| self.log.askers.answer(given, &given.body));
         }
         for call in answers.calls {
             // Whoever gave them may be gone.
             let _ = call.reply.send(written.map(|_| ()).map_err(|error| IngestError::Log(error.clone())));
+        }
+    }
+
+    fn foreign(&self, Place { split, offset }: Place) {
+        let count = self.log.askers.count_foreign();
+        if count.is_power_of_two() {
+            log::warn!(
+                target: "millstream::ingest",
+                "ingest log {}: an answer to split {split}, offset {offset} is left out: what is there is another request \
+                 ({count} so far). Requests were lost with a part of the log, and the job had read them",
+                self.log.name
+            );
         }
     }
 

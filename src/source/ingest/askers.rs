@@ -28,6 +28,9 @@ pub(crate) enum Told {
     Unreadable(Arc<IngestLogError>),
 }
 
+/// A record: the life in which it was added, and its place, which another may have had before.
+pub(super) type Asked = (u64, Place);
+
 /// An answer on its way to the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
@@ -56,13 +59,17 @@ pub(crate) struct Askers {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: HashMap<Place, SmallVec<[Asker; 1]>>,
+    waiting: HashMap<Asked, SmallVec<[Asker; 1]>>,
     sweep_at: usize,
     /// Those of the newest writer of answers.
     checkpoints: CheckpointRequests,
     answered: Answered,
     /// Answers that came for requests which had another.
     surplus: u64,
+    /// Answers that came for requests which were lost, and others are in their places.
+    foreign: u64,
+    /// A reader has come to the end of its input, which is that of the job: all that is durable is read.
+    is_read: bool,
     /// Nobody is answered any more.
     has_ended: bool,
 }
@@ -106,7 +113,7 @@ impl State {
     /// Those who wait for what will not come.
     fn without_answer(&mut self) -> Vec<Asker> {
         let answered = &self.answered;
-        let given_up = self.waiting.extract_if(|place, _| place.offset < answered.up_to(place.split));
+        let given_up = self.waiting.extract_if(|(_, place), _| place.offset < answered.up_to(place.split));
         given_up.flat_map(|(_, askers)| askers).collect()
     }
 }
@@ -127,8 +134,8 @@ impl Askers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody waits for the answer to the record at a place, which is new, or was there before and has no answer yet.
-    pub(super) fn register(&self, place: Place, asker: Asker, is_repeated: bool) {
+    /// Somebody waits for the answer to a record, which is new, or was there before and has no answer yet.
+    pub(super) fn register(&self, (life, place): Asked, asker: Asker, is_repeated: bool) {
         let mut state = self.lock();
         if state.has_ended {
             return;
@@ -138,7 +145,7 @@ impl Askers {
             return tell([asker], &Told::Unanswered);
         }
         state.sweep();
-        state.waiting.entry(place).or_default().push(asker);
+        state.waiting.entry((life, place)).or_default().push(asker);
         // The answer may be on its way already, and nobody waited for it when it came.
         let checkpoints = is_repeated.then(|| state.checkpoints.clone());
         drop(state);
@@ -148,8 +155,8 @@ impl Askers {
     }
 
     /// What stands of an answer is durable.
-    pub(super) fn answer(&self, place: Place, body: &Arc<[u8]>) {
-        let askers = self.lock().waiting.remove(&place);
+    pub(super) fn answer(&self, given: &Given, body: &Arc<[u8]>) {
+        let askers = self.lock().waiting.remove(&(given.life, given.place));
         tell(askers.into_iter().flatten(), &Told::Answer(body.clone()));
     }
 
@@ -160,6 +167,13 @@ impl Askers {
         state.surplus
     }
 
+    /// An answer came for a request that was lost. Answers how many have.
+    pub(super) fn count_foreign(&self) -> u64 {
+        let mut state = self.lock();
+        state.foreign += 1;
+        state.foreign
+    }
+
     /// How many requests are waited for, and how many answers were surplus.
     pub(crate) fn figures(&self) -> (usize, u64) {
         let state = self.lock();
@@ -167,9 +181,12 @@ impl Askers {
         (state.waiting.values().filter(is_waited_for).count(), state.surplus)
     }
 
-    /// Whether somebody waits for the answer to the record at a place.
-    pub(crate) fn is_waited_for(&self, place: Place) -> bool {
-        self.lock().waiting.get(&place).is_some_and(|askers| askers.iter().any(|asker| !asker.is_closed()))
+    /// Whether somebody waits for this answer.
+    pub(crate) fn is_waited_for(&self, given: &Given) -> bool {
+        self.lock()
+            .waiting
+            .get(&(given.life, given.place))
+            .is_some_and(|askers| askers.iter().any(|asker| !asker.is_closed()))
     }
 
     /// A subtask writes answers, of so many, and has settled what was pending.
@@ -210,9 +227,19 @@ impl Askers {
         tell(given_up, &Told::Unanswered);
     }
 
-    /// The job has finished: all answers are given.
+    /// A reader that has splits has come to the end of its input.
+    pub(super) fn is_read(&self) {
+        self.lock().is_read = true;
+    }
+
+    /// The job has finished: all answers are given. If it had finished before, it has read nothing of what waits.
     pub(crate) fn finish(&self) {
-        let waiting = std::mem::take(&mut self.lock().waiting);
+        let mut state = self.lock();
+        if !state.is_read {
+            return;
+        }
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
         tell(waiting.into_values().flatten(), &Told::Unanswered);
     }
 

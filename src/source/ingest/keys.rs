@@ -1,6 +1,6 @@
 //! The idempotency keys that are known.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::packed::packed;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const SUM: usize = 8;
 
 /// Where a record is.
@@ -38,7 +38,8 @@ pub(super) struct KnownKeys {
 /// Places of which an answer is kept: as long as their key is known.
 #[derive(Debug, Default)]
 struct Answerable {
-    places: HashSet<Place>,
+    /// With the life of each record: the lineage forgets those of records that were trimmed.
+    places: HashMap<Place, u64>,
     /// Their keys are forgotten, and the file may still hold their answers.
     forgotten: Vec<Place>,
 }
@@ -75,8 +76,8 @@ impl KnownKeys {
         if *sum != xxh3_64(bytes).to_le_bytes() {
             return Err("its checksum does not fit".to_owned());
         }
-        type Stored = (u8, u64, Vec<(String, u32, u64)>);
-        let (version, unix_ms, keys): Stored = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
+        type Stored = (u8, u64, u64, Vec<(String, u32, u64)>);
+        let (version, unix_ms, life, keys): Stored = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
         if version != VERSION {
             return Err(format!("version {version}, known is {VERSION}"));
         }
@@ -84,7 +85,7 @@ impl KnownKeys {
         let unix_ms = unix_ms.min(now_ms);
         self.next_number = number;
         self.newest_ms = self.newest_ms.max(unix_ms);
-        self.add(NewKeys { number, unix_ms, keys });
+        self.add(NewKeys { number, unix_ms, life, keys });
         Ok(())
     }
 
@@ -122,9 +123,9 @@ impl KnownKeys {
         }
     }
 
-    /// Whether an answer of this place is kept: its key is known.
-    pub(super) fn keeps_answer(&self, place: Place) -> bool {
-        self.answerable.as_ref().is_some_and(|answerable| answerable.places.contains(&place))
+    /// In which life the record at this place was added, if its key is known: then its answer is kept.
+    pub(super) fn life(&self, place: Place) -> Option<u64> {
+        self.answerable.as_ref()?.places.get(&place).copied()
     }
 
     pub(super) fn place(&self, key: &str) -> Option<Place> {
@@ -141,19 +142,19 @@ impl KnownKeys {
         self.next_number
     }
 
-    /// What is to be stored with the records of these keys.
-    pub(super) fn row(&self, keys: Vec<(Arc<str>, Place)>) -> NewKeys {
-        NewKeys { number: self.next_number, unix_ms: self.newest_ms, keys }
+    /// What is to be stored with the records of these keys, which are added in this life.
+    pub(super) fn row(&self, life: u64, keys: Vec<(Arc<str>, Place)>) -> NewKeys {
+        NewKeys { number: self.next_number, unix_ms: self.newest_ms, life, keys }
     }
 
     /// A row is durable.
-    pub(super) fn add(&mut self, NewKeys { number, unix_ms, keys }: NewKeys) {
+    pub(super) fn add(&mut self, NewKeys { number, unix_ms, life, keys }: NewKeys) {
         self.next_number = number + 1;
         let mut row = Row { number, unix_ms, keys: Vec::with_capacity(keys.len()) };
         for (key, place) in keys {
             row.keys.push(key.clone());
             if let Some(answerable) = &mut self.answerable {
-                answerable.places.insert(place);
+                answerable.places.insert(place, life);
             }
             self.places.insert(key, place);
         }
@@ -166,6 +167,7 @@ impl KnownKeys {
 pub(super) struct NewKeys {
     pub(super) number: u64,
     unix_ms: u64,
+    life: u64,
     keys: Vec<(Arc<str>, Place)>,
 }
 
@@ -173,7 +175,7 @@ impl NewKeys {
     /// As they are stored.
     pub(super) fn stored(&self) -> Vec<u8> {
         let keys: Vec<_> = self.keys.iter().map(|(key, place)| (&**key, place.split, place.offset)).collect();
-        let bytes = packed(&(VERSION, self.unix_ms, keys));
+        let bytes = packed(&(VERSION, self.unix_ms, self.life, keys));
         [&xxh3_64(&bytes).to_le_bytes(), &*bytes].concat()
     }
 }
@@ -188,7 +190,7 @@ mod tests {
 
     fn add(known: &mut KnownKeys, keys: &[(&str, u64)]) -> (u64, Vec<u8>) {
         let keys = keys.iter().map(|(key, offset)| (Arc::from(*key), place(*offset))).collect();
-        let row = known.row(keys);
+        let row = known.row(7, keys);
         let stored = (row.number, row.stored());
         known.add(row);
         stored

@@ -67,6 +67,11 @@ impl Lineage {
         self
     }
 
+    /// The present life.
+    pub(super) fn present(&self) -> u64 {
+        self.0.last().map_or(NONE, |life| life.id)
+    }
+
     /// Of which life the record before this offset is, as far as that is in the log or right before it.
     pub(super) fn life_before(&self, split: u32, offset: u64) -> u64 {
         self.before(split, offset).map_or(NONE, |life| life.id)

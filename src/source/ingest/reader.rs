@@ -169,6 +169,9 @@ where
         Ok(if self.at_hand().is_some() {
             ReadStatus::More
         } else if is_complete {
+            if !self.splits.is_empty() {
+                self.log.askers.is_read();
+            }
             ReadStatus::End
         } else {
             ReadStatus::Idle { retry_after: None }
@@ -191,7 +194,10 @@ where
             reached.insert(position.split.as_str(), decode_position::<Position>(position)?);
         }
         for split in &self.splits {
-            if let Some(Position(_, _, offset)) = reached.get(self.log.splits[split.number as usize].as_str()) {
+            if let Some(Position(id, life, offset)) = reached.get(self.log.splits[split.number as usize].as_str())
+                && *id == self.log.id
+                && self.log.lineage.lost_from(split.number, *life, *offset).is_none()
+            {
                 self.log.askers.covered(split.number, completed.checkpoint, *offset);
             }
         }

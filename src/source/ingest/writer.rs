@@ -190,7 +190,7 @@ impl Writer {
         self.turn = staging.turn;
         let placed = std::mem::take(&mut staging.placed);
         let (mut change, new_keys) = staging.close();
-        let keys = (!new_keys.is_empty()).then(|| self.keys.row(new_keys));
+        let keys = (!new_keys.is_empty()).then(|| self.keys.row(self.log.lineage.present(), new_keys));
         change.keys = keys.as_ref().map(|keys| (keys.number, keys.stored()));
         let begins = !self.has_begun && !change.appended.is_empty();
         change.lineage = begins.then(|| self.log.lineage.stored());

@@ -66,7 +66,10 @@ impl Handler<WantCheckpoint> for CheckpointCoordinator {
 
     /// One of an attempt that is over wants nothing any more: what it had taken is taken again.
     fn handle(&mut self, WantCheckpoint { execution }: WantCheckpoint, ctx: &mut Self::Context) {
-        let running = lock(&self.seed.job.memory).running.get(&execution.region).map(|region| region.execution);
+        let mut memory = lock(&self.seed.job.memory);
+        memory.sinks_want = true;
+        let running = memory.running.get(&execution.region).map(|region| region.execution);
+        drop(memory);
         if running.is_none_or(|running| running <= execution) {
             self.apply(Event::CheckpointWanted, ctx);
         }

@@ -11,6 +11,9 @@ use crate::protocol::{CheckpointId, Manifest};
 const STORE_RETRY_FIRST: Duration = Duration::from_millis(10);
 /// Longest delay before a final checkpoint or a call of the store is tried again.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
+/// Delay before a checkpoint that sinks want is tried again, doubling: failures are tolerated in number, and those of a moment
+/// must not use them up.
+const AWAITED_RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Failed calls of the store in a row, outside checkpoints, after which the job fails.
 pub(super) const STORE_RETRIES_MAX: u32 = 8;
 /// Checkpoints in a row that may fail for reasons which do not go away by themselves. What cannot be stored may be changed
@@ -55,6 +58,15 @@ pub(super) enum Phase {
 
 /// How long to wait after so many failures in a row.
 pub(super) fn retry_delay(failures: u32) -> Duration {
+    doubled(STORE_RETRY_FIRST, failures)
+}
+
+/// How long a checkpoint that sinks want waits after so many failures in a row.
+pub(super) fn awaited_retry_delay(failures: u32) -> Duration {
+    doubled(AWAITED_RETRY_FIRST, failures)
+}
+
+fn doubled(first: Duration, failures: u32) -> Duration {
     let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    STORE_RETRY_FIRST.saturating_mul(factor).min(RETRY_DELAY_MAX)
+    first.saturating_mul(factor).min(RETRY_DELAY_MAX)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::participants::Participants;
-use super::phase::{Finalising, Phase, STORE_RETRIES_MAX, retry_delay, tolerable};
+use super::phase::{Finalising, Phase, STORE_RETRIES_MAX, awaited_retry_delay, retry_delay, tolerable};
 use super::restart_waits::RestartWaits;
 use super::retained::{RestoreChoice, Retained};
 use super::waiters::Waiters;
@@ -344,16 +344,15 @@ impl CheckpointSchedule {
     fn report_abort(&mut self, now: Now, checkpoint: CheckpointId, reason: AbortReason, out: &mut Vec<Command>) {
         out.push(Command::Abort { checkpoint, reason: reason.clone() });
         out.push(Command::Discard { checkpoint });
+        self.waiters.answer_attached(&Err(reason.clone()), out);
         if reason.is_checkpoint_failure() {
             self.count_failure(now, reason, out);
-        } else {
-            self.waiters.answer_attached(&Err(reason), out);
         }
     }
 
     fn count_failure(&mut self, now: Now, reason: AbortReason, out: &mut Vec<Command>) {
-        self.waiters.answer_attached(&Err(reason.clone()), out);
         self.failures = self.failures.saturating_add(1);
+        self.waiters.wait_until(now.at + awaited_retry_delay(self.failures));
         // The final checkpoint is tried again at once, and then ever later: a broken store must not keep a core busy.
         let delay = if self.failures > 1 { retry_delay(self.failures - 1) } else { Duration::ZERO };
         self.urgent_at = now.at + delay;
@@ -375,6 +374,7 @@ impl CheckpointSchedule {
             self.phase = Phase::Idle;
             self.period_starts = now.at;
             self.waiters.attach();
+            self.waiters.answer_attached(&Err(AbortReason::Store(error.clone())), out);
             self.count_failure(now, AbortReason::Store(error), out);
             self.settle_retained(now, retained, out);
         }
@@ -478,7 +478,7 @@ impl CheckpointSchedule {
             return Some((self.urgent_at, TriggerReason::Drain));
         }
         let at = |interval| self.period_starts.saturating_add(interval).max(self.pause_until);
-        self.waiters.awaited(self.pause_until).or_else(|| Some((at(self.interval?), TriggerReason::Periodic)))
+        self.waiters.awaited_or(self.pause_until, self.interval.map(at))
     }
 
     fn trigger(&mut self, now: Now, reason: TriggerReason, out: &mut Vec<Command>) {

@@ -13,6 +13,10 @@ pub(super) struct Waiters {
     attached: Vec<u64>,
     /// A sink wants the next one, and is not told of it.
     is_wanted: bool,
+    /// A sink wants the one in flight: if that fails, the next one.
+    attached_wanted: bool,
+    /// The last one failed: that which is wanted is not taken before.
+    wait_until: Duration,
 }
 
 impl Waiters {
@@ -25,9 +29,20 @@ impl Waiters {
         self.is_wanted = true;
     }
 
-    /// When and why a checkpoint is due that a sink wants: not before this time.
-    pub(super) fn awaited(&self, not_before: Duration) -> Option<(Duration, TriggerReason)> {
-        self.is_wanted.then_some((not_before, TriggerReason::Awaited))
+    /// A checkpoint has failed: one that sinks want is not taken before this time, unless another is.
+    pub(super) fn wait_until(&mut self, at: Duration) {
+        self.wait_until = at;
+    }
+
+    /// When and why the next checkpoint is due: one that a sink wants, not before this time, or the periodic one.
+    pub(super) fn awaited_or(
+        &self,
+        not_before: Duration,
+        periodic: Option<Duration>,
+    ) -> Option<(Duration, TriggerReason)> {
+        let awaited = self.is_wanted.then_some((not_before.max(self.wait_until), TriggerReason::Awaited));
+        let periodic = periodic.map(|at| (at, TriggerReason::Periodic));
+        awaited.into_iter().chain(periodic).min_by_key(|(at, _)| *at)
     }
 
     /// Whether somebody waits for a checkpoint that has not been triggered.
@@ -38,11 +53,16 @@ impl Waiters {
     /// The checkpoint for which they wait is being taken.
     pub(super) fn attach(&mut self) {
         self.attached.append(&mut self.next);
-        self.is_wanted = false;
+        self.attached_wanted |= std::mem::take(&mut self.is_wanted);
     }
 
-    /// Answers those of the checkpoint in flight.
+    /// Answers those of the checkpoint in flight. What sinks want is one that is complete.
     pub(super) fn answer_attached(&mut self, result: &Result<CheckpointId, AbortReason>, out: &mut Vec<Command>) {
+        let was_wanted = std::mem::take(&mut self.attached_wanted);
+        match result {
+            Ok(_) => self.wait_until = Duration::ZERO,
+            Err(_) => self.is_wanted |= was_wanted,
+        }
         let result = result.clone().map_err(NoCheckpoint::Aborted);
         let answer = |waiter| Command::AnswerWaiter { waiter, result: result.clone() };
         out.extend(self.attached.drain(..).map(answer));

@@ -97,16 +97,58 @@ fn checkpoint_that_sinks_want_is_taken_at_once_or_after_the_one_in_flight_and_th
     assert_eq!(triggered(&harness.at(1_060)), Some((3, 2, TriggerReason::Periodic)));
 }
 
+// Guarantee A1.
 #[test]
-fn wanted_checkpoint_that_fails_is_not_repeated_before_it_is_wanted_again() {
-    let mut harness = Harness::running(every(1_000));
+fn wanted_checkpoint_that_fails_is_tried_again_ever_later_until_one_is_complete() {
+    let mut harness = Harness::running(every(3_600_000).tolerate_failures(5));
     harness.at(10);
     harness.apply(ScheduleEvent::CheckpointWanted);
     harness.apply(ScheduleEvent::IdsReserved { up_to: CheckpointId(10) });
-    assert_eq!(triggered(&harness.decline(1, 1)), None);
-    assert_eq!(harness.schedule.next_wake(), Some(Duration::from_millis(1_010)));
+    for (id, at) in [(1, 1_010), (2, 3_010), (3, 7_010), (4, 15_010), (5, 25_010)] {
+        assert_eq!(triggered(&harness.decline(1, id)), None);
+        assert!(harness.apply(ScheduleEvent::CheckpointWanted).is_empty(), "nor because another answer has come");
+        assert_eq!(harness.schedule.next_wake(), Some(Duration::from_millis(at)));
+        assert_eq!(triggered(&harness.at(at)), Some((id + 1, 0, TriggerReason::Awaited)));
+    }
+    assert_eq!(triggered(&harness.complete(1, 6, SourceState::Reading)), None);
+    assert_eq!(harness.schedule.next_wake(), Some(Duration::from_millis(25_010 + 3_600_000)), "nothing is wanted");
     let out = harness.apply(ScheduleEvent::CheckpointWanted);
-    assert_eq!(triggered(&out), Some((2, 0, TriggerReason::Awaited)));
+    assert_eq!(triggered(&out), Some((7, 6, TriggerReason::Awaited)), "at once after a success");
+}
+
+// Guarantee A1.
+#[test]
+fn wanted_checkpoint_that_is_aborted_before_its_barrier_comes_to_the_sink_is_taken_again() {
+    let mut harness = Harness::running(every(3_600_000).timeout(Duration::from_millis(50)));
+    harness.apply(ScheduleEvent::CheckpointWanted);
+    harness.apply(ScheduleEvent::IdsReserved { up_to: CheckpointId(10) });
+    assert!(matches!(harness.at(50)[0], ScheduleCommand::Abort { reason: AbortReason::TimedOut { missing: 2 }, .. }));
+    assert_eq!(triggered(&harness.at(1_050)), Some((2, 0, TriggerReason::Awaited)));
+    let down = ScheduleEvent::RegionDown { execution: execution(1), failed: true, restarts_at: None };
+    assert!(matches!(harness.apply(down)[0], ScheduleCommand::Abort { reason: AbortReason::RegionFailed(_), .. }));
+    harness.restore(2, None);
+    assert_eq!(
+        triggered(&harness.run(2, 0)),
+        Some((3, 0, TriggerReason::Awaited)),
+        "that is no failure of a checkpoint"
+    );
+    let out = harness.apply(ScheduleEvent::WriterReported { retained: Some(Vec::new()) });
+    assert!(matches!(out[0], ScheduleCommand::Abort { reason: AbortReason::WriterRestarted, .. }));
+    assert_eq!(triggered(&out), Some((4, 0, TriggerReason::Awaited)));
+}
+
+#[test]
+fn wanted_checkpoint_for_which_no_id_can_be_reserved_is_taken_later_or_with_the_interval() {
+    for (interval, reason) in [(500, TriggerReason::Periodic), (60_000, TriggerReason::Awaited)] {
+        let mut harness = Harness::running(every(interval));
+        harness.apply(ScheduleEvent::CheckpointWanted);
+        harness.apply(ScheduleEvent::ReserveFailed { error: store_error(), retained: Some(Vec::new()) });
+        let at = interval.min(1_000);
+        assert_eq!(harness.schedule.next_wake(), Some(Duration::from_millis(at)));
+        assert_eq!(triggered(&harness.at(at)), Some((1, 0, reason)));
+        harness.complete(1, 1, SourceState::Reading);
+        assert_eq!(harness.schedule.next_wake(), Some(Duration::from_millis(at + interval)), "it served both");
+    }
 }
 
 #[test]
