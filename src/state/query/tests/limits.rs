@@ -17,7 +17,7 @@ impl std::hash::Hash for CountedKey {
     }
 }
 
-/// In memory each row without the state cost a pass through its group when pages were small: 600 rows some 90,000 hashes.
+/// In memory each row without the state cost a pass through its group when pages were small: 600 rows some 45,000 hashes.
 #[test]
 fn scan_for_a_state_that_few_keys_have_does_not_go_through_all_keys_for_each() {
     let mut table: KeyedTable<CountedKey, States> = KeyedTable::new(states(), ALL, GROUPS);
