@@ -458,43 +458,6 @@ fn split_that_was_cut_by_a_finish_which_did_not_come_to_its_end_is_read_on_by_th
     assert_eq!(common::sorted(read.records), common::sorted((0..25).chain(20..25).collect()));
 }
 
-/// Where a record was, as a type that changes between two deployments.
-mod place {
-    use serde::{Deserialize, Serialize};
-
-    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-    pub(super) struct Before {
-        pub(super) page: u64,
-        pub(super) index: u64,
-    }
-
-    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-    pub(super) struct After {
-        pub(super) index: u64,
-        #[serde(default)]
-        pub(super) token: Option<String>,
-        pub(super) page: u64,
-    }
-}
-
-#[test]
-fn position_whose_fields_are_swapped_and_added_between_two_starts_is_the_same_place() {
-    let before = StreamSource::new(|_: Option<place::Before>| {
-        stream::iter([Ok::<_, io::Error>((place::Before { page: 7, index: 3 }, ()))]).chain(stream::pending())
-    });
-    let mut reader = before.open(&source_context(0, 1), None).unwrap();
-    reader.read(&mut Batch::new()).unwrap();
-    let mut stored = Vec::new();
-    reader.report_positions(&mut stored);
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let after = StreamSource::new(move |from: Option<place::After>| {
-        tell.send(from).unwrap();
-        stream::pending::<Result<(place::After, ()), io::Error>>()
-    });
-    after.open(&source_context(0, 1), Some(stored)).unwrap();
-    assert_eq!(told.try_recv().unwrap(), Some(place::After { index: 3, token: None, page: 7 }));
-}
-
 #[test]
 fn end_of_a_stream_that_is_not_bounded_is_an_error_which_opens_it_again() {
     let error = read_error(&StreamSource::new(|from: Option<u64>| numbers(from, 3)));

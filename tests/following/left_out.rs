@@ -14,7 +14,7 @@ use crate::rig::{Followers, Logs, follow, of_file};
 /// Whether files can be kept from this process at all: not from the superuser.
 fn is_kept_out(logs: &Logs) -> bool {
     logs.append("probe", "");
-    fs::set_permissions(logs.path("probe"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(logs.path("probe"), Permissions::from_mode(0o0)).unwrap();
     fs::File::open(logs.path("probe")).is_err()
 }
 
