@@ -229,10 +229,12 @@ mod tests {
             RequestSource::<u8, String>::open(folder.path().join("log"), RequestOptions::new()).unwrap();
         let asked = Arc::new(AtomicU64::new(0));
         let count = asked.clone();
-        let checkpoints = CheckpointRequests::new(move || drop(count.fetch_add(1, Ordering::SeqCst)));
+        let checkpoints = CheckpointRequests::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
         let cx = SinkContext { checkpoints, ..sink_context(0, 1) };
         let mut writer = requests.answers().open(&cx, SinkRestore::default()).unwrap();
-        let mut write =
+        let write =
             |writer: &mut Box<dyn SinkWriter<Item = Answer<String>>>, is_keyed, offsets: std::ops::Range<u64>| {
                 let mut batch = Batch::new();
                 offsets.for_each(|offset| batch.push(answer(offset, is_keyed, 1 << 19), 1));
