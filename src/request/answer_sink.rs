@@ -115,16 +115,22 @@ fn give(desk: &Desk, given: Vec<Given>) -> Result<(), SinkError> {
     })
 }
 
+/// From so many bytes of answers on a checkpoint is asked for, whoever waits.
+const HELD_BYTES: usize = 8 << 20;
+
 /// Those since the last barrier, one for each request, in the order of their coming.
 #[derive(Default)]
 struct Answers {
     given: Vec<Given>,
+    /// Of what has come, with what is kept for each.
+    bytes: usize,
     /// Where each request's is, and how many have come.
     of: HashMap<(u64, Place), (usize, u64)>,
 }
 
 impl Answers {
     fn add(&mut self, given: Given) {
+        self.bytes += size_of::<Given>() + given.body.len();
         match self.of.entry((given.life, given.place)) {
             Entry::Vacant(entry) => {
                 entry.insert((self.given.len(), 1));
@@ -139,6 +145,7 @@ impl Answers {
     }
 
     fn take(&mut self) -> Vec<Given> {
+        self.bytes = 0;
         self.of.clear();
         std::mem::take(&mut self.given)
     }
@@ -152,7 +159,7 @@ struct AnswerWriter<A> {
     has_asked: bool,
     answers: Answers,
     /// Oldest first.
-    prepared: Vec<(PendingCommit, Vec<Given>)>,
+    prepared: Vec<(CheckpointId, Vec<Given>)>,
     item: PhantomData<fn(A)>,
 }
 
@@ -163,11 +170,17 @@ impl<A: Serialize + DeserializeOwned + Send + 'static> SinkWriter for AnswerWrit
         for answer in batch.drain() {
             let body = stored::answer(&answer, self.desk.answer_bytes_max);
             let given = stored::given(answer.id, answer.is_keyed, body);
-            if !self.has_asked && self.desk.log.askers.is_waited_for(&given) {
+            let is_told_already = self.has_asked && given.is_keyed;
+            let is_waited_for = !is_told_already && self.desk.log.askers.is_waited_for(self.subtask, &given);
+            // Nobody can ask for it any more.
+            if !given.is_keyed && !is_waited_for {
+                continue;
+            }
+            self.answers.add(given);
+            if !self.has_asked && (is_waited_for || self.answers.bytes >= HELD_BYTES) {
                 self.has_asked = true;
                 self.checkpoints.request();
             }
-            self.answers.add(given);
         }
         Ok(())
     }
@@ -176,17 +189,66 @@ impl<A: Serialize + DeserializeOwned + Send + 'static> SinkWriter for AnswerWrit
         self.has_asked = false;
         let given = self.answers.take();
         if !given.is_empty() {
-            self.prepared.push((PendingCommit { checkpoint, data: stored::pending(&given) }, given));
+            self.prepared.push((checkpoint, given));
         }
-        Ok(self.prepared.iter().map(|(pending, _)| pending.clone()).collect())
+        let pending = |(checkpoint, given): &(CheckpointId, Vec<Given>)| PendingCommit {
+            checkpoint: *checkpoint,
+            data: stored::pending(given),
+        };
+        Ok(self.prepared.iter().map(pending).collect())
     }
 
     fn commit(&mut self, up_to: CheckpointId) -> Result<(), SinkError> {
-        let count = self.prepared.partition_point(|(pending, _)| pending.checkpoint <= up_to);
+        let count = self.prepared.partition_point(|(checkpoint, _)| *checkpoint <= up_to);
         // They stay until they are durable.
         give(&self.desk, self.prepared[..count].iter().flat_map(|(_, given)| given.iter().cloned()).collect())?;
         self.prepared.drain(..count);
-        self.desk.log.askers.writer_committed(self.subtask, up_to);
+        let holds_others = !self.prepared.is_empty() || !self.answers.given.is_empty();
+        self.desk.log.askers.writer_committed(self.subtask, up_to, holds_others);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::request::{RequestId, RequestOptions, RequestSource};
+    use crate::testing::sink_context;
+
+    fn answer(offset: u64, is_keyed: bool, bytes: usize) -> Answer<String> {
+        Answer { id: RequestId::new(7, Place { split: 0, offset }), is_keyed, outcome: Ok("x".repeat(bytes)) }
+    }
+
+    #[test]
+    fn answers_that_nobody_can_ask_for_are_not_kept_and_many_have_a_checkpoint_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_source, requests) =
+            RequestSource::<u8, String>::open(folder.path().join("log"), RequestOptions::new()).unwrap();
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = asked.clone();
+        let checkpoints = CheckpointRequests::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        let cx = SinkContext { checkpoints, ..sink_context(0, 1) };
+        let mut writer = requests.answers().open(&cx, SinkRestore::default()).unwrap();
+        let write =
+            |writer: &mut Box<dyn SinkWriter<Item = Answer<String>>>, is_keyed, offsets: std::ops::Range<u64>| {
+                let mut batch = Batch::new();
+                offsets.for_each(|offset| batch.push(answer(offset, is_keyed, 1 << 19), 1));
+                writer.write(&mut batch).unwrap();
+            };
+        write(&mut writer, false, 0..40);
+        assert!(writer.prepare(CheckpointId(1)).unwrap().is_empty());
+        write(&mut writer, true, 0..15);
+        assert_eq!(asked.load(Ordering::SeqCst), 0, "nobody waits");
+        write(&mut writer, true, 15..40);
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "they are more than 8 MiB");
+        let prepared = writer.prepare(CheckpointId(2)).unwrap();
+        assert_eq!(stored::of_pending(&prepared[0].data).unwrap().len(), 40);
+        write(&mut writer, true, 40..41);
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "they are counted anew");
     }
 }

@@ -75,8 +75,8 @@ impl<Q, A> fmt::Debug for Requests<Q, A> {
 pub struct RequestStatus {
     /// Requests whose answer somebody waits for, once they are durable.
     pub waiting: usize,
-    /// Answers that were left out since the log was opened: their request had another, which stands. More than some after a fall-back to an older checkpoint
-    /// tell that the job answers requests twice.
+    /// Answers that were left out since the log was opened: their request had another, which stands. Only of requests whose
+    /// idempotency key is known. More than some after a fall-back to an older checkpoint tell that the job answers requests twice.
     pub surplus_answers: u64,
     /// How full the log is.
     pub log: IngestStatus,

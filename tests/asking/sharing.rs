@@ -1,14 +1,17 @@
 //! Checkpoints that waiting requests trigger, and share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use millstream::prelude::*;
+use millstream::request::{Ask, RequestOptions};
+use millstream::source::IngestOptions;
 use millstream::{JobEventKind, TriggerReason};
 
 use crate::common::{run, watched};
+use crate::other_log::{self, Wish, until};
 use crate::{assert_each_once, bank, deposit, open, options};
 
 /// A job whose interval never passes.
@@ -115,4 +118,67 @@ fn retry_for_an_answer_that_lies_in_the_sink_has_a_checkpoint_taken() {
         assert_eq!(requests.ask(deposit(1)).await.unwrap().sum, 1);
         job.drain().await.unwrap();
     });
+}
+
+// Guarantee A1. A retry asks for none while its request is held by the job.
+#[test]
+fn no_checkpoint_is_taken_for_retries_while_the_sink_has_no_answer() {
+    run("retries of a request that is held", |handles| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let (job, requests) = other_log::start(&folder);
+        watched(&handles, &job);
+        let hold = || requests.ask(Ask::new(Wish::Hold(1)).idempotency_key("hold"));
+        for n in 0..20 {
+            let ask = actix_rt::spawn(hold());
+            until(|| requests.status().waiting == 1).await;
+            ask.abort();
+            assert!(ask.await.unwrap_err().is_cancelled(), "ask {n}");
+        }
+        let held = actix_rt::spawn(hold());
+        until(|| requests.status().waiting == 1).await;
+        requests.ask(Wish::Release(1)).await.unwrap();
+        assert_eq!(held.await.unwrap().unwrap(), "of account 1");
+        assert_eq!(triggered(&job), [TriggerReason::Awaited], "one, for what was released");
+        job.drain().await.unwrap();
+    });
+}
+
+// Guarantee A1.
+#[test]
+fn checkpoint_that_times_out_behind_a_slow_function_is_taken_again_for_those_who_wait() {
+    run("a checkpoint that times out", |handles| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let options = RequestOptions::new().timeout(Duration::from_secs(100)).log(IngestOptions::new().splits(1));
+        let (source, requests) = RequestSource::<u64, u64>::open(folder.path().join("log"), options).unwrap();
+        let checkpointing = Checkpointing::every(Duration::from_secs(24 * 3600));
+        let env = rare(1)
+            .checkpointing(checkpointing.min_pause(Duration::from_millis(300)).timeout(Duration::from_millis(200)));
+        let (seen, gate) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (told, open) = (seen.clone(), gate.clone());
+        let slow = move |request: Request<u64>| {
+            told.fetch_max(*request.body(), Ordering::SeqCst);
+            while *request.body() == 3 && !open.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            request.answer(*request.body())
+        };
+        env.source("requests", source).map(slow).sink("answers", requests.answers());
+        let job = env.start().unwrap();
+        watched(&handles, &job);
+        assert_eq!(requests.ask(1).await.unwrap(), 1);
+        // Its answer comes to the sink within the pause, and the third holds the barrier back.
+        let second = actix_rt::spawn(requests.ask(2));
+        until(|| seen.load(Ordering::SeqCst) == 2).await;
+        let third = actix_rt::spawn(requests.ask(3));
+        until(|| aborted(&job) || second.is_finished()).await;
+        gate.store(true, Ordering::SeqCst);
+        assert_eq!(second.await.unwrap().unwrap(), 2);
+        assert_eq!(third.await.unwrap().unwrap(), 3);
+        assert_eq!(requests.ask(4).await.unwrap(), 4);
+        job.drain().await.unwrap();
+    });
+}
+
+fn aborted(job: &JobHandle) -> bool {
+    job.history().iter().any(|event| matches!(event.kind, JobEventKind::CheckpointAborted { .. }))
 }

@@ -1,6 +1,6 @@
 //! Who waits for the answers to records, and what is known of requests that get none.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_actors::contract::CheckpointRequests;
@@ -66,6 +66,8 @@ struct State {
     answered: Answered,
     /// Answers that came for requests which had another.
     surplus: u64,
+    /// Subtasks of the sink that hold answers for which no checkpoint was asked: nobody waited for them when they came.
+    unasked: BTreeSet<u32>,
     /// Answers that came for requests which were lost, and others are in their places.
     foreign: u64,
     /// A reader has come to the end of its input, which is that of the job: all that is durable is read.
@@ -118,6 +120,19 @@ impl State {
     }
 }
 
+/// Adds one to those who wait for one answer. Those that have given up make room first, as a client that asks again and again leaves
+/// many of them.
+fn add(askers: &mut SmallVec<[Asker; 1]>, asker: Asker) {
+    let room = askers.capacity();
+    if askers.len() == room {
+        askers.retain(|asker| !asker.is_closed());
+        if askers.len() > room / 2 {
+            askers.reserve(room);
+        }
+    }
+    askers.push(asker);
+}
+
 fn tell(askers: impl IntoIterator<Item = Asker>, what: &Told) {
     for asker in askers {
         // It may have given up.
@@ -145,9 +160,10 @@ impl Askers {
             return tell([asker], &Told::Unanswered);
         }
         state.sweep();
-        state.waiting.entry((life, place)).or_default().push(asker);
-        // The answer may be on its way already, and nobody waited for it when it came.
-        let checkpoints = is_repeated.then(|| state.checkpoints.clone());
+        add(state.waiting.entry((life, place)).or_default(), asker);
+        // The answer may be one of those for which nobody waited when they came. They share a checkpoint.
+        let may_be_there = is_repeated && !std::mem::take(&mut state.unasked).is_empty();
+        let checkpoints = may_be_there.then(|| state.checkpoints.clone());
         drop(state);
         if let Some(checkpoints) = checkpoints {
             checkpoints.request();
@@ -181,25 +197,33 @@ impl Askers {
         (state.waiting.values().filter(is_waited_for).count(), state.surplus)
     }
 
-    /// Whether somebody waits for this answer.
-    pub(crate) fn is_waited_for(&self, given: &Given) -> bool {
-        self.lock()
-            .waiting
-            .get(&(given.life, given.place))
-            .is_some_and(|askers| askers.iter().any(|asker| !asker.is_closed()))
+    /// Whether somebody waits for an answer that has come to a subtask of the sink. If not, and a retry may ask for it, that has a
+    /// checkpoint taken.
+    pub(crate) fn is_waited_for(&self, subtask: u32, given: &Given) -> bool {
+        let mut state = self.lock();
+        let askers = state.waiting.get(&(given.life, given.place));
+        let is_waited_for = askers.is_some_and(|askers| askers.iter().any(|asker| !asker.is_closed()));
+        if given.is_keyed && !is_waited_for {
+            state.unasked.insert(subtask);
+        }
+        is_waited_for
     }
 
     /// A subtask writes answers, of so many, and has settled what was pending.
     pub(crate) fn writer_opened(&self, subtask: u32, parallelism: u32, checkpoints: CheckpointRequests) {
         let mut state = self.lock();
         state.checkpoints = checkpoints;
+        state.unasked.retain(|other| *other < parallelism && *other != subtask);
         let answered = &mut state.answered;
         answered.parallelism = parallelism;
         answered.writers.retain(|other, _| *other < parallelism && *other != subtask);
     }
 
-    /// It has given all answers of a checkpoint.
-    pub(crate) fn writer_committed(&self, subtask: u32, checkpoint: CheckpointId) {
+    /// It has given all answers of a checkpoint, and holds others or none.
+    pub(crate) fn writer_committed(&self, subtask: u32, checkpoint: CheckpointId, holds_others: bool) {
+        if !holds_others {
+            self.lock().unasked.remove(&subtask);
+        }
         self.learn(|answered| {
             answered.writers.insert(subtask, checkpoint);
         });
@@ -212,7 +236,12 @@ impl Askers {
 
     /// All records of a split before this offset are covered by a checkpoint.
     pub(super) fn covered(&self, split: u32, checkpoint: CheckpointId, offset: u64) {
-        self.learn(|answered| answered.splits.entry(split).or_default().0.push_back((checkpoint, offset)));
+        self.learn(|answered| {
+            // No sink of the job takes answers: nothing would ever take these away.
+            if answered.parallelism > 0 {
+                answered.splits.entry(split).or_default().0.push_back((checkpoint, offset));
+            }
+        });
     }
 
     fn learn(&self, what: impl FnOnce(&mut Answered)) {
@@ -249,5 +278,70 @@ impl Askers {
         state.has_ended = true;
         drop(std::mem::take(&mut state.waiting));
         state.checkpoints = CheckpointRequests::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place = Place { split: 0, offset: 3 };
+
+    fn given() -> Given {
+        Given { life: 7, place: PLACE, is_keyed: true, body: Arc::from(*b"yes") }
+    }
+
+    #[test]
+    fn askers_that_have_given_up_take_no_room_however_often_one_asks_again() {
+        let askers = Askers::new(false);
+        let waits: Vec<_> = (0..5)
+            .map(|_| {
+                for _ in 0..1_000 {
+                    askers.register((7, PLACE), oneshot::channel().0, true);
+                }
+                let (asker, told) = oneshot::channel();
+                askers.register((7, PLACE), asker, true);
+                told
+            })
+            .collect();
+        let held = askers.lock().waiting[&(7, PLACE)].capacity();
+        assert!(held <= 32, "{held} for five that wait");
+        askers.answer(&given(), &given().body);
+        for mut told in waits {
+            assert!(matches!(told.try_recv(), Ok(Told::Answer(_))));
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_checkpoints_where_no_sink_takes_answers() {
+        let askers = Askers::new(true);
+        for checkpoint in 1..=1_000 {
+            askers.covered(0, CheckpointId(checkpoint), checkpoint);
+        }
+        assert!(askers.lock().answered.splits.is_empty());
+    }
+
+    /// Cause: each retry had a checkpoint taken. Repair: only if the sink holds answers for which none was asked.
+    #[test]
+    fn retry_asks_for_a_checkpoint_once_and_only_if_a_sink_may_hold_its_answer() {
+        let (askers, asked) = (Askers::new(false), Arc::new(Mutex::new(0)));
+        let count = asked.clone();
+        askers.writer_opened(0, 2, CheckpointRequests::new(move || *count.lock().unwrap() += 1));
+        let retry = || askers.register((7, PLACE), oneshot::channel().0, true);
+        let asked = || *asked.lock().unwrap();
+        retry();
+        assert_eq!(asked(), 0, "no answer has come");
+        assert!(!askers.is_waited_for(0, &given()));
+        retry();
+        retry();
+        assert_eq!(asked(), 1);
+        assert!(!askers.is_waited_for(0, &given()));
+        askers.writer_committed(0, CheckpointId(1), true);
+        retry();
+        assert_eq!(asked(), 2, "it may be among those that came behind the barrier");
+        assert!(!askers.is_waited_for(0, &given()));
+        askers.writer_committed(0, CheckpointId(2), false);
+        retry();
+        assert_eq!(asked(), 2, "all are given");
     }
 }
