@@ -2,7 +2,7 @@
 //! and are then shown, and what of them this process has shown. A start finds out here about the sink of an earlier start, which
 //! it has taken the place of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -45,6 +45,11 @@ static SINKS: AtomicU64 = AtomicU64::new(0);
 /// Up to which checkpoint the blocks of each writer are committed, by the sink's number.
 static COMMITTED: Mutex<BTreeMap<(u64, WriterId), u64>> = Mutex::new(BTreeMap::new());
 
+/// Numbers of sinks whose records nobody wants any more.
+static UNWANTED: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+/// Of these, so many are remembered.
+const UNWANTED_MAX: usize = 1 << 16;
+
 fn committed() -> MutexGuard<'static, BTreeMap<(u64, WriterId), u64>> {
     COMMITTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -70,6 +75,11 @@ impl SinkName {
     /// Whether this sink of this process has committed what `writer` prepared for `checkpoint`.
     fn has_committed(&self, writer: WriterId, checkpoint: u64) -> bool {
         committed().get(&(self.number, writer)).is_some_and(|up_to| *up_to >= checkpoint)
+    }
+
+    /// Whether nobody wants what this sink of this process has not shown.
+    fn is_unwanted(&self) -> bool {
+        lock(&UNWANTED).contains(&self.number)
     }
 
     /// Notes that it has.
@@ -158,7 +168,7 @@ impl<T, S: Show<T>> Blocks<T, S> {
         if !sink.is_of_this_process() {
             return Ok(Settled::ByAnotherProcess);
         }
-        if sink.has_committed(writer, checkpoint) {
+        if sink.has_committed(writer, checkpoint) || sink.is_unwanted() {
             return Ok(Settled::Here);
         }
         let location = format!("memory of sink '{}'", cx.operator);
@@ -168,6 +178,15 @@ impl<T, S: Show<T>> Blocks<T, S> {
             pending.checkpoint
         );
         Err(SinkError::external(location, reason, Retry::Never))
+    }
+
+    /// Notes for later starts in this process that nobody wants what is not shown by now: they go on without it.
+    pub(super) fn nobody_wants_more(&self) {
+        let mut unwanted = lock(&UNWANTED);
+        unwanted.insert(self.name.number);
+        if unwanted.len() > UNWANTED_MAX {
+            unwanted.pop_first();
+        }
     }
 
     /// Records that are prepared, and not committed.
@@ -271,25 +290,6 @@ mod tests {
         assert_eq!(lock(&blocks).prepared_records(), 0);
     }
 
-    // Cause: a sink knew of nothing but itself, so what was pending in the last checkpoint of an earlier start counted as lost
-    // although it had been shown. Repair: the process remembers what its sinks have committed, and nothing of other processes.
-    #[test]
-    fn later_start_goes_on_unless_records_of_this_process_were_never_shown() {
-        let first = Blocks::shared(Vec::new());
-        let mut writer = opened(&first, &context(1, 1, 0, 1), &[]).unwrap();
-        writer.write(&mut Batch::counted(vec![1], 0));
-        let pending = writer.prepare(CheckpointId(1));
-        let start = |pending: &[PendingCommit]| {
-            let blocks = Blocks::shared(Vec::new());
-            opened(&blocks, &context(2, 1, 0, 1), pending).map(|_| lock(&blocks).shown.len())
-        };
-        let lost = start(&pending).unwrap_err();
-        assert!(lost.to_string().contains("checkpoint 1 is gone") && !lost.is_retryable(), "{lost}");
-        writer.commit(CheckpointId(1));
-        assert_eq!(start(&pending).unwrap(), 0, "the first sink shows it");
-
-        let (_, block) = block_of(&pending[0]).unwrap();
-        let elsewhere = PendingCommit { data: packed(&(("another process", 0_u64), block)), ..pending[0].clone() };
     // Cause: after a checkpoint that was aborted a writer had two pending commits, which went to two subtasks, and each showed its
     // own when it was opened. Repair: one commit, of the newest block, stands for all of its writer.
     #[test]
@@ -323,6 +323,25 @@ mod tests {
         }
     }
 
+    // Cause: a sink knew of nothing but itself, so what was pending in the last checkpoint of an earlier start counted as lost
+    // although it had been shown. Repair: the process remembers what its sinks have committed, and nothing of other processes.
+    #[test]
+    fn later_start_goes_on_unless_records_of_this_process_were_never_shown() {
+        let first = Blocks::shared(Vec::new());
+        let mut writer = opened(&first, &context(1, 1, 0, 1), &[]).unwrap();
+        writer.write(&mut Batch::counted(vec![1], 0));
+        let pending = writer.prepare(CheckpointId(1));
+        let start = |pending: &[PendingCommit]| {
+            let blocks = Blocks::shared(Vec::new());
+            opened(&blocks, &context(2, 1, 0, 1), pending).map(|_| lock(&blocks).shown.len())
+        };
+        let lost = start(&pending).unwrap_err();
+        assert!(lost.to_string().contains("checkpoint 1 is gone") && !lost.is_retryable(), "{lost}");
+        writer.commit(CheckpointId(1));
+        assert_eq!(start(&pending).unwrap(), 0, "the first sink shows it");
+
+        let (_, block) = block_of(&pending[0]).unwrap();
+        let elsewhere = PendingCommit { data: packed(&(("another process", 0_u64), block)), ..pending[0].clone() };
         assert_eq!(start(&[elsewhere]).unwrap(), 0);
     }
 }
