@@ -131,6 +131,8 @@ pub struct SubtaskContext {
     pub restore: Option<RestorePlan>,
     /// Completed checkpoints that were abandoned: sinks withdraw what they published for them.
     pub withdraw: Vec<CheckpointId>,
+    /// Whether sinks that cannot withdraw may repeat instead.
+    pub accepts_repeats: bool,
     /// Raised when the attempt has been replaced.
     pub fence: Fence,
     /// What slices of work are measured by.

@@ -211,7 +211,17 @@ fn fall_back_that_the_job_accepts_is_accepted() {
     let service = Service::new();
     let mut writer = service.sink().open(&context(1, 1, 0, 1), SinkRestore::default()).unwrap();
     write_with(&mut *writer, [4, 7]);
-    let restore = SinkRestore { withdraw: vec![CheckpointId(7)], ..restored(4, &[]) };
+    drop(writer);
+    // Without a word the list is that of a start from copies: what is above them all may have been written.
+    let from_copies = SinkRestore { withdraw: vec![CheckpointId(1000)], ..restored(4, &[]) };
+    let error = service.sink().open(&context(1, 2, 0, 1), from_copies).err().unwrap();
+    assert!(matches!(reason(&error), RedbSinkError::WouldRepeat { .. }), "{error}");
+    // With it a start from before anything was abandoned is refused all the same.
+    let empty = SinkRestore { accepts_repeats: true, ..SinkRestore::default() };
+    let error = service.sink().open(&context(1, 2, 0, 1), empty).err().unwrap();
+    assert!(matches!(reason(&error), RedbSinkError::WouldRepeat { .. }), "{error}");
+
+    let restore = SinkRestore { withdraw: vec![CheckpointId(7)], accepts_repeats: true, ..restored(4, &[]) };
     assert!(!service.sink().can_withdraw());
     service.sink().open(&context(1, 2, 0, 1), restore).unwrap();
     assert_eq!(service.take(), [4, 7]);

@@ -120,6 +120,7 @@ impl RegionSupervisor {
             reports: reports.clone(),
             restore,
             withdraw,
+            accepts_repeats: job.checkpointing.accept_repeats,
             fence: self.fence.clone(),
             slice_clock: job.slice_clock,
             tells_host: job.tells_host,

@@ -339,6 +339,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         reports,
         restore: None,
         withdraw: Vec::new(),
+        accepts_repeats: false,
         fence: Fence::default(),
         tells_host: true,
         slice_clock: || Duration::ZERO,
