@@ -237,15 +237,18 @@ impl<T: Send + 'static> Sink for RedbSink<T> {
         let decode = |pending: &[_]| pending.iter().map(Prepared::decode).collect::<Result<Vec<_>, _>>();
         let (pending, elsewhere) = (decode(&restored.pending)?, decode(&restored.pending_elsewhere)?);
         let me = writer_id(cx);
-        place.change(Durability::Immediate, "take over what earlier attempts left", |ledger| {
+        let next_piece = place.change(Durability::Immediate, "take over what earlier attempts left", |ledger| {
             let failed = |error| RedbSinkError::of("take over what earlier attempts left", error);
             ledger.create(&self.target).map_err(failed)?;
             cx.former_operators.iter().try_for_each(|former| ledger.take_over(former.as_str())).map_err(failed)?;
             self.check_start(ledger, cx, &restored)?;
             pending.iter().try_for_each(|prepared| ledger.write(*prepared, &self.target))?;
             ledger.clean(me, &elsewhere).map_err(failed)?;
-            if restored.checkpoint.is_none() { ledger.forget_earlier(me).map_err(failed) } else { Ok(()) }
+            if restored.checkpoint.is_none() {
+                ledger.forget_earlier(me).map_err(failed)?;
+            }
+            ledger.next_piece(me).map_err(failed)
         })?;
-        Ok(Box::new(RedbWriter::new(place, me, self.encode.clone())))
+        Ok(Box::new(RedbWriter::new(place, me, next_piece, self.encode.clone())))
     }
 }
