@@ -198,7 +198,8 @@ pub trait Sink: Send + Sync + 'static {
     }
 
     /// Whether its writers may [take no records](SinkWriter::demand) for a while, as one does whose output is read slowly. Of a
-    /// sink whose calls are [inline](Threading::Inline).
+    /// sink whose calls are [inline](Threading::Inline); a blocking one waits in its calls, and both together are a mistake that
+    /// `start()` reports.
     fn may_hold_back(&self) -> bool {
         false
     }
