@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream::prelude::*;
+use millstream::sink::RedbSinkError;
 use millstream::snapshot::object_store::ObjectStore;
 use millstream::snapshot::object_store::local::LocalFileSystem;
 use millstream::snapshot::object_store::memory::InMemory;
 use millstream::snapshot::{CopiedStore, CopyOptions, CopyProgress, SnapshotStore};
+use millstream::{CheckpointId, JobError, TaskError};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 #[path = "crash_common/watchdog.rs"]
 mod watchdog;
@@ -131,4 +134,71 @@ fn job_of_a_lost_machine_goes_on_from_copies_in_a_folder() {
 #[test]
 fn what_a_lost_machine_published_and_did_not_copy_is_withdrawn() {
     lose_machines(Arc::new(InMemory::new()), |objects| Arc::new(objects.fork()));
+}
+
+const NUMBERS_SEEN: TableDefinition<'_, u64, u64> = TableDefinition::new("numbers");
+
+/// Starts a job on an empty machine that writes numbers into the service's database.
+fn start_numbers(
+    machine: &Path,
+    objects: &Arc<dyn ObjectStore>,
+    checkpointing: Checkpointing,
+    sink: RedbSink<u64>,
+) -> (JobHandle, CopyProgress) {
+    let local = RedbStore::open(machine.join("store.redb")).unwrap();
+    let store = CopiedStore::new(local, objects.clone(), CopyOptions::new("copies").flush_timeout(Duration::ZERO));
+    let progress = store.progress();
+    let env = StreamEnvironment::new("numbers").parallelism(1).checkpointing(checkpointing).snapshot_store(store);
+    env.source("numbers", SequenceSource::unbounded().rate_per_second(20_000)).sink("out", sink);
+    (env.start().unwrap(), progress)
+}
+
+// Guarantee O3. Cause: a start from copies has sinks withdraw what may have completed after them, which `RedbSink` took for a
+// fall-back that the job accepts. Repair: a sink is told what is accepted.
+#[test]
+fn start_from_copies_that_are_older_than_the_service_database_is_refused_unless_it_is_accepted() {
+    let _watchdog = watchdog::Watchdog::watch("rows of a machine that is lost", Duration::from_secs(50));
+    let folder = tempfile::tempdir().unwrap();
+    let database = Arc::new(Database::create(folder.path().join("service.redb")).unwrap());
+    let sink = || RedbSink::new(database.clone(), NUMBERS_SEEN, |n: u64, rows| rows.insert(n, n));
+    let rows = || database.begin_read().unwrap().open_table(NUMBERS_SEEN).unwrap().len().unwrap();
+    let every = || Checkpointing::every(Duration::from_millis(10));
+    actix_rt::System::new().block_on(async {
+        let copies = Arc::new(InMemory::new());
+        let machine = tempfile::tempdir().unwrap();
+        let used: Arc<dyn ObjectStore> = copies.clone();
+        let (job, progress) = start_numbers(machine.path(), &used, every(), sink());
+        while progress.copied_up_to() == CheckpointId::NONE {
+            job.checkpoint().await.unwrap();
+        }
+        let objects: Arc<dyn ObjectStore> = Arc::new(copies.fork());
+        let before = rows();
+        while rows() == before {
+            job.checkpoint().await.unwrap();
+        }
+        job.drain().await.unwrap();
+        let written = rows();
+
+        let machine = tempfile::tempdir().unwrap();
+        let (job, _) = start_numbers(machine.path(), &objects, every(), sink());
+        let error = job.await.unwrap_err();
+        let JobError::Failed { error: TaskError::Sink(refused), .. } = &error else { panic!("{error}") };
+        let Some(RedbSinkError::WouldRepeat { restored: Some(_), .. }) = refused.reason().downcast_ref() else {
+            panic!("{refused}")
+        };
+        assert_eq!(rows(), written);
+
+        let accepting = [(every().accept_repeats(true), sink()), (every(), sink().accept_repeats(true))];
+        for (checkpointing, sink) in accepting {
+            let machine = tempfile::tempdir().unwrap();
+            let (job, _) = start_numbers(machine.path(), &objects, checkpointing, sink);
+            let before = rows();
+            while rows() == before {
+                job.checkpoint().await.unwrap();
+            }
+            job.drain().await.unwrap();
+            let table = database.begin_read().unwrap().open_table(NUMBERS_SEEN).unwrap();
+            assert!(table.iter().unwrap().map(|row| row.unwrap().0.value()).eq(0..table.len().unwrap()));
+        }
+    });
 }

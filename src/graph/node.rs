@@ -5,7 +5,7 @@ use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millstream_actors::contract::{Boundedness, Sink, SinkGuarantee, Source, SubtaskInfo};
+use millstream_actors::contract::{Boundedness, Sink, SinkGuarantee, Source, SubtaskInfo, Threading};
 use millstream_actors::data::edge::Routing;
 use millstream_actors::data::pipeline::{Chain, Consumers, Head, PipelineBuilder, RecordType};
 use millstream_actors::protocol::{OperatorId, PortId};
@@ -329,7 +329,10 @@ impl<S: Sink> AnySink for SinkNode<S> {
     }
 
     fn mistake(&self) -> Option<String> {
-        self.0.mistake()
+        // Its writers' demand is asked where their calls are made by the task itself.
+        let misfit = self.0.may_hold_back() && self.0.threading() == Threading::Blocking;
+        let reason = "Sink::may_hold_back with Threading::Blocking: a blocking writer holds back by waiting in its calls; leave one out";
+        self.0.mistake().or_else(|| misfit.then(|| reason.to_owned()))
     }
 
     fn task_factory(&self, operator: OperatorId, former: Vec<OperatorId>) -> Arc<dyn TaskFactory> {

@@ -11,7 +11,7 @@ use millstream_actors::protocol::CheckpointId;
 use super::committed_blocks::{BlockWriter, Blocks, Show, lock};
 
 /// Collects records in memory, where [`Collected`] shows them. Exactly once: records show once the checkpoint that
-/// covers them has completed.
+/// covers them has completed, those of a subtask in their order.
 ///
 /// What it has collected lives as long as the process, and with it the promise. On a store that outlives the process a job
 /// goes on, and the sink collects from there on: records of an earlier process are not shown again, nor those that it had

@@ -2,7 +2,7 @@
 //! and are then shown, and what of them this process has shown. A start finds out here about the sink of an earlier start, which
 //! it has taken the place of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -45,6 +45,11 @@ static SINKS: AtomicU64 = AtomicU64::new(0);
 /// Up to which checkpoint the blocks of each writer are committed, by the sink's number.
 static COMMITTED: Mutex<BTreeMap<(u64, WriterId), u64>> = Mutex::new(BTreeMap::new());
 
+/// Numbers of sinks whose records nobody wants any more.
+static UNWANTED: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+/// Of these, so many are remembered.
+const UNWANTED_MAX: usize = 1 << 16;
+
 fn committed() -> MutexGuard<'static, BTreeMap<(u64, WriterId), u64>> {
     COMMITTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -70,6 +75,11 @@ impl SinkName {
     /// Whether this sink of this process has committed what `writer` prepared for `checkpoint`.
     fn has_committed(&self, writer: WriterId, checkpoint: u64) -> bool {
         committed().get(&(self.number, writer)).is_some_and(|up_to| *up_to >= checkpoint)
+    }
+
+    /// Whether nobody wants what this sink of this process has not shown.
+    fn is_unwanted(&self) -> bool {
+        lock(&UNWANTED).contains(&self.number)
     }
 
     /// Notes that it has.
@@ -110,11 +120,16 @@ impl<T, S: Show<T>> Blocks<T, S> {
         Arc::new(Mutex::new(Self { name: SinkName::new(), prepared: BTreeMap::new(), shown }))
     }
 
-    /// Commits a block; false if there is none, which may be because it is committed.
+    /// Commits the blocks of a writer up to this one, in their order; false if there are none, which may be because they are committed.
     fn commit(&mut self, (writer, checkpoint): BlockId) -> bool {
-        let Some(records) = self.prepared.remove(&(writer, checkpoint)) else { return false };
+        let due = self.prepared.extract_if((writer, 0)..=(writer, checkpoint), |_, _| true).collect::<Vec<_>>();
+        if due.is_empty() {
+            return false;
+        }
         self.name.commits(writer, checkpoint);
-        self.shown.show(CheckpointId(checkpoint), records);
+        for ((_, checkpoint), records) in due {
+            self.shown.show(CheckpointId(checkpoint), records);
+        }
         true
     }
 
@@ -136,8 +151,10 @@ impl<T, S: Show<T>> Blocks<T, S> {
         }
         let elsewhere = restored.pending_elsewhere.iter().map(block_of).collect::<Result<Vec<_>, _>>()?;
         let me = writer_id(cx);
-        self.prepared
-            .retain(|block, _| is_same_execution(block.0, me) || elsewhere.iter().any(|(_, other)| other == block));
+        self.prepared.retain(|(writer, checkpoint), _| {
+            let is_pending = |(_, (other, up_to)): &(_, BlockId)| other == writer && checkpoint <= up_to;
+            is_same_execution(*writer, me) || elsewhere.iter().any(is_pending)
+        });
         Ok(())
     }
 
@@ -151,7 +168,7 @@ impl<T, S: Show<T>> Blocks<T, S> {
         if !sink.is_of_this_process() {
             return Ok(Settled::ByAnotherProcess);
         }
-        if sink.has_committed(writer, checkpoint) {
+        if sink.has_committed(writer, checkpoint) || sink.is_unwanted() {
             return Ok(Settled::Here);
         }
         let location = format!("memory of sink '{}'", cx.operator);
@@ -161,6 +178,15 @@ impl<T, S: Show<T>> Blocks<T, S> {
             pending.checkpoint
         );
         Err(SinkError::external(location, reason, Retry::Never))
+    }
+
+    /// Notes for later starts in this process that nobody wants what is not shown by now: they go on without it.
+    pub(super) fn nobody_wants_more(&self) {
+        let mut unwanted = lock(&UNWANTED);
+        unwanted.insert(self.name.number);
+        if unwanted.len() > UNWANTED_MAX {
+            unwanted.pop_first();
+        }
     }
 
     /// Records that are prepared, and not committed.
@@ -206,19 +232,20 @@ impl<T, S: Show<T>> BlockWriter<T, S> {
             shared.prepared.insert((self.writer, checkpoint.0), records);
             self.prepared.push(checkpoint.0);
         }
-        let pending = self.prepared.iter().map(|checkpoint| PendingCommit {
+        // The newest stands for all before it: two commits could be settled by two subtasks, in any order.
+        let newest = self.prepared.last().map(|checkpoint| PendingCommit {
             checkpoint: CheckpointId(*checkpoint),
             data: packed(&(&shared.name, (self.writer, *checkpoint))),
         });
-        pending.collect()
+        newest.into_iter().collect()
     }
 
     /// See [`SinkWriter::commit`](millstream_actors::contract::SinkWriter::commit).
     pub(super) fn commit(&mut self, up_to: CheckpointId) {
         let mut shared = lock(&self.shared);
         let count = self.prepared.partition_point(|checkpoint| *checkpoint <= up_to.0);
-        for checkpoint in self.prepared.drain(..count) {
-            shared.commit((self.writer, checkpoint));
+        if let Some(newest) = self.prepared.drain(..count).next_back() {
+            shared.commit((self.writer, newest));
         }
     }
 }
@@ -261,6 +288,39 @@ mod tests {
             assert_eq!(lock(&blocks).shown, [0, 1]);
         }
         assert_eq!(lock(&blocks).prepared_records(), 0);
+    }
+
+    // Cause: after a checkpoint that was aborted a writer had two pending commits, which went to two subtasks, and each showed its
+    // own when it was opened. Repair: one commit, of the newest block, stands for all of its writer.
+    #[test]
+    fn records_of_an_aborted_checkpoint_come_before_those_of_the_next_whoever_settles_them() {
+        for parallelism in 1..4 {
+            let blocks = Blocks::shared(Vec::new());
+            let mut pending = Vec::new();
+            for subtask in 0..2 {
+                let mut writer = opened(&blocks, &context(1, 1, subtask, 2), &[]).unwrap();
+                writer.write(&mut Batch::from_iter([10 * subtask]));
+                writer.prepare(CheckpointId(1));
+                writer.write(&mut Batch::from_iter([10 * subtask + 1]));
+                pending.extend(writer.prepare(CheckpointId(2)));
+            }
+            for subtask in (0..parallelism).rev() {
+                let numbered = (0_u32..).zip(pending.clone());
+                let (mine, elsewhere): (Vec<_>, Vec<_>) = numbered.partition(|(i, _)| i % parallelism == subtask);
+                let commits = |all: Vec<(u32, PendingCommit)>| all.into_iter().map(|(_, pending)| pending).collect();
+                let restored = SinkRestore {
+                    checkpoint: Some(CheckpointId(2)),
+                    pending: commits(mine),
+                    pending_elsewhere: commits(elsewhere),
+                    ..SinkRestore::default()
+                };
+                lock(&blocks).restore(&context(1, 2, subtask, parallelism), &restored).unwrap();
+            }
+            for subtask in 0..2 {
+                let of_subtask = lock(&blocks).shown.iter().copied().filter(|n| n / 10 == subtask).collect::<Vec<_>>();
+                assert_eq!(of_subtask, [10 * subtask, 10 * subtask + 1], "parallelism {parallelism}");
+            }
+        }
     }
 
     // Cause: a sink knew of nothing but itself, so what was pending in the last checkpoint of an earlier start counted as lost

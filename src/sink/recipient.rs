@@ -30,12 +30,15 @@ type Check<R> = Arc<dyn Fn(R) -> Result<(), Box<dyn StdError + Send + Sync>> + S
 /// have a number or key.
 ///
 /// It is waited for replies on a thread of the sink's own: the actor may live on any arbiter, in the `System` of the service or
-/// elsewhere. Its mailbox need not be as large as what is in flight, which is all that bounds it.
+/// elsewhere. Its mailbox need not be as large as what is in flight, which is all that bounds it: `in_flight` messages for each subtask,
+/// and for each attempt that has ended before the actor came to them. A call that waits for replies is waited for when the job is
+/// cancelled or restarts, for [`stop_timeout`](crate::Limits::stop_timeout) at most. Replies are looked at when the sink
+/// waits for one, when it has nothing more to write, and at barriers: in a quiet job a bad one that comes later is noticed at the next barrier.
 ///
 /// | the actor | what follows |
 /// |---|---|
-/// | is slow | the job is held back, and so are barriers. A checkpoint whose barrier waits for one reply for longer than [`reply_timeout`](Self::reply_timeout) is declined; the reply is still waited for |
-/// | owes `in_flight` replies, the first for longer than `reply_timeout` | the attempt fails with [`RecipientSinkError::NoReply`], and the job restarts by its strategy |
+/// | is slow | the job is held back, and so are barriers. A checkpoint whose barrier gets no reply for longer than [`reply_timeout`](Self::reply_timeout) is declined; the replies are still waited for |
+/// | owes `in_flight` replies, and gives none for longer than `reply_timeout` | the attempt fails with [`RecipientSinkError::NoReply`], and the job restarts by its strategy |
 /// | has stopped, or drops a message | the same with [`Closed`](RecipientSinkError::Closed). An address stays good where an actix `Supervisor` restarts its actor; where another one takes its place say [`looked_up`](Self::looked_up) |
 /// | refuses a record | the same with [`Refused`](RecipientSinkError::Refused) |
 ///
@@ -131,8 +134,10 @@ where
         self
     }
 
-    /// How long a reply may take from when its record was sent, where the sink has to wait for it; 30 seconds if nothing is said, above
-    /// zero, by the job's clock. [`Duration::MAX`] is for ever.
+    /// For how long there may be no reply where the sink has to wait for one: since the record was sent, or since the reply before it was
+    /// taken if that is later, so an actor that goes on replying is never late. 30 seconds if nothing is said, above zero, by the
+    /// job's clock. [`Duration::MAX`] is for ever: then also a job that is cancelled or restarts waits, for
+    /// [`stop_timeout`](crate::Limits::stop_timeout), and leaves the thread of an actor that never replies behind.
     pub fn reply_timeout(mut self, timeout: Duration) -> Self {
         self.reply_timeout = timeout;
         self
@@ -188,6 +193,7 @@ where
             fence: cx.fenced.clone(),
             location: format!("actor of sink '{}'", cx.operator),
             in_flight: VecDeque::new(),
+            replied_at: Duration::ZERO,
         }))
     }
 }
@@ -214,6 +220,8 @@ where
     location: String,
     /// In the order in which they were sent.
     in_flight: VecDeque<Sent<M>>,
+    /// When a reply was taken last.
+    replied_at: Duration,
 }
 
 impl<M: Message + Send + 'static> Writer<M>
@@ -240,7 +248,8 @@ where
         }
     }
 
-    fn take(&self, reply: Result<M::Result, MailboxError>) -> Result<(), SinkError> {
+    fn take(&mut self, reply: Result<M::Result, MailboxError>) -> Result<(), SinkError> {
+        self.replied_at = self.clock.now();
         // A record that is not known to be handled is sent again, by the next attempt.
         let reply = reply.map_err(|_| self.error(RecipientSinkError::Closed, Retry::Attempt))?;
         let accepted = (self.check)(reply).map_err(|source| RecipientSinkError::Refused { source });
@@ -260,7 +269,9 @@ where
     /// Waits for the first reply; `retry` may help if it does not come in time. A record without a reply stays in flight.
     fn await_first(&mut self, retry: Retry) -> Result<(), SinkError> {
         let Some(sent) = self.in_flight.front_mut() else { return Ok(()) };
-        let left = sent.at.saturating_add(self.reply_timeout).saturating_sub(self.clock.now());
+        // An actor that goes on replying is slow, not gone, however many records wait for it.
+        let since = sent.at.max(self.replied_at);
+        let left = since.saturating_add(self.reply_timeout).saturating_sub(self.clock.now());
         let mut time_out = self.clock.sleep(left);
         let reply = block_on(poll_fn(|cx| match sent.request.as_mut().poll(cx) {
             Poll::Ready(reply) => Poll::Ready(Some(reply)),

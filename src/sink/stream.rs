@@ -33,7 +33,11 @@ use super::committed_blocks::{BlockWriter, Blocks, Show, lock};
 /// there is something for it, since nobody would see that. When the process dies, records that were not read are gone, with those that
 /// were prepared: the next process reads from where its job goes on, which is behind them. A host that must not miss any takes a
 /// sink that outlives it, such as [`RedbSink`](super::RedbSink). A second start in one process goes on likewise if the first one's
-/// sink had committed all, and fails if not, as with [`CollectSink`](super::CollectSink).
+/// sink had committed all, or its stream was dropped before it ended. Else the host would miss records without knowing, as after a
+/// job that was cancelled or gave up between a checkpoint and its commits: the start fails, as with
+/// [`CollectSink`](super::CollectSink).
+///
+/// **Two streams of one job** are read at the same time: one that is full holds back the source that both may have.
 ///
 /// ```
 /// use futures_util::StreamExt;
@@ -85,7 +89,7 @@ pub struct CommittedStream<T> {
 #[non_exhaustive]
 pub enum StreamSinkError {
     /// The host has dropped the stream, and there are records for it. The job fails; it goes on from its newest checkpoint when it
-    /// is started again, with a new stream.
+    /// is started again, with a new stream. What that checkpoint covers and the host had not read is in neither.
     #[error(
         "the host has dropped the stream, so nobody would read the records; keep it as long as the job runs, or cancel the job"
     )]
@@ -331,6 +335,10 @@ impl<T> Drop for CommittedStream<T> {
     fn drop(&mut self) {
         let mut shared = lock(&self.shared);
         shared.shown.reader = Reader::Gone;
+        // A host that has read to the end has not said that it wants no more.
+        if !(shared.shown.is_over && shared.shown.records.is_empty()) {
+            shared.nobody_wants_more();
+        }
         let (unread, wakers) = (std::mem::take(&mut shared.shown.records), shared.shown.wakers());
         drop(shared);
         drop(unread);

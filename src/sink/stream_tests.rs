@@ -162,6 +162,40 @@ fn records_for_a_host_that_has_gone_are_an_error_and_nothing_else_is() {
     nobody(late.commit(CheckpointId(1)));
 }
 
+// Cause: the first subtask that saw that the stream was dropped ended the job; what others had prepared was never shown, so each
+// later start in the process failed. Repair: dropping the stream says that nobody wants it.
+#[test]
+fn later_start_goes_on_behind_a_stream_that_was_dropped_and_not_behind_one_that_was_read_to_its_end() {
+    let start = |pending: &[PendingCommit]| {
+        let (checkpoint, pending) = (Some(CheckpointId(1)), pending.to_vec());
+        let restored = SinkRestore { checkpoint, pending, ..SinkRestore::default() };
+        StreamSink::<u32>::new(1).0.open(&context(2, 1, 0, 1), restored).map(drop)
+    };
+    for is_dropped in [true, false] {
+        let (sink, mut stream) = StreamSink::new(4);
+        let mut writers = [0, 1].map(|subtask| sink.open(&context(1, 1, subtask, 2), SinkRestore::default()).unwrap());
+        let mut pending = Vec::new();
+        for writer in &mut writers {
+            write(&mut **writer, [1]);
+            pending.extend(writer.prepare(CheckpointId(1)).unwrap());
+        }
+        let [mut first, second] = writers;
+        if is_dropped {
+            drop(stream);
+            first.commit(CheckpointId(1)).unwrap_err();
+            drop((sink, first, second));
+            start(&pending).unwrap();
+        } else {
+            first.commit(CheckpointId(1)).unwrap();
+            drop((sink, first, second));
+            assert_eq!((poll(&mut stream), poll(&mut stream)), (Poll::Ready(Some(1)), Poll::Ready(None)));
+            drop(stream);
+            let error = start(&pending).unwrap_err();
+            assert!(error.to_string().contains("checkpoint 1 is gone"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn stream_without_room_is_a_mistake() {
     let (sink, _stream) = StreamSink::<u32>::new(0);

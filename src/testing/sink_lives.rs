@@ -180,6 +180,7 @@ where
                 pending: mine.into_iter().map(|(_, pending)| pending).collect(),
                 pending_elsewhere: elsewhere.into_iter().map(|(_, pending)| pending).collect(),
                 withdraw: self.withdraw.clone(),
+                accepts_repeats: false,
             };
             let cx = SinkContext { subtask_index: index, ..self.cx.clone() };
             let sink = self.sink.clone();

@@ -6,6 +6,7 @@
 mod common;
 
 mod figures;
+mod holding_back;
 mod kills;
 mod recipient;
 mod redb;

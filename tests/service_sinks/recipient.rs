@@ -169,6 +169,29 @@ fn barrier_waits_for_replies_and_declines_by_time_out_and_the_record_is_still_wa
     assert!(writer.prepare(CheckpointId(4)).unwrap().is_empty());
 }
 
+// Cause: the time-out ran from when a record was sent, so of an actor that takes its time for each of many records the last were late
+// although it replied all the time. Repair: it runs anew from each reply.
+#[test]
+fn actor_that_goes_on_replying_is_waited_for_however_many_records_it_has() {
+    const IN_FLIGHT: u64 = 20;
+    let ((recipient, held), clock) = (holding(), ManualClock::new());
+    let sink = RecipientSink::new(recipient).in_flight(IN_FLIGHT as usize).reply_timeout(Duration::from_secs(5));
+    let mut writer = open(sink, &clock);
+    write(&mut *writer, 0..IN_FLIGHT).unwrap();
+    for next in IN_FLIGHT..3 * IN_FLIGHT {
+        clock.advance(Duration::from_secs(4));
+        held.recv().unwrap().1.send(Ok(())).unwrap();
+        // There is room for it once the reply has come.
+        write(&mut *writer, next..next + 1).unwrap();
+    }
+    let left: Vec<_> = (0..IN_FLIGHT).map(|_| held.recv().unwrap()).collect();
+    clock.advance(Duration::from_secs(4));
+    for (_, answer) in left {
+        answer.send(Ok(())).unwrap();
+    }
+    assert!(writer.prepare(CheckpointId(1)).unwrap().is_empty());
+}
+
 #[test]
 fn record_for_which_there_is_no_room_in_time_fails_the_attempt() {
     let ((recipient, held), clock) = (holding(), ManualClock::new());

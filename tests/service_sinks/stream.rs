@@ -89,19 +89,27 @@ fn bounded_input_without_checkpoints_is_read_after_its_end() {
 }
 
 #[test]
-fn stream_that_is_dropped_ends_the_job_with_a_typed_error() {
-    let error = run("a host that has gone", |handles| async move {
-        let (sink, mut stream) = StreamSink::new(100);
-        let env = environment(2).snapshot_store(MemoryStore::new());
-        write(&env, SequenceSource::unbounded().rate_per_second(20_000), |_| (), sink);
-        let job = env.start().unwrap();
-        watched(&handles, &job);
-        stream.next().await.unwrap();
-        drop(stream);
-        job.await.unwrap_err()
-    });
-    let error = sink_error(&error);
-    assert!(matches!(error.reason().downcast_ref(), Some(StreamSinkError::NobodyReads)), "{error}");
+fn stream_that_is_dropped_ends_the_job_with_a_typed_error_and_the_next_start_goes_on() {
+    let store = MemoryStore::new();
+    let mut before = None;
+    for life in 0..5 {
+        let store = store.clone();
+        let (number, error) = run("a host that has gone", move |handles| async move {
+            let (sink, mut stream) = StreamSink::new(100);
+            let env = environment(2).snapshot_store(store);
+            write(&env, SequenceSource::unbounded().rate_per_second(20_000), |_| (), sink);
+            let job = env.start().unwrap();
+            watched(&handles, &job);
+            let (key, count, _) = stream.next().await.unwrap();
+            drop(stream);
+            (key + 7 * (count - 1), job.await.unwrap_err())
+        });
+        let error = sink_error(&error);
+        assert!(matches!(error.reason().downcast_ref(), Some(StreamSinkError::NobodyReads)), "{error}");
+        // It goes on behind the checkpoint that covers what was read.
+        assert!(before < Some(number), "life {life}: {number} after {before:?}");
+        before = Some(number);
+    }
 }
 
 // Guarantee O4: within a process the next start goes on behind what the one before has committed.

@@ -43,6 +43,11 @@ pub struct SinkRestore {
     /// Completed checkpoints that were abandoned in favour of an older one: whatever was published for them must be
     /// withdrawn. Every subtask gets the list; withdrawing twice must be harmless.
     pub withdraw: Vec<CheckpointId>,
+    /// Whether output that is repeated is accepted where `withdraw` is not empty
+    /// (`Checkpointing::accept_repeats`). It is not known of these whether they were only abandoned for a damaged checkpoint: a start
+    /// from copies of a lost store abandons what it does not know of, and asks nobody. A sink that must not repeat, and cannot
+    /// withdraw, refuses the start if this is false.
+    pub accepts_repeats: bool,
 }
 
 /// What a sink sees of the job.
@@ -237,7 +242,8 @@ pub trait Sink: Send + Sync + 'static {
     }
 
     /// Whether its writers may [take no records](SinkWriter::demand) for a while, as one does whose output is read slowly. Of a
-    /// sink whose calls are [inline](Threading::Inline).
+    /// sink whose calls are [inline](Threading::Inline); a blocking one waits in its calls, and both together are a mistake that
+    /// `start()` reports.
     fn may_hold_back(&self) -> bool {
         false
     }

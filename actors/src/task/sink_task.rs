@@ -206,7 +206,8 @@ impl<S: Sink> SinkWork<S> {
 
     /// What is to be settled before the first record: each subtask has its share.
     fn restore(&self, cx: &SubtaskContext, loaded: Option<LoadedState>) -> Result<SinkRestore, TaskError> {
-        let mut restore = SinkRestore { withdraw: cx.withdraw.clone(), ..SinkRestore::default() };
+        let (withdraw, accepts_repeats) = (cx.withdraw.clone(), cx.accepts_repeats);
+        let mut restore = SinkRestore { withdraw, accepts_repeats, ..SinkRestore::default() };
         if let Some(mut state) = loaded {
             let pending = read_lists::<PendingCommit>(&self.operator, PENDING, state.sections.take(&self.operator))?;
             restore.checkpoint = Some(state.checkpoint);

@@ -139,6 +139,8 @@ pub struct SubtaskContext {
     pub restore: Option<RestorePlan>,
     /// Completed checkpoints that were abandoned: sinks withdraw what they published for them.
     pub withdraw: Vec<CheckpointId>,
+    /// Whether sinks that cannot withdraw may repeat instead.
+    pub accepts_repeats: bool,
     /// Raised when the attempt has been replaced.
     pub fence: Fence,
     /// Where it tells that it takes queries of its state.

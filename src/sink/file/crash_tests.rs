@@ -72,6 +72,7 @@ impl World {
                 pending: mine.into_iter().map(|(_, pending)| pending).collect(),
                 pending_elsewhere: elsewhere.into_iter().map(|(_, pending)| pending).collect(),
                 withdraw: self.withdraw.clone(),
+                ..SinkRestore::default()
             };
             writers.push(sink.open(&self.context(incarnation, index, parallelism), restored)?);
             self.consume();

@@ -58,7 +58,7 @@ impl World {
                 checkpoint: newest.as_ref().map(|manifest| CheckpointId(manifest.checkpoint)),
                 pending: mine.into_iter().map(|(_, pending)| pending).collect(),
                 pending_elsewhere: elsewhere.into_iter().map(|(_, pending)| pending).collect(),
-                withdraw: Vec::new(),
+                ..SinkRestore::default()
             };
             writers.push(sink.open(&context(incarnation, 1, index, parallelism), restored)?);
         }

@@ -225,13 +225,23 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Removes pieces of other executions than that of `me` which nobody is going to write.
+    /// The number of the first piece that `writer` adds: above all that it has written or that are there. With a clock that was set
+    /// back, beside a new store, an earlier writer may have had the same id, of which the mark is.
+    pub(super) fn next_piece(&self, writer: WriterId) -> Result<u64, redb::Error> {
+        let table = self.transaction.open_table(ROWS)?;
+        let last = table.range(self.row_key(writer, 0)..=self.row_key(writer, u64::MAX))?.next_back().transpose()?;
+        let above = last.map_or(0, |(key, _)| key.value().6 + 1);
+        Ok(above.max(self.mark(writer)?.pieces))
+    }
+
+    /// Removes pieces of `me`, which has added none yet, and of other executions, which nobody is going to write.
     pub(super) fn clean(&self, me: WriterId, pending: &[Prepared]) -> Result<(), redb::Error> {
         let is_pending = |(writer, number): &(WriterId, u64)| {
             pending.iter().any(|other| other.writer == *writer && number < &other.pieces)
         };
         let pieces = self.pieces()?.into_iter();
-        for (writer, number) in pieces.filter(|piece| !is_same_execution(piece.0, me) && !is_pending(piece)) {
+        let is_over = |writer| writer == me || !is_same_execution(writer, me);
+        for (writer, number) in pieces.filter(|piece| is_over(piece.0) && !is_pending(piece)) {
             self.take(writer, number)?;
         }
         Ok(())

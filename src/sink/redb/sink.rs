@@ -138,10 +138,11 @@ impl<T> RedbSink<T> {
         Self { database, target, encode, accepts_repeats: false }
     }
 
-    /// Whether the job may start from before what the sink has written: from the beginning, as on an empty store, from a savepoint or
-    /// a copy of the store that is older than the database, or by a
-    /// [fall-back](crate::Checkpointing::accept_repeats). Rows since are then written again. False if nothing is said: such a start
-    /// is refused with [`RedbSinkError::WouldRepeat`]. To be said for one start, and taken out of the program again.
+    /// Whether the job may start from before what the sink has written: from the beginning, as on an empty store, from a savepoint,
+    /// a copy of the store or the copies of a [`CopiedStore`](crate::snapshot) that are older than the database. Rows since are then
+    /// written again. False if nothing is said: such a start is refused with [`RedbSinkError::WouldRepeat`], unless the job says
+    /// [`Checkpointing::accept_repeats`](crate::Checkpointing::accept_repeats), which accepts it for a fall-back behind a damaged
+    /// checkpoint and for the copies of a lost machine's store. To be said for one start, and taken out of the program again.
     pub fn accept_repeats(mut self, accept: bool) -> Self {
         self.accepts_repeats = accept;
         self
@@ -191,9 +192,9 @@ impl<T> RedbSink<T> {
         if committed <= from {
             return Ok(());
         }
-        // The engine falls back past a sink that cannot withdraw only where that is accepted.
-        let has_fallen_back = restored.withdraw.iter().any(|abandoned| *abandoned >= committed);
-        if !self.accepts_repeats && !has_fallen_back {
+        // The list alone says nothing of what is accepted: a start from copies of a lost store abandons what it does not know of.
+        let is_accepted = restored.accepts_repeats && restored.withdraw.iter().any(|abandoned| *abandoned >= committed);
+        if !self.accepts_repeats && !is_accepted {
             return Err(RedbSinkError::WouldRepeat { committed, restored: restored.checkpoint });
         }
         log::warn!(
@@ -236,15 +237,18 @@ impl<T: Send + 'static> Sink for RedbSink<T> {
         let decode = |pending: &[_]| pending.iter().map(Prepared::decode).collect::<Result<Vec<_>, _>>();
         let (pending, elsewhere) = (decode(&restored.pending)?, decode(&restored.pending_elsewhere)?);
         let me = writer_id(cx);
-        place.change(Durability::Immediate, "take over what earlier attempts left", |ledger| {
+        let next_piece = place.change(Durability::Immediate, "take over what earlier attempts left", |ledger| {
             let failed = |error| RedbSinkError::of("take over what earlier attempts left", error);
             ledger.create(&self.target).map_err(failed)?;
             cx.former_operators.iter().try_for_each(|former| ledger.take_over(former.as_str())).map_err(failed)?;
             self.check_start(ledger, cx, &restored)?;
             pending.iter().try_for_each(|prepared| ledger.write(*prepared, &self.target))?;
             ledger.clean(me, &elsewhere).map_err(failed)?;
-            if restored.checkpoint.is_none() { ledger.forget_earlier(me).map_err(failed) } else { Ok(()) }
+            if restored.checkpoint.is_none() {
+                ledger.forget_earlier(me).map_err(failed)?;
+            }
+            ledger.next_piece(me).map_err(failed)
         })?;
-        Ok(Box::new(RedbWriter::new(place, me, self.encode.clone())))
+        Ok(Box::new(RedbWriter::new(place, me, next_piece, self.encode.clone())))
     }
 }

@@ -68,7 +68,8 @@ pub(super) struct RedbWriter<T> {
 }
 
 impl<T> RedbWriter<T> {
-    pub(super) fn new(place: Place, me: WriterId, encode: Encode<T>) -> Self {
+    /// Numbers its pieces from `stored` on.
+    pub(super) fn new(place: Place, me: WriterId, stored: u64, encode: Encode<T>) -> Self {
         Self {
             place,
             me,
@@ -76,8 +77,8 @@ impl<T> RedbWriter<T> {
             piece: Piece::new(),
             full: Vec::new(),
             full_bytes: 0,
-            stored: 0,
-            durable: 0,
+            stored,
+            durable: stored,
             prepared: Vec::new(),
             newest_commit: CheckpointId::NONE,
             commits: 0,

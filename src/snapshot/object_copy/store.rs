@@ -28,7 +28,8 @@ use super::remote::Remote;
 /// # A new machine
 /// A job that starts on a local store with nothing in it, while there are copies, begins with the newest copy: every
 /// chunk is verified and put into the local store first. What had completed on the lost machine and was not yet copied is
-/// done again: sinks that can withdraw what they published are told to, for others those results appear twice. A damaged
+/// done again: sinks that can withdraw what they published are told to, for others those results appear twice. A
+/// [`RedbSink`](crate::sink::RedbSink) whose database has more than the copy refuses the start, unless repeats are accepted. A damaged
 /// copy is a typed error that names it, unless [`CopyOptions::accept_older`] is set.
 ///
 /// A local store that has checkpoints is used as it is. If the copies show that the job has since run elsewhere, the

@@ -130,6 +130,7 @@ impl RegionSupervisor {
             reports: reports.clone(),
             restore,
             withdraw,
+            accepts_repeats: job.checkpointing.accept_repeats,
             fence: self.fence.clone(),
             queries: job.queries.begin(task, subtask, self.execution),
             slice_clock: job.slice_clock,

@@ -354,6 +354,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         reports,
         restore: None,
         withdraw: Vec::new(),
+        accepts_repeats: false,
         fence: Fence::default(),
         queries: Default::default(),
         tells_host: true,
