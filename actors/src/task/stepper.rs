@@ -8,6 +8,8 @@
 //! `ctx.spawn` is polled only once the mailbox is drained, which makes a ready one the cheapest sign of "no more input
 //! at hand": no timer, 16 ns.
 
+mod handlers;
+
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture, fut};
@@ -452,58 +454,5 @@ impl<W: Work> Actor for Task<W> {
         let Some(plan) = self.stepper.cx.restore.clone() else { return self.open(None, ctx) };
         let loading = load(&self.stepper.cx, plan, &self.work.operators(), &mut || self.work.group_loaders());
         ctx.spawn(loading.into_actor(self).map(|loaded, task, ctx| task.loaded(loaded, ctx)));
-    }
-}
-
-impl<W: Work> Handler<CheckpointComplete> for Task<W> {
-    type Result = ();
-
-    fn handle(&mut self, message: CheckpointComplete, ctx: &mut Self::Context) {
-        self.stepper.cx.reached(Step::CompleteReceived);
-        let done = self.work.complete(&mut self.stepper, message);
-        self.go_on(done, ctx);
-    }
-}
-
-impl<W: Work> Handler<CheckpointAborted> for Task<W> {
-    type Result = ();
-
-    fn handle(&mut self, message: CheckpointAborted, ctx: &mut Self::Context) {
-        self.stepper.cx.reached(Step::AbortReceived);
-        self.work.aborted(message.checkpoint);
-        let is_over = self.stepper.snapshots.open().is_some_and(|open| open <= message.checkpoint);
-        if is_over && self.stepper.drop_snapshot() {
-            self.work.give_up_snapshot();
-        }
-        self.run(ctx);
-    }
-}
-
-impl<W: Work> Handler<ChunksStored> for Task<W> {
-    type Result = ();
-
-    fn handle(&mut self, message: ChunksStored, ctx: &mut Self::Context) {
-        self.stepper.snapshots.stored(&self.stepper.cx, message);
-        if self.stepper.snapshots.open().is_some() {
-            self.run(ctx);
-        }
-    }
-}
-
-impl<W: Work> Handler<ConnectorPanicked> for Task<W> {
-    type Result = ();
-
-    fn handle(&mut self, message: ConnectorPanicked, ctx: &mut Self::Context) {
-        self.stepper.exit.panicked(message.report);
-        ctx.stop();
-    }
-}
-
-impl<W: Work> Handler<StopSubtask> for Task<W> {
-    type Result = ();
-
-    fn handle(&mut self, _: StopSubtask, ctx: &mut Self::Context) {
-        self.work.stopping();
-        ctx.stop();
     }
 }
