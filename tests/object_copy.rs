@@ -101,7 +101,7 @@ fn lose_machines<O: ObjectStore>(mut objects: Arc<O>, frozen: impl Fn(&Arc<O>) -
         for _ in 0..2 {
             let machine = tempfile::tempdir().unwrap();
             let used: Arc<dyn ObjectStore> = objects.clone();
-            let (job, progress) = start(machine.path(), &out, &used, 20_000);
+            let (job, progress) = start(machine.path(), &out, &used, 2_000);
             job.checkpoint().await.unwrap();
             let before = progress.copied_up_to();
             while progress.copied_up_to() == before {

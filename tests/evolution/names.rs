@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream::prelude::*;
 use millstream::stream::DataStream;
 
-use crate::common::{committed_lines, events_of, run, watched};
+use crate::common::{committed_lines, run, watched};
 use crate::lives::{KEYS, Sums, Version, rounds, with_each_backend};
 
 fn keyed(numbers: DataStream<u64>, id: &str, state: fn() -> ValueState<u64>) -> DataStream<(u64, u64)> {
@@ -122,14 +122,16 @@ struct Names {
     sink: &'static str,
 }
 
-/// A life of a job that counts numbers into files: after `checkpoints` it is cancelled, otherwise it ends.
-fn count_into_files(dir: PathBuf, names: Names, former: Option<Names>, checkpoints: Option<usize>) {
+/// A life of a job that counts numbers into files: it is cancelled when it has published some, or goes on to its end.
+fn count_into_files(dir: PathBuf, names: Names, former: Option<Names>, is_cancelled: bool) {
     run("a life of numbers in files", move |handles| async move {
         let env = StreamEnvironment::new("numbers")
             .snapshot_store(RedbStore::open(dir.join("store.redb")).unwrap())
             .checkpointing(Checkpointing::every(Duration::from_millis(5)));
-        let numbers = Throttled::new(SequenceSource::new(0..RECORDS), 500);
-        let (mut numbers, sink) = (env.source(names.source, numbers), FileSink::json_lines(dir.join("out")));
+        // It is not to come to its end before it is cancelled, however slow the machine is.
+        let numbers = Throttled::new(SequenceSource::new(0..RECORDS), if is_cancelled { 20 } else { 10_000 });
+        let out = dir.join("out");
+        let (mut numbers, sink) = (env.source(names.source, numbers), FileSink::json_lines(&out));
         if let Some(former) = former {
             numbers = numbers.formerly(former.source);
         }
@@ -143,11 +145,14 @@ fn count_into_files(dir: PathBuf, names: Names, former: Option<Names>, checkpoin
         }
         let job = env.start().unwrap();
         watched(&handles, &job);
-        let Some(checkpoints) = checkpoints else {
+        if !is_cancelled {
             assert_eq!(job.await.unwrap().kind, OutcomeKind::Finished);
             return;
-        };
-        events_of(&job).checkpoints(checkpoints).await;
+        }
+        let before = committed_lines(&out).len();
+        while committed_lines(&out).len() == before {
+            job.checkpoint().await.unwrap();
+        }
         job.cancel().await.unwrap();
     });
 }
@@ -158,9 +163,9 @@ fn source_sink_and_list_under_other_names_go_on_where_they_were() {
     let old = Names { source: "numbers", count: "count", state: || OperatorListState::new("seen"), sink: "files" };
     let new = Names { source: "n", count: "c", state: || OperatorListState::new("s").formerly("seen"), sink: "f" };
     let newer = Names { state: || OperatorListState::new("s"), ..new };
-    count_into_files(dir.path().to_owned(), old, None, Some(3));
-    count_into_files(dir.path().to_owned(), new, Some(old), Some(3));
-    count_into_files(dir.path().to_owned(), newer, None, None);
+    count_into_files(dir.path().to_owned(), old, None, true);
+    count_into_files(dir.path().to_owned(), new, Some(old), true);
+    count_into_files(dir.path().to_owned(), newer, None, false);
     let mut lines = committed_lines(&dir.path().join("out"));
     lines.sort_by_key(|line| line.len());
     let expected: Vec<String> = (0..RECORDS).map(|n| format!("[{n},{}]", n + 1)).collect();

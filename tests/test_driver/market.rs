@@ -235,22 +235,22 @@ fn job_that_crashes_again_and_again_commits_what_it_does_without() {
     }
 }
 
-/// How many of the runs that crash give something else than the one that does not.
-fn runs_that_differ(build: impl Fn() -> StreamEnvironment + Clone + 'static) -> u64 {
+/// Whether, in the order that this seed gives, a run that crashes gives something else than the one that does not.
+fn a_crash_shows(seed: u64, build: impl Fn() -> StreamEnvironment + Clone + 'static) -> bool {
     let input = Market::of(14);
-    let mut straight = TestDriver::new(3, build.clone()).unwrap();
+    let mut straight = TestDriver::new(seed, build.clone()).unwrap();
     let expected = input.drive(&mut straight).unwrap();
-    let given = (0..straight.steps()).map(|step| {
-        let mut driver = TestDriver::new(3, build.clone()).unwrap();
+    (0..straight.steps()).any(|step| {
+        let mut driver = TestDriver::new(seed, build.clone()).unwrap();
         driver.crash_at(step);
-        input.drive(&mut driver).unwrap()
-    });
-    given.filter(|given| *given != expected).count() as u64
+        input.drive(&mut driver).unwrap() != expected
+    })
 }
 
 #[test]
 fn crashes_show_that_barriers_were_not_aligned() {
     let build = Market::of(14).build();
     let not_aligned = move || build().checkpointing(Checkpointing::disabled().at_least_once());
-    assert!(runs_that_differ(not_aligned) > 0, "no crash was between two barriers of a checkpoint");
+    // Not every order has records between the two barriers.
+    assert!((0..20).any(|seed| a_crash_shows(seed, not_aligned.clone())), "no crash was between two barriers");
 }
