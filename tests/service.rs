@@ -14,6 +14,8 @@ mod check;
 mod client;
 #[path = "../examples/orders/job.rs"]
 mod job;
+#[path = "../examples/common/life.rs"]
+mod life;
 #[path = "../examples/orders/records.rs"]
 mod records;
 #[path = "../examples/orders/service.rs"]

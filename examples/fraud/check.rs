@@ -2,16 +2,15 @@
 
 use std::error::Error;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::client::{request, send};
 use crate::job::{Folder, published};
+use crate::life::Life;
 use crate::payments::{payments, reference};
 use crate::transaction::Transaction;
 
@@ -27,7 +26,7 @@ pub(crate) fn run() -> Result<String> {
     let folder = Folder(scratch.path().to_owned());
     let payments = payments(PAYMENTS);
     let (mut kills, mut terminations) = (0, 0);
-    let mut life = Life::start(&folder.0)?;
+    let mut life = Life::start(serve(&folder.0)?)?;
     for (done, payment) in payments.iter().enumerate() {
         if done % LIFE == LIFE - 1 {
             if kills < 2 * (terminations + 1) {
@@ -41,7 +40,7 @@ pub(crate) fn run() -> Result<String> {
                 life.terminate()?;
                 terminations += 1;
             }
-            life = Life::start(&folder.0)?;
+            life = Life::start(serve(&folder.0)?)?;
         }
         life.pay(payment)?;
     }
@@ -59,28 +58,13 @@ pub(crate) fn run() -> Result<String> {
     ))
 }
 
-/// A process that serves.
-struct Life {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    address: SocketAddr,
+fn serve(dir: &Path) -> Result<Command> {
+    let mut serve = Command::new(std::env::current_exe()?);
+    serve.args(["--port", "0", "--dir"]).arg(dir);
+    Ok(serve)
 }
 
 impl Life {
-    fn start(dir: &Path) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["--port", "0", "--dir"])
-            .arg(dir)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut stdout = BufReader::new(child.stdout.take().ok_or("no output")?);
-        let mut line = String::new();
-        stdout.read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening on http://").ok_or_else(|| format!("it says '{line}'"))?;
-        let address = address.parse()?;
-        Ok(Self { child, stdout, address })
-    }
-
     fn pay(&self, payment: &Transaction) -> Result<()> {
         let answer: Value = request(self.address, "POST", "/transactions", &serde_json::to_string(payment)?)?;
         let is_taken = answer["taken"] == payment.number;
@@ -99,31 +83,5 @@ impl Life {
         let status: Value = request(self.address, "GET", "/status", "")?;
         let restarts = &status["restarts"];
         if *restarts == 0 { Ok(()) } else { Err(format!("the job has restarted {restarts} times").into()) }
-    }
-
-    fn kill(mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    /// As a container is stopped: it must end by itself, and in order.
-    fn terminate(mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let mut said = String::new();
-        self.stdout.read_to_string(&mut said)?;
-        let status = self.child.wait()?;
-        if status.success() && said.starts_with("Drained") {
-            return Ok(());
-        }
-        Err(format!("terminated, it ends with {status} and says '{said}'").into())
-    }
-}
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        // Has it ended, there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

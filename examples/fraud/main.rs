@@ -25,8 +25,12 @@ mod transaction;
 mod client;
 #[path = "../common/command.rs"]
 mod command;
+#[path = "../common/life.rs"]
+mod life;
 #[path = "../common/logging.rs"]
 mod logging;
+#[path = "../common/service_options.rs"]
+mod service_options;
 
 use std::error::Error;
 use std::path::Path;
@@ -41,7 +45,7 @@ use service::Shared;
 
 fn main() -> ExitCode {
     logging::log_to_stderr();
-    command::run(options::parse(), options::HELP, |options| match options.check {
+    command::run(service_options::parse(options::DIR), options::HELP, |options| match options.check {
         true => check::run(),
         false => System::new().block_on(serve(&options.dir, options.port)),
     })

@@ -3,15 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::Read;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::client::{request, send};
+use crate::life::Life;
 use crate::records::{Account, Invoice, Order, Reservation, STOCK, reserve};
 
 /// What is sent to a process that is killed then: so many orders, and a reservation with each third.
@@ -146,31 +145,7 @@ impl Plain {
     }
 }
 
-/// A process that serves.
-struct Life {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    address: SocketAddr,
-}
-
 impl Life {
-    fn start(mut serve: Command) -> Result<Self> {
-        let mut child = serve.stdout(Stdio::piped()).spawn()?;
-        let mut stdout = BufReader::new(child.stdout.take().ok_or("no output")?);
-        let mut line = String::new();
-        // Whatever else it says comes before.
-        let address = loop {
-            line.clear();
-            if stdout.read_line(&mut line)? == 0 {
-                return Err("the service ends before it listens".into());
-            }
-            if let Some((_, address)) = line.trim().split_once("listening on http://") {
-                break address.parse()?;
-            }
-        };
-        Ok(Self { child, stdout, address })
-    }
-
     fn posts(&self, path: &str, body: &Value) -> Result<Value> {
         request(self.address, "POST", path, &body.to_string())
     }
@@ -255,31 +230,5 @@ impl Life {
             }
         }
         Ok(())
-    }
-
-    fn kill(mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    /// As a container is stopped: it must end by itself, and in order.
-    fn terminate(mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let mut said = String::new();
-        self.stdout.read_to_string(&mut said)?;
-        let status = self.child.wait()?;
-        if status.success() && said.contains("Drained") {
-            return Ok(());
-        }
-        Err(format!("terminated, it ends with {status} and says '{said}'").into())
-    }
-}
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        // Has it ended, there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -29,8 +29,12 @@ mod service;
 mod client;
 #[path = "../common/command.rs"]
 mod command;
+#[path = "../common/life.rs"]
+mod life;
 #[path = "../common/logging.rs"]
 mod logging;
+#[path = "../common/service_options.rs"]
+mod service_options;
 
 use std::process::{Command, ExitCode};
 
@@ -41,7 +45,7 @@ const LIVES: usize = 12;
 
 fn main() -> ExitCode {
     logging::log_to_stderr();
-    command::run(options::parse(), options::HELP, |options| match options.check {
+    command::run(service_options::parse(options::DIR), options::HELP, |options| match options.check {
         true => check::run(LIVES, |dir| {
             let mut serve = Command::new(std::env::current_exe()?);
             serve.args(["--port", "0", "--dir"]).arg(dir);

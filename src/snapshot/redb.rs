@@ -105,6 +105,14 @@ impl RedbStore {
         if writer.claimed { Ok(writer) } else { Err(SnapshotError::Closed { store: self.describe() }) }
     }
 
+    /// Makes another ledger durable, with the same manifests.
+    fn keep(&self, writer: &mut Writer, what: &'static str, ledger: Ledger) -> Result<(), SnapshotError> {
+        let put = |transaction: &_| put_ledger(transaction, &ledger);
+        self.database.write(what, &ledger.retained_ids(), Durability::Immediate, put)?;
+        writer.ledger = ledger;
+        Ok(())
+    }
+
     /// The ledger and the retained manifests, as they are in the file.
     fn load(&self) -> Result<(Ledger, Manifests), SnapshotError> {
         let store = self.describe();
@@ -199,14 +207,7 @@ impl SnapshotStore for RedbStore {
             return Ok(());
         }
         let ledger = Ledger { reserved_up_to: up_to, ..writer.ledger.clone() };
-        self.database.write(
-            "reserve checkpoint ids",
-            &ledger.retained_ids(),
-            Durability::Immediate,
-            |transaction| put_ledger(transaction, &ledger),
-        )?;
-        writer.ledger = ledger;
-        Ok(())
+        self.keep(&mut writer, "reserve checkpoint ids", ledger)
     }
 
     fn put_chunks(&self, chunks: &[Chunk]) -> Result<(), SnapshotError> {
@@ -395,14 +396,7 @@ impl SnapshotStore for RedbStore {
     fn keep_pause(&self, since_unix_ms: Option<u64>) -> Result<(), SnapshotError> {
         let mut writer = self.claimed()?;
         let ledger = Ledger { paused_since: since_unix_ms, ..writer.ledger.clone() };
-        self.database.write(
-            "keep that the job is paused",
-            &ledger.retained_ids(),
-            Durability::Immediate,
-            |transaction| put_ledger(transaction, &ledger),
-        )?;
-        writer.ledger = ledger;
-        Ok(())
+        self.keep(&mut writer, "keep that the job is paused", ledger)
     }
 
     fn paused_since(&self) -> Option<u64> {

@@ -10,30 +10,35 @@ use std::time::Duration;
 use millstream::QueryError;
 use millstream::prelude::*;
 
-use crate::common::{QueueSource, run, watched};
+use crate::common::{QueueSource, Watched, run, watched};
+
+/// A job whose task holds its arbiter with its first record, until what is returned beside it is dropped.
+fn held(name: &str, handles: &Watched) -> (JobHandle, mpsc::Sender<()>) {
+    let env = StreamEnvironment::new(name).checkpointing(Checkpointing::disabled()).own_arbiters(1);
+    let (entered, is_held) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let numbers = QueueSource::default();
+    env.source("numbers", numbers.clone())
+        .key_by(|n| *n)
+        .fold("counts", 0u64, move |count, _| {
+            *count += 1;
+            entered.send(()).unwrap();
+            let _ = released.lock().unwrap().recv();
+        })
+        .sink("out", ForEachSink::new(|_| Ok(())));
+    let job = env.start().unwrap();
+    watched(handles, &job);
+    numbers.push([1]);
+    is_held.recv().unwrap();
+    (job, release)
+}
 
 /// Guarantee Q5.
 #[test]
 fn queries_of_a_held_task_wait_up_to_a_bound_time_out_and_cost_nothing_once_dropped() {
     run("a held task", |handles| async move {
-        let env = StreamEnvironment::new("held").checkpointing(Checkpointing::disabled()).own_arbiters(1);
-        let (entered, is_held) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        let released = Arc::new(Mutex::new(released));
-        let numbers = QueueSource::default();
-        env.source("numbers", numbers.clone())
-            .key_by(|n| *n)
-            .fold("counts", 0u64, move |count, _| {
-                *count += 1;
-                entered.send(()).unwrap();
-                // Until the test lets it go.
-                let _ = released.lock().unwrap().recv();
-            })
-            .sink("out", ForEachSink::new(|_| Ok(())));
-        let job = env.start().unwrap();
-        watched(&handles, &job);
-        numbers.push([1]);
-        is_held.recv().unwrap();
+        let (job, release) = held("held", &handles);
         let query = job.query::<u64, u64>("counts", "accumulator");
         let error = query.clone().timeout(Duration::from_millis(1)).get(&1).await.unwrap_err();
         assert!(matches!(error, QueryError::TimedOut { .. }) && error.is_retryable(), "{error}");
@@ -64,23 +69,7 @@ fn queries_of_a_held_task_wait_up_to_a_bound_time_out_and_cost_nothing_once_drop
 #[test]
 fn query_of_a_task_that_does_not_stop_ends_with_its_attempt() {
     run("a task that does not stop", |handles| async move {
-        let env = StreamEnvironment::new("stopping").checkpointing(Checkpointing::disabled()).own_arbiters(1);
-        let (entered, is_held) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        let released = Arc::new(Mutex::new(released));
-        let numbers = QueueSource::default();
-        env.source("numbers", numbers.clone())
-            .key_by(|n| *n)
-            .fold("counts", 0u64, move |_, _| {
-                entered.send(()).unwrap();
-                // Until the test lets it go.
-                let _ = released.lock().unwrap().recv();
-            })
-            .sink("out", ForEachSink::new(|_| Ok(())));
-        let job = env.start().unwrap();
-        watched(&handles, &job);
-        numbers.push([1]);
-        is_held.recv().unwrap();
+        let (job, release) = held("stopping", &handles);
         let query = job.query::<u64, u64>("counts", "accumulator").timeout(Duration::from_secs(3_600));
         let mut asked = Box::pin(query.get(&1));
         assert!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());

@@ -79,26 +79,23 @@ impl Writer {
         }
     }
 
-    fn foreign(&self, Place { split, offset }: Place) {
-        let count = self.log.askers.count_foreign();
-        if count.is_power_of_two() {
-            log::warn!(
-                target: "millstream::ingest",
-                "ingest log {}: an answer to split {split}, offset {offset} is left out: what is there is another request \
-                 ({count} so far). Requests were lost with a part of the log, and the job had read them",
-                self.log.name
-            );
-        }
+    fn foreign(&self, place: Place) {
+        let why =
+            "what is there is another request. Requests were lost with a part of the log, and the job had read them";
+        self.left_out(place, self.log.askers.count_foreign(), why);
     }
 
-    fn surplus(&self, Place { split, offset }: Place) {
-        let count = self.log.askers.count_surplus();
-        // A job that gives two answers to each request must not fill the log of the program.
+    fn surplus(&self, place: Place) {
+        let why = "the one that was given stands. The job answers it twice, or went back to an older checkpoint";
+        self.left_out(place, self.log.askers.count_surplus(), why);
+    }
+
+    /// Tells of it at the powers of two: a job that gives two answers to each request must not fill the log of the program.
+    fn left_out(&self, Place { split, offset }: Place, count: u64, why: &str) {
         if count.is_power_of_two() {
             log::warn!(
                 target: "millstream::ingest",
-                "ingest log {}: another answer to split {split}, offset {offset} is left out: the one that was given stands \
-                 ({count} so far). The job answers it twice, or went back to an older checkpoint",
+                "ingest log {}: an answer to split {split}, offset {offset} is left out ({count} so far): {why}",
                 self.log.name
             );
         }
