@@ -9,6 +9,7 @@ mod gzip;
 mod listing;
 mod malformed;
 mod reader;
+mod records;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -9,17 +9,12 @@ use std::sync::Arc;
 use millstream_actors::contract::{Batch, ReadStatus, SideRecord, SourceError, SourceReader, SplitPosition, SplitRead};
 use serde::{Deserialize, Serialize};
 
-use super::decoder::{Decoder, Format};
 use super::error::FileSourceError;
-use super::framing::{Frame, Framer, Place};
+use super::framing::{Frame, Place};
 use super::gzip::{GzipFlaw, GzipReader};
-use super::malformed::{Flaw, MalformedRecords};
-use super::source::{FileSource, RecordPlace};
+use super::records::{BUFFER_BYTES, OpenFile, Records};
+use super::source::FileSource;
 use crate::source::{Split, SplitQueue};
-
-const BUFFER_BYTES: usize = 256 * 1024;
-/// A read gives way after this many malformed records, which fill no batch.
-pub(super) const MALFORMED_PER_READ_MAX: u64 = 1024;
 
 /// How far a file has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,12 +89,6 @@ impl FileSplit {
     }
 }
 
-/// A file being read.
-struct OpenFile<T> {
-    framer: Framer,
-    decoder: Box<dyn Decoder<T>>,
-}
-
 /// Reads its files one after another.
 pub(super) struct FileReader<T, R> {
     splits: SplitQueue<FilePosition>,
@@ -112,27 +101,12 @@ struct Reading<T, R> {
     open: Option<OpenFile<T>>,
     /// Its path, for the records' places.
     path: Arc<str>,
-    malformed: MalformedRecords,
-    text: Vec<u8>,
-    format: Format,
-    record_bytes_max: usize,
-    new_decoder: fn(Format) -> Box<dyn Decoder<T>>,
-    finish: fn(RecordPlace<'_>, T) -> R,
+    records: Records<T, R>,
 }
 
 impl<T: 'static, R> FileReader<T, R> {
     pub(super) fn new(splits: SplitQueue<FilePosition>, source: &FileSource<T, R>) -> Self {
-        let reading = Reading {
-            open: None,
-            path: "".into(),
-            malformed: source.malformed_records(),
-            text: Vec::new(),
-            format: source.format(),
-            record_bytes_max: source.record_bytes_max(),
-            new_decoder: source.new_decoder(),
-            finish: source.finish(),
-        };
-        Self { splits, reading }
+        Self { splits, reading: Reading { open: None, path: "".into(), records: Records::of(source) } }
     }
 }
 
@@ -141,48 +115,12 @@ impl<T: 'static, R> Reading<T, R> {
     fn open(&mut self, split: &FileSplit) -> Result<OpenFile<T>, SourceError> {
         let position = split.position;
         let place = Place { offset: position.offset, line: position.line };
-        let mut framer = Framer::new(split.input(0)?, self.format.framing(), self.record_bytes_max);
-        let mut decoder = (self.new_decoder)(self.format);
-        if self.format.has_header() {
-            self.read_header(split, &mut framer, &mut *decoder)?;
+        let mut open = self.records.begin(split.input(0)?);
+        self.records.read_header(&split.id, &mut open, split.io("read"), |frame, _| frame == Frame::End)?;
+        if place.offset > open.framer.place().offset {
+            open.framer.continue_at(split.input(place.offset)?, place);
         }
-        if place.offset > framer.place().offset {
-            framer.continue_at(split.input(place.offset)?, place);
-        }
-        Ok(OpenFile { framer, decoder })
-    }
-
-    fn read_header(
-        &mut self,
-        split: &FileSplit,
-        framer: &mut Framer,
-        decoder: &mut dyn Decoder<T>,
-    ) -> Result<(), SourceError> {
-        loop {
-            let start = framer.place();
-            let frame = self.next_frame(split, framer)?;
-            if frame == Frame::End {
-                return Ok(());
-            }
-            let header = text_of(frame, &self.text, self.record_bytes_max);
-            if header.as_ref().is_ok_and(|text| text.is_empty()) {
-                continue;
-            }
-            return header.and_then(|text| decoder.header(text)).map_err(|flaw| {
-                let Flaw { line, column, reason } = flaw;
-                let path = PathBuf::from(&split.id);
-                FileSourceError::Malformed { path, line: start.line + line, column, reason }.into()
-            });
-        }
-    }
-
-    fn next_frame(&mut self, split: &FileSplit, framer: &mut Framer) -> Result<Frame, SourceError> {
-        match framer.next(&mut self.text).map_err(split.io("read"))? {
-            Frame::Foreign(encoding) => {
-                Err(FileSourceError::Encoding { path: PathBuf::from(&split.id), encoding }.into())
-            }
-            frame => Ok(frame),
-        }
+        Ok(open)
     }
 
     /// Reads on in `split`. True at its end.
@@ -194,47 +132,23 @@ impl<T: 'static, R> Reading<T, R> {
                 self.open(split)?
             }
         };
-        let malformed_max = self.malformed.seen() + MALFORMED_PER_READ_MAX;
-        while !batch.is_full() && self.malformed.seen() < malformed_max {
+        let Self { path, records, .. } = self;
+        let malformed_max = records.malformed_max();
+        while !batch.is_full() && records.malformed.seen() < malformed_max {
             let start = open.framer.place();
-            let frame = self.next_frame(split, &mut open.framer)?;
+            let frame = records.next_frame(&split.id, &mut open.framer, split.io("read"))?;
             let end = open.framer.place();
             (split.position.offset, split.position.line) = (end.offset, end.line);
             if frame == Frame::End {
                 split.position.done = true;
                 return Ok(true);
             }
-            let text = text_of(frame, &self.text, self.record_bytes_max);
-            match text.and_then(|text| open.decoder.decode(text)) {
-                Ok(None) => continue,
-                Ok(Some(record)) => {
-                    let place = RecordPlace { path: &self.path, line: start.line, index: split.position.record_index };
-                    batch.push((self.finish)(place, record), self.text.len());
-                }
-                Err(flaw) => self.malformed.take(&self.path, start, flaw, &self.text)?,
-            }
-            split.position.record_index += 1;
+            let taken = records.take(path, &mut open, (frame, start, split.position.record_index), batch)?;
+            split.position.record_index += u64::from(taken);
         }
         self.open = Some(open);
         Ok(false)
     }
-}
-
-/// The text of a frame, or what is wrong with it.
-pub(super) fn text_of(frame: Frame, text: &[u8], record_bytes_max: usize) -> Result<&str, Flaw> {
-    let reason = match frame {
-        Frame::TooLong => format!("longer than {record_bytes_max} bytes"),
-        Frame::Unclosed => "a quoted field is not closed".into(),
-        Frame::Record | Frame::End | Frame::Foreign(_) => {
-            return str::from_utf8(text).map_err(|error| {
-                let valid = &text[..error.valid_up_to()];
-                let line = valid.iter().filter(|byte| **byte == b'\n').count() as u64;
-                let column = valid.iter().rev().take_while(|byte| **byte != b'\n').count() as u64 + 1;
-                Flaw { line, column, reason: "not UTF-8".into() }
-            });
-        }
-    };
-    Err(Flaw { line: 0, column: 1, reason })
 }
 
 impl<T: 'static, R: Send + 'static> SourceReader for FileReader<T, R> {
@@ -247,7 +161,7 @@ impl<T: 'static, R: Send + 'static> SourceReader for FileReader<T, R> {
             self.splits.finish();
         }
         if self.splits.is_finished() {
-            self.reading.malformed.summarise();
+            self.reading.records.malformed.summarise();
             return Ok(ReadStatus::End);
         }
         Ok(ReadStatus::More)
@@ -262,6 +176,6 @@ impl<T: 'static, R: Send + 'static> SourceReader for FileReader<T, R> {
     }
 
     fn take_side_records(&mut self) -> Vec<SideRecord> {
-        self.reading.malformed.take_side_records()
+        self.reading.records.malformed.take_side_records()
     }
 }

@@ -7,15 +7,16 @@ use millstream_actors::contract::{
 use super::Follow;
 use super::disk::Key;
 use super::files::Followed;
-use super::turn::{Parts, Turn};
+use super::turn::Turn;
 use super::watch::Watch;
 use crate::source::encode_position;
 use crate::source::file::FileSource;
+use crate::source::file::records::Records;
 
 /// Reads its files in turn, and looks for what has come in a read of its own.
 pub(in super::super) struct FollowReader<T, R> {
     watch: Watch,
-    parts: Parts<T, R>,
+    records: Records<T, R>,
     turn: Option<Turn<T>>,
     /// The file whose turn it was last.
     last_turn: Key,
@@ -46,10 +47,10 @@ impl<T: 'static, R> FollowReader<T, R> {
         restored: Option<Vec<SplitPosition>>,
     ) -> Result<Self, SourceError> {
         let watch = Watch::open(pattern, follow, cx, restored)?;
-        let (parts, waker) = (Parts::of(source), cx.waker.clone());
+        let (records, waker) = (Records::of(source), cx.waker.clone());
         Ok(Self {
             watch,
-            parts,
+            records,
             turn: None,
             last_turn: (0, 0),
             last_read: None,
@@ -84,8 +85,9 @@ impl<T: 'static, R> FollowReader<T, R> {
         while let Some(key) = self.watch.files.unread_after(self.last_turn) {
             self.last_turn = key;
             let Some(open) = self.watch.opened(key)? else { continue };
-            let parts = &mut self.parts;
-            self.turn = self.watch.files.change(key, |file| parts.begin(key, open, file)).transpose()?.flatten();
+            let records = &mut self.records;
+            self.turn =
+                self.watch.files.change(key, |file| Turn::begin(records, key, open, file)).transpose()?.flatten();
             if self.turn.is_some() {
                 return Ok(());
             }
@@ -95,10 +97,10 @@ impl<T: 'static, R> FollowReader<T, R> {
 
     fn read_turn(&mut self, batch: &mut Batch<R>) -> Result<(), SourceError> {
         let Some(mut turn) = self.turn.take() else { return Ok(()) };
-        let parts = &mut self.parts;
+        let records = &mut self.records;
         let goes_on = self.watch.files.change(turn.key, |file| {
             file.end_is_told = false;
-            parts.read(&mut turn, file, batch)
+            turn.read(records, file, batch)
         });
         let Some(goes_on) = goes_on.transpose()? else { return Ok(()) };
         self.last_read = Some((turn.key, false));
@@ -117,7 +119,7 @@ impl<T: 'static, R> FollowReader<T, R> {
         }
         match (self.ending, self.watch.rests()) {
             (Ending::Reads, _) => {
-                self.parts.malformed.summarise();
+                self.records.malformed.summarise();
                 ReadStatus::End
             }
             (Ending::Follows, Some(rest)) if !self.watch.has_ends_to_tell() => {
@@ -183,6 +185,6 @@ impl<T: 'static, R: Send + 'static> SourceReader for FollowReader<T, R> {
     }
 
     fn take_side_records(&mut self) -> Vec<SideRecord> {
-        self.parts.malformed.take_side_records()
+        self.records.malformed.take_side_records()
     }
 }

@@ -2,22 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use millstream_actors::contract::{Batch, SourceError};
 
 use super::disk::{Key, ReadFrom, cannot};
 use super::files::Followed;
-use crate::source::file::FileSource;
-use crate::source::file::decoder::{Decoder, Format};
-use crate::source::file::error::FileSourceError;
-use crate::source::file::framing::{Frame, Framer, Place, RecordEnd};
-use crate::source::file::malformed::{Flaw, MalformedRecords};
-use crate::source::file::reader::{MALFORMED_PER_READ_MAX, text_of};
-use crate::source::file::source::RecordPlace;
+use crate::source::file::framing::{Frame, Place, RecordEnd};
+use crate::source::file::malformed::Flaw;
+use crate::source::file::records::{BUFFER_BYTES, OpenFile, Records};
 
-const BUFFER_BYTES: usize = 256 * 1024;
 /// Behind so many bytes another file has its turn.
 const TURN_BYTES: u64 = 4 << 20;
 
@@ -25,129 +19,84 @@ const TURN_BYTES: u64 = 4 << 20;
 pub(super) struct Turn<T> {
     pub(super) key: Key,
     file: Arc<File>,
-    framer: Framer,
-    decoder: Box<dyn Decoder<T>>,
+    open: OpenFile<T>,
     ends_at: u64,
 }
 
-/// What reading takes, whatever file it is.
-pub(super) struct Parts<T, R> {
-    pub(super) malformed: MalformedRecords,
-    text: Vec<u8>,
-    format: Format,
-    record_bytes_max: usize,
-    new_decoder: fn(Format) -> Box<dyn Decoder<T>>,
-    finish: fn(RecordPlace<'_>, T) -> R,
-}
-
-impl<T: 'static, R> Parts<T, R> {
-    pub(super) fn of(source: &FileSource<T, R>) -> Self {
-        Self {
-            malformed: source.malformed_records(),
-            text: Vec::new(),
-            format: source.format(),
-            record_bytes_max: source.record_bytes_max(),
-            new_decoder: source.new_decoder(),
-            finish: source.finish(),
-        }
-    }
-
+impl<T: 'static> Turn<T> {
     /// Begins a turn of the file, its header read; `None` if no record has come to its end.
-    pub(super) fn begin(
-        &mut self,
+    pub(super) fn begin<R>(
+        records: &mut Records<T, R>,
         key: Key,
-        open: Arc<File>,
-        file: &mut Followed,
-    ) -> Result<Option<Turn<T>>, SourceError> {
-        if file.position.searched_to > file.position.offset {
-            let searched_to = file.position.searched_to;
-            let (searched_to, is_ended) = search(&open, searched_to).map_err(|error| failed(file, error))?;
-            file.is_searched_to(searched_to);
+        file: Arc<File>,
+        followed: &mut Followed,
+    ) -> Result<Option<Self>, SourceError> {
+        if followed.position.searched_to > followed.position.offset {
+            let searched_to = followed.position.searched_to;
+            let (searched_to, is_ended) = search(&file, searched_to).map_err(|error| failed(followed, error))?;
+            followed.is_searched_to(searched_to);
             if !is_ended {
                 return Ok(None);
             }
         }
-        let mut framer = Framer::new(input(&open, 0), self.format.framing(), self.record_bytes_max);
-        let mut decoder = (self.new_decoder)(self.format);
-        if self.format.has_header() && !self.read_header(file, &mut framer, &mut *decoder)? {
-            file.is_searched_to(framer.place().offset);
+        let mut open = records.begin(input(&file, 0));
+        let has_header = records.read_header(
+            &followed.position.path,
+            &mut open,
+            |error| failed(followed, error),
+            |frame, framer| frame == Frame::End || framer.record_end() != RecordEnd::Line,
+        )?;
+        if !has_header {
+            followed.is_searched_to(open.framer.place().offset);
             return Ok(None);
         }
-        let (place, behind_header) = (file.position.place(), framer.place());
+        let (place, behind_header) = (followed.position.place(), open.framer.place());
         if place.offset < behind_header.offset {
-            (file.position.offset, file.position.line) = (behind_header.offset, behind_header.line);
-            file.is_moved = true;
+            (followed.position.offset, followed.position.line) = (behind_header.offset, behind_header.line);
+            followed.is_moved = true;
         }
         if place.offset > behind_header.offset {
-            framer.continue_at(input(&open, place.offset), place);
+            open.framer.continue_at(input(&file, place.offset), place);
         }
-        let ends_at = file.len.min(file.position.offset.saturating_add(TURN_BYTES));
-        Ok(Some(Turn { key, file: open, framer, decoder, ends_at }))
-    }
-
-    /// Whether the header is there, or nothing else than blank lines is.
-    fn read_header(
-        &mut self,
-        file: &Followed,
-        framer: &mut Framer,
-        decoder: &mut dyn Decoder<T>,
-    ) -> Result<bool, SourceError> {
-        loop {
-            let start = framer.place();
-            let frame = self.next_frame(file, framer)?;
-            if frame == Frame::End || framer.record_end() != RecordEnd::Line {
-                return Ok(false);
-            }
-            let header = text_of(frame, &self.text, self.record_bytes_max);
-            if header.as_ref().is_ok_and(|text| text.is_empty()) {
-                continue;
-            }
-            let read = header.and_then(|text| decoder.header(text));
-            return read.map(|()| true).map_err(|flaw| malformed(file, start, flaw));
-        }
-    }
-
-    fn next_frame(&mut self, file: &Followed, framer: &mut Framer) -> Result<Frame, SourceError> {
-        match framer.next(&mut self.text).map_err(|error| failed(file, error))? {
-            Frame::Foreign(encoding) => {
-                Err(FileSourceError::Encoding { path: PathBuf::from(&file.position.path), encoding }.into())
-            }
-            frame => Ok(frame),
-        }
+        let ends_at = followed.len.min(followed.position.offset.saturating_add(TURN_BYTES));
+        Ok(Some(Self { key, file, open, ends_at }))
     }
 
     /// Reads on in the file whose turn it is. Whether its turn goes on.
-    pub(super) fn read(
+    pub(super) fn read<R>(
         &mut self,
-        turn: &mut Turn<T>,
+        records: &mut Records<T, R>,
         file: &mut Followed,
         batch: &mut Batch<R>,
     ) -> Result<bool, SourceError> {
-        let malformed_max = self.malformed.seen() + MALFORMED_PER_READ_MAX;
+        let malformed_max = records.malformed_max();
         let mut goes_on = true;
-        while !batch.is_full() && self.malformed.seen() < malformed_max {
-            let start = turn.framer.place();
-            goes_on = start.offset < turn.ends_at;
+        while !batch.is_full() && records.malformed.seen() < malformed_max {
+            let start = self.open.framer.place();
+            goes_on = start.offset < self.ends_at;
             if !goes_on {
                 break;
             }
-            let frame = self.next_frame(file, &mut turn.framer)?;
-            let end = turn.framer.place();
-            if frame == Frame::End || turn.framer.record_end() != RecordEnd::Line {
-                let is_endless = turn.framer.record_end() == RecordEnd::OpenQuote
-                    && end.offset - start.offset > self.record_bytes_max as u64;
-                if is_endless && self.leave_out_line(turn, file, start)? {
+            let path = &file.position.path;
+            let frame = records.next_frame(path, &mut self.open.framer, |error| failed(file, error))?;
+            let (end, record_end) = (self.open.framer.place(), self.open.framer.record_end());
+            if frame == Frame::End || record_end != RecordEnd::Line {
+                let is_endless =
+                    record_end == RecordEnd::OpenQuote && end.offset - start.offset > records.record_bytes_max as u64;
+                if is_endless && self.leave_out_line(records, file, start)? {
                     continue;
                 }
                 file.is_searched_to(end.offset);
                 goes_on = false;
                 break;
             }
-            self.take(turn, file, (start, frame), batch)?;
+            let place = (frame, start, file.position.record_index);
+            let taken = records.take(&file.position.named, &mut self.open, place, batch)?;
+            file.position.record_index += u64::from(taken);
             (file.position.offset, file.position.line) = (end.offset, end.line);
             file.is_moved = true;
         }
-        if !file.position.know(&turn.file).map_err(|error| failed(file, error))? {
+        if !file.position.know(&self.file).map_err(|error| failed(file, error))? {
             // It is not the file that it was: the next look tells.
             (file.look, goes_on) = (None, false);
         }
@@ -156,49 +105,30 @@ impl<T: 'static, R> Parts<T, R> {
 
     /// Where a record whose quotes are not closed would end cannot be told: its first line is the malformed record, and reading goes
     /// on behind that. Answers whether that line has come to its end.
-    fn leave_out_line(&mut self, turn: &mut Turn<T>, file: &mut Followed, start: Place) -> Result<bool, SourceError> {
-        let line_end = self.text.iter().position(|byte| *byte == b'\n').map(|at| start.offset + at as u64);
+    fn leave_out_line<R>(
+        &mut self,
+        records: &mut Records<T, R>,
+        file: &mut Followed,
+        start: Place,
+    ) -> Result<bool, SourceError> {
+        let Records { text, malformed, record_bytes_max, .. } = records;
+        let line_end = text.iter().position(|byte| *byte == b'\n').map(|at| start.offset + at as u64);
         let (line_end, is_ended) = match line_end {
             Some(line_end) => (line_end, true),
-            None => search(&turn.file, start.offset + self.text.len() as u64).map_err(|error| failed(file, error))?,
+            None => search(&self.file, start.offset + text.len() as u64).map_err(|error| failed(file, error))?,
         };
         if !is_ended {
             return Ok(false);
         }
-        let kept = usize::try_from(line_end - start.offset).map_or(self.text.len(), |bytes| bytes.min(self.text.len()));
-        self.malformed.take(&file.position.named, start, self.endless(), &self.text[..kept])?;
+        let kept = usize::try_from(line_end - start.offset).map_or(text.len(), |bytes| bytes.min(text.len()));
+        let reason = format!("a quoted field is not closed within {record_bytes_max} bytes");
+        malformed.take(&file.position.named, start, Flaw { line: 0, column: 1, reason }, &text[..kept])?;
         let next = Place { offset: line_end + 1, line: start.line + 1 };
-        turn.framer.continue_at(input(&turn.file, next.offset), next);
+        self.open.framer.continue_at(input(&self.file, next.offset), next);
         (file.position.offset, file.position.line) = (next.offset, next.line);
         file.position.record_index += 1;
         file.is_moved = true;
         Ok(true)
-    }
-
-    fn take(
-        &mut self,
-        turn: &mut Turn<T>,
-        file: &mut Followed,
-        (start, frame): (Place, Frame),
-        batch: &mut Batch<R>,
-    ) -> Result<(), SourceError> {
-        let path = &file.position.named;
-        let text = text_of(frame, &self.text, self.record_bytes_max);
-        match text.and_then(|text| turn.decoder.decode(text)) {
-            Ok(None) => return Ok(()),
-            Ok(Some(record)) => {
-                let place = RecordPlace { path, line: start.line, index: file.position.record_index };
-                batch.push((self.finish)(place, record), self.text.len());
-            }
-            Err(flaw) => self.malformed.take(path, start, flaw, &self.text)?,
-        }
-        file.position.record_index += 1;
-        Ok(())
-    }
-
-    fn endless(&self) -> Flaw {
-        let reason = format!("a quoted field is not closed within {} bytes", self.record_bytes_max);
-        Flaw { line: 0, column: 1, reason }
     }
 }
 
@@ -208,12 +138,6 @@ fn input(file: &Arc<File>, at: u64) -> Box<dyn BufRead + Send> {
 
 fn failed(file: &Followed, error: io::Error) -> SourceError {
     cannot("read", file.position.path())(error).into()
-}
-
-fn malformed(file: &Followed, start: Place, flaw: Flaw) -> SourceError {
-    let Flaw { line, column, reason } = flaw;
-    let path = PathBuf::from(&file.position.path);
-    FileSourceError::Malformed { path, line: start.line + line, column, reason }.into()
 }
 
 /// Looks for a line end from a place on: where it is, or to where it has looked and there is none. So the beginning of a long line is not
