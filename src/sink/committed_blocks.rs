@@ -305,15 +305,7 @@ mod tests {
                 pending.extend(writer.prepare(CheckpointId(2)));
             }
             for subtask in (0..parallelism).rev() {
-                let numbered = (0_u32..).zip(pending.clone());
-                let (mine, elsewhere): (Vec<_>, Vec<_>) = numbered.partition(|(i, _)| i % parallelism == subtask);
-                let commits = |all: Vec<(u32, PendingCommit)>| all.into_iter().map(|(_, pending)| pending).collect();
-                let restored = SinkRestore {
-                    checkpoint: Some(CheckpointId(2)),
-                    pending: commits(mine),
-                    pending_elsewhere: commits(elsewhere),
-                    ..SinkRestore::default()
-                };
+                let restored = SinkRestore::dealt(CheckpointId(2), pending.clone(), subtask, parallelism);
                 lock(&blocks).restore(&context(1, 2, subtask, parallelism), &restored).unwrap();
             }
             for subtask in 0..2 {

@@ -172,16 +172,10 @@ where
         self.cx = SinkContext { execution, ..sink_context(0, parallelism) };
         let newest = self.completed.last().cloned();
         for index in 0..parallelism {
-            let pending = newest.iter().flat_map(|manifest| &manifest.pending).cloned();
-            let (mine, elsewhere): (Vec<_>, Vec<_>) =
-                (0u32..).zip(pending).partition(|(place, _)| place % parallelism == index);
-            let restore = SinkRestore {
-                checkpoint: newest.as_ref().map(|manifest| manifest.checkpoint),
-                pending: mine.into_iter().map(|(_, pending)| pending).collect(),
-                pending_elsewhere: elsewhere.into_iter().map(|(_, pending)| pending).collect(),
-                withdraw: self.withdraw.clone(),
-                accepts_repeats: false,
-            };
+            let dealt = newest.as_ref().map(|manifest| {
+                SinkRestore::dealt(manifest.checkpoint, manifest.pending.iter().cloned(), index, parallelism)
+            });
+            let restore = SinkRestore { withdraw: self.withdraw.clone(), ..dealt.unwrap_or_default() };
             let cx = SinkContext { subtask_index: index, ..self.cx.clone() };
             let sink = self.sink.clone();
             writers.push(self.call(index as usize, "open", || sink.open(&cx, restore))?);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use futures_util::future::join_all;
 use millstream::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::common::child;
 use crate::{Balance, assert_each_once, bank, deposit, open, options};
 
 const ORDERS: &str = "MILLSTREAM_ASKING_CHILD";
@@ -30,13 +30,7 @@ impl Orders {
     /// Has a child follow them. It is killed after so many answers, if it does not end before. Each answer must be that which
     /// was given before.
     fn follow(&self, kill_after: usize, given: &mut BTreeMap<u64, Balance>) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kills::life", "--ignored", "--nocapture"])
-            .env(ORDERS, serde_json::to_string(self).unwrap())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = child("kills::life", ORDERS, serde_json::to_string(self).unwrap());
         let mut answers = 0;
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();

@@ -4,6 +4,7 @@
 #![allow(unused_imports, reason = "each test crate uses its part")]
 
 mod checkpointed;
+mod child;
 mod connectors;
 mod copying;
 mod counted_panics;
@@ -19,6 +20,7 @@ mod through_panics;
 mod window_totals;
 
 pub(crate) use checkpointed::checkpointed;
+pub(crate) use child::child;
 pub(crate) use connectors::{HeldSink, HesitantSource, QueueSource, Tagged, TaggedSink};
 pub(crate) use copying::copy_all;
 pub(crate) use counted_panics::CountedPanics;

@@ -2,13 +2,12 @@
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use millstream::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{checkpointed, committed_lines, sorted};
+use crate::common::{checkpointed, child, committed_lines, sorted};
 use crate::jobs::{Writer, draw, expected};
 use crate::rig::Logs;
 
@@ -50,13 +49,7 @@ fn life() {
 }
 
 fn spawn(orders: &Orders) -> std::process::Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kills::life", "--ignored", "--nocapture"])
-        .env(ORDERS, serde_json::to_string(orders).unwrap())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+    child("kills::life", ORDERS, serde_json::to_string(orders).unwrap())
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -12,7 +11,7 @@ use millstream::prelude::*;
 use millstream::source::{IngestLogError, IngestOptions, IngestRecord};
 use serde::{Deserialize, Serialize};
 
-use crate::common::{checkpointed, committed_lines, sorted};
+use crate::common::{checkpointed, child, committed_lines, sorted};
 use crate::open;
 
 const ORDERS: &str = "MILLSTREAM_INGEST_CHILD";
@@ -38,13 +37,7 @@ struct Heard {
 impl Orders {
     /// Has a child follow them. It is killed after so many acknowledgements, if it does not end before.
     fn follow(&self, kill_after: usize, heard: &mut Heard) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kills::life", "--ignored", "--nocapture"])
-            .env(ORDERS, serde_json::to_string(self).unwrap())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = child("kills::life", ORDERS, serde_json::to_string(self).unwrap());
         let mut acknowledged = 0;
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();

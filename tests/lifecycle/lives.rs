@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use millstream::prelude::*;
@@ -10,7 +9,7 @@ use millstream::snapshot::{SnapshotError, SnapshotStore};
 use millstream::testing::{FaultyStore, StoreCall, StoreFault};
 use millstream::{PauseError, StartError};
 
-use crate::common::{QueueSource, committed_lines, run, watched};
+use crate::common::{QueueSource, child, committed_lines, run, watched};
 use crate::{Seen, counting};
 
 const DIR: &str = "MILLSTREAM_LIFECYCLE_DIR";
@@ -40,14 +39,7 @@ fn life() {
 fn pause_outlives_a_killed_process() {
     let dir = tempfile::tempdir().unwrap();
     for life in 0..3 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "lives::life", "--ignored", "--nocapture"])
-            .env(DIR, dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = child("lives::life", DIR, dir.path());
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let said: Vec<String> = lines.filter_map(|line| line.strip_prefix("paused ").map(str::to_owned)).collect();
         assert_eq!(said, [(life > 0).to_string()], "life {life}");

@@ -3,12 +3,12 @@
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use millstream::prelude::*;
 use millstream::{ActorName, JobEventKind, Probe, Step};
 use serde::{Deserialize, Serialize};
 
+use crate::common::child;
 use crate::figures::{environment, expected, write};
 use crate::redb::{all, left_over, open, sink, take};
 
@@ -71,13 +71,7 @@ fn life() {
 
 /// Has a child run, and kills it at its `marks`th mark. True if it ended before.
 fn ends_before(orders: &Orders, marks: u64) -> bool {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kills::life", "--ignored", "--nocapture"])
-        .env(ORDERS, serde_json::to_string(orders).unwrap())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = child("kills::life", ORDERS, serde_json::to_string(orders).unwrap());
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
     let is_killed = lines.filter(|line| line == "mark").take(marks as usize).count() as u64 == marks;
     if is_killed {

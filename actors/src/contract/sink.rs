@@ -50,6 +50,24 @@ pub struct SinkRestore {
     pub accepts_repeats: bool,
 }
 
+impl SinkRestore {
+    /// What one subtask of so many gets of the pending commits of `checkpoint`, of whatever subtasks: as the engine deals them out, in
+    /// turn.
+    pub fn dealt(
+        checkpoint: CheckpointId,
+        pending: impl IntoIterator<Item = PendingCommit>,
+        subtask: u32,
+        parallelism: u32,
+    ) -> Self {
+        let mut restore = Self { checkpoint: Some(checkpoint), ..Self::default() };
+        for (place, commit) in (0u32..).zip(pending) {
+            let is_own = place % parallelism == subtask;
+            if is_own { &mut restore.pending } else { &mut restore.pending_elsewhere }.push(commit);
+        }
+        restore
+    }
+}
+
 /// What a sink sees of the job.
 #[derive(Clone)]
 pub struct SinkContext {

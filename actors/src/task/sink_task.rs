@@ -206,21 +206,13 @@ impl<S: Sink> SinkWork<S> {
 
     /// What is to be settled before the first record: each subtask has its share.
     fn restore(&self, cx: &SubtaskContext, loaded: Option<LoadedState>) -> Result<SinkRestore, TaskError> {
-        let (withdraw, accepts_repeats) = (cx.withdraw.clone(), cx.accepts_repeats);
-        let mut restore = SinkRestore { withdraw, accepts_repeats, ..SinkRestore::default() };
+        let mut restore = SinkRestore::default();
         if let Some(mut state) = loaded {
             let pending = read_lists::<PendingCommit>(&self.operator, PENDING, state.sections.take(&self.operator))?;
-            restore.checkpoint = Some(state.checkpoint);
-            for (index, commit) in (0u32..).zip(pending) {
-                if index % cx.info.parallelism == cx.info.subtask.index {
-                    restore.pending.push(commit);
-                } else {
-                    restore.pending_elsewhere.push(commit);
-                }
-            }
+            restore = SinkRestore::dealt(state.checkpoint, pending, cx.info.subtask.index, cx.info.parallelism);
             cx.reached(Step::Restored);
         }
-        Ok(restore)
+        Ok(SinkRestore { withdraw: cx.withdraw.clone(), accepts_repeats: cx.accepts_repeats, ..restore })
     }
 }
 

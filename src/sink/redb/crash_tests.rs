@@ -52,14 +52,11 @@ impl World {
         let newest = self.completed.last().cloned();
         let mut writers: Vec<Box<dyn SinkWriter<Item = u32>>> = Vec::new();
         for index in 0..parallelism {
-            let pending = newest.iter().flat_map(|manifest| &manifest.pending).cloned().enumerate();
-            let (mine, elsewhere): (Vec<_>, Vec<_>) = pending.partition(|(i, _)| *i as u32 % parallelism == index);
-            let restored = SinkRestore {
-                checkpoint: newest.as_ref().map(|manifest| CheckpointId(manifest.checkpoint)),
-                pending: mine.into_iter().map(|(_, pending)| pending).collect(),
-                pending_elsewhere: elsewhere.into_iter().map(|(_, pending)| pending).collect(),
-                ..SinkRestore::default()
-            };
+            let dealt = newest.as_ref().map(|manifest| {
+                let pending = manifest.pending.iter().cloned();
+                SinkRestore::dealt(CheckpointId(manifest.checkpoint), pending, index, parallelism)
+            });
+            let restored = dealt.unwrap_or_default();
             writers.push(sink.open(&context(incarnation, 1, index, parallelism), restored)?);
         }
         let mut read = newest.map_or(0, |manifest| manifest.read);
