@@ -2,8 +2,10 @@
 //! records before the sweep has come to their keys, the sweep with encoding and checksums, and the store.
 //!
 //! `cargo bench --bench capture`; `MILLSTREAM_KEYS=1000000` for another size. One operator with `u64 -> (u64, u64)`, and
-//! then one with a million structured values of several shapes, which are read back by sample as they are written.
+//! then one with a million structured values of several shapes, which are read back by sample as they are written: what that
+//! adds is told as a share of the sweep, beside what the plain serializer takes for the same values.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use millstream::keyed::{KeyedOperator, fold_pairs};
@@ -14,7 +16,7 @@ use millstream::prelude::*;
 use millstream_actors::contract::{Batch, Chunk, Manifest, SnapshotStore};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
 use millstream_actors::runtime::time::monotonic;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod common;
 use common::{splitmix64, thread_cpu_time};
@@ -129,27 +131,84 @@ impl Account {
     }
 }
 
-/// The time in which all of so many structured values are captured.
+/// An account that tells how long it is read back. That begins with the only call of its deserializer here, and after it the value
+/// that was written and the one that was read are serialized once each, to be compared.
+#[derive(Clone)]
+struct Watched(Account);
+
+thread_local! {
+    /// Since when a value is read back, and how many of the two have been serialized.
+    static READING_BACK: Cell<Option<(Duration, u32)>> = const { Cell::new(None) };
+    /// The time of all that were read back, and their number.
+    static READ_BACK: Cell<(Duration, u64)> = const { Cell::new((Duration::ZERO, 0)) };
+}
+
+impl Serialize for Watched {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = self.0.serialize(serializer);
+        match READING_BACK.take() {
+            None => {}
+            Some((since, 0)) => READING_BACK.set(Some((since, 1))),
+            Some((since, _)) => {
+                let (time, values) = READ_BACK.get();
+                READ_BACK.set((time + (thread_cpu_time() - since), values + 1));
+            }
+        }
+        written
+    }
+}
+
+impl<'de> Deserialize<'de> for Watched {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        READING_BACK.set(Some((thread_cpu_time(), 0)));
+        Account::deserialize(deserializer).map(Self)
+    }
+}
+
+/// The time in which all of so many structured values are captured, what of it they are read back, and what the plain serializer takes.
 fn structured(keys: usize) {
-    let fold = fold_pairs(Account::of(0), |account: &mut Account, n: u64| *account = Account::of(n));
+    let fold = fold_pairs(Watched(Account::of(0)), |account: &mut Watched, n: u64| account.0 = Account::of(n));
     let selector = ByValue::new(|key: &u64| *key);
     let mut operator =
         KeyedOperator::new("accounts".into(), GROUPS, GROUPS.end, selector, fold, SideOutputs::default());
     feed(&mut operator, &(0..keys as u64).collect::<Vec<_>>());
-    let (mut least, mut bytes, mut spare) = (Duration::MAX, 0, Vec::new());
+    let (mut least, mut bytes, mut spare) = ((Duration::MAX, (Duration::ZERO, 0)), 0, Vec::new());
     for checkpoint in 1..=2 * RUNS {
         let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId::NONE, 0);
         writer.set_operator(&"accounts".into());
         writer.recycle(std::mem::take(&mut spare));
         let progress = state_of(&mut operator).snapshot(&mut writer).expect("it can be written");
+        READ_BACK.set((Duration::ZERO, 0));
         let (mut chunks, took, _) = sweep(&mut operator, &mut writer, progress);
         chunks.append(&mut writer.finish().0);
         bytes = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
         spare.extend(chunks.into_iter().map(|chunk| chunk.bytes));
-        least = least.min(took);
+        least = least.min((took, READ_BACK.get()));
     }
-    let (each, size) = (least.as_nanos() as f64 / keys as f64, mib(bytes));
-    println!("{keys} structured values, {size:.1} MiB: sweep {each:>7.1} ns a key, the least of {} runs", 2 * RUNS);
+    let (sweep, (back, values)) = least;
+    let (per_key, size) = (|time: Duration| time.as_nanos() as f64 / keys as f64, mib(bytes));
+    let share = back.as_secs_f64() / sweep.as_secs_f64() * 100.0;
+    println!(
+        "{keys} structured values, {size:.1} MiB: sweep {:>7.1} ns a key, the least of {} runs",
+        per_key(sweep),
+        2 * RUNS
+    );
+    println!("of that reading back {values} of them {:>7.1} ns a key, {share:.2} %", per_key(back));
+    let mut buffer = Vec::new();
+    let plain = (0..RUNS).map(|_| plainly(keys, &mut buffer)).min().unwrap_or_default();
+    println!("the plain serializer, same values    {:>7.1} ns a key", per_key(plain));
+}
+
+/// The time in which rmp-serde alone writes so many structured values.
+fn plainly(keys: usize, buffer: &mut Vec<u8>) -> Duration {
+    let accounts: Vec<_> = (0..keys as u64).map(Account::of).collect();
+    buffer.clear();
+    let ((), took) = cpu_time(|| {
+        for account in &accounts {
+            account.serialize(&mut rmp_serde::Serializer::new(&mut *buffer).with_struct_map()).expect("to memory");
+        }
+    });
+    took
 }
 
 fn feed(operator: &mut impl BatchOperator<In = u64>, records: &[u64]) -> Duration {

@@ -52,9 +52,10 @@ impl Measured {
         self.done as f64 / self.took.as_secs_f64()
     }
 
-    fn print(&self, what: &str, sync: Option<&Self>) {
+    /// Prints it, with how many times the rate of each of `others` it is.
+    fn print(&self, what: &str, others: &[&Self]) {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        let beside = sync.map_or(String::new(), |sync| format!("{:>8.1}", self.rate() / sync.rate()));
+        let beside: String = others.iter().map(|other| format!("{:>8.1}", self.rate() / other.rate())).collect();
         println!("{what:<28}{:>12.0}{:>12.3}{:>12.3}{beside}", self.rate(), ms(self.p50), ms(self.p99));
     }
 }
@@ -140,13 +141,16 @@ fn main() {
     let folder = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     let folder = folder.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let folder = tempfile::tempdir_in(folder).expect("a folder");
-    println!("{:<28}{:>12}{:>12}{:>12}{:>8}", "", "records/s", "p50 ms", "p99 ms", "x sync");
+    println!("{:<28}{:>12}{:>12}{:>12}{:>8}{:>8}", "", "records/s", "p50 ms", "p99 ms", "x sync", "x one");
     let sync = bare_sync(folder.path());
-    sync.print("bare sync, one by one", None);
+    sync.print("bare sync, one by one", &[]);
     for is_read in [false, true] {
-        for senders in [1, 16, 256] {
-            let read = if is_read { ", read by a job" } else { "" };
-            case(folder.path(), senders, is_read).print(&format!("{senders} senders{read}"), Some(&sync));
+        // One commit for each record.
+        let one = case(folder.path(), 1, is_read);
+        let read = if is_read { ", read by a job" } else { "" };
+        one.print(&format!("1 sender{read}"), &[&sync]);
+        for senders in [16, 256] {
+            case(folder.path(), senders, is_read).print(&format!("{senders} senders{read}"), &[&sync, &one]);
         }
     }
 }

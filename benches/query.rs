@@ -3,15 +3,18 @@
 //! `cargo bench --bench query`
 //!
 //! Rounds without queries, with one client that asks again as soon as it is answered, and with 10,000 queries a second take turns.
-//! The clients are a thread of their own, so they take processor time from the job, too.
+//! The clients are a thread of their own, so they take processor time from the job, too. `MILLSTREAM_PARALLELISM` (2) is the job's: as
+//! many threads are busy.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::future::{pending, select};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use millstream::Clock as _;
 use millstream::prelude::*;
 use millstream::query::StateQuery;
@@ -20,12 +23,12 @@ use millstream::time::SystemClock;
 mod common;
 use common::{SumSink, splitmix64};
 
-const N: u64 = 16_000_000;
+const N: u64 = 64_000_000;
 const KEYS: u64 = 100_000;
 const ROUNDS: usize = 5;
 const A_MS: Duration = Duration::from_millis(1);
-/// Of the paced client, in each millisecond.
-const QUERIES_EACH_MS: u64 = 10;
+/// Of the paced client.
+const QUERY_EACH: Duration = Duration::from_micros(100);
 
 /// What asks while a round runs.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +83,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 fn run(client: Client) -> Round {
     let sink = SumSink::new(|(count, _): &(u64, u64)| *count);
-    let env = StreamEnvironment::new("query").parallelism(2).checkpointing(Checkpointing::disabled());
+    let parallelism = std::env::var("MILLSTREAM_PARALLELISM").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
+    let env = StreamEnvironment::new("query").parallelism(parallelism).checkpointing(Checkpointing::disabled());
     env.source("numbers", SequenceSource::new(0..N))
         .key_by(|i| splitmix64(*i) % KEYS)
         .fold_map("sums", 0u64, |sum, _| *sum += 1, |key, sum| (*sum, *key))
@@ -112,10 +116,9 @@ fn run(client: Client) -> Round {
     }
 }
 
-/// Asks for one key; `None` where the job does not run yet, or any more.
-async fn ask(query: &StateQuery<u64, u64>, key: u64) -> Option<Duration> {
-    let asked = Instant::now();
-    query.get(&(splitmix64(key) % KEYS)).await.ok().map(|_| asked.elapsed())
+/// Asks for one key, which was to be asked `due`; `None` where the job does not run yet, or any more.
+async fn ask(query: &StateQuery<u64, u64>, key: u64, due: Instant) -> Option<Duration> {
+    query.get(&(splitmix64(key) % KEYS)).await.ok().map(|_| due.elapsed())
 }
 
 async fn one_by_one(query: &StateQuery<u64, u64>, is_over: &AtomicBool) -> Vec<Duration> {
@@ -124,7 +127,7 @@ async fn one_by_one(query: &StateQuery<u64, u64>, is_over: &AtomicBool) -> Vec<D
         if is_over.load(Ordering::Relaxed) {
             break;
         }
-        match ask(query, key).await {
+        match ask(query, key, Instant::now()).await {
             Some(latency) => latencies.push(latency),
             None => clock.sleep(A_MS).await,
         }
@@ -132,15 +135,22 @@ async fn one_by_one(query: &StateQuery<u64, u64>, is_over: &AtomicBool) -> Vec<D
     latencies
 }
 
+/// Asks at its pace, whether or not those before are answered. A query waits from when it was due.
 async fn paced(query: &StateQuery<u64, u64>, is_over: &AtomicBool) -> Vec<Duration> {
     let (mut latencies, clock, begun) = (Vec::new(), SystemClock::new(), Instant::now());
-    for tick in 1.. {
-        if is_over.load(Ordering::Relaxed) {
-            break;
+    let (mut waiting, mut asked) = (FuturesUnordered::new(), 0);
+    while !is_over.load(Ordering::Relaxed) {
+        while begun + QUERY_EACH * asked <= Instant::now() {
+            waiting.push(ask(query, u64::from(asked), begun + QUERY_EACH * asked));
+            asked += 1;
         }
-        let asked = (0..QUERIES_EACH_MS).map(|n| ask(query, tick * QUERIES_EACH_MS + n));
-        latencies.extend(join_all(asked).await.into_iter().flatten());
-        clock.sleep((begun + Duration::from_millis(tick)).saturating_duration_since(Instant::now())).await;
+        let collect = async {
+            while let Some(answer) = waiting.next().await {
+                latencies.extend(answer);
+            }
+            pending::<()>().await;
+        };
+        select(pin!(collect), clock.sleep(A_MS)).await;
     }
     latencies
 }

@@ -1,5 +1,7 @@
 //! The environment of a job: its settings, its sources, and its start.
 
+mod supervising;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::Location;
@@ -13,7 +15,7 @@ use millstream_actors::contract::{Clock, Probe, SnapshotStore, Source};
 use millstream_actors::protocol::{Checkpointing, Incarnation, Limits, RestartStrategy};
 use millstream_actors::runtime::stage::Stage;
 use millstream_actors::runtime::time::monotonic;
-use millstream_actors::task::{JobSpec, SliceClock};
+use millstream_actors::task::{JobSpec, SliceClock, SpecAt};
 use millstream_actors::{EventSubscribers, JobConfig, JobEvent, JobEvents, JobHandle, launch, launch_on};
 
 use crate::graph::{
@@ -28,6 +30,7 @@ use crate::start_error::StartError;
 use crate::state::{StateBackend, prepare_dir};
 use crate::stream::DataStream;
 use crate::time::{SystemClock, WatermarkStrategy};
+use supervising::Supervising;
 
 /// Key groups of a job that does not say how many it has.
 const MAX_PARALLELISM: u32 = 128;
@@ -65,6 +68,7 @@ pub struct StreamEnvironment {
     chaining: bool,
     checkpointing: Placed<Checkpointing>,
     restart: Placed<RestartStrategy>,
+    supervising: Supervising,
     limits: Placed<Limits>,
     state_backend: Placed<StateBackend>,
     store: Option<Placed<Arc<dyn SnapshotStore>>>,
@@ -93,6 +97,7 @@ impl StreamEnvironment {
             chaining: true,
             checkpointing: Placed::new(Checkpointing::default(), at),
             restart: Placed::new(RestartStrategy::exponential_delay(), at),
+            supervising: Supervising::new(at),
             limits: Placed::new(Limits::default(), at),
             state_backend: Placed::new(StateBackend::memory(), at),
             store: None,
@@ -107,7 +112,7 @@ impl StreamEnvironment {
         }
     }
 
-    /// Number of subtasks of each operator that is not set otherwise; at least 1.
+    /// Number of subtasks of each operator that is not set otherwise; at least 1. [`JobHandle::rescale`] changes it while the job runs.
     pub fn parallelism(mut self, parallelism: u32) -> Self {
         self.parallelism = parallelism;
         self
@@ -338,7 +343,7 @@ impl StreamEnvironment {
         (self.clock, self.slice_clock) = (clock, slice_clock);
         self.store = Some(Placed::new(store, self.at));
         self.checkpointing.value = self.checkpointing.value.on_request();
-        self.restart.value = RestartStrategy::none();
+        self.restart_never();
         Ok(self.start_with(|spec, config| launch_on(stage, spec, config))?)
     }
 
@@ -363,9 +368,12 @@ impl StreamEnvironment {
                 self.name, node.id, node.at
             );
         }
-        let chained = chain(&graph, &settings, self.chaining);
-        let declared = graph.declared_states();
-        let spec = compile(graph, &chained, &settings);
+        let regions = self.supervising.of_regions(&graph);
+        let (declared, chaining) = (graph.declared_states(), self.chaining);
+        let graph = Arc::new(graph);
+        let spec = compile(&graph, &settings, chaining);
+        let spec_at: SpecAt =
+            Arc::new(move |parallelism| compile(&graph, &JobSettings { parallelism, ..settings.clone() }, chaining));
         let store = self.store.map(|store| store.value).unwrap_or_else(|| {
             log::warn!(
                 target: "millstream::supervisor",
@@ -380,9 +388,9 @@ impl StreamEnvironment {
         let mut opening = store.open_job(&self.name, Incarnation(floor))?;
         let allow_unmatched_state = self.restore.allow_unmatched_state;
         let savepoint = savepoint.map(Arc::new);
-        let settings =
+        let restore =
             RestoreSettings { spec: &spec, declared: &declared, store: &store, savepoint, allow_unmatched_state };
-        let savepoints = settings.decide(&mut opening).inspect_err(|_| store.close())?;
+        let savepoints = restore.decide(&mut opening).inspect_err(|_| store.close())?;
         let is_complete = opening.retained.last().is_some_and(|newest| newest.is_final);
         // There is nothing to resume of a job that has finished.
         let start_paused = if is_complete { Some(false) } else { self.start_paused };
@@ -393,6 +401,8 @@ impl StreamEnvironment {
             opening,
             checkpointing: self.checkpointing.value,
             restart: self.restart.value,
+            spec_at,
+            regions,
             limits: self.limits.value,
             seed: self.clock.unix_ms(),
             clock: self.clock,
@@ -427,6 +437,7 @@ impl StreamEnvironment {
         }
         errors.extend(check_checkpointing(&self.checkpointing));
         errors.extend(check_restart(&self.restart));
+        errors.extend(self.supervising.mistake());
         errors.extend(check_limits(&self.limits));
         errors.extend(check_max_parallelism(max_parallelism.value, max_parallelism.at));
         if let Some(arbiters) = self.own_arbiters.filter(|arbiters| !(1..=OWN_ARBITERS_MAX).contains(arbiters)) {

@@ -86,13 +86,15 @@
 //! | answer requests by the job, each exactly once | [`RequestSource`](request::RequestSource), [`request`] |
 //! | find records that come one after the other | [`KeyedStream::pattern`](stream::KeyedStream::pattern), [`pattern`] |
 //! | ask a running job for its state | [`query`] |
+//! | see where a job stands, and show it to others | [`JobHandle::metrics`], [`metrics`] |
 //! | watch, pause, drain or stop a job | [`JobHandle`], [`JobEvent`] |
+//! | show jobs in a browser | `dashboard` (feature) |
 //! | set intervals, restarts and bounds | [`Checkpointing`], [`RestartStrategy`], [`Limits`] |
 //! | write a connector | [`Source`](source::Source), [`SplitQueue`](source::SplitQueue), [`Sink`](sink::Sink) |
 //! | write a stage or a store | [`BatchOperator`](operator::BatchOperator), [`TwoInputOperator`](operator::TwoInputOperator), [`SnapshotStore`](snapshot::SnapshotStore) |
 //! | test a function or a job | [`testing`], [`ManualClock`](time::ManualClock) |
 //! | choose a source, a sink, a store | [`source`], [`sink`], [`snapshot`] |
-//! | know what may go wrong | [`StartError`], [`JobError`], [`CheckpointError`], [`SavepointError`], [`PauseError`] |
+//! | know what may go wrong | [`StartError`], [`JobError`], [`CheckpointError`], [`SavepointError`], [`PauseError`], [`RescaleError`] |
 //!
 //! What is promised, and under which conditions, is numbered in `docs/semantics.md`.
 //!
@@ -131,8 +133,14 @@ compile_error!(
 #[doc = include_str!("../docs/requests.md")]
 #[doc = include_str!("../docs/lifecycle.md")]
 #[doc = include_str!("../docs/queries.md")]
+#[doc = include_str!("../docs/metrics.md")]
 #[doc = include_str!("../docs/testing-jobs.md")]
 struct Pages;
+
+/// The examples of the pages about what a feature has.
+#[cfg(all(doctest, feature = "dashboard"))]
+#[doc = include_str!("../docs/dashboard-api.md")]
+struct FeaturePages;
 
 pub mod aggregates;
 pub mod async_io;
@@ -141,17 +149,21 @@ mod claim;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 mod decoder;
 mod environment;
 mod file_identity;
 mod graph;
 mod join;
 pub mod keyed;
+pub mod metrics;
 pub mod operator;
 mod packed;
 pub mod pattern;
 pub mod prelude;
 pub mod query;
+mod refused_in_turn;
 pub mod request;
 mod restore;
 pub mod sink;
@@ -164,21 +176,26 @@ pub mod testing;
 pub mod time;
 mod unique;
 pub mod window;
+mod without_values;
 
 pub use environment::StreamEnvironment;
 pub use graph::{Explanation, GraphError, GraphErrors};
 pub use millstream_actors::contract::Clock;
-pub use millstream_actors::contract::Figures;
+pub use millstream_actors::contract::{ChannelFigures, Figures, OperatorFigures};
 pub use millstream_actors::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, CheckpointMode, Checkpointing, Conflict, Execution,
-    FailedRecord, Fault, HeldBack, Incarnation, IntervalAdvice, Limits, NO_TIME, NameOf, NoRestore, OperatorId,
-    PanicReport, QueryError, ReadRange, RecoveryEstimate, RecoveryPart, RegionId, RestartStrategy, SubtaskId,
-    TaskError, TaskId, Timestamp, TriggerReason,
+    FailedRecord, Fault, HeldBack, Incarnation, IntervalAdvice, Limits, NO_TIME, NameOf, NoRestore, OnExhausted,
+    OperatorId, PanicReport, Partitioning, QueryError, ReadRange, RecoveryEstimate, RecoveryPart, RegionId,
+    RegionPolicy, RegionStrategy, RestartStrategy, Standing, SubtaskId, TaskError, TaskId, TaskKind, Timestamp,
+    TriggerReason,
 };
 pub use millstream_actors::{
-    CheckpointError, CompletedCheckpoint, FailureRecord, JobError, JobEvent, JobEventKind, JobEvents, JobHandle,
-    JobOutcome, JobState, JobStatus, LastRestore, OutcomeKind, PauseError, RegionAwaited, Restarting, SavepointError,
-    SubtaskFigures,
+    BacklogOfSource, CheckpointCounts, CheckpointError, CheckpointOutcome, CheckpointProgress, CheckpointRecord,
+    CompletedCheckpoint, Escalation, EscalationDecision, FailureRecord, FiguresOfChannel, FiguresOfOperator, JobError,
+    JobEvent, JobEventKind, JobEvents, JobHandle, JobMetrics, JobOutcome, JobPlan, JobState, JobStatus, LastRestore,
+    OperatorRates, OutcomeKind, ParkedRegion, PauseError, PlannedEdge, PlannedTask, RegionAwaited, RegionMetrics,
+    RescaleError, Rescaled, Restarting, ResumeRegionError, SavepointError, SavepointProgress, SnapshotParts,
+    SubtaskFigures, SubtaskRates,
 };
 pub use restore::UnmatchedOperator;
 pub use start_error::StartError;

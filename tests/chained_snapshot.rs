@@ -164,7 +164,9 @@ impl Counting {
         let store = FaultyStore::new(Arc::new(MemoryStore::new()) as Arc<dyn SnapshotStore>);
         let mut limits = Limits::default();
         limit(&mut limits);
+        // What is counted is counted for a thread.
         let env = StreamEnvironment::new("counting")
+            .own_arbiters(1)
             .max_parallelism(GROUPS)
             .limits(limits)
             .clock(clock.clone())

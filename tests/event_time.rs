@@ -9,9 +9,9 @@ use millstream::operator::{
     Batch, BatchOperator, Mark, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
 };
 use millstream::prelude::*;
-use millstream::{JobOutcome, TaskError};
+use millstream::{Cause, JobEventKind, JobOutcome, TaskError};
 
-use common::{BOUND_MS, InputEnd, SteppedSource, run_to_end, time_of};
+use common::{BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, run_to_end, sorted, time_of};
 
 mod common;
 
@@ -251,4 +251,36 @@ fn what_a_function_emits_has_the_time_of_its_record_in_each_of_its_outputs() {
         assert_eq!(collected.len() as u64, (0..N).map(|id| id % 3).sum::<u64>());
         assert!(collected.iter().all(|(_, has_it)| *has_it));
     }
+}
+
+/// A strategy is the job's as any function is: where it panics the job restarts, and what it gives is as without that. The failure names
+/// the source's task.
+#[test]
+fn strategy_of_a_source_that_panics_fails_its_task_and_loses_nothing() {
+    let (sink, panics) = (CollectSink::new(), CountedPanics::at(&[0, 700, 1_500]));
+    let collected = sink.handle();
+    let (outcome, job) = run_to_end("a job whose strategy panics", move || {
+        let env = checkpointed("panics", 2, None).snapshot_store(MemoryStore::new());
+        let time = move |(_, id): &(&'static str, u64)| {
+            panics.count_and_panic();
+            time_of(*id)
+        };
+        let strategy = WatermarkStrategy::bounded_out_of_orderness(Duration::from_millis(BOUND_MS), time);
+        env.source_with_watermarks("numbers", SteppedSource::new("numbers", N, 100, &InputEnd::default()), strategy)
+            .map(|(_, id)| id)
+            .key_by(|id| id % 7)
+            .window(TumblingWindows::event_time(Duration::from_millis(500)))
+            .apply("ids", |ids: &[u64], _, out: &mut Emitter<'_, u64>| ids.iter().for_each(|id| out.emit(*id)))
+            .sink("out", sink);
+        env
+    });
+    assert!((1..=3).contains(&outcome.expect("finished").restarts));
+    let failed = job.history().into_iter().find_map(|event| match event.kind {
+        JobEventKind::SubtaskFailed { cause, actor, .. } => Some((cause, actor.to_string())),
+        _ => None,
+    });
+    let (cause, task) = failed.expect("it has failed");
+    assert!(matches!(&cause, Cause::Panicked(report) if report.message.contains("injected")), "{cause}");
+    assert!(task.contains("numbers"), "{task}");
+    assert_eq!(sorted(collected.snapshot()), (0..N).collect::<Vec<_>>());
 }

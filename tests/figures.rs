@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millstream::prelude::*;
 use millstream::sink::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
-use millstream::{ActorName, Attempt, CheckpointId, Figures, Step, SubtaskFigures, TaskId};
+use millstream::{ActorName, Attempt, CheckpointId, Figures, FiguresOfOperator, Step, SubtaskFigures, TaskId};
 
 use common::{At, Fault, FaultProbe, InputEnd, Point, SteppedSource, run, watched};
 
@@ -105,7 +105,7 @@ fn records_of_a_run_are_those_that_its_sinks_received() {
     assert!(figures.iter().all(|subtask| subtask.of_run.snapshots > 0 && subtask.of_run == subtask.of_attempt));
     assert!(source.snapshot_bytes > 0 && sums.snapshot_bytes > 0, "{figures:?}");
     assert!([source, sums, sink].iter().all(|task| task.busy_ns > 0 && task.idle_ns > 0), "{figures:?}");
-    let operators: Vec<_> = figures[0].operators.iter().map(ToString::to_string).collect();
+    let operators: Vec<_> = figures[0].operators.iter().map(|of| of.operator.to_string()).collect();
     assert_eq!((operators[0].as_str(), figures.len()), ("ids", 5));
 }
 
@@ -128,4 +128,37 @@ fn figures_of_failed_attempts_stay_in_those_of_the_run() {
     for figure in [source.records_out, sums.records_in, sums.records_out, sink.records_in] {
         assert_eq!(figure, source.records_in, "{figures:?}");
     }
+}
+
+/// M3. What is counted at barriers is nothing before the first, and of operators without keyed state.
+#[test]
+fn keys_and_timers_are_nothing_until_they_are_counted() {
+    run("a job without checkpoints", |handles| async move {
+        let env = StreamEnvironment::new("uncounted").parallelism(1).checkpointing(Checkpointing::disabled());
+        env.source("numbers", SequenceSource::unbounded().rate_per_second(5_000))
+            .key_by(|n| n % 8)
+            .reduce("sums", |sum, n| sum + n)
+            .for_each("out", |_| {});
+        let job = env.start().expect("starts");
+        watched(&handles, &job);
+        let operators = || job.metrics().subtasks.into_iter().flat_map(|subtask| subtask.operators);
+        let has_keys = |of: &FiguresOfOperator| of.operator.as_str() == "sums" && of.of_run.records_in >= 8;
+        while !operators().any(|of| has_keys(&of)) {
+            tokio::task::yield_now().await;
+        }
+        assert!(operators().all(|of| (of.of_run.state_entries, of.of_run.timers) == (None, None)));
+        let samples = || {
+            let page = millstream::metrics::prometheus(&[job.metrics()]);
+            ["millstream_operator_state_entries{", "millstream_operator_timers{"].map(|name| page.matches(name).count())
+        };
+        assert_eq!(samples(), [0, 0]);
+
+        job.checkpoint().await.expect("complete");
+        let counted = operators().filter(|of| of.of_run.state_entries.is_some() || of.of_run.timers.is_some());
+        let counted: Vec<_> = counted.collect();
+        let [sums] = &counted[..] else { panic!("{counted:?}") };
+        assert_eq!((sums.operator.as_str(), sums.of_run.state_entries, sums.of_run.timers), ("sums", Some(8), Some(0)));
+        assert_eq!(samples(), [1, 1]);
+        job.cancel().await.expect("cancelled");
+    });
 }

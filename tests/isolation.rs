@@ -155,7 +155,7 @@ fn number_of_own_arbiters_that_cannot_be_is_a_mistake() {
 async fn until_stuck(clock: &ManualClock, events: &mut JobEvents) {
     loop {
         clock.advance(STUCK_AFTER);
-        let look = tokio::time::timeout(Duration::from_millis(20), async {
+        let look = tokio::time::timeout(Duration::from_millis(200), async {
             while !matches!(events.next().await.expect("the job runs").kind, JobEventKind::SubtaskStuck { .. }) {}
         });
         if look.await.is_ok() {

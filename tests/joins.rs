@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use millstream::operator::Either;
+use millstream::operator::{Either, KeySelector};
 use millstream::prelude::*;
 use millstream::{GraphError, JobHandle};
 
@@ -169,6 +169,58 @@ fn records_meet_once_whatever_fails() {
             }
         }
     }
+}
+
+/// T11: those window joins of which a part of the full one's results are.
+#[test]
+fn window_joins_of_each_kind_give_their_part_whatever_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = expected(Kind::Window, N);
+    for (sides, of_first, of_second) in [("inner", false, false), ("left", true, false), ("right", false, true)] {
+        let part = |(first, second, _): &Pair| (of_first || second.is_some()) && (of_second || first.is_some());
+        let plain: Vec<Pair> = full.iter().copied().filter(part).collect();
+        assert!(plain.len() < full.len(), "{sides}");
+        let pairs =
+            output_through_panics("joins", (2, Some(dir.path())), &[0, 700, 1_300], move |env, panics, sink| {
+                let (first, second) = sources(N, &InputEnd::default());
+                build_parts(env, sides, (first, second), panics, sink);
+            });
+        assert_eq!(pairs, plain, "{sides}");
+    }
+}
+
+fn build_parts(
+    env: &StreamEnvironment,
+    sides: &'static str,
+    (first, second): Sources,
+    panics: CountedPanics,
+    sink: CollectSink<Pair>,
+) {
+    let windows = TumblingWindows::event_time(Duration::from_millis(WINDOW_MS as u64));
+    let joined =
+        keyed(env, first, "first", time_of, &panics).join(keyed(env, second, "second", second_time_of, &panics));
+    let joined = joined.window(windows);
+    let pairs = match sides {
+        "inner" => joined.inner("pairs", |first, second| (Some(*first), Some(*second))),
+        "left" => joined.left_outer("pairs", |first, second| (Some(*first), second.copied())),
+        _ => joined.right_outer("pairs", |first, second| (first.copied(), Some(*second))),
+    };
+    pairs.process("times", WithTime).sink("out", sink);
+}
+
+/// One of the two streams, which panics at some records.
+fn keyed(
+    env: &StreamEnvironment,
+    source: SteppedSource,
+    id: &str,
+    time_of: fn(u64) -> Timestamp,
+    panics: &CountedPanics,
+) -> KeyedStream<u64, impl KeySelector<u64, Key = u64, Query = u64, Held: 'static> + use<>> {
+    let bound = Duration::from_millis(BOUND_MS);
+    let times = move |(_, id): &(&'static str, u64)| time_of(*id);
+    let (strategy, panics) = (WatermarkStrategy::bounded_out_of_orderness(bound, times), panics.clone());
+    let numbers = env.source_with_watermarks(id, source, strategy).map(|(_, id)| id);
+    numbers.inspect(move |_| panics.count_and_panic()).key_by(|id| key_of(*id))
 }
 
 /// T11: what waits for the other side is in a savepoint, and meets it at another parallelism.

@@ -111,7 +111,7 @@ fn malformed_record_ends_the_job_at_once_with_file_line_and_column() {
         let (outcome, _, restarts) = run(format.source(&input));
         let error = outcome.unwrap_err();
         let Some(TaskError::Source(source)) = error.task_error() else { panic!("{error}") };
-        let Some(FileSourceError::Malformed { path, line, column, reason }) = source.reason().downcast_ref() else {
+        let Some(FileSourceError::Malformed { path, line, column, reason, .. }) = source.reason().downcast_ref() else {
             panic!("{error}")
         };
         assert_eq!((path, (*line, *column)), (&input, format.place(BAD[0])), "{format:?}: {reason}");

@@ -9,10 +9,13 @@ use millstream::prelude::*;
 use millstream::{ActorName, Attempt, JobError, Step, SubtaskId, TaskId};
 
 use common::{At, Fault, FaultProbe, FiguresJob, InputEnd, Point, SteppedSource, events_of, left_over, run, watched};
+use random::Random;
 
 mod common;
 #[path = "recovery/flights.rs"]
 mod flights;
+#[path = "common/random.rs"]
+mod random;
 
 /// Jobs run at a time: they wait for fsync more than they compute.
 const WORKERS: usize = 4;
@@ -120,19 +123,6 @@ fn survive_all(plans: Vec<Vec<Fault>>, mode: fn(Checkpointing) -> Checkpointing,
         }
     });
     all_fired.into_inner().expect("no panic under it")
-}
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
 }
 
 fn fault(step: Step, actor: &ActorName, occurrence: u64) -> Fault {

@@ -43,7 +43,8 @@ fn no_acknowledged_request_is_lost_and_none_counts_twice() {
 #[test]
 fn serves() {
     if let Some(folder) = std::env::var_os(FOLDER) {
-        let said = System::new().block_on(service::serve(Path::new(&folder), 0)).expect("serves to its end");
+        let said =
+            System::new().block_on(service::serve(Path::new(&folder), 0, |_| Ok(()))).expect("serves to its end");
         println!("{said}");
     }
 }

@@ -249,3 +249,19 @@ fn links_are_found() {
     let text = "See [a](docs/a.md#x) and [b](b.md \"title\").\n```\n[no](no.md)\n```\n[c]: c.md\n[^1]: a note";
     assert_eq!(links(text), ["docs/a.md#x", "b.md", "c.md"]);
 }
+
+/// What the documents name in backticks as a file or folder of the workspace.
+#[test]
+fn paths_in_the_documents_are_there() {
+    let mut gone = String::new();
+    for document in files(&["docs"], "md") {
+        for path in document.text.split("```").step_by(2).flat_map(|text| text.split('`').skip(1).step_by(2)) {
+            let is_path =
+                ["src/", "actors/", "tests/", "examples/", "benches/"].iter().any(|top| path.starts_with(top));
+            if is_path && !path.contains([' ', '*', '\n']) && !root().join(path).exists() {
+                writeln!(gone, "{}: {path}", document.path).expect("a string takes all");
+            }
+        }
+    }
+    assert!(gone.is_empty(), "these have moved, or were never there:\n{gone}");
+}

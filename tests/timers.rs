@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream::prelude::*;
 use millstream::time::ManualClock;
 
-use common::{BOUND_MS, InputEnd, SteppedSource, checkpointed, events_of, run, run_to_end, time_of, watched};
+use common::{
+    BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, run, run_to_end, time_of, watched,
+};
 
 mod common;
 
@@ -22,24 +22,9 @@ const WINDOW_MS: i64 = 500;
 /// Key, begin of the window, number of records.
 type Count = (u64, Timestamp, u64);
 
-/// Numbers of calls at which a function panics, each once, and how many of them have been met.
-type Panics = Arc<(Vec<u64>, AtomicU64, AtomicU64)>;
-
-fn panics(at: &[u64]) -> Panics {
-    Arc::new((at.to_vec(), AtomicU64::new(0), AtomicU64::new(0)))
-}
-
-fn count_and_panic((at, met, calls): &(Vec<u64>, AtomicU64, AtomicU64)) {
-    let call = calls.fetch_add(1, Ordering::SeqCst);
-    if at.get(met.load(Ordering::SeqCst) as usize).is_some_and(|next| call >= *next) {
-        met.fetch_add(1, Ordering::SeqCst);
-        panic!("injected at call {call}");
-    }
-}
-
 /// Counts the records of each key and window, and emits the counts when event time has come to the windows' ends.
 #[derive(Clone)]
-struct Windows(Panics);
+struct Windows(CountedPanics);
 
 impl KeyedProcessFunction<u64, u64> for Windows {
     type Out = Count;
@@ -70,7 +55,7 @@ impl KeyedProcessFunction<u64, u64> for Windows {
         ctx: &mut KeyedContext<'_, u64>,
         out: &mut Emitter<'_, Count>,
     ) {
-        count_and_panic(&self.0);
+        self.0.count_and_panic();
         let Timer::EventTime(end) = timer else { panic!("{timer:?} was not registered") };
         assert!(end <= ctx.watermark() && ctx.timestamp() == Some(end));
         let window = end + 1 - WINDOW_MS;
@@ -93,7 +78,7 @@ fn sorted(mut counts: Vec<Count>) -> Vec<Count> {
 }
 
 /// The job: chained to its source at parallelism 1, behind an exchange otherwise.
-fn build(env: &StreamEnvironment, source: SteppedSource, of_timers: Panics, sink: CollectSink<Count>) {
+fn build(env: &StreamEnvironment, source: SteppedSource, of_timers: CountedPanics, sink: CollectSink<Count>) {
     let bound = Duration::from_millis(BOUND_MS);
     let strategy = WatermarkStrategy::bounded_out_of_orderness(bound, |(_, id): &(&'static str, u64)| time_of(*id));
     env.source_with_watermarks("numbers", source, strategy)
@@ -110,7 +95,7 @@ fn each_timer_fires_once_whatever_fails() {
     let plain = expected(N);
     for (parallelism, spills) in [(1, false), (2, false), (3, true), (1, true)] {
         for at in [vec![], vec![0], vec![40, 41, 300, 700], vec![plain.len() as u64 - 1]] {
-            let (sink, of_timers) = (CollectSink::new(), panics(&at));
+            let (sink, of_timers) = (CollectSink::new(), CountedPanics::at(&at));
             let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
             let (outcome, _) = run_to_end("a job with timers", move || {
                 let env = checkpointed("timers", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
@@ -129,7 +114,7 @@ fn each_timer_fires_once_whatever_fails() {
 #[derive(Clone)]
 struct Later {
     at: Timestamp,
-    panics: Panics,
+    panics: CountedPanics,
 }
 
 impl KeyedProcessFunction<u64, u64> for Later {
@@ -157,7 +142,7 @@ impl KeyedProcessFunction<u64, u64> for Later {
         ctx: &mut KeyedContext<'_, u64>,
         out: &mut Emitter<'_, u64>,
     ) {
-        count_and_panic(&self.panics);
+        self.panics.count_and_panic();
         let Timer::ProcessingTime(at) = timer else { panic!("{timer:?} was not registered") };
         assert!(at <= ctx.clock().unix_ms() as i64);
         out.emit((at - self.at) as u64);
@@ -175,7 +160,7 @@ fn each_timer_of_processing_time_fires_once_whatever_fails() {
     let dir = tempfile::tempdir().unwrap();
     for (parallelism, spills) in [(1, false), (2, false), (1, true), (2, true)] {
         for at in [vec![], vec![0, 1, 500, 1_400]] {
-            let (sink, later) = (CollectSink::new(), Later { at: 0, panics: panics(&at) });
+            let (sink, later) = (CollectSink::new(), Later { at: 0, panics: CountedPanics::at(&at) });
             let (collected, spills_to) = (sink.handle(), spills.then(|| dir.path().to_owned()));
             let (outcome, _) = run_to_end("a job with timers by the clock", move || {
                 let env = checkpointed("timers", parallelism, spills_to.as_deref()).snapshot_store(MemoryStore::new());
@@ -205,7 +190,7 @@ fn timers_of_processing_time_wait_for_the_clock_through_idle_input_and_lives_of_
             let numbers = run("a life of a job with timers by the clock", move |handles| async move {
                 let (clock, input) = (ManualClock::starting_at(clock_at), InputEnd::default());
                 let env = checkpointed("timers", parallelism, None).snapshot_store(store).clock(clock.clone());
-                let later = Later { at: 1_100, panics: panics(&[]) };
+                let later = Later { at: 1_100, panics: CountedPanics::default() };
                 let source = SteppedSource::new("numbers", 400, 400, &input).hold_at(if fire > 0 { 50 } else { 100 });
                 build_later(&env, source, later, sink);
                 let job = env.start().unwrap();
@@ -247,7 +232,7 @@ fn timers_of_processing_time_that_are_not_due_do_not_fire_at_the_end_of_input() 
     let collected = sink.handle();
     let (outcome, _) = run_to_end("a job whose input ends before its timers are due", move || {
         let env = checkpointed("timers", 2, None).clock(ManualClock::starting_at(1_000));
-        let later = Later { at: 1_000 - 19, panics: panics(&[]) };
+        let later = Later { at: 1_000 - 19, panics: CountedPanics::default() };
         build_later(&env, SteppedSource::new("numbers", 400, 400, &InputEnd::default()), later, sink);
         env
     });
@@ -273,7 +258,7 @@ fn life(store: &MemoryStore, parallelism: u32, hold_at: u64, end: End, savepoint
     let (collected, savepoint) = (sink.handle(), savepoint.to_owned());
     run("a job that is ended", move |handles| async move {
         let env = checkpointed("timers", parallelism, None).snapshot_store(store);
-        build(&env, SteppedSource::new("numbers", N, 100, &input).hold_at(hold_at), panics(&[]), sink);
+        build(&env, SteppedSource::new("numbers", N, 100, &input).hold_at(hold_at), CountedPanics::default(), sink);
         let job = env.start().unwrap();
         watched(&handles, &job);
         let mut events = events_of(&job);
@@ -310,12 +295,75 @@ fn timers_fire_at_the_end_of_input_and_at_no_other_end() {
             let collected = sink.handle();
             let (outcome, _) = run_to_end("the job goes on", move || {
                 let env = checkpointed("timers", then, None).snapshot_store(rest);
-                build(&env, SteppedSource::new("numbers", N, 100, &InputEnd::default()), panics(&[]), sink);
+                build(
+                    &env,
+                    SteppedSource::new("numbers", N, 100, &InputEnd::default()),
+                    CountedPanics::default(),
+                    sink,
+                );
                 env
             });
             outcome.expect("finished");
             let both = first.into_iter().chain(collected.snapshot()).collect();
             assert_eq!(sorted(both), whole, "{end:?}, parallelism {parallelism} and then {then}");
+        }
+    }
+}
+
+/// Runs a life of a job with timers of processing time: reads all but the last records, moves the clock so that the first `due`
+/// timers are, ends the job at once, and gives what has fired.
+fn life_by_clock(store: &MemoryStore, parallelism: u32, due: u64, end: End, savepoint: &Path) -> Vec<u64> {
+    let (sink, input, store) = (CollectSink::new(), InputEnd::default(), store.clone());
+    let (collected, savepoint) = (sink.handle(), savepoint.to_owned());
+    run("a job with timers by the clock that is ended", move |handles| async move {
+        let clock = ManualClock::starting_at(1_000);
+        let env = checkpointed("timers", parallelism, None).snapshot_store(store).clock(clock.clone());
+        let source = SteppedSource::new("numbers", 400, 400, &input).hold_at(90);
+        build_later(&env, source, Later { at: 1_001, panics: CountedPanics::default() }, sink);
+        let job = env.start().unwrap();
+        watched(&handles, &job);
+        while input.records_read() < 360 {
+            job.checkpoint().await.unwrap();
+        }
+        job.checkpoint().await.unwrap();
+        clock.advance(Duration::from_millis(due));
+        match end {
+            End::Finish => drop(job.finish().await.unwrap()),
+            End::Drain => drop(job.drain().await.unwrap()),
+            End::StopWithSavepoint => drop(job.stop_with_savepoint(savepoint).await.unwrap()),
+            End::Cancel => drop(job.cancel().await.unwrap()),
+        }
+    });
+    let mut numbers = collected.snapshot();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// T4: of the timers of processing time `finish` fires those that are due. The other ends fire none for that: what was due and has
+/// not fired does so when the job goes on, once.
+#[test]
+fn each_end_leaves_timers_of_processing_time_that_have_not_fired() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = dir.path().join("none");
+    for parallelism in [1, 3] {
+        let finished = life_by_clock(&MemoryStore::new(), parallelism, 100, End::Finish, &none);
+        assert_eq!(finished, (0..100).collect::<Vec<_>>(), "parallelism {parallelism}");
+    }
+    for end in [End::Drain, End::StopWithSavepoint, End::Cancel] {
+        for (parallelism, then) in [(1, 3), (2, 2), (3, 1)] {
+            let store = MemoryStore::new();
+            let savepoint = dir.path().join(format!("later-{end:?}-{parallelism}"));
+            let early = life_by_clock(&store, parallelism, 0, end, &savepoint);
+            assert!(early.is_empty(), "{end:?} fires what is not due: {early:?}");
+            let store = MemoryStore::new();
+            let savepoint = savepoint.with_extension("due");
+            let first = life_by_clock(&store, parallelism, 100, end, &savepoint);
+            assert!(first.last().is_none_or(|last| *last < 100), "{end:?}: {first:?}");
+            // The clock goes back to where it was: what has not fired is due later than it was.
+            let rest = life_by_clock(&store, then, 120, End::Finish, &none);
+            let mut both = [first, rest].concat();
+            both.sort_unstable();
+            assert_eq!(both, (0..120).collect::<Vec<_>>(), "{end:?}, parallelism {parallelism} and then {then}");
         }
     }
 }

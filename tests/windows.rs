@@ -6,9 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use millstream::aggregates::Count;
+use millstream::GraphError;
+use millstream::aggregates::{Count, TopN};
 use millstream::prelude::*;
-use millstream::window::{TimeTrigger, WindowContext};
+use millstream::time::ManualClock;
+use millstream::window::{
+    ContinuousTrigger, CountTrigger, DeltaEvictor, DeltaTrigger, PurgingTrigger, TimeEvictor, TimeTrigger,
+    WindowContext,
+};
 
 use common::{
     BOUND_MS, CountedPanics, InputEnd, SteppedSource, checkpointed, events_of, output_through_panics, run, run_to_end,
@@ -221,6 +226,70 @@ fn each_record_is_in_one_result_or_late() {
     }
 }
 
+/// How a life of a job ends whose input is not at its end.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Finish,
+    Drain,
+    StopWithSavepoint,
+    Cancel,
+}
+
+/// Runs a life of a job with windows of processing time: reads each split up to `hold_at` while the clock stands at `began`, moves
+/// it, ends the job, and gives what it has committed.
+fn life_by_clock(store: &MemoryStore, hold_at: u64, (began, then): (u64, u64), end: End) -> Vec<Total> {
+    let (sink, input, store) = (CollectSink::new(), InputEnd::default(), store.clone());
+    let collected = sink.handle();
+    run("a job with windows by the clock", move |handles| async move {
+        let clock = ManualClock::starting_at(began);
+        let env = checkpointed("windows", 2, None).snapshot_store(store).clock(clock.clone());
+        env.source("numbers", SteppedSource::new("numbers", N, 100, &input).hold_at(hold_at))
+            .map(|(_, id)| id)
+            .key_by(|id| id % KEYS)
+            .window(TumblingWindows::processing_time(ms(100)))
+            .aggregate_with("totals", Totals, |ctx, (count, sum)| (*ctx.key(), ctx.window(), count, sum))
+            .sink("out", sink);
+        let job = env.start().unwrap();
+        watched(&handles, &job);
+        // The interval of checkpoints goes by the clock that stands.
+        while input.records_read() < 4 * hold_at {
+            job.checkpoint().await.unwrap();
+        }
+        job.checkpoint().await.unwrap();
+        clock.advance(Duration::from_millis(then - began));
+        match end {
+            End::Finish => drop(job.finish().await.unwrap()),
+            End::Drain => drop(job.drain().await.unwrap()),
+            End::StopWithSavepoint => {
+                let dir = tempfile::tempdir().unwrap();
+                drop(job.stop_with_savepoint(dir.path().join("savepoint")).await.unwrap());
+            }
+            End::Cancel => drop(job.cancel().await.unwrap()),
+        }
+    });
+    sorted(collected.snapshot())
+}
+
+/// T9: `finish` fires the windows of processing time that are over by then; those that are not never give anything. No other end
+/// fires any: they are there when the job goes on.
+#[test]
+fn each_end_leaves_windows_of_processing_time_that_are_not_over() {
+    let half = N / 8;
+    let total = |key: u64, ids: std::ops::Range<u64>, start: i64| {
+        let ids: Vec<u64> = ids.filter(|id| id % KEYS == key).collect();
+        (key, Window::new(start, start + 100), ids.len() as u64, ids.iter().sum())
+    };
+    let of_half = |start| (0..KEYS).map(|key| total(key, 0..N / 2, start)).collect::<Vec<Total>>();
+    assert_eq!(life_by_clock(&MemoryStore::new(), half, (10_000, 10_099), End::Finish), []);
+    assert_eq!(life_by_clock(&MemoryStore::new(), half, (10_000, 10_100), End::Finish), of_half(10_000));
+    for end in [End::Drain, End::StopWithSavepoint, End::Cancel] {
+        let store = MemoryStore::new();
+        assert_eq!(life_by_clock(&store, half, (10_000, 10_099), end), [], "{end:?}");
+        // What was open is over now; what is read now is in a window that ends unfinished.
+        assert_eq!(life_by_clock(&store, N / 4, (10_200, 10_299), End::Finish), of_half(10_000), "{end:?}");
+    }
+}
+
 /// T7: what a window gives is in the window of the same size behind it, and comes there before the watermark.
 #[test]
 fn a_window_behind_a_window_has_its_results_in_the_same_span() {
@@ -322,6 +391,64 @@ fn windows_that_cannot_be_are_refused() {
         "these go by the other",
     ] {
         assert!(found.contains(reason) && found.contains("windows.rs"), "{reason}: {found}");
+    }
+}
+
+/// Numbers of records, intervals, lengths and thresholds that cannot be, where they were said.
+#[test]
+fn triggers_evictors_and_aggregates_that_cannot_be_are_refused() {
+    let env = StreamEnvironment::new("refused");
+    let keyed = || env.source(&format!("numbers-{}", fresh()), SequenceSource::new(0..9)).key_by(|n| n % 3);
+    let second = || keyed().window(TumblingWindows::event_time(ms(1_000)));
+    let count = |_: &[u64], _: &WindowContext<'_, u64>, _: &mut Emitter<'_, u64>| {};
+    let far = |one: &u64, other: &u64| one.abs_diff(*other) as f64;
+    let micros = Duration::from_micros(700);
+    keyed().count_window(0).reduce("count", u64::max).for_each("see-count", |_| {});
+    keyed().sliding_count_window(3, 0).apply("slide", count).for_each("see-slide", |_| {});
+    keyed().sliding_count_window(0, 3).apply("size", count).for_each("see-size", |_| {});
+    let purging = PurgingTrigger::of(CountTrigger::of(0));
+    second().trigger(purging).reduce("purging", u64::max).for_each("see-purging", |_| {});
+    let each = ContinuousTrigger::event_time(Duration::ZERO);
+    second().trigger(each).reduce("each", u64::max).for_each("see-each", |_| {});
+    let each = ContinuousTrigger::processing_time(micros);
+    second().trigger(each).reduce("each-by-clock", u64::max).for_each("see-each-by-clock", |_| {});
+    let nowhere = DeltaTrigger::new(f64::NAN, far);
+    second().trigger(nowhere).reduce("delta", u64::max).for_each("see-delta", |_| {});
+    second().evictor(TimeEvictor::of(micros)).apply("evicted", count).for_each("see-evicted", |_| {});
+    second().evictor(DeltaEvictor::new(f64::NAN, far)).apply("near", count).for_each("see-near", |_| {});
+    second().aggregate("top", TopN::of(0, |n: &u64| *n)).for_each("see-top", |_| {});
+    keyed().top_n("running-top", 0, |n| *n).for_each("see-running-top", |_| {});
+    keyed().aggregate("running", TopN::of(0, |n: &u64| *n)).for_each("see-running", |_| {});
+    let other = keyed().join(keyed()).window(TumblingWindows::event_time(ms(1_000))).trigger(CountTrigger::of(0));
+    other.inner("joined", |one, other| one + other).for_each("see-joined", |_| {});
+
+    let errors = env.explain().unwrap_err().0;
+    let windows = |operator, reason| (format!("windows of operator '{operator}': {reason}"), true);
+    let aggregate = |operator| (format!("aggregate of operator '{operator}': the top is of no records"), false);
+    let expected = [
+        windows("count", "a window gives a result with each 0 records"),
+        windows("slide", "a window gives a result with each 0 records"),
+        windows("size", "an evictor keeps 0 records"),
+        windows("purging", "a window gives a result with each 0 records"),
+        windows("each", "the interval of the trigger is 0ns, which is less than a millisecond"),
+        windows("each-by-clock", "the interval of the trigger is 700µs, which is less than a millisecond"),
+        windows("delta", "the threshold of the trigger is not a number"),
+        windows("evicted", "the length of the evictor is 700µs, which is less than a millisecond"),
+        windows("near", "the threshold of the evictor is not a number"),
+        aggregate("top"),
+        aggregate("running-top"),
+        aggregate("running"),
+        windows("joined", "a window gives a result with each 0 records"),
+    ];
+    assert_eq!(errors.len(), expected.len(), "{errors:?}");
+    for (error, (text, is_of_windows)) in errors.iter().zip(expected) {
+        let shown = error.to_string();
+        assert!(shown.starts_with("tests/windows.rs:") && shown.contains(&text), "{shown}, not {text}");
+        match error {
+            GraphError::InvalidWindows { .. } => assert!(is_of_windows, "{shown}"),
+            GraphError::InvalidAggregate { .. } => assert!(!is_of_windows, "{shown}"),
+            _ => panic!("{error:?}"),
+        }
     }
 }
 

@@ -22,15 +22,27 @@ pub mod protocol;
 pub mod runtime;
 pub mod task;
 
+pub use control::escalation::{Escalation, EscalationDecision, EscalationPort};
 pub use control::event::{JobEvent, JobEventKind, RegionAwaited};
 pub use control::event_log::{JobState, JobStatus};
 pub use control::event_subscribers::{EventSubscribers, JobEvents};
-pub use control::figures::{CompletedCheckpoint, LastRestore, SubtaskFigures};
+pub use control::figures::{
+    BacklogOfSource, CompletedCheckpoint, FiguresOfChannel, FiguresOfOperator, LastRestore, SubtaskFigures,
+};
 pub use control::job_handle::JobHandle;
 pub use control::launch::{JobConfig, SavepointConfig, launch, launch_on};
+pub use control::metrics::{
+    CheckpointCounts, CheckpointOutcome, CheckpointRecord, JobMetrics, OperatorRates, RegionMetrics, SnapshotParts,
+    SubtaskRates,
+};
 pub use control::outcome::{
     CheckpointError, FailureRecord, JobError, JobOutcome, OutcomeKind, Restarting, SavepointError,
 };
+pub use control::parked_region::{ParkedRegion, ResumeRegionError};
 pub use control::pause_error::PauseError;
+pub use control::plan::{JobPlan, PlannedEdge, PlannedTask};
+pub use control::progress::{CheckpointProgress, SavepointProgress};
+pub use control::region_settings::RegionSettings;
+pub use control::rescale_error::{RescaleError, Rescaled};
 #[doc(hidden)]
-pub use control::state_queries::{FromCheckpoint, OpaqueQuery, QueriedOperator, StateQueries};
+pub use control::state_queries::{AwaitedPlace, FromCheckpoint, OpaqueQuery, QueriedOperator, Reached, StateQueries};

@@ -27,6 +27,12 @@ pub(crate) fn thread_cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// Time for which threads of this process have had a processor.
+pub(crate) fn process_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Adds up what `weigh` makes of the records: shows that a job computed the same as a loop.
 pub(crate) struct SumSink<T, F> {
     weigh: F,

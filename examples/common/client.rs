@@ -14,13 +14,17 @@ pub(crate) fn request<T: DeserializeOwned>(
     path: &str,
     body: &str,
 ) -> Result<T, Box<dyn Error + Send + Sync>> {
-    let mut stream = send(address, method, path, body)?;
+    answer(send(address, method, path, body)?).map_err(|error| format!("{method} {path}: {error}").into())
+}
+
+/// Reads the answer's JSON to a request that was sent, as [`request`] does.
+pub(crate) fn answer<T: DeserializeOwned>(mut stream: TcpStream) -> Result<T, Box<dyn Error + Send + Sync>> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("an answer without an end of its head")?;
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
-        return Err(format!("{method} {path}: {status}: {body}").into());
+        return Err(format!("{status}: {body}").into());
     }
     Ok(serde_json::from_str(body)?)
 }
@@ -28,7 +32,7 @@ pub(crate) fn request<T: DeserializeOwned>(
 /// Sends a request, and does not wait for the answer.
 pub(crate) fn send(address: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     // HTTP/1.0 has no chunks, and the answer ends with the connection.
     write!(
         stream,

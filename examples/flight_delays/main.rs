@@ -12,6 +12,9 @@ mod reference;
 mod command;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/dashboard.rs"]
+#[allow(dead_code, reason = "others have no state to look up")]
+mod dashboard;
 #[path = "../common/missing.rs"]
 mod missing;
 
@@ -22,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use millstream::prelude::*;
 
+use dashboard::Shown;
 use faults::Faults;
 use flight::{CancelledFlight, Figures, Flight};
 use options::Options;
@@ -39,8 +43,11 @@ fn run(options: &Options) -> Result<String, Box<dyn Error>> {
 
     #[expect(clippy::disallowed_methods, reason = "an example may look at its watch")]
     let started = Instant::now();
-    let outcome = actix_rt::System::new().block_on(run_job(options, &out, &store))?;
+    // "AA" at "JFK" is the key ["AA","JFK"].
+    let shown = Shown::with_state::<(String, String), Figures>(options.dashboard, "delays", "accumulator")?;
+    let outcome = actix_rt::System::new().block_on(run_job(options, &out, &store, &shown))?;
     let took = started.elapsed();
+    shown.stay()?;
 
     if outcome.kind != OutcomeKind::Finished {
         return Ok(format!("{:?} before the end of the input; the same command goes on", outcome.kind));
@@ -56,7 +63,7 @@ fn run(options: &Options) -> Result<String, Box<dyn Error>> {
     ))
 }
 
-async fn run_job(options: &Options, out: &Path, store: &Path) -> Result<JobOutcome, Box<dyn Error>> {
+async fn run_job(options: &Options, out: &Path, store: &Path, shown: &Shown) -> Result<JobOutcome, Box<dyn Error>> {
     let env = StreamEnvironment::new("flight-delays")
         .parallelism(options.parallelism)
         .snapshot_store(RedbStore::open(store)?)
@@ -92,5 +99,6 @@ async fn run_job(options: &Options, out: &Path, store: &Path) -> Result<JobOutco
 
     let job = env.start()?;
     common::drain_on_signal(&job);
+    shown.add(&job);
     Ok(job.await?)
 }

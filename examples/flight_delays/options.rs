@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::dashboard;
+
 pub(crate) const HELP: &str = "\
 Running delay figures of flights per carrier and airport, exactly once, whatever is injected.
 
 usage: flight_delays [--input FILE_OR_GLOB] [--out DIR] [--store FILE] [--parallelism N]
                      [--checkpoint-ms N] [--records-per-second N] [--panic-every N] [--kill-after-records N]
+                     [--dashboard [PORT]]
 
   --input FILE_OR_GLOB    CSV files of flights (default: the shipped January 2013)
   --out DIR               where the output goes (default: a fresh temporary folder)
@@ -18,6 +21,8 @@ usage: flight_delays [--input FILE_OR_GLOB] [--out DIR] [--store FILE] [--parall
   --panic-every N         an operator panics when it meets record N, 2N, ... of a file, once each
   --kill-after-records N  the process aborts after it has read N records; the same command again
                           goes on (needs --out and --store)
+  --dashboard [PORT]      shows the job on this port of 127.0.0.1 (8081 if none is said), also after its end, until ctrl-c; needs
+                          the feature dashboard
   --help                  this text
 
 The result is compared with a plain loop over the same input. Exit code 0: identical.";
@@ -31,6 +36,7 @@ pub(crate) struct Options {
     pub(crate) records_per_second: u64,
     pub(crate) panic_every: Option<u64>,
     pub(crate) kill_after_records: Option<u64>,
+    pub(crate) dashboard: Option<u16>,
 }
 
 /// `None`: help was asked for.
@@ -45,6 +51,7 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
         records_per_second: 40_000,
         panic_every: None,
         kill_after_records: None,
+        dashboard: None,
     };
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
@@ -57,6 +64,7 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
             Long("records-per-second") => options.records_per_second = args.value()?.parse()?,
             Long("panic-every") => options.panic_every = Some(args.value()?.parse()?),
             Long("kill-after-records") => options.kill_after_records = Some(args.value()?.parse()?),
+            Long("dashboard") => options.dashboard = Some(dashboard::port(&mut args)?),
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }

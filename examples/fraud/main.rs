@@ -25,6 +25,9 @@ mod transaction;
 mod client;
 #[path = "../common/command.rs"]
 mod command;
+#[path = "../common/dashboard.rs"]
+#[allow(dead_code, reason = "a service does not stay when it ends")]
+mod dashboard;
 #[path = "../common/life.rs"]
 mod life;
 #[path = "../common/logging.rs"]
@@ -47,16 +50,18 @@ fn main() -> ExitCode {
     logging::log_to_stderr();
     command::run(service_options::parse(options::DIR), options::HELP, |options| match options.check {
         true => check::run(),
-        false => System::new().block_on(serve(&options.dir, options.port)),
+        false => System::new().block_on(serve(&options.dir, options.port, options.dashboard)),
     })
 }
 
 /// Starts job and service, and drains the job once a signal has ended the service.
-async fn serve(dir: &Path, port: u16) -> Result<String, Box<dyn Error + Send + Sync>> {
+async fn serve(dir: &Path, port: u16, dashboard: Option<u16>) -> Result<String, Box<dyn Error + Send + Sync>> {
     std::fs::create_dir_all(dir)?;
     let folder = Folder(dir.to_owned());
     let journal = Journal::open(&folder.journal())?;
     let job = job::start(&folder, journal.clone())?;
+    let shown = dashboard::Shown::on(dashboard)?;
+    shown.add(&job);
     let (server, address) = service::bind(Shared { journal, job: job.clone(), alerts: folder.alerts() }, port)?;
     println!("listening on http://{address}");
 

@@ -4,6 +4,9 @@
 
 #[path = "../common/command.rs"]
 mod command;
+#[path = "../common/dashboard.rs"]
+#[allow(dead_code, reason = "no state of its queries is looked up")]
+mod dashboard;
 mod events;
 #[path = "../flight_delays/faults.rs"]
 mod faults;
@@ -22,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use millstream::prelude::*;
 
+use dashboard::Shown;
 use events::{Nexmark, NexmarkSource, SPLITS};
 use faults::Faults;
 use options::Options;
@@ -42,14 +46,14 @@ struct Run {
 }
 
 fn run(options: &Options) -> Result<String, Box<dyn Error>> {
-    let reference = Reference::new(options.events);
+    let (reference, shown) = (Reference::new(options.events), Shown::on(options.dashboard)?);
     let is_asked = |query: &&Query| options.query.as_ref().is_none_or(|name| query.name == name);
     if !options.json {
         println!("{:<6}{:>10}{:>10}{:>14}  {:<50}", "query", "results", "seconds", "events a s", "asks for");
     }
     let (mut count, mut restarts, mut last) = (0, 0, String::new());
     for query in queries::ALL.iter().filter(is_asked) {
-        let Run { mut results, restarts: of_query, took } = run_query(query, options)?;
+        let Run { mut results, restarts: of_query, took } = run_query(query, options, &shown)?;
         let mut expected = reference.results(query.name);
         results.sort_unstable();
         expected.sort_unstable();
@@ -71,6 +75,7 @@ fn run(options: &Options) -> Result<String, Box<dyn Error>> {
         count += 1;
         restarts += of_query;
     }
+    shown.stay()?;
     match (options.json, &options.query) {
         (true, Some(_)) => Ok(last),
         (true, None) => Ok(format!("{{\"queries\":{count},\"events\":{},\"restarts\":{restarts}}}", options.events)),
@@ -80,7 +85,7 @@ fn run(options: &Options) -> Result<String, Box<dyn Error>> {
     }
 }
 
-fn run_query(query: &Query, options: &Options) -> Result<Run, Box<dyn Error>> {
+fn run_query(query: &Query, options: &Options, shown: &Shown) -> Result<Run, Box<dyn Error>> {
     let sink = CollectSink::new();
     let collected = sink.handle();
     let interval = Duration::from_millis(options.checkpoint_ms);
@@ -101,8 +106,12 @@ fn run_query(query: &Query, options: &Options) -> Result<Run, Box<dyn Error>> {
     let started = Instant::now();
     let outcome = actix_rt::System::new().block_on(async {
         match held_end {
-            Some(end) => standing_clock::run(env, (&end, SPLITS as usize), TEN_SECONDS).await,
-            None => Ok::<_, Box<dyn Error>>(env.start()?.await?),
+            Some(end) => standing_clock::run(env, (&end, SPLITS as usize), TEN_SECONDS, shown).await,
+            None => {
+                let job = env.start()?;
+                shown.add(&job);
+                Ok::<_, Box<dyn Error>>(job.await?)
+            }
         }
     })?;
     Ok(Run { results: collected.snapshot(), restarts: outcome.restarts, took: started.elapsed() })

@@ -10,6 +10,8 @@ use millstream::source::SourceWaker;
 use millstream::time::ManualClock;
 use millstream::{CheckpointError, JobOutcome};
 
+use crate::dashboard::Shown;
+
 /// Holds the end of a source back. Clones are one.
 #[derive(Clone, Default)]
 pub(crate) struct HeldEnd(Arc<Mutex<Held>>);
@@ -61,11 +63,13 @@ pub(crate) async fn run(
     env: StreamEnvironment,
     (end, splits): (&HeldEnd, usize),
     by: Duration,
+    shown: &Shown,
 ) -> Result<JobOutcome, Box<dyn Error>> {
     let clock = ManualClock::new();
     // Delays would be by that clock, too.
     let attempts = RestartStrategy::fixed_delay(u32::MAX, Duration::ZERO);
     let job = env.clock(clock.clone()).restart_strategy(attempts).start()?;
+    shown.add(&job);
     loop {
         let (splits_read, restarts) = (end.splits_read(), job.status().restarts);
         match job.checkpoint().await {

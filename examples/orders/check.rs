@@ -1,20 +1,26 @@
 //! Runs the service in processes of its own, presses its buttons, kills and terminates them, and compares what it says with plain
 //! loops.
 
+#[path = "nonsense.rs"]
+mod nonsense;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Read;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::client::{request, send};
+use crate::client::{answer, request, send};
 use crate::life::Life;
 use crate::records::{Account, Invoice, Order, Reservation, STOCK, reserve};
 
-/// What is sent to a process that is killed then: so many orders, and a reservation with each third.
-const ORDERS_A_LIFE: u64 = 9;
+/// What is sent to a process one by one: so many orders, and a reservation with each third.
+const ORDERS_A_LIFE: u64 = 6;
+/// And then so many orders at once, and reservations with the first and the last of them. They are under way when it is killed.
+const UNDER_WAY: u64 = 4;
 const CUSTOMERS: u64 = 5;
 const ITEMS: u64 = 3;
 /// No machine takes nearly as long to work off what was sent as so many requests take.
@@ -30,19 +36,21 @@ pub(crate) fn run(lives: usize, serve: impl Fn(&Path) -> Result<Command>) -> Res
     let mut life = start()?;
     for nth in 0..lives {
         for at in 0..ORDERS_A_LIFE {
-            if at == ORDERS_A_LIFE / 2 {
-                shop.disturb(&life, nth)?;
+            let is_half_way = at == ORDERS_A_LIFE / 2;
+            match is_half_way && nth % 3 == 1 {
+                true => shop.panic_at_order(&life, sent)?,
+                false => life.order(&shop.order(sent))?,
             }
-            life.order(&shop.order(sent))?;
+            if is_half_way && nth % 4 == 2 {
+                shop.poison(&life, nth)?;
+            }
             if sent % 3 == 0 {
                 shop.check_reservation(&life, sent)?;
             }
             sent += 1;
         }
-        // They may have been taken, or not: nobody has heard of it. The next process is sent them again.
-        let (order, reservation) = (plain_order(sent), plain_reservation(sent));
-        drop(send(life.address, "POST", "/orders", &serde_json::to_string(&order)?)?);
-        drop(send(life.address, "POST", "/reservations", &serde_json::to_string(&reservation)?)?);
+        let mut under_way = UnderWay::send(&life, sent)?;
+        under_way.await_one()?;
         if nth % 4 == 3 {
             life.terminate()?;
         } else {
@@ -50,13 +58,18 @@ pub(crate) fn run(lives: usize, serve: impl Fn(&Path) -> Result<Command>) -> Res
             kills += 1;
         }
         life = start()?;
-        life.order(&shop.order(sent))?;
-        shop.check_reservation(&life, sent)?;
-        sent += 1;
+        shop.send_again(&life, under_way)?;
+        sent += UNDER_WAY;
     }
     life.refuses_what_is_wrong()?;
     shop.compare(&life)?;
-    life.terminate()?;
+    let restarts = life.restarts()?;
+    nonsense::send(&life, |order| shop.take(order))?;
+    shop.compare(&life)?;
+    match life.restarts()? - restarts {
+        0 => life.terminate()?,
+        more => return Err(format!("requests that are wrong have the job restart {more} times").into()),
+    }
     Ok(format!(
         "OK: {sent} orders, {} reservations and {} dead letters as in plain loops; killed {kills} times",
         shop.answers.len(),
@@ -84,40 +97,123 @@ struct Plain {
     poisoned: Vec<String>,
     left: BTreeMap<String, u64>,
     /// By the number of the reservation.
-    answers: BTreeMap<u64, std::result::Result<u64, String>>,
+    answers: BTreeMap<u64, Reserve>,
+}
+
+/// How many are left, or why none was reserved.
+type Reserve = std::result::Result<u64, String>;
+
+/// What the service says to a reservation; an error if that is no answer of the job.
+fn reserved(told: Result<Value>) -> Result<Reserve> {
+    match told {
+        Ok(answer) => Ok(Ok(answer["left"].as_u64().ok_or_else(|| format!("no answer: {answer}"))?)),
+        Err(error) => match error.to_string().split_once("409 Conflict: ") {
+            Some((_, why)) => Ok(Err(why.to_owned())),
+            None => Err(error),
+        },
+    }
+}
+
+/// Requests that were sent and are not answered yet. Each has its number.
+struct UnderWay {
+    /// And whether it is acknowledged.
+    orders: Vec<(u64, bool, TcpStream)>,
+    reservations: Vec<(u64, TcpStream)>,
+}
+
+impl UnderWay {
+    /// Sends what comes from this number on, all at once.
+    fn send(life: &Life, from: u64) -> Result<Self> {
+        let post = |path: &str, body: &Value| send(life.address, "POST", path, &body.to_string());
+        let (mut orders, mut reservations) = (Vec::new(), Vec::new());
+        for n in from..from + UNDER_WAY {
+            orders.push((n, false, post("/orders", &serde_json::to_value(plain_order(n))?)?));
+        }
+        // Of different items: nothing says which of the reservations of one item comes first.
+        for n in [from, from + UNDER_WAY - 1] {
+            reservations.push((n, post("/reservations", &serde_json::to_value(plain_reservation(n))?)?));
+        }
+        Ok(Self { orders, reservations })
+    }
+
+    /// Waits until one order is acknowledged.
+    fn await_one(&mut self) -> Result<()> {
+        let (n, acknowledged, stream) = &mut self.orders[0];
+        answer::<Value>(stream.try_clone()?).map_err(|error| format!("order {n}: {error}"))?;
+        *acknowledged = true;
+        Ok(())
+    }
 }
 
 impl Plain {
     fn order(&mut self, n: u64) -> Order {
         let order = plain_order(n);
-        let invoice = self.accounts.entry(order.customer.clone()).or_default().take(order.clone());
-        self.invoices.insert(order.id.clone(), invoice);
+        self.take(order.clone());
         order
     }
 
-    /// Presses a button in some of the lives.
-    fn disturb(&mut self, life: &Life, nth: usize) -> Result<()> {
-        if nth % 3 == 1 {
-            life.accepts("/panic")?;
+    /// An order with a known id is the known one, whatever else it says.
+    fn take(&mut self, order: Order) {
+        if !self.invoices.contains_key(&order.id) {
+            let invoice = self.accounts.entry(order.customer.clone()).or_default().take(order);
+            self.invoices.insert(invoice.order.clone(), invoice);
         }
-        if nth % 4 == 2 {
-            let id = format!("poison-{nth:03}");
-            life.posts("/poison", &json!({ "id": id, "customer": customer(nth as u64) }))?;
-            self.poisoned.push(id);
+    }
+
+    /// Presses the panic button, sends an order, and waits until the job restarts.
+    fn panic_at_order(&mut self, life: &Life, n: u64) -> Result<()> {
+        // No order of nothing is left to have it restart.
+        life.await_rows("/dead-letters", self.poisoned.len())?;
+        let before = life.restarts()?;
+        life.accepts("/panic")?;
+        life.order(&self.order(n))?;
+        for _ in 0..REQUESTS_MAX {
+            if life.restarts()? > before {
+                return Ok(());
+            }
         }
+        Err("the panic button was pressed, and the job does not restart".into())
+    }
+
+    /// Sends an order of nothing.
+    fn poison(&mut self, life: &Life, nth: usize) -> Result<()> {
+        let id = format!("poison-{nth:03}");
+        life.posts("/poison", &json!({ "id": id, "customer": customer(nth as u64) }))?;
+        self.poisoned.push(id);
         Ok(())
     }
 
     /// Sends a reservation, and compares the answer.
     fn check_reservation(&mut self, life: &Life, n: u64) -> Result<()> {
+        let answer = life.reserve(&plain_reservation(n))?;
+        self.check_answer(n, &answer)
+    }
+
+    fn check_answer(&mut self, n: u64, answer: &Reserve) -> Result<()> {
         let reservation = plain_reservation(n);
-        let left = self.left.entry(reservation.item.clone()).or_insert(STOCK);
+        let left = self.left.entry(reservation.item).or_insert(STOCK);
         let expected = reserve(left, reservation.quantity).map(|reserved| reserved.left);
-        let answer = life.reserve(&reservation)?;
-        if answer != expected {
+        if *answer != expected {
             return Err(format!("reservation {n} is answered with {answer:?}, expected is {expected:?}").into());
         }
         self.answers.insert(n, expected);
+        Ok(())
+    }
+
+    /// Has the next process take what the one before has not acknowledged, and that alone.
+    fn send_again(&mut self, life: &Life, UnderWay { orders, reservations }: UnderWay) -> Result<()> {
+        for (n, acknowledged, stream) in orders {
+            let order = self.order(n);
+            if !acknowledged && answer::<Value>(stream).is_err() {
+                life.order(&order)?;
+            }
+        }
+        for (n, stream) in reservations {
+            match reserved(answer(stream)) {
+                Ok(answer) => self.check_answer(n, &answer)?,
+                Err(_) => self.check_reservation(life, n)?,
+            }
+        }
         Ok(())
     }
 
@@ -155,14 +251,14 @@ impl Life {
         if answer["taken"] == order.id { Ok(()) } else { Err(format!("an order is answered with {answer}").into()) }
     }
 
-    fn reserve(&self, reservation: &Reservation) -> Result<std::result::Result<u64, String>> {
-        match self.posts("/reservations", &serde_json::to_value(reservation)?) {
-            Ok(answer) => Ok(Ok(answer["left"].as_u64().ok_or_else(|| format!("no answer: {answer}"))?)),
-            Err(error) => match error.to_string().split_once("409 Conflict: ") {
-                Some((_, why)) => Ok(Err(why.to_owned())),
-                None => Err(error),
-            },
-        }
+    fn reserve(&self, reservation: &Reservation) -> Result<Reserve> {
+        reserved(self.posts("/reservations", &serde_json::to_value(reservation)?))
+    }
+
+    /// How often the job has restarted in this process.
+    fn restarts(&self) -> Result<u64> {
+        let status: Value = request(self.address, "GET", "/status", "")?;
+        Ok(status["restarts"].as_u64().ok_or("no restarts")?)
     }
 
     /// Sends nothing, and expects no more than that it is accepted.

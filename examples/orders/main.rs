@@ -29,6 +29,9 @@ mod service;
 mod client;
 #[path = "../common/command.rs"]
 mod command;
+#[path = "../common/dashboard.rs"]
+#[allow(dead_code, reason = "a service does not stay when it ends")]
+mod dashboard;
 #[path = "../common/life.rs"]
 mod life;
 #[path = "../common/logging.rs"]
@@ -39,6 +42,9 @@ mod service_options;
 use std::process::{Command, ExitCode};
 
 use actix_web::rt::System;
+use millstream::JobHandle;
+
+use dashboard::Shown;
 
 /// After so many lives of the service the check has seen enough.
 const LIVES: usize = 12;
@@ -51,6 +57,13 @@ fn main() -> ExitCode {
             serve.args(["--port", "0", "--dir"]).arg(dir);
             Ok(serve)
         }),
-        false => System::new().block_on(service::serve(&options.dir, options.port)),
+        false => {
+            let show = |job: &JobHandle| {
+                let shown = Shown::on(options.dashboard)?;
+                shown.add(job);
+                Ok(shown)
+            };
+            System::new().block_on(service::serve(&options.dir, options.port, show))
+        }
     })
 }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Stock of each item at first.
 pub(crate) const STOCK: u64 = 300;
+/// No order is of more, so that the sum of a customer's orders stays a number.
+pub(crate) const CENTS_MAX: u64 = 1_000_000_000;
 /// Names and ids are no longer.
 const NAME_BYTES_MAX: usize = 64;
 

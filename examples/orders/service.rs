@@ -1,6 +1,7 @@
 //! The service: what can be asked of it by HTTP.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -19,15 +20,28 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::job::{self, DEAD_LETTERS, INVOICES, Shop};
-use crate::records::{Account, Order, Reservation, is_name};
+use crate::records::{Account, CENTS_MAX, Order, Reservation, is_name};
 
 const BODY_BYTES_MAX: usize = 4_096;
+
+/// Who is not served is told what to do. What went wrong is for those who look after the service: errors may tell of its files and
+/// its insides, so they go to the log.
+fn unavailable(error: impl Display) -> HttpResponse {
+    log::warn!(target: "orders", "a request is put off: {error}");
+    HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, 1)).body("not now; send it again, with the same id")
+}
+
+/// As [`unavailable`], where it does not help to ask again.
+fn failed(error: impl Display) -> HttpResponse {
+    log::error!(target: "orders", "a request failed: {error}");
+    HttpResponse::InternalServerError().body("this cannot be answered")
+}
 
 /// Answers once the order is durable: from then on it counts, exactly once. Who got no answer sends it again.
 #[post("/orders")]
 async fn post_order(shop: Data<Shop>, Json(order): Json<Order>) -> Result<impl Responder> {
-    if order.quantity == 0 {
-        return Err(error::ErrorBadRequest("an order is of something"));
+    if order.quantity == 0 || order.cents > CENTS_MAX {
+        return Err(error::ErrorBadRequest("an order is of something, and not of all there is"));
     }
     take(&shop, order).await
 }
@@ -52,20 +66,27 @@ async fn take(shop: &Shop, order: Order) -> Result<HttpResponse> {
     }
     let (id, customer) = (order.id.clone(), order.customer.clone());
     let record = IngestRecord::new(order).key(&customer).idempotency_key(&id);
-    // The next process, if there is one, takes it.
-    shop.orders.send(record).await.map_err(error::ErrorServiceUnavailable)?;
-    Ok(HttpResponse::Ok().json(json!({ "taken": id })))
+    Ok(match shop.orders.send(record).await {
+        Ok(_) => HttpResponse::Ok().json(json!({ "taken": id })),
+        // The next process, if there is one, takes it.
+        Err(error) => unavailable(error),
+    })
 }
 
 /// What the job's state has of a customer: as of now, or while the job restarts as of its last checkpoint.
 #[get("/customers/{name}")]
-async fn get_customer(shop: Data<Shop>, name: web::Path<String>) -> Result<impl Responder> {
+async fn get_customer(shop: Data<Shop>, name: web::Path<String>) -> Result<HttpResponse> {
     let accounts = shop.job.query::<String, Account>("customers", "account");
-    let account = accounts.consistency(Consistency::LiveOrCheckpoint).get(&name).await;
-    let account = account.map_err(error::ErrorServiceUnavailable)?;
+    let account = match accounts.consistency(Consistency::LiveOrCheckpoint).get(&name).await {
+        Ok(account) => account,
+        Err(error) if error.retry_after().is_some() => return Ok(unavailable(error)),
+        Err(error) => return Ok(failed(error)),
+    };
     let age_ms = account.as_of.age().as_millis() as u64;
     match account.value {
-        Some(Account { orders, cents }) => Ok(Json(json!({ "orders": orders, "cents": cents, "age_ms": age_ms }))),
+        Some(Account { orders, cents }) => {
+            Ok(HttpResponse::Ok().json(json!({ "orders": orders, "cents": cents, "age_ms": age_ms })))
+        }
         None => Err(error::ErrorNotFound("nothing is known of this customer")),
     }
 }
@@ -80,10 +101,8 @@ async fn post_reservation(shop: Data<Shop>, Json(reservation): Json<Reservation>
     match shop.reservations.ask(Ask::new(reservation).key(&item).idempotency_key(id)).await {
         Ok(reserved) => Ok(HttpResponse::Ok().json(reserved)),
         Err(AskError::Rejected { reason, .. }) => Err(error::ErrorConflict(reason)),
-        Err(error) if error.is_retryable() => {
-            Ok(HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, 1)).body(error.to_string()))
-        }
-        Err(error) => Err(error::ErrorInternalServerError(error)),
+        Err(error) if error.is_retryable() => Ok(unavailable(error)),
+        Err(error) => Ok(failed(error)),
     }
 }
 
@@ -105,7 +124,7 @@ async fn get_dead_letters(shop: Data<Shop>) -> Result<impl Responder> {
 }
 
 /// All that a table of the service's database has.
-async fn rows(shop: Data<Shop>, table: TableDefinition<'static, &'static str, &'static str>) -> Result<impl Responder> {
+async fn rows(shop: Data<Shop>, table: TableDefinition<'static, &'static str, &'static str>) -> Result<HttpResponse> {
     let read = move || -> std::result::Result<Vec<(String, String)>, redb::Error> {
         let table = match shop.database.begin_read()?.open_table(table) {
             Ok(table) => table,
@@ -118,7 +137,7 @@ async fn rows(shop: Data<Shop>, table: TableDefinition<'static, &'static str, &'
         };
         table.iter()?.map(row).collect()
     };
-    web::block(read).await?.map(Json).map_err(error::ErrorInternalServerError)
+    Ok(web::block(read).await?.map_or_else(failed, |rows| HttpResponse::Ok().json(rows)))
 }
 
 #[get("/status")]
@@ -142,11 +161,16 @@ fn bind(shop: Shop, port: u16) -> io::Result<(Server, SocketAddr)> {
     Ok((server.run(), address))
 }
 
-/// Starts job and service, and drains the job once a signal has ended the service.
-pub(crate) async fn serve(dir: &Path, port: u16) -> std::result::Result<String, Box<dyn Error + Send + Sync>> {
+/// Starts job and service, and drains the job once a signal has ended the service. What `show` makes of the job is kept until then.
+pub(crate) async fn serve<S>(
+    dir: &Path,
+    port: u16,
+    show: impl FnOnce(&JobHandle) -> io::Result<S>,
+) -> std::result::Result<String, Box<dyn Error + Send + Sync>> {
     std::fs::create_dir_all(dir)?;
     let shop = job::start(dir)?;
     let job = shop.job.clone();
+    let _shown = show(&job)?;
     let (server, address) = bind(shop, port)?;
     println!("listening on http://{address}");
 

@@ -30,15 +30,11 @@ pub struct TopN<T, F> {
 }
 
 impl<T, F> TopN<T, F> {
-    /// The `n` records, at least one, of which what `of` gives is the greatest.
-    ///
-    /// # Panics
-    /// If that is none.
+    /// The `n` records of which what `of` gives is the greatest: one at least, the graph refuses none.
     pub fn of<V>(n: usize, of: F) -> Self
     where
         F: Fn(&T) -> V,
     {
-        assert!(n > 0, "the greatest of all are at least one");
         Self { n, of, records: PhantomData }
     }
 
@@ -54,7 +50,7 @@ impl<T, F> TopN<T, F> {
 
     /// Adds a record to the top where it belongs.
     pub(crate) fn insert(&self, top: &mut Vec<T>, place: usize, record: T) {
-        top.truncate(self.n - 1);
+        top.truncate(self.n.saturating_sub(1));
         top.insert(place, record);
     }
 }
@@ -104,6 +100,10 @@ where
 
     fn merge(&self, top: &mut Vec<T>, later: Vec<T>) {
         later.into_iter().for_each(|record| self.add(top, record));
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.n == 0 { Err("the top is of no records; it has one at least".to_owned()) } else { Ok(()) }
     }
 }
 

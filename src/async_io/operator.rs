@@ -252,8 +252,11 @@ where
             is_retryable: error.is_retryable(),
             reason: error.into_reason(),
         };
-        let Some(or_else) = &self.wait.or_else else { return Err(unanswered(error)) };
-        let answer = noting(|| or_else(record.clone(), error).map_err(unanswered), || note_record(json_text(record)))?;
+        let instead = || match &self.wait.or_else {
+            Some(or_else) => or_else(record.clone(), error).map_err(unanswered),
+            None => Err(unanswered(error)),
+        };
+        let answer = noting(instead, || note_record(json_text(record)))?;
         self.waiting.answer(number, answer);
         Ok(())
     }

@@ -64,6 +64,15 @@ impl<T, U> Waiting<T, U> {
 
     /// A mark has come. Where no record has come since the one before, only what is true still is kept.
     pub(super) fn mark(&mut self, mark: Mark) {
+        if let Mark::Milestone(_) = mark {
+            // It waits for the records alone, so other marks may stay next to each other.
+            let place = self.marks.partition_point(|(before, _)| *before < self.next);
+            match self.marks.get_mut(place) {
+                Some((_, waiting @ Mark::Milestone(_))) => *waiting = mark,
+                _ => self.marks.insert(place, (self.next, mark)),
+            }
+            return;
+        }
         while let Some((_, last)) = self.marks.back().filter(|(before, _)| *before == self.next) {
             match (last, mark) {
                 (Mark::Watermark(_) | Mark::Idle, Mark::Watermark(_)) => self.marks.pop_back(),
@@ -154,7 +163,7 @@ impl<T, U> Waiting<T, U> {
 
 #[cfg(test)]
 mod tests {
-    use millstream_actors::protocol::NO_TIME;
+    use millstream_actors::protocol::{Milestone, NO_TIME};
 
     use super::*;
 
@@ -185,6 +194,7 @@ mod tests {
         numbers.iter().for_each(|number| waiting.answer(*number, *number));
     }
 
+    const M: Mark = Mark::Milestone(Milestone(3));
     const W: Mark = Mark::Watermark(7);
 
     #[test]
@@ -234,6 +244,23 @@ mod tests {
         assert_eq!(waiting.marks.len(), 3);
         answer(&mut waiting, &[0]);
         assert_eq!(left(&mut waiting), [Ok(0), Err(Mark::Watermark(3)), Err(Mark::Idle), Err(Mark::End)]);
+    }
+
+    #[test]
+    fn milestone_waits_for_the_records_before_it_and_parts_no_other_marks() {
+        for is_ordered in [true, false] {
+            let mut waiting = waiting(is_ordered, 1);
+            for mark in
+                [Mark::Watermark(1), M, Mark::Watermark(2), Mark::Idle, Mark::Milestone(Milestone(4)), W, Mark::Idle]
+            {
+                waiting.mark(mark);
+            }
+            push(&mut waiting, 1);
+            answer(&mut waiting, &[1]);
+            assert_eq!(left(&mut waiting), []);
+            answer(&mut waiting, &[0]);
+            assert_eq!(left(&mut waiting), [Ok(0), Err(Mark::Milestone(Milestone(4))), Err(W), Ok(1)]);
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! What may be written on the command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Looks into the stores of Millstream jobs: what checkpoints they hold, whether they are whole, what is in a state.
+/// Looks into the stores of Millstream jobs: what checkpoints they hold, whether they are whole, what is in a state. Shows jobs while
+/// they run (top).
 ///
 /// A store is never written to. While a job runs its store is locked: stop the job, or pass --copy.
 ///
-/// Exit status: 0 done, 1 damage found, 2 wrong usage or the file cannot be read, 3 differences (diff --exit-code).
+/// Exit status: 0 done, 1 damage found, 2 wrong usage or what was asked for cannot be read, 3 differences (diff --exit-code).
 #[derive(Debug, Parser)]
 #[command(name = "millstream", version, max_term_width = 100)]
 pub(super) struct Arguments {
@@ -26,6 +28,15 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    #[command(flatten)]
+    OfStore(StoreCommand),
+    /// Show the figures of running jobs, live in the terminal, as the dashboard has them.
+    Top(TopArguments),
+}
+
+/// What looks into a store.
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
     /// Show the checkpoints of a store, and the states of one.
     Inspect(InspectArguments),
     /// Verify every checksum, and how checkpoints build on each other.
@@ -38,7 +49,7 @@ pub(super) enum Command {
     Fork(ForkArguments),
 }
 
-impl Command {
+impl StoreCommand {
     /// The store to look into.
     pub(super) fn store(&self) -> &PathBuf {
         match self {
@@ -137,6 +148,33 @@ pub(super) struct ForkArguments {
     pub(super) job: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct TopArguments {
+    /// Where the dashboard is: the address of its page in a browser, or HOST:PORT.
+    #[arg(value_name = "URL")]
+    pub(super) address: String,
+
+    /// The job's id [default: the only one; if there are several, they are listed].
+    #[arg(long, value_name = "ID")]
+    pub(super) job: Option<String>,
+
+    /// Seconds between two looks.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub(super) interval: Duration,
+
+    /// Print the figures one time as plain text, and exit.
+    #[arg(long)]
+    pub(super) once: bool,
+}
+
+/// From a fifth of a second, since each look costs the server something, to an hour.
+fn interval(said: &str) -> Result<Duration, String> {
+    match said.parse::<f64>() {
+        Ok(seconds) if (0.2..=3_600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("a number of seconds from 0.2 to 3600".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -146,5 +184,13 @@ mod tests {
     #[test]
     fn arguments_are_declared_without_contradiction() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn intervals_have_bounds() {
+        assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
+        for said in ["0", "-1", "nan", "inf", "1e300", "3601", "", "1s"] {
+            assert!(interval(said).is_err(), "{said}");
+        }
     }
 }

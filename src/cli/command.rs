@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::args::{Arguments, Command};
+use super::args::{Arguments, Command, StoreCommand};
 use super::error::{CliError, Ending};
 use super::output::Output;
 use super::progress::Progress;
-use super::{diff, export, fork, inspect, verify};
+use super::{diff, export, fork, inspect, top, verify};
 use crate::snapshot::inspection::Inspection;
 
 /// Runs the command that the process was started with. Results go to the standard output, all else to the standard
@@ -18,7 +18,7 @@ use crate::snapshot::inspection::Inspection;
 pub fn main() -> ExitCode {
     let mut errors = io::stderr();
     let shows_progress = errors.is_terminal();
-    let mut results = BufWriter::new(io::stdout().lock());
+    let mut results = BufWriter::new(io::stdout());
     let ending = run(std::env::args_os(), &mut results, &mut errors, shows_progress);
     // Whoever reads them has left, or has been told.
     let _ = results.flush();
@@ -44,26 +44,37 @@ fn run(
         }
     };
     let output = Output { results, errors, is_json: arguments.json };
-    finish(output, |output| {
-        let mut progress = Progress::new(shows_progress);
-        let path = arguments.command.store();
-        let mut store = if arguments.copy {
-            let opened = Inspection::open_copy(path, &mut |done, of| progress.show(output, "copied", done, of));
-            progress.clear(output);
-            opened?
-        } else {
-            Inspection::open(path)?
-        };
-        let ending = match &arguments.command {
-            Command::Inspect(arguments) => inspect::run(&store, arguments, output, &mut progress),
-            Command::Verify(_) => verify::run(&mut store, output, &mut progress),
-            Command::Export(arguments) => export::run(&store, arguments, output, &mut progress),
-            Command::Diff(arguments) => diff::run(&store, arguments, output, &mut progress),
-            Command::Fork(arguments) => fork::run(&store, arguments, output, &mut progress),
-        };
-        progress.clear(output);
-        ending
+    finish(output, |output| match &arguments.command {
+        Command::OfStore(command) => look_into(command, arguments.copy, output, shows_progress),
+        Command::Top(top) => top::run(&arguments, top, output),
     })
+}
+
+/// Runs a command on the store that it names, or on a copy of that.
+fn look_into(
+    command: &StoreCommand,
+    copies: bool,
+    output: &mut Output<'_>,
+    shows_progress: bool,
+) -> Result<Ending, CliError> {
+    let mut progress = Progress::new(shows_progress);
+    let path = command.store();
+    let mut store = if copies {
+        let opened = Inspection::open_copy(path, &mut |done, of| progress.show(output, "copied", done, of));
+        progress.clear(output);
+        opened?
+    } else {
+        Inspection::open(path)?
+    };
+    let ending = match command {
+        StoreCommand::Inspect(arguments) => inspect::run(&store, arguments, output, &mut progress),
+        StoreCommand::Verify(_) => verify::run(&mut store, output, &mut progress),
+        StoreCommand::Export(arguments) => export::run(&store, arguments, output, &mut progress),
+        StoreCommand::Diff(arguments) => diff::run(&store, arguments, output, &mut progress),
+        StoreCommand::Fork(arguments) => fork::run(&store, arguments, output, &mut progress),
+    };
+    progress.clear(output);
+    ending
 }
 
 /// Does `work`, and says what went wrong.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use millstream_actors::contract::SnapshotError;
 use millstream_actors::protocol::CheckpointId;
 
+use super::top::TopError;
 use crate::snapshot::inspection::ForkError;
 
 /// How a command ended.
@@ -40,6 +41,8 @@ pub(super) enum CliError {
     Store(#[from] SnapshotError),
     #[error(transparent)]
     Fork(#[from] ForkError),
+    #[error(transparent)]
+    Top(#[from] TopError),
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     #[error("{}: no checkpoint is retained", store.display())]
@@ -74,6 +77,7 @@ impl CliError {
             Self::Store(SnapshotError::Locked { .. }) => {
                 Some("a job that runs has its store to itself: stop it, or pass --copy to look at a copy of the file")
             }
+            Self::Top(error) => error.hint(),
             _ => None,
         }
     }

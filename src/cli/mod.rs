@@ -11,6 +11,7 @@ mod inspect;
 mod output;
 mod progress;
 mod table;
+mod top;
 mod verify;
 
 pub use command::main;

@@ -76,6 +76,7 @@ impl GraphBuilder {
             chains: true,
             holds_end: false,
             own_arbiters: false,
+            region_policies: Vec::new(),
             withholds_timers: false,
             on_panic: Vec::new(),
             inputs,
@@ -146,11 +147,20 @@ impl GraphBuilder {
                 self.errors.push(GraphError::DuplicateState { operator, state, at });
             }
             if let Some(for_what) = use_of_name(name) {
-                let (operator, state) = (id.into(), name.to_string());
                 let reason = format!("snapshots use this name for {for_what}");
-                self.errors.push(GraphError::InvalidState { operator, state, reason, at });
+                self.note_mistakes_of_states(id, vec![(name.clone(), reason)], at);
             }
         }
+    }
+
+    /// Notes what is wrong in the declaration of states of a function.
+    pub(crate) fn note_mistakes_of_states(&mut self, id: &str, mistakes: Vec<(Arc<str>, String)>, at: At) {
+        self.errors.extend(mistakes.into_iter().map(|(state, reason)| GraphError::InvalidState {
+            operator: id.into(),
+            state: state.to_string(),
+            reason,
+            at,
+        }));
     }
 
     /// The names of the states of each operator of which they are known.
@@ -193,6 +203,7 @@ impl GraphBuilder {
             errors.push(GraphError::NoSource { job: settings.job.clone() });
         }
         errors.extend(mistakes_in_names(&self.nodes));
+        errors.extend(self.check_region_policies());
         errors.extend(self.check_directives(settings));
         let unbounded = self.nodes.iter().find(
             |node| matches!(&node.kind, NodeKind::Source(source) if source.boundedness() == Boundedness::Unbounded),

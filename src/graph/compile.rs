@@ -1,26 +1,27 @@
-//! From a chained graph to what the engine runs.
+//! From a graph to what the engine runs: the job at one parallelism.
 
 use std::sync::Arc;
 
 use millstream_actors::data::pipeline::PipelineBuilder;
-use millstream_actors::data::wiring::EdgeSpec;
-use millstream_actors::protocol::TaskKind;
-use millstream_actors::protocol::{OperatorId, RegionId, TaskId};
+use millstream_actors::data::wiring::{EdgePattern, EdgeSpec};
+use millstream_actors::protocol::{OperatorId, Partitioning, RegionId, TaskId, TaskKind};
 use millstream_actors::task::{JobSpec, OperatorInfo, TaskFactory, TaskSpec};
 
+use super::chaining::ChainedEdge;
 use super::node::{Given, Recipe};
-use super::{AnyChain, AnyRouting, ChainedGraph, GraphBuilder, JobSettings, Node, NodeKind, PortRef};
+use super::{AnyChain, AnyRouting, EdgeKind, GraphBuilder, JobSettings, Node, NodeKind, PortRef, chain};
 use crate::operator::SideOutputs;
 
-/// The job of a chained graph.
-pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &JobSettings) -> JobSpec {
+/// The job of a graph without mistakes. It may be written down again and again, with other settings too: its operators' instances
+/// are made of the prototypes in the graph, and its sources and sinks are those in there.
+pub(crate) fn compile(graph: &Arc<GraphBuilder>, settings: &JobSettings, chaining: bool) -> JobSpec {
+    let chained = chain(graph, settings, chaining);
     let sinks_can_withdraw = graph.nodes.iter().all(|node| match &node.kind {
         NodeKind::Sink(sink) => {
             sink.guarantee() == millstream_actors::contract::SinkGuarantee::AtLeastOnce || sink.can_withdraw()
         }
         _ => true,
     });
-    let graph = Arc::new(graph);
     let tasks = chained.tasks.iter().enumerate().map(|(index, task)| {
         let nodes: Vec<&Node> = task.nodes.iter().map(|&node| &graph.nodes[node]).collect();
         let operators = nodes.iter().map(|node| OperatorInfo {
@@ -42,21 +43,33 @@ pub(crate) fn compile(graph: GraphBuilder, chained: &ChainedGraph, settings: &Jo
             parallelism: task.parallelism,
             own_arbiters: nodes[0].own_arbiters,
             region: RegionId(task.region),
-            outputs: task
-                .outputs
-                .iter()
-                .map(|edge| EdgeSpec { to: TaskId(edge.to as u32), port: edge.port, pattern: edge.pattern })
-                .collect(),
-            factory: factory(&graph, task, settings),
+            outputs: task.outputs.iter().map(edge_spec).collect(),
+            factory: factory(graph, task, settings),
         }
     });
     JobSpec {
         name: settings.job.as_str().into(),
+        parallelism: settings.parallelism,
         tasks: tasks.collect(),
         regions: chained.regions,
         max_parallelism: settings.max_parallelism,
         sinks_can_withdraw,
     }
+}
+
+fn edge_spec(edge: &ChainedEdge) -> EdgeSpec {
+    let partitioning = match (edge.pattern, edge.kind) {
+        (EdgePattern::Forward, _) => Partitioning::Forward,
+        (EdgePattern::AllToAll, EdgeKind::Forward | EdgeKind::Rebalance) => Partitioning::Rebalance,
+        (EdgePattern::AllToAll, EdgeKind::Broadcast) => Partitioning::Broadcast,
+        (EdgePattern::AllToAll, EdgeKind::KeyBy) => Partitioning::Hash,
+        (EdgePattern::AllToAll, EdgeKind::Custom) => Partitioning::Custom,
+    };
+    let side_output = match &edge.from.port {
+        PortRef::Main => None,
+        PortRef::Side(tag) => Some(tag.clone()),
+    };
+    EdgeSpec { to: TaskId(edge.to as u32), port: edge.port, pattern: edge.pattern, partitioning, side_output }
 }
 
 fn factory(

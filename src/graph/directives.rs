@@ -86,7 +86,8 @@ impl<T: Send + 'static> AnyDirective for OnPanic<T> {
         let letters = self.tag.as_ref().and_then(|tag| sides.take::<DeadLetter<T>>(tag.name()));
         let letters = Rc::new(RefCell::new(letters));
         let input = |is_copied: &bool| {
-            let (operator, letters, counters) = (operator.clone(), letters.clone(), subtask.counters.clone());
+            let (operator, letters, counters) =
+                (operator.clone(), letters.clone(), subtask.counters.operator(operator));
             let withhold = move |record: T, time: Timestamp, facts: PanicFacts| {
                 counters.withheld_records.add(1);
                 if let Some(emit) = &mut *letters.borrow_mut() {
@@ -138,7 +139,7 @@ impl Node {
         Some(Box::new(CarefulTimers {
             firings: CarefulFirings::new(subtask, self.id.clone()),
             operator: self.id.clone(),
-            counters: subtask.counters.clone(),
+            counters: subtask.counters.operator(&self.id),
             emit: placed.directive.dead_firings(sides),
             bytes: Vec::new(),
         }))
@@ -179,6 +180,7 @@ impl GraphBuilder {
     /// Directives that cannot do what they say.
     pub(super) fn check_directives(&self, settings: &JobSettings) -> Vec<GraphError> {
         let mut errors = Vec::new();
+        let restarts = self.restarts_of_nodes(settings);
         for (id, node) in self.nodes.iter().enumerate() {
             for (index, placed) in node.on_panic.iter().enumerate() {
                 let is_second = node.on_panic[..index].iter().any(|other| same_records(other, placed));
@@ -189,7 +191,7 @@ impl GraphBuilder {
                 let reasons = [
                     mistake_in_kind(node, placed),
                     twice,
-                    mistake_in_rule(&rule, settings.restarts),
+                    mistake_in_rule(&rule, restarts[id]),
                     self.mistake_in_letters(id, rule.goes_to.as_ref(), directive.letters()),
                     firings.as_ref().and_then(|_| mistake_in_firings(node, &node.on_panic[..index])),
                     firings.and_then(|rule| {

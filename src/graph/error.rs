@@ -10,6 +10,17 @@ use millstream_actors::protocol::OperatorId;
 pub(crate) type At = &'static Location<'static>;
 
 /// One mistake in a graph. The user's to mend.
+///
+/// ```
+/// use millstream::GraphError;
+/// use millstream::prelude::*;
+///
+/// let env = StreamEnvironment::new("numbers");
+/// env.source("same", SequenceSource::new(0..10)).sink("same", CollectSink::new());
+/// let mistakes = env.explain().unwrap_err();
+/// // Each says where in the program it was made.
+/// assert!(matches!(&mistakes.0[0], GraphError::DuplicateId { id, second, .. } if id.as_str() == "same" && second.line() > 0));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {
@@ -77,6 +88,18 @@ pub enum GraphError {
         /// Where it was made.
         at: At,
     },
+    /// Two streams of one region want it to be supervised in different ways.
+    #[error(
+        "{second}: the region has other {what} already, by the region_policy(..) at {first}; say it once for each region"
+    )]
+    RegionPolicies {
+        /// What differs.
+        what: &'static str,
+        /// Where it was said first.
+        first: At,
+        /// Where it was said again.
+        second: At,
+    },
     /// A source or sink that is set so that it cannot work.
     #[error("{at}: '{operator}': {reason}")]
     InvalidConnector {
@@ -138,10 +161,20 @@ pub enum GraphError {
         /// Where the operator was made.
         at: At,
     },
-    /// Windows that cannot be: sizes, gaps or a lateness that are none or not whole milliseconds, or an offset that is too
-    /// large.
+    /// Windows that cannot be: sizes, gaps, intervals or a lateness that are none or not whole milliseconds, an offset that is too
+    /// large, a number of records that is none.
     #[error("{at}: windows of operator '{operator}': {reason}")]
     InvalidWindows {
+        /// The operator.
+        operator: OperatorId,
+        /// What cannot be.
+        reason: String,
+        /// Where the operator was made.
+        at: At,
+    },
+    /// An aggregate that cannot be: the greatest of no records.
+    #[error("{at}: aggregate of operator '{operator}': {reason}")]
+    InvalidAggregate {
         /// The operator.
         operator: OperatorId,
         /// What cannot be.
@@ -319,6 +352,15 @@ pub enum GraphError {
 }
 
 /// All mistakes of a graph, in the order in which they were made.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// let env = StreamEnvironment::new("numbers").parallelism(0);
+/// env.source("numbers", SequenceSource::new(0..10)).sink("numbers", CollectSink::new());
+/// let mistakes = env.explain().unwrap_err();
+/// assert_eq!(mistakes.0.len(), 3, "{mistakes}");     // an id that is used twice, and the parallelism of each operator
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraphErrors(pub Vec<GraphError>);
 

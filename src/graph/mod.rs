@@ -9,6 +9,7 @@ mod explain;
 mod names;
 mod node;
 mod prototype;
+mod regions;
 mod settings;
 mod stand_ins;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use millstream_actors::contract::{Boundedness, Sink, SinkGuarantee, Source, SubtaskInfo, Threading};
 use millstream_actors::data::edge::Routing;
 use millstream_actors::data::pipeline::{Chain, Consumers, Head, PipelineBuilder, RecordType};
-use millstream_actors::protocol::{OperatorId, PortId};
+use millstream_actors::protocol::{OperatorId, PortId, RegionPolicy};
 use millstream_actors::task::TaskFactory;
 use millstream_actors::task::operator_task::OperatorTaskFactory;
 use millstream_actors::task::sink_task::SinkTaskFactory;
@@ -17,6 +17,7 @@ use millstream_actors::task::source_task::SourceTaskFactory;
 use super::StateNames;
 use super::directives::PlacedDirective;
 use super::error::At;
+use super::settings::Placed;
 use crate::keyed::CarefulTimers;
 use crate::operator::SideOutputs;
 use crate::sink::shown::{AnyShown, Shown, ShownSink};
@@ -102,6 +103,8 @@ pub(crate) struct Node {
     pub(crate) holds_end: bool,
     /// Whether the subtasks of its task have arbiters of their own.
     pub(crate) own_arbiters: bool,
+    /// What is said of the supervision of its region.
+    pub(crate) region_policies: Vec<Placed<RegionPolicy>>,
     /// Whether timers of its keys can be withheld.
     pub(crate) withholds_timers: bool,
     /// What becomes of records at which it panics.

@@ -9,9 +9,9 @@ use super::{IntervalJoin, LivingJoin, TemporalJoin, TimeBounds};
 use crate::keyed::{KeyedCoOperator, KeyedCoProcessFunction};
 use crate::operator::Either::{self, First, Second};
 use crate::operator::{ByValue, Output, OutputTag, Progress, SideOutputs};
+use crate::state::RedbBackend;
 use crate::state::test_kit::{Random, all_the_time};
-use crate::state::{RedbBackend, group_of_hash, stable_hash};
-use crate::testing::{BoxedOperator, OperatorHarness, merged};
+use crate::testing::{OperatorHarness, merged};
 
 /// Key, event time, number.
 type Record = (u64, Timestamp, u64);
@@ -126,16 +126,11 @@ where
 }
 
 /// With most rows in a file.
-fn in_file<F: KeyedCoProcessFunction<u64, Record, Record>>(function: F, path: std::path::PathBuf) -> Harness<F::Out>
+fn in_file<F: KeyedCoProcessFunction<u64, Record, Record>>(function: F, dir: &std::path::Path) -> Harness<F::Out>
 where
     F::Out: std::fmt::Debug + PartialEq,
 {
-    let factory = move |range: KeyGroupRange, max| -> BoxedOperator<Input, F::Out> {
-        let backend = RedbBackend::tiny(function.state(), range, max, &path, 10, true);
-        let (id, selectors, sides) = (OperatorId::from("join"), (selector(), selector()), SideOutputs::default());
-        merged(KeyedCoOperator::with_backend(id, backend, selectors, function.clone(), sides))
-    };
-    OperatorHarness::new(factory, Some(Box::new(|input| group_of_hash(stable_hash(&of(input).0), 128))))
+    OperatorHarness::keyed_two_inputs_in_file((selector(), selector()), function, dir)
 }
 
 fn fed<Out>(harness: Harness<Out>, steps: &[Step]) -> Harness<Out>
@@ -163,9 +158,9 @@ fn records_meet_whose_times_differ_by_what_is_in_the_interval() {
             let bounds = TimeBounds::of(&(lower..=upper)).unwrap();
             let join =
                 IntervalJoin::new(bounds, Some(tag.clone()), |first: &Record, second: &Record| (first.2, second.2));
-            fed(in_memory(join.clone()), &steps).side_output(&tag, late).check_in_any_order(pairs.clone());
-            let harness = in_file(join, dir.path().to_owned());
-            fed(harness, &steps).check_in_any_order(pairs);
+            for harness in [in_memory(join.clone()), in_file(join, dir.path())] {
+                fed(harness, &steps).side_output(&tag, late.clone()).check_in_any_order(pairs.clone());
+            }
         }
     }
 }
@@ -224,8 +219,9 @@ fn a_record_meets_the_version_that_held_at_its_time() {
         let tag = OutputTag::new("late");
         let matched = |record: &Record, version: Option<&Record>| Some((record.2, version.map(|version| version.2)));
         let join = TemporalJoin::new(Some(tag.clone()), matched);
-        fed(in_memory(join.clone()), &steps).side_output(&tag, late).check_in_any_order(results.clone());
-        fed(in_file(join, dir.path().to_owned()), &steps).check_in_any_order(results);
+        for harness in [in_memory(join.clone()), in_file(join, dir.path())] {
+            fed(harness, &steps).side_output(&tag, late.clone()).check_in_any_order(results.clone());
+        }
     }
 }
 
@@ -265,21 +261,59 @@ fn versions_and_records_are_dropped_when_nothing_can_meet_them() {
 fn records_meet_while_the_earlier_one_lives() {
     let join = LivingJoin::new(1_000, |first: &Record, second: &Record| (first.2, second.2));
     let second = Duration::from_secs(1);
-    in_memory(join.clone())
-        .batch([First((1, 0, 1)), Second((1, 0, 2)), First((2, 0, 3))])
-        .advance(second - Duration::from_millis(1))
-        .batch([Second((1, 0, 4)), Second((2, 0, 5)), First((1, 0, 6))])
-        .advance(Duration::from_millis(1))
-        .batch([First((1, 0, 7)), Second((2, 0, 8))])
-        .advance(second)
-        .batch([First((1, 0, 9)), Second((1, 0, 10))])
-        .check_in_any_order([(1, 2), (1, 4), (3, 5), (6, 2), (6, 4), (7, 4), (9, 10)]);
+    let dir = tempfile::tempdir().unwrap();
+    for harness in [in_memory(join.clone()), in_file(join.clone(), dir.path())] {
+        harness
+            .batch([First((1, 0, 1)), Second((1, 0, 2)), First((2, 0, 3))])
+            .advance(second - Duration::from_millis(1))
+            .batch([Second((1, 0, 4)), Second((2, 0, 5)), First((1, 0, 6))])
+            .advance(Duration::from_millis(1))
+            .batch([First((1, 0, 7)), Second((2, 0, 8))])
+            .advance(second)
+            .batch([First((1, 0, 9)), Second((1, 0, 10))])
+            .check_in_any_order([(1, 2), (1, 4), (3, 5), (6, 2), (6, 4), (7, 4), (9, 10)]);
+    }
 
     let mut run = in_memory(join).start(1);
     run.feed((0..100).map(|number| First((number, 0, number))));
     run.advance(second);
     let nothing = in_memory(LivingJoin::new(1_000, |_: &Record, _: &Record| 0u64)).start(1).snapshot();
     assert_eq!(run.snapshot().bytes(), nothing.bytes(), "what does not live any more is dropped without input");
+}
+
+/// T11: many keys, and a clock that moves while the join is down, too.
+#[test]
+fn records_that_live_meet_as_in_a_plain_loop() {
+    const LIVES_MS: i64 = 300;
+    let dir = tempfile::tempdir().unwrap();
+    for (seed, keys, spills) in [(1, 3, false), (2, 40, false), (3, 40, true)] {
+        let (mut random, mut now, mut pairs) = (Random(seed), 0, Vec::new());
+        let (mut firsts, mut seconds) = (Vec::<(Timestamp, Record)>::new(), Vec::<(Timestamp, Record)>::new());
+        let join = LivingJoin::new(LIVES_MS, |first: &Record, second: &Record| (first.2, second.2));
+        let mut harness = if spills { in_file(join, dir.path()) } else { in_memory(join) };
+        for _ in 0..12 {
+            let batch: Vec<Input> = (0..random.below(20))
+                .map(|_| {
+                    let record = (random.below(keys), 0, random.below(1_000));
+                    let meets = |(came, other): &&(Timestamp, Record)| other.0 == record.0 && now - came < LIVES_MS;
+                    if random.below(2) == 0 {
+                        pairs.extend(seconds.iter().filter(meets).map(|(_, second)| (record.2, second.2)));
+                        firsts.push((now, record));
+                        First(record)
+                    } else {
+                        pairs.extend(firsts.iter().filter(meets).map(|(_, first)| (first.2, record.2)));
+                        seconds.push((now, record));
+                        Second(record)
+                    }
+                })
+                .collect();
+            let passes = random.below(200);
+            now += passes as i64;
+            harness = harness.batch(batch).advance(Duration::from_millis(passes));
+        }
+        assert!(pairs.len() > 20, "{} pairs", pairs.len());
+        harness.check_in_any_order(pairs);
+    }
 }
 
 #[test]

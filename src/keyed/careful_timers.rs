@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use millstream_actors::contract::Counters;
+use millstream_actors::contract::OperatorCounters;
 use millstream_actors::data::pipeline::CarefulFirings;
 use millstream_actors::protocol::{OperatorId, PanicFacts, Timestamp};
 
@@ -15,7 +15,7 @@ use crate::state::{StateKey, Timer};
 pub(crate) struct CarefulTimers {
     pub(crate) firings: CarefulFirings,
     pub(crate) operator: OperatorId,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) counters: Arc<OperatorCounters>,
     /// Where timers go that are withheld; `None` if they are skipped.
     pub(crate) emit: Option<Emit<DeadFiring>>,
     /// Those of the timer that fires, if it is known by them.

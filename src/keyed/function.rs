@@ -251,8 +251,8 @@ impl<'a, K> KeyedContext<'a, K> {
         self.before
     }
 
-    /// Counts a record that came too late to be worked on, in [`Figures::late_records`](crate::Figures) of its subtask: windows,
-    /// joins and patterns count theirs.
+    /// Counts a record that came too late to be worked on, in [`late_records`](crate::OperatorFigures::late_records) of its operator:
+    /// windows, joins and patterns count theirs.
     pub fn count_late(&self) {
         self.task.counters.late_records.add(1);
     }

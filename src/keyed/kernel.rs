@@ -13,8 +13,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use millstream_actors::contract::{
-    Asked, Batch, Clock, Counters, Front, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget,
-    SnapshotWriter, StateError, Stateful, StoredStates,
+    Asked, Batch, Clock, Front, GroupLoader, LoadedGroup, OperatorCounters, Output, Progress, RestoredSection,
+    RunBudget, SnapshotWriter, StateError, Stateful, StoredStates,
 };
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, NO_TIME, OperatorId, TaskError, Timestamp};
 use millstream_actors::runtime::guard::{note_key, noting};
@@ -145,8 +145,8 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         self.task.share = share;
     }
 
-    /// Sets where the subtask's figures go.
-    pub(crate) fn counters(&mut self, counters: Arc<Counters>) {
+    /// Sets where the operator's figures go.
+    pub(crate) fn counters(&mut self, counters: Arc<OperatorCounters>) {
         self.task.counters = counters;
     }
 
@@ -194,6 +194,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         K: Borrow<S::Query>,
     {
         self.slices.start(budget);
+        self.shows_cache();
         while !input.is_empty() {
             if out.is_full() {
                 return Ok(Progress::Suspended);
@@ -321,6 +322,22 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
         Ok(Progress::Done)
     }
 
+    /// Shows how the cache of the rows was used, if there is one. Once for a batch, of those before.
+    #[inline]
+    fn shows_cache(&self) {
+        if let Some((hits, misses)) = self.backend.cache_use() {
+            self.task.counters.cache_hits.set(hits);
+            self.task.counters.cache_misses.set(misses);
+        }
+    }
+
+    /// Shows how much state there is. At barriers: it takes as long as there are key groups.
+    fn shows_state(&self) {
+        self.task.counters.state_entries.set(self.backend.live() as u64);
+        self.task.counters.timers.set(self.backend.queued_timers() as u64);
+        self.shows_cache();
+    }
+
     pub(super) fn look_at_clock(&mut self) {
         if self.backend.expires() {
             self.backend.set_time(processing_time(&*self.task.clock), Timestamp::MIN);
@@ -350,6 +367,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, S
         let ended: Vec<Ended> = groups.filter(|(_, has_run)| **has_run).map(|(group, _)| Ended(group)).collect();
         write_notes(&self.operator, &ended, writer)?;
         write_notes(&self.operator, &self.event_time.notes(), writer)?;
+        self.shows_state();
         self.backend.begin_snapshot(&self.names, writer);
         Ok(Progress::Suspended)
     }
@@ -406,7 +424,9 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, S
     }
 
     fn restored(&mut self, checkpoint: CheckpointId) -> Result<(), StateError> {
-        self.backend.restored(&self.operator, checkpoint)
+        self.backend.restored(&self.operator, checkpoint)?;
+        self.shows_state();
+        Ok(())
     }
 }
 

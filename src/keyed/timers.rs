@@ -7,7 +7,7 @@ use millstream_actors::runtime::guard::{note_key, noting};
 use super::event_time::Moment;
 use super::kernel::Kernel;
 use super::key_text::key_text;
-use crate::state::{KeyedBackend, StateKey, StateSet, TimeDomain, Timer, group_of_hash};
+use crate::state::{KeyedBackend, StateKey, StateSet, TimeDomain, Timer};
 
 /// A timer that has come due.
 #[derive(Clone, Copy, Debug)]
@@ -45,17 +45,17 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
                 if out.is_full() {
                     return Ok(Progress::Suspended);
                 }
-                let Some(due) = self.backend.next_timer(domain)? else { return Ok(Progress::Done) };
-                let (max, mut outcome) = (self.backend.max_parallelism(), Ok(()));
-                let of_key = self.event_time.of(|| group_of_hash(due.1, max));
+                let Some(group) = self.backend.next_timer(domain, up_to)? else { return Ok(Progress::Done) };
+                let mut outcome = Ok(());
+                let of_key = self.event_time.of(|| group);
                 // At the end of input event time is ahead of the last watermark.
                 let watermark = if domain == TimeDomain::Event { of_key.max(up_to) } else { of_key };
                 let before = match domain {
-                    TimeDomain::Event => self.event_time.before(up_to, || group_of_hash(due.1, max)),
+                    TimeDomain::Event => self.event_time.before(up_to, || group),
                     TimeDomain::Processing => watermark,
                 };
                 let careful = &mut self.careful;
-                self.backend.fire_timers(domain, due, |key, at, states| {
+                self.backend.fire_timers(domain, |key, at, states| {
                     if outcome.is_ok() {
                         let time = if domain == TimeDomain::Event { at } else { NO_TIME };
                         let timer = domain.timer(at);

@@ -48,7 +48,7 @@ impl<S: OperatorStateSet> HeldStates<S> {
                 operator: self.operator.clone(),
                 state: name.clone(),
                 scope: StateScope::Subtask(share.subtask),
-                version: 1,
+                version: self.states.version(index),
                 reason,
             })?;
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use millstream_actors::contract::{Clock, Counters};
+use millstream_actors::contract::{Clock, OperatorCounters};
 
 use crate::state::Share;
 use crate::time::SystemClock;
@@ -15,8 +15,8 @@ pub(crate) struct TaskView {
     pub(crate) share: Share,
     /// The job's clock.
     pub(crate) clock: Arc<dyn Clock>,
-    /// What the subtask counts.
-    pub(crate) counters: Arc<Counters>,
+    /// What its operator counts in the subtask.
+    pub(crate) counters: Arc<OperatorCounters>,
 }
 
 impl Default for TaskView {

@@ -35,6 +35,7 @@ use std::sync::Arc;
 /// # }).unwrap();
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AfterMatchSkip {
     /// None: every match is given.
     #[default]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use millstream_actors::protocol::{Attempt, QueryError};
-use millstream_actors::{FromCheckpoint, OpaqueQuery, QueriedOperator, StateQueries};
+use millstream_actors::{AwaitedPlace, FromCheckpoint, OpaqueQuery, QueriedOperator, Reached, StateQueries};
 
 use super::{Answer, AsOf, Consistency, Page, ScanCursor};
 use crate::state::codec::{StateFormat, take};
@@ -23,6 +23,7 @@ pub(super) struct Asking<K, V> {
     pub(super) consistency: Consistency,
     pub(super) timeout: Duration,
     pub(super) entries_max: usize,
+    pub(super) not_before: Vec<AwaitedPlace>,
     pub(super) of: PhantomData<fn(K) -> V>,
 }
 
@@ -38,9 +39,11 @@ impl<K: StateKey + Clone, V: Send + 'static> Asking<K, V> {
         let count = keys.len();
         let (placed, as_of) = match self.consistency {
             Consistency::Checkpoint => self.keys_of_checkpoint(keys).await?,
-            Consistency::Live => self.live_keys(keys).await?,
-            Consistency::LiveOrCheckpoint => match self.live_keys(keys.clone()).await {
-                Err(error @ QueryError::Restarting { .. }) => or(error, self.keys_of_checkpoint(keys).await)?,
+            _ if self.is_live() => self.live_keys(keys).await?,
+            _ => match self.live_keys(keys.clone()).await {
+                Err(error @ (QueryError::Restarting { .. } | QueryError::Parked { .. })) => {
+                    or(error, self.keys_of_checkpoint(keys).await)?
+                }
                 answered => answered?,
             },
         };
@@ -49,7 +52,21 @@ impl<K: StateKey + Clone, V: Send + 'static> Asking<K, V> {
         Ok(Answer { value: values, as_of })
     }
 
+    /// A checkpoint may be of before what is waited for.
+    fn is_live(&self) -> bool {
+        self.consistency == Consistency::Live || !self.not_before.is_empty()
+    }
+
+    /// Waits until what the query is to see has been read.
+    async fn reach(&self) -> Result<Option<Reached>, QueryError> {
+        if self.not_before.is_empty() {
+            return Ok(None);
+        }
+        self.queries.reach(&self.operator, &self.not_before, self.timeout).await.map(Some)
+    }
+
     async fn live_keys(&self, keys: Vec<K>) -> Result<(Placed<V>, AsOf), QueryError> {
+        let reached = self.reach().await?;
         let mut shares = Shares::new();
         for (place, (hash, key)) in hashed(keys).enumerate() {
             let (subtask, _) = self.queries.subtask_of(&self.operator, self.group(hash))?;
@@ -60,7 +77,7 @@ impl<K: StateKey + Clone, V: Send + 'static> Asking<K, V> {
             shares.entry(0).or_default();
         }
         let asked = shares.into_iter().map(|(subtask, (places, keys))| async move {
-            let (answered, attempt) = self.ask(subtask, Self::ask_keys(keys)).await?;
+            let (answered, attempt) = self.ask(subtask, Self::ask_keys(keys), reached).await?;
             Ok((self.placed(places, answered)?, attempt))
         });
         let answers: Vec<(Placed<V>, _)> = try_join_all(asked).await?;
@@ -93,21 +110,24 @@ impl<K: StateKey + Clone, V: Send + 'static> Asking<K, V> {
     pub(super) async fn page(&self, cursor: ScanCursor, limit: usize) -> Result<Answer<Page<K, V>>, QueryError> {
         match self.consistency {
             Consistency::Checkpoint => self.page_of_checkpoint(cursor, limit).await,
-            Consistency::Live => self.live_page(cursor, limit).await,
-            Consistency::LiveOrCheckpoint => match self.live_page(cursor, limit).await {
-                Err(error @ QueryError::Restarting { .. }) => or(error, self.page_of_checkpoint(cursor, limit).await),
+            _ if self.is_live() => self.live_page(cursor, limit).await,
+            _ => match self.live_page(cursor, limit).await {
+                Err(error @ (QueryError::Restarting { .. } | QueryError::Parked { .. })) => {
+                    or(error, self.page_of_checkpoint(cursor, limit).await)
+                }
                 answered => answered,
             },
         }
     }
 
     async fn live_page(&self, cursor: ScanCursor, limit: usize) -> Result<Answer<Page<K, V>>, QueryError> {
+        let reached = self.reach().await?;
         let (mut page, mut newest) = (PageSoFar::from(cursor), None);
         while let Some((from, limit, bytes)) = page.wants(limit) {
             let (subtask, end) = self.queries.subtask_of(&self.operator, self.group(from))?;
             let last = hashes_of(end - 1, self.operator.max_parallelism).1;
             let asked = ScanAsked::new((from, last), limit, bytes);
-            let (answered, attempt) = self.ask(subtask, Ask::Scan(asked)).await?;
+            let (answered, attempt) = self.ask(subtask, Ask::Scan(asked), reached).await?;
             newest = newest.max(Some(attempt));
             self.add_page(answered, &mut page)?;
         }
@@ -147,8 +167,8 @@ impl<K: StateKey + Clone, V: Send + 'static> Asking<K, V> {
         Box::new(StateRequest::new::<K, V>(self.state.clone(), self.entries_max, ask))
     }
 
-    async fn ask(&self, subtask: u32, ask: Ask) -> Result<(Answered, Attempt), QueryError> {
-        let asked = self.queries.ask(&self.operator, subtask, self.request(ask), self.timeout);
+    async fn ask(&self, subtask: u32, ask: Ask, reached: Option<Reached>) -> Result<(Answered, Attempt), QueryError> {
+        let asked = self.queries.ask(&self.operator, subtask, self.request(ask), self.timeout, reached);
         let (answer, attempt) = asked.await?;
         Ok((self.answered(answer)?, attempt))
     }

@@ -11,6 +11,8 @@ use millstream_actors::{JobHandle, StateQueries};
 
 use super::asking::Asking;
 use super::{Answer, Consistency, Page, ScanCursor};
+use crate::refused_in_turn::refused_in_turn;
+use crate::source::IngestPosition;
 use crate::state::StateKey;
 
 /// Keys that one query may ask for.
@@ -75,6 +77,7 @@ impl QueryState for JobHandle {
             consistency: Consistency::default(),
             timeout: TIMEOUT,
             entries_max: ENTRIES_MAX,
+            not_before: Vec::new(),
             of: PhantomData,
         }
     }
@@ -102,7 +105,8 @@ mod sealed {
 /// ```
 ///
 /// At most 1,024 queries wait for a subtask; beyond that, and beyond 16 that read a checkpoint,
-/// [`QueryError::Overloaded`] says when to ask again.
+/// [`QueryError::Overloaded`] says when to ask again. A query that is refused, at once or later, lets the rest of its thread run before
+/// it says so: a program that asks in a loop does not keep the thread from a job that is on it, too.
 pub struct StateQuery<K, V> {
     queries: StateQueries,
     operator: Arc<str>,
@@ -110,6 +114,8 @@ pub struct StateQuery<K, V> {
     consistency: Consistency,
     timeout: Duration,
     entries_max: usize,
+    /// One for each life of each split of each log.
+    not_before: Vec<IngestPosition>,
     of: PhantomData<fn(K) -> V>,
 }
 
@@ -119,6 +125,7 @@ impl<K, V> Clone for StateQuery<K, V> {
             queries: self.queries.clone(),
             operator: self.operator.clone(),
             state: self.state.clone(),
+            not_before: self.not_before.clone(),
             of: PhantomData,
             ..*self
         }
@@ -153,16 +160,47 @@ impl<K: StateKey + Clone, V: Send + 'static> StateQuery<K, V> {
         self
     }
 
+    /// Answered only once the operator has taken the record at this position of an ingest log, and so what the record has led to in its
+    /// state: a sender reads its own writes. Called again, all of the positions are waited for.
+    ///
+    /// The answer is live, also with [`Consistency::LiveOrCheckpoint`]; a query of a checkpoint is refused
+    /// ([`QueryError::PositionOfCheckpoint`]). The [`timeout`](Self::timeout) bounds the wait until the record is read, and then again that for
+    /// each task that is asked. `docs/queries.md` says what counts as taken.
+    ///
+    /// ```
+    /// use millstream::query::{Answer, StateQuery};
+    /// use millstream::source::{IngestError, IngestHandle};
+    ///
+    /// async fn add(
+    ///     orders: &IngestHandle<(u64, u64)>,
+    ///     totals: &StateQuery<u64, u64>,
+    ///     order: (u64, u64),
+    /// ) -> Result<Option<u64>, Box<dyn std::error::Error>> {
+    ///     let receipt = orders.send(order).await?;
+    ///     Ok(totals.clone().not_before(receipt).get(&order.0).await?.value)      // this order is in it
+    /// }
+    /// # let _ = add;
+    /// ```
+    #[must_use]
+    pub fn not_before(mut self, position: impl Into<IngestPosition>) -> Self {
+        let position = position.into();
+        if !self.not_before.iter().any(|known| known.covers(&position)) {
+            self.not_before.retain(|known| !position.covers(known));
+            self.not_before.push(position);
+        }
+        self
+    }
+
     /// The value of a key; `None` if it has none, or one that has expired.
     ///
     /// # Errors
     /// [`QueryError`].
     pub fn get(&self, key: &K) -> impl Future<Output = Result<Answer<Option<V>>, QueryError>> + Send + use<K, V> {
         let (asking, keys) = (self.asking(), vec![key.clone()]);
-        async move {
+        refused_in_turn(async move {
             let Answer { mut value, as_of } = asking?.keys(keys).await?;
             Ok(Answer { value: value.pop().flatten(), as_of })
-        }
+        })
     }
 
     /// The values of up to 10,000 keys, in their order. Of one checkpoint all of them, if they are of a checkpoint; else each task
@@ -179,10 +217,10 @@ impl<K: StateKey + Clone, V: Send + 'static> StateQuery<K, V> {
             _ => Ok(keys.to_vec()),
         };
         let asking = self.asking();
-        async move {
+        refused_in_turn(async move {
             let keys = keys?;
             asking?.keys(keys).await
-        }
+        })
     }
 
     /// The first page of all keys that have a value, with at most `limit` entries.
@@ -211,19 +249,24 @@ impl<K: StateKey + Clone, V: Send + 'static> StateQuery<K, V> {
         limit: usize,
     ) -> impl Future<Output = Result<Answer<Page<K, V>>, QueryError>> + Send + use<K, V> {
         let asking = self.asking();
-        async move {
+        refused_in_turn(async move {
             match limit {
                 0 => Err(QueryError::NoLimit),
                 limit if limit > PAGE_MAX => Err(QueryError::TooMany { asked: limit, max: PAGE_MAX }),
                 limit => asking?.page(cursor, limit).await,
             }
-        }
+        })
     }
 
     fn asking(&self) -> Result<Asking<K, V>, QueryError> {
         let operator = self.queries.operator(&self.operator)?;
         let (queries, state) = (self.queries.clone(), self.state.clone());
         let (consistency, timeout, entries_max) = (self.consistency, self.timeout, self.entries_max);
-        Ok(Asking { queries, operator, state, consistency, timeout, entries_max, of: PhantomData })
+        if !self.not_before.is_empty() && consistency == Consistency::Checkpoint {
+            return Err(QueryError::PositionOfCheckpoint);
+        }
+        let places = self.not_before.iter().map(|position| self.queries.locate(&operator, position));
+        let not_before = places.collect::<Result<_, _>>()?;
+        Ok(Asking { queries, operator, state, consistency, timeout, entries_max, not_before, of: PhantomData })
     }
 }

@@ -86,7 +86,7 @@ pub enum AskError {
         /// Its size, as it would be stored.
         bytes: u64,
     },
-    /// The stored answer is none of today's type.
+    /// The stored answer is none of today's type. What it holds is not told.
     #[error(
         "the stored answer does not decode: {reason}; answers are stored with named fields: give new fields a serde default"
     )]

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::{AnswerSink, Ask, AskError, stored};
+use crate::refused_in_turn::refused_in_turn;
 use crate::source::ingest::{EncodedRecord, IngestLog, Told};
 use crate::source::{IngestError, IngestStatus};
 
@@ -129,7 +130,7 @@ where
             let encoded = EncodedRecord { bytes, key_hash, idempotency_key, asker: Some(asker) };
             desk.log.check(&encoded).map(|()| encoded)
         });
-        async move {
+        refused_in_turn(async move {
             let mut sleep = desk.clock.sleep(after);
             let appended = within(desk.log.append(vec![encoded?]), &mut sleep).await;
             appended.ok_or(AskError::TimedOut { after, is_durable: false })??;
@@ -140,7 +141,7 @@ where
                 Ok(Told::Unreadable(error)) => Err(AskError::Unreadable(error)),
                 Err(_) => Err(AskError::Ended { log: desk.log.name.clone() }),
             }
-        }
+        })
     }
 }
 

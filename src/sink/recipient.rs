@@ -89,6 +89,8 @@ where
 }
 
 /// The [reason](SinkError::reason) for which a [`RecipientSink`] failed.
+///
+/// [`FileSinkError`](crate::sink::FileSinkError) shows how a program comes by the reason.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipientSinkError {

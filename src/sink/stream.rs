@@ -85,6 +85,22 @@ pub struct CommittedStream<T> {
 }
 
 /// The [reason](SinkError::reason) for which a [`StreamSink`] failed.
+///
+/// ```
+/// use millstream::TaskError;
+/// use millstream::prelude::*;
+/// use millstream::sink::StreamSinkError;
+///
+/// let (sink, numbers) = StreamSink::new(10);
+/// drop(numbers);
+/// let env = StreamEnvironment::new("numbers").restart_strategy(RestartStrategy::none());
+/// env.source("numbers", SequenceSource::new(0..100)).sink("out", sink);
+/// let failure = env.start()?.wait().unwrap_err();
+///
+/// let Some(TaskError::Sink(error)) = failure.task_error() else { panic!("{failure}") };
+/// assert!(matches!(error.reason().downcast_ref(), Some(StreamSinkError::NobodyReads)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamSinkError {

@@ -255,6 +255,10 @@ impl SnapshotStore for MemoryStore {
         NAME.to_owned()
     }
 
+    fn stored_bytes(&self) -> Option<u64> {
+        Some(self.chunk_bytes())
+    }
+
     fn is_durable(&self) -> bool {
         false
     }

@@ -413,6 +413,10 @@ impl SnapshotStore for RedbStore {
         self.database.name()
     }
 
+    fn stored_bytes(&self) -> Option<u64> {
+        self.database.file_bytes()
+    }
+
     fn is_durable(&self) -> bool {
         true
     }

@@ -81,6 +81,14 @@ impl Origin {
     }
 
     /// For messages.
+    /// The length of the file, if it is one.
+    pub(super) fn file_bytes(&self) -> Option<u64> {
+        match &self.place {
+            Place::File(path) => Some(fs::metadata(path).ok()?.len()),
+            Place::Backend { .. } => None,
+        }
+    }
+
     pub(super) fn name(&self) -> String {
         match &self.place {
             Place::File(path) => path.display().to_string(),

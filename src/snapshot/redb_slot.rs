@@ -55,6 +55,11 @@ impl DatabaseSlot {
         Ok(slot)
     }
 
+    /// The length of the file, if it is one.
+    pub(crate) fn file_bytes(&self) -> Option<u64> {
+        self.origin.file_bytes()
+    }
+
     /// For messages.
     pub(crate) fn name(&self) -> String {
         self.origin.name()

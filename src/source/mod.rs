@@ -30,8 +30,8 @@ mod vec;
 
 pub use file::{FileSource, FileSourceError, Follow, MalformedRecord, OnMalformed, Positioned};
 pub use ingest::{
-    Acknowledgement, IngestAll, IngestError, IngestHandle, IngestLogError, IngestOptions, IngestReceipt, IngestRecord,
-    IngestSource, IngestStatus, OffsetReset, SplitOffsets, TrySendError,
+    Acknowledgement, IngestAll, IngestError, IngestHandle, IngestLogError, IngestOptions, IngestPosition,
+    IngestReceipt, IngestRecord, IngestSource, IngestStatus, InvalidPosition, OffsetReset, SplitOffsets, TrySendError,
 };
 pub use job_events::JobEventSource;
 pub use position::{decode_position, encode_position};
@@ -45,7 +45,8 @@ pub(crate) use timed::WAIT_FOR_OTHERS;
 pub use vec::VecSource;
 
 pub use millstream_actors::contract::{
-    Batch, Boundedness, CompletedPositions, EventTimes, Hold, ReadStatus, SideRecord, Source, SourceContext,
-    SourceError, SourceReader, SourceTime, SourceWaker, SplitPosition, SplitRead, Threading,
+    Batch, Boundedness, CompletedPositions, EventTimes, Hold, Located, OperatorCounters, ReadStatus, SideRecord,
+    Source, SourceBacklog, SourceContext, SourceError, SourceReader, SourceTime, SourceWaker, SplitBacklog,
+    SplitPosition, SplitRead, Threading,
 };
 pub use millstream_actors::protocol::may_pass;

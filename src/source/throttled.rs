@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, Boundedness, Clock, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceError,
+    Batch, Boundedness, Clock, CompletedPositions, Located, ReadStatus, SideRecord, Source, SourceContext, SourceError,
     SourceReader, SplitPosition, SplitRead, Threading,
 };
 use millstream_actors::protocol::Mark;
@@ -83,6 +83,14 @@ impl<S: Source> Source for Throttled<S> {
 
     fn describe_position(&self, position: &[u8]) -> String {
         self.source.describe_position(position)
+    }
+
+    fn locate(&self, place: &dyn Any) -> Located {
+        self.source.locate(place)
+    }
+
+    fn offset_of(&self, position: &[u8]) -> Option<u64> {
+        self.source.offset_of(position)
     }
 }
 
@@ -176,6 +184,7 @@ mod tests {
             clock: Arc::new(clock.clone()),
             waker: SourceWaker::new(|| {}),
             event_times: EventTimes::default(),
+            counters: Arc::default(),
             time: SourceTime::default(),
         };
         let mut reader = Throttled::new(VecSource::new((0..2000u32).collect()), 1000).open(&cx, None).unwrap();

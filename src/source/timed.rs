@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, Boundedness, CompletedPositions, Hold, ReadStatus, SideRecord, Source, SourceContext, SourceError,
+    Batch, Boundedness, CompletedPositions, Hold, Located, ReadStatus, SideRecord, Source, SourceContext, SourceError,
     SourceReader, SplitPosition, SplitRead, Threading,
 };
 use millstream_actors::protocol::{Mark, OperatorId, Timestamp};
@@ -85,20 +85,24 @@ impl<S: Source> Source for Timed<S> {
         }
         let mut times = SplitTimes::new(self.strategy.idle_after());
         let known = restored.iter().flatten().filter(|position| cx.owns(&position.split));
-        let known: Vec<_> = known.filter_map(|position| Some((position.split.clone(), position.event_time?))).collect();
+        let known = known.filter_map(|stored| Some((stored.split.clone(), stored.event_time?, stored.stream_time)));
+        let known: Vec<_> = known.collect();
         let reader = self.source.open(cx, restored)?;
         for id in reader.concurrent_splits() {
             times.begun(&id, || self.strategy.new_generator());
         }
         // All begin before the first says something: the least counts.
-        let numbers: Vec<_> = known.iter().map(|(id, _)| times.begun(id, || self.strategy.new_generator())).collect();
+        let numbers: Vec<_> = known.iter().map(|(id, ..)| times.begun(id, || self.strategy.new_generator())).collect();
         let mut marks = Vec::new();
-        for (number, (_, at)) in numbers.into_iter().zip(known) {
+        for (number, (_, at, stored)) in numbers.into_iter().zip(&known) {
+            let at = *at;
             if at < Timestamp::MAX {
                 times.generator(number).restore(at);
             }
-            times.restore(number, at, &mut marks);
+            times.restore(number, at, *stored, &mut marks);
         }
+        let stored: Vec<_> = known.into_iter().filter_map(|(_, _, stored)| stored).collect();
+        times.restore_stream(&stored, cx.parallelism, &mut marks);
         let (strategy, cx) = (self.strategy.clone(), cx.clone());
         self.place.get_or_init(|| (cx.job.clone(), cx.operator.clone()));
         let aligned = strategy.join_alignment(&cx);
@@ -124,6 +128,14 @@ impl<S: Source> Source for Timed<S> {
 
     fn describe_position(&self, position: &[u8]) -> String {
         self.source.describe_position(position)
+    }
+
+    fn locate(&self, place: &dyn Any) -> Located {
+        self.source.locate(place)
+    }
+
+    fn offset_of(&self, position: &[u8]) -> Option<u64> {
+        self.source.offset_of(position)
     }
 }
 
@@ -260,6 +272,9 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
         if matches!(status, ReadStatus::Idle { .. }) && reader.awaits_splits() {
             times.awaits_splits(marks);
         }
+        if status == ReadStatus::End {
+            times.all_ended(marks);
+        }
         self.tell_others(told, !batch.is_empty());
         if status == ReadStatus::End {
             self.leave();
@@ -276,9 +291,12 @@ impl<T: Send + 'static> SourceReader for TimedReader<T> {
     fn report_positions(&mut self, moved: &mut Vec<SplitPosition>) {
         let before = moved.len();
         self.reader.report_positions(moved);
-        let whole = self.times.of(WHOLE.split);
+        let is_whole = self.times.of(WHOLE.split).is_some();
         for position in &mut moved[before..] {
-            position.event_time = whole.or_else(|| self.times.of(&position.split));
+            let split = if is_whole { WHOLE.split } else { &position.split };
+            position.event_time = self.times.of(split);
+            let parallelism = self.cx.parallelism;
+            position.stream_time = position.event_time.and_then(|_| self.times.stream_time(split, parallelism));
         }
     }
 

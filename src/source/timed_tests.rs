@@ -54,6 +54,8 @@ fn restored_stream_says_its_watermark_before_its_first_record_and_never_an_earli
         let mut restored = source.open(&cx, Some(moved.clone())).unwrap();
         if record == 31 {
             assert_eq!(moved[0].event_time, Some(i64::MAX), "nothing of it is to come");
+            let at_end = vec![Mark::Watermark(watermark.unwrap())];
+            assert_eq!(read_one(&mut *restored), (ReadStatus::More, vec![], at_end), "it is known how far it had come");
             assert_eq!(read_one(&mut *restored), (ReadStatus::End, vec![], vec![]));
             continue;
         }

@@ -8,7 +8,7 @@ use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget,
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
 use super::query::LookAtRows;
-use super::{Due, KeySchema, StateKey, StateSet, TimeDomain, group_of_hash, stable_hash};
+use super::{KeySchema, StateKey, StateSet, TimeDomain, group_of_hash, stable_hash};
 
 /// Keeps the rows of the keys that one subtask owns, and writes them at barriers. [`KeyedTable`](super::KeyedTable)
 /// keeps them in memory.
@@ -42,6 +42,15 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: LookAtRows<K, S> + 'static {
     /// Number of keys that have state.
     fn live(&self) -> usize;
 
+    /// Entries of the queue of timers that are in memory.
+    fn queued_timers(&self) -> usize;
+
+    /// How many rows were looked for so far and found in memory, and how many were looked for on the disk; `None` if all are in memory.
+    #[inline]
+    fn cache_use(&self) -> Option<(u64, u64)> {
+        None
+    }
+
     /// Works on a block: looks up the rows of its keys, makes those of new ones, and lends them in the order of the
     /// block until it breaks. If a snapshot is being taken, a row has been written before it is lent. A key of which
     /// nothing is left afterwards is forgotten.
@@ -71,16 +80,16 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: LookAtRows<K, S> + 'static {
         each: impl FnMut(&K, S::Handles<'_>) -> ControlFlow<()>,
     ) -> Result<Progress, StateError>;
 
-    /// The time at which [`next_timer`](Self::next_timer) may give something.
+    /// The earliest time of which [`next_timer`](Self::next_timer) may give something.
     fn first_timer(&self, domain: TimeDomain) -> Option<Timestamp>;
 
-    /// The earliest of the keys that may have a timer, whose time has come, as [`fire_timers`](Self::fire_timers) wants it.
+    /// Looks for the next key that may have a timer up to a time, by ascending time; gives its group, unless there is none.
     ///
     /// # Errors
     /// If the backend cannot read it.
-    fn next_timer(&mut self, domain: TimeDomain) -> Result<Option<Due>, StateError>;
+    fn next_timer(&mut self, domain: TimeDomain, up_to: Timestamp) -> Result<Option<u32>, StateError>;
 
-    /// Fires the timer that [`next_timer`](Self::next_timer) gave: calls `each` with the key, the timer's time and the key's
+    /// Fires the timer that [`next_timer`](Self::next_timer) has just found: calls `each` with the key, the timer's time and the key's
     /// states, in which the timer is gone. Not at all if the timer was deleted; more than once if keys have one hash.
     ///
     /// # Errors
@@ -88,7 +97,6 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: LookAtRows<K, S> + 'static {
     fn fire_timers(
         &mut self,
         domain: TimeDomain,
-        due: Due,
         each: impl FnMut(&K, Timestamp, S::Handles<'_>),
     ) -> Result<(), StateError>;
 

@@ -221,27 +221,53 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
 
     #[cold]
     fn settle_clear(&mut self, index: usize, place: usize, was_tombstone: bool, stamp: Stamp) {
-        let may_move = self.may_move();
-        let Self { groups, changes, len, barriers, .. } = self;
+        let (may_move, needs_none) = (self.may_move(), self.needs_no_marks(index));
+        let Self { groups, changes, len, is_walked, .. } = self;
         let (table, changes) = (&mut groups.0[index], &mut changes[index]);
-        // No checkpoint can have this key's state, so it leaves no mark.
-        let leaves_none = stamp == 0 || barriers.has_no_base() || changes.full_floor == barriers.current;
         changes.tombstones -= usize::from(was_tombstone);
-        if leaves_none {
+        if stamp == 0 || (needs_none && !*is_walked) {
             table.remove(place);
             *len -= 1;
             shrink(table, changes, may_move);
             return;
         }
         changes.tombstones += 1;
-        let live = table.len() - changes.tombstones;
-        if may_move && changes.tombstones > live.max(TOMBSTONES_MIN) {
-            // The group is written in full next time, so it needs no marks until then.
-            *len -= table.take_if(|entry| S::is_clear(&entry.row)).len();
-            changes.tombstones = 0;
-            changes.full_floor = barriers.current;
-            shrink(table, changes, true);
+        self.kept += usize::from(needs_none);
+        if may_move {
+            self.drop_many_marks(index);
         }
+    }
+
+    /// No checkpoint can have the state of a group's keys.
+    fn needs_no_marks(&self, index: usize) -> bool {
+        self.barriers.has_no_base() || self.changes[index].full_floor == self.barriers.current
+    }
+
+    /// Forgets the removed keys of a group whose marks are needed by none, or too many. Entries may be moved.
+    pub(super) fn drop_idle_marks(&mut self, index: usize) {
+        if self.changes[index].tombstones > 0 && self.needs_no_marks(index) {
+            self.drop_marks(index);
+        } else {
+            self.drop_many_marks(index);
+        }
+    }
+
+    fn drop_many_marks(&mut self, index: usize) {
+        let tombstones = self.changes[index].tombstones;
+        let live = self.groups.0[index].len() - tombstones;
+        if tombstones > live.max(TOMBSTONES_MIN) {
+            self.drop_marks(index);
+        }
+    }
+
+    /// Forgets all removed keys of a group: it is written in full next time, so it needs no marks until then.
+    fn drop_marks(&mut self, index: usize) {
+        let Self { groups, changes, len, barriers, .. } = self;
+        let (table, changes) = (&mut groups.0[index], &mut changes[index]);
+        *len -= table.take_if(|entry| S::is_clear(&entry.row)).len();
+        changes.tombstones = 0;
+        changes.full_floor = barriers.current;
+        shrink(table, changes, true);
     }
 
     /// Clears what has expired in a row.

@@ -9,7 +9,7 @@ use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Times
 
 use super::backend::{KeyedBackend, KeyedBlock};
 use super::barrier::Sweep;
-use super::{Due, KeySchema, KeyedTable, StateKey, StateRows, StateSet, TableLoader, TimeDomain};
+use super::{KeySchema, KeyedTable, StateKey, StateRows, StateSet, TableLoader, TimeDomain};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
     fn range(&self) -> KeyGroupRange {
@@ -41,6 +41,10 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
         KeyedTable::live(self)
     }
 
+    fn queued_timers(&self) -> usize {
+        KeyedTable::queued_timers(self)
+    }
+
     #[inline]
     fn work_on<B>(&mut self, block: &mut B) -> Result<(), StateError>
     where
@@ -61,21 +65,21 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
 
     #[inline]
     fn first_timer(&self, domain: TimeDomain) -> Option<Timestamp> {
-        self.timers.first_time(domain)
+        self.first_due(domain)
     }
 
     #[inline]
-    fn next_timer(&mut self, domain: TimeDomain) -> Result<Option<Due>, StateError> {
-        Ok(self.timers.first(domain))
+    fn next_timer(&mut self, domain: TimeDomain, up_to: Timestamp) -> Result<Option<u32>, StateError> {
+        Ok(self.next_due(domain, up_to))
     }
 
+    #[inline]
     fn fire_timers(
         &mut self,
         domain: TimeDomain,
-        due: Due,
         each: impl FnMut(&K, Timestamp, S::Handles<'_>),
     ) -> Result<(), StateError> {
-        self.fire(domain, due, each);
+        self.fire(domain, each);
         Ok(())
     }
 

@@ -58,6 +58,8 @@ mod timer_queue;
 mod properties;
 #[cfg(test)]
 pub(crate) mod test_kit;
+#[cfg(test)]
+mod timer_properties;
 
 pub(crate) use decoders::decoders;
 

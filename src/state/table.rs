@@ -4,12 +4,14 @@
 //! tables grow without the pause that one large table would make, and a key group is written and loaded by itself.
 
 use std::hash::Hash;
+use std::ops::Range;
 
 use millstream_actors::protocol::{KeyGroupRange, Timestamp};
 
 use super::barrier::Barriers;
 use super::block::Candidate;
 use super::changes::Changes;
+use super::fire::Walk;
 use super::group_table::GroupTable;
 use super::groups::Groups;
 use super::loading::Arrived;
@@ -34,8 +36,16 @@ pub struct KeyedTable<K, S: StateSet> {
     pub(super) candidates: Vec<Candidate>,
     /// Keys by the time of their timers.
     pub(super) timers: TimerQueues,
+    /// For each domain: the rows of one time that are gone through, in the place of their entries in the queue.
+    pub(super) walks: [Option<Walk>; 2],
     /// Rows of keys with one hash are being lent, by their places.
     pub(super) fires: bool,
+    /// A row to which a walk has come is being lent.
+    pub(super) is_walked: bool,
+    /// At most so many keys of which nothing is left are there for the next records of theirs, and no checkpoint needs their marks.
+    pub(super) kept: usize,
+    /// The groups that are still to be gone through for such keys.
+    pub(super) to_sweep: Option<Range<usize>>,
     /// The group all of whose rows are being lent, and the place at which that goes on.
     pub(super) visited: Option<(usize, usize)>,
 }
@@ -58,7 +68,11 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
             clean_from: (0, 0),
             candidates: Vec::new(),
             timers: TimerQueues::default(),
+            walks: [None, None],
             fires: false,
+            is_walked: false,
+            kept: 0,
+            to_sweep: None,
             visited: None,
         }
     }
@@ -78,7 +92,8 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         self.max_parallelism
     }
 
-    /// Number of keys, with those that were removed and whose removal no checkpoint has yet.
+    /// Number of keys, with those that were removed and whose removal no checkpoint has yet, or whose row is kept for their next
+    /// records.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -108,6 +123,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     pub(crate) fn set_time(&mut self, processing_time: i64, watermark: Timestamp) {
         self.processing_time = self.processing_time.max(processing_time);
         self.watermark = self.watermark.max(watermark);
+        self.drop_forgotten();
     }
 
     /// Whether entries may be moved to make a table smaller: nothing goes through the places of one.

@@ -148,29 +148,51 @@ impl Queue {
     #[inline]
     fn first(&mut self) -> Option<Due> {
         if self.run.is_empty() && self.behind.is_empty() {
-            self.sort_next();
+            self.sort_next(usize::MAX);
         }
         let (at, hash) = if self.is_behind() { self.behind.peek()?.0 } else { *self.run.last()? };
         Some((time_of(at), hash))
     }
 
-    /// Makes a run of the earliest that are in buckets, if any are.
+    /// Takes the earliest out, if none of their time has come before the others: those of the first time if they are so many, or
+    /// more. Then this is the time, and how many they were.
+    fn take_many(&mut self, least: usize) -> Option<(Timestamp, usize)> {
+        if !self.run.is_empty() || !self.behind.is_empty() {
+            return None;
+        }
+        let before = self.len;
+        let at = time_of(self.sort_next(least)?);
+        Some((at, before - self.len))
+    }
+
+    /// Makes a run of the earliest that are in buckets, if any are. If they have one time and are `many`, or more, they are dropped,
+    /// and this is the time.
     #[cold]
-    fn sort_next(&mut self) {
+    fn sort_next(&mut self, many: usize) -> Option<u64> {
         while self.filled != 0 {
             let number = self.filled.trailing_zeros() as usize;
             let (mut entries, first) = self.take_bucket(number);
-            if entries.len() <= RUN_MAX || entries.iter().all(|(at, _)| *at == first) {
+            let is_one_time = entries.iter().all(|(at, _)| *at == first);
+            if is_one_time && entries.len() >= many {
+                self.next = first.saturating_add(1);
+                self.len -= entries.len();
+                entries.clear();
+                self.keep(number, entries);
+                return Some(first);
+            }
+            if entries.len() <= RUN_MAX || is_one_time {
                 entries.sort_unstable_by(|one, other| other.cmp(one));
                 self.next = entries.first().map_or(self.next, |(last, _)| last.saturating_add(1));
                 let emptied = std::mem::replace(&mut self.run, entries);
-                return self.keep(number, emptied);
+                self.keep(number, emptied);
+                return None;
             }
             // They all have the bits in which the entries of higher buckets differ from the old base.
             self.base = first;
             entries.drain(..).for_each(|entry| self.put(entry));
             self.keep(number, entries);
         }
+        None
     }
 
     /// An emptied bucket has this memory from here on.
@@ -231,6 +253,13 @@ impl TimerQueues {
         self.0[domain as usize].first()
     }
 
+    /// Takes those of the earliest time out if they are so many, or more, and none of them has been asked for; gives the time, and
+    /// their number.
+    #[inline]
+    pub(crate) fn take_many(&mut self, domain: TimeDomain, least: usize) -> Option<(Timestamp, usize)> {
+        self.0[domain as usize].take_many(least)
+    }
+
     /// The hash that probably comes so many entries behind the earliest, if that has been asked for.
     #[inline]
     pub(crate) fn ahead(&self, domain: TimeDomain, entries: usize) -> Option<u64> {
@@ -242,6 +271,11 @@ impl TimerQueues {
     #[inline]
     pub(crate) fn take_first(&mut self, domain: TimeDomain) -> Option<Due> {
         self.0[domain as usize].take_first()
+    }
+
+    /// Number of entries of both domains.
+    pub(crate) fn entries(&self) -> usize {
+        TimeDomain::ALL.into_iter().map(|domain| self.len(domain)).sum()
     }
 
     /// Number of entries of a domain.

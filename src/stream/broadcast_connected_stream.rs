@@ -42,6 +42,7 @@ where
         let of_broadcast = function.broadcast_state();
         names.names.extend(of_broadcast.names());
         names.former.extend(of_broadcast.former_names());
+        broadcast.graph.borrow_mut().note_mistakes_of_states(id, of_broadcast.mistakes(), at);
         broadcast.graph.borrow_mut().check_state_names(id, &names.names, at);
         let (keyed, selector, keys) = keyed.partitioned();
         let (selector, function) = (Prototype::new(selector), Prototype::new(function));

@@ -103,7 +103,9 @@ impl<A: Send + 'static, B: Send + 'static> ConnectedStreams<A, B> {
     #[track_caller]
     pub fn process<F: CoProcessFunction<A, B>>(self, id: &str, function: F) -> DataStream<F::Out> {
         let at = Location::caller();
-        let (names, former) = (function.state().names(), function.state().former_names());
+        let states = function.state();
+        let (names, former) = (states.names(), states.former_names());
+        self.first.graph.borrow_mut().note_mistakes_of_states(id, states.mistakes(), at);
         self.first.graph.borrow_mut().check_state_names(id, &names, at);
         let function = Prototype::new(function);
         let stream = self.operator(id, Some(id), at, move |cx| {

@@ -5,13 +5,13 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use millstream_actors::contract::{BatchOperator, Partitioner, Sink, Source};
+use millstream_actors::contract::{BatchOperator, Partitioner, Source};
 use millstream_actors::data::edge::Routing;
 use millstream_actors::data::pipeline::{Chain, Head, PipelineBuilder};
 use millstream_actors::protocol::PortId;
 
 use super::windowed_stream::AllWindows;
-use super::{ConnectedStreams, DataStreamSink, KeyedStream, WindowedStream};
+use super::{ConnectedStreams, DataStreamSink, KeyedStream, SinkOf, WindowedStream};
 use crate::graph::{
     EdgeKind, GraphError, GraphHandle, InputEdge, NodeContext, NodeId, NodeKind, OperatorNode, Port, PortRef,
     Prototype, RouteContext, Routes, SinkNode, SourceNode, StateNames, StreamRef,
@@ -99,7 +99,7 @@ impl<T: Send + 'static> DataStream<T> {
         Self { graph: graph.clone(), inputs: vec![Input { from, kind: EdgeKind::Forward, routes: Arc::new(routes) }] }
     }
 
-    /// Gives `function` of each record.
+    /// Gives `function` of each record. What it has to wait for is for [`async_map`](Self::async_map).
     #[track_caller]
     pub fn map<U: Send + 'static>(self, function: impl Fn(T) -> U + Clone + Send + 'static) -> DataStream<U> {
         let function = Prototype::new(function);
@@ -300,7 +300,9 @@ impl<T: Send + 'static> DataStream<T> {
     #[track_caller]
     pub fn process<F: ProcessFunction<T>>(self, id: &str, function: F) -> DataStream<F::Out> {
         let at = Location::caller();
-        let (names, former) = (function.state().names(), function.state().former_names());
+        let states = function.state();
+        let (names, former) = (states.names(), states.former_names());
+        self.graph.borrow_mut().note_mistakes_of_states(id, states.mistakes(), at);
         self.graph.borrow_mut().check_state_names(id, &names, at);
         let function = Prototype::new(function);
         let stream = self.operator(id, Some(id), at, move |cx| {
@@ -348,7 +350,7 @@ impl<T: Send + 'static> DataStream<T> {
 
     /// Ends the stream in a sink. `id` is the stable id under which its pending commits are found again.
     #[track_caller]
-    pub fn sink<S: Sink<Item = T>>(self, id: &str, sink: S) -> DataStreamSink {
+    pub fn sink<S: SinkOf<T>>(self, id: &str, sink: S) -> DataStreamSink {
         let kind = NodeKind::Sink(Arc::new(SinkNode(Arc::new(sink))));
         let inputs = self.edges(PortId::FIRST);
         let node = self.graph.borrow_mut().add(id, Some(id), Location::caller(), inputs, None, kind);

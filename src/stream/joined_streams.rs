@@ -32,6 +32,8 @@ use crate::window::{WindowAssigner, millis};
 ///
 /// What two streams emit at the same time has no order, and neither have the results of a key: with the same input, they are the
 /// same ones whatever the order, but for [`time_to_live`](Self::time_to_live).
+///
+/// Each call, or the page of what it gives, has an example.
 #[must_use = "joined streams do nothing until it is said which records meet, and what is made of them"]
 pub struct JoinedStreams<A, SA: KeySelector<A>, B, SB: KeySelector<B, Key = SA::Key>> {
     pub(super) connected: ConnectedKeyedStreams<A, SA, B, SB>,

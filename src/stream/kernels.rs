@@ -62,7 +62,7 @@ fn kernel_of<K: StateKey, St: StateSet, B: KeyedBackend<K, St>>(
     let mut kernel = Kernel::new(operator.clone(), backend, declare);
     kernel.clock(subtask.clock.clone());
     kernel.share(Share { subtask: subtask.subtask.index, parallelism: subtask.parallelism });
-    kernel.counters(subtask.counters.clone());
+    kernel.counters(subtask.counters.operator(operator));
     kernel.capture_bytes_max(subtask.limits.capture_bytes_max);
     kernel.key_schema(keys.clone());
     kernel

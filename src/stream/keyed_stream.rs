@@ -186,6 +186,7 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         G::Out: Send + 'static,
         S::Key: Clone,
     {
+        self.check_aggregate(id, &function, Location::caller());
         let (initial, adding) = (function.create(), function.clone());
         let add = move |accumulator: &mut G::Accumulator, record| adding.add(accumulator, record);
         self.fold_map(id, initial, add, move |key, accumulator| (key.clone(), function.result(accumulator)))
@@ -220,6 +221,25 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     /// As [`deduplicate`](Self::deduplicate), but a key is forgotten when its time to live is over, and its next record is given
     /// again. The time counts from the record that was given, or, with
     /// [`refresh_on_read`](crate::state::StateTtl::refresh_on_read), from the last one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("alarms"));
+    /// # let told = sink.handle();
+    /// // What an alarm says is told again when it goes on for more than a minute.
+    /// env.source("alarms", VecSource::new(vec![("fire", 1), ("smoke", 2), ("fire", 3)]))
+    ///     .key_by(|(what, _)| what.to_string())
+    ///     .deduplicate_for("once-a-minute", StateTtl::processing_time(Duration::from_secs(60)))
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # assert_eq!(told.snapshot(), [("fire", 1), ("smoke", 2)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     #[track_caller]
     pub fn deduplicate_for(self, id: &str, ttl: StateTtl) -> DataStream<T>
     where
@@ -228,11 +248,8 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         self.process(id, FirstSince::new(ttl))
     }
 
-    /// Gives a key and those `n` of its records, at least one, of which what `of` gives is the greatest, the greatest first, whenever
-    /// they change. For the top of each window, see [`TopN`].
-    ///
-    /// # Panics
-    /// If `n` is none.
+    /// Gives a key and those `n` of its records of which what `of` gives is the greatest, the greatest first, whenever they change. One
+    /// at least: the graph refuses none. For the top of each window, see [`TopN`].
     ///
     /// ```
     /// use millstream::prelude::*;
@@ -262,7 +279,16 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         S::Key: Clone,
         S::Held: 'static,
     {
-        self.process(id, Top::new(TopN::of(n, of)))
+        let top = TopN::of(n, of);
+        self.check_aggregate(id, &top, Location::caller());
+        self.process(id, Top::new(top))
+    }
+
+    /// Adds what is wrong with an aggregate to the mistakes of the graph.
+    pub(super) fn check_aggregate(&self, id: &str, function: &impl AggregateFunction, at: &'static Location<'static>) {
+        if let Err(reason) = function.check() {
+            self.mistake(GraphError::InvalidAggregate { operator: id.into(), reason, at });
+        }
     }
 
     /// Runs a function with states of its own for each key.
@@ -318,11 +344,25 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         WindowedStream::new(self, assigner, false)
     }
 
-    /// Cuts the records of each key into windows of so many, at least one, each of which gives a result when it is full: those of
-    /// the last window do not. As [`GlobalWindows`] with a purging [`CountTrigger`].
+    /// Cuts the records of each key into windows of so many, each of which gives a result when it is full: those of the last window
+    /// do not. One at least: the graph refuses none. As [`GlobalWindows`] with a purging [`CountTrigger`].
     ///
-    /// # Panics
-    /// If that is none.
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("laps"));
+    /// # let sums = sink.handle();
+    /// env.source("laps", VecSource::new(vec![61, 60, 64, 59, 66]))      // seconds
+    ///     .key_by(|_| ())
+    ///     .count_window(2)
+    ///     .reduce("two-laps", |one, other| one + other)
+    ///     .sink("sums", sink);
+    /// # env.start()?.await?;
+    /// # assert_eq!(sums.snapshot(), [121, 123]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn count_window(self, records: u64) -> WindowedStream<T, S, GlobalWindows, PurgingTrigger<CountTrigger>>
     where
         T: Clone,
@@ -331,11 +371,25 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         self.window(GlobalWindows::new()).trigger(PurgingTrigger::of(CountTrigger::of(records)))
     }
 
-    /// Gives a result of the last `records` records of a key with each `slide` records, at least one. As [`GlobalWindows`] with a
-    /// [`CountTrigger`] and a [`CountEvictor`].
+    /// Gives a result of the last `records` records of a key with each `slide` records. Both are one at least: the graph refuses none. As
+    /// [`GlobalWindows`] with a [`CountTrigger`] and a [`CountEvictor`].
     ///
-    /// # Panics
-    /// If `slide` is none.
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("laps"));
+    /// # let fastest = sink.handle();
+    /// env.source("laps", VecSource::new(vec![61, 60, 64, 59, 66]))
+    ///     .key_by(|_| ())
+    ///     .sliding_count_window(3, 1)
+    ///     .apply("fastest-of-three", |laps, _, out| out.emit(*laps.iter().min().expect("a window that fires has a record")))
+    ///     .sink("fastest", sink);
+    /// # env.start()?.await?;
+    /// # assert_eq!(fastest.snapshot(), [61, 60, 60, 59, 59]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn sliding_count_window(
         self,
         records: usize,
@@ -371,9 +425,7 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     /// What an operator that is made at `at` declares. What is wrong with that is added to the mistakes of the graph.
     pub(super) fn declare(&self, id: &str, states: &impl StateSet, at: &'static Location<'static>) -> StateNames {
         let mut graph = self.stream.graph.borrow_mut();
-        for (state, reason) in states.mistakes() {
-            graph.errors.push(GraphError::InvalidState { operator: id.into(), state: state.to_string(), reason, at });
-        }
+        graph.note_mistakes_of_states(id, states.mistakes(), at);
         let names = StateNames { names: states.names(), former: states.former_names() };
         graph.check_state_names(id, &names.names, at);
         if let Err(reason) = self.keys.check() {

@@ -43,6 +43,7 @@ mod keyed_stream;
 mod pattern_stream;
 mod settings;
 mod sink_handle;
+mod sink_of;
 mod windowed_join;
 mod windowed_stream;
 
@@ -54,5 +55,6 @@ pub use joined_streams::{IntervalJoinedStreams, JoinedStreams, LivingJoinedStrea
 pub use keyed_stream::KeyedStream;
 pub use pattern_stream::PatternStream;
 pub use sink_handle::DataStreamSink;
+pub use sink_of::SinkOf;
 pub use windowed_join::WindowedJoin;
 pub use windowed_stream::{AllWindows, WindowedStream};

@@ -2,8 +2,10 @@
 
 use std::panic::Location;
 
+use millstream_actors::protocol::RegionPolicy;
+
 use super::DataStream;
-use crate::graph::PlacedDirective;
+use crate::graph::{Placed, PlacedDirective};
 use crate::operator::OnPanic;
 use crate::state::StateBackend;
 
@@ -100,6 +102,18 @@ impl<T: Send + 'static> DataStream<T> {
         let (node, at) = (self.node(), Location::caller());
         if let Some(node) = self.graph.borrow_mut().setting(node, "on_panic(..)", at) {
             node.on_panic.push(PlacedDirective { directive: Box::new(directive), at });
+        }
+        self
+    }
+
+    /// What follows the failures of the region that this stream is in: all that is connected with it, by whatever way. To be said at one
+    /// stream of a region, as at that of its source; two policies in one region that contradict each other are a mistake that `start()` reports.
+    /// `docs/supervision.md` tells of regions; an example is at [`RegionPolicy`].
+    #[track_caller]
+    pub fn region_policy(self, policy: RegionPolicy) -> Self {
+        let (node, at) = (self.node(), Location::caller());
+        if let Some(node) = self.graph.borrow_mut().setting(node, "region_policy(..)", at) {
+            node.region_policies.push(Placed::new(policy, at));
         }
         self
     }

@@ -85,6 +85,33 @@ where
     SB: KeySelector<B, Key = SA::Key>,
 {
     /// Has another trigger say when windows give results.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use millstream::prelude::*;
+    /// use millstream::window::CountTrigger;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("rides"));
+    /// # let given = sink.handle();
+    /// # let times = || WatermarkStrategy::monotonous(|(_, at): &(u32, i64)| *at);
+    /// let orders = env.source_with_watermarks("orders", VecSource::new(vec![(1, 100), (2, 500)]), times());
+    /// let drivers = env.source_with_watermarks("drivers", VecSource::new(vec![(1, 300), (3, 900)]), times());
+    /// orders
+    ///     .key_by(|(place, _)| *place)
+    ///     .join(drivers.key_by(|(place, _)| *place))
+    ///     .window(TumblingWindows::event_time(Duration::from_secs(1)))
+    ///     .trigger(CountTrigger::of(2))                        // as soon as there are two
+    ///     .inner("met", |(place, ordered), (_, free)| (*place, free - ordered))
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # let mut given = given.snapshot();
+    /// # given.sort();
+    /// # assert_eq!(given, [(1, 200)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn trigger<Other: Trigger<Either<A, B>>>(self, trigger: Other) -> WindowedJoin<A, SA, B, SB, W, Other> {
         let Self { joined, windowing: Windowing { assigner, late, .. }, lateness } = self;
         let windowing = Windowing { assigner, trigger, has_own_trigger: false, lateness: 0, late };
@@ -93,6 +120,32 @@ where
 
     /// Keeps windows of event time for so long after they were complete: each record that comes in that time has its windows give
     /// all their results once more. Whole milliseconds; none by default.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("rides"));
+    /// # let given = sink.handle();
+    /// # let times = || WatermarkStrategy::monotonous(|(_, at): &(u32, i64)| *at);
+    /// let orders = env.source_with_watermarks("orders", VecSource::new(vec![(1, 100), (2, 500)]), times());
+    /// let drivers = env.source_with_watermarks("drivers", VecSource::new(vec![(1, 300), (3, 900)]), times());
+    /// orders
+    ///     .key_by(|(place, _)| *place)
+    ///     .join(drivers.key_by(|(place, _)| *place))
+    ///     .window(TumblingWindows::event_time(Duration::from_secs(1)))
+    ///     .allowed_lateness(Duration::from_secs(60))
+    ///     .inner("met", |(place, ordered), (_, free)| (*place, free - ordered))
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # let mut given = given.snapshot();
+    /// # given.sort();
+    /// # assert_eq!(given, [(1, 200)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.lateness = lateness;
         self
@@ -117,6 +170,31 @@ where
     Tr: Trigger<Either<A, B>>,
 {
     /// Gives what `function` makes of each two records of a window.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("rides"));
+    /// # let given = sink.handle();
+    /// # let times = || WatermarkStrategy::monotonous(|(_, at): &(u32, i64)| *at);
+    /// let orders = env.source_with_watermarks("orders", VecSource::new(vec![(1, 100), (2, 500)]), times());
+    /// let drivers = env.source_with_watermarks("drivers", VecSource::new(vec![(1, 300), (3, 900)]), times());
+    /// orders
+    ///     .key_by(|(place, _)| *place)
+    ///     .join(drivers.key_by(|(place, _)| *place))
+    ///     .window(TumblingWindows::event_time(Duration::from_secs(1)))
+    ///     .inner("met", |(place, ordered), (_, free)| (*place, free - ordered))
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # let mut given = given.snapshot();
+    /// # given.sort();
+    /// # assert_eq!(given, [(1, 200)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     #[track_caller]
     pub fn inner<U: Send + 'static>(
         self,
@@ -130,6 +208,31 @@ where
 
     /// Gives what `function` makes of each two records of a window, and of each of the first stream where there is none of the
     /// second.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("rides"));
+    /// # let given = sink.handle();
+    /// # let times = || WatermarkStrategy::monotonous(|(_, at): &(u32, i64)| *at);
+    /// let orders = env.source_with_watermarks("orders", VecSource::new(vec![(1, 100), (2, 500)]), times());
+    /// let drivers = env.source_with_watermarks("drivers", VecSource::new(vec![(1, 300), (3, 900)]), times());
+    /// orders
+    ///     .key_by(|(place, _)| *place)
+    ///     .join(drivers.key_by(|(place, _)| *place))
+    ///     .window(TumblingWindows::event_time(Duration::from_secs(1)))
+    ///     .left_outer("met-or-waits", |(place, _), driver| (*place, driver.is_some()))
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # let mut given = given.snapshot();
+    /// # given.sort();
+    /// # assert_eq!(given, [(1, true), (2, false)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     #[track_caller]
     pub fn left_outer<U: Send + 'static>(
         self,
@@ -143,6 +246,31 @@ where
 
     /// Gives what `function` makes of each two records of a window, and of each of the second stream where there is none of the
     /// first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("rides"));
+    /// # let given = sink.handle();
+    /// # let times = || WatermarkStrategy::monotonous(|(_, at): &(u32, i64)| *at);
+    /// let orders = env.source_with_watermarks("orders", VecSource::new(vec![(1, 100), (2, 500)]), times());
+    /// let drivers = env.source_with_watermarks("drivers", VecSource::new(vec![(1, 300), (3, 900)]), times());
+    /// orders
+    ///     .key_by(|(place, _)| *place)
+    ///     .join(drivers.key_by(|(place, _)| *place))
+    ///     .window(TumblingWindows::event_time(Duration::from_secs(1)))
+    ///     .right_outer("met-or-idle", |order, (place, _)| (*place, order.is_some()))
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # let mut given = given.snapshot();
+    /// # given.sort();
+    /// # assert_eq!(given, [(1, true), (3, false)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     #[track_caller]
     pub fn right_outer<U: Send + 'static>(
         self,
@@ -156,6 +284,31 @@ where
 
     /// Gives what `function` makes of each two records of a window, and of each of either stream where there is none of the other:
     /// one of both is always there.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("rides"));
+    /// # let given = sink.handle();
+    /// # let times = || WatermarkStrategy::monotonous(|(_, at): &(u32, i64)| *at);
+    /// let orders = env.source_with_watermarks("orders", VecSource::new(vec![(1, 100), (2, 500)]), times());
+    /// let drivers = env.source_with_watermarks("drivers", VecSource::new(vec![(1, 300), (3, 900)]), times());
+    /// orders
+    ///     .key_by(|(place, _)| *place)
+    ///     .join(drivers.key_by(|(place, _)| *place))
+    ///     .window(TumblingWindows::event_time(Duration::from_secs(1)))
+    ///     .full_outer("all", |order, driver| (order.copied(), driver.copied()))
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # let mut given = given.snapshot();
+    /// # given.sort();
+    /// # assert_eq!(given, [(None, Some((3, 900))), (Some((1, 100)), Some((1, 300))), (Some((2, 500)), None)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     #[track_caller]
     pub fn full_outer<U: Send + 'static>(
         self,

@@ -132,9 +132,12 @@ where
         T: Serialize + DeserializeOwned,
         V: Evictor<T>,
     {
-        let Self { keyed, windowing, evictor, lateness, is_alone } = self;
+        let (Self { keyed, windowing, evictor, lateness, is_alone }, at) = (self, Location::caller());
+        if let Err(reason) = evictor.check() {
+            keyed.mistake(GraphError::InvalidWindows { operator: id.into(), reason, at });
+        }
         let stream = WindowedStream { keyed, windowing, evictor: NoEvictor, lateness, is_alone };
-        stream.run(id, Processed::new(function, evictor), Location::caller())
+        stream.run(id, Processed::new(function, evictor), at)
     }
 
     /// As [`process`](Self::process), for a closure.
@@ -211,6 +214,7 @@ where
         G::Accumulator: Clone,
         U: Send + 'static,
     {
+        self.keyed.check_aggregate(id, &function, Location::caller());
         self.run(id, Aggregated { function, emit }, Location::caller())
     }
 }

@@ -38,6 +38,7 @@ pub fn source_context(subtask_index: u32, parallelism: u32) -> SourceContext {
         clock: Arc::new(ManualClock::new()),
         waker: SourceWaker::new(|| ()),
         event_times: EventTimes::default(),
+        counters: Arc::default(),
         time: SourceTime::default(),
     }
 }

@@ -8,6 +8,7 @@ use redb::StorageBackend;
 
 /// What happens to one operation of a [`FaultyDisk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DiskFault {
     /// Nothing is done, and it fails.
     Fail,

@@ -10,6 +10,7 @@ use millstream_actors::protocol::{CheckpointId, Incarnation};
 
 /// The calls of a store, as a [`FaultyStore`] tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum StoreCall {
     /// [`SnapshotStore::open_job`].
     OpenJob,
@@ -39,6 +40,7 @@ impl StoreCall {
 
 /// What happens to a call of a [`FaultyStore`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum StoreFault {
     /// Nothing is done, and the call fails.
     Fail,
@@ -256,6 +258,10 @@ impl SnapshotStore for FaultyStore {
 
     fn finalise(&self, manifest: &Manifest, retain: usize) -> Result<Finalised, SnapshotError> {
         self.run(StoreCall::Finalise, || self.inner.finalise(manifest, retain))
+    }
+
+    fn stored_bytes(&self) -> Option<u64> {
+        self.inner.stored_bytes()
     }
 
     fn pin(&self, checkpoints: &[CheckpointId]) {

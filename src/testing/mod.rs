@@ -53,6 +53,8 @@ mod contexts;
 mod decoders;
 mod faulty_disk;
 mod faulty_store;
+#[cfg(test)]
+mod in_file_harness;
 mod operator_harness;
 mod operator_run;
 mod operator_snapshot;

@@ -178,7 +178,7 @@ where
     }
 }
 
-fn hash_of<T, S: KeySelector<T>>(selector: &S, record: &T) -> u64 {
+pub(super) fn hash_of<T, S: KeySelector<T>>(selector: &S, record: &T) -> u64 {
     stable_hash(selector.query(record, &selector.hold(record)))
 }
 

@@ -11,6 +11,17 @@ use super::timing_thread;
 ///
 /// Delays are ended by one thread for the process, and need no runtime. (Should the system
 /// refuse the thread, they wait on the timer of the tokio runtime that polls them, which goes by the millisecond.)
+///
+/// ```
+/// use millstream::Clock;
+/// use millstream::prelude::*;
+/// use millstream::time::SystemClock;
+///
+/// let clock = SystemClock::new();
+/// let env = StreamEnvironment::new("numbers").clock(clock);   // what it has anyway
+/// assert!(clock.unix_ms() > 1_700_000_000_000);
+/// # let _ = env;
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     origin: Instant,

@@ -67,3 +67,7 @@ where
         (self.function)(firsts, seconds, ctx, out);
     }
 }
+
+#[cfg(test)]
+#[path = "co_group_tests.rs"]
+mod tests;

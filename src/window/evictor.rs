@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream_actors::protocol::{NO_TIME, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Window;
+use super::{Window, millis};
 
 /// The records of a window, in the order in which they have come, each with its event time, or [`NO_TIME`].
 ///
@@ -138,6 +138,14 @@ pub trait Evictor<T>: Clone + Send + 'static {
     fn after(&self, window: Window, elements: &mut Elements<T>) {
         let _ = (window, elements);
     }
+
+    /// Whether it can be. The graph refuses what cannot.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Drops nothing: what windows have unless they are given another one.
@@ -147,13 +155,30 @@ pub struct NoEvictor;
 impl<T> Evictor<T> for NoEvictor {}
 
 /// Keeps the last so many records, before the function is called. Follows Flink's `CountEvictor`.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::window::{CountEvictor, CountTrigger, GlobalWindows};
+///
+/// # let env = StreamEnvironment::new("sales");
+/// # let sales = env.source("sales", VecSource::new(vec![(1u32, 2.5f64), (2, 1.0)]));
+/// // Of the last hundred sales of a shop, with each ten.
+/// sales
+///     .key_by(|(shop, _)| *shop)
+///     .window(GlobalWindows::new())
+///     .trigger(CountTrigger::of(10))
+///     .evictor(CountEvictor::of(100))
+///     .apply("sizes", |sales, _, out| out.emit(sales.len()))
+///     .sink("out", CollectSink::new());
+/// # env.explain().unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CountEvictor {
     records: usize,
 }
 
 impl CountEvictor {
-    /// Keeps `records` records.
+    /// Keeps `records` records: one at least, the graph refuses none.
     pub fn of(records: usize) -> Self {
         Self { records }
     }
@@ -163,35 +188,80 @@ impl<T> Evictor<T> for CountEvictor {
     fn before(&self, _: Window, elements: &mut Elements<T>) {
         elements.keep_last(self.records);
     }
+
+    fn check(&self) -> Result<(), String> {
+        match self.records {
+            0 => Err("an evictor keeps 0 records, so that no window would give a result; keep one at least".to_owned()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Keeps the records that are less than a length of time older than the newest, before the function is called. Follows Flink's
 /// `TimeEvictor`. Records without event time stay.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::prelude::*;
+/// use millstream::window::{CountTrigger, GlobalWindows, TimeEvictor};
+///
+/// # let env = StreamEnvironment::new("sales");
+/// # let sales = env.source("sales", VecSource::new(vec![(1u32, 2.5f64), (2, 1.0)]));
+/// // Of the sales of the last minute, with each ten.
+/// sales
+///     .key_by(|(shop, _)| *shop)
+///     .window(GlobalWindows::new())
+///     .trigger(CountTrigger::of(10))
+///     .evictor(TimeEvictor::of(Duration::from_secs(60)))
+///     .apply("sizes", |sales, _, out| out.emit(sales.len()))
+///     .sink("out", CollectSink::new());
+/// # env.explain().unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeEvictor {
-    length: i64,
+    length: Duration,
+    length_ms: i64,
 }
 
 impl TimeEvictor {
-    /// Keeps those of the last `length`.
-    ///
-    /// # Panics
-    /// If that is not whole milliseconds, one at least.
+    /// Keeps those of the last `length`: whole milliseconds; the graph refuses others.
     pub fn of(length: Duration) -> Self {
-        let length = super::assigner::millis(length);
-        Self { length: length.unwrap_or_else(|reason| panic!("the length of an evictor is {reason}")) }
+        // What is no length is refused when the graph is checked, before a record comes.
+        Self { length, length_ms: millis(length).unwrap_or(1) }
     }
 }
 
 impl<T> Evictor<T> for TimeEvictor {
     fn before(&self, _: Window, elements: &mut Elements<T>) {
         let newest = elements.times.iter().max().copied().unwrap_or(NO_TIME);
-        elements.retain(|at, _| at == NO_TIME || at > newest.saturating_sub(self.length));
+        elements.retain(|at, _| at == NO_TIME || at > newest.saturating_sub(self.length_ms));
+    }
+
+    fn check(&self) -> Result<(), String> {
+        millis(self.length).map(drop).map_err(|reason| format!("the length of the evictor is {reason}"))
     }
 }
 
 /// Drops the records that are a threshold or more away from the last one, before the function is called. Follows Flink's
 /// `DeltaEvictor`.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::window::{CountTrigger, DeltaEvictor, GlobalWindows};
+///
+/// # let env = StreamEnvironment::new("sales");
+/// # let sales = env.source("sales", VecSource::new(vec![(1u32, 2.5f64), (2, 1.0)]));
+/// // Of the sales whose price is near the last one, with each ten.
+/// sales
+///     .key_by(|(shop, _)| *shop)
+///     .window(GlobalWindows::new())
+///     .trigger(CountTrigger::of(10))
+///     .evictor(DeltaEvictor::new(5.0, |sale: &(u32, f64), last: &(u32, f64)| (last.1 - sale.1).abs()))
+///     .apply("sizes", |sales, _, out| out.emit(sales.len()))
+///     .sink("out", CollectSink::new());
+/// # env.explain().unwrap();
+/// ```
 #[derive(Clone)]
 pub struct DeltaEvictor<D> {
     threshold: f64,
@@ -199,7 +269,7 @@ pub struct DeltaEvictor<D> {
 }
 
 impl<D> DeltaEvictor<D> {
-    /// Keeps those for which `delta` of them and of the last one is below `threshold`.
+    /// Keeps those for which `delta` of them and of the last one is below `threshold`: a number, the graph refuses what is none.
     pub fn new<T>(threshold: f64, delta: D) -> Self
     where
         D: Fn(&T, &T) -> f64,
@@ -221,6 +291,10 @@ impl<T, D: Fn(&T, &T) -> f64 + Clone + Send + 'static> Evictor<T> for DeltaEvict
             elements.records.iter().map(|record| (self.delta)(record, last) < self.threshold).collect();
         let mut near = near.into_iter();
         elements.retain(|_, _| near.next() == Some(true));
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.threshold.is_nan() { Err("the threshold of the evictor is not a number".to_owned()) } else { Ok(()) }
     }
 }
 

@@ -18,7 +18,9 @@ mod co_group;
 mod evictor;
 mod function;
 mod panes;
+mod purging_trigger;
 mod sessions;
+mod slice_list;
 mod slices;
 mod span;
 mod trigger;
@@ -28,11 +30,11 @@ mod windowing;
 pub use assigner::{GlobalWindows, Slicing, SlidingWindows, TumblingWindows, WindowAssigner, WindowTime};
 pub use evictor::{CountEvictor, DeltaEvictor, Elements, Evictor, NoEvictor, TimeEvictor};
 pub use function::{WindowContext, WindowFunction};
+pub use purging_trigger::PurgingTrigger;
 pub use sessions::{Gap, GapOf, SessionWindows};
 pub use span::Window;
 pub use trigger::{
-    ContinuousTrigger, CountTrigger, DeltaTrigger, NeverTrigger, PurgingTrigger, TimeTrigger, Trigger, TriggerContext,
-    TriggerResult,
+    ContinuousTrigger, CountTrigger, DeltaTrigger, NeverTrigger, TimeTrigger, Trigger, TriggerContext, TriggerResult,
 };
 
 pub(crate) use assigner::millis;

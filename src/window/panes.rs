@@ -1,5 +1,6 @@
 //! State that holds the windows of a key.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::Window;
 use super::assigner::Slicing;
+use super::slice_list::{NEWEST, Older};
 use crate::state::codec::{StateFormat, Unfit, Written};
 use crate::state::kinds::{DueTimes, Schema};
 use crate::state::{Access, Slot, Span, Stamp, State, TimeDomain};
@@ -55,6 +57,8 @@ type Reckon<C, T> = Box<dyn Fn(&mut PanesSlot<C, T>) + Send>;
 pub(crate) struct Panes<C, T> {
     name: Arc<str>,
     schema: Schema<PaneList<C, T>>,
+    /// Of slices, which are stored alike.
+    schema_of_slices: Schema<VecDeque<Pane<C, T>>>,
     reckon: Reckon<C, T>,
     /// How slices are cut, if these are some: others cannot be merged with them.
     slicing: Option<Slicing>,
@@ -68,7 +72,8 @@ impl<C, T> Panes<C, T> {
         slicing: Option<Slicing>,
         reckon: impl Fn(&mut PanesSlot<C, T>) + Send + 'static,
     ) -> Self {
-        Self { name: name.into(), schema: Schema::new(), reckon: Box::new(reckon), slicing }
+        let (schema, schema_of_slices) = (Schema::new(), Schema::new());
+        Self { name: name.into(), schema, schema_of_slices, reckon: Box::new(reckon), slicing }
     }
 }
 
@@ -82,26 +87,18 @@ impl<C, T> fmt::Debug for Panes<C, T> {
 #[derive(Debug)]
 pub(crate) struct PanesSlot<C, T> {
     stamp: Stamp,
+    /// The mark of a place that has no row is a value of this that there is not: it takes no word of its own.
+    _spare: bool,
     pub(super) due: DueTimes,
+    /// Of slices the newest.
     pub(super) panes: PaneList<C, T>,
-    /// What slices have been merged to; not stored.
-    pub(super) merged: Option<Box<Merged<C>>>,
-}
-
-/// Merged slices, from which the result of a window is merged in few steps: the two stacks of Tangwongsan et al., "General
-/// Incremental Sliding-Window Aggregation", 2015.
-#[derive(Debug)]
-pub(super) struct Merged<C> {
-    /// For each of the earlier slices, the latest first: its start, and all of them from there on merged.
-    pub(super) front: Vec<(Timestamp, C)>,
-    /// Those behind them up to `end` merged, if there are any.
-    pub(super) back: Option<C>,
-    pub(super) end: Timestamp,
+    /// The slices before them.
+    pub(super) older: Option<Box<Older<C, T>>>,
 }
 
 impl<C, T> Default for PanesSlot<C, T> {
     fn default() -> Self {
-        Self { stamp: 0, due: DueTimes::default(), panes: SmallVec::new(), merged: None }
+        Self { stamp: 0, _spare: false, due: DueTimes::default(), panes: SmallVec::new(), older: None }
     }
 }
 
@@ -150,10 +147,17 @@ where
     }
 
     fn write(&self, slot: &mut PanesSlot<C, T>, span: Span, bytes: &mut Vec<u8>) -> Result<Written, String> {
-        match slot.panes.is_empty() {
-            false => self.schema.put(&slot.panes, bytes).map(|()| Written::Live),
-            true if span.is_full() => Ok(Written::Nothing),
-            true => Ok(Written::Dead),
+        match (slot.panes.is_empty(), &mut slot.older) {
+            (false, None) => self.schema.put(&slot.panes, bytes).map(|()| Written::Live),
+            (false, Some(older)) => {
+                // In the list for as long as it is written.
+                older.slices.extend(slot.panes.drain(..));
+                let put = self.schema_of_slices.put(&older.slices, bytes);
+                slot.panes.extend(older.slices.drain(older.slices.len().saturating_sub(NEWEST)..));
+                put.map(|()| Written::Live)
+            }
+            (true, _) if span.is_full() => Ok(Written::Nothing),
+            (true, _) => Ok(Written::Dead),
         }
     }
 
@@ -165,12 +169,18 @@ where
         _: bool,
         bytes: &mut &[u8],
     ) -> Result<(), Unfit> {
-        let panes = self.schema.take(stored, bytes)?;
+        let mut panes = self.schema.take(stored, bytes)?;
         if !panes.is_sorted_by(|one, next| one.window < next.window) {
             return Err("windows are stored out of their order".into());
         }
         panes.iter().try_for_each(|pane| self.check_slice(pane.window))?;
-        *slot = PanesSlot { stamp, panes, ..PanesSlot::default() };
+        let older = (self.slicing.is_some() && panes.len() > NEWEST).then(|| {
+            let slices = panes.drain(..panes.len() - NEWEST).collect();
+            Box::new(Older { slices, ..Older::default() })
+        });
+        // Those that are left lie in the row.
+        panes.shrink_to_fit();
+        *slot = PanesSlot { stamp, panes, older, ..PanesSlot::default() };
         (self.reckon)(slot);
         Ok(())
     }
@@ -230,6 +240,16 @@ impl<C, T> PanesHandle<'_, C, T> {
     }
 }
 
+impl<C, T> PanesSlot<C, T> {
+    /// The pane in which a time is, of windows none of which overlap; one in which it is of others, or none.
+    #[inline]
+    pub(super) fn pane_of(&mut self, time: Timestamp) -> Option<&mut Pane<C, T>> {
+        // As a rule it is the last one, or the one before.
+        let pane = self.panes.iter_mut().rfind(|pane| pane.window.start() <= time)?;
+        (time < pane.window.end()).then_some(pane)
+    }
+}
+
 impl<C, T: Default> PanesSlot<C, T> {
     /// The place of the pane of a window, which is made if there is none. Whether it was.
     #[inline]
@@ -245,5 +265,16 @@ impl<C, T: Default> PanesSlot<C, T> {
                 (place, true)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_may_be_missing_takes_no_more_memory() {
+        type Counts = (u64, PanesSlot<u64, ()>);
+        assert_eq!(size_of::<Option<Counts>>(), size_of::<Counts>());
     }
 }

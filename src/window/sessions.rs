@@ -65,6 +65,31 @@ impl<F> fmt::Debug for GapOf<F> {
 impl<F> SessionWindows<GapOf<F>> {
     /// By the event times of records, with a gap for each record, as `gap` says. One of less than a millisecond counts as a
     /// millisecond, and parts of a millisecond do not count.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use millstream::aggregates::Count;
+    /// use millstream::prelude::*;
+    /// use millstream::window::SessionWindows;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// # let (sink, env) = (CollectSink::new(), StreamEnvironment::new("visits"));
+    /// # let visits = sink.handle();
+    /// // Page and time. Whoever reads an article is not gone for a while.
+    /// let pages = VecSource::new(vec![("home", 0), ("article", 900), ("home", 5_000), ("home", 7_000)]);
+    /// let strategy = WatermarkStrategy::monotonous(|(_, at): &(&str, i64)| *at);
+    /// let gap = |(page, _): &(&str, i64)| Duration::from_secs(if *page == "article" { 10 } else { 1 });
+    /// env.source_with_watermarks("pages", pages, strategy)
+    ///     .key_by(|_| ())
+    ///     .window(SessionWindows::event_time_by(gap))
+    ///     .aggregate_with("pages-of-visit", Count::new(), |ctx, count| (ctx.window().to_string(), count))
+    ///     .sink("out", sink);
+    /// # env.start()?.await?;
+    /// # assert_eq!(visits.snapshot(), [("[0, 10900)".to_owned(), 4)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn event_time_by<T>(gap: F) -> Self
     where
         F: Fn(&T) -> Duration,
@@ -72,7 +97,7 @@ impl<F> SessionWindows<GapOf<F>> {
         Self { time: TimeTrigger::EventTime, gap: GapOf(gap) }
     }
 
-    /// By the job's clock, with a gap for each record.
+    /// By the job's clock, with a gap for each record, as [`event_time_by`](Self::event_time_by).
     pub fn processing_time_by<T>(gap: F) -> Self
     where
         F: Fn(&T) -> Duration,

@@ -8,7 +8,8 @@ use millstream_actors::protocol::Timestamp;
 
 use super::assigner::{Slicing, WindowAssigner};
 use super::function::PaneFunction;
-use super::panes::{Merged, Pane, PanesSlot};
+use super::panes::{Pane, PanesSlot};
+use super::slice_list::Older;
 use super::span::floor;
 use super::windowed::{Lent, Windowed, give};
 use super::{Trigger, Window};
@@ -35,31 +36,28 @@ impl Slicing {
     }
 
     /// The first window with a slice in it that is complete after `called`.
-    fn next_window<C, T>(self, called: Timestamp, panes: &[Pane<C, T>]) -> Option<Window> {
+    fn next_window<C, T>(self, called: Timestamp, slot: &PanesSlot<C, T>) -> Option<Window> {
         let window = self.first_window(called.saturating_add(1));
-        let first = panes.partition_point(|pane| pane.window.start() < window.start());
-        let slice = panes.get(first)?.window;
-        let window = if slice.start() < window.end() { window } else { self.first_window(slice.start()) };
+        let slice = slot.first_within(window)?;
+        let window = if window.contains(slice) { window } else { self.first_window(slice) };
         // Those that are cut off at the end of time end together.
         Some(window).filter(|window| window.max_timestamp() > called)
     }
 
     /// Sets when something of a key is due whose windows have given results up to the event time `called`.
     pub(super) fn reckon<C, T>(self, slot: &mut PanesSlot<C, T>, called: Timestamp, lateness: i64) {
-        let due = slot.panes.last().map(|last| {
-            let over = self.last_window(last.window.start()).max_timestamp().saturating_add(lateness);
-            let next = self.next_window(called, &slot.panes);
-            next.map_or(over, |next| next.max_timestamp().min(over))
+        let next = self.next_window(called, slot);
+        self.reckon_from(next, slot, lateness);
+    }
+
+    /// Sets when something of a key is due: when the window `next` is complete, or if there is none when the last is over.
+    fn reckon_from<C, T>(self, next: Option<Window>, slot: &mut PanesSlot<C, T>, lateness: i64) {
+        let due = next.map(Window::max_timestamp).or_else(|| {
+            let last = slot.panes.last()?.window;
+            Some(self.last_window(last.start()).max_timestamp().saturating_add(lateness))
         });
         slot.due.set_first(TimeDomain::Event, due);
     }
-}
-
-/// The slices of a window.
-fn slices_of<C, T>(window: Window, panes: &[Pane<C, T>]) -> &[Pane<C, T>] {
-    let first = panes.partition_point(|pane| pane.window.start() < window.start());
-    let behind = panes.partition_point(|pane| pane.window.start() < window.end());
-    &panes[first..behind.max(first)]
 }
 
 impl<K, T, A, Tr, F> Windowed<K, T, A, Tr, F>
@@ -86,15 +84,13 @@ where
         if self.windowing.is_late(cut.last, watermark) {
             return self.late(record, lent);
         }
-        let (place, is_new) = lent.panes.slot.find_or_make(slice);
         lent.panes.changed();
-        self.function.add(&mut lent.panes.slot.panes[place].contents, record, time);
-        if lent.panes.slot.merged.as_ref().is_some_and(|merged| slice.start() < merged.end) {
-            lent.panes.slot.merged = None;
-        }
+        let (pane, is_new) = lent.panes.slot.find_or_make_slice(slice);
+        self.function.add(&mut pane.contents, record, time);
         if is_new {
             slicing.reckon(lent.panes.slot, watermark, self.windowing.lateness);
         }
+        // Slices that have been merged are of windows that are complete.
         if cut.first.max_timestamp() <= watermark {
             self.fire_late(slicing, cut, lent);
         }
@@ -115,7 +111,7 @@ where
     #[cold]
     fn fire_late(&mut self, slicing: Slicing, cut: Cut, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         // The windows of a key come in their order, but these are behind those that have given results.
-        lent.panes.slot.merged = None;
+        lent.panes.slot.forget_merged();
         let mut next = Some(cut.first);
         while let Some(window) = next
             && window.max_timestamp() <= lent.ctx.watermark()
@@ -126,34 +122,33 @@ where
             }
             next = window.start().checked_add(slicing.slide).map(|start| slicing.last_window(start));
         }
-        lent.panes.slot.merged = None;
+        lent.panes.slot.forget_merged();
     }
 
     /// Gives the results of the windows that are complete, and drops slices whose windows are all over.
     pub(super) fn fire_slices(&mut self, slicing: Slicing, at: Timestamp, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         // A key is looked at whenever something of it is due: what was so earlier has given its result.
         let mut called = lent.ctx.watermark_before().max(at.saturating_sub(1));
-        while let Some(window) = slicing.next_window(called, &lent.panes.slot.panes)
+        let mut next = slicing.next_window(called, lent.panes.slot);
+        while let Some(window) = next
             && window.max_timestamp() <= at
         {
             called = window.max_timestamp();
             self.give_merged(window, lent);
+            next = slicing.next_window(called, lent.panes.slot);
         }
-        let is_over = |pane: &Pane<_, _>| self.windowing.is_late(slicing.last_window(pane.window.start()), at);
-        let slot = &mut *lent.panes.slot;
-        let over = slot.panes.iter().take_while(|pane| is_over(pane)).count();
-        // Those that are left have to be moved, so a few wait for more.
-        if over == slot.panes.len() || over > slot.panes.len() / 4 {
-            slot.panes.drain(..over);
+        let is_over = |slice: &Pane<_, _>| self.windowing.is_late(slicing.last_window(slice.window.start()), at);
+        // What a snapshot has of them still can give nothing; that the last has gone it must know.
+        if lent.panes.slot.drop_slices(is_over) && lent.panes.slot.panes.is_empty() {
             lent.panes.changed();
         }
-        slicing.reckon(lent.panes.slot, called.max(at), self.windowing.lateness);
+        slicing.reckon_from(next, lent.panes.slot, self.windowing.lateness);
     }
 
     fn give_merged(&mut self, window: Window, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         if !lent.gives {
             // What is merged so far need not be of the window that comes next.
-            lent.panes.slot.merged = None;
+            lent.panes.slot.forget_merged();
             return;
         }
         if let Some(mut kept) = self.merged_in_few_steps(window, lent.panes.slot) {
@@ -161,55 +156,46 @@ where
         }
     }
 
-    fn merged(&self, slices: &[Pane<F::Kept, Tr::State>]) -> Option<F::Kept> {
-        let mut kept = slices.iter().filter_map(|slice| slice.contents.as_ref());
-        let first = self.function.copy(kept.next()?);
-        Some(kept.fold(first, |merged, later| self.merge_both(merged, later)))
-    }
-
-    fn merge_both(&self, mut kept: F::Kept, later: &F::Kept) -> F::Kept {
-        self.function.merge(&mut kept, self.function.copy(later));
-        kept
-    }
-
     /// What the slices of a window are merged to. The windows of a key come in their order.
     fn merged_in_few_steps(&self, window: Window, slot: &mut PanesSlot<F::Kept, Tr::State>) -> Option<F::Kept> {
-        let slices = slices_of(window, &slot.panes);
-        if slices.len() < MERGED_MIN {
-            slot.merged = None;
-            return self.merged(slices);
-        }
-        let mut merged = slot.merged.take().filter(|merged| merged.end <= window.end());
-        if let Some(merged) = &mut merged {
-            while merged.front.pop_if(|(start, _)| *start < window.start()).is_some() {}
-        }
-        let merged = match merged {
-            Some(mut merged) if !merged.front.is_empty() => {
-                for slice in slices.iter().skip(slices.partition_point(|slice| slice.window.start() < merged.end)) {
-                    let Some(later) = &slice.contents else { continue };
-                    merged.back = Some(match merged.back.take() {
-                        Some(back) => self.merge_both(back, later),
-                        None => self.function.copy(later),
-                    });
-                }
-                merged.end = window.end();
-                merged
-            }
-            _ => Box::new(self.merge_anew(window, slices)),
+        let (first, behind) = (slot.place_from(window.start()), slot.place_from(window.end()));
+        let are_few = behind - first < MERGED_MIN;
+        let Some(older) = slot.older.as_deref_mut().filter(|_| !are_few) else {
+            slot.forget_merged();
+            let contents = (first..behind).filter_map(|place| slot.slice(place)?.contents.as_ref());
+            return contents.fold(None, |kept, later| Some(self.merge_behind(kept, later)));
         };
-        let (_, front) = merged.front.last()?;
-        let front = self.function.copy(front);
-        let result = match &merged.back {
+        let Older { slices, merged } = older;
+        if merged.end > window.end() {
+            merged.forget();
+        }
+        while merged.front.pop_if(|(start, _)| *start < window.start()).is_some() {}
+        let (all, len) = (slices.iter().chain(&slot.panes), slices.len() + slot.panes.len());
+        if merged.front.is_empty() {
+            merged.back = None;
+            self.merge_anew(all.rev().skip(len - behind).take(behind - first), &mut merged.front);
+        } else {
+            let newer = all.clone().rev().take_while(|slice| slice.window.start() >= merged.end).count();
+            let newer = all.take(behind).skip(len - newer);
+            for later in newer.filter_map(|slice| slice.contents.as_ref()) {
+                merged.back = Some(self.merge_behind(merged.back.take(), later));
+            }
+        }
+        merged.end = window.end();
+        let front = self.function.copy(&merged.front.last()?.1);
+        Some(match &merged.back {
             Some(back) => self.merge_both(front, back),
             None => front,
-        };
-        slot.merged = Some(merged);
-        Some(result)
+        })
     }
 
-    fn merge_anew(&self, window: Window, slices: &[Pane<F::Kept, Tr::State>]) -> Merged<F::Kept> {
-        let mut front: Vec<(Timestamp, F::Kept)> = Vec::with_capacity(slices.len());
-        for slice in slices.iter().rev() {
+    /// Merges slices, the last of which comes first, from each on.
+    fn merge_anew<'a>(
+        &self,
+        slices: impl Iterator<Item = &'a Pane<F::Kept, Tr::State>>,
+        front: &mut Vec<(Timestamp, F::Kept)>,
+    ) {
+        for slice in slices {
             let Some(kept) = &slice.contents else { continue };
             let kept = self.function.copy(kept);
             let merged = match front.last() {
@@ -218,7 +204,19 @@ where
             };
             front.push((slice.window.start(), merged));
         }
-        Merged { front, back: None, end: window.end() }
+    }
+
+    /// What is kept, if anything is, with what comes behind it.
+    fn merge_behind(&self, kept: Option<F::Kept>, later: &F::Kept) -> F::Kept {
+        match kept {
+            Some(kept) => self.merge_both(kept, later),
+            None => self.function.copy(later),
+        }
+    }
+
+    fn merge_both(&self, mut kept: F::Kept, later: &F::Kept) -> F::Kept {
+        self.function.merge(&mut kept, self.function.copy(later));
+        kept
     }
 }
 

@@ -83,12 +83,13 @@ impl Window {
 }
 
 /// The last of the times `offset`, plus or minus any multiple of `step`, that is not above `time`; the first of all times if there
-/// is none. `offset` is below `step` and above its negative.
+/// is none.
 #[inline]
 pub(super) fn floor(time: Timestamp, step: i64, offset: i64) -> Timestamp {
     // In two parts, for the difference of time and offset may be no time.
-    let behind = (time.rem_euclid(step) - offset.rem_euclid(step)).rem_euclid(step);
-    time.saturating_sub(behind)
+    let first = if (0..step).contains(&offset) { offset } else { offset.rem_euclid(step) };
+    let behind = time.rem_euclid(step) - first;
+    time.saturating_sub(if behind < 0 { behind + step } else { behind })
 }
 
 impl fmt::Display for Window {

@@ -8,7 +8,7 @@ use millstream_actors::protocol::{NO_TIME, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Window, WindowTime};
+use super::{Window, WindowTime, millis};
 use crate::state::Timer;
 use crate::time::processing_time;
 
@@ -241,18 +241,30 @@ impl<T> Trigger<T> for NeverTrigger {
 }
 
 /// Gives a result with each so many records of a window.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::window::{CountTrigger, GlobalWindows};
+///
+/// # let env = StreamEnvironment::new("sales");
+/// # let sales = env.source("sales", VecSource::new(vec![(1u32, 2.5f64), (2, 1.0)]));
+/// // With each hundred sales of a shop, of all that there were.
+/// sales
+///     .key_by(|(shop, _)| *shop)
+///     .window(GlobalWindows::new())
+///     .trigger(CountTrigger::of(100))
+///     .apply("sizes", |sales, _, out| out.emit(sales.len()))
+///     .sink("out", CollectSink::new());
+/// # env.explain().unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CountTrigger {
     records: u64,
 }
 
 impl CountTrigger {
-    /// With each `records` records.
-    ///
-    /// # Panics
-    /// If that is none.
+    /// With each `records` records: one at least, the graph refuses none.
     pub fn of(records: u64) -> Self {
-        assert!(records > 0, "a window gives a result with at least one record");
         Self { records }
     }
 }
@@ -274,6 +286,13 @@ impl<T> Trigger<T> for CountTrigger {
         *seen += later;
     }
 
+    fn check(&self, _: WindowTime) -> Result<(), String> {
+        match self.records {
+            0 => Err("a window gives a result with each 0 records; it needs one at least".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     fn is_clear(&self, seen: &u64) -> bool {
         *seen == 0
     }
@@ -281,38 +300,52 @@ impl<T> Trigger<T> for CountTrigger {
 
 /// Gives a result each time an interval is over in which a window has records. Follows Flink's `ContinuousEventTimeTrigger` and
 /// `ContinuousProcessingTimeTrigger`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::prelude::*;
+/// use millstream::window::ContinuousTrigger;
+///
+/// # let env = StreamEnvironment::new("sales");
+/// # let sales = env.source("sales", VecSource::new(vec![(1u32, 2.5f64), (2, 1.0)]));
+/// // What there is of a day, each minute.
+/// sales
+///     .key_by(|(shop, _)| *shop)
+///     .window(TumblingWindows::event_time(Duration::from_secs(86_400)))
+///     .trigger(ContinuousTrigger::event_time(Duration::from_secs(60)))
+///     .apply("sizes", |sales, _, out| out.emit(sales.len()))
+///     .sink("out", CollectSink::new());
+/// # env.explain().unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContinuousTrigger {
     time: TimeTrigger,
-    interval: i64,
+    interval: Duration,
+    interval_ms: i64,
 }
 
 impl ContinuousTrigger {
     /// Each time the watermark has come to a multiple of `interval` behind the window's first record, and when it has come to the
-    /// window's end.
-    ///
-    /// # Panics
-    /// If the interval is not whole milliseconds, one at least.
+    /// window's end. `interval` is whole milliseconds; the graph refuses others.
     pub fn event_time(interval: Duration) -> Self {
-        Self { time: TimeTrigger::EventTime, interval: interval_ms(interval) }
+        Self::by(TimeTrigger::EventTime, interval)
     }
 
     /// When the job's clock has come to a multiple of `interval` after a record has come. What has come to a window of processing time
-    /// since the last of them before its end is in no result.
-    ///
-    /// # Panics
-    /// If the interval is not whole milliseconds, one at least.
+    /// since the last of them before its end is in no result. `interval` is whole milliseconds; the graph refuses others.
     pub fn processing_time(interval: Duration) -> Self {
-        Self { time: TimeTrigger::ProcessingTime, interval: interval_ms(interval) }
+        Self::by(TimeTrigger::ProcessingTime, interval)
+    }
+
+    fn by(time: TimeTrigger, interval: Duration) -> Self {
+        // What is no length is refused when the graph is checked, before a record comes.
+        Self { time, interval, interval_ms: millis(interval).unwrap_or(1) }
     }
 
     fn next(&self, after: Timestamp) -> Timestamp {
-        super::span::floor(after, self.interval, 0).saturating_add(self.interval)
+        super::span::floor(after, self.interval_ms, 0).saturating_add(self.interval_ms)
     }
-}
-
-fn interval_ms(interval: Duration) -> i64 {
-    super::assigner::millis(interval).unwrap_or_else(|reason| panic!("the interval of a trigger is {reason}"))
 }
 
 impl<T> Trigger<T> for ContinuousTrigger {
@@ -351,6 +384,10 @@ impl<T> Trigger<T> for ContinuousTrigger {
         *next = next.iter().chain(&later).min().copied();
     }
 
+    fn check(&self, _: WindowTime) -> Result<(), String> {
+        millis(self.interval).map(drop).map_err(|reason| format!("the interval of the trigger is {reason}"))
+    }
+
     fn is_clear(&self, next: &Option<Timestamp>) -> bool {
         self.time == TimeTrigger::EventTime || next.is_none()
     }
@@ -358,6 +395,22 @@ impl<T> Trigger<T> for ContinuousTrigger {
 
 /// Gives a result when a record is farther from the last one that did so, or from the window's first, than a threshold. Follows
 /// Flink's `DeltaTrigger`. Of windows that merge the later one's record counts.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::window::{DeltaTrigger, GlobalWindows};
+///
+/// # let env = StreamEnvironment::new("sales");
+/// # let sales = env.source("sales", VecSource::new(vec![(1u32, 2.5f64), (2, 1.0)]));
+/// // When a price is ten away from that of the last result.
+/// sales
+///     .key_by(|(shop, _)| *shop)
+///     .window(GlobalWindows::new())
+///     .trigger(DeltaTrigger::new(10.0, |last: &(u32, f64), sale: &(u32, f64)| (sale.1 - last.1).abs()))
+///     .apply("sizes", |sales, _, out| out.emit(sales.len()))
+///     .sink("out", CollectSink::new());
+/// # env.explain().unwrap();
+/// ```
 pub struct DeltaTrigger<T, D> {
     threshold: f64,
     delta: D,
@@ -365,7 +418,8 @@ pub struct DeltaTrigger<T, D> {
 }
 
 impl<T, D: Fn(&T, &T) -> f64> DeltaTrigger<T, D> {
-    /// When `delta` of the last record that gave a result, and of the new one, is above `threshold`.
+    /// When `delta` of the last record that gave a result, and of the new one, is above `threshold`: a number, the graph refuses what
+    /// is none.
     pub fn new(threshold: f64, delta: D) -> Self {
         Self { threshold, delta, of: std::marker::PhantomData }
     }
@@ -408,51 +462,8 @@ where
             *last = later;
         }
     }
-}
 
-/// Drops what is in a window whenever the trigger within gives a result. Follows Flink's `PurgingTrigger`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PurgingTrigger<Tr>(Tr);
-
-impl<Tr> PurgingTrigger<Tr> {
-    /// When `trigger` gives results.
-    pub fn of(trigger: Tr) -> Self {
-        Self(trigger)
-    }
-}
-
-fn purging(result: TriggerResult) -> TriggerResult {
-    if result == TriggerResult::Fire { TriggerResult::FireAndPurge } else { result }
-}
-
-impl<T, Tr: Trigger<T>> Trigger<T> for PurgingTrigger<Tr> {
-    type State = Tr::State;
-
-    fn on_element(&self, record: &T, ctx: TriggerContext<'_>, state: &mut Self::State) -> TriggerResult {
-        purging(self.0.on_element(record, ctx, state))
-    }
-
-    fn event_time(&self, window: Window, state: &Self::State, after: Timestamp) -> Option<Timestamp> {
-        self.0.event_time(window, state, after)
-    }
-
-    fn processing_time(&self, window: Window, state: &Self::State) -> Option<Timestamp> {
-        self.0.processing_time(window, state)
-    }
-
-    fn on_time(&self, timer: Timer, ctx: TriggerContext<'_>, state: &mut Self::State) -> TriggerResult {
-        purging(self.0.on_time(timer, ctx, state))
-    }
-
-    fn merge(&self, state: &mut Self::State, later: Self::State) {
-        self.0.merge(state, later);
-    }
-
-    fn check(&self, windows: WindowTime) -> Result<(), String> {
-        self.0.check(windows)
-    }
-
-    fn is_clear(&self, state: &Self::State) -> bool {
-        self.0.is_clear(state)
+    fn check(&self, _: WindowTime) -> Result<(), String> {
+        if self.threshold.is_nan() { Err("the threshold of the trigger is not a number".to_owned()) } else { Ok(()) }
     }
 }

@@ -23,8 +23,12 @@ pub(crate) struct Windowed<K, T, A, Tr, F> {
     pub(super) function: F,
     /// If windows share slices: how they are cut.
     pub(super) slicing: Option<Slicing>,
-    /// Storage for those of a record. Where a time is in one window only it is the last one.
+    /// See [`Windowing::fires_once`].
+    fires_once: bool,
+    /// Storage for those of a record.
     windows: Vec<Window>,
+    /// The last ones that times fell into, where a time is in one window only. What is stored may be of another size.
+    recent: [Option<Window>; 2],
     /// The last one that a time fell into.
     pub(super) cut: Option<Cut>,
     of: PhantomData<fn(K)>,
@@ -38,14 +42,24 @@ where
 {
     pub(crate) fn new(windowing: Windowing<T, A, Tr>, function: F) -> Self {
         let slicing = windowing.assigner.slices().filter(|_| F::SHARES && windowing.has_own_trigger);
-        Self { windowing, function, slicing, windows: Vec::new(), cut: None, of: PhantomData }
+        let fires_once = windowing.fires_once();
+        Self {
+            windowing,
+            function,
+            slicing,
+            fires_once,
+            windows: Vec::new(),
+            recent: [None; 2],
+            cut: None,
+            of: PhantomData,
+        }
     }
 }
 
 impl<K, T, A: Clone, Tr: Clone, F: Clone> Clone for Windowed<K, T, A, Tr, F> {
     fn clone(&self) -> Self {
         let (windowing, function) = (self.windowing.clone(), self.function.clone());
-        Self { windowing, function, slicing: self.slicing, windows: Vec::new(), cut: None, of: PhantomData }
+        Self { windowing, function, windows: Vec::new(), recent: [None; 2], cut: None, ..*self }
     }
 }
 
@@ -92,30 +106,21 @@ where
     fn process(
         &mut self,
         record: T,
-        panes: Handle<'_, K, T, Tr, F>,
+        mut panes: Handle<'_, K, T, Tr, F>,
         ctx: &mut KeyedContext<'_, K>,
         out: &mut Emitter<'_, F::Out>,
     ) {
-        let time = match self.windowing.assigner.time() {
-            WindowTime::EventTime => ctx.event_time("windows of event time; take windows of processing time"),
-            WindowTime::ProcessingTime => processing_time(ctx.clock()),
-            WindowTime::Neither => out.time(),
-        };
-        let mut lent = Lent { panes, ctx, out, gives: true };
-        if let Some(slicing) = self.slicing {
-            return self.add_to_slice(slicing, record, time, &mut lent);
+        // As a rule the record's window has been opened, and is not over. Its trigger has nothing to do until then.
+        if self.fires_once
+            && let Some(time) = ctx.timestamp()
+            && let Some(pane) = panes.slot.pane_of(time)
+            && self.recent.contains(&Some(pane.window))
+            && ctx.watermark() < pane.window.max_timestamp()
+        {
+            self.function.add(&mut pane.contents, record, time);
+            return panes.changed();
         }
-        if self.windowing.assigner.tumbles() {
-            if self.windows.last().is_none_or(|window| !window.contains(time)) {
-                self.windows.clear();
-                self.windowing.assigner.assign(&record, time, &mut self.windows);
-            }
-            if let Some(window) = self.windows.last().copied() {
-                self.add(record, time, window, &mut lent);
-            }
-            return;
-        }
-        self.add_to_each(record, time, &mut lent);
+        self.add_anywhere(record, Lent { panes, ctx, out, gives: true });
     }
 
     fn on_timer(
@@ -146,10 +151,41 @@ where
     Tr: Trigger<T>,
     F: PaneFunction<K, T>,
 {
+    /// Adds a record to its windows, whichever these are.
+    #[inline(never)]
+    fn add_anywhere(&mut self, record: T, mut lent: Lent<'_, '_, K, T, Tr, F>) {
+        let time = match self.windowing.assigner.time() {
+            WindowTime::EventTime => lent.ctx.event_time("windows of event time; take windows of processing time"),
+            WindowTime::ProcessingTime => processing_time(lent.ctx.clock()),
+            WindowTime::Neither => lent.out.time(),
+        };
+        if let Some(slicing) = self.slicing {
+            return self.add_to_slice(slicing, record, time, &mut lent);
+        }
+        if self.windowing.assigner.tumbles() {
+            if let Some(window) = self.only_window(&record, time) {
+                self.add(record, time, window, &mut lent);
+            }
+            return;
+        }
+        self.add_to_each(record, time, &mut lent);
+    }
+
+    /// The window of a time that is in one only.
+    fn only_window(&mut self, record: &T, time: Timestamp) -> Option<Window> {
+        let known = self.recent.into_iter().flatten().find(|window| window.contains(time));
+        if known.is_none() {
+            self.windows.clear();
+            self.windowing.assigner.assign(record, time, &mut self.windows);
+            self.recent = [self.windows.last().copied(), self.recent[0]];
+        }
+        known.or(self.recent[0])
+    }
+
     fn time_has_come(&mut self, timer: Timer, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
         match (timer, self.slicing) {
             (Timer::EventTime(at), Some(slicing)) => self.fire_slices(slicing, at, lent),
-            (Timer::EventTime(at), None) if self.windowing.fires_once() => self.fire_over(at, lent),
+            (Timer::EventTime(at), None) if self.fires_once => self.fire_over(at, lent),
             (Timer::EventTime(at), None) => self.fire(TimeDomain::Event, at, lent),
             (Timer::ProcessingTime(at), _) => self.fire(TimeDomain::Processing, at, lent),
         }
@@ -234,16 +270,17 @@ where
 
     /// Gives the results of windows that fire once, which is when they are over. They come in their order.
     fn fire_over(&mut self, at: Timestamp, lent: &mut Lent<'_, '_, K, T, Tr, F>) {
-        while let Some(pane) = lent.panes.slot.panes.first_mut()
-            && pane.window.max_timestamp() <= at
-        {
+        // One that was opened with another size may be over later than one behind it.
+        let is_over = |pane: &Pane<_, _>| pane.window.max_timestamp() <= at;
+        while let Some(place) = lent.panes.slot.panes.iter().position(is_over) {
+            let pane = &mut lent.panes.slot.panes[place];
             if let Some(kept) = pane.contents.as_mut().filter(|_| lent.gives) {
                 give(&mut self.function, (pane.window, pane.window.max_timestamp()), kept, lent.ctx, lent.out);
             }
-            lent.panes.slot.panes.remove(0);
+            lent.panes.slot.panes.remove(place);
             lent.panes.changed();
         }
-        let next = lent.panes.slot.panes.first().map(|pane| pane.window.max_timestamp());
+        let next = lent.panes.slot.panes.iter().map(|pane| pane.window.max_timestamp()).min();
         lent.panes.slot.due.set_first(TimeDomain::Event, next);
     }
 
@@ -373,3 +410,7 @@ mod tests;
 #[cfg(test)]
 #[path = "trigger_tests.rs"]
 mod trigger_tests;
+
+#[cfg(test)]
+#[path = "triggers_and_evictors_tests.rs"]
+mod triggers_and_evictors_tests;

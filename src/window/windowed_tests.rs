@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::super::*;
 use super::{Windowed, Windowing};
-use crate::keyed::{KeyedOperator, KeyedProcessFunction};
-use crate::operator::{ByValue, Emitter, OutputTag, SideOutputs};
+use crate::keyed::KeyedProcessFunction;
+use crate::operator::{ByValue, Emitter, OutputTag};
+use crate::state::AggregateFunction;
 use crate::state::test_kit::Random;
-use crate::state::{AggregateFunction, RedbBackend, group_of_hash, stable_hash};
-use crate::testing::{BoxedOperator, OperatorHarness};
-use millstream_actors::protocol::{OperatorId, Timestamp};
+use crate::testing::OperatorHarness;
+use millstream_actors::protocol::Timestamp;
 
 /// Key, event time, number.
 type Input = (u64, Timestamp, u64);
@@ -211,14 +211,7 @@ fn spilled<F: KeyedProcessFunction<u64, Input, Out = Result>>(
     function: F,
     dir: &std::path::Path,
 ) -> OperatorHarness<Input, Result> {
-    let path = dir.to_owned();
-    let factory = move |range, max| -> BoxedOperator<Input, Result> {
-        let backend = RedbBackend::tiny(function.state(), range, max, &path, 10, true);
-        let sides = SideOutputs::default();
-        Box::new(KeyedOperator::with_backend(OperatorId::from("w"), backend, selector(), function.clone(), sides))
-    };
-    let group_of = |record: &Input| group_of_hash(stable_hash(&record.0), 128);
-    OperatorHarness::new(factory, Some(Box::new(group_of)))
+    OperatorHarness::keyed_in_file(selector(), function, dir)
 }
 
 fn fed(mut harness: OperatorHarness<Input, Result>, steps: &[Step]) -> OperatorHarness<Input, Result> {
@@ -311,4 +304,95 @@ fn windows_larger_than_memory_give_what_a_plain_loop_does() {
     check(spilled(totals(windows), dir.path()), &steps, expected(&steps, 0, |at| all_with(at, 600, 100, 0)));
     let windows = windowing(SessionWindows::event_time(ms(150)), 0);
     check(spilled(totals(windows), dir.path()), &steps, expected_sessions(&steps, 0, 150));
+}
+
+/// Windows that were open when the size changed keep the span that they have, and no record comes to them any more.
+#[test]
+fn open_windows_keep_their_span_when_the_size_changes() {
+    let of = |millis| {
+        let windows = windowing(TumblingWindows::event_time(ms(millis)), 0);
+        in_memory(totals(windows)).event_times(|record: &Input| record.1)
+    };
+    let (mut old, window) = (of(1_000).start(1), Window::new);
+    old.feed([(1, 100, 1), (1, 1_200, 2), (1, 200, 4)]);
+    let mut new = of(2_000).restore(&old.snapshot(), 1);
+    new.feed([(1, 300, 8), (1, 1_300, 16), (1, 2_100, 32), (1, 400, 64)]);
+    new.watermark(5_000);
+    let mut results = new.take_output();
+    results.sort();
+    let expected = [
+        (1, window(0, 1_000), 2, 5),
+        (1, window(0, 2_000), 3, 88),
+        (1, window(1_000, 2_000), 1, 2),
+        (1, window(2_000, 4_000), 1, 32),
+    ];
+    assert_eq!(results, expected);
+}
+
+/// T7. Of a key that has a window of the old size, the shorter ones in it give their results before the watermark goes on, too.
+#[test]
+fn windows_that_became_shorter_do_not_wait_for_open_ones_that_are_longer() {
+    let of = |millis| {
+        let windows = windowing(TumblingWindows::event_time(ms(millis)), 0);
+        in_memory(totals(windows)).event_times(|record: &Input| record.1)
+    };
+    let (mut old, window) = (of(3_000).start(1), Window::new);
+    old.feed([(1, 100, 1)]);
+    let mut new = of(1_000).restore(&old.snapshot(), 1);
+    new.feed([(1, 300, 2), (1, 1_300, 4), (1, 2_100, 8), (1, 3_300, 16)]);
+    new.watermark(999);
+    assert_eq!(new.take_output(), [(1, window(0, 1_000), 1, 2)]);
+    new.watermark(1_999);
+    assert_eq!(new.take_output(), [(1, window(1_000, 2_000), 1, 4)]);
+    new.watermark(5_000);
+    let mut results = new.take_output();
+    results.sort();
+    let expected = [(1, window(0, 3_000), 1, 1), (1, window(2_000, 3_000), 1, 8), (1, window(3_000, 4_000), 1, 16)];
+    assert_eq!(results, expected);
+}
+
+/// T7, T8. Each life of the job has windows of another size and offset, and windows of those before are open.
+#[test]
+fn windows_of_a_size_that_changes_give_what_a_plain_loop_does() {
+    for seed in 0..40 {
+        let (mut random, mut plain, mut snapshot) = (Random(seed), Plain::new(), None);
+        let (mut latest, mut fired) = (0, 0);
+        for _ in 0..6 {
+            let size = [100, 200, 300, 500, 600, 1_500, 3_000][random.below(7) as usize];
+            let offset = if random.below(2) == 0 { 0 } else { random.below(size as u64) as i64 };
+            let windows = windowing(TumblingWindows::event_time(ms(size as u64)).offset(offset), 0);
+            let harness = in_memory(totals(windows)).event_times(|record: &Input| record.1);
+            let mut run = match &snapshot {
+                None => harness.start(1),
+                Some(snapshot) => harness.restore(snapshot, 1 + random.below(3) as u32),
+            };
+            for _ in 0..5 {
+                for _ in 0..random.below(40) {
+                    latest += random.below(60) as i64;
+                    let record = (random.below(4), latest - random.below(500) as i64, random.below(100));
+                    run.feed([record]);
+                    let window = all_with(record.1, size, size, offset)[0];
+                    if window.max_timestamp() <= plain.watermark {
+                        plain.late.push(record);
+                    } else {
+                        plain.open.entry((record.0, window)).or_default().push(record.2);
+                    }
+                }
+                let to = plain.watermark.max(latest - random.below(600) as i64);
+                run.watermark(to);
+                plain.watermark(to, 0);
+                let (mut results, mut late) = (run.take_output(), run.take_side_output(&late_tag()));
+                [&mut results, &mut plain.results].into_iter().for_each(|results| results.sort());
+                [&mut late, &mut plain.late].into_iter().for_each(|late| late.sort());
+                fired += results.len();
+                assert_eq!(
+                    (results, late),
+                    (std::mem::take(&mut plain.results), std::mem::take(&mut plain.late)),
+                    "seed {seed}, by {to}"
+                );
+            }
+            snapshot = Some(run.snapshot());
+        }
+        assert!(fired > 50, "{fired} windows");
+    }
 }

@@ -13,8 +13,9 @@ async fn deposit(path: web::Path<(String, u64, u64)>, bank: web::Data<Bank>) -> 
     let ask = Ask::new(Deposit { account, amount }).key(&account).idempotency_key(id);
     match bank.ask(ask).await {
         Ok(Balance { deposits, sum }) => HttpResponse::Ok().body(format!("{deposits} {sum}")),
-        Err(error) if error.is_retryable() => HttpResponse::ServiceUnavailable().body(error.to_string()),
-        Err(error) => HttpResponse::UnprocessableEntity().body(error.to_string()),
+        Err(AskError::Rejected { reason }) => HttpResponse::UnprocessableEntity().body(reason),
+        Err(error) if error.is_retryable() => HttpResponse::ServiceUnavailable().finish(),
+        Err(_) => HttpResponse::InternalServerError().finish(),
     }
 }
 

@@ -6,6 +6,7 @@
 mod common;
 
 mod answers;
+mod dead_letters;
 mod disk;
 mod ends;
 mod handler;

@@ -1,4 +1,4 @@
-//! The binary `millstream` on stores that jobs have written: whole, damaged, in use, and of other kinds.
+//! The binary `millstream` on stores that jobs have written: whole, damaged, in use, and of other kinds; and at servers.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,6 +8,12 @@ mod counts_job;
 mod damage;
 mod encodings;
 mod forks;
+#[cfg(feature = "dashboard")]
+mod progress;
 mod running;
+mod servers;
+#[cfg(unix)]
+mod terminal;
 mod tool;
+mod top;
 mod whole;

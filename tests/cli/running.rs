@@ -52,8 +52,10 @@ fn copies_of_a_store_that_is_written_to_are_whole_or_refused() {
     run("a job whose store is copied", move |handles| async move {
         let (handle, _) = job.start(HELD_AT);
         watched(&handles, &handle);
-        let mut whole = 0;
-        for _ in 0..4 {
+        let (mut whole, mut tries) = (0, 0);
+        // Each copy may be overtaken, if the tool is not given a processor while commits go on.
+        while tries < 4 || whole == 0 {
+            tries += 1;
             let store = job.store.clone();
             let mut copied = actix_rt::task::spawn_blocking(move || call("verify", &store, &["--copy", "--json"]));
             let called = loop {
@@ -69,7 +71,6 @@ fn copies_of_a_store_that_is_written_to_are_whole_or_refused() {
                 _ => panic!("a torn copy passed for damage: {called:?}"),
             }
         }
-        assert!(whole > 0, "no copy was whole");
         handle.drain().await.unwrap();
     });
 }

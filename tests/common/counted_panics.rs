@@ -25,8 +25,10 @@ impl CountedPanics {
     pub(crate) fn count_and_panic(&self) {
         let Counts { at, met, calls } = &*self.0;
         let call = calls.fetch_add(1, Ordering::SeqCst);
-        if at.get(met.load(Ordering::SeqCst) as usize).is_some_and(|next| call >= *next) {
-            met.fetch_add(1, Ordering::SeqCst);
+        let next = met.load(Ordering::SeqCst);
+        let is_due = at.get(next as usize).is_some_and(|at| call >= *at);
+        // One of the subtasks that come to it at the same time panics.
+        if is_due && met.compare_exchange(next, next + 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
             panic!("injected at call {call}");
         }
     }

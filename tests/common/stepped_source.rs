@@ -84,7 +84,6 @@ struct Reader {
     step: u64,
     /// Records that may be handed out before the next barrier.
     allowed: u64,
-    turn: usize,
     /// The split of the last read.
     last: Option<usize>,
     end: InputEnd,
@@ -121,7 +120,7 @@ impl Source for SteppedSource {
         }
         let (name, step, hold_at, end) = (self.name, self.step, self.hold_at, self.end.clone());
         let (allowed, waker) = (step, cx.waker.clone());
-        Ok(Box::new(Reader { name, splits, split_records, hold_at, step, allowed, turn: 0, last: None, end, waker }))
+        Ok(Box::new(Reader { name, splits, split_records, hold_at, step, allowed, last: None, end, waker }))
     }
 }
 
@@ -133,12 +132,11 @@ impl SourceReader for Reader {
             return Ok(ReadStatus::End);
         }
         let end = self.split_records.min(self.hold_at);
-        let open: Vec<usize> = (0..self.splits.len()).filter(|&s| self.splits[s].next < end).collect();
-        if self.allowed == 0 || open.is_empty() {
+        let open = (0..self.splits.len()).filter(|&s| self.splits[s].next < end);
+        // In the same order after a restart, from wherever it goes on.
+        let Some(turn) = open.min_by_key(|&s| self.splits[s].next).filter(|_| self.allowed > 0) else {
             return Ok(ReadStatus::Idle { retry_after: None });
-        }
-        self.turn += 1;
-        let turn = open[self.turn % open.len()];
+        };
         self.last = Some(turn);
         let split = &mut self.splits[turn];
         let take = READ_RECORDS.min(self.allowed).min(end - split.next);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crash_common::job::{self, Shape};
 use crate::crash_common::watchdog::Watchdog;
+use crate::timed;
 
 const ORDERS: &str = "MILLSTREAM_CRASH_CHILD";
 /// What the child prints at each step of the protocol. It starts with a line end: the test harness prints too.
@@ -31,12 +32,14 @@ pub(crate) struct Orders {
     pub(crate) faults: bool,
     /// Whether it is to find that the job has ended already, where that is known.
     pub(crate) ended_before: Option<bool>,
+    /// Run the job that goes by event time.
+    pub(crate) is_timed: bool,
 }
 
 impl Orders {
     /// To run the job in `dir` to its end.
     pub(crate) fn new(dir: &Path, shape: Shape) -> Self {
-        Self { dir: dir.to_owned(), shape, abort_at: None, faults: false, ended_before: None }
+        Self { dir: dir.to_owned(), shape, abort_at: None, faults: false, ended_before: None, is_timed: false }
     }
 
     /// Where the job writes.
@@ -132,7 +135,11 @@ fn life() {
     let probe = Marks { abort_at: orders.abort_at.clone(), reached: AtomicU64::new(0), completed };
     let outcome = actix_rt::System::new().block_on(async {
         let env = orders.shape.environment().snapshot_store(store).probe(probe);
-        job::write(&env, orders.shape, panic_once, job::files(&orders.out()));
+        if orders.is_timed {
+            timed::write(&env, orders.shape, &orders.out());
+        } else {
+            job::write(&env, orders.shape, panic_once, job::files(&orders.out()));
+        }
         env.start().unwrap().await.unwrap()
     });
     assert_eq!(outcome.kind, OutcomeKind::Finished);

@@ -6,23 +6,12 @@ use std::path::Path;
 use crate::child::Orders;
 use crate::crash_common::job::Shape;
 use crate::crash_common::published::{self, Files};
+use crate::random::Random;
+use crate::timed::{self, Given};
 
 const KILLS: usize = 50;
 /// A life of the job that nobody kills has about so many marks, at the shape below.
 const MARKS_MAX: u64 = 1_200;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 fn seed() -> u64 {
     let seed = std::env::var("MILLSTREAM_CRASH_SEED").ok().map(|seed| seed.parse().unwrap());
@@ -31,14 +20,56 @@ fn seed() -> u64 {
     seed
 }
 
+/// So many of the job that goes by event time.
+const TIMED_KILLS: usize = 12;
+
 /// What may be seen after a crash: whole lines, no repeats, no gaps, and every file that was there before.
 fn look(out: &Path, shape: Shape, before: &Files) -> Files {
     let files = published::files(out);
     published::assert_prefix(&published::records(&files), shape);
+    assert_kept(&files, before);
+    files
+}
+
+fn assert_kept(files: &Files, before: &Files) {
     for (file, bytes) in before {
         assert!(files.get(file) == Some(bytes), "{file:?} was published, and has changed since");
     }
-    files
+}
+
+/// T3, T7, T11, T12: windows, a join, timers and a pattern, over lives that end at any moment and others at other parallelisms.
+#[test]
+fn results_by_event_time_of_a_process_that_is_killed_are_those_of_a_whole_run() {
+    let mut random = Random(seed());
+    let shape = Shape { records: 1_200, per_second: 4_000, parallelism: 2, checkpoint_ms: 5 };
+    let expected = timed::expected(shape);
+    let (mut kills, mut jobs) = (0, 0);
+    while kills < TIMED_KILLS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut orders = Orders { is_timed: true, ..Orders::new(dir.path(), shape) };
+        let mut seen = Files::new();
+        loop {
+            let marks = if kills < TIMED_KILLS { 1 + random.below(2 * MARKS_MAX) } else { u64::MAX };
+            let ended = orders.spawn().kill_at(marks);
+            let files = published::files(&orders.out());
+            assert_kept(&files, &seen);
+            let mut given: Vec<Given> = published::lines_of(&files);
+            given.sort_unstable();
+            let mut whole = expected.iter();
+            let is_part = given.iter().all(|one| whole.any(|other| other == one));
+            assert!(is_part, "something is given that is not in a whole run, or is given twice, after {kills} kills");
+            seen = files;
+            if let Some(status) = ended {
+                assert!(status.success(), "{status} after {kills} kills");
+                assert!(given == expected, "{} results of {}", given.len(), expected.len());
+                break;
+            }
+            kills += 1;
+            orders.shape.parallelism = [1, 2, 3][random.below(3) as usize];
+        }
+        jobs += 1;
+    }
+    println!("{kills} kills in {jobs} jobs by event time");
 }
 
 #[test]

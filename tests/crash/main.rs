@@ -10,6 +10,9 @@ mod crash_common;
 mod aborts;
 mod child;
 mod kills;
+#[path = "../common/random.rs"]
+mod random;
+mod timed;
 
 use std::path::Path;
 

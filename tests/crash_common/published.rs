@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 use super::job::{Figures, KEYS, SOURCES, Shape};
 
 /// Finished files by checkpoint, subtask, sequence number and name.
@@ -33,6 +35,11 @@ pub(crate) fn files(dir: &Path) -> Files {
 /// # Panics
 /// If a file is not made of whole lines.
 pub(crate) fn records(files: &Files) -> Vec<Figures> {
+    lines_of(files)
+}
+
+/// As [`records`], of any type.
+pub(crate) fn lines_of<T: DeserializeOwned>(files: &Files) -> Vec<T> {
     let mut records = Vec::new();
     for ((.., name), bytes) in files {
         assert_eq!(bytes.last(), Some(&b'\n'), "{name} does not end with a whole line");

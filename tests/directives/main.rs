@@ -12,6 +12,7 @@ mod clock;
 mod copies;
 mod disturbed;
 mod firings;
+mod full_speed;
 mod inputs;
 mod keyed;
 mod kills;

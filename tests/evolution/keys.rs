@@ -58,7 +58,7 @@ fn keys_go_through_every_version_between_that_of_the_savepoint_and_todays() {
 }
 
 /// The error with which a job of this version ends, started from what is there.
-fn ends_with(place: &Place, version: Version) -> String {
+pub(crate) fn ends_with(place: &Place, version: Version) -> String {
     let start = place.on("store.redb", 2);
     let error = run("a life that ends", move |handles| async move {
         let env = start.environment();

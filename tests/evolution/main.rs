@@ -8,6 +8,8 @@ mod common;
 
 mod keys;
 mod lives;
+mod map_keys;
 mod names;
+mod not_keyed;
 mod refused;
 mod versions;

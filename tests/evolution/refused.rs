@@ -97,7 +97,7 @@ fn two_stored_states_or_operators_are_not_taken_for_one() {
 }
 
 /// What the graph says against a version.
-fn mistakes(version: Version) -> Vec<GraphError> {
+pub(crate) fn mistakes(version: Version) -> Vec<GraphError> {
     let env = StreamEnvironment::new("sums");
     version(env.source("numbers", QueueSource::default())).sink("given", TaggedSink(Tagged::default()));
     env.explain().err().map(|errors| errors.0).unwrap_or_default()

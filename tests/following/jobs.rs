@@ -140,8 +140,9 @@ fn looks_go_by_the_clock_of_the_job() {
         env.source("lines", logs.lines("app.log")).sink("out", sink);
         let job = env.start().unwrap();
         watched(&handles, &job);
-        // One for the next checkpoint, one for the next look.
-        clock.wait_for_sleepers(2).await;
+        // Its store has answered: what waits by the clock now is the watchdog, the next checkpoint and the next look.
+        job.checkpoint().await.unwrap();
+        clock.wait_for_sleepers(3).await;
         logs.append("app.log", "one\n");
         job.checkpoint().await.unwrap();
         assert!(collected.snapshot().is_empty(), "it has not looked");

@@ -1,11 +1,13 @@
 //! How a paused job ends, and what its next start finds.
 
-use millstream::PauseError;
-use millstream::prelude::*;
-use millstream::source::IngestOptions;
-use millstream::testing::{FaultyStore, Gate, StoreCall, StoreFault};
+use std::sync::{Arc, Mutex, mpsc};
 
-use crate::common::{QueueSource, run, watched};
+use millstream::prelude::*;
+use millstream::source::{IngestOptions, SequenceSource};
+use millstream::testing::{FaultyStore, Gate, StoreCall, StoreFault};
+use millstream::{JobEventKind, PauseError};
+
+use crate::common::{QueueSource, events_of, run, watched};
 use crate::{Seen, counting};
 
 /// L3: after `drain`, `cancel` and `stop_with_savepoint` the next start on the store is paused; from the savepoint, on another
@@ -182,6 +184,50 @@ fn pause_that_is_on_its_way_when_the_job_is_told_to_end_leaves_one_or_the_other(
                 assert!(next.status().paused_since_unix_ms.is_some());
             }
             next.cancel().await.unwrap();
+        });
+    }
+}
+
+/// L3: events tell of the end of a pause only if they have told of the pause. A source that is busy has not heard of it.
+#[test]
+fn job_that_finishes_while_its_sources_are_told_of_a_pause_tells_of_both_or_of_neither() {
+    for rounds_between in [0, 1, 100, 10_000] {
+        run("a job that finishes while it is paused", move |handles| async move {
+            let (release, held) = mpsc::channel::<()>();
+            let (holds, in_hand) = mpsc::channel();
+            let held = Arc::new(Mutex::new(held));
+            let env = StreamEnvironment::new("told").parallelism(1);
+            env.source("numbers", SequenceSource::new(0..1)).for_each("held", move |_| {
+                holds.send(()).unwrap();
+                let _ = held.lock().unwrap().recv();
+            });
+            let job = env.start().unwrap();
+            watched(&handles, &job);
+            let mut events = events_of(&job);
+            while in_hand.try_recv().is_err() {
+                tokio::task::yield_now().await;
+            }
+            let paused = job.pause();
+            for _ in 0..rounds_between {
+                tokio::task::yield_now().await;
+            }
+            let finished = job.finish();
+            drop(release);
+            finished.await.unwrap();
+            // Either is an answer.
+            let _ = paused.await;
+            let mut is_paused = false;
+            loop {
+                let before = is_paused;
+                match events.next().await {
+                    JobEventKind::Paused { .. } => is_paused = true,
+                    JobEventKind::Resumed { .. } => is_paused = false,
+                    JobEventKind::Ended { .. } => break,
+                    _ => continue,
+                }
+                assert_ne!(is_paused, before, "after {rounds_between} rounds");
+            }
+            assert!(!is_paused);
         });
     }
 }

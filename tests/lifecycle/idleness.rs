@@ -275,16 +275,20 @@ fn input_that_is_blocked_by_another_branch_is_not_taken_for_idle() {
             const MANY: u64 = 100_000;
             behind.push((0..MANY).map(|n| n / 1_000));
             arrived.recv().unwrap();
-            // It reads no more, though it has more.
-            let read = || {
+            // It reads no more, though it has more: between two looks it was blocked all the time.
+            let source = || {
                 let figures = job.figures();
-                let source = figures.iter().find(|figures| figures.task.starts_with("behind")).unwrap();
-                source.of_attempt.records_in
+                figures.iter().find(|figures| figures.task.starts_with("behind")).unwrap().of_attempt
             };
-            let mut known = 0;
-            while known == 0 || known != read() {
-                known = read();
+            let mut known = source();
+            loop {
                 others_run().await;
+                let now = source();
+                let is_blocked = now.blocked_ns > known.blocked_ns && now.busy_ns == known.busy_ns;
+                if now.records_in > 0 && now.records_in == known.records_in && is_blocked {
+                    break;
+                }
+                known = now;
             }
             for _ in 0..50 {
                 clock.advance(IDLE_AFTER / 10);

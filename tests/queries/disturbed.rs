@@ -64,6 +64,25 @@ async fn ask_until(job: &JobHandle, is_over: &AtomicBool) {
     }
 }
 
+/// A program may ask again at once, on the thread of the future that tells of the job's end.
+#[test]
+fn refusals_do_not_keep_the_thread_on_which_the_end_is_awaited() {
+    run("a job that has ended is asked", |_| async move {
+        let env = StreamEnvironment::new("ended");
+        let counts = env.source("numbers", SequenceSource::new(0..10)).key_by(|n| *n);
+        counts.fold("counts", 0u64, |count, _| *count += 1).for_each("seen", |_| ());
+        let job = env.start().unwrap();
+        job.clone().await.unwrap();
+        let is_over = AtomicBool::new(false);
+        let other = async {
+            // Behind a turn of the arbiter.
+            actix_rt::spawn(async {}).await.unwrap();
+            is_over.store(true, Ordering::Relaxed);
+        };
+        futures_util::future::join(ask_until(&job, &is_over), other).await;
+    });
+}
+
 /// Guarantees Q1, Q2 and G1.
 #[test]
 fn job_that_is_asked_all_the_time_and_fails_gives_the_output_of_one_that_is_not() {

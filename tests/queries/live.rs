@@ -146,3 +146,54 @@ fn operator_in_the_task_of_a_source_with_a_thread_of_its_own_is_answered() {
         job.cancel().await.unwrap();
     });
 }
+
+/// Sums, and says at the end of its input that it has come.
+#[derive(Clone)]
+struct SumsToTheEnd(mpsc::Sender<u64>);
+
+impl KeyedProcessFunction<u64, u64> for SumsToTheEnd {
+    type Out = u64;
+    type State = ReducingState<u64>;
+
+    fn state(&self) -> Self::State {
+        ReducingState::new("sum", |one, other| one + other)
+    }
+
+    fn process(
+        &mut self,
+        n: u64,
+        mut sum: Row<'_, Self, u64, u64>,
+        _: &mut KeyedContext<'_, u64>,
+        _: &mut Emitter<'_, u64>,
+    ) {
+        sum.add(n);
+    }
+
+    fn end_of_input(&mut self, _: Row<'_, Self, u64, u64>, ctx: &mut KeyedContext<'_, u64>, _: &mut Emitter<'_, u64>) {
+        self.0.send(*ctx.key()).unwrap();
+    }
+}
+
+/// Guarantee Q1. Its region has nothing more to do, and another one runs on.
+#[test]
+fn operator_whose_input_has_ended_is_asked_as_any_other_until_the_job_ends() {
+    run("a region that has ended", |handles| async move {
+        let (told, ended) = mpsc::channel();
+        let env = StreamEnvironment::new("ended").checkpointing(Checkpointing::disabled());
+        env.source("few", SequenceSource::new(0..20))
+            .key_by(|n| n % 4)
+            .process("sums", SumsToTheEnd(told))
+            .for_each("none", |_| {});
+        env.source("more", QueueSource::default()).for_each("some", |_: u64| {});
+        let job = env.start().unwrap();
+        watched(&handles, &job);
+        let all: Vec<u64> = ended.iter().take(4).collect();
+        assert_eq!(all.len(), 4);
+        let sums = job.query::<u64, u64>("sums", "sum");
+        for _ in 0..3 {
+            assert_eq!(sums.get(&3).await.unwrap().value, Some(3 + 7 + 11 + 15 + 19));
+            job.checkpoint().await.unwrap();
+        }
+        job.cancel().await.unwrap();
+    });
+}

@@ -9,7 +9,9 @@ use std::time::Duration;
 use millstream::prelude::*;
 use millstream::snapshot::{Savepoint, SavepointFile, SnapshotStore};
 use millstream::testing::{FaultyStore, Gate, StoreCall, StoreFault};
-use millstream::{ActorName, Incarnation, JobEventKind, Probe, SavepointError, Step};
+use millstream::{
+    ActorName, CheckpointProgress, Incarnation, JobEventKind, Probe, SavepointError, Step, TriggerReason,
+};
 
 use crate::listener::{Events, events_of};
 use crate::rig::{self, Place, assert_exact, from, shape};
@@ -122,6 +124,44 @@ fn export_is_of_a_checkpoint_that_would_have_expired() {
     });
     SavepointFile::open(place.at("savepoint")).unwrap().verify().unwrap();
     assert_exact(&place.at("out"));
+}
+
+/// M4. The status tells of each from when its checkpoint is triggered until it is written.
+#[test]
+fn savepoint_under_way_is_in_the_status() {
+    let (place, store) = (Place::new(), faulty());
+    block_on("a job whose store waits", async {
+        let env = shape(2).environment().checkpointing(Checkpointing::disabled()).snapshot_store(store.clone());
+        let job = rig::start(env, &Trap::default(), &place.at("out")).unwrap();
+        let mut events = events_of(&job);
+        let (finalises, reads) = (Gate::new(), Gate::new());
+        store.inject_next(StoreCall::Finalise, StoreFault::Hold(finalises.clone()));
+        store.inject_next(StoreCall::ReadChunk, StoreFault::Hold(reads.clone()));
+        let asked = job.savepoint(place.at("savepoint"));
+        finalises.wait_for_arrival();
+        let progress = job.status().checkpoint_in_progress.unwrap();
+        assert_eq!((progress.reason, progress.acknowledged), (TriggerReason::Savepoint, progress.of));
+        let CheckpointProgress { checkpoint, since_unix_ms, of, bytes, .. } = progress;
+        let json = serde_json::json!({
+            "checkpoint": checkpoint.0, "reason": "savepoint", "since_unix_ms": since_unix_ms, "acknowledged": of, "of": of, "bytes": bytes,
+        });
+        assert_eq!(serde_json::to_value(progress).unwrap(), json);
+        assert!(bytes > 0 && job.status().savepoints_in_progress.is_empty());
+        finalises.open();
+        reads.wait_for_arrival();
+        let status = job.status();
+        let [written] = &status.savepoints_in_progress[..] else { panic!("{status:?}") };
+        assert_eq!((&written.path, written.checkpoint), (&place.at("savepoint"), progress.checkpoint));
+        // It has no pending commits.
+        let state_bytes = status.checkpoint.unwrap().state_bytes;
+        assert!(written.bytes == 0 && written.of_bytes > 0 && written.of_bytes < state_bytes, "{written:?}");
+        assert_eq!(status.checkpoint_in_progress, None);
+        reads.open();
+        events.until(|kind| matches!(kind, JobEventKind::SavepointWritten { .. })).await;
+        assert_eq!(asked.await.unwrap().checkpoint, progress.checkpoint);
+        assert!(job.status().savepoints_in_progress.is_empty());
+        assert_eq!(job.finish().await.unwrap().kind, OutcomeKind::Finished);
+    });
 }
 
 #[test]

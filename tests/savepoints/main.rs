@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/captured_log.rs"]
+mod captured_log;
 #[path = "../crash_common/mod.rs"]
 mod crash_common;
 #[path = "../common/listener.rs"]
@@ -15,6 +17,7 @@ mod run;
 mod faults;
 mod lineage;
 mod long_ago;
+mod published_later;
 mod refused;
 mod rig;
 mod roundtrip;

@@ -5,7 +5,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod apart;
 mod figures;
+mod held_replies;
 mod holding_back;
 mod kills;
 mod recipient;

@@ -13,6 +13,7 @@ use millstream::testing::sink_context;
 use millstream::time::ManualClock;
 use tokio::sync::oneshot;
 
+use crate::apart::apart;
 use crate::common::{CountedPanics, run, sorted, watched};
 use crate::figures::environment;
 
@@ -119,14 +120,7 @@ type Held = mpsc::Receiver<(u64, oneshot::Sender<Result<(), String>>)>;
 /// An actor that answers on demand, on an arbiter of its own.
 fn holding() -> (Recipient<Number>, Held) {
     let (sender, held) = mpsc::channel();
-    let (address, started) = mpsc::channel();
-    thread::spawn(move || {
-        actix_rt::System::new().block_on(async move {
-            address.send(Holding(sender).start().recipient()).unwrap();
-            std::future::pending::<()>().await;
-        });
-    });
-    (started.recv().unwrap(), held)
+    (apart(Holding(sender)), held)
 }
 
 fn open(sink: RecipientSink<Number>, clock: &ManualClock) -> Box<dyn SinkWriter<Item = Number>> {

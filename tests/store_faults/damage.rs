@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use millstream::prelude::*;
 use millstream::sink::{Sink, SinkContext, SinkError, SinkGuarantee, SinkRestore, SinkWriter, Threading};
-use millstream::snapshot::{Manifest, SnapshotError, SnapshotStore};
+use millstream::snapshot::{ChunkRef, Manifest, SnapshotError, SnapshotStore};
 use millstream::testing::{FaultyStore, StoreCall, StoreFault};
 use millstream::{Incarnation, JobEventKind, NoRestore};
 
@@ -36,8 +36,13 @@ impl Sink for Irrevocable {
 
 /// The retained checkpoints of the job's store at `path`, oldest first.
 fn retained(path: &Path) -> Vec<Arc<Manifest>> {
+    retained_of("figures", path)
+}
+
+/// As [`retained`], of this job.
+pub(crate) fn retained_of(job: &str, path: &Path) -> Vec<Arc<Manifest>> {
     let store = RedbStore::open(path).unwrap();
-    let opening = store.open_job("figures", Incarnation(0)).unwrap();
+    let opening = store.open_job(job, Incarnation(0)).unwrap();
     store.close();
     opening.retained
 }
@@ -49,12 +54,30 @@ fn flip(path: &Path, manifests: &[Arc<Manifest>]) {
 
 /// As [`flip`], of a chunk of this operator.
 fn flip_of(operator: &str, path: &Path, manifests: &[Arc<Manifest>]) {
+    flip_longest(("figures", operator), path, manifests, |_, _| true);
+}
+
+/// As [`flip_of`], of this job, and of a chunk that was written for the checkpoint: older ones stay whole.
+pub(crate) fn flip_newest_of(job: &str, operator: &str, path: &Path, manifests: &[Arc<Manifest>]) {
+    let is_own = |manifest: &Manifest, chunk: &ChunkRef| chunk.address.checkpoint == manifest.checkpoint;
+    flip_longest((job, operator), path, manifests, is_own);
+}
+
+/// Flips a bit of the longest chunk of an operator in each of these checkpoints.
+fn flip_longest(
+    (job, operator): (&str, &str),
+    path: &Path,
+    manifests: &[Arc<Manifest>],
+    of: impl Fn(&Manifest, &ChunkRef) -> bool,
+) {
     let chunks: Vec<Vec<u8>> = {
         let store = RedbStore::open(path).unwrap();
-        store.open_job("figures", Incarnation(0)).unwrap();
+        store.open_job(job, Incarnation(0)).unwrap();
         let longest = manifests.iter().map(|manifest| {
-            let of_operator = manifest.chunks.iter().filter(|chunk| chunk.address.operator.as_str() == operator);
-            of_operator.max_by_key(|chunk| chunk.len).unwrap()
+            let chunks = manifest.chunks.iter().filter(|chunk| of(manifest, chunk));
+            let of_operator = chunks.filter(|chunk| chunk.address.operator.as_str() == operator);
+            // One that older checkpoints have, too, would be damaged in these as well.
+            of_operator.max_by_key(|chunk| (chunk.address.checkpoint == manifest.checkpoint, chunk.len)).unwrap()
         });
         let chunks = longest.map(|chunk| store.read_chunk(chunk).unwrap()).collect();
         store.close();

@@ -11,6 +11,7 @@ mod crash_common;
 #[allow(dead_code, reason = "this crate uses its part")]
 mod listener;
 
+mod answers;
 mod changed;
 mod damage;
 mod disk;

@@ -13,10 +13,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::control::PanicAt;
 use crate::handed::{Hand, HandedSource};
 use crate::listener::listen;
-use crate::rig::{Fault, Rig, Running, environment, in_system};
+use crate::rig::{Fault, Rig, Running, environment, in_system, limits};
 
 /// Unlike any other delay: of a checkpoint in flight.
 const TIMEOUT: Duration = Duration::from_secs(7 * 86_400 + 1);
+/// Nothing else waits for so long.
+const TELLS_EVERY: Duration = Duration::from_millis(10_007);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A manual clock that tells of each delay for which it is asked.
@@ -61,7 +63,8 @@ impl AtGate {
         let told = ToldClock { inner: clock.clone(), delays: sender };
         let rig = Rig::default();
         let operator = rig.faults.operator.clone();
-        let environment = environment(name).clock(told).checkpointing(checkpointing.timeout(TIMEOUT));
+        let limits = limits(|limits| limits.checkpoint_progress_every = TELLS_EVERY);
+        let environment = environment(name).clock(told).limits(limits).checkpointing(checkpointing.timeout(TIMEOUT));
         let running = rig.start(env(environment));
         running.checkpoint_at_gate().await;
         Self { running, clock, delays, operator }
@@ -69,7 +72,8 @@ impl AtGate {
 
     /// Resolves once the coordinator waits this long for its next checkpoint, after the one that was taken.
     async fn waits_for(&mut self, delay: Duration) {
-        for expected in [TIMEOUT, delay] {
+        // While a checkpoint is under way the coordinator wakes first to say how far it is.
+        for expected in [TELLS_EVERY, delay] {
             while self.delays.recv().await.expect("the job's clock is here") != expected {}
         }
     }

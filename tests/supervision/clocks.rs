@@ -55,6 +55,8 @@ fn run(of: fn(Duration) -> bool, times: u32, prepare: impl FnOnce(&Rig)) -> Ende
             limits.commit_retry_delay = COMMIT_RETRY;
             limits.stuck_after = WATCHDOG;
             limits.stop_timeout = STOP;
+            // All of it is looked at, however many checkpoints there are.
+            limits.history_len = 100_000;
         });
         let env = environment("timers")
             .clock(clock)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use millstream::prelude::*;
 use millstream::{ActorName, Attempt, Probe, Step};
 
-use crate::rig::{Fault, Rig, environment, in_system};
+use crate::rig::{Fault, Rig, environment, in_system, limits};
 
 /// Panics at a step of a control actor.
 pub(crate) struct PanicAt {
@@ -40,6 +40,8 @@ fn coordinator_and_writer_die_and_return_without_a_task_restarting() {
                 let fault = Fault::default();
                 fault.arm(times);
                 let env = environment("control").probe(PanicAt { step, fault: fault.clone() });
+                // All of it is looked at, however many checkpoints there are.
+                let env = env.limits(limits(|limits| limits.history_len = 100_000));
                 let env = env.checkpointing(Checkpointing::every(Duration::from_millis(2)));
                 let running = Rig::default().start(env);
                 running.gate.reached().await;

@@ -88,6 +88,9 @@ impl SourceReader for GatedReader {
     type Item = u64;
 
     fn read(&mut self, batch: &mut Batch<u64>) -> Result<ReadStatus, SourceError> {
+        if self.next >= RECORDS {
+            return Ok(ReadStatus::End);
+        }
         if self.next == GATE_AT && !*self.gate.is_open.borrow() {
             self.gate.is_reached.send_replace(true);
             return Ok(ReadStatus::Idle { retry_after: None });

@@ -17,7 +17,7 @@ use crate::sinks::FaultySink;
 pub(crate) const RECORDS: u64 = 3_000;
 /// The source waits here until its gate is opened.
 pub(crate) const GATE_AT: u64 = 1_500;
-const KEYS: u64 = 7;
+pub(crate) const KEYS: u64 = 7;
 
 /// A place that panics as often as it was armed for.
 #[derive(Clone, Debug, Default)]
@@ -168,6 +168,11 @@ impl Running {
 
 /// Compares collected figures with those of a plain loop: each once, those of a key in their order.
 pub(crate) fn assert_exact(figures: &Collected<Figure>) {
+    assert_figures(figures.snapshot());
+}
+
+/// The same of figures from anywhere.
+pub(crate) fn assert_figures(figures: Vec<Figure>) {
     let by_key = |figures: Vec<Figure>| {
         let mut keys: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         figures.into_iter().for_each(|(key, sum)| keys.entry(key).or_default().push(sum));
@@ -178,7 +183,7 @@ pub(crate) fn assert_exact(figures: &Collected<Figure>) {
         sums[(x % KEYS) as usize] += x;
         (x % KEYS, sums[(x % KEYS) as usize])
     });
-    assert_eq!(by_key(figures.snapshot()), by_key(expected.collect()));
+    assert_eq!(by_key(figures), by_key(expected.collect()));
 }
 
 /// How a job ended, and what it told.

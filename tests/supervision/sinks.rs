@@ -10,13 +10,13 @@ use millstream::sink::{
 
 use crate::rig::{Faults, Figure};
 
-pub(crate) struct FaultySink {
-    pub(crate) inner: CollectSink<Figure>,
+pub(crate) struct FaultySink<S = CollectSink<Figure>> {
+    pub(crate) inner: S,
     pub(crate) faults: Faults,
     pub(crate) blocking: bool,
 }
 
-impl Sink for FaultySink {
+impl<S: Sink<Item = Figure>> Sink for FaultySink<S> {
     type Item = Figure;
 
     fn guarantee(&self) -> SinkGuarantee {

@@ -1,19 +1,47 @@
 //! A task in an endless loop: reported, and replaced where the user wants it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millstream::prelude::*;
 use millstream::time::ManualClock;
-use millstream::{ActorName, Attempt, JobEventKind};
+use millstream::{ActorName, Attempt, Clock, JobEventKind};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use crate::listener::listen;
 use crate::rig::{in_system, limits};
 
-const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// Nothing else in a job waits for so long: who sleeps that is the watchdog.
+const STUCK_AFTER: Duration = Duration::from_millis(10_007);
+
+/// A manual clock that counts how often the watchdog has begun to wait for its next look.
+#[derive(Clone)]
+struct WatchedClock {
+    clock: ManualClock,
+    waits: watch::Sender<usize>,
+}
+
+impl Clock for WatchedClock {
+    fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.clock.unix_ms()
+    }
+
+    fn sleep(&self, delay: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        // It counts from here on, whenever it is polled.
+        let sleep = self.clock.sleep(delay);
+        if delay == STUCK_AFTER {
+            self.waits.send_modify(|waits| *waits += 1);
+        }
+        sleep
+    }
+}
 
 /// Held by the closure: tells when its last user is gone.
 struct Held(#[expect(dead_code, reason = "held for its Drop")] UnboundedSender<()>);
@@ -21,7 +49,7 @@ struct Held(#[expect(dead_code, reason = "held for its Drop")] UnboundedSender<(
 /// A job whose operator spins at record 500, the first time, until it is released.
 struct Spinning {
     job: JobHandle,
-    clock: ManualClock,
+    clock: WatchedClock,
     events: UnboundedReceiver<JobEvent>,
     spins: watch::Receiver<bool>,
     release: Arc<AtomicBool>,
@@ -30,7 +58,7 @@ struct Spinning {
 }
 
 fn start(replace: bool) -> Spinning {
-    let clock = ManualClock::new();
+    let clock = WatchedClock { clock: ManualClock::new(), waits: watch::Sender::new(0) };
     let sink = CollectSink::new();
     let collected = sink.handle();
     let (spinning, spins) = watch::channel(false);
@@ -68,12 +96,14 @@ fn start(replace: bool) -> Spinning {
 }
 
 impl Spinning {
-    /// Lets the watchdog look, and look again.
+    /// Lets the watchdog look, and look again, each time once it waits for that.
     async fn until_reported(&mut self) {
         self.spins.wait_for(|spins| *spins).await.expect("the operator spins");
-        for _ in 0..2 {
-            self.clock.wait_for_sleepers(1).await;
-            self.clock.advance(STUCK_AFTER);
+        let WatchedClock { clock, waits } = self.clock.clone();
+        let mut waits = waits.subscribe();
+        for look in 1..=2 {
+            waits.wait_for(|waits| *waits >= look).await.expect("the clock is here");
+            clock.advance(STUCK_AFTER);
         }
         loop {
             let event = self.events.recv().await.expect("the job runs");

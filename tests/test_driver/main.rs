@@ -5,6 +5,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod ended;
+mod event_time;
 mod feeding;
 mod kinds;
 mod lives;

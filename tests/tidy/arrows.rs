@@ -6,7 +6,7 @@ use crate::code::{body, code, line};
 /// Folders and files of `src` by floor, the ground first: each may know those of its own floor and of the floors below.
 /// A folder that does not exist is empty. What stands on no floor is above them all.
 const FLOORS: [&[&str]; 6] = [
-    &["packed", "decoder", "unique", "claim", "file_identity"],
+    &["packed", "decoder", "unique", "claim", "file_identity", "refused_in_turn", "without_values"],
     &["time", "state"],
     &["operator", "keyed", "aggregates"],
     &["window", "join", "pattern", "async_io", "source", "sink", "request", "service", "query", SNAPSHOT],

@@ -33,9 +33,11 @@ pub struct Output<T> {
     spare: Vec<Batch<T>>,
     /// Get each mark too.
     sides: Vec<Rc<dyn TakesMarks>>,
-    /// The last mark says that the stream is idle, and no record of the input has come since.
+    /// The last mark but milestones says that the stream is idle, and no record of the input has come since.
     is_idle: bool,
     has_ended: bool,
+    /// The watermark that was emitted last; [`NO_TIME`] before the first, and after the end.
+    watermark: Timestamp,
 }
 
 enum Closed<T> {
@@ -70,7 +72,8 @@ impl<T> Output<T> {
     /// An empty output.
     pub fn new() -> Self {
         let (closed, spare, sides) = (VecDeque::new(), Vec::new(), Vec::new());
-        Self { open: Batch::new(), closed, spare, sides, is_idle: false, has_ended: false }
+        let (open, watermark) = (Batch::new(), NO_TIME);
+        Self { open, closed, spare, sides, is_idle: false, has_ended: false, watermark }
     }
 
     /// Passes each mark to `side` too, behind its records so far.
@@ -121,7 +124,14 @@ impl<T> Output<T> {
     pub fn mark(&mut self, mark: Mark) {
         assert!(!self.has_ended, "{mark:?} is emitted after the end");
         self.close();
-        (self.is_idle, self.has_ended) = (mark == Mark::Idle, mark == Mark::End);
+        if !matches!(mark, Mark::Milestone(_)) {
+            (self.is_idle, self.has_ended) = (mark == Mark::Idle, mark == Mark::End);
+        }
+        match mark {
+            Mark::Watermark(at) => self.watermark = at,
+            Mark::End => self.watermark = NO_TIME,
+            Mark::Idle | Mark::Milestone(_) => {}
+        }
         self.closed.push_back(Closed::Mark(mark));
         self.sides.iter().for_each(|side| side.take_mark(mark));
     }
@@ -167,6 +177,20 @@ impl<T> Output<T> {
         if self.open.len() >= BATCH_RECORDS_MAX || self.open.bytes() >= BATCH_BYTES_MAX {
             self.close();
         }
+    }
+
+    /// The watermark that was emitted last; [`NO_TIME`] before the first, and after the end.
+    pub(crate) fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// Payload bytes of the records emitted and not handed on.
+    pub(crate) fn bytes(&self) -> usize {
+        let closed = self.closed.iter().map(|closed| match closed {
+            Closed::Batch(batch) => batch.bytes(),
+            Closed::Mark(_) => 0,
+        });
+        self.open.bytes() + closed.sum::<usize>()
     }
 
     /// Number of records emitted and not handed on.

@@ -91,6 +91,22 @@ pub fn is_mark(address: &ChunkAddress) -> bool {
 }
 
 /// A savepoint that was written, durably.
+///
+/// ```
+/// use millstream::prelude::*;
+///
+/// # actix_rt::System::new().block_on(async {
+/// # let path = std::env::temp_dir().join(format!("numbers-{}.savepoint", std::process::id()));
+/// let env = StreamEnvironment::new("numbers");
+/// env.source("numbers", SequenceSource::unbounded().rate_per_second(1_000)).for_each("out", |_| {});
+/// let job = env.start()?;
+/// let savepoint = job.savepoint(&path).await?;
+/// assert_eq!(std::fs::metadata(&savepoint.path)?.len(), savepoint.bytes);
+/// job.cancel().await?;
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Savepoint {
     /// Its file.
@@ -128,6 +144,19 @@ pub trait SavepointExport: Send {
 }
 
 /// Why a savepoint's file cannot be written or read.
+///
+/// ```
+/// use millstream::snapshot::{SavepointFile, SavepointFileError};
+///
+/// # let path = std::env::temp_dir().join(format!("notes-{}.txt", std::process::id()));
+/// std::fs::write(&path, "not a savepoint at all, but long enough to be one")?;
+/// match SavepointFile::open(&path).unwrap_err() {
+///     SavepointFileError::Foreign { path: found, .. } => assert_eq!(found, path),
+///     other => panic!("{other}"),
+/// }
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SavepointFileError {

@@ -32,6 +32,17 @@ pub struct PendingCommit {
 }
 
 /// What a sink gets back at a start.
+///
+/// ```
+/// use millstream::CheckpointId;
+/// use millstream::sink::{PendingCommit, SinkRestore};
+///
+/// // What two subtasks get of three commits that were pending.
+/// let pending = ["a", "b", "c"].map(|file| PendingCommit { checkpoint: CheckpointId(7), data: file.into() });
+/// let second = SinkRestore::dealt(CheckpointId(7), pending, 1, 2);
+/// assert_eq!(second.pending[0].data, b"b");                                  // to be settled by this subtask
+/// assert_eq!(second.pending_elsewhere.len(), 2);                             // no left-overs
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkRestore {
     /// The checkpoint restored; `None` at a start from the beginning.
@@ -69,6 +80,15 @@ impl SinkRestore {
 }
 
 /// What a sink sees of the job.
+///
+/// ```
+/// use millstream::testing::sink_context;
+///
+/// // A name for what this writer prepares that no other subtask, attempt or life of the process uses.
+/// let cx = sink_context(0, 4);
+/// let name = format!("{}-{}-{}-{}", cx.operator, cx.subtask_index, cx.execution.incarnation.0, cx.execution.attempt.0);
+/// assert_eq!(name, "sink-0-1-1");
+/// ```
 #[derive(Clone)]
 pub struct SinkContext {
     /// The job.

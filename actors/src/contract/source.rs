@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Clock, EventTimes, SourceTime};
+use super::{Batch, Clock, EventTimes, Located, OperatorCounters, SourceTime};
 use crate::protocol::{CheckpointId, Mark, OperatorId, SourceError, Timestamp};
 
 /// Whether a source ends by itself.
@@ -30,6 +30,17 @@ pub enum Threading {
 
 /// How far one split has been read. What `position` means is the source's business; it must be enough to read on after
 /// exactly the records that were handed out before.
+///
+/// ```
+/// use millstream::source::{SplitPosition, decode_position, encode_position};
+///
+/// // Of bytes that the source knows, or by the form that the shipped sources use.
+/// let own = SplitPosition::new("journal", 17u64.to_le_bytes());
+/// let encoded = encode_position("journal", &17u64);
+/// assert_eq!(own.split, encoded.split);
+/// assert_eq!(decode_position::<u64>(&encoded)?, 17);
+/// # Ok::<(), millstream::source::SourceError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SplitPosition {
@@ -41,16 +52,43 @@ pub struct SplitPosition {
     /// fills this in: a source does not, and need not look at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<Timestamp>,
+    /// What goes with that. Whatever fills that in fills this in.
+    #[doc(hidden)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_time: Option<StreamTime>,
+}
+
+/// How far event time had come when the position of a split was stored, where that is more than the split's own time tells.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamTime {
+    /// Of the splits of how many subtasks the stream had one's.
+    pub parallelism: u32,
+    /// What the stream of the subtask had said.
+    pub said: Timestamp,
+    /// What the split had said, at its end, too.
+    pub of_split: Timestamp,
 }
 
 impl SplitPosition {
     /// A position of a split.
     pub fn new(split: impl Into<String>, position: impl Into<Vec<u8>>) -> Self {
-        Self { split: split.into(), position: position.into(), event_time: None }
+        Self { split: split.into(), position: position.into(), event_time: None, stream_time: None }
     }
 }
 
 /// How far the splits of a reader were read, as of a completed checkpoint.
+///
+/// ```
+/// use millstream::source::{CompletedPositions, decode_position};
+///
+/// /// How far a journal may be trimmed: nothing before it is read again.
+/// fn trim_to(completed: &CompletedPositions) -> Option<u64> {
+///     let oldest = completed.oldest_needed.as_ref()?;
+///     oldest.iter().filter_map(|position| decode_position(position).ok()).min()
+/// }
+/// # let _ = trim_to;
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompletedPositions {
@@ -79,6 +117,14 @@ impl CompletedPositions {
 }
 
 /// What a source sees of the job.
+///
+/// ```
+/// use millstream::testing::source_context;
+///
+/// // Three subtasks read a folder: each file has one of them that reads it.
+/// let owners = (0..3).filter(|&subtask| source_context(subtask, 3).owns("orders.jsonl"));
+/// assert_eq!(owners.count(), 1);
+/// ```
 #[derive(Clone)]
 pub struct SourceContext {
     /// The job.
@@ -95,6 +141,8 @@ pub struct SourceContext {
     pub waker: SourceWaker,
     /// Where a source that knows event time tells how far it has come.
     pub event_times: EventTimes,
+    /// What the source counts; where one that knows what waits before it says [how to ask](OperatorCounters::set_backlog).
+    pub counters: Arc<OperatorCounters>,
     /// The subtask's own time, which stands still while the job is paused.
     pub time: SourceTime,
 }
@@ -110,8 +158,14 @@ impl SourceContext {
     /// Whether this subtask reads the split: xxh3 of its id modulo the parallelism. Every split has exactly one owner,
     /// at every parallelism.
     pub fn owns(&self, split: &str) -> bool {
-        super::checksum(split.as_bytes()) % u64::from(self.parallelism) == u64::from(self.subtask_index)
+        owner_of(split, self.parallelism) == Some(self.subtask_index)
     }
+}
+
+/// The subtask that reads a split, of so many.
+pub(crate) fn owner_of(split: &str, parallelism: u32) -> Option<u32> {
+    let owner = super::checksum(split.as_bytes()).checked_rem(u64::from(parallelism))?;
+    u32::try_from(owner).ok()
 }
 
 /// Prompts a source task to read again. Clones are one waker; waking an ended task does nothing.
@@ -284,6 +338,20 @@ pub trait Source: Send + Sync + 'static {
     /// A position of one of its splits in words, for the report of a failure; by default its bytes in hexadecimal.
     fn describe_position(&self, position: &[u8]) -> String {
         position.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    }
+
+    /// Where a place lies that the program was told of by whoever takes its records, as by the receipt of one. Called on threads of the
+    /// host; must not block. What is wrapped by another should be asked, too. Nowhere by default.
+    fn locate(&self, place: &dyn Any) -> Located {
+        let _ = place;
+        Located::Elsewhere
+    }
+
+    /// How far a position of one of its splits is, by a number that grows with each record, for [`locate`](Self::locate). What is wrapped by
+    /// another should be asked, too. None by default.
+    fn offset_of(&self, position: &[u8]) -> Option<u64> {
+        let _ = position;
+        None
     }
 }
 

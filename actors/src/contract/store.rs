@@ -175,6 +175,12 @@ pub trait SnapshotStore: Send + Sync + 'static {
     /// What the store is, for messages: a file's path, or `memory`.
     fn describe(&self) -> String;
 
+    /// How many bytes it takes at present, where it can tell without reading what it holds; of a file its length. Asked after the store
+    /// was opened and after each checkpoint that is complete, on the threads of its other calls.
+    fn stored_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether what it holds outlives the process.
     fn is_durable(&self) -> bool;
 

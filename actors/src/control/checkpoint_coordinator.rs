@@ -7,6 +7,9 @@
 //! the job's memory (`CoordinatorMemory`).
 
 mod handlers;
+mod parking;
+mod progress;
+mod rescaling;
 mod savepoints;
 
 use std::collections::BTreeMap;
@@ -24,7 +27,7 @@ use crate::control::event::JobEventKind;
 use crate::control::job_context::{Ending, JobContext, RunningRegion, lock};
 use crate::control::job_supervisor::{EndJob, JobDecided, ResumeReading};
 use crate::control::outcome::{CheckpointError, JobError, OutcomeKind, Restarting};
-use crate::control::region_supervisor::{CheckpointCompleted, RestoreChosen};
+use crate::control::region_supervisor::{CheckpointCompleted, ParkAnswered, RestoreChosen};
 use crate::control::snapshot_writer::{ExportRequest, StoreReply, StoreRequest};
 use crate::protocol::{
     AckFacts, ActorName, AtBarrier, Barrier, CheckpointId, CheckpointSchedule, Execution, NoCheckpoint, Now,
@@ -33,6 +36,9 @@ use crate::protocol::{
 };
 use crate::runtime::guard;
 use crate::task::{CheckpointAborted, CheckpointComplete, ExpectBarrier, RequestBarrier, SubtaskAddress};
+pub(crate) use parking::ParkRegion;
+use rescaling::participants;
+pub(crate) use rescaling::{RescaleOver, TakeLastBeforeRescale};
 pub(crate) use savepoints::RequestSavepoint;
 use savepoints::SavepointRequest;
 
@@ -101,6 +107,7 @@ pub(crate) struct CoordinatorSeed {
 pub(crate) struct RegionPorts {
     pub(crate) chosen: Recipient<RestoreChosen>,
     pub(crate) completed: Recipient<CheckpointCompleted>,
+    pub(crate) park_answered: Recipient<ParkAnswered>,
 }
 
 /// The actor.
@@ -118,27 +125,23 @@ pub(crate) struct CheckpointCoordinator {
     savepoint_requests: BTreeMap<u64, SavepointRequest>,
     savepoint_commands: Vec<SavepointCommand>,
     wake: Option<(Duration, SpawnHandle)>,
+    /// When the log says next how far the checkpoint is that is under way.
+    tells_at: Option<Duration>,
 }
 
 impl CheckpointCoordinator {
     pub(crate) fn new(seed: CoordinatorSeed) -> Self {
         let job = &seed.job;
-        let participants = job.spec.tasks.iter().flat_map(|task| {
-            (0..task.parallelism).map(|index| Participant {
-                subtask: SubtaskId { task: task.id, index },
-                region: task.region,
-                kind: task.kind,
-                holds_end: task.holds_end,
-            })
-        });
+        let plan = job.layout();
         let settings = ScheduleSettings {
-            job: job.spec.name.clone(),
+            job: plan.spec.name.clone(),
             incarnation: job.incarnation,
-            max_parallelism: job.spec.max_parallelism,
+            max_parallelism: plan.spec.max_parallelism,
             checkpointing: job.checkpointing.clone(),
             ids_per_block: job.limits.checkpoint_ids_per_block,
-            may_fall_back: job.spec.sinks_can_withdraw || job.checkpointing.accept_repeats,
-            participants: participants.collect(),
+            may_fall_back: plan.spec.sinks_can_withdraw || job.checkpointing.accept_repeats,
+            participants: participants(&plan.spec),
+            operators: plan.operators_of_regions(),
             origin: job.origin.as_ref().map(|origin| origin.manifest.clone()),
         };
         let mut first_commands = Vec::new();
@@ -164,6 +167,7 @@ impl CheckpointCoordinator {
             savepoint_requests: BTreeMap::new(),
             savepoint_commands: Vec::new(),
             wake: None,
+            tells_at: None,
         }
     }
 
@@ -180,11 +184,12 @@ impl CheckpointCoordinator {
             self.carry_out(now, command);
         }
         self.advance_savepoints(ctx);
-        self.arm(now, ctx);
+        self.tell_progress(now);
+        self.arm(ctx);
     }
 
-    fn arm(&mut self, now: Now, ctx: &mut Context<Self>) {
-        let due = self.schedule.next_wake();
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let due = self.schedule.next_wake().into_iter().chain(self.tells_at).min();
         if due == self.wake.map(|(at, _)| at) {
             return;
         }
@@ -192,7 +197,9 @@ impl CheckpointCoordinator {
             ctx.cancel_future(handle);
         }
         if let Some(at) = due {
-            let sleep = self.seed.job.clock.sleep(at.saturating_sub(now.at));
+            // `now` is of before what has been carried out, and whoever was answered by that may have moved the clock.
+            let clock = &self.seed.job.clock;
+            let sleep = clock.sleep(at.saturating_sub(clock.now()));
             let handle = ctx.spawn(sleep.into_actor(self).map(|(), this, ctx| {
                 this.wake = None;
                 this.apply(Event::Tick, ctx);
@@ -205,9 +212,10 @@ impl CheckpointCoordinator {
         match command {
             Command::AskWriter => self.seed.writer.do_send(StoreRequest::Report),
             Command::ReserveIds { up_to } => self.seed.writer.do_send(StoreRequest::ReserveIds { up_to }),
-            Command::Trigger { barrier, reason } => self.trigger(barrier, reason),
+            Command::Trigger { barrier, reason } => self.trigger(now, barrier, reason),
             Command::Finalise { manifest } => {
                 self.reached(Step::Finalising);
+                self.seed.job.events.stores(manifest.checkpoint);
                 self.seed.writer.do_send(StoreRequest::Finalise { life: self.writer_life, manifest });
             }
             Command::Discard { checkpoint } => self.seed.writer.do_send(StoreRequest::Discard { checkpoint }),
@@ -228,12 +236,14 @@ impl CheckpointCoordinator {
                 self.each_subtask(|subtask| subtask.aborted.do_send(CheckpointAborted { checkpoint }));
             }
             Command::AnswerRestore { execution, decision } => self.answer_restore(execution, decision),
+            Command::AnswerPark { execution, newest, is_refused } => self.answer_park(execution, newest, is_refused),
             Command::AnswerWaiter { waiter, result } => {
                 if let Some(reply) = self.waiters.remove(&waiter) {
                     // Whoever asked may have lost interest.
                     let _ = reply.send(result.map_err(|none| match none {
                         NoCheckpoint::Aborted(reason) => CheckpointError::Aborted(reason),
                         NoCheckpoint::Restarting(wait) => CheckpointError::Restarting(self.what_restarts(wait)),
+                        NoCheckpoint::AllParked => CheckpointError::AllParked,
                     }));
                 } else {
                     self.savepoints.checkpoint_taken(waiter, result, &mut self.savepoint_commands);
@@ -273,7 +283,7 @@ impl CheckpointCoordinator {
         memory.running.values().flat_map(|region| region.subtasks.iter()).for_each(tell);
     }
 
-    fn trigger(&self, barrier: Barrier, reason: TriggerReason) {
+    fn trigger(&mut self, now: Now, barrier: Barrier, reason: TriggerReason) {
         let mut memory = lock(&self.seed.job.memory);
         memory.in_flight = Some(barrier.checkpoint);
         let is_first = !std::mem::replace(&mut memory.has_triggered, true);
@@ -284,7 +294,7 @@ impl CheckpointCoordinator {
             self.seed.job.emit(JobEventKind::IdsPassedOver { first, last });
         }
         self.reached(Step::Triggering);
-        self.seed.job.emit(JobEventKind::CheckpointTriggered { checkpoint: barrier.checkpoint, reason });
+        self.triggered(now, barrier.checkpoint, reason);
         self.each_subtask(|subtask| {
             if let Some(source) = &subtask.source {
                 source.barrier.do_send(RequestBarrier { barrier });
@@ -338,6 +348,7 @@ impl CheckpointCoordinator {
         for region in &self.seed.regions {
             region.completed.do_send(CheckpointCompleted { checkpoint });
         }
+        self.seed.job.figures.state_has(manifest.state_bytes_of_operators());
         let (took, state_bytes) = (now.at.saturating_sub(triggered_at), manifest.state_bytes());
         let written_bytes = written.map(|chunk| u64::from(chunk.len)).sum();
         self.seed.job.emit(JobEventKind::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes });
@@ -357,7 +368,7 @@ impl CheckpointCoordinator {
         let job = &self.seed.job;
         let mut region = lock(&job.regions[execution.region.0 as usize]);
         if region.attempt == execution.attempt {
-            if job.task(subtask.task).kind != TaskKind::Source {
+            if job.layout().task(subtask.task).kind != TaskKind::Source {
                 return region.answered.barrier(checkpoint, subtask, AtBarrier { covers: records_in, done });
             }
             region.progress.barrier(checkpoint, subtask, AtBarrier::in_order(records_in));
@@ -415,6 +426,7 @@ impl Actor for CheckpointCoordinator {
         }));
         facts.extend(memory.sinks_want.then_some(Event::CheckpointWanted));
         drop(memory);
+        facts.extend(self.parked_before());
         let ending = *lock(&self.seed.job.ending);
         match ending {
             Some(Ending::Drain) => facts.push(Event::DrainRequested),

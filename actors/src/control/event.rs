@@ -2,7 +2,7 @@
 
 mod display;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use log::Level;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use crate::control::escalation::EscalationDecision;
 use crate::control::outcome::{JobError, JobOutcome, SavepointError};
+use crate::control::rescale_error::RescaleError;
 use crate::protocol::serialised;
 use crate::protocol::{
     AbortReason, ActorName, Attempt, Cause, CheckpointId, FailedRecord, HeldBack, IntervalAdvice, OperatorId,
@@ -20,15 +22,15 @@ use crate::protocol::{
 
 /// Something happened in a job. Subscribers get events in the order in which they were recorded.
 ///
-/// Serialised as one flat object: `unix_ms`, `job`, `event` (the name of the [`JobEventKind`] in snake case) and the fields of
+/// Serialised as one flat object: `seq`, `unix_ms`, `job`, `event` (the name of the [`JobEventKind`] in snake case) and the fields of
 /// that. Times are numbers of milliseconds with a fraction, in fields that end with `_ms`; ids are numbers; an actor, a cause,
 /// a reason or an error is its text; what has fields of its own (the `report` of a control actor's panic, `at` of a failure, an
 /// `advice`, an estimate) is an object of them. The end of the job has either `outcome` or `error`.
 ///
 /// ```json
-/// {"unix_ms":1795915352050,"job":"delays","event":"checkpoint_completed","checkpoint":12,"took_ms":4.1,
+/// {"seq":40,"unix_ms":1795915352050,"job":"delays","event":"checkpoint_completed","checkpoint":12,"took_ms":4.1,
 ///  "written_bytes":38912,"state_bytes":52224}
-/// {"unix_ms":1795915352061,"job":"delays","event":"ended","error":"region 0 gave up after ..."}
+/// {"seq":41,"unix_ms":1795915352061,"job":"delays","event":"ended","error":"region 0 gave up after ..."}
 /// ```
 ///
 /// An actor that listens; [`JobEvents`](crate::JobEvents) is the same without actors:
@@ -89,6 +91,8 @@ use crate::protocol::{
 #[rtype(result = "()")]
 #[non_exhaustive]
 pub struct JobEvent {
+    /// Its number among the events of the job in this run, from 1, without gaps: who has missed some can tell.
+    pub seq: u64,
     /// When, Unix milliseconds of the job's clock.
     pub unix_ms: u64,
     /// The job.
@@ -99,6 +103,28 @@ pub struct JobEvent {
 }
 
 /// What happened.
+///
+/// ```
+/// use millstream::JobEventKind;
+/// use millstream::prelude::*;
+///
+/// # actix_rt::System::new().block_on(async {
+/// let env = StreamEnvironment::new("numbers");
+/// env.source("numbers", SequenceSource::new(0..10)).sink("out", CollectSink::new());
+/// let mut events = env.events(100);
+/// env.start()?.await?;
+///
+/// let mut completed = 0;
+/// while let Some(event) = events.next().await {
+///     match event.kind {
+///         JobEventKind::CheckpointCompleted { .. } => completed += 1,
+///         _ => {}
+///     }
+/// }
+/// assert!(completed >= 1);                                    // one at the end at least
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -108,6 +134,17 @@ pub enum JobEventKind {
     Started { tasks: usize, subtasks: u64, restores: Option<CheckpointId> },
     /// The sources were asked for barriers.
     CheckpointTriggered { checkpoint: CheckpointId, reason: TriggerReason },
+    /// A checkpoint has been under way for [`Limits::checkpoint_progress_every`](crate::protocol::Limits::checkpoint_progress_every), or for
+    /// that long since this was said last: so many subtasks `of` all have sent their snapshots, and the store has taken so many bytes.
+    CheckpointInProgress {
+        checkpoint: CheckpointId,
+        reason: TriggerReason,
+        acknowledged: u32,
+        of: u32,
+        bytes: u64,
+        #[serde(rename = "elapsed_ms", serialize_with = "serialised::millis")]
+        elapsed: Duration,
+    },
     /// A checkpoint is durable. `written_bytes` of its `state_bytes` are new.
     CheckpointCompleted {
         checkpoint: CheckpointId,
@@ -161,6 +198,38 @@ pub enum JobEventKind {
         of: u32,
         since: Option<CheckpointId>,
     },
+    /// A region restarts along with another one, `cause`, that has failed and restarts after the same delay, as the
+    /// [`RegionStrategy`](crate::protocol::RegionStrategy) has it. It spends nothing of its own restart budget.
+    RegionRestartsAlong {
+        region: RegionId,
+        cause: RegionId,
+        #[serde(rename = "delay_ms", serialize_with = "serialised::millis")]
+        delay: Duration,
+    },
+    /// A region gives up, with the `error` with which the job ends, if nothing else becomes of it, and after `failures` without progress.
+    /// What follows is what the host says, if `asks_host`, else what its policy says.
+    Escalated {
+        region: RegionId,
+        #[serde(serialize_with = "serialised::text")]
+        error: JobError,
+        failures: u32,
+        checkpoint: Option<CheckpointId>,
+        asks_host: bool,
+    },
+    /// What becomes of a region that has given up. Not `by_host`: nobody has answered in time.
+    EscalationAnswered { region: RegionId, decision: EscalationDecision, by_host: bool },
+    /// A region is parked: its tasks are stopped, and checkpoints go on without it. It stands at this checkpoint.
+    RegionParked {
+        region: RegionId,
+        #[serde(serialize_with = "serialised::text")]
+        error: JobError,
+        checkpoint: Option<CheckpointId>,
+    },
+    /// A region cannot be parked, and the job ends: no checkpoint could hold what there is of it. It begins from a savepoint of which the job has
+    /// made no checkpoint of its own, or has fallen back since the newest one.
+    ParkingRefused { region: RegionId },
+    /// A parked region starts again, with a fresh restart budget, as the host has asked for, or since the job finishes.
+    RegionResumed { region: RegionId, parked_since_unix_ms: u64 },
     /// A function with a record directive has panicked. Its operator works carefully from the restart on, so that the next panic says at
     /// which record it was.
     CarefulWorkBegins { region: RegionId, operator: OperatorId },
@@ -244,17 +313,17 @@ pub enum JobEventKind {
         #[serde(serialize_with = "serialised::text")]
         actor: ActorName,
     },
-    /// An arbiter was given up for a task of another region, where `subtasks` of this region were: it starts again at once,
-    /// which counts as no failure.
+    /// An arbiter was given up for a task of another region, or for one that was left behind, where `subtasks` of this region were: it
+    /// starts again at once, which counts as no failure.
     RegionMoving { region: RegionId, subtasks: usize },
-    /// The arbiter of tasks that did not stop was given up.
+    /// An arbiter was given up since it is held: by a task that is stuck, or that did not stop.
     ArbiterCondemned { region: RegionId, subtasks: usize },
     /// A region falls back behind completed checkpoints, whose output sinks withdraw. `withdrawn` lists all that were
     /// abandoned since the last checkpoint completed, also by earlier falls.
     FellBack { region: RegionId, to: CheckpointId, withdrawn: Vec<CheckpointId> },
     /// A savepoint is durable. `took` counts from when it was asked for.
     SavepointWritten {
-        #[serde(serialize_with = "path_text")]
+        #[serde(serialize_with = "serialised::path")]
         path: PathBuf,
         checkpoint: CheckpointId,
         bytes: u64,
@@ -263,7 +332,7 @@ pub enum JobEventKind {
     },
     /// A savepoint was not written.
     SavepointFailed {
-        #[serde(serialize_with = "path_text")]
+        #[serde(serialize_with = "serialised::path")]
         path: PathBuf,
         #[serde(serialize_with = "serialised::text")]
         error: SavepointError,
@@ -293,6 +362,23 @@ pub enum JobEventKind {
     Paused { since_unix_ms: u64, at_start: bool },
     /// The job is paused no more, or finishes: its sources read on. It had been since `since_unix_ms`.
     Resumed { since_unix_ms: u64 },
+    /// The checkpoint is complete from which the job goes on at another parallelism: all regions stop, and start again with other
+    /// tasks.
+    Rescaling { from: u32, to: u32, checkpoint: CheckpointId },
+    /// All regions run at the other parallelism. `took` counts from when it was the order's turn.
+    Rescaled {
+        from: u32,
+        to: u32,
+        checkpoint: CheckpointId,
+        #[serde(rename = "took_ms", serialize_with = "serialised::millis")]
+        took: Duration,
+    },
+    /// The job was to go on at another parallelism, and goes on at the one that it has.
+    RescaleFailed {
+        to: u32,
+        #[serde(serialize_with = "serialised::text")]
+        error: RescaleError,
+    },
     /// The job has ended.
     Ended {
         #[serde(flatten, serialize_with = "ended")]
@@ -311,14 +397,17 @@ pub enum RegionAwaited {
     Stops,
     /// Its tasks load a checkpoint, or start.
     Restores,
+    /// It has given up, and the host is asked what is to become of it.
+    Decision,
 }
 
 impl JobEventKind {
     /// The level of its log line.
-    pub(super) fn level(&self) -> Level {
+    pub fn level(&self) -> Level {
         match self {
             Self::CheckpointTriggered { .. } | Self::IntervalAdvised { is_news: false, .. } => Level::Debug,
             Self::Started { .. }
+            | Self::CheckpointInProgress { .. }
             | Self::CheckpointCompleted { .. }
             | Self::SavepointWritten { .. }
             | Self::Restored { .. }
@@ -331,8 +420,14 @@ impl JobEventKind {
             | Self::IdsPassedOver { .. }
             | Self::Paused { .. }
             | Self::Resumed { .. }
+            | Self::Rescaling { .. }
+            | Self::Rescaled { .. }
+            | Self::RegionResumed { .. }
             | Self::Ended { result: Ok(_) } => Level::Info,
-            Self::SubtaskFailed { .. } | Self::ActorRestarted { .. } | Self::Ended { result: Err(_) } => Level::Error,
+            Self::SubtaskFailed { .. }
+            | Self::ActorRestarted { .. }
+            | Self::Escalated { .. }
+            | Self::Ended { result: Err(_) } => Level::Error,
             _ => Level::Warn,
         }
     }
@@ -341,6 +436,7 @@ impl JobEventKind {
     pub(super) fn target(&self) -> &'static str {
         match self {
             Self::CheckpointTriggered { .. }
+            | Self::CheckpointInProgress { .. }
             | Self::CheckpointCompleted { .. }
             | Self::CheckpointAborted { .. }
             | Self::CheckpointNotTriggered { .. }
@@ -353,11 +449,6 @@ impl JobEventKind {
             _ => "millstream::supervisor",
         }
     }
-}
-
-/// As it is displayed: a path need not be UTF-8.
-fn path_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&path.display())
 }
 
 /// One field, which says by its name how the job ended.

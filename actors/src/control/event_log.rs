@@ -2,17 +2,27 @@
 //! what a job is doing, as the sum of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::contract::Clock;
+use crate::control::escalation::EscalationDecision;
 use crate::control::event::{JobEvent, JobEventKind};
 use crate::control::event_subscribers::{EventSubscribers, Subscriber};
-use crate::control::figures::{CompletedCheckpoint, LastRestore};
+use crate::control::figures::{CompletedCheckpoint, FigureBoard, LastRestore};
+#[cfg(feature = "tracing")]
+use crate::control::metrics::Spans;
+use crate::control::metrics::{Acknowledged, CheckpointLog, JobMetrics, RegionLog};
+use crate::control::parked_region::ParkedRegion;
+use crate::control::progress::{CheckpointProgress, SavepointBoard, SavepointProgress};
 use crate::protocol::serialised;
-use crate::protocol::{Attempt, CheckpointId, HeldBack, IntervalAdvice, IntervalPlan, RecoveryEstimate, RegionId};
+use crate::protocol::{
+    Attempt, CheckpointId, HeldBack, IntervalAdvice, IntervalPlan, RecoveryEstimate, RegionId, SubtaskId,
+};
 
 /// What a job is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -22,10 +32,12 @@ pub enum JobState {
     /// Not all regions have run yet.
     #[default]
     Starting,
-    /// All regions run.
+    /// All regions run, but for those that are parked.
     Running,
     /// A region is being restarted.
     Restarting,
+    /// All regions are parked.
+    Parked,
     /// It has ended.
     Ended,
 }
@@ -33,7 +45,7 @@ pub enum JobState {
 /// A job at a moment: the sum of its events.
 ///
 /// Serialised under the names of its fields. Times are numbers of milliseconds with a fraction, in fields that end with `_ms`
-/// (`interval_ms`, `took_ms`, `age_ms`); ids are numbers, the state is `"starting"`, `"running"`, `"restarting"` or
+/// (`interval_ms`, `took_ms`, `age_ms`); ids are numbers, the state is `"starting"`, `"running"`, `"restarting"`, `"parked"` or
 /// `"ended"`, and what is `None` is null.
 ///
 /// ```
@@ -59,6 +71,10 @@ pub enum JobState {
 pub struct JobStatus {
     /// What it is doing.
     pub state: JobState,
+    /// When it was started, Unix milliseconds of the job's clock; `None` if it could not be.
+    pub started_unix_ms: Option<u64>,
+    /// When it ended; `None` before.
+    pub ended_unix_ms: Option<u64>,
     /// The attempt of each region that has run.
     pub attempts: BTreeMap<RegionId, Attempt>,
     /// The newest completed checkpoint.
@@ -76,6 +92,10 @@ pub struct JobStatus {
     pub last_failed_checkpoint: Option<String>,
     /// Figures of the newest checkpoint completed by this run; `None` after a fall behind it.
     pub checkpoint: Option<CompletedCheckpoint>,
+    /// The checkpoint that is under way, if one is.
+    pub checkpoint_in_progress: Option<CheckpointProgress>,
+    /// The savepoints that are being written to their paths, each of a checkpoint that is complete.
+    pub savepoints_in_progress: Vec<SavepointProgress>,
     /// The newest restore by this run.
     pub restore: Option<LastRestore>,
     /// The interval in use; `None` without periodic checkpoints, and before the job's coordinator has started.
@@ -86,9 +106,14 @@ pub struct JobStatus {
     /// How long a recovery is expected to take with the interval in use; `None` before the first checkpoint, or without
     /// an interval.
     pub recovery: Option<RecoveryEstimate>,
+    /// Its parallelism: the number of subtasks of each operator that sets none of its own. [Rescaling](crate::JobHandle::rescale)
+    /// changes it.
+    pub parallelism: u32,
     /// Since when it is paused, Unix milliseconds of the job's clock; `None` if it is not. A job that ends paused is so when it starts
     /// again.
     pub paused_since_unix_ms: Option<u64>,
+    /// The regions that are parked, and why.
+    pub parked: BTreeMap<RegionId, ParkedRegion>,
     /// What holds the event time of each region back, if anything does.
     pub held_back: BTreeMap<RegionId, HeldBack>,
 }
@@ -96,16 +121,25 @@ pub struct JobStatus {
 struct Log {
     history: VecDeque<JobEvent>,
     subscribers: EventSubscribers,
+    /// Events so far.
+    events: u64,
     status: JobStatus,
+    regions: u32,
     /// Regions that do not run.
     down: BTreeSet<RegionId>,
+    checkpoints: CheckpointLog,
+    savepoints: SavepointBoard,
+    region_log: RegionLog,
 }
 
 impl Log {
     fn count(&mut self, JobEvent { unix_ms, kind, .. }: &JobEvent) {
         let status = &mut self.status;
         match kind {
-            JobEventKind::Started { restores, .. } => status.newest_checkpoint = *restores,
+            JobEventKind::Started { restores, .. } => {
+                status.started_unix_ms = Some(*unix_ms);
+                status.newest_checkpoint = *restores;
+            }
             JobEventKind::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes } => {
                 status.newest_checkpoint = Some(*checkpoint);
                 status.checkpoints += 1;
@@ -137,7 +171,10 @@ impl Log {
             JobEventKind::ActorRestarted { actor, report } => {
                 status.last_error = Some(format!("{actor} panicked: {report}"));
             }
-            JobEventKind::RegionRestarting { region, .. } | JobEventKind::RegionMoving { region, .. } => {
+            JobEventKind::RegionRestarting { region, .. }
+            | JobEventKind::RegionMoving { region, .. }
+            | JobEventKind::RegionRestartsAlong { region, .. }
+            | JobEventKind::EscalationAnswered { region, decision: EscalationDecision::Restart, .. } => {
                 status.restarts += 1;
                 status.state = JobState::Restarting;
                 self.down.insert(*region);
@@ -149,15 +186,35 @@ impl Log {
                 {
                     restore.downtime = *downtime;
                 }
-                self.down.remove(region);
-                if self.down.is_empty() {
-                    status.state = JobState::Running;
-                }
+                self.is_down_no_more(*region);
+            }
+            JobEventKind::Escalated { region, .. } => {
+                status.state = JobState::Restarting;
+                self.down.insert(*region);
+            }
+            JobEventKind::RegionParked { region, error, checkpoint } => {
+                let (cause, since_unix_ms, checkpoint) = (error.to_string(), *unix_ms, *checkpoint);
+                status.parked.insert(*region, ParkedRegion { cause, since_unix_ms, checkpoint });
+                self.is_down_no_more(*region);
+            }
+            JobEventKind::RegionResumed { region, .. } => {
+                status.parked.remove(region);
+                status.state = JobState::Restarting;
+                self.down.insert(*region);
+            }
+            JobEventKind::Rescaling { to, .. } => {
+                status.state = JobState::Restarting;
+                status.parallelism = *to;
+                // One that is parked stays so.
+                let (regions, parked) = ((0..self.regions).map(RegionId), &status.parked);
+                self.down = regions.filter(|region| !parked.contains_key(region)).collect();
+                self.check_down();
             }
             JobEventKind::Paused { since_unix_ms, .. } => status.paused_since_unix_ms = Some(*since_unix_ms),
             JobEventKind::Resumed { .. } => status.paused_since_unix_ms = None,
             JobEventKind::Ended { result } => {
                 status.state = JobState::Ended;
+                status.ended_unix_ms = Some(*unix_ms);
                 if let Err(error) = result {
                     status.last_error = Some(error.to_string());
                 }
@@ -167,44 +224,107 @@ impl Log {
     }
 }
 
+impl Log {
+    /// A region runs, or nobody waits for it to run.
+    fn is_down_no_more(&mut self, region: RegionId) {
+        self.down.remove(&region);
+        self.check_down();
+    }
+
+    fn check_down(&mut self) {
+        if self.down.is_empty() {
+            let all_are_parked = self.status.parked.len() == self.regions as usize;
+            self.status.state = if all_are_parked { JobState::Parked } else { JobState::Running };
+        }
+    }
+}
+
+/// The status tells of a savepoint that is being written for as long as this is there.
+pub(crate) struct ExportUnderWay {
+    log: Arc<EventLog>,
+    number: u64,
+    written: Arc<AtomicU64>,
+}
+
+impl ExportUnderWay {
+    /// So many bytes of it are written.
+    pub(crate) fn has_written(&self, bytes: u64) {
+        self.written.store(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for ExportUnderWay {
+    fn drop(&mut self) {
+        self.log.lock().savepoints.end(self.number);
+    }
+}
+
 /// The events of one job.
 pub(crate) struct EventLog {
     job: Arc<str>,
     clock: Arc<dyn Clock>,
     history_len: usize,
     log: Mutex<Log>,
+    /// Locked before the log, and without it where a subscriber is called: that may ask for the job's status.
+    #[cfg(feature = "tracing")]
+    spans: Mutex<Spans>,
 }
 
 impl EventLog {
-    /// An empty log of a job with `regions` regions, which keeps the newest `history_len` events and tells all of them
+    /// An empty log of a job with `regions` regions and this parallelism, which keeps the newest `history_len` events and tells all of them
     /// to `subscribers`.
     pub(crate) fn new(
         job: Arc<str>,
         clock: Arc<dyn Clock>,
         history_len: usize,
-        regions: u32,
+        (regions, parallelism): (u32, u32),
         subscribers: EventSubscribers,
     ) -> Self {
         let log = Log {
             history: VecDeque::new(),
             subscribers,
-            status: JobStatus::default(),
+            events: 0,
+            status: JobStatus { parallelism, ..JobStatus::default() },
+            regions,
             down: (0..regions).map(RegionId).collect(),
+            checkpoints: CheckpointLog::default(),
+            savepoints: SavepointBoard::default(),
+            region_log: RegionLog::default(),
         };
-        Self { job, clock, history_len, log: Mutex::new(log) }
+        Self {
+            #[cfg(feature = "tracing")]
+            spans: Mutex::new(Spans::new(job.clone())),
+            job,
+            clock,
+            history_len,
+            log: Mutex::new(log),
+        }
     }
 
     /// Records an event: the only place where the engine's steps are logged.
     pub(crate) fn emit(&self, kind: JobEventKind) {
         log::log!(target: kind.target(), kind.level(), "job={} {kind}", self.job);
-        let event = JobEvent { unix_ms: self.clock.unix_ms(), job: self.job.clone(), kind };
+        let unix_ms = self.clock.unix_ms();
+        #[cfg(feature = "tracing")]
+        let (mut spans, told) = (self.spans(), kind.clone());
         let mut log = self.lock();
+        log.events += 1;
+        let event = JobEvent { seq: log.events, unix_ms, job: self.job.clone(), kind };
+        log.checkpoints.count(&event.kind, event.unix_ms, self.clock.now());
+        log.region_log.count(&event.kind, event.unix_ms);
         log.count(&event);
         log.subscribers.tell(&event);
         if log.history.len() >= self.history_len {
             log.history.pop_front();
         }
         log.history.push_back(event);
+        #[cfg(feature = "tracing")]
+        {
+            let newest = log.checkpoints.newest().filter(|newest| spans.awaits(newest)).cloned();
+            drop(log);
+            newest.into_iter().for_each(|newest| spans.settled(&newest));
+            spans.event(&told);
+        }
     }
 
     /// Tells `subscriber` all later events. One that comes after the end is let go of at once.
@@ -220,11 +340,77 @@ impl EventLog {
     }
 
     pub(crate) fn status(&self) -> JobStatus {
-        let mut status = self.lock().status.clone();
+        let log = self.lock();
+        let mut status = log.status.clone();
+        status.checkpoint_in_progress = log.checkpoints.progress();
+        status.savepoints_in_progress = log.savepoints.read();
+        drop(log);
         if let Some(newest) = &mut status.checkpoint {
             newest.age = Duration::from_millis(self.clock.unix_ms().saturating_sub(newest.completed_unix_ms));
         }
         status
+    }
+
+    /// A subtask has sent its snapshot of a checkpoint.
+    pub(crate) fn acknowledged(&self, checkpoint: CheckpointId, of: (SubtaskId, Arc<str>), ack: &Acknowledged) {
+        #[cfg(feature = "tracing")]
+        let spans = self.spans();
+        let _parts = self.lock().checkpoints.acknowledged(checkpoint, of, ack).cloned();
+        #[cfg(feature = "tracing")]
+        _parts.into_iter().for_each(|parts| spans.sent(&parts));
+    }
+
+    /// So many subtasks take part in the checkpoint that was triggered.
+    pub(crate) fn expects(&self, participants: u32) {
+        self.lock().checkpoints.expects(participants);
+    }
+
+    /// The store has taken so many more bytes of a checkpoint.
+    pub(crate) fn stored(&self, checkpoint: CheckpointId, bytes: u64) {
+        self.lock().checkpoints.stored(checkpoint, bytes);
+    }
+
+    /// How far the checkpoint is that is under way.
+    pub(crate) fn checkpoint_in_progress(&self) -> Option<CheckpointProgress> {
+        self.lock().checkpoints.progress()
+    }
+
+    /// A savepoint of so many bytes is being written, until what this gives is dropped.
+    pub(crate) fn exports(self: &Arc<Self>, path: PathBuf, checkpoint: CheckpointId, of_bytes: u64) -> ExportUnderWay {
+        let since_unix_ms = self.clock.unix_ms();
+        let progress = SavepointProgress { path, checkpoint, since_unix_ms, bytes: 0, of_bytes };
+        let (number, written) = self.lock().savepoints.begin(progress);
+        ExportUnderWay { log: self.clone(), number, written }
+    }
+
+    /// All snapshots of a checkpoint are there: it is stored.
+    pub(crate) fn stores(&self, _checkpoint: CheckpointId) {
+        #[cfg(feature = "tracing")]
+        self.spans().stores(_checkpoint);
+    }
+
+    /// The subtasks of a region are started.
+    pub(crate) fn region_starts(&self, _region: RegionId) {
+        #[cfg(feature = "tracing")]
+        self.spans().region_starts(_region);
+    }
+
+    /// All figures of the job, with those of `board`, taken at the time `at` of the process.
+    pub(crate) fn metrics(&self, board: &FigureBoard, at: Duration) -> JobMetrics {
+        let status = JobStatus { held_back: board.held_back(self.clock.now()), ..self.status() };
+        let (subtasks, log) = (board.read(), self.lock());
+        JobMetrics {
+            job: self.job.clone(),
+            unix_ms: self.clock.unix_ms(),
+            at,
+            status,
+            subtasks,
+            regions: log.region_log.all().cloned().collect(),
+            checkpoint_counts: log.checkpoints.counts(),
+            checkpoints: log.checkpoints.records().cloned().collect(),
+            store_bytes: board.store_bytes(),
+            state_bytes: board.state_bytes(),
+        }
     }
 
     /// The time of the job's clock.
@@ -238,6 +424,11 @@ impl EventLog {
         status.interval = plan.interval;
         status.advice = plan.advice;
         status.recovery = plan.recovery;
+    }
+
+    #[cfg(feature = "tracing")]
+    fn spans(&self) -> MutexGuard<'_, Spans> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {

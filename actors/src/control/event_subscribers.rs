@@ -240,7 +240,7 @@ mod tests {
     use crate::runtime::block_on::block_on;
 
     fn event(kind: JobEventKind) -> JobEvent {
-        JobEvent { unix_ms: 0, job: "job".into(), kind }
+        JobEvent { seq: 1, unix_ms: 0, job: "job".into(), kind }
     }
 
     fn triggered(checkpoint: u64) -> JobEvent {

@@ -12,16 +12,17 @@ use crate::contract::{
 use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
 use crate::control::figures::FigureBoard;
-use crate::control::outcome::FailureRecord;
+use crate::control::layout::{Layout, LayoutPlanner};
+use crate::control::outcome::{FailureRecord, JobError};
 use crate::control::pins::Pins;
-use crate::control::places::TaskPlace;
 use crate::control::query_board::QueryBoard;
+use crate::control::region_settings::RegionSettings;
 use crate::protocol::{
-    ActorName, Attempt, CheckpointId, Checkpointing, DirectiveLog, Execution, Incarnation, IntervalAdvisor, Limits,
-    ReadProgress, RegionId, RestartPolicy, SourceState, SubtaskId, TaskId, TaskKind,
+    ActorName, Attempt, CarriedOver, CheckpointId, Checkpointing, DirectiveLog, Execution, Incarnation,
+    IntervalAdvisor, Limits, ReadProgress, RegionId, RestartPolicy, SourceState, SubtaskId,
 };
 use crate::runtime::arbiters::{ArbiterPool, Berth};
-use crate::task::{JobSpec, SliceClock, StopSubtask, SubtaskAddress, TaskSpec};
+use crate::task::{SliceClock, StopSubtask, SubtaskAddress};
 
 /// How a running job was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,10 @@ pub(crate) struct CoordinatorMemory {
     pub(crate) sinks_want: bool,
     pub(crate) running: BTreeMap<RegionId, RunningRegion>,
     pub(crate) restores: BTreeMap<RegionId, (Execution, Option<CheckpointId>)>,
+    /// Regions that want to be parked.
+    pub(crate) parks: BTreeMap<RegionId, Execution>,
+    /// Regions that are, with the newest checkpoint at that time.
+    pub(crate) parked: BTreeMap<RegionId, Option<CheckpointId>>,
     /// Of regions that wait for their restart: the execution that ended, and when the next one begins.
     pub(crate) restarts_at: BTreeMap<RegionId, (Execution, Duration)>,
     pub(crate) halted: BTreeMap<SubtaskId, (Execution, SourceState)>,
@@ -61,6 +66,17 @@ pub(crate) struct CoordinatorMemory {
     pub(crate) abandoned: BTreeSet<CheckpointId>,
     /// Fed by the coordinator and by region supervisors.
     pub(crate) advisor: IntervalAdvisor,
+}
+
+/// Who waits while the job is rescaled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Held {
+    #[default]
+    Nobody,
+    /// Sources read nothing, as in a pause.
+    Sources,
+    /// Regions are stopped, and do not start again.
+    Regions,
 }
 
 /// A subtask that was started and has not reported its end.
@@ -71,6 +87,14 @@ pub(crate) struct Child {
     pub(crate) fence: Fence,
     /// Not known while its factory runs.
     pub(crate) stop: Option<Recipient<StopSubtask>>,
+}
+
+/// A region that is parked, or is being.
+pub(crate) struct ParkedMemory {
+    pub(crate) cause: JobError,
+    pub(crate) since_unix_ms: u64,
+    /// Once checkpoints go on without it: the newest before, if there was one.
+    pub(crate) from: Option<Option<CheckpointId>>,
 }
 
 /// What the supervisor of a region has to know again after a restart.
@@ -92,8 +116,22 @@ pub(crate) struct RegionMemory {
     /// Since when the newest attempt has run, by the job's clock; `None` before.
     pub(crate) running_since: Option<Duration>,
     pub(crate) failed_at: Option<Duration>,
+    pub(crate) parked: Option<ParkedMemory>,
+    /// It was parked at this checkpoint, and has not restored one since.
+    pub(crate) parked_from: Option<Option<CheckpointId>>,
+    /// The checkpoints in which it took no part when it was parked last.
+    pub(crate) carried: Option<CarriedOver>,
     pub(crate) stopping_for_good: bool,
     pub(crate) ended: bool,
+}
+
+impl RegionMemory {
+    /// The checkpoint by which progress is known of what the newest one has of the region, that may be parked.
+    pub(crate) fn newest_known(&self, newest: Option<CheckpointId>) -> Option<CheckpointId> {
+        let parked_from = self.parked.as_ref().and_then(|parked| parked.from).or(self.parked_from);
+        // It may have been parked again before it took part in a checkpoint.
+        CarriedOver::known_by(self.carried, parked_from.unwrap_or(newest))
+    }
 }
 
 /// A savepoint from which a job begins.
@@ -105,10 +143,13 @@ pub(crate) struct Origin {
 
 /// One job, as its control actors see it.
 pub(crate) struct JobContext {
-    pub(crate) spec: JobSpec,
+    /// What runs, or is to run next.
+    pub(crate) layout: Mutex<Arc<Layout>>,
+    pub(crate) planner: LayoutPlanner,
     pub(crate) store: Arc<dyn SnapshotStore>,
     pub(crate) incarnation: Incarnation,
     pub(crate) checkpointing: Checkpointing,
+    pub(crate) supervision: RegionSettings,
     pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) probe: Option<Arc<dyn Probe>>,
@@ -120,8 +161,6 @@ pub(crate) struct JobContext {
     /// Where its state can be asked for.
     pub(crate) queries: Arc<QueryBoard>,
     pub(crate) pool: Arc<ArbiterPool>,
-    /// Where each task is.
-    pub(crate) places: Vec<TaskPlace>,
     /// How savepoints are written.
     pub(crate) savepoints: Arc<dyn SavepointFormat>,
     /// The savepoint that the job begins with while it has no checkpoint of its own.
@@ -135,6 +174,7 @@ pub(crate) struct JobContext {
     pub(crate) ending: Mutex<Option<Ending>>,
     /// Since when it is paused, Unix milliseconds, if it is.
     pub(crate) paused_since: Mutex<Option<u64>>,
+    pub(crate) held: Mutex<Held>,
     pub(crate) memory: Mutex<CoordinatorMemory>,
     pub(crate) regions: Vec<Mutex<RegionMemory>>,
 }
@@ -168,29 +208,27 @@ impl JobContext {
         self.restores.as_ref().filter(|manifest| manifest.is_final).map(|manifest| manifest.checkpoint)
     }
 
-    /// The tasks of a region that are to be started from `restored`, in topological order. Where the job ended with that in
-    /// an earlier run these are only its sinks, to settle what is pending.
-    pub(crate) fn tasks_of(
-        &self,
-        region: RegionId,
-        restored: Option<CheckpointId>,
-    ) -> impl DoubleEndedIterator<Item = &TaskSpec> {
-        let only_sinks = restored.is_some() && restored == self.had_ended_with();
-        self.spec.tasks.iter().filter(move |task| task.region == region && (!only_sinks || task.kind == TaskKind::Sink))
+    /// Whether only the sinks are to be started from `restored`, to settle what is pending: the job ended with that in an earlier run.
+    pub(crate) fn only_settles(&self, restored: Option<CheckpointId>) -> bool {
+        restored.is_some() && restored == self.had_ended_with()
     }
 
-    pub(crate) fn task(&self, id: TaskId) -> &TaskSpec {
-        &self.spec.tasks[id.0 as usize]
-    }
-
-    /// The arbiter that a subtask runs on.
-    pub(crate) fn berth(&self, subtask: SubtaskId) -> Berth {
-        let TaskPlace { ring, first } = &self.places[subtask.task.0 as usize];
-        ring.berth(first + subtask.index)
+    /// The tasks that run, or are to run next.
+    pub(crate) fn layout(&self) -> Arc<Layout> {
+        lock(&self.layout).clone()
     }
 
     pub(crate) fn name_of(&self, subtask: SubtaskId) -> ActorName {
-        let task = self.task(subtask.task);
-        ActorName::Subtask { subtask, task: task.name.clone(), parallelism: task.parallelism }
+        self.layout().name_of(subtask)
+    }
+
+    /// Whether no source is to read: the job is paused, or about to be rescaled.
+    pub(crate) fn sources_wait(&self) -> bool {
+        lock(&self.paused_since).is_some() || *lock(&self.held) == Held::Sources
+    }
+
+    /// Whether no region is to start: the job is being rescaled.
+    pub(crate) fn regions_wait(&self) -> bool {
+        *lock(&self.held) == Held::Regions
     }
 }

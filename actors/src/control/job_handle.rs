@@ -15,13 +15,19 @@ use crate::control::event::JobEvent;
 use crate::control::event_log::{EventLog, JobStatus};
 use crate::control::event_subscribers::JobEvents;
 use crate::control::figures::{FigureBoard, SubtaskFigures};
-use crate::control::job_supervisor::{EndJob, Published, RequestPause};
+use crate::control::job_supervisor::{EndJob, Published, RequestPause, RequestRescale};
+use crate::control::metrics::JobMetrics;
 use crate::control::outcome::{CheckpointError, JobError, JobOutcome, SavepointError};
+use crate::control::parked_region::ResumeRegionError;
 use crate::control::pause_error::PauseError;
+use crate::control::plan::JobPlan;
 use crate::control::query_board::QueryBoard;
+use crate::control::region_supervisor::ResumeRegion;
+use crate::control::rescale_error::{RescaleError, Rescaled};
 use crate::control::state_queries::StateQueries;
-use crate::protocol::{CheckpointId, PauseWish};
+use crate::protocol::{CheckpointId, PauseWish, RegionId};
 use crate::runtime::block_on::block_on;
+use crate::runtime::time::monotonic;
 
 /// A future of a handle.
 type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -83,8 +89,11 @@ pub struct JobHandle {
 pub(crate) struct HandlePorts {
     pub(crate) end: Recipient<EndJob>,
     pub(crate) pause: Recipient<RequestPause>,
+    pub(crate) rescale: Recipient<RequestRescale>,
     pub(crate) checkpoint: Recipient<RequestCheckpoint>,
     pub(crate) savepoint: Recipient<RequestSavepoint>,
+    /// By region.
+    pub(crate) resume_regions: Vec<Recipient<ResumeRegion>>,
 }
 
 impl JobHandle {
@@ -93,10 +102,22 @@ impl JobHandle {
         &self.name
     }
 
+    /// Its tasks and the edges between them, as they are now: a [rescale](Self::rescale) changes them.
+    pub fn plan(&self) -> Arc<JobPlan> {
+        self.figures.plan()
+    }
+
     /// What the job is doing now, and its figures: checkpoints, interval, restores. After its end, what it was last.
     pub fn status(&self) -> JobStatus {
-        let held_back = self.figures.held_back(self.events.now());
-        JobStatus { held_back, ..self.events.status() }
+        let (mut held_back, status) = (self.figures.held_back(self.events.now()), self.events.status());
+        held_back.retain(|region, _| !status.parked.contains_key(region));
+        JobStatus { held_back, ..status }
+    }
+
+    /// All figures of the job, as they are while this is called; after its end what they were last. Reading them disturbs nothing: it
+    /// costs tasks nothing, and asks neither them nor the store.
+    pub fn metrics(&self) -> JobMetrics {
+        self.events.metrics(&self.figures, monotonic())
     }
 
     /// The figures of all subtasks that have started, in the order of the graph, as they are while this is called; after
@@ -184,6 +205,80 @@ impl JobHandle {
         }
         let failed = |error| PauseError::JobFailed(Box::new(error));
         self.clone().answer_or_end(answer, failed, PauseError::Ended)
+    }
+
+    /// Has the job go on at another parallelism, in this process and with this handle: `parallelism` is from then on the number of
+    /// subtasks of each operator that sets none of its own; the others keep theirs. Its sources wait, a checkpoint is taken, all
+    /// regions stop, and start again from it with other tasks. Resolves once all of them run. Ordered at once, whether or not
+    /// the future is awaited; orders are carried out in turn. If every task has as many subtasks already, nothing is changed.
+    ///
+    /// It is no failure: it counts for no restart strategy. A paused job stays paused. The parallelism of the next start is what its
+    /// program says. `docs/lifecycle.md` says what every other order does meanwhile.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// # actix_rt::System::new().block_on(async {
+    /// let sink = CollectSink::new();
+    /// let numbers = sink.handle();
+    /// let env = StreamEnvironment::new("numbers").parallelism(1);
+    /// env.source("numbers", SequenceSource::unbounded().rate_per_second(1_000))
+    ///     .key_by(|n| n % 8)
+    ///     .fold("count", 0, |count: &mut u64, _| *count += 1)
+    ///     .sink("out", sink);
+    /// let job = env.start()?;
+    ///
+    /// let rescaled = job.rescale(2).await?;                       // more work than one core does
+    /// assert_eq!((rescaled.from, rescaled.to), (1, 2));
+    /// assert_eq!(job.status().parallelism, 2);
+    /// job.rescale(1).await?;
+    /// assert_eq!(job.drain().await?.restarts, 0);
+    /// # drop(numbers);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`RescaleError`]: the job goes on as it was, unless it has ended.
+    ///
+    /// If the tasks cannot start at the new parallelism that is a failure as any other: the restart strategy decides, and the
+    /// future resolves when all regions run or are [parked](JobStatus::parked), or with [`RescaleError::JobFailed`]. A parked region stays
+    /// so, and has the new parallelism when it is resumed.
+    pub fn rescale(&self, parallelism: u32) -> impl Future<Output = Result<Rescaled, RescaleError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(ports) = &self.ports {
+            ports.rescale.do_send(RequestRescale { to: parallelism, reply });
+        }
+        let failed = |error| RescaleError::JobFailed(Box::new(error));
+        self.clone().answer_or_end(answer, failed, RescaleError::Ended)
+    }
+
+    /// Starts a [parked](JobStatus::parked) region again, from the checkpoint at which it stands and with a fresh restart budget. Resolves
+    /// once it runs. One that gives up again becomes what its policy, or the host, says then. Ordered at once, whether or not the future
+    /// is awaited.
+    ///
+    /// `docs/supervision.md` says what each other order does while a region is parked.
+    ///
+    /// # Errors
+    /// [`ResumeRegionError`]: the job goes on as it was.
+    pub fn resume_region(
+        &self,
+        region: RegionId,
+    ) -> impl Future<Output = Result<(), ResumeRegionError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let regions = self.ports.iter().flat_map(|ports| &ports.resume_regions).count() as u32;
+        if let Some(port) = self.ports.as_ref().and_then(|ports| ports.resume_regions.get(region.0 as usize)) {
+            port.do_send(ResumeRegion { reply });
+        }
+        let job = self.clone();
+        async move {
+            match answer.await {
+                Ok(result) => result,
+                Err(_) if job.outcome.borrow().is_some() => Err(ResumeRegionError::Ended),
+                Err(_) if region.0 >= regions => Err(ResumeRegionError::Unknown { region, regions }),
+                Err(_) => Err(ResumeRegionError::Interrupted),
+            }
+        }
     }
 
     /// Stops the job now, without a checkpoint. The next start goes on from the newest one. Ordered at once, whether or

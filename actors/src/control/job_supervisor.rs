@@ -4,7 +4,9 @@
 //!
 //! It is not restarted: if it panics, its guard stops the job with a typed error.
 
+mod along;
 mod pausing;
+mod rescaling;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,17 +15,22 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use tokio::sync::{oneshot, watch};
 
 use crate::contract::Step;
-use crate::control::checkpoint_coordinator::{RequestDrain, StopCoordinator};
+use crate::control::checkpoint_coordinator::{RequestDrain, RescaleOver, StopCoordinator, TakeLastBeforeRescale};
 use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
 use crate::control::job_context::{Ending, JobContext, lock};
 use crate::control::outcome::{JobError, JobOutcome, OutcomeKind};
-use crate::control::region_supervisor::{EndInput, PauseRegion, ReadOn, StopRegion};
+use crate::control::region_supervisor::{
+    EndInput, HoldRegion, PauseRegion, ReadOn, RestartAlong, StartAnew, StopRegion,
+};
 use crate::control::snapshot_writer::StoreRequest;
 use crate::protocol::{ActorName, PanicReport, RegionId};
 use crate::task::{StopSubtask, TaskFactory};
+pub(crate) use along::RegionRestarts;
 use pausing::PauseRequests;
 pub(crate) use pausing::RequestPause;
+use rescaling::RescaleRequests;
+pub(crate) use rescaling::{RegionReports, RequestRescale};
 
 /// The coordinator knows how the job ends.
 #[derive(Clone, Debug, Message)]
@@ -107,6 +114,11 @@ pub(crate) struct Subordinates {
     pub(crate) end_input: Vec<Recipient<EndInput>>,
     pub(crate) read_on: Vec<Recipient<ReadOn>>,
     pub(crate) pause_regions: Vec<Recipient<PauseRegion>>,
+    pub(crate) hold_regions: Vec<Recipient<HoldRegion>>,
+    pub(crate) start_anew: Vec<Recipient<StartAnew>>,
+    pub(crate) take_last: Recipient<TakeLastBeforeRescale>,
+    pub(crate) rescale_over: Recipient<RescaleOver>,
+    pub(crate) restart_along: Vec<Recipient<RestartAlong>>,
     pub(crate) drain: Recipient<RequestDrain>,
     pub(crate) stop_coordinator: Recipient<StopCoordinator>,
     pub(crate) writer: Recipient<StoreRequest>,
@@ -135,13 +147,16 @@ pub(crate) struct JobSupervisor {
     result: Option<Result<OutcomeKind, JobError>>,
     closing: bool,
     pauses: PauseRequests,
+    rescales: RescaleRequests,
 }
 
 impl JobSupervisor {
     pub(crate) fn new(job: Arc<JobContext>, below: Subordinates, publisher: Publisher) -> Self {
-        let regions = (0..job.spec.regions).map(RegionId).collect();
+        let regions = job.layout().spec.regions;
+        let rescales = RescaleRequests::new(regions);
+        let regions = (0..regions).map(RegionId).collect();
         let pauses = PauseRequests::new(*lock(&job.paused_since));
-        Self { job, below, publisher, regions, result: None, closing: false, pauses }
+        Self { job, below, publisher, regions, result: None, closing: false, pauses, rescales }
     }
 
     /// The end is decided; the first decision counts.
@@ -198,6 +213,7 @@ impl JobSupervisor {
         }
         drop(requested);
         // Sources hear of it before they are told to end.
+        self.rescale_ends(ctx);
         self.pause_ends(ending, ctx);
         for region in &self.below.end_input {
             region.do_send(EndInput);

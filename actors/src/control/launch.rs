@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Recipient, Supervised};
 use tokio::sync::watch;
@@ -14,12 +15,15 @@ use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
 use crate::control::event_subscribers::EventSubscribers;
 use crate::control::figures::FigureBoard;
-use crate::control::job_context::{CoordinatorMemory, JobContext, Origin, RegionMemory, lock};
+use crate::control::job_context::{CoordinatorMemory, Held, JobContext, Origin, RegionMemory, lock};
 use crate::control::job_handle::{HandlePorts, JobHandle};
 use crate::control::job_supervisor::{ControlActorLost, JobSupervisor, Publisher, Subordinates};
+use crate::control::layout::{Layout, LayoutPlanner};
 use crate::control::outcome::{FailureRecord, JobError};
-use crate::control::places::{TaskPlace, places};
+use crate::control::places::JobPlace;
+use crate::control::plan;
 use crate::control::query_board::QueryBoard;
+use crate::control::region_settings::RegionSettings;
 use crate::control::region_supervisor::{RegionSeed, RegionSupervisor, TaskPorts, directives_of};
 use crate::control::snapshot_writer::{SnapshotWriter, WriterSeed};
 use crate::protocol::{
@@ -29,8 +33,9 @@ use crate::protocol::{
 use crate::runtime::arbiters::ArbiterPool;
 use crate::runtime::guard::{self, End, Place};
 use crate::runtime::stage::Stage;
+use crate::runtime::time::monotonic;
 use crate::runtime::{ArbiterHandle, spawn_here};
-use crate::task::{JobSpec, SliceClock};
+use crate::task::{JobSpec, SliceClock, SpecAt};
 
 /// How a job is run.
 pub struct JobConfig {
@@ -42,6 +47,10 @@ pub struct JobConfig {
     pub checkpointing: Checkpointing,
     /// What follows a failure.
     pub restart: RestartStrategy,
+    /// The job at any other parallelism.
+    pub spec_at: SpecAt,
+    /// How its regions are supervised, beside that.
+    pub regions: RegionSettings,
     /// Bounds.
     pub limits: Limits,
     /// Time.
@@ -80,30 +89,31 @@ pub struct SavepointConfig {
 ///
 /// If the system refuses the threads, the handle resolves with [`JobError::Arbiter`].
 pub fn launch(spec: JobSpec, config: JobConfig) -> JobHandle {
-    let threads = threads(&spec, &config);
-    launch_with(threads, spec, config)
+    let threads = threads(spec.clone(), &config);
+    launch_with(threads, monotonic, spec, config)
 }
 
 /// Starts a job on a stage: it does nothing but when that is moved, and then as [`launch`] has it.
 pub fn launch_on(stage: &Stage, spec: JobSpec, config: JobConfig) -> JobHandle {
     let pool = Arc::new(ArbiterPool::on(stage));
-    let places = places(&spec, config.own_arbiters, &pool);
-    launch_with(places.map(|places| (pool, places)), spec, config)
+    // Tasks go by the time of the stage, which stands still while somebody looks.
+    launch_with(planned(spec.clone(), &config, pool), || Duration::ZERO, spec, config)
 }
 
-fn launch_with(threads: io::Result<Threads>, spec: JobSpec, mut config: JobConfig) -> JobHandle {
+fn launch_with(threads: io::Result<Threads>, now: fn() -> Duration, spec: JobSpec, mut config: JobConfig) -> JobHandle {
     let (clock, subscribers) = (config.clock.clone(), std::mem::take(&mut config.subscribers));
-    let events = EventLog::new(spec.name.clone(), clock, config.limits.history_len, spec.regions, subscribers);
+    let shape = (spec.regions, spec.parallelism);
+    let events = EventLog::new(spec.name.clone(), clock, config.limits.history_len, shape, subscribers);
     let events = Arc::new(events);
     let (sender, outcome) = watch::channel(None);
     let tasks = spec.tasks.iter().map(|task| task.factory.clone()).collect();
     let publisher = Publisher { outcome: Arc::new(sender), events: events.clone(), tasks };
-    let name = spec.name.clone();
-    let (figures, queries) = (Arc::new(FigureBoard::default()), Arc::new(QueryBoard::default()));
+    let (name, plan) = (spec.name.clone(), plan::JobPlan::of(&spec));
+    let (figures, queries) = (Arc::new(FigureBoard::new(plan, now)), Arc::new(QueryBoard::default()));
     let ports = match threads {
         Ok(threads) => {
             let opened_with = config.opening.retained.clone();
-            let job = Arc::new(job_context(spec, config, threads, events.clone(), (figures.clone(), queries.clone())));
+            let job = Arc::new(job_context(&spec, config, threads, events.clone(), (figures.clone(), queries.clone())));
             queries.set_job(&job);
             Some(start(job, opened_with, publisher))
         }
@@ -115,20 +125,26 @@ fn launch_with(threads: io::Result<Threads>, spec: JobSpec, mut config: JobConfi
     JobHandle { name, outcome, events, figures, queries, ports }
 }
 
-/// The engine's threads, and where the job's tasks are on them.
-type Threads = (Arc<ArbiterPool>, Vec<TaskPlace>);
+/// The engine's threads, what is known of where on them the job is, and where its tasks are.
+type Threads = (Arc<ArbiterPool>, LayoutPlanner, Layout);
 
-fn threads(spec: &JobSpec, config: &JobConfig) -> io::Result<Threads> {
+fn threads(spec: JobSpec, config: &JobConfig) -> io::Result<Threads> {
     let pool = ArbiterPool::of_this_process()?;
     pool.store_calls().allow(config.limits.store_threads)?;
-    let places = places(spec, config.own_arbiters, &pool)?;
-    Ok((pool, places))
+    planned(spec, config, pool)
+}
+
+fn planned(spec: JobSpec, config: &JobConfig, pool: Arc<ArbiterPool>) -> io::Result<Threads> {
+    let place = JobPlace::new(config.own_arbiters, &pool)?;
+    let planner = LayoutPlanner { spec_at: config.spec_at.clone(), place, pool: pool.clone() };
+    let plan = planner.plan(spec)?;
+    Ok((pool, planner, plan))
 }
 
 fn job_context(
-    spec: JobSpec,
+    spec: &JobSpec,
     config: JobConfig,
-    (pool, places): Threads,
+    (pool, planner, layout): Threads,
     events: Arc<EventLog>,
     (figures, queries): (Arc<FigureBoard>, Arc<QueryBoard>),
 ) -> JobContext {
@@ -137,17 +153,17 @@ fn job_context(
         opening,
         checkpointing,
         restart,
+        regions: supervision,
         limits,
         clock,
         probe,
         slice_clock,
         tells_host,
         seed,
-        savepoints,
+        savepoints: SavepointConfig { format, origin, descends_from },
         paused_since,
         ..
     } = config;
-    let SavepointConfig { format, origin, descends_from } = savepoints;
     let origin = origin.map(|(manifest, chunks)| Origin { manifest, chunks });
     let restores = opening.retained.last().or(origin.as_ref().map(|origin| &origin.manifest)).cloned();
     queries.set_newest(restores.clone());
@@ -158,8 +174,10 @@ fn job_context(
         ..CoordinatorMemory::default()
     };
     JobContext {
-        regions: region_memories(&spec, &restart, seed),
-        spec,
+        regions: region_memories(spec, &supervision, &restart, seed),
+        supervision,
+        layout: Mutex::new(Arc::new(layout)),
+        planner,
         store,
         incarnation: opening.incarnation,
         checkpointing,
@@ -172,7 +190,6 @@ fn job_context(
         figures,
         queries,
         pool,
-        places,
         restores,
         savepoints: format,
         origin,
@@ -180,17 +197,26 @@ fn job_context(
         pins: Arc::default(),
         ending: Mutex::new(None),
         paused_since: Mutex::new(paused_since),
+        held: Mutex::new(Held::Nobody),
         memory: Mutex::new(memory),
     }
 }
 
 /// What the supervisors of the regions know before the first attempt.
-fn region_memories(spec: &JobSpec, restart: &RestartStrategy, seed: u64) -> Vec<Mutex<RegionMemory>> {
+fn region_memories(
+    spec: &JobSpec,
+    supervision: &RegionSettings,
+    restart: &RestartStrategy,
+    seed: u64,
+) -> Vec<Mutex<RegionMemory>> {
     let memories = (0..spec.regions).map(|region| {
         Mutex::new(RegionMemory {
             attempt: Attempt(0),
             children: BTreeMap::new(),
-            policy: RestartPolicy::new(restart.clone(), seed.wrapping_add(u64::from(region))),
+            policy: RestartPolicy::new(
+                supervision.restart(RegionId(region), restart),
+                seed.wrapping_add(u64::from(region)),
+            ),
             progress: ReadProgress::default(),
             answered: ReadProgress::default(),
             failures: VecDeque::new(),
@@ -199,6 +225,9 @@ fn region_memories(spec: &JobSpec, restart: &RestartStrategy, seed: u64) -> Vec<
             answered_in_part: 0,
             running_since: None,
             failed_at: None,
+            parked: None,
+            parked_from: None,
+            carried: None,
             stopping_for_good: false,
             ended: false,
         })
@@ -228,8 +257,10 @@ impl Places {
         HandlePorts {
             end: to(&self.root.address),
             pause: to(&self.root.address),
+            rescale: to(&self.root.address),
             checkpoint: to(&self.coordinator.address),
             savepoint: to(&self.coordinator.address),
+            resume_regions: self.regions.iter().map(|region| to(&region.address)).collect(),
         }
     }
 
@@ -239,6 +270,11 @@ impl Places {
             end_input: self.regions.iter().map(|region| to(&region.address)).collect(),
             read_on: self.regions.iter().map(|region| to(&region.address)).collect(),
             pause_regions: self.regions.iter().map(|region| to(&region.address)).collect(),
+            hold_regions: self.regions.iter().map(|region| to(&region.address)).collect(),
+            start_anew: self.regions.iter().map(|region| to(&region.address)).collect(),
+            take_last: to(&self.coordinator.address),
+            rescale_over: to(&self.coordinator.address),
+            restart_along: self.regions.iter().map(|region| to(&region.address)).collect(),
             drain: to(&self.coordinator.address),
             stop_coordinator: to(&self.coordinator.address),
             writer: to(&self.writer.address),
@@ -261,7 +297,11 @@ impl Places {
             job: job.clone(),
             writer: to(&self.writer.address),
             regions: regions
-                .map(|region| RegionPorts { chosen: to(&region.address), completed: to(&region.address) })
+                .map(|region| RegionPorts {
+                    chosen: to(&region.address),
+                    completed: to(&region.address),
+                    park_answered: to(&region.address),
+                })
                 .collect(),
             root: to(&self.root.address),
             end: to(&self.root.address),
@@ -285,21 +325,26 @@ impl Places {
             running: to(&self.coordinator.address),
             down: to(&self.coordinator.address),
             choose: to(&self.coordinator.address),
+            park: to(&self.coordinator.address),
+            restarts: to(&self.root.address),
             root: to(&self.root.address),
+            reports: to(&self.root.address),
         }
     }
 }
 
 fn start(job: Arc<JobContext>, opened_with: Vec<Arc<Manifest>>, publisher: Publisher) -> HandlePorts {
-    let places = Places::new(job.spec.regions);
+    let plan = job.layout();
+    let spec = &plan.spec;
+    let places = Places::new(spec.regions);
     let (ports, below) = (places.handle_ports(), places.below_root());
     let lost: Recipient<ControlActorLost> = to(&places.root.address);
     let writer_seed = places.writer_seed(&job, opened_with);
     let coordinator_seed = places.coordinator_seed(&job);
-    let region_seeds: Vec<_> = (0..job.spec.regions).map(|region| places.region_seed(&job, RegionId(region))).collect();
+    let region_seeds: Vec<_> = (0..spec.regions).map(|region| places.region_seed(&job, RegionId(region))).collect();
     job.emit(JobEventKind::Started {
-        tasks: job.spec.tasks.len(),
-        subtasks: job.spec.tasks.iter().map(|task| u64::from(task.parallelism)).sum(),
+        tasks: spec.tasks.len(),
+        subtasks: spec.tasks.iter().map(|task| u64::from(task.parallelism)).sum(),
         restores: job.restores.as_ref().map(|manifest| manifest.checkpoint),
     });
     if let Some(since_unix_ms) = *lock(&job.paused_since) {

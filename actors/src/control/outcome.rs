@@ -69,6 +69,21 @@ pub struct JobOutcome {
 }
 
 /// One failure of a region.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::Cause;
+///
+/// let env = StreamEnvironment::new("numbers").restart_strategy(RestartStrategy::none()).tell_panic_hook(false);
+/// env.source("numbers", SequenceSource::new(0..10)).for_each("out", |n| assert!(n < 5, "{n} is too much"));
+///
+/// let Err(JobError::GaveUp { history, .. }) = env.start()?.wait() else { panic!("it fails at 5") };
+/// match &history[0].cause {
+///     Cause::Panicked(report) => assert_eq!(report.message, "5 is too much"),
+///     other => panic!("{other}"),
+/// }
+/// # Ok::<(), millstream::StartError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FailureRecord {
@@ -191,6 +206,11 @@ fn last(history: &[FailureRecord]) -> String {
     history.last().map_or_else(|| "unknown".to_owned(), ToString::to_string)
 }
 
+fn listed(regions: &[RegionId]) -> String {
+    let ids: Vec<String> = regions.iter().map(ToString::to_string).collect();
+    ids.join(", ")
+}
+
 impl JobError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
@@ -242,6 +262,21 @@ impl fmt::Display for Restarting {
 }
 
 /// Why a checkpoint that was asked for did not come about.
+///
+/// ```
+/// use millstream::CheckpointError;
+///
+/// /// Whether to ask again, and after how long.
+/// fn seconds_until_next(error: &CheckpointError) -> Option<f64> {
+///     match error {
+///         CheckpointError::Restarting(restarting) => Some(restarting.next_attempt_in.as_secs_f64()),
+///         CheckpointError::Aborted(_) => Some(1.0),
+///         _ => None,
+///     }
+/// }
+///
+/// assert_eq!(seconds_until_next(&CheckpointError::Interrupted), None);
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
@@ -251,6 +286,9 @@ pub enum CheckpointError {
     /// A region waits for its restart.
     #[error("no checkpoint can be taken now: {0}")]
     Restarting(Box<Restarting>),
+    /// All regions of the job are parked: the newest checkpoint has all that there is.
+    #[error("all regions of the job are parked, so there is nothing to take a checkpoint of; resume one of them")]
+    AllParked,
     /// The job failed before it was complete.
     #[error("the job failed before the checkpoint was complete: {0}")]
     JobFailed(#[source] Box<JobError>),
@@ -260,6 +298,17 @@ pub enum CheckpointError {
 }
 
 /// Why a savepoint did not come about. The job is as it was.
+///
+/// ```
+/// use millstream::SavepointError;
+///
+/// let error = SavepointError::Parked { regions: vec![] };
+/// let remedy = match &error {
+///     SavepointError::Parked { regions } => format!("resume {} regions first", regions.len()),
+///     other => other.to_string(),
+/// };
+/// assert_eq!(remedy, "resume 0 regions first");
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SavepointError {
@@ -279,6 +328,12 @@ pub enum SavepointError {
     /// which restarts it at once.
     #[error("savepoint: no checkpoint can be taken now: {0}; ask again then")]
     Restarting(Box<Restarting>),
+    /// Regions are parked, and may have output that is prepared and not committed, which a savepoint does not hold.
+    #[error("savepoint: regions {} are parked; resume them, or drain the job, and ask again", listed(regions))]
+    Parked {
+        /// Which.
+        regions: Vec<RegionId>,
+    },
     /// The job fell back behind its checkpoint meanwhile.
     #[error("savepoint: checkpoint {checkpoint} was given up before it was exported; ask again")]
     Gone {
@@ -324,7 +379,7 @@ impl SavepointError {
         match self {
             Self::File(error) => error.fault(),
             Self::Checkpoint { last: AbortReason::Declined { reason, .. }, .. } => reason.fault(),
-            Self::TooMany { .. } => Fault::User,
+            Self::TooMany { .. } | Self::Parked { .. } => Fault::User,
             Self::Panicked { .. } => Fault::Internal,
             Self::JobFailed { error, .. } | Self::JobFailedFirst { error } => error.fault(),
             Self::Checkpoint { .. } | Self::Gone { .. } | Self::Restarting(_) | Self::Interrupted => Fault::External,

@@ -14,25 +14,42 @@ pub(crate) struct TaskPlace {
     pub(crate) first: u32,
 }
 
-/// The places of all tasks, in their order. The job has `own` arbiters for itself; without them it uses the shared ones.
-///
-/// # Errors
-/// If the system refuses a thread.
-pub(crate) fn places(spec: &JobSpec, own: Option<u32>, pool: &ArbiterPool) -> io::Result<Vec<TaskPlace>> {
-    let (ring, first) = match own {
-        Some(arbiters) => (pool.own_ring(arbiters)?, 0),
-        None => (pool.shared().clone(), pool.next_job()),
-    };
-    let together: Vec<&TaskSpec> = spec.tasks.iter().filter(|task| !task.own_arbiters).collect();
-    let mut firsts = placement(&placed_tasks(&together), ring.arbiters(), first).into_iter();
-    let places = spec.tasks.iter().map(|task| {
-        if task.own_arbiters {
-            return Ok(TaskPlace { ring: pool.own_ring(task.parallelism)?, first: 0 });
-        }
-        let first = firsts.next().expect("every other task is placed");
-        Ok(TaskPlace { ring: ring.clone(), first })
-    });
-    places.collect()
+/// Where a job is: the arbiters of all its tasks that have none of their own, and at which of these it begins.
+pub(crate) struct JobPlace {
+    ring: Arc<ArbiterRing>,
+    first: u32,
+}
+
+impl JobPlace {
+    /// The job has `own` arbiters for itself; without them it uses the shared ones.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub(crate) fn new(own: Option<u32>, pool: &ArbiterPool) -> io::Result<Self> {
+        let (ring, first) = match own {
+            Some(arbiters) => (pool.own_ring(arbiters)?, 0),
+            None => (pool.shared().clone(), pool.next_job()),
+        };
+        Ok(Self { ring, first })
+    }
+
+    /// The places of all tasks, in their order.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub(crate) fn of_tasks(&self, spec: &JobSpec, pool: &ArbiterPool) -> io::Result<Vec<TaskPlace>> {
+        let Self { ring, first } = self;
+        let together: Vec<&TaskSpec> = spec.tasks.iter().filter(|task| !task.own_arbiters).collect();
+        let mut firsts = placement(&placed_tasks(&together), ring.arbiters(), *first).into_iter();
+        let places = spec.tasks.iter().map(|task| {
+            if task.own_arbiters {
+                return Ok(TaskPlace { ring: pool.own_ring(task.parallelism)?, first: 0 });
+            }
+            let first = firsts.next().expect("every other task is placed");
+            Ok(TaskPlace { ring: ring.clone(), first })
+        });
+        places.collect()
+    }
 }
 
 /// The tasks as their placement sees them.

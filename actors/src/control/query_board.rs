@@ -1,21 +1,25 @@
 //! Where the state of each operator can be asked for: its subtasks that are ready, and the newest checkpoint.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::contract::Manifest;
 use crate::control::job_context::{JobContext, lock};
-use crate::protocol::{Execution, OperatorId, SubtaskId, TaskId};
-use crate::task::{QueryPlace, QueryPort, StoredReaders, TaskSpec};
+use crate::protocol::{Attempt, Execution, Milestone, OperatorId, RegionId, SubtaskId, TaskId, TaskKind};
+use crate::task::{QueryPlace, QueryPort, SourcePlace, StoredReaders, TaskSpec};
 
 /// The board of one job. Outlives it.
 #[derive(Debug, Default)]
 pub(crate) struct QueryBoard {
     tasks: Mutex<BTreeMap<TaskId, Entry>>,
+    /// What reads the state of operators from checkpoints.
+    readers: StoredReaders,
     newest: Mutex<Option<Arc<Manifest>>>,
     /// Queries that are reading a checkpoint.
     pub(crate) reading: Arc<AtomicUsize>,
+    /// The last milestone that was asked for.
+    milestones: AtomicU64,
     /// Not there if the job could not be started.
     job: OnceLock<Weak<JobContext>>,
 }
@@ -24,8 +28,10 @@ pub(crate) struct QueryBoard {
 #[derive(Debug)]
 struct Entry {
     execution: Execution,
+    /// Those of the task.
+    operators: Vec<OperatorId>,
     places: Vec<QueryPlace>,
-    readers: StoredReaders,
+    sources: Vec<SourcePlace>,
 }
 
 impl QueryBoard {
@@ -43,29 +49,59 @@ impl QueryBoard {
         let mut tasks = lock(&self.tasks);
         let known = tasks.get(&task.id);
         if known.is_none_or(|entry| entry.execution != execution) {
-            let readers = known.map(|entry| entry.readers.clone()).unwrap_or_default();
+            let operators = task.operators.iter().map(|operator| operator.id().clone()).collect();
             let places = (0..task.parallelism).map(|_| QueryPlace::default()).collect();
-            tasks.insert(task.id, Entry { execution, places, readers });
+            let sources = (0..task.parallelism).map(|_| SourcePlace::default()).collect();
+            tasks.insert(task.id, Entry { execution, operators, places, sources });
         }
-        let Entry { places, readers, .. } = &tasks[&task.id];
-        QueryPort { place: places[subtask.index as usize].clone(), readers: readers.clone() }
+        let Entry { places, sources, .. } = &tasks[&task.id];
+        let index = subtask.index as usize;
+        QueryPort { place: places[index].clone(), readers: self.readers.clone(), source: sources[index].clone() }
     }
 
     /// An attempt of a region ends: its subtasks are not asked any more, whether they end or are left behind.
     pub(crate) fn close(&self, execution: Execution) {
         let tasks = lock(&self.tasks);
-        let ending = tasks.values().filter(|entry| entry.execution == execution);
-        ending.flat_map(|entry| &entry.places).for_each(QueryPlace::close);
+        for entry in tasks.values().filter(|entry| entry.execution == execution) {
+            entry.places.iter().for_each(QueryPlace::close);
+            entry.sources.iter().for_each(SourcePlace::close);
+        }
     }
 
-    /// The subtasks of a task; none before its first attempt.
-    pub(crate) fn places(&self, task: TaskId) -> Vec<QueryPlace> {
-        lock(&self.tasks).get(&task).map(|entry| entry.places.clone()).unwrap_or_default()
+    /// Where the subtasks of a source are asked; none before its first attempt, or if it is another task by now.
+    pub(crate) fn sources(&self, task: TaskId, source: &OperatorId) -> Vec<SourcePlace> {
+        let tasks = lock(&self.tasks);
+        let entry = tasks.get(&task).filter(|entry| entry.operators.first() == Some(source));
+        entry.map(|entry| entry.sources.clone()).unwrap_or_default()
     }
 
-    /// What reads the state of a task's operators from checkpoints.
-    pub(crate) fn readers(&self, task: TaskId) -> StoredReaders {
-        lock(&self.tasks).get(&task).map(|entry| entry.readers.clone()).unwrap_or_default()
+    fn sources_of(&self, task: TaskId) -> Vec<SourcePlace> {
+        lock(&self.tasks).get(&task).map(|entry| entry.sources.clone()).unwrap_or_default()
+    }
+
+    /// Has all sources of a region send a milestone behind what they have read. `None` if the attempt ends.
+    pub(crate) fn emit_milestone(&self, tasks: &[TaskSpec], region: RegionId, attempt: Attempt) -> Option<Milestone> {
+        let milestone = Milestone(self.milestones.fetch_add(1, Ordering::SeqCst) + 1);
+        let sources = tasks.iter().filter(|task| task.region == region && task.kind == TaskKind::Source);
+        let mut places = sources.flat_map(|task| self.sources_of(task.id));
+        places.all(|place| place.emit(attempt, milestone)).then_some(milestone)
+    }
+
+    /// The job has other tasks from now on: none of those before is asked any more.
+    pub(crate) fn forget_tasks(&self) {
+        lock(&self.tasks).clear();
+    }
+
+    /// The subtasks of the task in which an operator runs; none before its first attempt, or if it runs in another one by now.
+    pub(crate) fn places(&self, task: TaskId, operator: &OperatorId) -> Vec<QueryPlace> {
+        let tasks = lock(&self.tasks);
+        let entry = tasks.get(&task).filter(|entry| entry.operators.contains(operator));
+        entry.map(|entry| entry.places.clone()).unwrap_or_default()
+    }
+
+    /// What reads the state of operators from checkpoints, of those that have been ready once.
+    pub(crate) fn readers(&self) -> &StoredReaders {
+        &self.readers
     }
 
     /// A checkpoint is complete, or the job goes on from this one, or from none.

@@ -6,16 +6,19 @@
 //! itself fences, stops and restarts the region: who is alive is in the job's
 //! memory (`RegionMemory`).
 
+mod along;
 mod directives;
 mod handlers;
 mod leaving;
+mod parking;
 mod pausing;
+mod rescaling;
 mod start;
 mod times;
 mod watchdog;
 mod wiring;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,16 +26,19 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle, Supervised,
     WrapFuture,
 };
+use tokio::sync::oneshot;
 
 use crate::contract::{Fence, Manifest, SnapshotError, Step};
-use crate::control::checkpoint_coordinator::{ChooseRestore, RegionDown, RegionRunning};
+use crate::control::checkpoint_coordinator::{ChooseRestore, ParkRegion, RegionDown, RegionRunning};
 use crate::control::event::JobEventKind;
 use crate::control::job_context::{Ending, JobContext, RegionMemory, lock};
-use crate::control::job_supervisor::RegionEnded;
+use crate::control::job_supervisor::{RegionEnded, RegionReports, RegionRestarts};
 use crate::control::outcome::{FailureRecord, JobError};
+use crate::control::parked_region::ResumeRegionError;
 use crate::protocol::{
     ActorName, Attempt, Cause, CheckpointId, Execution, FailedRecord, NoRestore, PanickedCall, RESTART_DELAY_BORNE,
-    Recovered, RegionEvent, RegionId, RegionState, RestartDecision, RestoreDecision, SubtaskId, TaskError,
+    Recovered, RegionEvent, RegionId, RegionReached, RegionState, RestartDecision, RestoreDecision, SubtaskId,
+    TaskError,
 };
 use crate::runtime::arbiters::ArbiterCondemned;
 use crate::runtime::guard;
@@ -40,9 +46,12 @@ use crate::task::{
     AcknowledgeCheckpoint, BeginReading, DeclineCheckpoint, FinishInput, RestoreFigures, SinkCommitted, SourceHalted,
     StopReading, StopSubtask, StoreChunks, SubtaskAddress, WantCheckpoint,
 };
+pub(crate) use along::RestartAlong;
 use directives::Answered;
 pub(crate) use directives::directives_of;
+pub(crate) use parking::{ParkAnswered, ResumeRegion};
 pub(crate) use pausing::PauseRegion;
+pub(crate) use rescaling::{HoldRegion, StartAnew};
 use watchdog::Watchdog;
 
 /// Failures kept for the error of a region that gives up.
@@ -98,7 +107,10 @@ pub(crate) struct RegionSeed {
     pub(crate) running: Recipient<RegionRunning>,
     pub(crate) down: Recipient<RegionDown>,
     pub(crate) choose: Recipient<ChooseRestore>,
+    pub(crate) park: Recipient<ParkRegion>,
+    pub(crate) restarts: Recipient<RegionRestarts>,
     pub(crate) root: Recipient<RegionEnded>,
+    pub(crate) reports: Recipient<RegionReports>,
 }
 
 /// The actor.
@@ -118,10 +130,12 @@ pub(crate) struct RegionSupervisor {
     delay: Duration,
     /// Ends the restart delay.
     restart_timer: Option<SpawnHandle>,
-    /// Waits until all sources have heard of a pause, or its end.
-    telling_pause: Option<SpawnHandle>,
+    /// Waits until all sources have heard of a pause, or its end; one for each order.
+    telling_pause: BTreeMap<u64, SpawnHandle>,
     damaged: Option<(CheckpointId, Arc<SnapshotError>)>,
     error: Option<JobError>,
+    /// Wait for a parked region to run.
+    resumes: Vec<oneshot::Sender<Result<(), ResumeRegionError>>>,
     /// What a record directive has said to the failure.
     answered: Answered,
     watchdog: Watchdog,
@@ -134,6 +148,8 @@ impl RegionSupervisor {
         let state = match &*memory {
             memory if memory.ended => RegionState::Ended,
             memory if memory.stopping_for_good => RegionState::StoppingForGood,
+            RegionMemory { parked: Some(parked), .. } if parked.from.is_some() => RegionState::Parked,
+            RegionMemory { parked: Some(_), .. } => RegionState::Parking,
             memory if memory.attempt == Attempt(0) && memory.failures.is_empty() => RegionState::Waiting,
             _ => RegionState::StoppingToRestart,
         };
@@ -156,9 +172,10 @@ impl RegionSupervisor {
             newest,
             delay: Duration::ZERO,
             restart_timer: None,
-            telling_pause: None,
+            telling_pause: BTreeMap::new(),
             damaged: None,
             error: None,
+            resumes: Vec::new(),
             answered: Answered::Not,
             watchdog: Watchdog::default(),
             seed,
@@ -182,7 +199,7 @@ impl RegionSupervisor {
 
     /// The delay is over: a new attempt begins.
     fn begin_attempt(&mut self) {
-        if !self.go(RegionEvent::DelayOver) {
+        if self.rests() || !self.go(RegionEvent::DelayOver) {
             return;
         }
         let mut memory = lock(self.memory());
@@ -229,6 +246,8 @@ impl RegionSupervisor {
         let subtasks = self.subtasks.clone();
         self.seed.running.do_send(RegionRunning { execution: self.execution, restored, subtasks });
         job.emit(JobEventKind::RegionRunning { region, attempt, downtime });
+        self.report(RegionReached::Running);
+        self.answer_resumes(Ok(()));
     }
 
     fn end_input(&self) {
@@ -324,6 +343,7 @@ impl RegionSupervisor {
                 self.delay = delay;
                 let since = self.newest;
                 self.seed.job.emit(JobEventKind::RegionRestarting { region, delay, failure, of, since });
+                self.seed.restarts.do_send(RegionRestarts { region, delay });
             }
         }
     }
@@ -354,7 +374,10 @@ impl RegionSupervisor {
         if !self.state.is_stopping() || !lock(self.memory()).children.is_empty() {
             return;
         }
-        if self.error.is_some() {
+        if let Some(error) = &self.error {
+            if Self::gives_up_with(error) && self.go(RegionEvent::GaveUp) {
+                return self.give_up(ctx);
+            }
             self.stop_for_good();
         }
         if !self.go(RegionEvent::AllEnded) {
@@ -363,6 +386,7 @@ impl RegionSupervisor {
         self.subtasks = Arc::new([]);
         match self.state {
             RegionState::Ended => self.end(ctx),
+            _ if self.rests() => {}
             _ if self.delay.is_zero() => self.begin_attempt(),
             _ => self.wait_for_restart(ctx),
         }
@@ -393,6 +417,7 @@ impl RegionSupervisor {
     }
 
     fn end(&mut self, ctx: &mut Context<Self>) {
+        self.answer_resumes(Err(ResumeRegionError::Ended));
         self.seed.job.pool.unlisten(&ctx.address().recipient());
         self.seed.root.do_send(RegionEnded { region: self.seed.region, error: self.error.take() });
         lock(self.memory()).ended = true;
@@ -420,6 +445,8 @@ impl Actor for RegionSupervisor {
         match self.state {
             RegionState::Waiting => self.begin_attempt(),
             RegionState::Ended => self.end(ctx),
+            RegionState::Parking => self.ask_to_be_left_out(),
+            RegionState::Parked => self.end_parked(),
             _ => self.take_over(ctx),
         }
     }

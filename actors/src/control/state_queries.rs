@@ -1,8 +1,14 @@
 //! Asks for state: the task that has it, or the newest checkpoint.
 //!
 //! What is asked, and how it is answered, is the operators' business: a query is opaque here.
+//!
+//! A query that is to see a record waits twice: until the source has read the record, and until the operator has been given a milestone that
+//! all sources of the region send behind what they have read by then. Both are of one attempt, whose state is the effect of what its sources
+//! have read since the checkpoint that it restored, and of what that covers. If another one begins meanwhile, what was waited for counts for
+//! nothing.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,20 +20,20 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use crate::contract::{
-    Asked, ChunkRef, Manifest, RestoredChunk, RestoredState, SnapshotError, StateScope, StoredGroup,
+    Asked, ChunkRef, Located, Manifest, RestoredChunk, RestoredState, SnapshotError, StateScope, StoredGroup, owner_of,
 };
 use crate::control::job_context::{JobContext, lock};
 use crate::control::job_supervisor::Published;
 use crate::control::pins::Pin;
 use crate::control::query_board::{QueryBoard, task_of};
 use crate::protocol::{
-    Attempt, CheckpointId, Claim, KeyGroupRange, OperatorId, QueryError, RETRY_AFTER, RegionId, Succession, TaskId,
-    subtask_of_group,
+    Attempt, CheckpointId, Claim, KeyGroupRange, Milestone, OperatorId, QueryError, RETRY_AFTER, RegionId, Succession,
+    TaskId, subtask_of_group,
 };
 use crate::runtime::blocking;
 use crate::runtime::guard::{catch_panic, tell_host};
 use crate::runtime::spawn_here;
-use crate::task::{SentQuery, StoredReader};
+use crate::task::{AwaitedRead, Full, SentQuery, StoredReader, TaskSpec};
 
 /// A query as it travels. The answer comes back in it.
 pub type OpaqueQuery = Box<dyn Any + Send>;
@@ -56,6 +62,22 @@ pub struct QueriedOperator {
     region: RegionId,
 }
 
+/// A record that has been read in an attempt, and from when on the operators of its region have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    attempt: Attempt,
+    milestone: Milestone,
+}
+
+/// A place in what a source reads, in front of the operator that is asked.
+#[derive(Clone, Debug)]
+pub struct AwaitedPlace {
+    task: TaskId,
+    source: OperatorId,
+    split: String,
+    offset: u64,
+}
+
 /// What a checkpoint has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FromCheckpoint {
@@ -80,12 +102,13 @@ impl StateQueries {
     /// [`QueryError::UnknownOperator`], [`QueryError::JobEnded`].
     pub fn operator(&self, operator: &str) -> Result<QueriedOperator, QueryError> {
         let job = self.job()?;
-        let Some((task, id)) = task_of(&job.spec.tasks, operator) else {
-            let known = job.spec.tasks.iter().flat_map(|task| &task.operators);
+        let plan = job.layout();
+        let Some((task, id)) = task_of(&plan.spec.tasks, operator) else {
+            let known = plan.spec.tasks.iter().flat_map(|task| &task.operators);
             let known = known.map(|operator| operator.id().as_str().into()).collect();
             return Err(QueryError::UnknownOperator { operator: operator.into(), known });
         };
-        let (id, max_parallelism) = (id.clone(), job.spec.max_parallelism);
+        let (id, max_parallelism) = (id.clone(), plan.spec.max_parallelism);
         Ok(QueriedOperator { id, max_parallelism, task: task.id, region: task.region })
     }
 
@@ -95,7 +118,7 @@ impl StateQueries {
     /// [`QueryError::Restarting`], [`QueryError::NoKeyedState`], [`QueryError::JobEnded`].
     pub fn subtask_of(&self, operator: &QueriedOperator, group: u32) -> Result<(u32, u32), QueryError> {
         let max = operator.max_parallelism;
-        match self.board.places(operator.task).len() as u32 {
+        match self.board.places(operator.task, &operator.id).len() as u32 {
             0 => Err(self.not_running(operator)),
             subtasks if subtasks > max => Err(QueryError::NoKeyedState { operator: operator.id.clone() }),
             subtasks => {
@@ -105,7 +128,67 @@ impl StateQueries {
         }
     }
 
-    /// Sends a query to a subtask of the operator, and waits for the answer for `within`, by the job's clock.
+    /// Where a place that the program was told of lies, of which a record is that a query is to see.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownPosition`], [`QueryError::PositionLost`], [`QueryError::NotDownstream`], [`QueryError::JobEnded`].
+    pub fn locate(&self, operator: &QueriedOperator, place: &dyn Any) -> Result<AwaitedPlace, QueryError> {
+        let plan = self.job()?.layout();
+        for task in &plan.spec.tasks {
+            let Some(source) = task.operators.first().map(|source| source.id().clone()) else { continue };
+            let located = catch_panic(|| task.factory.locate(place));
+            return match located.map_err(|report| QueryError::Panicked { report })? {
+                Located::Elsewhere => continue,
+                Located::Lost { reason } => Err(QueryError::PositionLost { source_id: source, reason }),
+                Located::At { .. } if !leads_to(&plan.spec.tasks, task.id, operator.task) => {
+                    Err(QueryError::NotDownstream { operator: operator.id.clone(), source_id: source })
+                }
+                Located::At { split, offset } => Ok(AwaitedPlace { task: task.id, source, split, offset }),
+            };
+        }
+        Err(QueryError::UnknownPosition { operator: operator.id.clone() })
+    }
+
+    /// Waits until all of these places have been read, in one attempt, for `within` each, by the job's clock.
+    ///
+    /// # Errors
+    /// [`QueryError::NotReached`], [`QueryError::Restarting`], [`QueryError::Overloaded`], [`QueryError::JobEnded`].
+    pub async fn reach(
+        &self,
+        operator: &QueriedOperator,
+        places: &[AwaitedPlace],
+        within: Duration,
+    ) -> Result<Reached, QueryError> {
+        let mut awaited = Vec::with_capacity(places.len());
+        for place in places {
+            let subtasks = self.board.sources(place.task, &place.source);
+            let owner = owner_of(&place.split, subtasks.len() as u32);
+            let subtask = owner.and_then(|owner| subtasks.get(owner as usize));
+            let sent = subtask.map(|subtask| subtask.await_read(place.split.clone(), place.offset)).transpose();
+            let sent = sent.map_err(overloaded)?.flatten();
+            awaited.push((place, sent.ok_or_else(|| self.not_running(operator))?));
+        }
+        let mut attempts = Vec::with_capacity(awaited.len());
+        for (place, AwaitedRead { attempt, told, mut closes, .. }) in awaited {
+            let clock = self.job()?.clock.clone();
+            let told = before(async { drop(closes.changed().await) }, told);
+            let after = || QueryError::NotReached { source_id: place.source.clone(), after: within };
+            let told = before(clock.sleep(within), told).await.ok_or_else(after)?;
+            let is_read = matches!(told, Some(Ok(())));
+            attempts.push(is_read.then_some(attempt).ok_or_else(|| self.not_running(operator))?);
+        }
+        let attempt = attempts.first().copied().filter(|first| attempts.iter().all(|attempt| attempt == first));
+        let emit = |attempt| {
+            // After all of them are read: what the sources send from here on is behind that.
+            let milestone = self.board.emit_milestone(&self.job()?.layout().spec.tasks, operator.region, attempt);
+            Ok::<_, QueryError>(milestone.map(|milestone| Reached { attempt, milestone }))
+        };
+        let reached = attempt.map(emit).transpose()?.flatten();
+        reached.ok_or_else(|| self.not_running(operator))
+    }
+
+    /// Sends a query to a subtask of the operator, and waits for the answer for `within`, by the job's clock. If something is to be
+    /// `reached`, it is answered once the operator has that.
     ///
     /// # Errors
     /// [`QueryError::Restarting`], [`QueryError::Overloaded`], [`QueryError::TimedOut`], [`QueryError::NoKeyedState`],
@@ -119,14 +202,15 @@ impl StateQueries {
         subtask: u32,
         query: OpaqueQuery,
         within: Duration,
+        reached: Option<Reached>,
     ) -> Result<(OpaqueQuery, Attempt), QueryError> {
         let clock = self.job()?.clock.clone();
-        let places = self.board.places(operator.task);
+        let places = self.board.places(operator.task, &operator.id);
         // There may be others than when it was asked which.
         let Some(place) = places.get(subtask as usize) else { return Err(self.not_running(operator)) };
-        let sent = place.send(&operator.id, query);
-        let sent = sent.map_err(|full| QueryError::Overloaded { waiting: full.waiting, retry_after: RETRY_AFTER })?;
-        let Some(SentQuery { attempt, answer, mut closes }) = sent else { return Err(self.not_running(operator)) };
+        let behind = reached.map(|Reached { attempt, milestone }| (attempt, milestone));
+        let sent = place.send(&operator.id, query, behind).map_err(overloaded)?;
+        let Some(SentQuery { attempt, answer, mut closes, .. }) = sent else { return Err(self.not_running(operator)) };
         // A subtask that is left behind keeps what it was sent.
         let answer = before(async { drop(closes.changed().await) }, answer);
         let answer = before(clock.sleep(within), answer).await.ok_or(QueryError::TimedOut { after: within })?;
@@ -159,7 +243,7 @@ impl StateQueries {
             if self.board.newest().is_none() {
                 return Err(QueryError::NoCheckpoint { retry_after: RETRY_AFTER });
             }
-            let Some(reader) = self.board.readers(operator.task).of(&operator.id) else {
+            let Some(reader) = self.board.readers().of(&operator.id) else {
                 return Err(self.not_running(operator));
             };
             let reading = Reading::begin(&self.board.reading)?;
@@ -197,12 +281,31 @@ impl StateQueries {
     fn not_running(&self, operator: &QueriedOperator) -> QueryError {
         let Ok(job) = self.job() else { return QueryError::JobEnded };
         let (memory, region) = (lock(&job.memory), operator.region);
-        if memory.running.contains_key(&region) && self.board.readers(operator.task).of(&operator.id).is_none() {
+        if memory.running.contains_key(&region) && self.board.readers().of(&operator.id).is_none() {
             return QueryError::NoKeyedState { operator: operator.id.clone() };
+        }
+        if memory.parked.contains_key(&region) {
+            return QueryError::Parked { region };
         }
         let left = memory.restarts_at.get(&region).map(|(_, at)| at.saturating_sub(job.clock.now()));
         QueryError::Restarting { region, retry_after: left.unwrap_or_default().max(RETRY_AFTER) }
     }
+}
+
+fn overloaded(full: Full) -> QueryError {
+    QueryError::Overloaded { waiting: full.waiting, retry_after: RETRY_AFTER }
+}
+
+/// Whether what a task emits comes to another one, or is taken in that task itself.
+fn leads_to(tasks: &[TaskSpec], from: TaskId, to: TaskId) -> bool {
+    // Tasks are in topological order.
+    let mut reached = BTreeSet::from([from]);
+    for task in tasks {
+        if reached.contains(&task.id) {
+            reached.extend(task.outputs.iter().map(|edge| edge.to));
+        }
+    }
+    reached.contains(&to)
 }
 
 /// A query that reads a checkpoint, for as long as this lives.
@@ -226,7 +329,7 @@ impl Drop for Reading {
 }
 
 /// What `answer` gives, unless `end` comes first.
-async fn before<T>(end: impl Future<Output = ()>, answer: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn before<T>(end: impl Future<Output = ()>, answer: impl Future<Output = T>) -> Option<T> {
     let (mut end, mut answer) = (pin!(end), pin!(answer));
     poll_fn(|cx| match answer.as_mut().poll(cx) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
@@ -297,7 +400,8 @@ fn read(
     state: &str,
     group: u32,
 ) -> Result<(u64, RestoredState), SnapshotError> {
-    let succession = job.spec.successions().find(|succession| succession.id == *operator);
+    let plan = job.layout();
+    let succession = plan.spec.successions().find(|succession| succession.id == *operator);
     let of_group = || manifest.chunks.iter().filter(|chunk| chunk.address.scope == StateScope::KeyGroup(group));
     let chunks = succession.into_iter().flat_map(|of| of_group().filter_map(move |chunk| claimed(of, chunk)));
     let store = job.chunks_of(manifest);

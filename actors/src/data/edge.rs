@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 
-use crate::contract::{Batch, Partitioner};
+use crate::contract::{Batch, ChannelCounters, ChannelPlace, Counters, Partitioner};
 use crate::data::input_batch::InputBatch;
 use crate::data::wiring::{AnyInputPort, ChannelTarget, InputWiring, OutputWiring};
 use crate::protocol::{Barrier, Element, Grant, Mark, Portion, ReceiveWindow, SendWindow, TaskError};
@@ -149,20 +149,30 @@ struct Channel<T: Send + 'static> {
     open: Box<Batch<T>>,
     #[expect(clippy::vec_box, reason = "the box travels: it is the allocation to be kept")]
     spare: Vec<Box<Batch<T>>>,
-    sent: Sent,
+    /// Batches that have gone out, and those that were worked off.
+    sent: u64,
+    worked_off: u64,
+    counters: Arc<ChannelCounters>,
 }
 
 impl<T: Send + 'static> Outlet<T> {
-    /// An outlet over these channels; announces itself to each receiver as edge `output` of the task at `credits`.
+    /// An outlet over these channels, of a subtask that counts with `counters`; announces itself to each receiver as edge `output` of
+    /// the task at `credits`.
     ///
     /// # Panics
     /// If a port is not of type `T`: the graph wires ports by type.
-    pub fn connect(routing: Routing<T>, wiring: &OutputWiring, output: u32, credits: &Recipient<ReturnCredit>) -> Self {
+    pub fn connect(
+        routing: Routing<T>,
+        wiring: &OutputWiring,
+        output: u32,
+        credits: &Recipient<ReturnCredit>,
+        counters: &Counters,
+    ) -> Self {
         let channels = (0u32..).zip(wiring).map(|(channel, target)| {
             let port = target.port.downcast_ref::<InputPort<T>>().expect("the graph wires ports by type");
             let credits = CreditReturn { to: credits.clone(), output, channel };
             port.connect.do_send(ConnectChannel { channel: target.channel, credits });
-            Channel::new(port.deliver.clone(), target)
+            Channel::new(port.deliver.clone(), target, counters.channel(ChannelPlace { output, channel }))
         });
         let channels: Vec<Channel<T>> = channels.collect();
         let routing = if channels.len() == 1 { Routing::Single } else { routing };
@@ -204,11 +214,21 @@ impl<T: Send + 'static> Outlet<T> {
 }
 
 impl<T: Send + 'static> Channel<T> {
-    fn new(to: DeliverTo<T>, target: &ChannelTarget) -> Self {
+    fn new(to: DeliverTo<T>, target: &ChannelTarget, counters: Arc<ChannelCounters>) -> Self {
         let window = SendWindow::new(target.window);
         let mut open = Box::<Batch<T>>::default();
         open.limit_to(window.records_max());
-        Self { to, channel: target.channel, window, open, spare: Vec::new(), sent: Sent::default() }
+        let this =
+            Self { to, channel: target.channel, window, open, spare: Vec::new(), sent: 0, worked_off: 0, counters };
+        this.shows();
+        this
+    }
+
+    /// Shows how full it is.
+    fn shows(&self) {
+        self.counters.credits.set(self.window.credits().into());
+        self.counters.waiting_batches.set(self.window.batches_waiting().into());
+        self.counters.batches_under_way.set(self.sent - self.worked_off);
     }
 
     /// A batch that is at least half as large as the receiver takes goes as it is; smaller ones are gathered.
@@ -252,31 +272,14 @@ impl<T: Send + 'static> Channel<T> {
     fn send(&mut self) {
         while let Some(element) = self.window.pop(|| self.spare.pop().unwrap_or_default()) {
             if let Element::Batch(batch) = &element {
-                self.sent.records += batch.len() as u64;
-                self.sent.batches += 1;
+                self.sent += 1;
+                self.counters.records.add(batch.len() as u64);
+                self.counters.bytes.add(batch.bytes() as u64);
+                self.counters.batches.set(self.sent);
             }
             (self.to)(self.channel, element);
         }
-    }
-}
-
-/// What was sent over some channels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Records that have gone out.
-    pub records: u64,
-    /// Batches that have gone out.
-    pub batches: u64,
-    /// Batches that may go out at present, before another credit comes.
-    pub credits: u64,
-}
-
-impl Sent {
-    /// This, and what was sent over other channels.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        let Self { records, batches, credits } = other;
-        Self { records: self.records + records, batches: self.batches + batches, credits: self.credits + credits }
+        self.shows();
     }
 }
 
@@ -285,8 +288,8 @@ pub trait AnyOutlet {
     /// Whether a batch waits for credit: no new input until it has gone.
     fn is_blocked(&self) -> bool;
 
-    /// What it has sent.
-    fn sent(&self) -> Sent;
+    /// Batches that it has sent.
+    fn batches_sent(&self) -> u64;
 
     /// Sends records that wait for a batch to fill.
     fn flush(&mut self);
@@ -315,9 +318,8 @@ impl<T: Send + 'static> AnyOutlet for Outlet<T> {
         self.channels.iter().any(|channel| channel.window.is_blocked())
     }
 
-    fn sent(&self) -> Sent {
-        let of_channel = |channel: &Channel<T>| Sent { credits: channel.window.credits().into(), ..channel.sent };
-        self.channels.iter().map(of_channel).fold(Sent::default(), Sent::and)
+    fn batches_sent(&self) -> u64 {
+        self.channels.iter().map(|channel| channel.sent).sum()
     }
 
     fn flush(&mut self) {
@@ -335,6 +337,7 @@ impl<T: Send + 'static> AnyOutlet for Outlet<T> {
     fn credit(&mut self, channel: u32, grant: Grant, batch: Option<Box<dyn Any + Send>>) {
         let channel = &mut self.channels[channel as usize];
         if let Some(batch) = batch.and_then(|batch| batch.downcast::<Batch<T>>().ok()) {
+            channel.worked_off += 1;
             channel.spare.push(batch);
         }
         channel.window.grant(grant);

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::protocol::{PortId, TaskId};
+use crate::protocol::{Partitioning, PortId, TaskId};
 
 /// How the subtasks of two tasks are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub struct EdgeSpec {
     pub port: PortId,
     /// Which channels there are.
     pub pattern: EdgePattern,
+    /// By what records are dealt out to them.
+    pub partitioning: Partitioning,
+    /// The tag of the side output whose records it takes; `None`: those of the main output.
+    pub side_output: Option<Arc<str>>,
 }
 
 /// An [`InputPort<T>`](super::edge::InputPort) of one of a task's inputs, which knows the type of its records.

@@ -3,15 +3,16 @@
 //! A mailbox bounds nothing, so each channel counts. Batches cost a credit; barriers and ends never do; a watermark
 //! right after a batch is free, and so is one that a barrier or the end follows; any other costs a credit and waits for
 //! one, and a later one takes its place. An idle mark is free, but is sent once until the stream is active again, and
-//! waits behind a watermark that waits: a stream that goes to and fro between both floods nobody.
+//! waits behind a watermark that waits: a stream that goes to and fro between both floods nobody. A milestone is free, waits for the
+//! records before it alone, and takes the place of one that waits, here and at the receiver.
 //!
 //! With each credit the receiver says how many records a batch may have. What is larger is cut as it goes out, so that the
 //! receiver has no more before it than it works off soon, however much was gathered for it.
 
 use std::collections::VecDeque;
 
-use super::Element;
 use super::work_rate::{Grant, RECORDS_AT_FIRST};
+use super::{Element, Milestone};
 
 /// Credits of a sender whose receiver has worked nothing off yet: one batch is worked on while the next is on its way.
 const CREDITS_AT_FIRST: u32 = 2;
@@ -77,14 +78,25 @@ impl<B: Portion> SendWindow<B> {
                 }
             }
             Element::Idle if self.is_idle => return,
+            Element::Milestone(milestone) => return self.push_milestone(*milestone),
             Element::Idle | Element::Barrier(_) | Element::End => {}
         }
         match element {
             Element::Batch(_) | Element::Watermark { .. } => self.is_idle = false,
             Element::Idle => self.is_idle = true,
-            Element::Barrier(_) | Element::End => {}
+            Element::Milestone(_) | Element::Barrier(_) | Element::End => {}
         }
         self.waiting.push_back(element);
+    }
+
+    /// Behind all records, and ahead of what is said of event time, which may have to wait for credit.
+    fn push_milestone(&mut self, milestone: Milestone) {
+        let is_of_time = |element: &Element<B>| matches!(element, Element::Watermark { .. } | Element::Idle);
+        let place = self.waiting.iter().rposition(|element| !is_of_time(element)).map_or(0, |last| last + 1);
+        match place.checked_sub(1).and_then(|before| self.waiting.get_mut(before)) {
+            Some(Element::Milestone(waiting)) => *waiting = milestone.max(*waiting),
+            _ => self.waiting.insert(place, Element::Milestone(milestone)),
+        }
     }
 
     /// The next element that may go out, in order. Of a batch that is too large its first records, in the batch that `spare`
@@ -93,7 +105,7 @@ impl<B: Portion> SendWindow<B> {
         let free = match self.waiting.front()? {
             Element::Batch(_) => false,
             Element::Watermark { .. } => self.after_batch || self.must_go_ahead(),
-            Element::Idle | Element::Barrier(_) | Element::End => true,
+            Element::Idle | Element::Milestone(_) | Element::Barrier(_) | Element::End => true,
         };
         if !free {
             self.credits = self.credits.checked_sub(1)?;
@@ -108,7 +120,9 @@ impl<B: Portion> SendWindow<B> {
             return Some(Element::Batch(piece));
         }
         let mut element = self.waiting.pop_front()?;
-        self.after_batch = matches!(element, Element::Batch(_));
+        if !matches!(element, Element::Milestone(_)) {
+            self.after_batch = matches!(element, Element::Batch(_));
+        }
         match &mut element {
             Element::Batch(_) => self.batches_waiting -= 1,
             Element::Watermark { paid, .. } => *paid = !free,
@@ -280,6 +294,28 @@ mod tests {
         window.grant(Grant { credits: 2, records: 2 });
         assert_eq!(drain(&mut window), [batch([5]), watermark(7, false), barrier(1)], "the watermark is free");
         assert_eq!((window.credits(), window.is_blocked()), (1, false));
+    }
+
+    #[test]
+    fn milestone_waits_for_records_alone_and_takes_the_place_of_one_that_waits() {
+        let milestone = |number| Element::Milestone(Milestone(number));
+        let mut window = SendWindow::new(2);
+        window.grant(Grant { credits: 0, records: 9 });
+        for element in [batch([1]), milestone(1), watermark(3, false), batch([2]), watermark(5, false)] {
+            window.push(element);
+        }
+        let sent = [batch([1]), milestone(1), watermark(3, false), batch([2]), watermark(5, false)];
+        assert_eq!(drain(&mut window), sent, "the watermark behind a batch is free, milestone or not");
+        for element in [watermark(6, false), milestone(2), Element::Idle, milestone(3), batch([3]), milestone(4)] {
+            window.push(element);
+        }
+        assert_eq!(drain(&mut window), [milestone(3)], "the watermark waits for credit");
+        for element in [watermark(8, false), milestone(5), barrier(1)] {
+            window.push(element);
+        }
+        window.grant(Grant { credits: 2, records: 9 });
+        let sent = [watermark(6, true), Element::Idle, batch([3]), milestone(5), watermark(8, false), barrier(1)];
+        assert_eq!(drain(&mut window), sent);
     }
 
     /// What the sender holds and may put into a batch, after each of these batches was worked off.

@@ -1,6 +1,6 @@
 //! What a channel carries, and in which order.
 
-use super::{CheckpointId, Timestamp};
+use super::{CheckpointId, Milestone, Timestamp};
 
 /// Marks the boundary between two checkpoints in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,11 +20,15 @@ pub enum Mark {
     Watermark(Timestamp),
     /// No records at present: event time need not wait for this stream.
     Idle,
+    /// All that the sources had read when this milestone was asked for is before it. An operator passes it on behind what it emits for
+    /// the records before it, and so behind those that it has yet to answer; what it keeps as state it need not wait for. Of several
+    /// the latest will do.
+    Milestone(Milestone),
     /// No more records and no further marks. Nothing is held back beyond it.
     End,
 }
 
-/// One element of a channel. Legal order: `(batch | watermark | idle | barrier)* end barrier*`.
+/// One element of a channel. Legal order: `(batch | watermark | idle | milestone | barrier)* end barrier*`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Element<B> {
     /// Records. Costs a credit.
@@ -38,6 +42,8 @@ pub enum Element<B> {
     },
     /// No records at present: the channel does not hold event time back.
     Idle,
+    /// What the sources had read when it was asked for is before it. Never costs a credit.
+    Milestone(Milestone),
     /// A checkpoint's boundary. Never costs a credit.
     Barrier(Barrier),
     /// No more records; barriers still follow. Never costs a credit.
@@ -51,6 +57,7 @@ impl<B> Element<B> {
             Self::Batch(records) => Element::Batch(batch(records)),
             Self::Watermark { at, paid } => Element::Watermark { at, paid },
             Self::Idle => Element::Idle,
+            Self::Milestone(milestone) => Element::Milestone(milestone),
             Self::Barrier(barrier) => Element::Barrier(barrier),
             Self::End => Element::End,
         }
@@ -62,6 +69,7 @@ impl<B> From<Mark> for Element<B> {
         match mark {
             Mark::Watermark(at) => Self::Watermark { at, paid: false },
             Mark::Idle => Self::Idle,
+            Mark::Milestone(milestone) => Self::Milestone(milestone),
             Mark::End => Self::End,
         }
     }
@@ -101,6 +109,7 @@ impl ChannelOrder {
             Element::Batch(_) => assert!(!self.ended, "a batch follows the end"),
             Element::Watermark { at, .. } => assert!(!self.ended, "watermark {at} follows the end"),
             Element::Idle => assert!(!self.ended, "an idle mark follows the end"),
+            Element::Milestone(Milestone(number)) => assert!(!self.ended, "milestone {number} follows the end"),
         }
     }
 }

@@ -90,6 +90,23 @@ impl fmt::Display for PanicReport {
 }
 
 /// Why a task failed without panicking.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::TaskError;
+/// use millstream::sink::{ForEachSink, SinkError};
+///
+/// let env = StreamEnvironment::new("numbers").restart_strategy(RestartStrategy::none());
+/// let sink = ForEachSink::new(|n: u64| if n < 5 { Ok(()) } else { Err(SinkError::encode(format!("{n} is too much"))) });
+/// env.source("numbers", SequenceSource::new(0..10)).sink("out", sink);
+/// let failure = env.start()?.wait().unwrap_err();
+///
+/// match failure.task_error() {
+///     Some(TaskError::Sink(error)) => assert_eq!(error.reason().to_string(), "5 is too much"),
+///     _ => panic!("{failure}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError {
@@ -139,8 +156,9 @@ pub enum TaskError {
         /// What it returned.
         source: Arc<dyn StdError + Send + Sync>,
     },
-    /// An asynchronous function has no answer for a record, and nothing else is given in its place.
-    #[error("operator '{operator}': no answer for record {} after {attempts} attempts: {reason}", record.as_deref().unwrap_or("(not shown as JSON)"))]
+    /// An asynchronous function has no answer for a record, and nothing else is given in its place. The text does not tell the record:
+    /// the event of the failure has it, in what says [where](super::FailedRecord::record) that was.
+    #[error("operator '{operator}': no answer for a record after {attempts} attempts: {reason}")]
     Unanswered {
         /// The operator.
         operator: super::OperatorId,
@@ -214,6 +232,8 @@ impl From<SnapshotError> for TaskError {
 }
 
 /// Why an actor came to its end.
+///
+/// [`FailureRecord`](crate::FailureRecord) has an example.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Cause {

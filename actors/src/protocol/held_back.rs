@@ -10,7 +10,7 @@ use super::serialised;
 use super::{NO_TIME, OperatorId, Timestamp};
 
 /// How far event time has come in one subtask of an operator that tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// The operator: a source, or a strategy in mid-stream.
     pub operator: OperatorId,
@@ -23,6 +23,7 @@ pub struct Standing {
     /// How far the fastest of its splits has come.
     pub ahead: Timestamp,
     /// Since when that is the slowest and has come so far, by the job's clock.
+    #[serde(rename = "since_ms", serialize_with = "serialised::millis")]
     pub since: Duration,
 }
 

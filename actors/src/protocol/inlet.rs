@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::alignment::{Alignment, BarrierAligner};
 use super::watermarks::{EventTime, WatermarkMerge};
-use super::{Barrier, ChannelOrder, CheckpointId, CheckpointMode, Element, Mark};
+use super::{Barrier, ChannelOrder, CheckpointId, CheckpointMode, Element, Mark, MilestoneMerge};
 
 /// What a task does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Input<B> {
         /// The channel.
         channel: usize,
     },
-    /// Pass this mark on. Watermarks are merged; [`Mark::Idle`] means that all inputs are idle, [`Mark::End`] that all
+    /// Pass this mark on. Watermarks and milestones are merged; [`Mark::Idle`] means that all inputs are idle, [`Mark::End`] that all
     /// have ended. Barriers follow the end.
     Mark(Mark),
     /// The first barrier of a checkpoint is here; others are awaited.
@@ -42,6 +42,7 @@ pub struct Inlet<B> {
     /// The newest checkpoint whose barrier was said to come.
     expected: CheckpointId,
     watermarks: WatermarkMerge,
+    milestones: MilestoneMerge,
     open: usize,
     /// What the last element leads to besides the step it gave.
     then: VecDeque<Mark>,
@@ -65,6 +66,7 @@ impl<B> Inlet<B> {
             aligner: BarrierAligner::new(channels, mode),
             expected: CheckpointId::NONE,
             watermarks: WatermarkMerge::new(channels),
+            milestones: MilestoneMerge::new(channels),
             open: channels,
             then: VecDeque::new(),
         }
@@ -76,6 +78,12 @@ impl<B> Inlet<B> {
     /// If it violates the order of its channel.
     pub fn arrive(&mut self, channel: usize, element: Element<B>) {
         self.channels[channel].order.check(&element);
+        if let Element::Milestone(later) = &element
+            && let Some(Element::Milestone(waiting)) = self.channels[channel].waiting.back_mut()
+        {
+            *waiting = *later.max(waiting);
+            return;
+        }
         self.channels[channel].waiting.push_back(element);
         if !self.channels[channel].blocked && self.channels[channel].waiting.len() == 1 {
             self.turns.push_back(channel);
@@ -169,11 +177,23 @@ impl<B> Inlet<B> {
                 let change = self.watermarks.idle(channel);
                 self.event_time(change)
             }
+            Element::Milestone(milestone) => {
+                let milestone = self.milestones.milestone(channel, milestone)?;
+                Some(Input::Mark(Mark::Milestone(milestone)))
+            }
             Element::Barrier(barrier) => self.barrier(channel, barrier),
             Element::End => {
                 self.open -= 1;
                 let change = self.watermarks.end(channel);
-                if self.open == 0 { Some(Input::Mark(Mark::End)) } else { self.event_time(change) }
+                let milestone = self.milestones.end(channel).map(Mark::Milestone);
+                if self.open == 0 {
+                    let highest = self.watermarks.all_ended().map(Mark::Watermark);
+                    self.then.extend(highest.map(|_| Mark::End));
+                    return Some(Input::Mark(highest.unwrap_or(Mark::End)));
+                }
+                let first = self.event_time(change);
+                self.then.extend(milestone);
+                first.or_else(|| self.then.pop_front().map(Input::Mark))
             }
         }
     }
@@ -220,6 +240,7 @@ impl<B> Inlet<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Milestone;
 
     fn barrier(checkpoint: u64) -> Barrier {
         Barrier { checkpoint: CheckpointId(checkpoint), base: CheckpointId::NONE }
@@ -330,6 +351,47 @@ mod tests {
         assert_eq!(drain(&mut inlet), [Input::Mark(Mark::Watermark(7))]);
         inlet.arrive(0, Element::End);
         assert_eq!(drain(&mut inlet), [Input::Mark(Mark::End)]);
+    }
+
+    #[test]
+    fn milestone_comes_once_all_inputs_have_it_and_blocks_none() {
+        let milestone = |number| Element::Milestone(Milestone(number));
+        let mark = |number| Input::Mark(Mark::Milestone(Milestone(number)));
+        let mut inlet = inlet(2);
+        for element in [milestone(1), Element::Batch(1), milestone(2), milestone(3)] {
+            inlet.arrive(0, element);
+        }
+        assert_eq!(drain(&mut inlet), [batch(0, 1)], "of two next to each other the later one is kept");
+        for element in [Element::Batch(10), milestone(1), Element::Barrier(barrier(1)), milestone(2)] {
+            inlet.arrive(1, element);
+        }
+        assert_eq!(drain(&mut inlet), [batch(1, 10), mark(1), Input::AlignmentStarted(CheckpointId(1))]);
+        inlet.arrive(0, Element::Barrier(barrier(1)));
+        assert_eq!(drain(&mut inlet), [Input::Barrier(barrier(1)), mark(2)]);
+        inlet.arrive(1, Element::End);
+        assert_eq!(drain(&mut inlet), [mark(3)]);
+    }
+
+    #[test]
+    fn highest_watermark_goes_ahead_of_the_end() {
+        let mut inlet = inlet(2);
+        inlet.arrive(0, Element::Watermark { at: 7, paid: false });
+        inlet.arrive(0, Element::End);
+        inlet.arrive(1, Element::Watermark { at: 3, paid: false });
+        inlet.arrive(1, Element::End);
+        assert_eq!(drain(&mut inlet).last_chunk(), Some(&[Mark::Watermark(7), Mark::End].map(Input::Mark)));
+    }
+
+    #[test]
+    fn end_of_one_input_leads_to_event_time_and_to_a_milestone() {
+        let mut inlet = inlet(2);
+        for element in [Element::Watermark { at: 7, paid: false }, Element::Milestone(Milestone(4)), Element::Idle] {
+            inlet.arrive(0, element);
+        }
+        assert_eq!(drain(&mut inlet), []);
+        inlet.arrive(1, Element::End);
+        let marks = [Mark::Watermark(7), Mark::Idle, Mark::Milestone(Milestone(4))];
+        assert_eq!(drain(&mut inlet), marks.map(Input::Mark));
     }
 
     #[test]

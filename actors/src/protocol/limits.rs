@@ -70,6 +70,8 @@ pub struct Limits {
     pub restore_threads: usize,
     /// How often a task that loads its state says how far it is. 1 s.
     pub restore_progress_every: Duration,
+    /// How often the log says how far a checkpoint is that takes longer than this. 10 s.
+    pub checkpoint_progress_every: Duration,
 }
 
 impl Default for Limits {
@@ -97,6 +99,7 @@ impl Default for Limits {
             capture_bytes_max: 512 << 20,
             restore_threads: 2,
             restore_progress_every: Duration::from_secs(1),
+            checkpoint_progress_every: Duration::from_secs(10),
         }
     }
 }
@@ -141,9 +144,23 @@ setters! {
     capture_bytes_max: usize,
     restore_threads: usize,
     restore_progress_every: Duration,
+    checkpoint_progress_every: Duration,
 }
 
 /// What state shows after a failure.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millstream::CheckpointMode;
+/// use millstream::prelude::*;
+///
+/// // Counts may be too high after a failure, and no record ever waits for a barrier.
+/// let checkpointing = Checkpointing::every(Duration::from_secs(30)).at_least_once();
+/// assert_eq!(checkpointing.mode(), CheckpointMode::AtLeastOnce);
+/// let env = StreamEnvironment::new("roughly").checkpointing(checkpointing);
+/// # let _ = env;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointMode {
     /// Each record's effect once.

@@ -1,6 +1,6 @@
 //! Manifests: what a completed checkpoint consists of, and what each subtask contributes to one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -90,6 +90,18 @@ impl Manifest {
         self.chunks.iter().map(|chunk| u64::from(chunk.len)).sum()
     }
 
+    /// Bytes of state of each operator that has any.
+    pub fn state_bytes_of_operators(&self) -> BTreeMap<OperatorId, u64> {
+        let mut operators = BTreeMap::new();
+        for chunk in &self.chunks {
+            match operators.get_mut(&chunk.address.operator) {
+                Some(bytes) => *bytes += u64::from(chunk.len),
+                None => drop(operators.insert(chunk.address.operator.clone(), u64::from(chunk.len))),
+            }
+        }
+        operators
+    }
+
     /// Bytes that were written for this checkpoint; the others it shares with older ones.
     pub fn written_bytes(&self) -> u64 {
         self.own_chunks().iter().map(|chunk| u64::from(chunk.len)).sum()
@@ -150,6 +162,11 @@ pub struct Contribution {
 }
 
 impl Contribution {
+    /// Bytes of the chunks that it wrote.
+    pub fn written_bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.len)).sum()
+    }
+
     /// The chunks of a checkpoint with these contributions over `base`, sorted by address.
     ///
     /// # Panics

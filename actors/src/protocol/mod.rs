@@ -17,6 +17,8 @@ mod io_failure;
 mod key_groups;
 mod limits;
 mod manifest;
+mod milestones;
+mod parking;
 mod pausing;
 mod pending_checkpoint;
 mod placement;
@@ -24,6 +26,9 @@ mod query_error;
 mod read_progress;
 mod reading_clock;
 mod region_lifecycle;
+mod region_policy;
+mod region_strategy;
+mod rescaling;
 mod restart_policy;
 mod roles;
 mod savepoints;
@@ -40,8 +45,8 @@ mod work_rate;
 pub use alignment::{Alignment, BarrierAligner};
 pub use checkpoint_schedule::{AbortReason, NoRestore, TriggerReason};
 pub(crate) use checkpoint_schedule::{
-    CheckpointSchedule, NoCheckpoint, Now, Participant, RestartWait, RestoreDecision, ScheduleCommand, ScheduleEvent,
-    ScheduleSettings,
+    CheckpointSchedule, NoCheckpoint, Now, Participant, RescaleStep, RestartWait, RestoreDecision, ScheduleCommand,
+    ScheduleEvent, ScheduleSettings,
 };
 pub use credit::{Portion, ReceiveWindow, SendWindow};
 pub use deadlines::Deadlines;
@@ -59,6 +64,8 @@ pub use io_failure::may_pass;
 pub use key_groups::{KeyGroupRange, subtask_of_group};
 pub use limits::{BATCH_RECORDS_MAX, CheckpointMode, Checkpointing, Limits};
 pub use manifest::{CarriedState, CheckpointDurations, ChunkAddress, ChunkRef, Contribution, Manifest, StateScope};
+pub use milestones::{Milestone, MilestoneMerge};
+pub(crate) use parking::{CarriedOver, ParkedSections, RegionOperators};
 pub(crate) use pausing::{PauseCommand, PauseRefusal, PauseWish, Pausing};
 pub use pending_checkpoint::AckFacts;
 pub(crate) use placement::{PlacedTask, placement};
@@ -67,9 +74,12 @@ pub(crate) use query_error::RETRY_AFTER;
 pub(crate) use read_progress::{AtBarrier, ReadProgress};
 pub(crate) use reading_clock::ReadingClock;
 pub(crate) use region_lifecycle::{RegionEvent, RegionState};
+pub use region_policy::{OnExhausted, RegionPolicy};
+pub use region_strategy::RegionStrategy;
+pub(crate) use rescaling::{Difference, RegionReached, RescaleCommand, Rescaling};
 pub use restart_policy::RestartStrategy;
 pub(crate) use restart_policy::{RESTART_DELAY_BORNE, RestartDecision, RestartPolicy};
-pub use roles::{SourceState, TaskKind};
+pub use roles::{Partitioning, SourceState, TaskKind};
 pub(crate) use savepoints::{SAVEPOINTS_MAX, SavepointCommand, Savepoints};
 pub use sink_error::{Retry, SinkError};
 pub use snapshot_error::SnapshotError;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CheckpointId, Execution, Incarnation, SubtaskId};
+use super::{CheckpointId, Execution, Incarnation, ParkedSections, SubtaskId};
 use crate::protocol::{Barrier, SourceState};
 use crate::protocol::{CheckpointDurations, Contribution, Manifest};
 
@@ -36,6 +36,8 @@ pub struct AckFacts {
     pub records_in: u64,
     /// Of a task that may hold records back: how many of all are done with.
     pub done: u64,
+    /// When the first barrier came, by the job's clock.
+    pub barrier_at: Duration,
     /// From the first barrier to the last.
     pub alignment: Duration,
     /// From the last barrier until the snapshot was written and sent.
@@ -58,6 +60,7 @@ pub(crate) struct PendingCheckpoint {
     durations: CheckpointDurations,
     /// The checkpoint that the barrier calls its base.
     base: Option<Arc<Manifest>>,
+    parked: ParkedSections,
 }
 
 /// What all acknowledgements together amount to.
@@ -65,7 +68,7 @@ pub(crate) struct PendingCheckpoint {
 pub(crate) struct CompletedAcks {
     /// The manifest to write.
     pub(crate) manifest: Manifest,
-    /// Whether every source had stopped or ended.
+    /// Whether every source of a region that takes part had stopped or ended.
     pub(crate) all_halted: bool,
     /// When it was triggered.
     pub(crate) triggered_at: Duration,
@@ -91,7 +94,13 @@ impl PendingCheckpoint {
             written: Vec::new(),
             durations: CheckpointDurations::default(),
             base,
+            parked: ParkedSections::default(),
         }
+    }
+
+    /// These regions take no part.
+    pub(crate) fn without(self, parked: ParkedSections) -> Self {
+        Self { parked, ..self }
     }
 
     pub(crate) fn id(&self) -> CheckpointId {
@@ -153,9 +162,10 @@ impl PendingCheckpoint {
     ) -> CompletedAcks {
         self.durations.took_ms = ms(now.saturating_sub(self.triggered_at));
         assert!(self.missing.is_empty(), "checkpoint {} lacks {:?}", self.id(), self.missing);
-        let chunks = Contribution::compose(std::mem::take(&mut self.written), self.base.as_deref());
+        let mut chunks = Contribution::compose(std::mem::take(&mut self.written), self.base.as_deref());
+        self.parked.carry(self.base.as_deref(), &mut chunks);
         let mut sources = self.acknowledged.values().flatten();
-        let is_final = sources.clone().all(|state| *state == SourceState::Ended);
+        let is_final = !self.parked.any() && sources.clone().all(|state| *state == SourceState::Ended);
         let all_halted = sources.all(|state| *state != SourceState::Reading);
         CompletedAcks {
             manifest: Manifest {
@@ -284,6 +294,17 @@ mod tests {
             let durations = CheckpointDurations { took_ms: 30, alignment_ms: 2, capture_ms: 1 };
             assert_eq!(done.manifest.durations, durations);
         }
+    }
+
+    #[test]
+    fn checkpoint_without_a_parked_region_has_its_chunks_of_the_base_and_is_not_final() {
+        let operators = [(RegionId(1), ["op".into()].into())].into();
+        let mut pending = pending(1).without(ParkedSections::of([RegionId(1)].iter(), &operators));
+        let facts = AckFacts { source: Some(SourceState::Ended), ..AckFacts::default() };
+        pending.acknowledge(execution(2), subtask(0), CheckpointId(5), Contribution::default(), facts);
+        let done = pending.finalise(Duration::ZERO, "job", Incarnation(1), 128);
+        assert_eq!((done.manifest.is_final, done.all_halted), (false, true));
+        assert_eq!(done.manifest.chunks, base().chunks);
     }
 
     #[test]

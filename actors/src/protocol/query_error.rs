@@ -113,6 +113,14 @@ pub enum QueryError {
         /// How many bytes there may be.
         max: usize,
     },
+    /// The region of the operator is parked. Its state as of the newest checkpoint can be asked for.
+    #[error(
+        "region {region} is parked, and takes no queries of live state; ask for the state of the checkpoint, or resume the region"
+    )]
+    Parked {
+        /// The region.
+        region: RegionId,
+    },
     /// A page of a scan is to have no key.
     #[error("a page of a scan has one key or more, the limit is 0")]
     NoLimit,
@@ -130,6 +138,44 @@ pub enum QueryError {
         /// How long the query was given.
         after: Duration,
     },
+    /// No source of the job reads the log that the position is of.
+    #[error(
+        "no source of the job reads what the position is of, for which the query of operator '{operator}' is to wait"
+    )]
+    UnknownPosition {
+        /// The operator.
+        operator: OperatorId,
+    },
+    /// The record that the query is to wait for is not in the log any more: it was lost, or never there.
+    #[error("the position of source '{source_id}' cannot be reached: {reason}")]
+    PositionLost {
+        /// The source.
+        source_id: OperatorId,
+        /// What is known of that.
+        reason: String,
+    },
+    /// No record of the source comes to the operator.
+    #[error("operator '{operator}' has no records of source '{source_id}': it is not behind that in the job")]
+    NotDownstream {
+        /// The operator.
+        operator: OperatorId,
+        /// The source.
+        source_id: OperatorId,
+    },
+    /// What a query is to wait for has not been read in time, or has not come to the operator.
+    #[error(
+        "what the query waits for has not come from source '{source_id}' within {after:?}: the job may be paused, behind with its input, \
+         or blocked"
+    )]
+    NotReached {
+        /// The source.
+        source_id: OperatorId,
+        /// How long the query was given.
+        after: Duration,
+    },
+    /// A query of a checkpoint is to wait for a record.
+    #[error("a query of a checkpoint cannot wait for a position: ask for live state")]
+    PositionOfCheckpoint,
     /// The region of the operator starts, or restarts after a failure.
     #[error("region {region} does not run at present; ask again in {retry_after:?}")]
     Restarting {
@@ -206,7 +252,7 @@ impl QueryError {
             Self::Overloaded { retry_after, .. }
             | Self::Restarting { retry_after, .. }
             | Self::NoCheckpoint { retry_after } => Some((*retry_after).max(Duration::from_millis(1))),
-            Self::TimedOut { .. } => Some(Duration::from_secs(1)),
+            Self::TimedOut { .. } | Self::NotReached { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -229,6 +275,9 @@ impl QueryError {
             | Self::TooMany { .. }
             | Self::AnswerTooLarge { .. }
             | Self::NoLimit
+            | Self::UnknownPosition { .. }
+            | Self::NotDownstream { .. }
+            | Self::PositionOfCheckpoint
             | Self::Unreadable { .. }
             | Self::Panicked { .. } => Fault::User,
             Self::State(error) => error.fault(),

@@ -36,6 +36,8 @@ pub(crate) struct ReadProgress {
     at_barrier: VecDeque<(CheckpointId, BTreeMap<SubtaskId, AtBarrier>)>,
     /// The farthest that any failed attempt had read.
     failed_at: Counts,
+    /// Records that attempts had read before the job was rescaled, beyond the checkpoint of that.
+    beyond: u64,
 }
 
 impl ReadProgress {
@@ -44,7 +46,16 @@ impl ReadProgress {
         let known = self.at_barrier.iter().find(|(id, _)| Some(*id) == checkpoint);
         let done = known.map(|(_, counts)| counts.iter().map(|(subtask, at)| (*subtask, at.done)).collect());
         self.origin = done.unwrap_or_default();
-        self.failed_at.keys().map(|subtask| self.rewound(*subtask)).sum()
+        let again = self.failed_at.keys().map(|subtask| self.rewound(*subtask)).sum::<u64>();
+        // Of the same records: what was read after the rescale was read before it, as far as that had come.
+        again.max(self.beyond.saturating_sub(self.origin.values().sum()))
+    }
+
+    /// The job goes on from this checkpoint at another parallelism: other subtasks read the splits. Of what had been read beyond it
+    /// only the number of records counts from now on, in which order they ever come again.
+    pub(crate) fn rescaled(&mut self, checkpoint: Option<CheckpointId>) {
+        let beyond = self.restored(checkpoint);
+        *self = Self { beyond, ..Self::default() };
     }
 
     /// How many records of this source the running attempt reads again.
@@ -80,10 +91,12 @@ impl ReadProgress {
     /// Whether this completed checkpoint covers all that any failed attempt had read.
     pub(crate) fn covers_failures(&self, checkpoint: CheckpointId) -> bool {
         let counts = self.at_barrier.iter().find(|(id, _)| *id == checkpoint).map(|(_, counts)| counts);
-        self.failed_at.iter().all(|(subtask, failed)| {
-            let covers = counts.and_then(|counts| counts.get(subtask)).map_or(0, |at| at.covers);
-            covers >= *failed
-        })
+        let all: u64 = counts.iter().flat_map(|counts| counts.values()).map(|at| at.covers).sum();
+        all >= self.beyond
+            && self.failed_at.iter().all(|(subtask, failed)| {
+                let covers = counts.and_then(|counts| counts.get(subtask)).map_or(0, |at| at.covers);
+                covers >= *failed
+            })
     }
 
     fn at_origin(&self, subtask: SubtaskId) -> u64 {
@@ -98,6 +111,44 @@ mod tests {
 
     const SOURCE: SubtaskId = SubtaskId { task: TaskId(0), index: 0 };
     const OTHER: SubtaskId = SubtaskId { task: TaskId(0), index: 1 };
+
+    #[test]
+    fn failure_before_a_rescale_is_overcome_by_as_many_records_of_whichever_sources() {
+        let mut progress = ReadProgress::default();
+        progress.barrier(CheckpointId(1), SOURCE, AtBarrier::in_order(100));
+        progress.ended(SOURCE, 180);
+        progress.restored(Some(CheckpointId(1)));
+        progress.barrier(CheckpointId(2), SOURCE, AtBarrier::in_order(30));
+        progress.ended(SOURCE, 30);
+        progress.rescaled(Some(CheckpointId(2)));
+        assert_eq!(progress.rewound(SOURCE), 0);
+        assert_eq!(progress.restored(Some(CheckpointId(2))), 50);
+        progress.ended(OTHER, 40);
+        progress.ended(SOURCE, 5);
+        assert_eq!(progress.restored(Some(CheckpointId(2))), 50, "45 of them once more");
+        progress.rescaled(Some(CheckpointId(2)));
+        assert_eq!(progress.restored(Some(CheckpointId(2))), 50);
+        progress.barrier(CheckpointId(3), SOURCE, AtBarrier::in_order(20));
+        progress.barrier(CheckpointId(3), OTHER, AtBarrier::in_order(20));
+        assert!(!progress.covers_failures(CheckpointId(3)));
+        progress.barrier(CheckpointId(4), SOURCE, AtBarrier::in_order(20));
+        progress.barrier(CheckpointId(4), OTHER, AtBarrier::in_order(30));
+        assert!(progress.covers_failures(CheckpointId(4)));
+        progress.ended(SOURCE, 25);
+        progress.ended(OTHER, 31);
+        assert_eq!(
+            progress.restored(Some(CheckpointId(3))),
+            5 + 11,
+            "the 10 that are left of those before are among them"
+        );
+        // Nothing was read beyond this one.
+        progress.rescaled(None);
+        let mut undisturbed = ReadProgress::default();
+        undisturbed.barrier(CheckpointId(1), SOURCE, AtBarrier::in_order(7));
+        undisturbed.ended(SOURCE, 7);
+        undisturbed.rescaled(Some(CheckpointId(1)));
+        assert!(undisturbed.covers_failures(CheckpointId(2)));
+    }
 
     #[test]
     fn failure_is_overcome_by_a_checkpoint_that_covers_what_was_read() {

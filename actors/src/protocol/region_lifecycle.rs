@@ -13,6 +13,12 @@ pub(crate) enum RegionState {
     Running,
     /// Waits for the end of every subtask, then for its restart.
     StoppingToRestart,
+    /// Has given up, and waits for what the host says to that, or for the time to say it to be over.
+    GivenUp,
+    /// Waits for the coordinator to take it out of checkpoints.
+    Parking,
+    /// Waits for the host to resume it.
+    Parked,
     /// Waits for the end of every subtask, then ends.
     StoppingForGood,
     /// Has ended.
@@ -32,13 +38,21 @@ pub(crate) enum RegionEvent {
     Failed,
     /// No subtask is left.
     AllEnded,
+    /// No subtask is left, and no attempt follows by itself.
+    GaveUp,
+    /// It is to be parked.
+    Park,
+    /// Checkpoints go on without it.
+    ParkedNow,
+    /// The host has it start again.
+    Resume,
     /// The job ends, or the policy gave up.
     StopForGood,
 }
 
 impl RegionState {
     /// Every legal move.
-    const MOVES: [(Self, RegionEvent, Self); 17] = {
+    const MOVES: [(Self, RegionEvent, Self); 25] = {
         use RegionEvent::*;
         use RegionState::*;
         [
@@ -53,8 +67,16 @@ impl RegionState {
             (Running, Failed, StoppingToRestart),
             (Running, StopForGood, StoppingForGood),
             (StoppingToRestart, AllEnded, Waiting),
+            (StoppingToRestart, GaveUp, GivenUp),
             (StoppingToRestart, Failed, StoppingToRestart),
             (StoppingToRestart, StopForGood, StoppingForGood),
+            (GivenUp, Resume, Waiting),
+            (GivenUp, Park, Parking),
+            (GivenUp, StopForGood, StoppingForGood),
+            (Parking, ParkedNow, Parked),
+            (Parking, StopForGood, StoppingForGood),
+            (Parked, Resume, Waiting),
+            (Parked, StopForGood, StoppingForGood),
             (StoppingForGood, AllEnded, Ended),
             (StoppingForGood, Failed, StoppingForGood),
             (StoppingForGood, StopForGood, StoppingForGood),
@@ -77,12 +99,15 @@ impl RegionState {
 mod tests {
     use super::*;
 
-    const STATES: [RegionState; 7] = [
+    const STATES: [RegionState; 10] = [
         RegionState::Waiting,
         RegionState::Restoring,
         RegionState::Starting,
         RegionState::Running,
         RegionState::StoppingToRestart,
+        RegionState::GivenUp,
+        RegionState::Parking,
+        RegionState::Parked,
         RegionState::StoppingForGood,
         RegionState::Ended,
     ];
@@ -100,7 +125,8 @@ mod tests {
             let stopped = state.after(RegionEvent::StopForGood).expect("a move");
             assert!(matches!(stopped, RegionState::StoppingForGood | RegionState::Ended), "{state:?}");
         }
-        for event in [RegionEvent::DelayOver, RegionEvent::RestoreChosen, RegionEvent::AllReady, RegionEvent::Failed] {
+        use RegionEvent::*;
+        for event in [DelayOver, RestoreChosen, AllReady, Failed, GaveUp, Park, ParkedNow, Resume] {
             let after = RegionState::StoppingForGood.after(event);
             assert!(matches!(after, None | Some(RegionState::StoppingForGood)), "{event:?}");
             assert_eq!(RegionState::Ended.after(event), None, "{event:?}");
@@ -110,8 +136,14 @@ mod tests {
     #[test]
     fn nothing_restarts_before_all_subtasks_have_ended() {
         for (from, on, to) in RegionState::MOVES {
+            use RegionEvent::{AllEnded, GaveUp, Resume};
+            use RegionState::{GivenUp, Parked, StoppingToRestart};
             if to == RegionState::Waiting {
-                assert_eq!((from, on), (RegionState::StoppingToRestart, RegionEvent::AllEnded));
+                let legal = [(StoppingToRestart, AllEnded), (GivenUp, Resume), (Parked, Resume)];
+                assert!(legal.contains(&(from, on)), "{from:?} on {on:?}");
+            }
+            if to == GivenUp {
+                assert_eq!((from, on), (StoppingToRestart, GaveUp));
             }
         }
     }

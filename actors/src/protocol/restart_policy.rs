@@ -194,6 +194,12 @@ impl RestartPolicy {
         self.failures = 0;
     }
 
+    /// The region starts with a fresh budget.
+    pub(crate) fn renew(&mut self) {
+        self.failures = 0;
+        self.recent.clear();
+    }
+
     /// splitmix64, mapped to [0, 1).
     fn next_unit(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -284,6 +290,20 @@ mod tests {
         });
         assert_eq!(delays.next(), Some(Duration::ZERO));
         assert!(delays.is_sorted(), "they grow");
+    }
+
+    #[test]
+    fn renewed_budget_is_that_of_the_beginning() {
+        let second = Duration::from_secs(1);
+        for strategy in [RestartStrategy::fixed_delay(1, second), RestartStrategy::failure_rate(1, 60 * second, second)]
+        {
+            let mut policy = RestartPolicy::new(strategy, 1);
+            assert!(matches!(policy.failed(second), RestartDecision::Restart { .. }));
+            assert!(matches!(policy.failed(second), RestartDecision::GiveUp { .. }));
+            policy.renew();
+            assert!(matches!(policy.failed(second), RestartDecision::Restart { failure: 1, .. }));
+            assert!(matches!(policy.failed(second), RestartDecision::GiveUp { .. }));
+        }
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! What a task is, and how far a source is.
+//! What a task is, how far a source is, and by what records go from one task to the next.
+
+use serde::Serialize;
 
 /// How far a source is, as of a barrier it emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +15,8 @@ pub enum SourceState {
 }
 
 /// What a task is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TaskKind {
     /// Reads a source.
     Source,
@@ -21,4 +24,20 @@ pub enum TaskKind {
     Operator,
     /// Writes a sink.
     Sink,
+}
+
+/// By what the records of an edge are dealt out to the subtasks that take them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Partitioning {
+    /// From each subtask to the one of the same number.
+    Forward,
+    /// By the hash of their keys.
+    Hash,
+    /// To all in turn.
+    Rebalance,
+    /// Each to all of them.
+    Broadcast,
+    /// By a partitioner of the program's.
+    Custom,
 }

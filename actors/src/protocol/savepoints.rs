@@ -48,6 +48,8 @@ pub(crate) enum SavepointCommand {
     Export { request: u64, checkpoint: CheckpointId },
     /// Answer that it did not come about.
     Refuse { request: u64, tries: u32, last: AbortReason },
+    /// Answer that a region is parked.
+    RefuseParked { request: u64 },
     /// Answer that no checkpoint can be taken for a while.
     RefuseForNow { request: u64, wait: RestartWait },
     /// The job may end now. If `failed_to_stop`, it was stopped for savepoints only, and none was written.
@@ -100,6 +102,11 @@ impl Savepoints {
         }
     }
 
+    /// Whether one is to be made of the next checkpoint that is taken on demand.
+    pub(crate) fn await_checkpoint(&self) -> bool {
+        self.requests.values().any(|of| matches!(of.stage, Stage::Checkpoint { .. }))
+    }
+
     /// The checkpoint for a request is complete, or will not be.
     pub(crate) fn checkpoint_taken(
         &mut self,
@@ -118,6 +125,10 @@ impl Savepoints {
                 self.requests.remove(&request);
                 out.push(SavepointCommand::RefuseForNow { request, wait });
             }
+            Err(NoCheckpoint::AllParked) => {
+                self.requests.remove(&request);
+                out.push(SavepointCommand::RefuseParked { request });
+            }
             Err(NoCheckpoint::Aborted(last)) => {
                 *tries += 1;
                 *failures += u32::from(last.is_checkpoint_failure());
@@ -129,6 +140,21 @@ impl Savepoints {
                     out.push(SavepointCommand::TakeCheckpoint { request });
                 }
             }
+        }
+    }
+
+    /// A region is parked: its sinks answer for no checkpoint that `committed` does not know of, and a savepoint holds no pending
+    /// commit.
+    pub(crate) fn region_parked(&mut self, committed: impl Fn(CheckpointId) -> bool, out: &mut Vec<SavepointCommand>) {
+        let waits = |of: &Request| match of.stage {
+            Stage::Checkpoint { .. } | Stage::Last => true,
+            Stage::Commits(checkpoint) => !committed(checkpoint),
+            Stage::Preparing | Stage::Export => false,
+        };
+        let refused: Vec<u64> = self.requests.iter().filter(|(_, of)| waits(of)).map(|(request, _)| *request).collect();
+        for request in refused {
+            self.over(request, false);
+            out.push(SavepointCommand::RefuseParked { request });
         }
     }
 
@@ -210,10 +236,32 @@ mod tests {
                 SavepointCommand::Pin { request, checkpoint } => format!("{request} pin {checkpoint}"),
                 SavepointCommand::Export { request, checkpoint } => format!("{request} export {checkpoint}"),
                 SavepointCommand::Refuse { request, tries, .. } => format!("{request} refused after {tries}"),
+                SavepointCommand::RefuseParked { request } => format!("{request} refused while a region is parked"),
                 SavepointCommand::RefuseForNow { request, .. } => format!("{request} refused while it waits"),
                 SavepointCommand::End { is_final, failed_to_stop } => format!("end {is_final} {failed_to_stop}"),
             })
             .collect()
+    }
+
+    /// P5.
+    #[test]
+    fn parked_region_refuses_what_waits_for_its_sinks_and_nothing_else() {
+        let refused = "1 refused while a region is parked";
+        let mut savepoints = with_request(false);
+        told(|out| savepoints.prepared(1, out));
+        assert_eq!(told(|out| savepoints.region_parked(|_| false, out)), [refused], "it waits for a checkpoint");
+        for has_committed in [false, true] {
+            let mut savepoints = with_request(false);
+            told(|out| savepoints.prepared(1, out));
+            told(|out| savepoints.checkpoint_taken(1, Ok(CheckpointId(5)), out));
+            let out = told(|out| savepoints.region_parked(|_| has_committed, out));
+            assert_eq!(out.is_empty(), has_committed);
+        }
+        let mut savepoints = with_request(true);
+        told(|out| savepoints.prepared(1, out));
+        assert_eq!(told(|out| savepoints.region_parked(|_| false, out)), [refused], "it waits for the last one");
+        savepoints.settled(CheckpointId(6), false);
+        assert_eq!(told(|out| savepoints.advance(|_| false, out)), ["end false true"], "the job reads on");
     }
 
     fn with_request(then_stop: bool) -> Savepoints {

@@ -1,6 +1,7 @@
 //! How events and status are serialised: a time as a number of milliseconds, an error or a name as its text.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serializer;
@@ -21,4 +22,9 @@ pub(crate) fn optional_millis<S: Serializer>(time: &Option<Duration>, serializer
 /// As it is displayed.
 pub(crate) fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+/// As it is displayed: a path need not be UTF-8.
+pub(crate) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }

@@ -83,6 +83,7 @@ impl Limits {
             ("stuck_after", self.stuck_after),
             ("event_time_held_after", self.event_time_held_after),
             ("store_wait_max", self.store_wait_max),
+            ("checkpoint_progress_every", self.checkpoint_progress_every),
         ] {
             mistakes.time(name, time);
         }

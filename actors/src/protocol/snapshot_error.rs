@@ -5,6 +5,18 @@ use std::error::Error as StdError;
 use super::{CheckpointId, ChunkAddress, Fault, may_pass};
 
 /// Why a store could not do what was asked.
+///
+/// ```
+/// use millstream::snapshot::SnapshotError;
+///
+/// let error = SnapshotError::Locked { store: "orders".to_owned() };
+/// let remedy = match &error {
+///     SnapshotError::Locked { .. } => "the service runs already",
+///     SnapshotError::OtherJob { .. } | SnapshotError::Foreign { .. } => "the path in the settings is wrong",
+///     _ => "ask who runs the machine",
+/// };
+/// assert_eq!(remedy, "the service runs already");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {

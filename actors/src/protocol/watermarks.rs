@@ -5,7 +5,7 @@ use super::Timestamp;
 /// The event time of a task: the minimum over its active inputs (Flink's `StatusWatermarkValve`).
 ///
 /// - An idle input does not count; one that returns counts again once it has caught up with the merged watermark.
-/// - When all inputs go idle the highest watermark among them is let through first.
+/// - When all inputs go idle, or have ended, the highest watermark among them is let through first.
 /// - An input that has ended does not count, until it is said to [resume](Self::resume). When all others are idle, its watermark is among those of
 ///   which the highest is let through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -97,11 +97,39 @@ impl WatermarkMerge {
         self.without_one()
     }
 
-    /// The input has ended. Once all have, this says [`EventTime::Unchanged`]: the end says more.
+    /// The input has ended. Once all have, this says [`EventTime::Unchanged`], and [`all_ended`](Self::all_ended) what goes ahead of the end.
     pub fn end(&mut self, input: usize) -> EventTime {
         self.open.retain(|open| *open != input);
         self.of_ended = self.inputs[input].watermark.max(self.of_ended);
         if self.open.is_empty() { EventTime::Unchanged } else { self.without_one() }
+    }
+
+    /// All inputs have ended: as when all are idle, the highest watermark among them goes out before that is said.
+    pub fn all_ended(&mut self) -> Option<Timestamp> {
+        let highest = self.highest();
+        (highest > self.merged).then(|| {
+            self.merged = highest;
+            highest
+        })
+    }
+
+    /// The input is one of a restored task, and had come so far. Nothing follows from that yet.
+    pub fn restore_input(&mut self, input: usize, at: Timestamp) {
+        self.inputs[input].watermark = at.max(self.inputs[input].watermark);
+    }
+
+    /// The task is a restored one, and its watermark was this. Inputs that are behind it hold it there until they have caught up.
+    pub fn restore_merged(&mut self, at: Timestamp) -> EventTime {
+        if at <= self.merged {
+            return EventTime::Unchanged;
+        }
+        self.merged = at;
+        EventTime::Advanced(at)
+    }
+
+    /// The task's watermark.
+    pub fn merged(&self) -> Timestamp {
+        self.merged
     }
 
     /// There is no input that has not ended, but there may be some later: until then the task is idle.
@@ -122,12 +150,17 @@ impl WatermarkMerge {
         if std::mem::replace(&mut self.idle, true) {
             return EventTime::Unchanged;
         }
-        let highest = self.open().map(|input| input.watermark).fold(self.of_ended, Timestamp::max);
+        let highest = self.highest();
         if highest > self.merged {
             self.merged = highest;
             return EventTime::AdvancedThenIdle(highest);
         }
         EventTime::Idle
+    }
+
+    /// The highest watermark of all inputs, of those that have ended, too.
+    fn highest(&self) -> Timestamp {
+        self.open().map(|input| input.watermark).fold(self.of_ended, Timestamp::max)
     }
 
     fn advance(&mut self) -> EventTime {
@@ -220,6 +253,25 @@ mod tests {
         assert_eq!(merge.watermark(0, 12), EventTime::Unchanged);
         assert_eq!(merge.watermark(1, 40), EventTime::Advanced(40), "input 0 is behind");
         assert_eq!((merge.watermark(0, 45), merge.watermark(1, 60)), (EventTime::Unchanged, EventTime::Advanced(45)));
+    }
+
+    #[test]
+    fn once_all_inputs_have_ended_the_highest_watermark_is_let_through() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.watermark(0, 10);
+        assert_eq!(merge.watermark(1, 5), EventTime::Advanced(5));
+        assert_eq!((merge.end(0), merge.end(1)), (EventTime::Unchanged, EventTime::Unchanged));
+        assert_eq!((merge.all_ended(), merge.all_ended(), merge.merged()), (Some(10), None, 10));
+    }
+
+    #[test]
+    fn restored_merge_is_as_far_as_it_was_and_waits_for_inputs_that_are_behind() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.restore_input(0, 10);
+        assert_eq!(merge.end(0), EventTime::Unchanged);
+        assert_eq!((merge.restore_merged(7), merge.restore_merged(7)), (EventTime::Advanced(7), EventTime::Unchanged));
+        assert_eq!(merge.watermark(1, 6), EventTime::Unchanged);
+        assert_eq!(merge.idle(1), EventTime::AdvancedThenIdle(10), "that of the input that has ended");
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The input channels of a task: what operator and sink tasks have in common.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Context, Handler};
 
+use crate::contract::Clock;
 use crate::data::edge::{ChannelEnd, ConnectChannel, Deliver};
 use crate::data::input_batch::InputBatch;
 use crate::data::wiring::InputWiring;
 use crate::protocol::{CheckpointId, Inlet, Input, WorkRate};
-use crate::runtime::time::monotonic;
 use crate::task::SubtaskContext;
 use crate::task::stepper::{Task, Work};
 
@@ -17,6 +18,7 @@ pub(crate) struct Inputs<B> {
     inlet: Inlet<B>,
     channels: Vec<ChannelEnd>,
     rate: WorkRate,
+    clock: Arc<dyn Clock>,
     /// When the first barrier of the pending checkpoint came.
     alignment_started: Option<Duration>,
 }
@@ -35,6 +37,7 @@ impl<B: InputBatch> Inputs<B> {
             inlet: Inlet::new(wiring.windows.len(), cx.mode),
             channels: ChannelEnd::all(wiring),
             rate: WorkRate::new(&cx.info.limits, wiring.windows.len() as u32),
+            clock: cx.info.clock.clone(),
             alignment_started: None,
         }
     }
@@ -55,7 +58,7 @@ impl<B: InputBatch> Inputs<B> {
         loop {
             match take(&mut self.inlet)? {
                 Input::Credit { channel } => self.give_back(channel, 0, None),
-                Input::AlignmentStarted(_) => self.alignment_started = Some(monotonic()),
+                Input::AlignmentStarted(_) => self.alignment_started = Some(self.clock.now()),
                 input => return Some(input),
             }
         }
@@ -71,9 +74,11 @@ impl<B: InputBatch> Inputs<B> {
         self.inlet.holds_elements_back()
     }
 
-    /// Since the first barrier of the checkpoint that is now aligned. To be asked once.
-    pub(crate) fn alignment(&mut self) -> Duration {
-        self.alignment_started.take().map_or(Duration::ZERO, |started| monotonic() - started)
+    /// When the first barrier of the checkpoint came that is now aligned, and the time since. To be asked once.
+    pub(crate) fn alignment(&mut self) -> (Duration, Duration) {
+        let now = self.clock.now();
+        let started = self.alignment_started.take().unwrap_or(now);
+        (started, now.saturating_sub(started))
     }
 
     /// A batch of this channel, of so many records, was worked off; its storage goes back.

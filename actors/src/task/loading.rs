@@ -69,6 +69,8 @@ struct Load {
     failed: AtomicBool,
     bytes: AtomicU64,
     entries: AtomicU64,
+    /// When it was last said how far that is, since `started`.
+    said_ns: AtomicU64,
 }
 
 impl Load {
@@ -104,6 +106,7 @@ impl Load {
             failed: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
+            said_ns: AtomicU64::new(0),
         }
     }
 
@@ -121,7 +124,6 @@ impl Load {
             self.check_names()?;
             part.sections = self.read(&self.plain)?;
         }
-        let mut said = monotonic();
         while let Some((operator, group, chunks)) = self.groups.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             if self.failed.load(Ordering::Relaxed) {
                 break;
@@ -134,10 +136,7 @@ impl Load {
             let loaded = loader.load(*group, &sections)?;
             self.entries.fetch_add(loaded.entries, Ordering::Relaxed);
             part.groups.push((operator.clone(), loaded));
-            if thread == 0 && monotonic() - said >= self.cx.info.limits.restore_progress_every {
-                said = monotonic();
-                self.say_progress();
-            }
+            self.say_progress();
         }
         Ok(part)
     }
@@ -174,7 +173,14 @@ impl Load {
         RestoreFigures { bytes, entries, took: monotonic() - self.started }
     }
 
+    /// Says how far all threads are together, if it is time to and no other thread does.
     fn say_progress(&self) {
+        let now = monotonic() - self.started;
+        let (said, now_ns) = (self.said_ns.load(Ordering::Relaxed), now.as_nanos() as u64);
+        let is_due = now.saturating_sub(Duration::from_nanos(said)) >= self.cx.info.limits.restore_progress_every;
+        if !is_due || self.said_ns.compare_exchange(said, now_ns, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
         self.cx.reports.restoring.do_send(RestoreProgress {
             execution: self.cx.info.execution,
             subtask: self.cx.info.subtask,

@@ -5,6 +5,7 @@ mod blocked;
 mod inputs;
 mod lists;
 mod loading;
+mod milestones;
 pub mod operator_task;
 mod operators;
 mod orders;
@@ -19,6 +20,7 @@ pub mod source_task;
 mod spec;
 mod stepper;
 
+pub(crate) use milestones::{AwaitedRead, Full, SourcePlace};
 pub use orders::{
     BeginReading, CheckpointAborted, CheckpointComplete, ExpectBarrier, FinishInput, RequestBarrier, SetPaused,
     SourceAddress, StopReading, StopSubtask, SubtaskAddress,
@@ -29,4 +31,6 @@ pub use reports::{
     AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, RestoreFigures, RestoreProgress, SinkCommitted,
     SourceHalted, StoreChunks, SubtaskReady, TaskReports, WantCheckpoint,
 };
-pub use spec::{JobSpec, OperatorInfo, RestorePlan, SliceClock, StartedSubtask, SubtaskContext, TaskFactory, TaskSpec};
+pub use spec::{
+    JobSpec, OperatorInfo, RestorePlan, SliceClock, SpecAt, StartedSubtask, SubtaskContext, TaskFactory, TaskSpec,
+};

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use actix::{AsyncContext, Context, Handler};
 
 use crate::contract::{Demand, Held, Progress, RunBudget, SnapshotWriter, StateError, Step};
-use crate::data::edge::Sent;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
@@ -191,9 +190,9 @@ impl<B: InputBatch> Work for OperatorWork<B> {
             }
             Some(Input::Mark(mark)) => return self.give(stepper, Given::Mark(mark)),
             Some(Input::Barrier(barrier)) => {
-                let (source, alignment) = (self.end.state(), self.inputs.alignment());
+                let (source, (barrier_at, alignment)) = (self.end.state(), self.inputs.alignment());
                 let Held { done_in_a_row: records_in, done, .. } = self.operators.pipeline.held();
-                let facts = AckFacts { source, records_in, done, alignment, ..AckFacts::default() };
+                let facts = AckFacts { source, records_in, done, barrier_at, alignment, ..AckFacts::default() };
                 self.operators.barrier(stepper, barrier, facts, |_| Ok(()));
             }
             Some(Input::Credit { .. } | Input::AlignmentStarted(_)) => {}
@@ -228,8 +227,8 @@ impl<B: InputBatch> Work for OperatorWork<B> {
         Ok(())
     }
 
-    fn sent(&self) -> Sent {
-        self.operators.pipeline.sent()
+    fn batches_sent(&self) -> u64 {
+        self.operators.pipeline.batches_sent()
     }
 
     fn is_held_up(&self) -> bool {

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture, fut};
@@ -15,19 +15,20 @@ use tokio::sync::{oneshot, watch};
 use crate::contract::{Asked, RunBudget, StoredStates};
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::Pipeline;
-use crate::protocol::{Attempt, OperatorId, PanicReport};
+use crate::protocol::{Attempt, Milestone, OperatorId, PanicReport};
 use crate::runtime::guard::catch_panic;
 use crate::runtime::yield_now;
 use crate::task::SliceClock;
+use crate::task::milestones::{Full, SourcePlace, WAITING_MAX, Waits};
 use crate::task::stepper::{Task, Work};
-
-/// Queries that may wait for one task: some milliseconds' worth.
-const WAITING_MAX: usize = 1_024;
 
 /// Operators that are asked for their state, whatever they take.
 pub(crate) trait Queried {
     /// Has an operator answer a query, as far as the budget goes.
     fn query(&mut self, operator: &OperatorId, query: &mut (dyn Any + Send), budget: &mut RunBudget) -> Asked;
+
+    /// The last milestone that an operator was given.
+    fn milestone(&self, operator: &OperatorId) -> Milestone;
 
     /// What answers queries of them from checkpoints.
     fn stored_states(&mut self) -> Vec<(OperatorId, Box<dyn StoredStates>)>;
@@ -38,32 +39,28 @@ impl<B: InputBatch> Queried for Pipeline<B> {
         self.query(operator, query, budget)
     }
 
+    fn milestone(&self, operator: &OperatorId) -> Milestone {
+        self.milestone(operator)
+    }
+
     fn stored_states(&mut self) -> Vec<(OperatorId, Box<dyn StoredStates>)> {
         self.stored_states()
     }
 }
 
-/// To the task that has an operator: answer this query of its state. May be lost with the attempt.
+/// To the task that has an operator: answer this query of its state, once that has been given this milestone. May be lost with the attempt.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct TakeQuery {
     operator: OperatorId,
     query: Box<dyn Any + Send>,
+    behind: Milestone,
     reply: oneshot::Sender<Answer>,
-    _waits: Waits,
+    _waits: Option<Waits>,
 }
 
 /// The query with its answer, and whether the operator had one; or how answering it panicked.
 pub(crate) type Answer = Result<(Asked, Box<dyn Any + Send>), PanicReport>;
-
-/// A query that waits, for as long as this lives.
-struct Waits(Arc<AtomicUsize>);
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Where the queries of one subtask go, in one attempt.
 #[derive(Clone, Default)]
@@ -95,12 +92,8 @@ pub(crate) struct SentQuery {
     pub(crate) answer: oneshot::Receiver<Answer>,
     /// Fails once the attempt ends.
     pub(crate) closes: watch::Receiver<()>,
-}
-
-/// Too many queries wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Full {
-    pub(crate) waiting: usize,
+    /// Of one that waits for a milestone: the task may have nothing to do for long, and not see that it is given up.
+    _waits: Option<Waits>,
 }
 
 impl QueryPlace {
@@ -123,21 +116,28 @@ impl QueryPlace {
         drop(before);
     }
 
-    /// Sends a query of an operator to the subtask. `None` if it is not ready, or its attempt ends.
+    /// Sends a query of an operator to the subtask, to be answered behind a milestone of an attempt, if one is given. `None` if the subtask
+    /// is not ready, its attempt ends, or is another one.
     ///
     /// # Errors
     /// [`Full`].
-    pub(crate) fn send(&self, operator: &OperatorId, query: Box<dyn Any + Send>) -> Result<Option<SentQuery>, Full> {
+    pub(crate) fn send(
+        &self,
+        operator: &OperatorId,
+        query: Box<dyn Any + Send>,
+        behind: Option<(Attempt, Milestone)>,
+    ) -> Result<Option<SentQuery>, Full> {
         let place = self.lock();
         let Place::Open(Open { task, attempt, waiting, closes }) = &*place else { return Ok(None) };
-        let before = waiting.fetch_add(1, Ordering::Relaxed);
-        let waits = Waits(waiting.clone());
-        if before >= WAITING_MAX {
-            return Err(Full { waiting: before });
+        if behind.is_some_and(|(of, _)| of != *attempt) {
+            return Ok(None);
         }
+        let waits = Some(Waits::begin(waiting)?);
         let (reply, answer) = oneshot::channel();
-        task.do_send(TakeQuery { operator: operator.clone(), query, reply, _waits: waits });
-        Ok(Some(SentQuery { attempt: *attempt, answer, closes: closes.subscribe() }))
+        let (in_task, here) = if behind.is_some() { (None, waits) } else { (waits, None) };
+        let behind = behind.map_or(Milestone::NONE, |(_, milestone)| milestone);
+        task.do_send(TakeQuery { operator: operator.clone(), query, behind, reply, _waits: in_task });
+        Ok(Some(SentQuery { attempt: *attempt, answer, closes: closes.subscribe(), _waits: here }))
     }
 }
 
@@ -183,11 +183,14 @@ impl fmt::Debug for StoredReaders {
 pub struct QueryPort {
     pub(crate) place: QueryPlace,
     pub(crate) readers: StoredReaders,
+    pub(crate) source: SourcePlace,
 }
 
 /// Queries that wait in a task.
 pub(crate) struct Queries {
     waiting: VecDeque<TakeQuery>,
+    /// Those whose operator has not been given their milestone.
+    held: Vec<TakeQuery>,
     /// Of the task's turn.
     budget: RunBudget,
     /// Some have come in this turn, or are left over.
@@ -196,7 +199,7 @@ pub(crate) struct Queries {
 
 impl Queries {
     pub(crate) fn new(clock: SliceClock) -> Self {
-        Self { waiting: VecDeque::new(), budget: RunBudget::start(clock), has_turn: false }
+        Self { waiting: VecDeque::new(), held: Vec::new(), budget: RunBudget::start(clock), has_turn: false }
     }
 }
 
@@ -248,16 +251,50 @@ impl<W: Work> Task<W> {
     }
 }
 
-impl<W: Work> Handler<TakeQuery> for Task<W> {
-    type Result = ();
+impl<W: Work> Task<W> {
+    /// Steps were taken: answers the queries whose operators have been given their milestones by that.
+    pub(super) fn release_queries(&mut self, ctx: &mut Context<Self>) {
+        let Self { stepper, work } = self;
+        let queries = &mut stepper.queries;
+        if queries.held.is_empty() {
+            return;
+        }
+        let Some(operators) = work.queried() else { return };
+        let is_free = |held: &TakeQuery| held.behind <= operators.milestone(&held.operator);
+        queries.held.retain(|held| !held.reply.is_closed());
+        let (free, held) = std::mem::take(&mut queries.held).into_iter().partition::<Vec<_>, _>(is_free);
+        queries.held = held;
+        if !free.is_empty() {
+            queries.waiting.extend(free);
+            self.take_turn_of_queries(ctx);
+        }
+    }
 
-    fn handle(&mut self, query: TakeQuery, ctx: &mut Context<Self>) {
+    fn take_turn_of_queries(&mut self, ctx: &mut Context<Self>) {
         let queries = &mut self.stepper.queries;
-        queries.waiting.push_back(query);
         if !std::mem::replace(&mut queries.has_turn, true) {
             queries.budget.restart();
             ctx.spawn(fut::ready(()).map(|(), task: &mut Self, ctx| task.end_turn_of_queries(ctx)));
         }
         self.answer_queries();
+    }
+}
+
+impl<W: Work> Handler<TakeQuery> for Task<W> {
+    type Result = ();
+
+    fn handle(&mut self, query: TakeQuery, ctx: &mut Context<Self>) {
+        let Self { stepper, work } = self;
+        let queries = &mut stepper.queries;
+        let mut given = || work.queried().map_or(Milestone::END, |operators| operators.milestone(&query.operator));
+        if query.behind > Milestone::NONE && query.behind > given() {
+            if queries.held.len() >= WAITING_MAX {
+                queries.held.retain(|held| !held.reply.is_closed());
+            }
+            queries.held.push(query);
+            return;
+        }
+        queries.waiting.push_back(query);
+        self.take_turn_of_queries(ctx);
     }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 use actix::{AsyncContext, Context, Handler};
 
 use crate::contract::{
-    Batch, CheckpointRequests, Demand, PendingCommit, Progress, Sink, SinkContext, SinkError, SinkRestore, Step,
+    Batch, CheckpointRequests, Demand, OperatorCounters, PendingCommit, Progress, Sink, SinkContext, SinkError,
+    SinkRestore, Step,
 };
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::LoadedState;
@@ -65,13 +66,14 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
         let (former, may_hold_back) = (self.former.clone(), self.sink.may_hold_back());
         let task = stepper::start(cx, arbiter, move |cx, _| SinkWork {
             sink,
+            counters: cx.info.counters.operator(&operator),
             operator,
             former,
             inputs: Inputs::new(cx, &input),
             writing: None,
             writes_under_way: VecDeque::with_capacity(WRITES_UNDER_WAY_MAX),
             last_written: Duration::ZERO,
-            alignment: Duration::ZERO,
+            alignment: (Duration::ZERO, Duration::ZERO),
             commit_failures: 0,
             has_unflushed: false,
             // Without checkpoints it would wait for one that does not come.
@@ -88,14 +90,15 @@ impl<S: Sink> TaskFactory for SinkTaskFactory<S> {
 struct SinkWork<S: Sink> {
     sink: Arc<S>,
     operator: OperatorId,
+    counters: Arc<OperatorCounters>,
     former: Vec<OperatorId>,
     inputs: Inputs<Box<Batch<S::Item>>>,
     writing: Option<Writing<S::Item>>,
     /// Records of each batch that is being written, or waits for that.
     writes_under_way: VecDeque<usize>,
     last_written: Duration,
-    /// How long the newest checkpoint took to align.
-    alignment: Duration,
+    /// When the first barrier of the newest checkpoint came, and how long it took to align.
+    alignment: (Duration, Duration),
     commit_failures: u32,
     has_unflushed: bool,
     /// Whether the writer is asked what it takes.
@@ -107,6 +110,8 @@ struct SinkWork<S: Sink> {
 impl<S: Sink> SinkWork<S> {
     fn write(&mut self, stepper: &mut Stepper, channel: usize, batch: Box<Batch<S::Item>>) -> Result<(), TaskError> {
         stepper.takes_batch(&batch);
+        self.counters.records_in.add(batch.len() as u64);
+        self.counters.bytes_in.add(batch.bytes() as u64);
         if self.writes_under_way.is_empty() {
             self.last_written = monotonic();
         }
@@ -159,7 +164,8 @@ impl<S: Sink> SinkWork<S> {
     ) -> Result<(), TaskError> {
         match result {
             Ok(pending) => {
-                let facts = AckFacts { alignment: self.alignment, ..AckFacts::default() };
+                let (barrier_at, alignment) = self.alignment;
+                let facts = AckFacts { barrier_at, alignment, ..AckFacts::default() };
                 // One list, written at once: where it is declined there is nothing to give up.
                 let _ = stepper.begin_snapshot(barrier, facts, |writer| {
                     write_list(writer, &self.operator, PENDING, &pending).map(|()| Progress::Done)
@@ -272,6 +278,7 @@ impl<S: Sink> Work for SinkWork<S> {
                 self.alignment = self.inputs.alignment();
                 self.order(stepper, Order::Prepare(barrier))?;
             }
+            Some(Input::Mark(mark)) => self.counters.watermark_in.follow(mark),
             Some(_) => {}
             None if demand == Demand::Any => return Ok(Stepped::Starved),
             None => return Ok(Stepped::Blocked),

@@ -36,7 +36,6 @@ pub(crate) struct Snapshots {
 struct OpenSnapshot {
     writer: SnapshotWriter,
     facts: AckFacts,
-    begun: Duration,
     /// Time that writing it has held up records.
     held_up: Duration,
 }
@@ -78,8 +77,7 @@ impl Snapshots {
         // One message at least, so that an answer comes; but each that is given up adds no more than that.
         writer.set_room(self.room(cx, 0).max(1));
         writer.recycle(std::mem::take(&mut self.buffers));
-        let (begun, held_up) = (monotonic(), Duration::ZERO);
-        self.advance(cx, OpenSnapshot { writer, facts, begun, held_up }, write)
+        self.advance(cx, OpenSnapshot { writer, facts, held_up: Duration::ZERO }, write)
     }
 
     /// Writes a slice of the open snapshot by `write`, which stops where the writer has no room. `None` if none is open.
@@ -194,6 +192,8 @@ impl Snapshots {
         self.keep_buffers(&mut open.writer);
         let (execution, subtask, checkpoint) = (cx.info.execution, cx.info.subtask, open.writer.checkpoint());
         let (chunks, written) = open.writer.finish();
+        let aligned_at = open.facts.barrier_at + open.facts.alignment;
+        open.facts.capture = cx.info.clock.now().saturating_sub(aligned_at);
         if !chunks.is_empty() {
             let bytes = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
             self.sends(cx, checkpoint, bytes);
@@ -206,7 +206,7 @@ impl Snapshots {
             subtask,
             checkpoint,
             written,
-            facts: AckFacts { capture: monotonic() - open.begun, ..open.facts },
+            facts: open.facts,
             snapshot: open.held_up,
         });
         cx.reached(Step::Acknowledged);

@@ -266,6 +266,11 @@ impl Positions {
         }
     }
 
+    /// That of a split.
+    pub(crate) fn of(&self, split: &str) -> Option<&[u8]> {
+        self.0.get(split).map(|position| &*position.position)
+    }
+
     pub(crate) fn to_list(&self) -> Vec<SplitPosition> {
         self.0.values().cloned().collect()
     }

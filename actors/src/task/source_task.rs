@@ -7,6 +7,7 @@
 
 mod factory;
 mod handlers;
+mod reads;
 #[cfg(test)]
 mod tests;
 
@@ -14,13 +15,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{AsyncContext, Context, Message, Recipient};
+use actix::{AsyncContext, Context, Recipient};
 
 use crate::contract::{
-    Batch, Hold, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceTime, SourceWaker,
-    SplitPosition, SplitRead, StateError, Step,
+    Batch, Hold, OperatorCounters, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceTime,
+    SourceWaker, SplitPosition, SplitRead, StateError, Step,
 };
-use crate::data::edge::Sent;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, Mark, OperatorId, ReadPortion, SourceState, TaskError};
 use crate::runtime::guard::noting;
@@ -35,6 +35,8 @@ use crate::task::stepper::{Stepped, Stepper, Task, Work};
 use crate::task::{CheckpointComplete, SourceHalted, SubtaskContext};
 
 pub use factory::SourceTaskFactory;
+use handlers::Wake;
+use reads::Reads;
 
 /// The state under which a source's positions are stored.
 const POSITIONS: &str = "positions";
@@ -43,6 +45,7 @@ const POSITIONS: &str = "positions";
 struct SourceWork<S: Source> {
     source: Arc<S>,
     ids: Vec<OperatorId>,
+    counters: Arc<OperatorCounters>,
     operators: Operators<Box<Batch<S::Item>>>,
     reading: Option<Reading<S::Item>>,
     portion: ReadPortion,
@@ -64,6 +67,7 @@ struct SourceWork<S: Source> {
     woken_meanwhile: bool,
     requested: Option<Barrier>,
     last_barrier: CheckpointId,
+    reads: Reads,
 }
 
 /// What a source task waits for.
@@ -86,11 +90,6 @@ enum Phase {
     Ended,
 }
 
-/// To itself: look for records again.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-struct Wake;
-
 impl<S: Source> SourceWork<S> {
     fn new(
         source: Arc<S>,
@@ -100,6 +99,7 @@ impl<S: Source> SourceWork<S> {
     ) -> Self {
         Self {
             source,
+            counters: cx.info.counters.operator(&ids[0]),
             ids,
             operators,
             reading: None,
@@ -116,6 +116,7 @@ impl<S: Source> SourceWork<S> {
             woken_meanwhile: false,
             requested: None,
             last_barrier: CheckpointId::NONE,
+            reads: Reads::default(),
         }
     }
 
@@ -150,6 +151,7 @@ impl<S: Source> SourceWork<S> {
         match outcome {
             Outcome::Taken(Given::Batch { batch, .. }) => return self.batch_taken(stepper, batch),
             Outcome::Taken(Given::Mark(Mark::End)) => {
+                self.counters.watermark_out.follow(Mark::End);
                 self.is_ending = false;
                 if let Some(reading) = &mut self.reading {
                     reading.ended();
@@ -157,7 +159,7 @@ impl<S: Source> SourceWork<S> {
                 self.halt(stepper, Phase::Ended, SourceState::Ended);
                 self.time.ended(stepper.cx.info.clock.now());
             }
-            Outcome::Taken(Given::Mark(_)) => {}
+            Outcome::Taken(Given::Mark(mark)) => self.counters.watermark_out.follow(mark),
             Outcome::Taken(Given::WakeUp { .. }) => {
                 // A source that reads sends it with what it reads, or when its thread is behind.
                 if self.phase != Phase::Reading {
@@ -171,7 +173,7 @@ impl<S: Source> SourceWork<S> {
     }
 
     /// Whether it reads now.
-    fn reads(&self) -> bool {
+    fn reads_now(&self) -> bool {
         self.phase == Phase::Reading && !self.is_paused
     }
 
@@ -211,7 +213,7 @@ impl<S: Source> SourceWork<S> {
             ReadStatus::End => self.is_ending = true,
         }
         self.end_if_finished(stepper.records_in());
-        self.operators.pipeline.push_side_records(side)?;
+        self.counters.count_read(batch.len(), batch.bytes(), self.operators.pipeline.push_side_records(side)?);
         self.marks.extend(marks);
         let records = batch.len();
         self.operators.begin(since, records);
@@ -293,25 +295,10 @@ impl<S: Source> SourceWork<S> {
     }
 
     fn fill_read_ahead(&mut self, stepper: &Stepper) {
-        if let (true, Some(Reading::Ahead(ahead))) = (self.reads(), &mut self.reading)
+        if let (true, Some(Reading::Ahead(ahead))) = (self.reads_now(), &mut self.reading)
             && !self.is_ending
         {
             ahead.refill(stepper.cx.info.limits.read_ahead.max(1), self.portion.records());
-        }
-    }
-
-    /// Reads nothing from now on, or reads on.
-    fn set_paused(&mut self, stepper: &mut Stepper, paused: bool) {
-        let now = stepper.cx.info.clock.now();
-        self.is_paused = paused;
-        if paused {
-            // It holds back only what waits for it.
-            if self.phase != Phase::Ended {
-                self.time.hold(Hold::Paused, now);
-            }
-        } else {
-            self.time.release(Hold::Paused, now);
-            self.fill_read_ahead(stepper);
         }
     }
 
@@ -333,7 +320,8 @@ impl<S: Source> SourceWork<S> {
             Phase::Stopped => SourceState::Stopped,
             Phase::Ended => SourceState::Ended,
         };
-        let facts = AckFacts { source: Some(state), records_in: stepper.records_in(), ..AckFacts::default() };
+        let (source, records_in, barrier_at) = (Some(state), stepper.records_in(), stepper.cx.info.clock.now());
+        let facts = AckFacts { source, records_in, barrier_at, ..AckFacts::default() };
         self.update_positions();
         let Self { ids, operators, positions, history, .. } = self;
         operators.barrier(stepper, barrier, facts, |writer| {
@@ -383,6 +371,7 @@ impl<S: Source> Work for SourceWork<S> {
             clock: info.clock.clone(),
             waker: SourceWaker::new(move || wake.do_send(Wake)),
             event_times: info.event_times.clone(),
+            counters: self.counters.clone(),
             time: self.time.clone(),
         };
         if let Some(positions) = &positions {
@@ -413,7 +402,10 @@ impl<S: Source> Work for SourceWork<S> {
             self.checkpoint(stepper, barrier);
             return Ok(Stepped::On);
         }
-        let reads = self.reads();
+        if let Some(mark) = self.asked_for() {
+            return self.give(stepper, Given::Mark(mark));
+        }
+        let reads = self.reads_now();
         if self.operators.pipeline.is_blocked() {
             return Ok(if reads { Stepped::Blocked } else { Stepped::Idle });
         }
@@ -435,6 +427,10 @@ impl<S: Source> Work for SourceWork<S> {
     fn drained(&mut self, _: &mut Stepper) -> Result<(), TaskError> {
         self.operators.drained();
         Ok(())
+    }
+
+    fn can_be_asked(task: &Task<Self>, ctx: &Context<Task<Self>>) {
+        task.open_for_reads(ctx);
     }
 
     fn queried(&mut self) -> Option<&mut dyn Queried> {
@@ -462,12 +458,12 @@ impl<S: Source> Work for SourceWork<S> {
         Ok(())
     }
 
-    fn sent(&self) -> Sent {
-        self.operators.pipeline.sent()
+    fn batches_sent(&self) -> u64 {
+        self.operators.pipeline.batches_sent()
     }
 
     fn is_held_up(&self) -> bool {
-        self.reads() && self.operators.pipeline.is_blocked()
+        self.reads_now() && self.operators.pipeline.is_blocked()
     }
 
     fn complete(&mut self, _: &mut Stepper, complete: CheckpointComplete) -> Result<(), TaskError> {

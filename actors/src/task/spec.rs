@@ -1,12 +1,13 @@
 //! A job as the engine runs it: its tasks, and what each of their subtasks is started with.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{QueryPort, SubtaskAddress, TaskReports};
-use crate::contract::{ChunkSource, Fence, Manifest, Probe, ReadingTime, Step, SubtaskInfo};
+use crate::contract::{ChunkSource, Fence, Located, Manifest, Probe, ReadingTime, Step, SubtaskInfo};
 use crate::data::wiring::{AnyInputPort, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{
     CheckpointId, CheckpointMode, OperatorId, PanicRule, PortId, RegionId, Succession, TaskId, TaskKind,
@@ -78,6 +79,12 @@ pub trait TaskFactory: Send + Sync + 'static {
         outputs: Vec<OutputWiring>,
     ) -> StartedSubtask;
 
+    /// Where a place that the program was told of lies in what its source reads: [`Source::locate`](crate::contract::Source::locate).
+    fn locate(&self, place: &dyn Any) -> Located {
+        let _ = place;
+        Located::Elsewhere
+    }
+
     /// The job has finished: the input had ended. Called once, before [`job_ended`](Self::job_ended), and as that is.
     fn job_finished(&self) {}
 
@@ -91,6 +98,8 @@ pub trait TaskFactory: Send + Sync + 'static {
 pub struct JobSpec {
     /// Its name: also its identity in the store.
     pub name: Arc<str>,
+    /// Number of subtasks of each operator that sets none of its own.
+    pub parallelism: u32,
     /// Its tasks in topological order.
     pub tasks: Vec<TaskSpec>,
     /// Number of regions.
@@ -107,6 +116,10 @@ impl JobSpec {
         self.tasks.iter().flat_map(|task| &task.operators).map(|operator| &operator.succession)
     }
 }
+
+/// Writes the same job down for another parallelism, 1 to its max parallelism: with the same regions, operators and connectors, of
+/// which other ones may be chained.
+pub type SpecAt = Arc<dyn Fn(u32) -> JobSpec + Send + Sync>;
 
 /// Which checkpoint a subtask restores, and how to get at it.
 #[derive(Clone)]

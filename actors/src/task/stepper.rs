@@ -10,12 +10,9 @@
 
 mod handlers;
 
-use std::time::Duration;
-
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture, fut};
 
-use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
-use crate::data::edge::Sent;
+use crate::contract::{Doing, IS_COUNTED, Progress, RunBudget, SnapshotWriter, StateError, Step};
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SubtaskId, TaskError};
@@ -58,6 +55,11 @@ pub(crate) trait Work: Sized + Unpin + 'static {
     /// No more input is at hand.
     fn drained(&mut self, stepper: &mut Stepper) -> Result<(), TaskError>;
 
+    /// The task is ready: where it can be asked for more than queries, it says so.
+    fn can_be_asked(task: &Task<Self>, ctx: &Context<Task<Self>>) {
+        let _ = (task, ctx);
+    }
+
     /// Its operators, if they may have state of keys.
     fn queried(&mut self) -> Option<&mut dyn Queried> {
         None
@@ -92,9 +94,9 @@ pub(crate) trait Work: Sized + Unpin + 'static {
     /// The task stops: nothing is asked of it any more.
     fn stopping(&mut self) {}
 
-    /// What its outputs have sent.
-    fn sent(&self) -> Sent {
-        Sent::default()
+    /// Batches that its outputs have sent.
+    fn batches_sent(&self) -> u64 {
+        0
     }
 
     /// Whether it cannot send, or holds back input that has come for a barrier of others, whatever it does besides.
@@ -132,15 +134,6 @@ enum Rest {
     Wait { is_blocked: bool },
 }
 
-/// What a task does while it takes no steps.
-#[derive(Clone, Copy, Debug)]
-enum Pause {
-    Idle,
-    Blocked,
-    /// It has yielded.
-    Waiting,
-}
-
 /// What the steps of every kind of task use.
 pub(crate) struct Stepper {
     pub(crate) cx: SubtaskContext,
@@ -158,9 +151,6 @@ pub(crate) struct Stepper {
     /// It has yielded and runs again by itself: messages that come before take no more than their own time.
     resumes: bool,
     awaits_drain: bool,
-    /// Why it took no steps before it ran last, and since when it runs, or takes none.
-    pause: Pause,
-    since: Duration,
     blocked: Blocked,
 }
 
@@ -178,8 +168,6 @@ impl Stepper {
             is_ready: false,
             resumes: false,
             awaits_drain: false,
-            pause: Pause::Idle,
-            since: monotonic(),
             blocked: Blocked::default(),
         }
     }
@@ -205,30 +193,10 @@ impl Stepper {
         self.exit.holds_records(of);
     }
 
-    fn begins_to_run(&mut self) {
-        let now = monotonic();
-        let paused = now - std::mem::replace(&mut self.since, now);
-        let counters = &self.cx.info.counters;
-        match self.pause {
-            Pause::Idle => counters.idle_ns.add_time(paused),
-            Pause::Blocked => counters.blocked_ns.add_time(paused),
-            Pause::Waiting => counters.waiting_ns.add_time(paused),
+    fn turns_to(&self, doing: Doing) {
+        if IS_COUNTED {
+            self.cx.info.counters.turns_to(doing, monotonic());
         }
-    }
-
-    fn has_run(&mut self, pause: Pause, sent: Sent) {
-        let now = monotonic();
-        let counters = &self.cx.info.counters;
-        counters.busy_ns.add_time(now - std::mem::replace(&mut self.since, now));
-        self.pause = pause;
-        self.counts(sent);
-    }
-
-    fn counts(&self, sent: Sent) {
-        let counters = &self.cx.info.counters;
-        counters.records_out.set(sent.records);
-        counters.batches_out.set(sent.batches);
-        counters.credits.set(sent.credits);
     }
 
     /// Begins the snapshot of `barrier` by `write`. One that is open must have been given up. False if it is declined:
@@ -252,8 +220,15 @@ impl Stepper {
     /// Its state is loaded and its connector is open: steps may be taken.
     pub(crate) fn ready(&mut self) {
         self.is_ready = true;
+        self.turns_to(Doing::Idle);
         let (execution, subtask, restored) = (self.cx.info.execution, self.cx.info.subtask, self.restored);
         self.cx.reports.ready.do_send(SubtaskReady { execution, subtask, restored });
+    }
+}
+
+impl Drop for Stepper {
+    fn drop(&mut self) {
+        self.turns_to(Doing::Nothing);
     }
 }
 
@@ -299,20 +274,21 @@ impl<W: Work> Task<W> {
     /// Takes steps until there is nothing to do or the budget is exhausted.
     pub(crate) fn run(&mut self, ctx: &mut Context<Self>) {
         if self.stepper.is_ready {
-            self.stepper.begins_to_run();
+            self.stepper.turns_to(Doing::Busy);
             let rest = match self.take_steps() {
                 Ok(rest) => rest,
                 Err(error) => return self.fail(error, ctx),
             };
-            let pause = match rest {
-                Rest::Yield => Pause::Waiting,
-                Rest::Wait { is_blocked: true } => Pause::Blocked,
-                Rest::AwaitDrain | Rest::Wait { .. } => Pause::Idle,
+            let doing = match rest {
+                Rest::Yield => Doing::Waiting,
+                Rest::Wait { is_blocked: true } => Doing::Blocked,
+                Rest::AwaitDrain | Rest::Wait { .. } => Doing::Idle,
             };
-            let (sent, Self { stepper, work }) = (self.work.sent(), &mut *self);
-            stepper.has_run(pause, sent);
-            stepper.blocked.tell(&stepper.cx, sent.batches, || matches!(pause, Pause::Blocked) || work.is_held_up());
+            let (sent, Self { stepper, work }) = (self.work.batches_sent(), &mut *self);
+            stepper.turns_to(doing);
+            stepper.blocked.tell(&stepper.cx, sent, || doing == Doing::Blocked || work.is_held_up());
             work.set_alarm(&mut stepper.alarm);
+            self.release_queries(ctx);
             match rest {
                 Rest::Yield => self.yield_then_run(ctx),
                 Rest::AwaitDrain => self.await_drain(ctx),
@@ -400,9 +376,8 @@ impl<W: Work> Task<W> {
             task.stepper.awaits_drain = false;
             task.stepper.budget.restart();
             if let Err(error) = task.work.drained(&mut task.stepper) {
-                return task.fail(error, ctx);
+                task.fail(error, ctx);
             }
-            task.stepper.counts(task.work.sent());
         }));
     }
 
@@ -429,6 +404,7 @@ impl<W: Work> Task<W> {
     /// Its state is loaded and its connector is open: it takes queries, and steps.
     pub(crate) fn ready(&mut self, ctx: &Context<Self>) {
         self.open_for_queries(ctx);
+        W::can_be_asked(self, ctx);
         self.stepper.ready();
     }
 

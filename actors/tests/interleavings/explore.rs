@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::links::Links;
 use crate::scenario::Scenario;
-use crate::world::{Links, Move, Violation, World};
+use crate::world::{Move, Violation, World};
 
 /// Keeps a run short: 300,000 states take some 6 s in a debug build.
 const STATES_MAX: usize = 300_000;

@@ -4,12 +4,15 @@
 //! them are modelled, in `task.rs`. A state is visited once, whatever way leads to it. In each of them holds: no
 //! deadlock; each snapshot holds exactly what its sources emitted before the barrier (at least that, at-least-once);
 //! elements keep their order and barriers increase; no channel holds more than its window; batches come to the port
-//! that they were sent to. The last tests of each file break one rule each and expect that this is found.
+//! that they were sent to; who has passed a milestone has taken what the sources had read when it was asked for. The last tests of each file break one rule each and expect that this is found.
 
 mod alarm;
 mod explore;
 mod graph;
+mod line;
+mod links;
 mod message;
+mod milestones;
 mod rules;
 mod scenario;
 mod task;

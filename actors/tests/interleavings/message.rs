@@ -1,6 +1,6 @@
 //! What tasks send, and what comes of a step.
 
-use millstream_actors::protocol::{Barrier, CheckpointId, Element, Grant, PortId, Portion};
+use millstream_actors::protocol::{Barrier, CheckpointId, Element, Grant, Milestone, PortId, Portion};
 
 use crate::graph::Tally;
 
@@ -13,6 +13,8 @@ pub(crate) enum Message {
     Credit { line: usize, grant: Grant },
     /// `RequestBarrier`.
     Request(Barrier),
+    /// `EmitMilestone`.
+    Milestone(Milestone),
     /// `ExpectBarrier`.
     Expect(CheckpointId),
     /// `CheckpointAborted`.
@@ -50,6 +52,8 @@ pub(crate) struct Effects {
     pub(crate) sent: Vec<(usize, bool, Message)>,
     /// Snapshots taken.
     pub(crate) snapshots: Vec<Snapshot>,
+    /// Milestones passed, and what each input had delivered.
+    pub(crate) milestones: Vec<(Milestone, Vec<Tally>)>,
     /// The first rule that was found broken.
     pub(crate) violation: Option<String>,
 }

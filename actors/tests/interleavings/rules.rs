@@ -33,6 +33,14 @@ pub(crate) enum Broken {
     UntoldOfBarriers,
     /// What a task holds back is not in its snapshot.
     HeldBackInSnapshot,
+    /// A milestone does not wait for the channel's unsent batch.
+    MilestoneOrder,
+    /// The first channel that delivers a milestone stands for all.
+    MilestoneOfOneInput,
+    /// A source sends a milestone before it has finished the step that was suspended.
+    MilestoneWithinStep,
+    /// A milestone does not wait for the records that wait for their answers.
+    MilestoneAheadOfAnswers,
 }
 
 /// What a task is and the rules it follows.

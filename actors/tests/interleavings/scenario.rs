@@ -39,6 +39,8 @@ pub(crate) struct Scenario {
     pub(crate) mode: CheckpointMode,
     /// Checkpoints that are asked for, at any moment each.
     pub(crate) checkpoints: u64,
+    /// Milestones that are asked for, at any moment each.
+    pub(crate) milestones: u64,
     /// How many of them may be given up at any moment, and how.
     pub(crate) give_ups: u8,
     pub(crate) give_up: GiveUp,
@@ -54,6 +56,7 @@ impl Scenario {
             graph,
             mode: CheckpointMode::ExactlyOnce,
             checkpoints,
+            milestones: 0,
             give_ups: 0,
             give_up: GiveUp::Announced,
             pace: Pace::Runs,

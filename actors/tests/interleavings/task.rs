@@ -2,11 +2,12 @@
 //! with them, without the actors.
 
 use millstream_actors::protocol::{
-    Barrier, CheckpointId, CheckpointMode, Element, Grant, Inlet, Input, Mark, PortId, ReceiveWindow, SendWindow,
-    Timestamp,
+    Barrier, CheckpointId, CheckpointMode, Element, Grant, Inlet, Input, Mark, Milestone, PortId, ReceiveWindow,
+    SendWindow, Timestamp,
 };
 
 use crate::graph::{Emit, Tally, TaskSpec};
+use crate::line::{Line, OpenStep};
 use crate::message::{Batch, Effects, Message, Snapshot};
 use crate::rules::{Broken, Setting};
 
@@ -15,27 +16,6 @@ use crate::rules::{Broken, Setting};
 enum Stepped {
     On,
     Waiting,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Line {
-    window: SendWindow<Batch>,
-    open: Vec<u8>,
-    /// Records that were put into batches, and those of them that were sent.
-    pushed: u32,
-    records_sent: u32,
-    /// Batches sent, or pieces of them.
-    sent: u32,
-    /// Credits that the receiver has still to give back.
-    owed: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct OpenStep {
-    /// `None` in a source.
-    input: Option<usize>,
-    batch: Batch,
-    pieces_left: u8,
 }
 
 /// A source or operator task.
@@ -56,6 +36,12 @@ pub(crate) struct Task {
     /// The end is behind them.
     holds_end: bool,
     watermark: Timestamp,
+    /// The last that was given to it.
+    milestone: Milestone,
+    /// One that is behind what is held.
+    held_milestone: Option<Milestone>,
+    /// Of a source: one that is to be sent.
+    asked_for: Option<Milestone>,
     /// Of a source: how far its script is.
     position: usize,
     ended: bool,
@@ -84,6 +70,9 @@ impl Task {
             held: Vec::new(),
             holds_end: false,
             watermark: Timestamp::MIN,
+            milestone: Milestone::NONE,
+            held_milestone: None,
+            asked_for: None,
             position: 0,
             ended: false,
             requested: None,
@@ -113,6 +102,16 @@ impl Task {
         self.lines[line].owed > 0
     }
 
+    /// Of a source: how far it has read.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Whether it has passed this milestone.
+    pub(crate) fn has_passed(&self, milestone: Milestone) -> bool {
+        self.milestone >= milestone
+    }
+
     /// Whether all input is taken and all output sent.
     pub(crate) fn is_finished(&self, spec: &TaskSpec, all_sources_end: bool) -> bool {
         spec.script.as_ref().is_none_or(|script| self.position == script.len())
@@ -121,6 +120,7 @@ impl Task {
             && self.step.is_none()
             && (self.held.is_empty() || !self.ended)
             && self.requested.is_none()
+            && self.asked_for.is_none()
             && self.lines.iter().all(|line| line.open.is_empty() && line.window.is_empty())
     }
 
@@ -140,6 +140,11 @@ impl Task {
                     let others = (0..self.ends.len()).filter(|&other| setting.port_of(other) != PortId::FIRST);
                     others.chain([input]).for_each(|input| self.inlet.arrive(input, Element::Barrier(barrier)));
                 }
+            }
+            Message::Deliver { element: element @ Element::Milestone(_), .. }
+                if setting.broken == Broken::MilestoneOfOneInput =>
+            {
+                (0..self.ends.len()).for_each(|input| self.inlet.arrive(input, element.clone()));
             }
             Message::Deliver { input, element } => {
                 if let Element::Batch(batch) = &element {
@@ -163,6 +168,7 @@ impl Task {
                 }
             }
             Message::Request(barrier) => self.requested = Some(barrier),
+            Message::Milestone(milestone) => self.asked_for = self.asked_for.max(Some(milestone)),
             Message::Expect(_) if setting.broken == Broken::UntoldOfBarriers => {}
             Message::Expect(checkpoint) => self.inlet.expect(checkpoint),
             Message::Aborted(checkpoint) if setting.spec.script.is_some() => {
@@ -192,11 +198,17 @@ impl Task {
         {
             return self.answer(setting, barrier, effects);
         }
+        if setting.broken == Broken::MilestoneWithinStep && self.send_asked_for(setting, effects) {
+            return Stepped::On;
+        }
         if let Some(step) = self.step.take() {
             return self.push(setting, step, effects);
         }
         if let Some(barrier) = self.requested.take() {
             return self.answer(setting, barrier, effects);
+        }
+        if self.send_asked_for(setting, effects) {
+            return Stepped::On;
         }
         let waits_for_alarm = setting.broken == Broken::BarrierAfterAlarm && !self.held.is_empty();
         if setting.spec.script.is_some() || self.is_blocked(setting) || waits_for_alarm {
@@ -233,6 +245,16 @@ impl Task {
         Stepped::On
     }
 
+    /// A source sends the milestone that was asked for, if any.
+    fn send_asked_for(&mut self, setting: Setting<'_>, effects: &mut Effects) -> bool {
+        match self.asked_for.take() {
+            Some(milestone) if !self.ended => self.mark(setting, Mark::Milestone(milestone), effects),
+            Some(_) => {}
+            None => return false,
+        }
+        true
+    }
+
     /// Whether the alarm leads to a step.
     pub(crate) fn can_wake(&self, setting: Setting<'_>) -> bool {
         !self.held.is_empty() && self.may_begin(setting)
@@ -240,13 +262,16 @@ impl Task {
 
     /// A suspended step comes first, and in a source a barrier that was asked for; a blocked task takes none.
     fn may_begin(&self, setting: Setting<'_>) -> bool {
-        self.step.is_none() && self.requested.is_none() && !self.is_blocked(setting)
+        self.step.is_none() && self.requested.is_none() && self.asked_for.is_none() && !self.is_blocked(setting)
     }
 
     /// The alarm: what was held back goes.
     pub(crate) fn wake(&mut self, setting: Setting<'_>, effects: &mut Effects) {
         let batch = Batch { sequence: 0, port: PortId::FIRST, records: std::mem::take(&mut self.held), barrier: None };
         self.push(setting, OpenStep { input: None, batch, pieces_left: setting.spec.burst }, effects);
+        if let Some(milestone) = self.held_milestone.take() {
+            self.emit(setting, || Element::Milestone(milestone), effects);
+        }
         if std::mem::take(&mut self.holds_end) {
             self.end(effects, setting);
         }
@@ -365,6 +390,26 @@ impl Task {
                 let before = std::mem::replace(&mut self.watermark, at);
                 effects.check(at > before, || format!("watermark {at} follows watermark {before}"));
             }
+            Mark::Milestone(milestone) => {
+                let before = std::mem::replace(&mut self.milestone, milestone);
+                effects.check(milestone > before || setting.spec.script.is_some(), || {
+                    format!("{milestone:?} follows {before:?}")
+                });
+                effects.milestones.push((milestone, self.seen.clone()));
+                let waits = setting.spec.capacity.is_some() && !self.held.is_empty();
+                if waits && setting.broken != Broken::MilestoneAheadOfAnswers {
+                    self.held_milestone = Some(milestone);
+                    return;
+                }
+                if setting.broken == Broken::MilestoneOrder {
+                    for &channel in &setting.spec.outputs {
+                        let element = Element::Milestone(milestone);
+                        let input = setting.graph.channels[channel].input;
+                        effects.sent.push((channel, true, Message::Deliver { input, element }));
+                    }
+                    return;
+                }
+            }
             Mark::End if setting.spec.capacity.is_some() && !self.held.is_empty() => {
                 self.holds_end = true;
                 return;
@@ -382,6 +427,7 @@ impl Task {
 
     fn end(&mut self, effects: &mut Effects, setting: Setting<'_>) {
         self.ended = true;
+        self.milestone = Milestone::END;
         self.emit(setting, || Mark::End.into(), effects);
     }
 

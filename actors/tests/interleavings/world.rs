@@ -4,47 +4,14 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-use millstream_actors::protocol::{Barrier, CheckpointId, CheckpointMode};
+use millstream_actors::protocol::{Barrier, CheckpointId, CheckpointMode, Milestone};
 
-use crate::graph::{Graph, Tally};
+use crate::graph::Tally;
+use crate::links::{Link, Links};
 use crate::message::{Effects, Message, Snapshot};
 use crate::rules::Setting;
 use crate::scenario::{GiveUp, Orders, Pace, Scenario};
 use crate::task::Task;
-
-/// The messages from one actor to another, which keep their order; those of different senders do not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Link {
-    /// `None`: the coordinator.
-    from: Option<usize>,
-    to: usize,
-}
-
-/// The links of a graph.
-#[derive(Debug)]
-pub(crate) struct Links {
-    links: Vec<Link>,
-    /// Of each channel, the link that carries its elements and the one that carries its credits.
-    of_channel: Vec<(usize, usize)>,
-}
-
-impl Links {
-    pub(crate) fn of(graph: &Graph) -> Self {
-        let mut links: Vec<Link> = (0..graph.tasks.len()).map(|to| Link { from: None, to }).collect();
-        let mut index_of = |link: Link| {
-            links.iter().position(|&other| other == link).unwrap_or_else(|| {
-                links.push(link);
-                links.len() - 1
-            })
-        };
-        let mut of_channel = Vec::new();
-        for channel in &graph.channels {
-            let ahead = index_of(Link { from: Some(channel.from), to: channel.to });
-            of_channel.push((ahead, index_of(Link { from: Some(channel.to), to: channel.from })));
-        }
-        Self { links, of_channel }
-    }
-}
 
 /// A part of the state that most moves leave as it is: shared, and hashed once.
 #[derive(Clone, Debug)]
@@ -83,6 +50,8 @@ struct Coordinator {
     cuts: Vec<Vec<Option<usize>>>,
     /// Of each checkpoint, what each task held back.
     held: Vec<Vec<Tally>>,
+    /// Of each milestone, how far each source had read when it was asked for.
+    milestones: Vec<Vec<Option<usize>>>,
 }
 
 /// What can happen next.
@@ -102,6 +71,8 @@ pub(crate) enum Move {
     Complete,
     /// A checkpoint is asked for.
     Trigger,
+    /// A milestone is asked for.
+    AskMilestone,
     /// The pending checkpoint is given up.
     GiveUp,
 }
@@ -115,13 +86,13 @@ impl Move {
             | Self::Read(task)
             | Self::Flush(task)
             | Self::Wake(task) => Some(task),
-            Self::Complete | Self::Trigger | Self::GiveUp => None,
+            Self::Complete | Self::Trigger | Self::AskMilestone | Self::GiveUp => None,
         }
     }
 
     /// Whether it must not be needed for the others to come to an end.
     fn is_optional(self) -> bool {
-        matches!(self, Self::Trigger | Self::GiveUp | Self::Wake(_))
+        matches!(self, Self::Trigger | Self::AskMilestone | Self::GiveUp | Self::Wake(_))
     }
 }
 
@@ -134,6 +105,8 @@ pub(crate) enum Promise {
     Consistency,
     /// Windows, order on a channel, watermarks.
     Channel,
+    /// Who has a milestone has what the sources had read when it was asked for.
+    Milestone,
 }
 
 /// A broken promise.
@@ -166,6 +139,7 @@ impl World {
                 give_ups_left: scenario.give_ups,
                 cuts: Vec::new(),
                 held: Vec::new(),
+                milestones: Vec::new(),
             },
         }
     }
@@ -214,6 +188,9 @@ impl World {
             None if asked < scenario.checkpoints => moves.push(Move::Trigger),
             _ => {}
         }
+        if self.may_ask_milestone(scenario) {
+            moves.push(Move::AskMilestone);
+        }
         if pending.is_some() && give_ups_left > 0 {
             moves.push(Move::GiveUp);
         }
@@ -230,10 +207,14 @@ impl World {
         if scenario.orders == Orders::All {
             return moves;
         }
+        // What a source has read when a milestone is asked for counts.
+        let is_looked_at =
+            |task: usize| scenario.graph.tasks[task].script.is_some() && self.may_ask_milestone(scenario);
         let cannot_be_influenced = |task: usize| {
-            links.links.iter().zip(&self.under_way).all(|(link, under_way)| {
-                link.to != task || !under_way.value.is_empty() || self.stays_empty(scenario, *link)
-            })
+            !is_looked_at(task)
+                && links.links.iter().zip(&self.under_way).all(|(link, under_way)| {
+                    link.to != task || !under_way.value.is_empty() || self.stays_empty(scenario, *link)
+                })
         };
         let moves_of = |task| moves.iter().filter(move |next| next.task() == Some(task));
         let candidates = (0..self.tasks.len()).filter(|&task| {
@@ -247,6 +228,10 @@ impl World {
         }
     }
 
+    fn may_ask_milestone(&self, scenario: &Scenario) -> bool {
+        (self.coordinator.milestones.len() as u64) < scenario.milestones
+    }
+
     /// Whether nothing will be sent on an empty link before its receiver moves.
     fn stays_empty(&self, scenario: &Scenario, link: Link) -> bool {
         let graph = &scenario.graph;
@@ -254,6 +239,7 @@ impl World {
             let spec = &graph.tasks[link.to];
             let is_asked = spec.script.is_some() || spec.capacity.is_some();
             let asks = is_asked && self.coordinator.asked < scenario.checkpoints;
+            let asks = asks || spec.script.is_some() && self.may_ask_milestone(scenario);
             let Coordinator { pending, give_ups_left, .. } = self.coordinator;
             let may_give_up = pending.is_some() || self.coordinator.asked < scenario.checkpoints;
             let tells = may_give_up && give_ups_left > 0 && scenario.give_up == GiveUp::Announced;
@@ -303,6 +289,10 @@ impl World {
                 self.trigger(scenario);
                 Ok(())
             }
+            Move::AskMilestone => {
+                self.ask_milestone(scenario);
+                Ok(())
+            }
             Move::GiveUp => {
                 self.give_up(scenario);
                 Ok(())
@@ -325,6 +315,37 @@ impl World {
         for task in (0..self.tasks.len()).filter(may_refuse) {
             self.under_way[task].change(|queue| queue.push_back(Message::Expect(barrier.checkpoint)));
         }
+    }
+
+    fn ask_milestone(&mut self, scenario: &Scenario) {
+        let is_source = |task: &usize| scenario.graph.tasks[*task].script.is_some();
+        let read = |task: usize| is_source(&task).then(|| self.tasks[task].value.position());
+        let read = (0..self.tasks.len()).map(read).collect();
+        self.coordinator.milestones.push(read);
+        let milestone = Milestone(self.coordinator.milestones.len() as u64);
+        for source in (0..self.tasks.len()).filter(is_source) {
+            self.under_way[source].change(|queue| queue.push_back(Message::Milestone(milestone)));
+        }
+    }
+
+    /// What had been read when a milestone was asked for is before it.
+    fn check_milestone(
+        &self,
+        scenario: &Scenario,
+        index: usize,
+        (milestone, seen): (Milestone, Vec<Tally>),
+    ) -> Result<(), Violation> {
+        let read = &self.coordinator.milestones[milestone.0 as usize - 1];
+        let before = scenario.graph.carried(read);
+        for (&channel, seen) in scenario.graph.tasks[index].inputs.iter().zip(seen) {
+            let before = before[channel].expect("how far each source had read is known");
+            if !seen.covers(before) {
+                let from = scenario.graph.channels[channel].from;
+                let what = format!("task {index} has {seen:x?} of task {from} at {milestone:?}, not {before:x?}");
+                return Err(Violation { promise: Promise::Milestone, what });
+            }
+        }
+        Ok(())
     }
 
     fn give_up(&mut self, scenario: &Scenario) {
@@ -354,6 +375,9 @@ impl World {
         }
         if let Some(what) = effects.violation {
             return Err(Violation { promise: Promise::Channel, what: format!("task {index}: {what}") });
+        }
+        for passed in effects.milestones {
+            self.check_milestone(scenario, index, passed)?;
         }
         for snapshot in effects.snapshots {
             self.snapshot(scenario, index, &snapshot)?;
@@ -424,6 +448,10 @@ impl World {
         }
         if self.tasks.iter().zip(&graph.tasks).any(|(task, spec)| task.value.waits_for_answer(spec)) {
             return Ok(());
+        }
+        let last = Milestone(self.coordinator.milestones.len() as u64);
+        if let Some(task) = self.tasks.iter().position(|task| !task.value.has_passed(last)) {
+            return progress(format!("task {task} waits for {last:?} for ever: {:?}", self.tasks[task].value));
         }
         let all_end = graph.tasks.iter().all(|spec| spec.ends);
         for (index, task) in self.tasks.iter().enumerate() {

@@ -7,6 +7,25 @@ use millstream_actors::contract::{Retry, SinkError};
 use millstream_actors::protocol::{CheckpointId, may_pass};
 
 /// The [reason](SinkError::reason) for which a [`FileSink`](super::FileSink) failed at a file.
+///
+/// ```
+/// use millstream::TaskError;
+/// use millstream::prelude::*;
+/// use millstream::sink::FileSinkError;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let env = StreamEnvironment::new("quotients");
+/// env.source("numbers", SequenceSource::new(0..10)).map(|n| (n, 0.0 / n as f64)).sink("out", FileSink::json_lines(folder));
+/// let failure = env.start()?.wait().unwrap_err();
+///
+/// let Some(TaskError::Sink(error)) = failure.task_error() else { panic!("{failure}") };
+/// match error.reason().downcast_ref() {
+///     Some(FileSinkError::Lossy { field, .. }) => assert_eq!(field, "[1]"),   // JSON has no NaN
+///     _ => panic!("{failure}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileSinkError {

@@ -1,7 +1,7 @@
 //! Opening: what the sink has left under former ids is taken over; then what earlier attempts left is withdrawn, settled or removed,
 //! in this order.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
 
@@ -19,6 +19,17 @@ struct Found {
     records: Vec<(WriterId, Record)>,
 }
 
+impl Found {
+    /// The lives of which there are records.
+    fn lives(&self) -> Lives {
+        let mut lives = Lives::new();
+        for (naming, incarnations) in self.records.iter().flat_map(|(_, record)| record.lives()) {
+            lives.entry(naming.clone()).or_default().extend(incarnations);
+        }
+        lives
+    }
+}
+
 /// Prepares the folder for `folder.me`, and answers its record.
 ///
 /// # Errors
@@ -34,6 +45,9 @@ pub(super) fn open(
     cx.former_operators.iter().try_for_each(|former| take_over(folder, cx, former))?;
     let found = survey(folder)?;
     withdraw(folder, naming, restored, &found)?;
+    if cx.subtask_index == 0 && cx.execution.attempt.0 == 1 {
+        tell_of_later_files(folder, cx, restored, &found)?;
+    }
 
     let decode = |pending: &Vec<_>| pending.iter().map(PendingFile::decode).collect::<Result<Vec<_>, _>>();
     let (pending, elsewhere) = (decode(&restored.pending)?, decode(&restored.pending_elsewhere)?);
@@ -148,10 +162,7 @@ fn decode_record(bytes: &[u8], path: &Path) -> Result<Record, SinkError> {
 fn withdraw(folder: &Folder, naming: &Naming, restored: &SinkRestore, found: &Found) -> Result<(), SinkError> {
     let Some(up_to) = restored.withdraw.iter().max() else { return Ok(()) };
     let after = restored.checkpoint.unwrap_or(CheckpointId::NONE);
-    let mut lives = Lives::new();
-    for (naming, incarnations) in found.records.iter().flat_map(|(_, record)| record.lives()) {
-        lives.entry(naming.clone()).or_default().extend(incarnations);
-    }
+    let mut lives = found.lives();
     // Of a life without a record there may be files that are published and not yet recorded.
     let temporary = |(_, entry): &(_, Entry)| match entry {
         Entry::Temporary { writer, .. } => Some(writer.incarnation),
@@ -178,6 +189,40 @@ fn withdraw(folder: &Folder, naming: &Naming, restored: &SinkRestore, found: &Fo
         );
     }
     folder.sync_dir(&folder.dir)
+}
+
+/// Says so if files of former lives are there that this start knows nothing of: its store or savepoint is older than they are, or is not
+/// the one that they were written with. They stay, and what they hold is written again if it is read again.
+fn tell_of_later_files(
+    folder: &Folder,
+    cx: &SinkContext,
+    restored: &SinkRestore,
+    found: &Found,
+) -> Result<(), SinkError> {
+    let lives = found.lives();
+    let from = restored.checkpoint.unwrap_or(CheckpointId::NONE);
+    let of_later = |name: &String| {
+        let is_later = |(naming, incarnations): (&Naming, &BTreeSet<u64>)| {
+            let (incarnation, checkpoint) = naming.life_and_checkpoint(name)?;
+            let is_former = incarnation != folder.me.incarnation && incarnations.contains(&incarnation);
+            (is_former && checkpoint > from).then_some(checkpoint)
+        };
+        lives.iter().find_map(is_later)
+    };
+    let present = folder.disk.list(&folder.dir).map_err(io_error("list", &folder.dir))?;
+    let later: Vec<CheckpointId> = present.iter().filter_map(of_later).collect();
+    let Some(newest) = later.iter().max() else { return Ok(()) };
+    let start = restored.checkpoint.map_or("the beginning".to_owned(), |checkpoint| format!("checkpoint {checkpoint}"));
+    log::warn!(
+        target: "millstream::sink",
+        "job={} sink={} starts from {start}, and {} has {} files that the sink published later, up to checkpoint {newest}: they stay, and \
+         their rows may come twice",
+        cx.job,
+        cx.operator,
+        folder.dir.display(),
+        later.len()
+    );
+    Ok(())
 }
 
 /// Removes left-overs of other executions. At a start from the beginning their records go too: no snapshot can refer to

@@ -4,6 +4,8 @@ use millstream_actors::contract::{Retry, SinkError};
 use millstream_actors::protocol::CheckpointId;
 
 /// The [reason](SinkError::reason) for which a [`RedbSink`](super::RedbSink) failed.
+///
+/// [`FileSinkError`](crate::sink::FileSinkError) shows how a program comes by the reason.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedbSinkError {

@@ -14,6 +14,8 @@ use crate::time::SystemClock;
 const WAIT_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// Where copies go and how hard it is tried. Values that cannot work are mistakes that `start()` of the job reports.
+///
+/// [`CopiedStore`](super::CopiedStore) has an example.
 #[derive(Clone)]
 pub struct CopyOptions {
     pub(super) prefix: String,

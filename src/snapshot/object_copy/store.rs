@@ -296,6 +296,10 @@ impl<S: SnapshotStore> SnapshotStore for CopiedStore<S> {
         format!("{} (copied to {})", self.local.describe(), self.objects)
     }
 
+    fn stored_bytes(&self) -> Option<u64> {
+        self.local.stored_bytes()
+    }
+
     fn is_durable(&self) -> bool {
         self.local.is_durable()
     }

@@ -7,6 +7,26 @@ use millstream_actors::contract::SourceError;
 use millstream_actors::protocol::may_pass;
 
 /// The [reason](SourceError::reason) for which a [`FileSource`](super::FileSource) failed at a file.
+///
+/// ```
+/// use millstream::TaskError;
+/// use millstream::prelude::*;
+/// use millstream::source::FileSourceError;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("rows.csv.gz");
+/// std::fs::write(&path, "a,b")?;
+/// let env = StreamEnvironment::new("rows");
+/// env.source("rows", FileSource::lines(path.to_str().unwrap())).sink("out", CollectSink::new());
+/// let failure = env.start()?.wait().unwrap_err();
+///
+/// let Some(TaskError::Source(error)) = failure.task_error() else { panic!("{failure}") };
+/// match error.reason().downcast_ref() {
+///     Some(FileSourceError::Gzip { path, .. }) => println!("{} is not compressed", path.display()),
+///     _ => panic!("{failure}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileSourceError {
@@ -78,16 +98,21 @@ pub enum FileSourceError {
         /// How long it was when it was seen last, in bytes; as far as the checkpoint knows, if it was not seen since the restore.
         known_bytes: u64,
     },
-    /// A record does not parse.
-    #[error("malformed record: {reason}; mend the input, or set on_malformed(Skip | SideOutput)")]
+    /// A record does not parse. What it holds is not told, since errors are shown to people whom records are not for: look into the
+    /// file, at the line or from the byte that is named.
+    #[error(
+        "malformed record: {reason}; it begins at byte {offset}: mend the input, or set on_malformed(Skip | SideOutput)"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Line, from 1.
+        /// Line of the mistake, from 1.
         line: u64,
         /// Column in bytes, from 1.
         column: u64,
-        /// What is wrong.
+        /// Where the record begins, in bytes from 0, of the decompressed file if it is compressed.
+        offset: u64,
+        /// What is wrong, as [`MalformedRecord::reason`](super::MalformedRecord::reason).
         reason: String,
     },
 }

@@ -41,12 +41,12 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum OnMalformed {
-    /// Fails the job with [`FileSourceError::Malformed`]: file, line, column and reason.
+    /// Fails the job with [`FileSourceError::Malformed`]: file, line, column, byte offset and reason.
     #[default]
     Fail,
-    /// Counts it, logs it, goes on.
+    /// Counts it, logs its place and what is wrong, goes on.
     Skip,
-    /// Counts it, logs it, hands it to this side output, goes on.
+    /// As `Skip`, and hands it to this side output, with its text.
     SideOutput(OutputTag<MalformedRecord>),
 }
 
@@ -60,7 +60,11 @@ pub struct MalformedRecord {
     pub line: u64,
     /// Column of the mistake in bytes, from 1; 1 if unknown.
     pub column: u64,
-    /// What is wrong.
+    /// Where the record begins, in bytes from 0, of the decompressed file if it is compressed.
+    pub offset: u64,
+    /// What is wrong: the field, where that is known, by the name that the header gives it or else by its number, and what was expected
+    /// in it. What the record holds is told by `text` alone, unless
+    /// the type's own `Deserialize` has it in the words of its errors.
     pub reason: String,
     /// The record, at most its first 64 KiB; what is not UTF-8 is replaced.
     pub text: String,
@@ -96,8 +100,10 @@ impl MalformedRecords {
     /// [`FileSourceError::Malformed`] under [`OnMalformed::Fail`].
     pub(super) fn take(&mut self, path: &Arc<str>, start: Place, flaw: Flaw, text: &[u8]) -> Result<(), SourceError> {
         let (line, column, reason) = (start.line + flaw.line, flaw.column, flaw.reason);
+        let offset = start.offset;
         if let OnMalformed::Fail = self.policy {
-            return Err(FileSourceError::Malformed { path: Path::new(&**path).to_owned(), line, column, reason }.into());
+            let path = Path::new(&**path).to_owned();
+            return Err(FileSourceError::Malformed { path, line, column, offset, reason }.into());
         }
         self.total.fetch_add(1, Ordering::Relaxed);
         self.seen += 1;
@@ -106,7 +112,7 @@ impl MalformedRecords {
         }
         if let OnMalformed::SideOutput(tag) = &self.policy {
             let text = String::from_utf8_lossy(&text[..text.len().min(TEXT_BYTES_MAX)]).into_owned();
-            let record = MalformedRecord { path: path.clone(), line, column, reason, text };
+            let record = MalformedRecord { path: path.clone(), line, column, offset, reason, text };
             self.side.push(SideRecord { tag: tag.name().clone(), record: Box::new(record) });
         }
         Ok(())

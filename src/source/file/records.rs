@@ -81,8 +81,8 @@ impl<T: 'static, R> Records<T, R> {
             }
             let read = header.and_then(|text| open.decoder.header(text));
             return read.map(|()| true).map_err(|Flaw { line, column, reason }| {
-                let (path, line) = (PathBuf::from(path), start.line + line);
-                FileSourceError::Malformed { path, line, column, reason }.into()
+                let (path, line, offset) = (PathBuf::from(path), start.line + line, start.offset);
+                FileSourceError::Malformed { path, line, column, offset, reason }.into()
             });
         }
     }

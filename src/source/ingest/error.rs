@@ -14,6 +14,23 @@ use super::IngestRecord;
 /// After [`IngestError::Log`] that holds as long as the process lives, and the file is not gone, nor its writer: if the process dies
 /// before the log can be written again, a record that was refused so may be there. A sender that sends it again gives it an
 /// [idempotency key](IngestRecord::idempotency_key).
+///
+/// What a service answers:
+///
+/// ```
+/// use millstream::source::IngestError;
+///
+/// fn status(error: &IngestError) -> u16 {
+///     match error {
+///         IngestError::Full { .. } => 429,                                // later
+///         IngestError::TooLarge { .. } | IngestError::Encode { .. } => 400,  // never
+///         _ => 503,                                                       // by another process, or its next start
+///     }
+/// }
+///
+/// let large = IngestError::TooLarge { records: 1, bytes: 9, records_max: 1, bytes_max: 8 };
+/// assert_eq!(status(&large), 400);
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IngestError {
@@ -103,6 +120,24 @@ impl IngestError {
 }
 
 /// A record that was not taken in at once, and why.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::source::{IngestError, IngestOptions};
+///
+/// # actix_rt::System::new().block_on(async {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("log");
+/// let options = IngestOptions::new().buffer(4_096, 1 << 20);
+/// let (_source, handle) = IngestSource::<String>::open(path, options)?;
+/// match handle.try_send("now or not at all".to_owned()) {
+///     Ok(taken) => drop(taken.await?),                                  // durable
+///     Err(refused) if matches!(refused.error, IngestError::Full { .. }) => { /* `refused.record` may be sent later: 429 */ }
+///     Err(refused) => return Err(refused.error.into()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct TrySendError<T> {
@@ -224,7 +259,8 @@ pub enum IngestLogError {
         /// The id of this one.
         found: u64,
     },
-    /// A stored record is none of the source's type, as when that has changed.
+    /// A stored record is none of the source's type, as when that has changed. What it holds is not told: split and offset say
+    /// which it is.
     #[error(
         "ingest log {log}, split '{split}', offset {offset}: the record does not decode: {reason}; records are stored with named \
          fields: give new fields a serde default, or read the log to its end with the old type first"

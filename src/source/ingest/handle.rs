@@ -16,6 +16,7 @@ use super::log::IngestLog;
 use super::queue::{Answer, Receipts, Size};
 use super::record::EncodedRecord;
 use super::{IngestAll, IngestError, IngestReceipt, IngestRecord, TrySendError};
+use crate::refused_in_turn::refused_in_turn;
 use crate::state::codec::put_packed;
 
 /// Sends records to an [`IngestSource`](super::IngestSource). Clones are one; any thread may use it, and await it on any
@@ -125,7 +126,7 @@ impl<T: Serialize + DeserializeOwned + 'static> IngestHandle<T> {
         record: R,
     ) -> impl Future<Output = Result<IngestReceipt, IngestError>> + Send + use<T, R> {
         let (log, encoded) = (self.log.clone(), self.encode(&record.into()));
-        async move { Ok(only(&log.append(vec![encoded?]).await?)) }
+        refused_in_turn(async move { Ok(only(&log.append(vec![encoded?]).await?)) })
     }
 
     /// Sends records that become durable together, either all of them or none, and resolves with a receipt for each, in
@@ -147,10 +148,10 @@ impl<T: Serialize + DeserializeOwned + 'static> IngestHandle<T> {
     {
         let encoded = self.encode_all(records.into_iter().map(Into::into));
         let log = self.log.clone();
-        async move {
+        refused_in_turn(async move {
             let records = encoded?;
             if records.is_empty() { Ok(Vec::new()) } else { Ok(log.append(records).await?.into_vec()) }
-        }
+        })
     }
 
     /// Sends a record if there is room now, and nobody waits for it. It is on its way then; what is given resolves when it is

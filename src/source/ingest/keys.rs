@@ -7,6 +7,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::packed::packed;
+use crate::without_values::without_values;
 
 const VERSION: u8 = 2;
 const SUM: usize = 8;
@@ -77,7 +78,8 @@ impl KnownKeys {
             return Err("its checksum does not fit".to_owned());
         }
         type Stored = (u8, u64, u64, Vec<(String, u32, u64)>);
-        let (version, unix_ms, life, keys): Stored = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
+        let (version, unix_ms, life, keys): Stored =
+            rmp_serde::from_slice(bytes).map_err(|error| without_values(&error.to_string()))?;
         if version != VERSION {
             return Err(format!("version {version}, known is {VERSION}"));
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use millstream_actors::contract::Located;
 use redb::StorageBackend;
 use tokio::sync::watch;
 
@@ -20,7 +21,7 @@ use super::queue::{Admission, Answer, Phase, Queue, Receipts, Room, Size};
 use super::reader::Position;
 use super::record::EncodedRecord;
 use super::writer::Writer;
-use super::{IngestError, IngestLogError, IngestOptions, IngestStatus, SplitOffsets};
+use super::{IngestError, IngestLogError, IngestOptions, IngestPosition, IngestStatus, SplitOffsets};
 use crate::source::spread_split_id;
 
 /// So many bytes of records are read from the file at a time.
@@ -247,6 +248,31 @@ impl IngestLog {
     /// The position of a split that has been read up to this offset.
     pub(super) fn position(&self, split: u32, offset: u64) -> Position {
         Position(self.id, self.lineage.life_before(split, offset), offset)
+    }
+
+    /// Where a position lies that a sender was told of.
+    pub(super) fn locate(&self, position: &IngestPosition) -> Located {
+        let IngestPosition { log, split, offset, life } = *position;
+        if log != self.id {
+            return Located::Elsewhere;
+        }
+        let Some(id) = self.splits.get(split as usize) else {
+            return Located::Lost { reason: format!("the log has {} splits", self.splits.len()) };
+        };
+        let row = self.published().row(split);
+        // Whose record was at an offset that is trimmed is not known for ever; it has been read.
+        let lost_from = match offset {
+            offset if offset > row.end => Some(row.end),
+            offset if offset < row.start => None,
+            offset => self.lineage.lost_from(split, life, offset),
+        };
+        match lost_from {
+            None => Located::At { split: id.clone(), offset },
+            Some(end) => {
+                let log = &self.name;
+                Located::Lost { reason: format!("log {log} has lost what was in split {id} from offset {end} on") }
+            }
+        }
     }
 
     /// How full it is.

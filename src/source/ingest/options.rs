@@ -18,6 +18,7 @@ pub(super) const SPLITS_MAX: u32 = 1_024;
 /// What a job does that cannot read on from where it stands: its position was trimmed, or is of another log or of one that was
 /// longer. Kafka's `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OffsetReset {
     /// It fails with a typed error that names the gap ([`IngestLogError`](super::IngestLogError)): Kafka's `none`.
     #[default]

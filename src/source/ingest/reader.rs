@@ -3,9 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_actors::contract::{
-    Batch, CompletedPositions, ReadStatus, SourceContext, SourceError, SourceReader, SplitPosition, SplitRead,
+    Batch, CompletedPositions, ReadStatus, SourceBacklog, SourceContext, SourceError, SourceReader, SplitBacklog,
+    SplitPosition, SplitRead,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,8 @@ struct ReadSplit {
     /// Offset of the next record.
     next: u64,
     is_moved: bool,
+    /// The same offset, for whoever asks how much waits.
+    shown: Arc<AtomicU64>,
     cursor: Option<BatchCursor>,
     /// Behind those of the cursor.
     fetched: VecDeque<Arc<RecordBatch>>,
@@ -70,8 +74,10 @@ impl<T, D: Fn(&mut &[u8], Place) -> Result<T, String>> IngestReader<T, D> {
                 Err(gap) => return Err(gap.into()),
             };
             log.askers.reads_anew(number);
-            splits.push(ReadSplit { number, next, is_moved: true, cursor: None, fetched: VecDeque::new() });
+            let shown = Arc::new(AtomicU64::new(next));
+            splits.push(ReadSplit { number, next, is_moved: true, shown, cursor: None, fetched: VecDeque::new() });
         }
+        tell_backlog(&log, cx, &splits);
         let numbers = splits.iter().map(|split| split.number).collect();
         let id = log.published().add_reader(numbers, cx.waker.clone());
         Ok(Self { log, splits, turn: 0, last: None, id, decode, records: PhantomData })
@@ -111,6 +117,7 @@ impl<T, D: Fn(&mut &[u8], Place) -> Result<T, String>> IngestReader<T, D> {
             batch.push(record, len);
             split.next += 1;
         }
+        split.shown.store(split.next, Ordering::Relaxed);
         Ok(())
     }
 
@@ -124,6 +131,31 @@ impl<T, D: Fn(&mut &[u8], Place) -> Result<T, String>> IngestReader<T, D> {
         });
         has_more.next()
     }
+}
+
+/// Says how what waits before this subtask is asked for. What all share, the first subtask tells.
+fn tell_backlog(log: &Arc<IngestLog>, cx: &SourceContext, splits: &[ReadSplit]) {
+    let shown: Vec<_> = splits.iter().map(|split| (split.number, split.shown.clone())).collect();
+    // Who asks need not keep the log.
+    let (log, tells_shared) = (Arc::downgrade(log), cx.subtask_index == 0);
+    cx.counters.set_backlog(move || {
+        let Some(log) = log.upgrade() else { return SourceBacklog::default() };
+        let status = log.status();
+        let splits = shown.iter().map(|(number, read)| SplitBacklog {
+            split: log.splits[*number as usize].clone(),
+            durable_offset: status.splits[*number as usize].end,
+            read_offset: read.load(Ordering::Relaxed),
+        });
+        let splits: Vec<_> = splits.collect();
+        let pending = splits.iter().map(|split| split.durable_offset.saturating_sub(split.read_offset)).sum();
+        SourceBacklog {
+            pending_records: Some(pending),
+            queued_records: tells_shared.then_some(status.waiting_records as u64),
+            queued_bytes: tells_shared.then_some(status.waiting_bytes as u64),
+            log_bytes: tells_shared.then_some(status.log_bytes),
+            splits,
+        }
+    });
 }
 
 /// Where a split is read on from; a gap if that is not possible.

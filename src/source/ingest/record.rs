@@ -4,8 +4,8 @@ use std::hash::Hash;
 
 use actix::Message;
 
-use super::IngestError;
 use super::askers::Asker;
+use super::{IngestError, IngestPosition};
 use crate::state::stable_hash;
 
 /// A record on its way to an [`IngestSource`](super::IngestSource), with what decides where it goes and whether it counts:
@@ -95,6 +95,14 @@ pub struct IngestReceipt {
     pub offset: u64,
     /// An earlier record with its idempotency key is there, and this one was not added.
     pub is_repeated: bool,
+    pub(super) position: IngestPosition,
+}
+
+impl IngestReceipt {
+    /// Where the record is, for queries that are to be answered [not before](crate::query::StateQuery::not_before) the job has taken it.
+    pub fn position(&self) -> IngestPosition {
+        self.position
+    }
 }
 
 /// A record as it is stored, before it has a place.

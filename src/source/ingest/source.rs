@@ -1,5 +1,6 @@
 //! The source that reads an ingest log.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millstream_actors::contract::{
-    Boundedness, Source, SourceContext, SourceError, SourceReader, SplitPosition, Threading,
+    Boundedness, Located, Source, SourceContext, SourceError, SourceReader, SplitPosition, Threading,
 };
 use redb::StorageBackend;
 use serde::Serialize;
@@ -17,6 +18,7 @@ use super::log::{Holds, IngestLog};
 use super::queue::Phase;
 use super::reader::{IngestReader, Position, Start};
 use super::{IngestHandle, IngestLogError, IngestOptions, OffsetReset};
+use crate::source::decode_position;
 use crate::source::position::described;
 use crate::state::codec::take_packed;
 
@@ -144,5 +146,14 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for IngestSource<T
 
     fn describe_position(&self, position: &[u8]) -> String {
         described(position, |Position(_, _, offset)| format!("offset {offset}"))
+    }
+
+    fn locate(&self, place: &dyn Any) -> Located {
+        place.downcast_ref().map_or(Located::Elsewhere, |position| self.log.locate(position))
+    }
+
+    fn offset_of(&self, position: &[u8]) -> Option<u64> {
+        let position = SplitPosition::new("", position.to_vec());
+        decode_position(&position).ok().map(|Position(_, _, offset)| offset)
     }
 }

@@ -14,6 +14,7 @@ use super::keys::{KnownKeys, NewKeys, Place};
 use super::log::IngestLog;
 use super::log_file::{Change, SplitRow};
 use super::open_logs::OpenLog;
+use super::place_in_log::IngestPosition;
 use super::queue::{Call, Receipts, Work};
 use super::record::{EncodedRecord, IngestReceipt};
 use super::{IngestError, IngestLogError};
@@ -56,6 +57,7 @@ struct Group {
 
 /// Records of a group that have got their places.
 struct Staging<'a> {
+    log: &'a IngestLog,
     rows: &'a [SplitRow],
     known: &'a KnownKeys,
     open: Vec<Option<OpenBatch>>,
@@ -178,6 +180,7 @@ impl Writer {
     /// Gives the records of each call their places.
     fn stage(&mut self, calls: Vec<Vec<EncodedRecord>>) -> Group {
         let mut staging = Staging {
+            log: &self.log,
             rows: &self.rows,
             known: &self.keys,
             open: self.rows.iter().map(|_| None).collect(),
@@ -261,7 +264,8 @@ impl Staging<'_> {
         }
         let is_repeated = known.is_some();
         self.placed.extend(asker.map(|asker| Placed { place, is_repeated, asker }));
-        IngestReceipt { split: place.split, offset: place.offset, is_repeated }
+        let position = IngestPosition::of(self.log, place);
+        IngestReceipt { split: place.split, offset: place.offset, is_repeated, position }
     }
 
     fn append(&mut self, bytes: &[u8], key_hash: Option<u64>) -> Place {

@@ -6,6 +6,8 @@ use millstream_actors::contract::SourceError;
 
 /// The [reason](SourceError::reason) for which a [`StreamSource`](super::StreamSource) failed by itself. What a stream says is
 /// wrong is not among them: that is the reason as it is.
+///
+/// [`FileSourceError`](crate::source::FileSourceError) shows how a program comes by the reason.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamSourceError {

@@ -14,7 +14,7 @@ impl Unfit {
     pub(crate) fn with_remedy(self) -> String {
         match self {
             Self::Type(reason) => format!(
-                "{reason}; the stored bytes are undamaged, so the type or its deserializer has changed: give new fields a serde default and other changes a version with a migration, or start without this checkpoint"
+                "{reason}; the stored bytes are undamaged, so the type or its deserializer has changed: give new fields a serde default and other changes a version with a migration, or start without this checkpoint; state that no function of yours declares, as that of windows, has no versions: there the new type has to read the old form"
             ),
             Self::Other(reason) => reason,
         }
@@ -42,6 +42,9 @@ impl From<Unfit> for String {
 
 /// What can be done where the type of keys does not read what is stored, or is another one.
 pub(crate) const KEY_REMEDY: &str = "the stored bytes are undamaged, so the type of the keys has changed: give new fields a serde default, or raise key_version(..) and say with migrate_keys(..) what becomes of old keys";
+
+/// As [`KEY_REMEDY`], for the keys of a map in a state.
+pub(crate) const MAP_KEY_REMEDY: &str = "the stored bytes are undamaged, so the type of the map's keys has changed: give new fields a serde default, or raise version(..) of the state and say with migrate_keys(..) of it what becomes of old keys";
 
 /// What can be done where states are declared otherwise than they were stored.
 pub(crate) const OTHERWISE_DECLARED: &str =

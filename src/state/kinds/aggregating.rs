@@ -70,6 +70,14 @@ pub trait AggregateFunction: Send + 'static {
 
     /// Adds what `other` has gathered.
     fn merge(&self, accumulator: &mut Self::Accumulator, other: Self::Accumulator);
+
+    /// Whether it can be. The graph refuses what cannot.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Declares an accumulator per key, and what is made of the values that are added to it. Follows Flink's
@@ -198,7 +206,7 @@ impl<A: AggregateFunction> State for AggregatingState<A> {
     }
 
     fn check(&self) -> Result<(), String> {
-        self.values.check()
+        self.values.check().and_then(|()| self.function.check())
     }
 }
 

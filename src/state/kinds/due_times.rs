@@ -43,11 +43,18 @@ impl DueTimes {
     #[inline]
     pub(crate) fn enqueue(&mut self, domain: TimeDomain) -> Option<Timestamp> {
         let (first, queued) = (self.first[domain as usize], &mut self.queued[domain as usize]);
-        if first == NONE || (*queued != NONE && *queued <= first) {
+        // As a rule it knows just this one, or there is none.
+        if first == *queued || first == NONE || (*queued != NONE && *queued <= first) {
             return None;
         }
         *queued = first;
         Some(first)
+    }
+
+    /// Whether this is the time by which the queue knows the key.
+    #[inline]
+    pub(crate) fn is_queued_at(&self, domain: TimeDomain, at: Timestamp) -> bool {
+        self.queued[domain as usize] == at
     }
 
     /// The queue's entry of time `at` has been taken: when the first is due, if it is by then.

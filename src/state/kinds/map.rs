@@ -1,6 +1,7 @@
 //! State that holds a map per key.
 
 mod handle;
+mod keys;
 mod page;
 mod paged;
 mod range;
@@ -11,7 +12,6 @@ use std::any::Any;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -22,12 +22,11 @@ pub use handle::MapHandle;
 
 use super::ValueSlot;
 use super::schema::{Schema, schema_methods};
-use crate::state::codec::{
-    Encoding, KEY_REMEDY, StateFormat, Unfit, Written, check_encoding, check_kind, encoding_of, take,
-};
+use crate::state::codec::{Encoding, StateFormat, Unfit, Written, check_kind, encoding_of, take};
 use crate::state::query::QueriedAs;
 use crate::state::set::Paging;
 use crate::state::{Access, Slot, Span, Stamp, State};
+use keys::TakeKey;
 use paged::Paged;
 
 /// Declares a map per key, from `K` to `V`. Follows Flink's `MapState`, but for the order.
@@ -79,21 +78,44 @@ use paged::Paged;
 pub struct MapState<K, V> {
     name: Arc<str>,
     schema: Schema<V>,
-    of: PhantomData<fn() -> K>,
+    /// The migrations of keys. Their versions are those of the values.
+    keys: Schema<K>,
 }
 
 impl<K, V> MapState<K, V> {
     /// A state with this name, unique in its function.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), schema: Schema::new(), of: PhantomData }
+        Self { name: name.into(), schema: Schema::new(), keys: Schema::new() }
     }
 
     schema_methods!("values", schema);
+
+    /// Sets how the maps' keys of version `from` become those of the next version, which is that of the values: they need a
+    /// [`migrate`](Self::migrate) for that version too, `|value: V| value` if they stay as they are. Where keys stay as they
+    /// are, this is not needed. Two keys of a map that become one fail the restore.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// // Visits were counted by the number of the page, and are by its path.
+    /// let visits = MapState::<String, u32>::new("visits")
+    ///     .version(2)
+    ///     .migrate_keys(1, |page: u64| format!("/pages/{page}"))
+    ///     .migrate(1, |count: u32| count);
+    /// ```
+    pub fn migrate_keys<Old, New>(mut self, from: u32, migrate: impl Fn(Old) -> New + Send + Sync + 'static) -> Self
+    where
+        Old: DeserializeOwned + 'static,
+        New: 'static,
+    {
+        self.keys.add_migration(from, migrate);
+        self
+    }
 }
 
 impl<K, V> Clone for MapState<K, V> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), schema: self.schema.clone(), of: PhantomData }
+        Self { name: self.name.clone(), schema: self.schema.clone(), keys: self.keys.clone() }
     }
 }
 
@@ -325,7 +347,7 @@ where
         bytes: &mut &[u8],
     ) -> Result<(), Unfit> {
         check_kind(stored.values, Encoding::MAP)?;
-        check_encoding::<K>(Encoding(take(bytes)?)).map_err(unfit_key)?;
+        let keys = TakeKey::of(&self.keys, (Encoding(take(bytes)?), stored.version))?;
         let stored = StateFormat { values: Encoding(take(bytes)?), ..stored };
         let take_value = |bytes: &mut &[u8]| self.schema.take(stored, bytes);
         let (kind, live, dead) = (take::<u8>(bytes)?, take::<u32>(bytes)? as usize, take::<u32>(bytes)? as usize);
@@ -334,8 +356,8 @@ where
             return Err(format!("{live} entries and {dead} removed keys cannot be in {left} bytes").into());
         }
         match (kind, is_delta) {
-            (WHOLE, _) if live > 0 && dead == 0 => load_whole(slot, stamp, live, take_value, bytes)?,
-            (CHANGES, true) => load_changes(slot, stamp, (live, dead), take_value, bytes)?,
+            (WHOLE, _) if live > 0 && dead == 0 => load_whole(slot, stamp, live, (keys, take_value), bytes)?,
+            (CHANGES, true) => load_changes(slot, stamp, (live, dead), (keys, take_value), bytes)?,
             _ => {
                 let of = format!("a map of kind {kind} with {live} entries, {dead} removed (in changes: {is_delta})");
                 return Err(Unfit::Other(of));
@@ -399,7 +421,8 @@ where
     }
 
     fn check(&self) -> Result<(), String> {
-        self.schema.check()
+        self.schema.check()?;
+        self.keys.check_steps(self.schema.version()).map_err(|reason| format!("keys of maps: {reason}"))
     }
 }
 
@@ -420,17 +443,11 @@ where
     Ok(Box::new(entries.collect::<BTreeMap<K, V>>()))
 }
 
-const TWICE: &str = "a key of a map is stored twice: what told two keys apart when they were written is not stored, as a field that is skipped; store that too, and start from an older checkpoint or from none";
-
-fn unfit_key(reason: String) -> Unfit {
-    Unfit::Other(format!("a map's keys: {reason}; {KEY_REMEDY}"))
-}
-
 fn load_whole<K, V>(
     slot: &mut MapSlot<K, V>,
     stamp: Stamp,
     live: usize,
-    take_value: impl Fn(&mut &[u8]) -> Result<V, Unfit>,
+    (keys, take_value): (TakeKey<'_, K>, impl Fn(&mut &[u8]) -> Result<V, Unfit>),
     bytes: &mut &[u8],
 ) -> Result<(), Unfit>
 where
@@ -439,11 +456,11 @@ where
     let size = size_of::<(K, ValueSlot<V>)>().max(1);
     let mut entries = Vec::with_capacity(live.min(bytes.len() / size));
     for _ in 0..live {
-        entries.push((take(bytes).map_err(unfit_key)?, ValueSlot::Set(stamp, take_value(bytes)?)));
+        entries.push((keys.take(bytes)?, ValueSlot::Set(stamp, take_value(bytes)?)));
     }
     slot.entries = entries.into_iter().collect();
     if slot.entries.len() < live {
-        return Err(TWICE.into());
+        return Err(keys.twice());
     }
     Ok(())
 }
@@ -452,7 +469,7 @@ fn load_changes<K, V>(
     slot: &mut MapSlot<K, V>,
     stamp: Stamp,
     (live, dead): (usize, usize),
-    take_value: impl Fn(&mut &[u8]) -> Result<V, Unfit>,
+    (keys, take_value): (TakeKey<'_, K>, impl Fn(&mut &[u8]) -> Result<V, Unfit>),
     bytes: &mut &[u8],
 ) -> Result<(), Unfit>
 where
@@ -460,13 +477,13 @@ where
 {
     let is_new = |old: Option<ValueSlot<V>>| old.is_none_or(|old| old.stamp() < stamp);
     for _ in 0..live {
-        let (key, value) = (take(bytes).map_err(unfit_key)?, take_value(bytes)?);
+        let (key, value) = (keys.take(bytes)?, take_value(bytes)?);
         if !is_new(slot.entries.insert(key, ValueSlot::Set(stamp, value))) {
-            return Err(TWICE.into());
+            return Err(keys.twice());
         }
     }
     for _ in 0..dead {
-        if !is_new(slot.entries.remove(&take::<K>(bytes).map_err(unfit_key)?)) {
+        if !is_new(slot.entries.remove(&keys.take(bytes)?)) {
             return Err("a key of a map is stored and removed".into());
         }
     }

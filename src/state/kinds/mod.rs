@@ -26,6 +26,6 @@ pub use value::{ValueHandle, ValueState};
 
 pub(crate) use due_times::DueTimes;
 pub(crate) use expiring::{Expiry, load_without_deadline};
-pub(crate) use schema::Schema;
+pub(crate) use schema::{ReadOld, Schema};
 pub(crate) use timers::TimeDomain;
 pub(crate) use value::ValueSlot;

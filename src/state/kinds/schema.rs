@@ -27,7 +27,7 @@ pub(crate) struct Schema<V> {
 }
 
 /// Takes a value of a migration's old type off the front of bytes.
-type ReadOld = fn(Encoding, &mut &[u8]) -> Result<Box<dyn Any>, String>;
+pub(crate) type ReadOld = fn(Encoding, &mut &[u8]) -> Result<Box<dyn Any>, String>;
 /// A migration's function; `None` if it is given something else than it takes.
 type Apply = dyn Fn(Box<dyn Any>) -> Option<Box<dyn Any>> + Send + Sync;
 
@@ -58,11 +58,22 @@ impl<V> Schema<V> {
         Old: DeserializeOwned + 'static,
         New: 'static,
     {
+        self.add_migration_reading(from, |stored, bytes| Ok(Box::new(take_as::<Old>(stored, bytes)?)), migrate);
+    }
+
+    /// As [`add_migration`](Self::add_migration), of values that are stored in a form of their own: `read` takes an `Old` off
+    /// the front.
+    pub(crate) fn add_migration_reading<Old: 'static, New: 'static>(
+        &mut self,
+        from: u32,
+        read: ReadOld,
+        migrate: impl Fn(Old) -> New + Send + Sync + 'static,
+    ) {
         let migration = Migration {
             from,
             takes: (TypeId::of::<Old>(), type_name::<Old>()),
             gives: (TypeId::of::<New>(), type_name::<New>()),
-            read: |stored, bytes| Ok(Box::new(take_as::<Old>(stored, bytes)?)),
+            read,
             apply: Arc::new(move |old| Some(Box::new(migrate(*old.downcast::<Old>().ok()?)))),
         };
         let place = self.migrations.partition_point(|earlier| earlier.from <= from);
@@ -102,11 +113,31 @@ impl<V: 'static> Schema<V> {
         }
         for pair in self.migrations.windows(2) {
             let (from, next) = (pair[0].from, pair[1].from);
+            if from != next && from + 1 != next {
+                return Err(format!("no migration from version {}, but from {from} and {next}", from + 1));
+            }
+        }
+        self.check_steps(self.version)?;
+        match self.migrations.last() {
+            Some(last) if last.from + 1 != self.version => {
+                Err(format!("no migration from version {} to {}, today's", self.version - 1, self.version))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the migrations that there are fit together, where some versions may have none, and to `version`, today's.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub(crate) fn check_steps(&self, version: u32) -> Result<(), String> {
+        if self.migrations.first().is_some_and(|first| first.from == 0) {
+            return Err("there is no version 0: versions count from 1".to_owned());
+        }
+        for pair in self.migrations.windows(2) {
+            let (from, next) = (pair[0].from, pair[1].from);
             if from == next {
                 return Err(format!("two migrations from version {from}"));
-            }
-            if from + 1 != next {
-                return Err(format!("no migration from version {}, but from {from} and {next}", from + 1));
             }
             if pair[0].gives.0 != pair[1].takes.0 {
                 let (gives, takes) = (pair[0].gives.1, pair[1].takes.1);
@@ -114,12 +145,9 @@ impl<V: 'static> Schema<V> {
             }
         }
         let Some(last) = self.migrations.last() else { return Ok(()) };
-        let (from, version) = (last.from, self.version);
+        let from = last.from;
         if from >= version {
             return Err(format!("a migration from version {from}, but today's is {version}"));
-        }
-        if from + 1 != version {
-            return Err(format!("no migration from version {} to {version}, today's", version - 1));
         }
         if last.gives.0 != TypeId::of::<V>() {
             let (gives, now) = (last.gives.1, type_name::<V>());
@@ -159,9 +187,15 @@ impl<V: DeserializeOwned + 'static> Schema<V> {
     pub(crate) fn take(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, Unfit> {
         if stored.version == self.version { take_as(stored.values, bytes) } else { self.take_older(stored, bytes) }
     }
+}
 
+impl<V: 'static> Schema<V> {
+    /// As [`take`](Self::take), where the version is not today's.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
     #[cold]
-    fn take_older(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, Unfit> {
+    pub(crate) fn take_older(&self, stored: StateFormat, bytes: &mut &[u8]) -> Result<V, Unfit> {
         let from = stored.version;
         let first = self.steps_from(from).first().ok_or_else(|| self.no_step_from(from, "migrate"))?;
         let of_old = |reason| {
@@ -171,13 +205,36 @@ impl<V: DeserializeOwned + 'static> Schema<V> {
         let value = (first.read)(stored.values, bytes).map_err(of_old)?;
         self.upgrade(from, value)
     }
-}
 
-impl<V: 'static> Schema<V> {
     /// The migrations from this version to today's; none if that one is missing.
     fn steps_from(&self, version: u32) -> &[Migration] {
         let first = self.migrations.iter().position(|migration| migration.from == version);
         first.map(|first| &self.migrations[first..]).unwrap_or_default()
+    }
+
+    /// Whether values of this version go through a migration, where some versions may have none.
+    pub(crate) fn has_steps_since(&self, version: u32) -> bool {
+        self.migrations.last().is_some_and(|last| last.from >= version)
+    }
+
+    /// Takes a value off the front of `bytes` that [has steps](Self::has_steps_since), and brings it up to today's.
+    ///
+    /// # Errors
+    /// If the bytes are no such value. `call` is what adds a migration.
+    pub(crate) fn take_since(
+        &self,
+        (values, version): (Encoding, u32),
+        call: &str,
+        bytes: &mut &[u8],
+    ) -> Result<V, Unfit> {
+        let first = self.migrations.iter().find(|migration| migration.from >= version);
+        let first = first.ok_or_else(|| self.no_step_from(version, call))?;
+        let (from, takes) = (first.from, first.takes.1);
+        let of_old = |reason| {
+            format!("as {takes}: {reason}; the type that {call}({from}, ..) takes must be that of version {version}")
+        };
+        let value = (first.read)(values, bytes).map_err(of_old)?;
+        self.upgrade(from, value)
     }
 
     /// Why values of this version cannot be read, and what to do: `call` adds a migration.

@@ -3,7 +3,6 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -11,7 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::section::{self, Items, Shape};
 use super::{CopyError, OperatorState, Share, StoredCopy};
-use crate::state::codec::{put_packed, put_packed_key};
+use crate::state::codec::{Encoding, StateFormat, Unfit, put_packed, put_packed_key, take_packed};
+use crate::state::kinds::{ReadOld, Schema};
 use millstream_actors::contract::SnapshotWriter;
 
 /// Declares a map that is the same on every subtask, for a [`ProcessFunction`](crate::operator::ProcessFunction): rules,
@@ -102,27 +102,61 @@ use millstream_actors::contract::SnapshotWriter;
 /// ```
 pub struct BroadcastState<K, V> {
     name: Arc<str>,
-    former_names: Vec<Arc<str>>,
-    of: PhantomData<fn() -> (K, V)>,
+    /// Of key and value together.
+    schema: Schema<(K, V)>,
 }
 
 impl<K, V> BroadcastState<K, V> {
     /// A state with this name, unique in its function.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), former_names: Vec::new(), of: PhantomData }
+        Self { name: name.into(), schema: Schema::new() }
     }
 
     /// Takes over the state that older checkpoints have under `name`, and writes it under its own name from then on. More
     /// than one name may be said. `name` must not be that of another state of the function; the graph refuses it.
     pub fn formerly(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.former_names.push(name.into());
+        self.schema.add_former_name(name.into());
+        self
+    }
+
+    /// Sets the version of the types of keys and values, 1 by default. It is stored with them: raise it when one of them changes
+    /// in another way than by fields with serde defaults, and add a [`migrate`](Self::migrate).
+    pub fn version(mut self, version: u32) -> Self {
+        self.schema.set_version(version);
+        self
+    }
+
+    /// Sets how an entry of version `from`, key and value, becomes one of the next version. One function for each step: an old
+    /// checkpoint goes through all that follow its version. The graph refuses steps that do not meet; a checkpoint of a version
+    /// without a step fails the restore with operator, state, version and subtask, and so do two entries that become one.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// // Limits were by number, and are by name.
+    /// let limits = BroadcastState::<String, u64>::new("limits")
+    ///     .version(2)
+    ///     .migrate(1, |(sensor, limit): (u32, u32)| (format!("sensor {sensor}"), u64::from(limit)));
+    /// ```
+    pub fn migrate<OldK, OldV, New>(
+        mut self,
+        from: u32,
+        migrate: impl Fn((OldK, OldV)) -> New + Send + Sync + 'static,
+    ) -> Self
+    where
+        OldK: DeserializeOwned + 'static,
+        OldV: DeserializeOwned + 'static,
+        New: 'static,
+    {
+        let read: ReadOld = |_, bytes| Ok(Box::new((take_packed::<OldK>(bytes)?, take_packed::<OldV>(bytes)?)));
+        self.schema.add_migration_reading(from, read, migrate);
         self
     }
 }
 
 impl<K, V> Clone for BroadcastState<K, V> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), former_names: self.former_names.clone(), of: PhantomData }
+        Self { name: self.name.clone(), schema: self.schema.clone() }
     }
 }
 
@@ -145,7 +179,15 @@ where
     }
 
     fn former_names(&self) -> &[Arc<str>] {
-        &self.former_names
+        self.schema.former_names()
+    }
+
+    fn version(&self) -> u32 {
+        self.schema.version()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.schema.check()
     }
 
     #[inline]
@@ -154,7 +196,7 @@ where
     }
 
     fn write(&self, held: &BTreeMap<K, V>, section: &mut SnapshotWriter) -> Result<(), String> {
-        section::write(Shape::Map, held.iter(), section, |(key, value), bytes| {
+        section::write(Shape::Map, self.schema.version(), held.iter(), section, |(key, value), bytes| {
             put_packed_key(key, bytes)?;
             put_packed(value, bytes)
         })
@@ -165,12 +207,32 @@ where
         let Some(copy) = copies.get(share.subtask as usize % copies.len().max(1)) else { return Ok(()) };
         let mut entries = Items::open(*copy, Shape::Map)?;
         while entries.left > 0 {
-            let (key, value) = entries.next_entry()?;
+            let (key, value) = self.take_next(&mut entries)?;
             if held.insert(key, value).is_some() {
-                return Err(entries.failed("one key is stored twice: what told two keys apart when they were written is not stored, as a field that is skipped; store that too, and start from an older checkpoint or from none".to_owned()));
+                let reason = if entries.version == self.schema.version() { KEY_TWICE } else { BECOME_ONE };
+                return Err(entries.failed(reason.to_owned()));
             }
         }
         entries.close()
+    }
+}
+
+/// Why a section is refused that has a key twice.
+const KEY_TWICE: &str = "one key is stored twice: what told two keys apart when they were written is not stored, as a field that is skipped; store that too, and start from an older checkpoint or from none";
+
+/// Why a section is refused of whose older version two entries have one key today.
+const BECOME_ONE: &str =
+    "two entries of an older version become one: migrate(..) gives one key for two; have it tell them apart";
+
+impl<K: DeserializeOwned + 'static, V: DeserializeOwned + 'static> BroadcastState<K, V> {
+    /// The next entry, of today's version.
+    fn take_next(&self, entries: &mut Items<'_>) -> Result<(K, V), CopyError> {
+        let stored = StateFormat { values: Encoding::MESSAGE_PACK, version: entries.version };
+        if stored.version == self.schema.version() {
+            entries.next(|bytes| Ok::<_, Unfit>((section::take(bytes)?, section::take(bytes)?)))
+        } else {
+            entries.next(|bytes| self.schema.take_older(stored, bytes))
+        }
     }
 }
 

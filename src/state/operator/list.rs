@@ -1,7 +1,6 @@
 //! A list of which each subtask has a part.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -9,7 +8,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::section::{self, Items, Shape};
 use super::{CopyError, OperatorState, Share, StoredCopy};
-use crate::state::codec::put_packed;
+use crate::state::codec::{Encoding, StateFormat, put_packed, take_packed};
+use crate::state::kinds::Schema;
 use millstream_actors::contract::SnapshotWriter;
 
 /// Declares a list of which each subtask has a part, for a [`ProcessFunction`](crate::operator::ProcessFunction).
@@ -64,27 +64,56 @@ use millstream_actors::contract::SnapshotWriter;
 /// ```
 pub struct OperatorListState<T> {
     name: Arc<str>,
-    former_names: Vec<Arc<str>>,
-    of: PhantomData<fn() -> T>,
+    schema: Schema<T>,
 }
 
 impl<T> OperatorListState<T> {
     /// A state with this name, unique in its function.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), former_names: Vec::new(), of: PhantomData }
+        Self { name: name.into(), schema: Schema::new() }
     }
 
     /// Takes over the state that older checkpoints have under `name`, and writes it under its own name from then on. More
     /// than one name may be said. `name` must not be that of another state of the function; the graph refuses it.
     pub fn formerly(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.former_names.push(name.into());
+        self.schema.add_former_name(name.into());
+        self
+    }
+
+    /// Sets the version of the type of items, 1 by default. It is stored with them: raise it when the type changes in another
+    /// way than by fields with serde defaults, and add a [`migrate`](Self::migrate).
+    pub fn version(mut self, version: u32) -> Self {
+        self.schema.set_version(version);
+        self
+    }
+
+    /// Sets how items of version `from` become those of the next version. One function for each step: an old checkpoint goes
+    /// through all that follow its version, before its items are dealt out or after, which is the same. The graph refuses
+    /// steps that do not meet; a checkpoint of a version without a step fails the restore with operator, state, version and
+    /// subtask.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    ///
+    /// // Waiting amounts were stored in cents, then in units with a currency.
+    /// let waiting = OperatorListState::<(f64, String)>::new("waiting")
+    ///     .version(3)
+    ///     .migrate(1, |cents: u64| cents as f64 / 100.0)
+    ///     .migrate(2, |amount: f64| (amount, "EUR".to_owned()));
+    /// ```
+    pub fn migrate<Old, New>(mut self, from: u32, migrate: impl Fn(Old) -> New + Send + Sync + 'static) -> Self
+    where
+        Old: DeserializeOwned + 'static,
+        New: 'static,
+    {
+        self.schema.add_migration_reading(from, |_, bytes| Ok(Box::new(take_packed::<Old>(bytes)?)), migrate);
         self
     }
 }
 
 impl<T> Clone for OperatorListState<T> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), former_names: self.former_names.clone(), of: PhantomData }
+        Self { name: self.name.clone(), schema: self.schema.clone() }
     }
 }
 
@@ -103,7 +132,15 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> OperatorState for Operato
     }
 
     fn former_names(&self) -> &[Arc<str>] {
-        &self.former_names
+        self.schema.former_names()
+    }
+
+    fn version(&self) -> u32 {
+        self.schema.version()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.schema.check()
     }
 
     #[inline]
@@ -112,7 +149,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> OperatorState for Operato
     }
 
     fn write(&self, held: &Vec<T>, section: &mut SnapshotWriter) -> Result<(), String> {
-        section::write(Shape::List, held.iter(), section, put_packed)
+        section::write(Shape::List, self.schema.version(), held.iter(), section, put_packed)
     }
 
     fn load(&self, held: &mut Vec<T>, copies: &[StoredCopy<'_>], share: Share) -> Result<(), CopyError> {
@@ -135,14 +172,26 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> OperatorState for Operato
             }
             while list.left > 0 {
                 if mine.contains(&(end - list.left)) {
-                    held.push(list.next()?);
+                    held.push(self.take_next(&mut list)?);
                 } else {
-                    list.next::<IgnoredAny>()?;
+                    list.next(section::take::<IgnoredAny>)?;
                 }
             }
             list.close()?;
         }
         Ok(())
+    }
+}
+
+impl<T: DeserializeOwned + 'static> OperatorListState<T> {
+    /// The next item, of today's version.
+    fn take_next(&self, list: &mut Items<'_>) -> Result<T, CopyError> {
+        let stored = StateFormat { values: Encoding::MESSAGE_PACK, version: list.version };
+        if stored.version == self.schema.version() {
+            list.next(section::take)
+        } else {
+            list.next(|bytes| self.schema.take_older(stored, bytes))
+        }
     }
 }
 

@@ -13,6 +13,9 @@ use super::section::{self, Items, Shape};
 use super::{CopyError, Share, StoredCopy};
 use crate::state::codec::put_packed;
 
+/// The version of all of them.
+const VERSION: u32 = 1;
+
 /// What a section says.
 pub(crate) trait Note: Serialize + DeserializeOwned + 'static {
     /// The name of the section. No state can have it.
@@ -82,13 +85,9 @@ pub(crate) fn write_notes<N: Note>(
         return Ok(());
     }
     let (state, scope): (Arc<str>, _) = (N::NAME.into(), StateScope::Subtask(writer.subtask_index()));
-    section::write(Shape::List, notes.iter(), writer.subtask(&state), put_packed).map_err(|reason| StateError::Encode {
-        operator: operator.clone(),
-        state,
-        scope,
-        version: 1,
-        reason,
-    })
+    let written = section::write(Shape::List, VERSION, notes.iter(), writer.subtask(&state), put_packed);
+    let version = VERSION;
+    written.map_err(|reason| StateError::Encode { operator: operator.clone(), state, scope, version, reason })
 }
 
 /// Takes the sections of all subtasks out of what is to be restored: what each of them had written.
@@ -120,9 +119,12 @@ pub(crate) fn take_notes<N: Note>(
 
 fn read<N: Note>(copy: StoredCopy<'_>) -> Result<Vec<N>, CopyError> {
     let mut items = Items::open(copy, Shape::List)?;
+    if items.version != VERSION {
+        return Err(items.failed(format!("it has version {}, this release reads {VERSION}", items.version)));
+    }
     let mut notes = Vec::new();
     while items.left > 0 {
-        notes.push(items.next()?);
+        notes.push(items.next(section::take)?);
     }
     items.close()?;
     Ok(notes)

@@ -1,6 +1,7 @@
 //! How operator state is stored: each subtask writes one section for each state, a MessagePack array
-//! `[version, items]`, where the items of a list are an array, those of a broadcast state a map, and structs have named
-//! fields. An empty state is stored too, so that the number of sections is the parallelism it was stored at.
+//! `[version, items]`, where the version is that of the items' type, which the user counts from 1, the items of a list are an
+//! array, those of a broadcast state a map, and structs have named fields. An empty state is stored too, so that the number
+//! of sections is the parallelism it was stored at.
 
 use std::io::Write;
 
@@ -8,13 +9,10 @@ use serde::de::DeserializeOwned;
 
 use millstream_actors::contract::SnapshotWriter;
 
-use crate::state::codec;
+use crate::state::codec::{self, Unfit};
 
-/// What can be done where a type does not read what is stored.
-const REMEDY: &str = "the stored bytes are undamaged, so the type or its deserializer has changed, and for states that are not keyed there are no migrations: give new fields a serde default, have the type read its old form too, or start without this checkpoint";
-
-/// The version of this layout.
-const VERSION: u8 = 1;
+/// How the MessagePack array of version and items begins.
+const ARRAY_OF_TWO: u8 = 0x92;
 
 /// What one subtask had stored of a state.
 #[derive(Clone, Copy, Debug)]
@@ -52,14 +50,16 @@ impl Shape {
     }
 }
 
-/// Appends a section's content: a collection of these items, each of which `put` appends to what it is given.
+/// Appends a section's content: a collection of these items of this version, each of which `put` appends to what it is given.
 pub(super) fn write<T>(
     shape: Shape,
+    version: u32,
     items: impl ExactSizeIterator<Item = T>,
     section: &mut SnapshotWriter,
     put: impl Fn(T, &mut Vec<u8>) -> Result<(), String>,
 ) -> Result<(), String> {
-    let mut bytes = vec![0x92, VERSION];
+    let mut bytes = vec![ARRAY_OF_TWO];
+    codec::put_packed(&version, &mut bytes)?;
     let head = match shape {
         Shape::List => codec::ARRAY,
         Shape::Map => codec::MAP,
@@ -76,6 +76,8 @@ pub(super) fn write<T>(
 /// A section whose head has been read, and some of its items perhaps.
 pub(super) struct Items<'a> {
     subtask: u32,
+    /// The version of their type.
+    pub(super) version: u32,
     /// How many are left; no more than bytes.
     pub(super) left: u64,
     rest: &'a [u8],
@@ -85,21 +87,17 @@ impl<'a> Items<'a> {
     /// Reads the head of a section that is to hold items of this shape.
     pub(super) fn open(copy: StoredCopy<'a>, shape: Shape) -> Result<Self, CopyError> {
         let failed = |version, reason: String| CopyError { subtask: copy.subtask, version, reason };
-        let (version, rest) = match copy.bytes {
-            [0x92, version @ 0..=0x7f, rest @ ..] => (*version, rest),
-            _ => return Err(failed(0, "it does not begin as an array of version and items".to_owned())),
-        };
-        if version != VERSION {
-            return Err(failed(
-                version.into(),
-                format!("its layout has version {version}, this release reads {VERSION}"),
-            ));
-        }
-        let head = collection(rest).ok_or_else(|| failed(VERSION.into(), "it is no list and no map".to_owned()))?;
-        let (stored, left, rest) = head;
+        let versioned = copy.bytes.strip_prefix(&[ARRAY_OF_TWO]).and_then(|mut rest| {
+            let version = codec::take_packed::<u32>(&mut rest).ok()?;
+            Some((version, rest))
+        });
+        let (version, rest) =
+            versioned.ok_or_else(|| failed(0, "it does not begin as an array of version and items".to_owned()))?;
+        let (stored, left, rest) =
+            collection(rest).ok_or_else(|| failed(version, "it is no list and no map".to_owned()))?;
         if stored != shape {
             return Err(failed(
-                VERSION.into(),
+                version,
                 format!(
                     "{} was stored, the state is {} now: declare it as it was, or start without this checkpoint",
                     stored.name(),
@@ -109,23 +107,16 @@ impl<'a> Items<'a> {
         }
         let bytes_min = if shape == Shape::Map { left.saturating_mul(2) } else { left };
         if bytes_min > rest.len() as u64 {
-            return Err(failed(VERSION.into(), format!("more items than there can be in {} bytes", rest.len())));
+            return Err(failed(version, format!("more items than there can be in {} bytes", rest.len())));
         }
-        Ok(Self { subtask: copy.subtask, left, rest })
+        Ok(Self { subtask: copy.subtask, version, left, rest })
     }
 
-    /// Reads the next item, of which there must be one.
-    pub(super) fn next<T: DeserializeOwned>(&mut self) -> Result<T, CopyError> {
-        let item = self.value()?;
+    /// Reads the next item, of which there must be one, by what takes it off the front of the bytes.
+    pub(super) fn next<T>(&mut self, take: impl FnOnce(&mut &'a [u8]) -> Result<T, Unfit>) -> Result<T, CopyError> {
+        let item = take(&mut self.rest).map_err(|unfit| self.failed(unfit.with_remedy()))?;
         self.left -= 1;
         Ok(item)
-    }
-
-    /// Reads the next key and value, of which there must be one.
-    pub(super) fn next_entry<K: DeserializeOwned, V: DeserializeOwned>(&mut self) -> Result<(K, V), CopyError> {
-        let entry = (self.value()?, self.value()?);
-        self.left -= 1;
-        Ok(entry)
     }
 
     /// After the last item.
@@ -137,12 +128,16 @@ impl<'a> Items<'a> {
     }
 
     pub(super) fn failed(&self, reason: String) -> CopyError {
-        CopyError { subtask: self.subtask, version: VERSION.into(), reason }
+        CopyError { subtask: self.subtask, version: self.version, reason }
     }
+}
 
-    fn value<T: DeserializeOwned>(&mut self) -> Result<T, CopyError> {
-        codec::take_packed(&mut self.rest).map_err(|reason| self.failed(format!("{reason}; {REMEDY}")))
-    }
+/// Takes an item as it is written today off the front of `bytes`.
+///
+/// # Errors
+/// If its type does not read it.
+pub(super) fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, Unfit> {
+    codec::take_packed(bytes).map_err(Unfit::Type)
 }
 
 /// Takes the head of a MessagePack array or map off the front: shape, number of items, what follows.

@@ -21,6 +21,15 @@ pub trait OperatorState: Send + 'static {
         &[]
     }
 
+    /// The version of what it stores.
+    fn version(&self) -> u32;
+
+    /// Whether versions and migrations fit together.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn check(&self) -> Result<(), String>;
+
     /// Lends what the subtask holds.
     fn handle<'a>(&'a self, held: &'a mut Self::Held) -> Self::Handle<'a>;
 
@@ -55,6 +64,15 @@ pub trait OperatorStateSet: Send + 'static {
 
     /// Names that they had in older checkpoints, each with today's.
     fn former_names(&self) -> Vec<(Arc<str>, Arc<str>)>;
+
+    /// The version of what the state with this index stores.
+    ///
+    /// # Panics
+    /// If the set has fewer.
+    fn version(&self, index: usize) -> u32;
+
+    /// What does not fit together in the declaration of which state.
+    fn mistakes(&self) -> Vec<(Arc<str>, String)>;
 
     /// Lends what the subtask holds.
     fn handles<'a>(&'a self, held: &'a mut Self::Held) -> Self::Handles<'a>;
@@ -95,6 +113,14 @@ impl<S: OperatorState> OperatorStateSet for S {
 
     fn former_names(&self) -> Vec<(Arc<str>, Arc<str>)> {
         OperatorState::former_names(self).iter().map(|former| (former.clone(), self.name().clone())).collect()
+    }
+
+    fn version(&self, _: usize) -> u32 {
+        OperatorState::version(self)
+    }
+
+    fn mistakes(&self) -> Vec<(Arc<str>, String)> {
+        self.check().err().map(|reason| (self.name().clone(), reason)).into_iter().collect()
     }
 
     #[inline]
@@ -150,6 +176,18 @@ macro_rules! operator_state_tuples {
             fn former_names(&self) -> Vec<(Arc<str>, Arc<str>)> {
                 let of_each: Vec<Vec<(Arc<str>, Arc<str>)>> =
                     vec![$(OperatorStateSet::former_names(&self.$index)),*];
+                of_each.concat()
+            }
+
+            fn version(&self, index: usize) -> u32 {
+                match index {
+                    $($index => OperatorState::version(&self.$index),)*
+                    _ => panic!("state {index} of a set that has fewer"),
+                }
+            }
+
+            fn mistakes(&self) -> Vec<(Arc<str>, String)> {
+                let of_each: Vec<Vec<(Arc<str>, String)>> = vec![$(OperatorStateSet::mistakes(&self.$index)),*];
                 of_each.concat()
             }
 

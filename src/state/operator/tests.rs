@@ -17,14 +17,7 @@ fn written<S: OperatorState>(state: &S, held: &S::Held) -> Vec<u8> {
 /// What each of `parallelism` subtasks has after a restore of what was `held`.
 fn rescaled<S: OperatorState>(state: &S, held: &[S::Held], parallelism: u32) -> Vec<S::Held> {
     let sections: Vec<Vec<u8>> = held.iter().map(|held| written(state, held)).collect();
-    let copies: Vec<StoredCopy<'_>> =
-        (0..).zip(&sections).map(|(subtask, bytes)| StoredCopy { subtask, bytes }).collect();
-    let load = |subtask| {
-        let mut held = S::Held::default();
-        state.load(&mut held, &copies, Share { subtask, parallelism }).unwrap();
-        held
-    };
-    (0..parallelism).map(load).collect()
+    loaded(state, &sections, parallelism)
 }
 
 /// Lists of these lengths, whose items are numbered through.
@@ -123,10 +116,11 @@ where
 fn what_does_not_decode_names_subtask_version_and_reason() {
     let list = OperatorListState::<u32>::new("s");
     let map = BroadcastState::<u32, bool>::new("s");
-    let cases: [(CopyError, u32, &str); 9] = [
+    let cases: [(CopyError, u32, &str); 10] = [
         (error(&list, &[]), 0, "version and items"),
         (error(&list, &[0x92, 0xcc]), 0, "version and items"),
-        (error(&list, &[0x92, 9, 0xc0]), 9, "layout has version 9"),
+        (error(&list, &[0x92, 9, 0xc0]), 9, "no list"),
+        (error(&list, &[0x92, 9, 0x93, 1, 1, 1]), 9, "older than what wrote the checkpoint"),
         (error(&list, &[0x92, 1, 0xc0]), 1, "no list"),
         (error(&list, &[0x92, 1, 0x81, 1, 0xc3]), 1, "a map (BroadcastState) was stored, the state is a list"),
         (error(&map, &[0x92, 1, 0x91, 1]), 1, "a list (OperatorListState) was stored"),
@@ -142,6 +136,105 @@ fn what_does_not_decode_names_subtask_version_and_reason() {
     let share = Share { subtask: 0, parallelism: 1 };
     let error = OperatorState::load(&list, &mut Vec::new(), &[alone], share).unwrap_err();
     assert!(error.reason.contains("1 bytes follow"), "{error:?}");
+}
+
+#[test]
+fn items_of_a_list_go_through_each_step_from_their_version_at_any_parallelism() {
+    let cents = OperatorListState::<u64>::new("waiting");
+    let units = OperatorListState::<f64>::new("waiting").version(2).migrate(1, |cents: u64| cents as f64 / 100.0);
+    let named = OperatorListState::<(f64, String)>::new("waiting")
+        .version(300)
+        .migrate(299, |amount: f64| (amount, "EUR".to_owned()));
+    let named = (2..299).rev().fold(named, |state, from| state.migrate(from, |amount: f64| amount));
+    let named = named.migrate(1, |cents: u64| cents as f64 / 100.0);
+    for state in [units.check(), named.check()] {
+        state.unwrap();
+    }
+    let held: [&[u64]; 3] = [&[100, 250, 1], &[], &[7]];
+    for parallelism in 1..5 {
+        let stored: Vec<_> = held.iter().map(|held| written(&cents, &held.to_vec())).collect();
+        let of_units = loaded(&units, &stored, parallelism);
+        assert_eq!(of_units.concat(), [1.0, 2.5, 0.01, 0.07]);
+        let of_names: Vec<(f64, String)> =
+            of_units.concat().into_iter().map(|units| (units, "EUR".to_owned())).collect();
+        assert_eq!(loaded(&named, &stored, parallelism).concat(), of_names);
+        // Written under today's version, it needs no step any more.
+        let stored: Vec<_> = loaded(&named, &stored, parallelism).iter().map(|held| written(&named, held)).collect();
+        let today = OperatorListState::<(f64, String)>::new("waiting").version(300);
+        assert_eq!(loaded(&today, &stored, 2).concat(), of_names);
+    }
+}
+
+#[test]
+fn entries_of_a_broadcast_state_are_migrated_with_their_keys() {
+    let by_number = BroadcastState::<u32, u32>::new("limits");
+    let stored = [written(&by_number, &BTreeMap::from([(7, 10), (9, 300)]))];
+    let by_name = BroadcastState::<String, u64>::new("limits")
+        .version(2)
+        .migrate(1, |(sensor, limit): (u32, u32)| (format!("sensor {sensor}"), u64::from(limit)));
+    by_name.check().unwrap();
+    let expected = BTreeMap::from([("sensor 7".to_owned(), 10), ("sensor 9".to_owned(), 300)]);
+    assert_eq!(loaded(&by_name, &stored, 2), vec![expected; 2]);
+    let one = BroadcastState::<u8, u64>::new("limits")
+        .version(2)
+        .migrate(1, |(_, limit): (u32, u32)| (0u8, u64::from(limit)));
+    let error = refused(&one, &stored);
+    assert!(error.reason.contains("migrate(..) gives one key for two"), "{error:?}");
+    assert_eq!((error.subtask, error.version), (0, 1));
+}
+
+#[test]
+fn versions_without_a_step_are_refused_with_the_call_that_helps() {
+    let list = OperatorListState::<u64>::new("s");
+    let stored = [written(&list, &vec![5])];
+    let newer = OperatorListState::<String>::new("s").version(3).migrate(2, |n: u64| n.to_string());
+    newer.check().unwrap();
+    let error = refused(&newer, &stored);
+    assert!(error.reason.contains("add one for each step by migrate(1, ..)"), "{error:?}");
+    let other = OperatorListState::<String>::new("s").version(2).migrate(1, |n: String| n);
+    let error = refused(&other, &stored);
+    assert!(error.reason.contains("the type that migrate(1, ..) takes must be that of version 1"), "{error:?}");
+    let error = refused(&OperatorListState::<String>::new("s"), &stored);
+    assert!(error.reason.contains("other changes a version with a migration"), "{error:?}");
+    let of_version_3 = [written(&newer, &vec!["5".to_owned()])];
+    let error = refused(&list, &of_version_3);
+    assert!(error.reason.contains("start one that has version 3") && error.version == 3, "{error:?}");
+}
+
+#[test]
+fn versions_that_do_not_fit_together_are_mistakes_of_their_state() {
+    let states = (
+        OperatorListState::<u64>::new("zero").version(0),
+        OperatorListState::<u64>::new("gap").version(4).migrate(1, |n: u32| n).migrate(3, |n: u32| u64::from(n)),
+        OperatorListState::<u64>::new("sound").version(2).migrate(1, |n: u32| u64::from(n)),
+        BroadcastState::<u64, u64>::new("other key").version(2).migrate(1, |(key, value): (u32, u64)| (key, value)),
+    );
+    let mistakes: Vec<_> = states.mistakes();
+    let names: Vec<&str> = mistakes.iter().map(|(state, _)| &**state).collect();
+    assert_eq!(names, ["zero", "gap", "other key"]);
+    for ((_, reason), part) in mistakes.iter().zip(["count from 1", "no migration from version 2", "(u32, u64)"]) {
+        assert!(reason.contains(part), "{reason}");
+    }
+}
+
+/// What each of `parallelism` subtasks has after a restore of these sections.
+fn loaded<S: OperatorState>(state: &S, stored: &[Vec<u8>], parallelism: u32) -> Vec<S::Held> {
+    let load = |subtask| {
+        let mut held = S::Held::default();
+        state.load(&mut held, &copies(stored), Share { subtask, parallelism }).unwrap();
+        held
+    };
+    (0..parallelism).map(load).collect()
+}
+
+/// Why these sections are refused.
+fn refused<S: OperatorState>(state: &S, stored: &[Vec<u8>]) -> CopyError {
+    let share = Share { subtask: 0, parallelism: 1 };
+    state.load(&mut S::Held::default(), &copies(stored), share).expect_err("not what the type expects")
+}
+
+fn copies(stored: &[Vec<u8>]) -> Vec<StoredCopy<'_>> {
+    (0..).zip(stored).map(|(subtask, bytes)| StoredCopy { subtask, bytes }).collect()
 }
 
 /// splitmix64.

@@ -9,6 +9,25 @@ use super::{Slot, State};
 use crate::state::Access;
 
 /// What a key must be: hashed, compared and stored. Implemented for every type that is.
+///
+/// ```
+/// use millstream::prelude::*;
+/// use millstream::state::StateKey;
+///
+/// /// How often each key is there, in any job.
+/// fn counted<T, K>(records: DataStream<T>, id: &str, key: fn(&T) -> K) -> DataStream<(K, u64)>
+/// where
+///     T: Send + 'static,
+///     K: StateKey + Clone,
+/// {
+///     records.key_by(key).fold(id, 0, |count, _| *count += 1)
+/// }
+///
+/// let env = StreamEnvironment::new("parity");
+/// let numbers = env.source("numbers", SequenceSource::new(0..100));
+/// counted(numbers, "even-and-odd", |n| n % 2).for_each("out", |(parity, count)| println!("{parity}: {count}"));
+/// # env.explain().unwrap();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     label = "is not hashed, compared and stored",
@@ -29,7 +48,8 @@ impl<K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static> StateKey for 
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a set of states",
     label = "is not a declared state",
-    note = "a set is one state, such as `ValueState<{Self}>`, a tuple of up to eight states, or a struct by `state_set!`"
+    note = "a set is one state, such as `ValueState<u64>`, a tuple of up to eight states, or a struct by `state_set!`",
+    note = "values of a state are `Serialize + DeserializeOwned + Send + 'static`: derive the first two from serde, and use no `Rc`"
 )]
 pub trait StateSet: Send + 'static {
     /// Whether values of any of them expire.

@@ -7,7 +7,7 @@ use millstream_actors::protocol::Timestamp;
 use super::loading::{Load, Unload};
 use super::paging::{ClearAll, ForgetMarks, Trim};
 use super::spilling::{Spill, Unspill};
-use super::timers::{Enqueue, TakeDue};
+use super::timers::{Enqueue, QueuedAt, TakeDue};
 use super::writing::Write;
 use super::{Paging, Slot, SlotVisitor, State, StateKey, StateSet, StateVisitor};
 use crate::state::codec::{PieceBuffer, StateFormat, Unfit};
@@ -197,6 +197,14 @@ pub(crate) trait StateRows: StateSet {
         let mut enqueue = Enqueue { queues, hash, is_told: false };
         self.visit(row, &mut enqueue);
         enqueue.is_told
+    }
+
+    /// Whether the queue of `domain` has an entry of time `at` for the row's key that counts.
+    #[inline]
+    fn is_queued_at(&self, row: &mut Self::Row, (domain, at): (TimeDomain, Timestamp)) -> bool {
+        let mut queued = QueuedAt { domain, at, is_it: false };
+        self.visit(row, &mut queued);
+        queued.is_it
     }
 
     /// An entry of the queue of `domain`, of time `at`, has been taken: gives the row's timer that is due then and removes

@@ -27,6 +27,20 @@ impl<F: Fn() -> u64> StateVisitor for Enqueue<'_, F> {
     }
 }
 
+/// Whether the queue knows the row's key by a time.
+pub(super) struct QueuedAt {
+    pub(super) domain: TimeDomain,
+    pub(super) at: Timestamp,
+    pub(super) is_it: bool,
+}
+
+impl StateVisitor for QueuedAt {
+    #[inline]
+    fn visit<S: State>(&mut self, _: usize, state: &S, slot: &mut S::Slot) {
+        self.is_it |= state.due_times(slot).is_some_and(|due| due.is_queued_at(self.domain, self.at));
+    }
+}
+
 /// Takes the timer that is due at a time.
 pub(super) struct TakeDue {
     pub(super) domain: TimeDomain,

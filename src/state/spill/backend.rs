@@ -11,7 +11,7 @@ use super::paging::lend;
 use super::table::RedbBackend;
 use crate::state::backend::{KeyedBackend, KeyedBlock};
 use crate::state::barrier::Sweep;
-use crate::state::{Due, KeySchema, StateKey, StateRows, StateSet, TableLoader, TimeDomain};
+use crate::state::{KeySchema, StateKey, StateRows, StateSet, TableLoader, TimeDomain, group_of_hash};
 
 impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
     fn range(&self) -> KeyGroupRange {
@@ -41,6 +41,15 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
 
     fn live(&self) -> usize {
         RedbBackend::live(self)
+    }
+
+    fn queued_timers(&self) -> usize {
+        self.timers.near.entries()
+    }
+
+    #[inline]
+    fn cache_use(&self) -> Option<(u64, u64)> {
+        Some(self.cache_use)
     }
 
     fn work_on<B>(&mut self, block: &mut B) -> Result<(), StateError>
@@ -81,17 +90,17 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         self.timers.first_time(domain)
     }
 
-    fn next_timer(&mut self, domain: TimeDomain) -> Result<Option<Due>, StateError> {
-        self.take_next_timer(domain)
+    fn next_timer(&mut self, domain: TimeDomain, up_to: Timestamp) -> Result<Option<u32>, StateError> {
+        let first = self.take_next_timer(domain)?.filter(|(at, _)| *at <= up_to);
+        Ok(first.map(|(_, hash)| group_of_hash(hash, self.max_parallelism)))
     }
 
     fn fire_timers(
         &mut self,
         domain: TimeDomain,
-        due: Due,
         each: impl FnMut(&K, Timestamp, S::Handles<'_>),
     ) -> Result<(), StateError> {
-        self.fire(domain, due, each)
+        self.fire(domain, each)
     }
 
     fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {

@@ -103,6 +103,8 @@ pub struct RedbBackend<K, S: StateSet> {
     pub(super) max_parallelism: u32,
     /// Rows in the cache.
     pub(super) cached: usize,
+    /// How many look-ups the cache has answered, and how many the disk.
+    pub(super) cache_use: (u64, u64),
     pub(super) barriers: Barriers,
     pub(super) processing_time: i64,
     pub(super) watermark: Timestamp,
@@ -193,6 +195,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
             room: Arc::new(AtomicUsize::new(limits.rows / 2)),
             timers: SpilledTimers::new(limits.page_bytes / 4),
             visited: None,
+            cache_use: (0, 0),
             has_failed: false,
             #[cfg(test)]
             writes_inline: false,
@@ -255,6 +258,7 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
         self.find_disk()?;
         if self.disk.is_none() && self.cached <= self.limits.rows && !self.pages_press() {
             hints.extend(keys.map(|(hash, query)| self.locate(hash, query).unwrap_or(0)));
+            self.cache_use.0 += hints.len() as u64;
             return Ok(());
         }
         let outcome = self.make_room();
@@ -267,6 +271,8 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
                     missing.push((hash, query));
                 }
             }
+            self.cache_use.0 += (hints.len() - missing.len()) as u64;
+            self.cache_use.1 += missing.len() as u64;
             missing.sort_unstable_by_key(|(hash, _)| *hash);
             missing.into_iter().try_for_each(|(hash, query)| self.load(hash, query))?;
             self.check_pages()

@@ -100,10 +100,10 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     pub(super) fn fire(
         &mut self,
         domain: TimeDomain,
-        due: Due,
         each: impl FnMut(&K, Timestamp, S::Handles<'_>),
     ) -> Result<(), StateError> {
         self.check_failed()?;
+        let Some(due) = self.timers.near.take_first(domain) else { return Ok(()) };
         let fired = self.fire_rows(domain, due, each);
         self.has_failed |= fired.is_err();
         fired
@@ -112,12 +112,9 @@ impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     fn fire_rows(
         &mut self,
         domain: TimeDomain,
-        due: Due,
+        (at, hash): Due,
         mut each: impl FnMut(&K, Timestamp, S::Handles<'_>),
     ) -> Result<(), StateError> {
-        let taken = self.timers.near.take_first(domain);
-        debug_assert_eq!(taken, Some(due), "nothing has come between");
-        let (at, hash) = due;
         self.find_disk()?;
         self.make_room()?;
         if let Some(disk) = self.disk.as_mut().filter(|disk| disk.may_contain(hash)) {

@@ -13,7 +13,8 @@ use millstream_actors::protocol::{OperatorId, Timestamp};
 /// which strategies of several sources may share.
 ///
 /// A source that waits answers barriers, and does not become idle by that. One that is idle, or at its end, is not waited for, nor is
-/// one whose job has ended; one that has said nothing yet is, and so is one that is paused or being restarted.
+/// one whose job has ended; one that has said nothing yet is, and so is one that is paused, parked or being
+/// restarted.
 ///
 /// ```
 /// use std::time::Duration;
@@ -59,9 +60,11 @@ impl WatermarkAlignment {
         Self { drift_ms, members: Arc::default() }
     }
 
-    /// A subtask of a source begins to read. It takes the place of an earlier one in its place.
-    pub(crate) fn join(&self, job: Arc<str>, source: OperatorId, subtask: u32) -> AlignedMember {
+    /// A subtask of a source, of so many, begins to read. It takes the place of an earlier one in its place; those of a time when there
+    /// were more are not waited for any more.
+    pub(crate) fn join(&self, job: Arc<str>, source: OperatorId, (subtask, of): (u32, u32)) -> AlignedMember {
         let mut members = self.members();
+        members.known.retain(|(other, id, index), _| *index < of || (other, id) != (&job, &source));
         members.tokens += 1;
         let (token, place) = (members.tokens, (job, source, subtask));
         members.known.insert(place.clone(), Known { token, watermark: Timestamp::MIN, is_idle: false });
@@ -129,7 +132,7 @@ mod tests {
     fn the_slowest_of_those_that_are_not_idle_is_waited_for() {
         let alignment = WatermarkAlignment::within(Duration::from_millis(10));
         let (fast, slow) =
-            (alignment.join("job".into(), "fast".into(), 0), alignment.join("job".into(), "slow".into(), 0));
+            (alignment.join("job".into(), "fast".into(), (0, 2)), alignment.join("job".into(), "slow".into(), (0, 2)));
         assert!(fast.may_read() && slow.may_read());
         fast.tell(Some(5), None);
         assert!(!fast.may_read(), "the other has said nothing yet");
@@ -141,20 +144,32 @@ mod tests {
         assert!(fast.may_read(), "it is idle");
         slow.tell(None, Some(false));
         assert!(!fast.may_read());
-        let new = alignment.join("job".into(), "slow".into(), 0);
+        let new = alignment.join("job".into(), "slow".into(), (0, 2));
         slow.leave();
         assert!(!fast.may_read(), "one that was replaced takes nothing away with it");
         assert!(new.may_read());
         drop(new);
         assert!(!fast.may_read(), "it is being restarted");
-        let again = alignment.join("job".into(), "slow".into(), 0);
+        let again = alignment.join("job".into(), "slow".into(), (0, 2));
         assert!(!fast.may_read());
         again.leave();
         assert!(fast.may_read());
-        let _other = alignment.join("other".into(), "slow".into(), 0);
-        let _others = alignment.join("other".into(), "slow".into(), 1);
+        let _other = alignment.join("other".into(), "slow".into(), (0, 2));
+        let _others = alignment.join("other".into(), "slow".into(), (1, 2));
         assert!(!fast.may_read());
         alignment.job_ended(&"other".into(), &"slow".into());
         assert!(fast.may_read());
+    }
+
+    #[test]
+    fn subtasks_that_there_are_no_more_after_a_rescale_are_not_waited_for() {
+        let alignment = WatermarkAlignment::within(Duration::from_millis(10));
+        let join = |source: &str, subtask| alignment.join("job".into(), source.into(), subtask);
+        let other = join("other", (1, 2));
+        other.tell(Some(100), None);
+        drop([join("split", (0, 2)), join("split", (1, 2))]);
+        let only = join("split", (0, 1));
+        only.tell(Some(90), None);
+        assert!(other.may_read() && only.may_read(), "the second subtask is gone, and the other source's is not");
     }
 }

@@ -137,7 +137,9 @@ impl<T: 'static> WatermarkStrategy<T> {
 
     /// One subtask of those that wait for each other, if they do.
     pub(crate) fn join_alignment(&self, cx: &SourceContext) -> Option<AlignedMember> {
-        self.alignment.as_ref().map(|alignment| alignment.join(cx.job.clone(), cx.operator.clone(), cx.subtask_index))
+        self.alignment
+            .as_ref()
+            .map(|alignment| alignment.join(cx.job.clone(), cx.operator.clone(), (cx.subtask_index, cx.parallelism)))
     }
 
     /// The job of a source with it has ended.

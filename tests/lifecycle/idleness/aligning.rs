@@ -62,6 +62,11 @@ fn input_that_is_held_back_for_a_barrier_is_not_taken_for_idle() {
             tokio::task::yield_now().await;
         }
         behind.0.push([60]);
+        let is_read =
+            || job.figures().iter().any(|task| task.task.starts_with("behind") && task.of_attempt.records_in == 2);
+        while !is_read() {
+            tokio::task::yield_now().await;
+        }
         for _ in 0..50 {
             clock.advance(IDLE_AFTER / 10);
             others_run().await;

@@ -1,6 +1,7 @@
 //! The coordinator's handlers: each keeps the fact, and has the schedule decide.
 
 use super::*;
+use crate::control::metrics::Acknowledged;
 use crate::protocol::AbortReason;
 use crate::task::{AcknowledgeCheckpoint, DeclineCheckpoint, SinkCommitted, SourceHalted, WantCheckpoint};
 
@@ -10,7 +11,9 @@ impl Handler<AcknowledgeCheckpoint> for CheckpointCoordinator {
     fn handle(&mut self, ack: AcknowledgeCheckpoint, ctx: &mut Self::Context) {
         self.reached(Step::AcknowledgementReceived);
         let AcknowledgeCheckpoint { execution, subtask, checkpoint, written, facts, snapshot } = ack;
-        let mode = self.seed.job.checkpointing.mode;
+        let (mode, bytes) = (self.seed.job.checkpointing.mode, written.written_bytes());
+        let of = (subtask, self.seed.job.layout().task(subtask.task).name.clone());
+        self.seed.job.events.acknowledged(checkpoint, of, &Acknowledged { facts, held_up: snapshot, bytes });
         lock(&self.seed.job.memory).advisor.acknowledged(checkpoint, mode, facts.alignment, snapshot);
         if facts.source.is_some() {
             self.source_acknowledged(execution, subtask, checkpoint, facts);
@@ -107,6 +110,8 @@ impl Handler<ChooseRestore> for CheckpointCoordinator {
     fn handle(&mut self, ChooseRestore { execution, damaged }: ChooseRestore, ctx: &mut Self::Context) {
         let mut memory = lock(&self.seed.job.memory);
         memory.running.remove(&execution.region);
+        memory.parks.remove(&execution.region);
+        memory.parked.remove(&execution.region);
         memory.restarts_at.remove(&execution.region);
         memory.restores.insert(execution.region, (execution, damaged));
         drop(memory);

@@ -56,13 +56,16 @@ impl CheckpointCoordinator {
                 let Some(of) = self.savepoint_requests.get_mut(&request) else { return };
                 let target = of.target.take().expect("it was prepared before it asked for a checkpoint");
                 let pin = of.pin.take().unwrap_or_else(|| Pin::new(&self.seed.job.pins, checkpoint));
-                let wanted = Arc::downgrade(&of.wanted);
+                let (wanted, path) = (Arc::downgrade(&of.wanted), of.path.clone());
                 self.reached(Step::Exporting);
-                let export = Export { request, target, checkpoint, pin, wanted };
+                let export = Export { request, target, path, checkpoint, pin, wanted };
                 self.seed.export.do_send(ExportRequest::Write(export));
             }
             SavepointCommand::Refuse { request, tries, last } => {
                 self.answer_savepoint(request, Err(SavepointError::Checkpoint { tries, last }));
+            }
+            SavepointCommand::RefuseParked { request } => {
+                self.refuse_savepoint(request);
             }
             SavepointCommand::RefuseForNow { request, wait } => {
                 self.answer_savepoint(request, Err(SavepointError::Restarting(self.what_restarts(wait))));
@@ -79,7 +82,7 @@ impl CheckpointCoordinator {
         }
     }
 
-    fn answer_savepoint(&mut self, request: u64, result: Result<Savepoint, SavepointError>) {
+    pub(super) fn answer_savepoint(&mut self, request: u64, result: Result<Savepoint, SavepointError>) {
         let Some(SavepointRequest { path, asked_at, reply, .. }) = self.savepoint_requests.remove(&request) else {
             return;
         };
@@ -127,6 +130,12 @@ impl Handler<RequestSavepoint> for CheckpointCoordinator {
             let _ = reply.send(Err(SavepointError::TooMany { limit: SAVEPOINTS_MAX }));
             return;
         }
+        if let Some(error) = self.parked() {
+            self.seed.job.emit(JobEventKind::SavepointFailed { path, error: error.clone() });
+            // Whoever asked may have lost interest.
+            let _ = reply.send(Err(error));
+            return;
+        }
         self.next_waiter += 1;
         let request = self.next_waiter;
         let asked_at = self.seed.job.clock.now();
@@ -143,6 +152,10 @@ impl Handler<ExportReply> for CheckpointCoordinator {
 
     fn handle(&mut self, reply: ExportReply, ctx: &mut Self::Context) {
         match reply {
+            ExportReply::Prepared { request, result: Ok(target) } if self.parked().is_some() => {
+                drop(target);
+                self.refuse_savepoint(request);
+            }
             ExportReply::Prepared { request, result: Ok(target) } => {
                 if let Some(of) = self.savepoint_requests.get_mut(&request) {
                     of.target = Some(target);

@@ -1,11 +1,13 @@
 //! An event as the words of its log line.
 
+mod giving_up;
+
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
 use super::{JobEventKind, RegionAwaited};
-use crate::control::outcome::{JobOutcome, OutcomeKind};
+use crate::control::outcome::{JobError, JobOutcome, OutcomeKind};
 use crate::protocol::{
     ActorName, Attempt, Cause, CheckpointId, FailedRecord, IntervalAdvice, RecoveryEstimate, RegionId,
 };
@@ -46,10 +48,7 @@ impl fmt::Display for JobEventKind {
             Self::CheckpointTriggered { checkpoint, reason } => {
                 write!(f, "checkpoint={checkpoint} triggered ({reason:?})")
             }
-            Self::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes } => {
-                let (took, written, state) = (Shown(*took), Bytes(*written_bytes), Bytes(*state_bytes));
-                write!(f, "checkpoint={checkpoint} completed in {took}: {written} written, {state} in all")
-            }
+            Self::CheckpointInProgress { .. } | Self::CheckpointCompleted { .. } => write_checkpoint(f, self),
             Self::CheckpointAborted { checkpoint, reason } => write!(f, "checkpoint={checkpoint} aborted: {reason}"),
             Self::CheckpointNotTriggered { reason } => write!(f, "no checkpoint could be triggered: {reason}"),
             Self::CheckpointDeclined { checkpoint, actor, reason } => {
@@ -62,6 +61,9 @@ impl fmt::Display for JobEventKind {
             Self::RegionRestarting { region, delay, failure, of, since } => {
                 write_restarting(f, *region, *delay, (*failure, *of), *since)
             }
+            Self::RegionRestartsAlong { .. } | Self::Escalated { .. } => giving_up::write(f, self),
+            Self::EscalationAnswered { .. } | Self::RegionParked { .. } => giving_up::write(f, self),
+            Self::ParkingRefused { .. } | Self::RegionResumed { .. } => giving_up::write(f, self),
             Self::CarefulWorkBegins { .. } | Self::RecordPanicked { .. } => write_directive(f, self),
             Self::RecordWithheld { .. } | Self::CarefulWorkEnded { .. } => write_directive(f, self),
             Self::Restored { region, attempt, checkpoint, age, bytes, entries, took, rewinds } => {
@@ -79,9 +81,7 @@ impl fmt::Display for JobEventKind {
             Self::EventTimeHeldBack { region, held_back } => write!(f, "region={region} {held_back}"),
             Self::SubtaskLeftBehind { attempt, actor } => write_left_behind(f, *attempt, actor),
             Self::RegionMoving { region, subtasks } => write_moving(f, *region, *subtasks),
-            Self::ArbiterCondemned { region, subtasks } => {
-                write!(f, "region={region} gave up an arbiter on which {subtasks} of its subtasks did not stop")
-            }
+            Self::ArbiterCondemned { region, subtasks } => write_condemned(f, *region, *subtasks),
             Self::FellBack { region, to, withdrawn } => write_fall(f, *region, *to, withdrawn),
             Self::SavepointWritten { path, checkpoint, bytes, took } => {
                 write_saved(f, path, *checkpoint, *bytes, *took)
@@ -92,11 +92,52 @@ impl fmt::Display for JobEventKind {
             Self::RecoveryObjectiveMissed { objective, expected, interval } => {
                 write_missed(f, *objective, expected, *interval)
             }
+            Self::Rescaling { .. } | Self::Rescaled { .. } | Self::RescaleFailed { .. } => write_rescale(f, self),
             Self::Paused { since_unix_ms, at_start } => write_paused(f, *since_unix_ms, *at_start),
             Self::Resumed { since_unix_ms } => write_resumed(f, *since_unix_ms),
-            Self::Ended { result: Ok(outcome) } => write_outcome(f, outcome),
-            Self::Ended { result: Err(error) } => write!(f, "failed: {error}"),
+            Self::Ended { result } => write_end(f, result),
         }
+    }
+}
+
+/// What is told of a checkpoint that goes well; of other events nothing.
+fn write_checkpoint(f: &mut fmt::Formatter<'_>, event: &JobEventKind) -> fmt::Result {
+    match event {
+        JobEventKind::CheckpointInProgress { checkpoint, reason, acknowledged, of, bytes, elapsed } => {
+            let (bytes, elapsed) = (Bytes(*bytes), Shown(*elapsed));
+            write!(f, "checkpoint={checkpoint} in progress ({reason:?}) for {elapsed}: ")?;
+            write!(f, "{acknowledged} of {of} subtasks acknowledged, {bytes} stored")
+        }
+        JobEventKind::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes } => {
+            let (took, written, state) = (Shown(*took), Bytes(*written_bytes), Bytes(*state_bytes));
+            write!(f, "checkpoint={checkpoint} completed in {took}: {written} written, {state} in all")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_condemned(f: &mut fmt::Formatter<'_>, region: RegionId, subtasks: usize) -> fmt::Result {
+    write!(f, "region={region} gave up an arbiter that is held, where {subtasks} of its subtasks cannot go on")
+}
+
+/// What is told of a rescale; of other events nothing.
+fn write_rescale(f: &mut fmt::Formatter<'_>, event: &JobEventKind) -> fmt::Result {
+    match event {
+        JobEventKind::Rescaling { from, to, checkpoint } => {
+            write!(f, "goes on from checkpoint {checkpoint} at parallelism {to}, not {from}: all regions start again")
+        }
+        JobEventKind::Rescaled { from, to, checkpoint, took } => {
+            write!(f, "rescaled from parallelism {from} to {to} at checkpoint {checkpoint} in {}", Shown(*took))
+        }
+        JobEventKind::RescaleFailed { to, error } => write!(f, "not rescaled to parallelism {to}: {error}"),
+        _ => Ok(()),
+    }
+}
+
+fn write_end(f: &mut fmt::Formatter<'_>, result: &Result<JobOutcome, JobError>) -> fmt::Result {
+    match result {
+        Ok(outcome) => write_outcome(f, outcome),
+        Err(error) => write!(f, "failed: {error}"),
     }
 }
 
@@ -151,6 +192,7 @@ impl fmt::Display for RegionAwaited {
             Self::Restarts => "starts again now, without waiting for its restart delay",
             Self::Stops => "starts again as soon as the tasks of its failed attempt have ended",
             Self::Restores => "is starting",
+            Self::Decision => "has given up: the host is asked what is to become of it",
         })
     }
 }
@@ -228,7 +270,7 @@ fn write_left_behind(f: &mut fmt::Formatter<'_>, attempt: Attempt, actor: &Actor
 
 fn write_moving(f: &mut fmt::Formatter<'_>, region: RegionId, subtasks: usize) -> fmt::Result {
     write!(f, "region={region} restarts now: ")?;
-    write!(f, "a task of another region holds an arbiter on which {subtasks} of its subtasks were")
+    write!(f, "another task holds an arbiter on which {subtasks} of its subtasks were")
 }
 
 fn write_restarting(

@@ -20,11 +20,13 @@ pub(super) struct PauseRequests {
     rules: Pausing,
     replies: BTreeMap<u64, oneshot::Sender<Result<(), PauseError>>>,
     next: u64,
+    /// The pause of which events have told last.
+    told: Option<u64>,
 }
 
 impl PauseRequests {
     pub(super) fn new(since: Option<u64>) -> Self {
-        Self { rules: Pausing::new(since), replies: BTreeMap::new(), next: 0 }
+        Self { rules: Pausing::new(since), replies: BTreeMap::new(), next: 0, told: since }
     }
 }
 
@@ -68,25 +70,28 @@ impl JobSupervisor {
         }));
     }
 
-    /// Regions that do not run find it when they do.
-    fn tell_regions(&mut self, since: Option<u64>, ctx: &mut Context<Self>) {
-        let before = std::mem::replace(&mut *lock(&self.job.paused_since), since);
+    /// Has all sources pause or read on, as the job says. Regions that do not run find it when they do.
+    pub(super) fn tell_sources(&self) -> impl Future<Output = ()> + use<> {
         let told = self.below.pause_regions.iter().map(|region| {
             let (done, told) = oneshot::channel();
-            region.do_send(PauseRegion { paused: since.is_some(), done });
+            region.do_send(PauseRegion { done });
             told
         });
         let told: Vec<_> = told.collect();
-        let all = async move {
+        async move {
             for region in told {
                 // A region that has ended reads nothing.
                 let _ = region.await;
             }
-        };
-        ctx.spawn(all.into_actor(self).map(move |(), this, ctx| {
+        }
+    }
+
+    fn tell_regions(&mut self, since: Option<u64>, ctx: &mut Context<Self>) {
+        *lock(&self.job.paused_since) = since;
+        ctx.spawn(self.tell_sources().into_actor(self).map(move |(), this, ctx| {
             // Unless the job finishes meanwhile, which has been told.
             if *lock(&this.job.paused_since) == since {
-                this.tell_paused(before, since);
+                this.tell_paused(since);
             }
             let mut commands = Vec::new();
             this.pauses.rules.told(this.job.clock.unix_ms(), &mut commands);
@@ -94,13 +99,14 @@ impl JobSupervisor {
         }));
     }
 
-    fn set_paused(&self, since: Option<u64>) {
-        let before = std::mem::replace(&mut *lock(&self.job.paused_since), since);
-        self.tell_paused(before, since);
+    fn set_paused(&mut self, since: Option<u64>) {
+        *lock(&self.job.paused_since) = since;
+        self.tell_paused(since);
     }
 
-    fn tell_paused(&self, before: Option<u64>, since: Option<u64>) {
-        match (before, since) {
+    /// Tells once of each change, also where the sources were not all told of the one before.
+    fn tell_paused(&mut self, since: Option<u64>) {
+        match (std::mem::replace(&mut self.pauses.told, since), since) {
             (None, Some(since_unix_ms)) => {
                 self.job.emit(JobEventKind::Paused { since_unix_ms, at_start: false });
             }
@@ -114,7 +120,7 @@ impl Handler<RequestPause> for JobSupervisor {
     type Result = ();
 
     fn handle(&mut self, RequestPause { wish, reply }: RequestPause, ctx: &mut Self::Context) {
-        let PauseRequests { rules, replies, next } = &mut self.pauses;
+        let PauseRequests { rules, replies, next, .. } = &mut self.pauses;
         *next += 1;
         let request = *next;
         replies.insert(request, reply);

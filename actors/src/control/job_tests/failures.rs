@@ -228,3 +228,24 @@ fn stuck_task_is_reported_and_replaced_if_the_limits_say_so() {
         drop(release);
     });
 }
+
+/// It answered when it was told to stop, so its arbiter counts as running, and the next attempt begins there.
+#[test]
+fn task_that_holds_its_arbiter_after_it_was_left_behind_loses_it() {
+    System::new().block_on(async {
+        let (release, until) = mpsc::channel();
+        let setup =
+            Setup::default().bad(SOURCE, When::Barrier, Bad::Panic).bad(SINK, When::Stop, Bad::HangLater(until));
+        let script = setup.script.clone();
+        let mut running = setup.launch();
+        // Were time to begin before, it could be up before the sink has run at all.
+        while script.hangs.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        running.until_with_time(|kind| matches!(kind, JobEventKind::SubtaskLeftBehind { .. })).await;
+        running.until_with_time(|kind| matches!(kind, JobEventKind::RegionMoving { .. })).await;
+        let outcome = running.outcome_with_time().await.expect("finished");
+        assert_eq!((outcome.kind, outcome.restarts), (OutcomeKind::Finished, 2));
+        drop(release);
+    });
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use crate::contract::{Chunk, ChunkAddress, ChunkRef, Finalised, Manifest, SnapshotError, SnapshotStore, StoreOpening};
 use crate::protocol::{CheckpointId, Incarnation};
@@ -16,6 +16,8 @@ pub(super) struct FakeStore {
     /// Finalisations that fail, each before (false) or after (true) it took effect.
     pub(super) finalise_fails: Mutex<VecDeque<bool>>,
     pub(super) closed: AtomicBool,
+    /// The next finalisation waits until the sender is dropped.
+    pub(super) finalise_waits: Mutex<Option<mpsc::Receiver<()>>>,
     incarnation: AtomicU64,
     chunks: Mutex<BTreeSet<ChunkAddress>>,
 }
@@ -58,6 +60,10 @@ impl SnapshotStore for FakeStore {
     }
 
     fn finalise(&self, manifest: &Manifest, retain: usize) -> Result<Finalised, SnapshotError> {
+        if let Some(until) = self.finalise_waits.lock().unwrap().take() {
+            // Ends with an error when the test lets go.
+            let _ = until.recv();
+        }
         assert!(manifest.checkpoint.0 <= self.reserved.load(Ordering::Relaxed), "an id that was not reserved");
         let stored = self.chunks.lock().unwrap();
         assert_eq!(manifest.chunks.len() % 4, 0, "one of each subtask of each region");

@@ -5,5 +5,7 @@ mod failures;
 mod fake_store;
 mod hand_clock;
 mod no_savepoints;
+mod progress;
+mod rescaling;
 mod running;
 mod stub;

@@ -17,9 +17,10 @@ use crate::control::event_subscribers::EventSubscribers;
 use crate::control::job_handle::JobHandle;
 use crate::control::launch::{JobConfig, launch};
 use crate::control::outcome::{JobError, JobOutcome};
+use crate::control::region_settings::RegionSettings;
 use crate::protocol::{Checkpointing, Incarnation, Limits, RestartStrategy, TaskId};
 use crate::runtime::time::monotonic;
-use crate::task::JobSpec;
+use crate::task::{JobSpec, SpecAt};
 
 struct Listener(mpsc::UnboundedSender<JobEvent>);
 
@@ -85,12 +86,17 @@ impl Setup {
     pub(super) fn launch(self) -> Running {
         let clock = Arc::new(HandClock::default());
         let opening = self.store.open_job("stub", Incarnation(0)).unwrap();
-        let spec = JobSpec { sinks_can_withdraw: self.sinks_can_withdraw, ..spec(&self.script, self.regions) };
+        let Self { script, regions, sinks_can_withdraw, .. } = self;
+        let spec_at: SpecAt =
+            Arc::new(move |parallelism| JobSpec { sinks_can_withdraw, ..spec(&script, regions, parallelism) });
+        let spec = spec_at(2);
         let config = JobConfig {
             store: self.store,
             opening,
             checkpointing: self.checkpointing,
             restart: self.restart,
+            spec_at,
+            regions: RegionSettings::default(),
             limits: self.limits,
             clock: clock.clone(),
             probe: self.probe,

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, Context, Handler, Message, Recipient};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
 
 use crate::contract::{Chunk, ChunkAddress, Contribution, StateScope};
 use crate::data::wiring::{ChannelTarget, EdgePattern, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{
-    AckFacts, Barrier, CheckpointId, OperatorId, PortId, RegionId, SourceState, SubtaskId, TaskError, TaskId, TaskKind,
+    AckFacts, Barrier, CheckpointId, OperatorId, Partitioning, PortId, RegionId, SourceState, SubtaskId, TaskError,
+    TaskId, TaskKind,
 };
 use crate::runtime::ArbiterHandle;
 use crate::runtime::guard::{ExitSlot, TaskGuard, start_guarded};
@@ -26,6 +27,7 @@ pub(super) enum When {
     Begin,
     Barrier,
     Complete,
+    Stop,
 }
 
 /// What it does then.
@@ -36,6 +38,8 @@ pub(super) enum Bad {
     Fail(TaskError),
     /// Holds its thread until the sender is dropped.
     Hang(mpsc::Receiver<()>),
+    /// Goes on, and holds its thread once others have had their turn there.
+    HangLater(mpsc::Receiver<()>),
 }
 
 /// Who restored what, and was to withdraw what.
@@ -78,7 +82,8 @@ struct StubTask {
 }
 
 impl StubTask {
-    fn at(&mut self, when: When, ctx: &mut Context<Self>) {
+    /// Whether it goes on.
+    fn at(&mut self, when: When, ctx: &mut Context<Self>) -> bool {
         let mut script = self.script.bad.lock().unwrap();
         let due = script.iter().position(|(task, on, _)| *task == self.cx.info.subtask.task && *on == when);
         let bad = due.and_then(|index| script.remove(index));
@@ -95,7 +100,22 @@ impl StubTask {
                 // Ends with an error when the test lets go.
                 let _ = until.recv();
             }
+            Some((_, _, Bad::HangLater(until))) => {
+                self.script.hangs.fetch_add(1, Ordering::Relaxed);
+                let turns = async {
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await
+                    }
+                };
+                ctx.spawn(turns.into_actor(self).map(move |(), _, ctx| {
+                    // Ends with an error when the test lets go.
+                    let _ = until.recv();
+                    ctx.stop();
+                }));
+                return true;
+            }
         }
+        false
     }
 
     fn barrier(&mut self, barrier: Barrier, ctx: &mut Context<Self>) {
@@ -151,7 +171,7 @@ macro_rules! handlers {
 }
 
 handlers! {
-    StopSubtask => |this, _stop, ctx| { let _ = &this; ctx.stop(); }
+    StopSubtask => |this, _stop, ctx| { if !this.at(When::Stop, ctx) { ctx.stop(); } }
     CheckpointAborted => |this, _aborted, _ctx| { let _ = &this; }
     StopReading => |this, _stop, _ctx| { if this.state == SourceState::Reading { this.halt(SourceState::Stopped) } }
     SetPaused => |this, _paused, _ctx| { let _ = &this; }
@@ -239,23 +259,30 @@ impl TaskFactory for StubFactory {
     }
 }
 
-/// Two sources' subtasks, each connected to each of two sinks, in each of `regions` regions.
-pub(super) fn spec(script: &Arc<Script>, regions: u32) -> JobSpec {
+/// So many subtasks of a source, each connected to each of as many of a sink, in each of `regions` regions.
+pub(super) fn spec(script: &Arc<Script>, regions: u32, parallelism: u32) -> JobSpec {
     let task = |id: u32, kind, outputs| TaskSpec {
         id: TaskId(id),
         name: format!("task-{id}").into(),
         kind,
         holds_end: false,
         operators: Vec::new(),
-        parallelism: 2,
+        parallelism,
         own_arbiters: false,
         region: RegionId(id / 2),
         outputs,
         factory: Arc::new(StubFactory { kind, script: script.clone() }),
     };
-    let edge = |to| EdgeSpec { to: TaskId(to), port: PortId::FIRST, pattern: EdgePattern::AllToAll };
+    let edge = |to| EdgeSpec {
+        to: TaskId(to),
+        port: PortId::FIRST,
+        pattern: EdgePattern::AllToAll,
+        partitioning: Partitioning::Rebalance,
+        side_output: None,
+    };
     let tasks = (0..regions).flat_map(|region| {
         [task(2 * region, TaskKind::Source, vec![edge(2 * region + 1)]), task(2 * region + 1, TaskKind::Sink, vec![])]
     });
-    JobSpec { name: "stub".into(), tasks: tasks.collect(), regions, max_parallelism: 8, sinks_can_withdraw: true }
+    let tasks = tasks.collect();
+    JobSpec { name: "stub".into(), parallelism, tasks, regions, max_parallelism: 8, sinks_can_withdraw: true }
 }

@@ -57,7 +57,8 @@ impl Handler<ChildExit> for RegionSupervisor {
         if memory.children.remove(&(attempt, subtask)).is_none() {
             return;
         }
-        let task = self.seed.job.task(subtask.task);
+        let plan = self.seed.job.layout();
+        let task = plan.task(subtask.task);
         if attempt == self.execution.attempt {
             match task.kind {
                 TaskKind::Source => memory.progress.ended(subtask, records_in),
@@ -131,12 +132,15 @@ impl Handler<EndInput> for RegionSupervisor {
     fn handle(&mut self, _: EndInput, ctx: &mut Self::Context) {
         let awaits = match self.state {
             RegionState::Running => return self.end_input(),
-            RegionState::StoppingForGood | RegionState::Ended => return,
+            RegionState::StoppingForGood | RegionState::Ended | RegionState::Parking => return,
+            RegionState::Parked => return self.end_parked(),
+            RegionState::GivenUp => RegionAwaited::Decision,
             RegionState::Waiting => RegionAwaited::Restarts,
             RegionState::StoppingToRestart => RegionAwaited::Stops,
             RegionState::Restoring | RegionState::Starting => RegionAwaited::Restores,
         };
         self.seed.job.emit(JobEventKind::EndAwaitsRegion { region: self.seed.region, awaits });
+        self.end_parked();
         if matches!(self.state, RegionState::Waiting | RegionState::StoppingToRestart) {
             self.cut_delay_short(ctx);
         }
@@ -164,7 +168,7 @@ impl Handler<StopRegion> for RegionSupervisor {
 }
 
 impl RegionSupervisor {
-    fn fail_for_good(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn fail_for_good(&mut self, ctx: &mut Context<Self>) {
         let was_stopping = self.state.is_stopping();
         self.stop_for_good();
         match self.state {

@@ -1,6 +1,5 @@
 //! Starts the subtasks of one attempt: receivers before senders, so that ports exist.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context};
@@ -8,10 +7,10 @@ use actix::{AsyncContext, Context};
 use super::RegionSupervisor;
 use super::times::ReadingTimes;
 use super::wiring::{Ports, Wiring};
-use crate::contract::{Fence, Manifest, Step, SubtaskInfo};
+use crate::contract::{CarefulWork, Fence, Manifest, Step, SubtaskInfo};
 use crate::control::job_context::{Child, lock};
 use crate::protocol::{Attempt, CheckpointId, KeyGroupRange, RegionEvent, SubtaskId};
-use crate::task::{RestorePlan, SubtaskContext, TaskReports, TaskSpec};
+use crate::task::{JobSpec, RestorePlan, SubtaskContext, TaskReports, TaskSpec};
 
 impl RegionSupervisor {
     pub(super) fn start_subtasks(
@@ -25,36 +24,33 @@ impl RegionSupervisor {
         }
         self.reached(Step::RegionStarting);
         let job = self.seed.job.clone();
+        job.events.region_starts(self.seed.region);
         self.fence = Fence::default();
         self.ready.clear();
-        let successions: Arc<[_]> = job.spec.successions().cloned().collect();
+        let layout = job.layout();
+        let successions: Arc<[_]> = layout.spec.successions().cloned().collect();
         let plan = |manifest: Arc<Manifest>| RestorePlan { store: job.chunks_of(&manifest), manifest, successions };
         let restore = manifest.clone().map(plan);
         let checkpoint = manifest.as_ref().map(|manifest| manifest.checkpoint);
-        let mut memory = lock(self.memory());
-        let rewinds = memory.progress.restored(checkpoint);
-        memory.answered.restored(checkpoint);
-        let careful = Self::begin_careful_work(&mut memory, checkpoint);
-        drop(memory);
-        self.rewinds = (self.execution.attempt > Attempt(1)).then_some(rewinds);
+        let careful = self.go_back_to(checkpoint);
         // An older one than the newest, if that is damaged.
         job.queries.set_newest(manifest.clone());
         self.restored = manifest;
         // Of all its tasks: channels are wired by where both ends would sit, also where only sinks are started.
-        let tasks = job.spec.tasks.iter().filter(|task| task.region == self.seed.region);
-        let subtasks = tasks.flat_map(|task| (0..task.parallelism).map(|index| SubtaskId { task: task.id, index }));
-        let berths: BTreeMap<_, _> = subtasks.map(|subtask| (subtask, job.berth(subtask))).collect();
+        let berths = layout.berths(self.seed.region);
         let arbiter_of = |subtask: SubtaskId| berths[&subtask].id();
-        let wiring = Wiring { spec: &job.spec, limits: &job.limits, arbiter_of: &arbiter_of };
+        let wiring = Wiring { spec: &layout.spec, limits: &job.limits, arbiter_of: &arbiter_of };
         let reports = self.reports(ctx);
-        let times = ReadingTimes::new(job.tasks_of(self.seed.region, checkpoint));
+        let only_sinks = job.only_settles(checkpoint);
+        let times = ReadingTimes::new(layout.tasks_of(self.seed.region, only_sinks));
         let (mut ports, mut subtasks) = (Ports::new(), Vec::new());
-        for task in job.tasks_of(self.seed.region, checkpoint).rev() {
+        for task in layout.tasks_of(self.seed.region, only_sinks).rev() {
             for index in 0..task.parallelism {
                 let subtask = SubtaskId { task: task.id, index };
                 let berth = berths[&subtask].clone();
                 // A job that had ended starts its sinks alone: their channels stay silent.
-                let mut cx = self.subtask_context(task, index, &reports, restore.clone(), withdraw.clone(), &times);
+                let restores = (restore.clone(), withdraw.clone());
+                let mut cx = self.subtask_context(&layout.spec, (task, index), &reports, restores, &times);
                 cx.info.careful = careful.clone();
                 let (input, outputs) = (wiring.input(subtask), wiring.outputs(subtask, &ports));
                 let key = (self.execution.attempt, subtask);
@@ -71,6 +67,18 @@ impl RegionSupervisor {
         }
         self.subtasks = subtasks.into();
         self.check_ready();
+    }
+
+    /// An attempt begins from this checkpoint: what is done carefully in it.
+    fn go_back_to(&mut self, checkpoint: Option<CheckpointId>) -> Arc<CarefulWork> {
+        let mut memory = lock(self.memory());
+        let known = Self::known_as(&mut memory, checkpoint);
+        let rewinds = memory.progress.restored(known);
+        memory.answered.restored(known);
+        let careful = Self::begin_careful_work(&mut memory, known);
+        drop(memory);
+        self.rewinds = (self.execution.attempt > Attempt(1)).then_some(rewinds);
+        careful
     }
 
     fn reports(&self, ctx: &Context<Self>) -> TaskReports {
@@ -90,15 +98,14 @@ impl RegionSupervisor {
 
     fn subtask_context(
         &self,
-        task: &TaskSpec,
-        index: u32,
+        spec: &JobSpec,
+        (task, index): (&TaskSpec, u32),
         reports: &TaskReports,
-        restore: Option<RestorePlan>,
-        withdraw: Vec<CheckpointId>,
+        (restore, withdraw): (Option<RestorePlan>, Vec<CheckpointId>),
         times: &ReadingTimes,
     ) -> SubtaskContext {
         let job = &self.seed.job;
-        let max_parallelism = job.spec.max_parallelism;
+        let max_parallelism = spec.max_parallelism;
         // A task without keys may have more subtasks than there are key groups.
         let key_groups = if task.parallelism <= max_parallelism {
             KeyGroupRange::of_subtask(index, task.parallelism, max_parallelism)
@@ -108,7 +115,7 @@ impl RegionSupervisor {
         let subtask = SubtaskId { task: task.id, index };
         let (counters, event_times) = job.figures.begin(task, subtask, self.execution.attempt);
         let info = SubtaskInfo {
-            job: job.spec.name.clone(),
+            job: spec.name.clone(),
             subtask,
             name: job.name_of(subtask),
             parallelism: task.parallelism,

@@ -9,7 +9,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use super::RegionSupervisor;
 use crate::control::event::JobEventKind;
 use crate::control::job_context::lock;
-use crate::protocol::{HeldBackNews, SubtaskId};
+use crate::protocol::{HeldBackNews, RegionState, SubtaskId};
 use crate::runtime::arbiters::{ArbiterId, Berth};
 use crate::runtime::guard::{Sample, TaskGuard};
 
@@ -41,12 +41,13 @@ impl RegionSupervisor {
             let Some(sample) = berth.activity().sample() else { continue };
             seen.insert(berth.id(), sample);
             let stuck = self.watchdog.seen.get(&berth.id()) == Some(&sample);
-            if !stuck || self.watchdog.reported.get(&berth.id()) == Some(&sample) {
-                continue;
-            }
-            if let Some(subtask) = berth.activity().task_of(sample).and_then(|task| self.ours(&task, ctx)) {
-                self.watchdog.reported.insert(berth.id(), sample);
-                self.found_stuck(subtask, &berth, ctx);
+            let Some(task) = stuck.then(|| berth.activity().task_of(sample)).flatten() else { continue };
+            match self.ours(&task, ctx) {
+                Some(subtask) if self.watchdog.reported.insert(berth.id(), sample) != Some(sample) => {
+                    self.found_stuck(subtask, &berth, ctx);
+                }
+                None if task.exit == ctx.address().recipient() => self.found_left_behind(&berth, ctx),
+                _ => {}
             }
         }
         self.watchdog.seen = seen;
@@ -55,6 +56,8 @@ impl RegionSupervisor {
     fn look_at_event_time(&mut self) {
         let (job, region) = (self.seed.job.clone(), self.seed.region);
         let held_back = job.figures.held_back(job.clock.now()).remove(&region);
+        // One that does not run holds back nothing that could go on.
+        let held_back = held_back.filter(|_| self.state != RegionState::Parked);
         if let Some(held_back) = self.watchdog.held_back.news(held_back, job.limits.event_time_held_after) {
             job.emit(JobEventKind::EventTimeHeldBack { region, held_back });
         }
@@ -75,6 +78,13 @@ impl RegionSupervisor {
             self.condemn(berth);
             self.lose_arbiter(berth.id(), ctx);
         }
+    }
+
+    /// A subtask that was left behind holds its arbiter, which ran when the subtask was told to stop, or the next attempt would not be
+    /// there.
+    fn found_left_behind(&mut self, berth: &Berth, ctx: &mut Context<Self>) {
+        self.condemn(berth);
+        self.move_off(berth.id(), ctx);
     }
 
     /// The arbiters of the region's children, each once.

@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
     use crate::data::wiring::EdgeSpec;
-    use crate::protocol::{RegionId, TaskKind};
+    use crate::protocol::{Partitioning, RegionId, TaskKind};
     use crate::runtime::ArbiterHandle;
     use crate::task::{StartedSubtask, SubtaskContext, TaskFactory};
 
@@ -148,14 +148,27 @@ mod tests {
     #[test]
     fn channels_are_numbered_port_by_port_and_lead_to_the_port_of_their_edge() {
         use EdgePattern::{AllToAll, Forward};
-        let edge = |port, pattern| EdgeSpec { to: TaskId(2), port, pattern };
+        let edge = |port, pattern| EdgeSpec {
+            to: TaskId(2),
+            port,
+            pattern,
+            partitioning: Partitioning::Rebalance,
+            side_output: None,
+        };
         let (first, second) = (PortId::FIRST, PortId::SECOND);
         let tasks = vec![
             task(0, 3, vec![edge(second, AllToAll), edge(first, AllToAll)]),
             task(1, 2, vec![edge(second, Forward), edge(first, Forward)]),
             task(2, 2, Vec::new()),
         ];
-        let spec = JobSpec { name: "ports".into(), tasks, regions: 1, max_parallelism: 8, sinks_can_withdraw: true };
+        let spec = JobSpec {
+            name: "ports".into(),
+            parallelism: 2,
+            tasks,
+            regions: 1,
+            max_parallelism: 8,
+            sinks_can_withdraw: true,
+        };
         let arbiter_of = |subtask: SubtaskId| ArbiterId(subtask.index.into());
         let wiring = Wiring { spec: &spec, limits: &Limits::default(), arbiter_of: &arbiter_of };
         let subtasks = (0..2).map(|index| SubtaskId { task: TaskId(2), index });

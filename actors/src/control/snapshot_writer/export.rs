@@ -32,6 +32,7 @@ pub(crate) enum ExportRequest {
 pub(crate) struct Export {
     pub(crate) request: u64,
     pub(crate) target: Box<dyn SavepointExport>,
+    pub(crate) path: PathBuf,
     pub(crate) checkpoint: CheckpointId,
     pub(crate) pin: Pin,
     pub(crate) wanted: Weak<()>,
@@ -80,7 +81,8 @@ impl SnapshotWriter {
     /// job's own origin.
     fn portable(&self, retained: &Manifest) -> Manifest {
         let mut manifest = retained.clone();
-        let sinks = self.seed.job.spec.tasks.iter().filter(|task| task.kind == TaskKind::Sink);
+        let plan = self.seed.job.layout();
+        let sinks = plan.spec.tasks.iter().filter(|task| task.kind == TaskKind::Sink);
         let sinks: Vec<_> = sinks.flat_map(|task| &task.operators).map(OperatorInfo::id).collect();
         manifest.chunks.retain(|chunk| {
             let is_pending = &*chunk.address.state == PENDING && sinks.contains(&&chunk.address.operator);
@@ -91,18 +93,22 @@ impl SnapshotWriter {
 
     /// Writes a checkpoint, if the store still has it.
     fn write(&mut self, export: Export, retained: Option<Arc<Manifest>>, ctx: &mut Context<Self>) {
-        let Export { request, target, checkpoint, pin, wanted } = export;
+        let Export { request, target, path, checkpoint, pin, wanted } = export;
         let Some(retained) = retained else {
             let result = Err(SavepointError::Gone { checkpoint });
             return self.seed.exported.do_send(ExportReply::Written { request, result });
         };
         let manifest = self.portable(&retained);
         let (store, until) = (self.seed.job.store.clone(), Arc::downgrade(&self.exports.until));
-        let name = self.seed.job.spec.name.clone();
+        let name = self.seed.job.layout().spec.name.clone();
+        let under_way = self.seed.job.events.exports(path, checkpoint, manifest.state_bytes());
         let work = move || {
-            let wanted = || wanted.strong_count() > 0 && until.strong_count() > 0;
+            let wanted = |done| {
+                under_way.has_written(done);
+                wanted.strong_count() > 0 && until.strong_count() > 0
+            };
             let written = write(&name, target, &manifest, &store, wanted);
-            drop(pin);
+            drop((pin, under_way));
             written.map_err(SavepointError::from)
         };
         self.export(work, move |result| ExportReply::Written { request, result }, ctx);
@@ -158,7 +164,7 @@ fn write(
     target: Box<dyn SavepointExport>,
     manifest: &Manifest,
     store: &Arc<dyn SnapshotStore>,
-    wanted: impl Fn() -> bool,
+    wanted: impl Fn(u64) -> bool,
 ) -> Result<Savepoint, SavepointFileError> {
     let (of, mut told_at) = (manifest.state_bytes(), monotonic());
     let mut progress = |done: u64| {
@@ -171,7 +177,7 @@ fn write(
                 "job={job} savepoint of checkpoint={checkpoint}: {done} of {of} MiB written"
             );
         }
-        wanted()
+        wanted(done)
     };
     let chunks: &dyn ChunkSource = store;
     target.write(manifest, chunks, &mut progress)

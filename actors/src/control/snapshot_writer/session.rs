@@ -48,7 +48,10 @@ impl StoreSession {
 
     pub(super) fn reserve_ids(&mut self, up_to: CheckpointId) {
         match self.job.store.reserve_ids(up_to) {
-            Ok(()) => self.answer(StoreReply::IdsReserved { up_to }),
+            Ok(()) => {
+                self.job.figures.store_has(self.job.store.stored_bytes());
+                self.answer(StoreReply::IdsReserved { up_to });
+            }
             Err(error) => {
                 let (error, retained) = (Arc::new(error), self.reopen());
                 self.answer(StoreReply::ReserveFailed { error, retained });
@@ -98,6 +101,7 @@ impl StoreSession {
         match marked.and_then(|manifest| self.job.store.finalise(&manifest, retain).map(|_| manifest)) {
             Ok(manifest) => {
                 self.reached(Step::ManifestCommitted);
+                self.job.figures.store_has(self.job.store.stored_bytes());
                 self.settled = checkpoint.max(self.settled);
                 if let Some(retained) = &mut self.retained {
                     retained.push(manifest);
@@ -147,23 +151,29 @@ impl StoreSession {
             return;
         }
         self.reached(Step::StoringChunks);
-        if let Err(error) = self.put(chunks) {
+        if let Err(error) = self.put(checkpoint, chunks) {
             let (error, retained) = (Arc::new(error), self.reopen());
             self.failed = Some((checkpoint, error.clone()));
             self.answer(StoreReply::ChunksFailed { checkpoint, error, retained });
         }
     }
 
-    fn put(&self, chunks: &[Chunk]) -> Result<(), SnapshotError> {
+    fn put(&self, checkpoint: CheckpointId, chunks: &[Chunk]) -> Result<(), SnapshotError> {
         let most = self.job.limits.store_transaction_bytes;
         let (mut start, mut bytes) = (0, 0);
         for (end, chunk) in chunks.iter().enumerate() {
             if end > start && bytes + chunk.bytes.len() > most {
-                self.job.store.put_chunks(&chunks[start..end])?;
+                self.put_at_once(checkpoint, &chunks[start..end])?;
                 (start, bytes) = (end, 0);
             }
             bytes += chunk.bytes.len();
         }
-        self.job.store.put_chunks(&chunks[start..])
+        self.put_at_once(checkpoint, &chunks[start..])
+    }
+
+    fn put_at_once(&self, checkpoint: CheckpointId, chunks: &[Chunk]) -> Result<(), SnapshotError> {
+        self.job.store.put_chunks(chunks)?;
+        self.job.events.stored(checkpoint, chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum());
+        Ok(())
     }
 }

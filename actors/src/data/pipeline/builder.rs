@@ -12,7 +12,8 @@ use actix::Recipient;
 use super::careful::{At, Careful, CarefulBarriers, CarefulInputs, MaybeCareful};
 use super::exit::{Exit, SideExit};
 use super::head::{Chain, Head, TwoInputChain};
-use super::link::{Intake, Link, OneInput, Queue, TwoInputs};
+use super::link::{Intake, Link, OneInput, Queue};
+use super::two_inputs::TwoInputs;
 use super::walk::{Pipeline, SourceSide, StageSlot};
 use crate::contract::{Batch, BatchOperator, Output, SubtaskInfo, TakesMarks, TwoInputOperator};
 use crate::data::edge::{AnyOutlet, Outlet, ReturnCredit, Routing};
@@ -113,7 +114,8 @@ impl<'a> PipelineBuilder<'a> {
     fn link_intake<I: Intake<Out: 'static> + 'static>(&mut self, id: OperatorId, intake: I, next: Chain<I::Out>) {
         assert!(self.careful.is_empty(), "'{id}' has an input of each type that it works on carefully");
         let sides = self.take_sides(&mut next.input.borrow_mut());
-        let link = Link { id: id.clone(), intake, out: next.input, holds_end: false, sides };
+        let counters = self.subtask.counters.operator(&id);
+        let link = Link { id: id.clone(), intake, out: next.input, holds_end: false, sides, counters };
         self.stages.push(StageSlot::new(Some(id), Box::new(link)));
     }
 
@@ -183,7 +185,8 @@ impl<'a> PipelineBuilder<'a> {
     fn outlets_for<T: Send + 'static>(&mut self, consumers: Consumers<T>) -> Vec<Rc<RefCell<Outlet<T>>>> {
         let mut made = Vec::with_capacity(consumers.len());
         for (index, routing) in consumers {
-            let outlet = Outlet::connect(routing, &self.wiring[index as usize], index, &self.credits);
+            let counters = &self.subtask.counters;
+            let outlet = Outlet::connect(routing, &self.wiring[index as usize], index, &self.credits, counters);
             let outlet = Rc::new(RefCell::new(outlet));
             self.outlets[index as usize] = Some(outlet.clone());
             made.push(outlet);

@@ -22,11 +22,11 @@ pub(super) trait SideExit {
     /// Whether an edge waits for credit.
     fn is_blocked(&self) -> bool;
 
-    /// Hands on what was emitted. What one call of an operator emits waits at the edges, if it must.
+    /// Hands on what was emitted, and gives the number of records. What one call of an operator emits waits at the edges, if it must.
     ///
     /// # Errors
     /// Any error fails the task.
-    fn drain(&mut self) -> Result<(), TaskError>;
+    fn drain(&mut self) -> Result<usize, TaskError>;
 }
 
 impl<T: Send + 'static> Exit<T> {
@@ -77,9 +77,10 @@ impl<T: Send + 'static> SideExit for Exit<T> {
         self.is_blocked()
     }
 
-    fn drain(&mut self) -> Result<(), TaskError> {
+    fn drain(&mut self) -> Result<usize, TaskError> {
         let queue = self.queue.clone();
         let mut queue = queue.borrow_mut();
+        let records = queue.len();
         while let Some(first) = queue.first() {
             match first {
                 Emitted::Batch(batch) => self.spread(batch)?,
@@ -87,6 +88,6 @@ impl<T: Send + 'static> SideExit for Exit<T> {
             }
             queue.remove_first();
         }
-        Ok(())
+        Ok(records)
     }
 }

@@ -2,12 +2,15 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::careful::MaybeCareful;
 use super::exit::SideExit;
-use crate::contract::{BatchOperator, Demand, Emitted, Held, Output, Progress, RunBudget, Stateful, TwoInputOperator};
-use crate::protocol::{Mark, OperatorId, TaskError};
+use crate::contract::{
+    Batch, BatchOperator, Demand, Emitted, Held, OperatorCounters, Output, Progress, RunBudget, Stateful,
+};
+use crate::protocol::{Mark, Milestone, OperatorId, TaskError};
 use crate::runtime::guard::{note_with_records, noting};
 
 /// What one stage has emitted and the next one takes.
@@ -52,6 +55,11 @@ pub(super) trait Stage {
         false
     }
 
+    /// The last milestone that its operator was given, and so has all records before.
+    fn milestone(&self) -> Milestone {
+        Milestone::NONE
+    }
+
     /// There is input in front of the task that it may not take.
     fn input_waits(&mut self) {}
 
@@ -84,6 +92,72 @@ pub(super) struct Link<I: Intake> {
     pub(super) holds_end: bool,
     /// The operator's side outputs.
     pub(super) sides: Vec<Box<dyn SideExit>>,
+    pub(super) counters: Arc<OperatorCounters>,
+}
+
+/// What a call of an operator for the first element before it has come to.
+pub(super) struct Called {
+    progress: Progress,
+    /// Records of the element that are left.
+    left: usize,
+    /// Records that were taken, and their bytes.
+    taken: (usize, usize),
+    /// The element, if that is a mark.
+    mark: Option<Mark>,
+}
+
+impl Called {
+    /// Calls an operator for records.
+    pub(super) fn with<T>(
+        batch: &mut Batch<T>,
+        call: impl FnOnce(&mut Batch<T>) -> Result<Progress, TaskError>,
+    ) -> Result<Self, TaskError> {
+        let (records, bytes) = (batch.len(), batch.bytes());
+        let progress = noting(|| call(&mut *batch), note_with_records)?;
+        let left = batch.len();
+        // What is left of the bytes of a batch without records is nobody's.
+        let bytes_left = if left == 0 { 0 } else { batch.bytes() };
+        let taken = (records.saturating_sub(left), bytes.saturating_sub(bytes_left));
+        Ok(Self { progress, left, taken, mark: None })
+    }
+
+    pub(super) fn with_mark(progress: Progress, mark: Mark) -> Self {
+        Self { progress, left: 0, taken: (0, 0), mark: Some(mark) }
+    }
+
+    /// There was nothing to call it for.
+    pub(super) fn for_nothing() -> Self {
+        Self { progress: Progress::Done, left: 0, taken: (0, 0), mark: None }
+    }
+}
+
+/// Counts what a call has emitted.
+struct Emits<'a> {
+    counters: &'a OperatorCounters,
+    before: (usize, usize),
+}
+
+impl<'a> Emits<'a> {
+    fn into<T>(out: &Output<T>, counters: &'a OperatorCounters) -> Self {
+        Self { counters, before: (out.len(), out.bytes()) }
+    }
+
+    fn count<T>(self, out: &Output<T>) {
+        let (records, bytes) = self.before;
+        self.counters.records_out.add(out.len().saturating_sub(records) as u64);
+        self.counters.bytes_out.add(out.bytes().saturating_sub(bytes) as u64);
+        self.counters.watermark_out.set(out.watermark());
+    }
+}
+
+impl<I: Intake> Link<I> {
+    /// Hands on what was emitted to side outputs.
+    fn drain_sides(&mut self) -> Result<(), TaskError> {
+        for side in &mut self.sides {
+            self.counters.side_records_out.add(side.drain()? as u64);
+        }
+        Ok(())
+    }
 }
 
 /// An operator, and what it takes from. Of several queues one holds something at a time.
@@ -100,11 +174,11 @@ pub(super) trait Intake {
     /// Whether the end was put before the operator.
     fn has_ended(&self) -> bool;
 
-    /// Calls the operator for the first element before it. Gives how far it got, and how many records it has left.
+    /// Calls the operator for the first element before it.
     ///
     /// # Errors
     /// Any error fails the task.
-    fn call(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<(Progress, usize), TaskError>;
+    fn call(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Called, TaskError>;
 
     /// Takes the first element off.
     fn remove_first(&mut self);
@@ -117,6 +191,9 @@ pub(super) trait Intake {
 
     /// How far the operator is with its records.
     fn held(&self) -> Held;
+
+    /// The last milestone that the operator was given.
+    fn milestone(&self) -> Milestone;
 
     /// There is input in front of the task that it may not take.
     fn input_waits(&mut self);
@@ -136,16 +213,23 @@ pub(super) trait Intake {
 
 impl<I: Intake> Stage for Link<I> {
     fn step(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError> {
-        let (intake, out) = (&mut self.intake, &mut *self.out.borrow_mut());
-        if intake.is_empty() {
+        if self.intake.is_empty() {
             return Ok(Step::Done);
         }
         if self.sides.iter().any(|side| side.is_blocked()) {
             return Ok(Step::Blocked);
         }
-        let (progress, left) = intake.call(out, budget)?;
+        let out = self.out.clone();
+        let out = &mut *out.borrow_mut();
+        let emits = Emits::into(out, &self.counters);
+        let Called { progress, left, taken: (records, bytes), mark } = self.intake.call(out, budget)?;
         assert!(progress == Progress::Suspended || left == 0, "'{}' is done with {left} records left", self.id);
-        self.sides.iter_mut().try_for_each(|side| side.drain())?;
+        emits.count(out);
+        self.counters.records_in.add(records as u64);
+        self.counters.bytes_in.add(bytes as u64);
+        mark.into_iter().for_each(|mark| self.counters.watermark_in.follow(mark));
+        self.drain_sides()?;
+        let intake = &mut self.intake;
         match progress {
             Progress::Suspended if out.is_full() => Ok(Step::Full),
             Progress::Suspended => Ok(Step::OutOfTime),
@@ -171,6 +255,10 @@ impl<I: Intake> Stage for Link<I> {
         self.intake.held()
     }
 
+    fn milestone(&self) -> Milestone {
+        self.intake.milestone()
+    }
+
     fn input_waits(&mut self) {
         self.intake.input_waits();
     }
@@ -184,11 +272,14 @@ impl<I: Intake> Stage for Link<I> {
     }
 
     fn wake(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError> {
-        let (intake, out) = (&mut self.intake, &mut *self.out.borrow_mut());
         if self.sides.iter().any(|side| side.is_blocked()) {
             return Ok(Step::Blocked);
         }
-        let progress = intake.wake(out, budget)?;
+        let out = self.out.clone();
+        let out = &mut *out.borrow_mut();
+        let emits = Emits::into(out, &self.counters);
+        let progress = self.intake.wake(out, budget)?;
+        emits.count(out);
         assert!(self.holds_end || !out.has_ended(), "'{}' emits the end when it is woken", self.id);
         assert!(
             progress == Progress::Done || !out.has_ended(),
@@ -196,11 +287,11 @@ impl<I: Intake> Stage for Link<I> {
             self.id
         );
         self.holds_end &= !out.has_ended();
-        if progress == Progress::Done && intake.is_idle() && out.is_idle() {
+        if progress == Progress::Done && self.intake.is_idle() && out.is_idle() {
             // Records make a channel active again, and nothing else would tell that the stream is idle still.
             out.mark(Mark::Idle);
         }
-        self.sides.iter_mut().try_for_each(|side| side.drain())?;
+        self.drain_sides()?;
         Ok(match progress {
             Progress::Done => Step::Done,
             Progress::Suspended if out.is_full() => Step::Full,
@@ -213,18 +304,36 @@ impl<I: Intake> Stage for Link<I> {
     }
 }
 
+/// What the marks have said that an operator was given.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Said {
+    /// No record has come since its input was said to be idle.
+    pub(super) is_idle: bool,
+    pub(super) milestone: Milestone,
+}
+
+impl Said {
+    pub(super) fn mark(&mut self, mark: Mark) {
+        match mark {
+            Mark::Milestone(milestone) => self.milestone = milestone.max(self.milestone),
+            Mark::End => *self = Self { is_idle: false, milestone: Milestone::END },
+            Mark::Watermark(_) | Mark::Idle => self.is_idle = mark == Mark::Idle,
+        }
+    }
+}
+
 /// An operator with one input.
 pub(super) struct OneInput<Op: BatchOperator> {
     operator: Op,
     input: Queue<Op::In>,
-    is_idle: bool,
+    said: Said,
     /// Set if it works carefully.
     careful: MaybeCareful<Op::In>,
 }
 
 impl<Op: BatchOperator> OneInput<Op> {
     pub(super) fn new(operator: Op, input: Queue<Op::In>, careful: MaybeCareful<Op::In>) -> Self {
-        Self { operator, input, is_idle: false, careful }
+        Self { operator, input, said: Said::default(), careful }
     }
 }
 
@@ -243,26 +352,24 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
         self.input.borrow().has_ended()
     }
 
-    fn call(&mut self, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<(Progress, usize), TaskError> {
+    fn call(&mut self, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<Called, TaskError> {
         match self.input.borrow_mut().first() {
             Some(Emitted::Batch(batch)) => {
-                self.is_idle = false;
+                self.said.is_idle = false;
                 out.becomes_active();
                 let operator = &mut self.operator;
-                let call = || match &mut self.careful {
+                Called::with(batch, |batch| match &mut self.careful {
                     None => operator.process(batch, out, budget),
                     Some(careful) => {
                         careful.process(batch, out, budget, |one, out, budget| operator.process(one, out, budget))
                     }
-                };
-                let progress = noting(call, note_with_records)?;
-                Ok((progress, batch.len()))
+                })
             }
             Some(Emitted::Mark(mark)) => {
-                self.is_idle = mark == Mark::Idle;
-                Ok((self.operator.mark(mark, out, budget)?, 0))
+                self.said.mark(mark);
+                Ok(Called::with_mark(self.operator.mark(mark, out, budget)?, mark))
             }
-            None => Ok((Progress::Done, 0)),
+            None => Ok(Called::for_nothing()),
         }
     }
 
@@ -271,7 +378,7 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
     }
 
     fn is_idle(&self) -> bool {
-        self.is_idle
+        self.said.is_idle
     }
 
     fn demand(&self) -> Demand {
@@ -282,116 +389,13 @@ impl<Op: BatchOperator> Intake for OneInput<Op> {
         self.operator.held()
     }
 
+    fn milestone(&self) -> Milestone {
+        self.said.milestone
+    }
+
     fn input_waits(&mut self) {
         self.operator.input_waits();
     }
-
-    fn due(&self) -> Option<Duration> {
-        self.operator.due()
-    }
-
-    fn wake(&mut self, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
-        self.operator.wake(out, budget)
-    }
-
-    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
-        self.operator.stateful()
-    }
-}
-
-/// An operator with two inputs, which takes what is before it from whichever queue holds it.
-pub(super) struct TwoInputs<Op: TwoInputOperator> {
-    operator: Op,
-    /// Also of the marks.
-    first: Queue<Op::First>,
-    second: Queue<Op::Second>,
-    is_idle: bool,
-    /// Of each input, set if it works on that carefully.
-    careful: (MaybeCareful<Op::First>, MaybeCareful<Op::Second>),
-}
-
-impl<Op: TwoInputOperator> TwoInputs<Op> {
-    pub(super) fn new(
-        operator: Op,
-        first: Queue<Op::First>,
-        second: Queue<Op::Second>,
-        careful: (MaybeCareful<Op::First>, MaybeCareful<Op::Second>),
-    ) -> Self {
-        Self { operator, first, second, is_idle: false, careful }
-    }
-}
-
-impl<Op: TwoInputOperator> Intake for TwoInputs<Op> {
-    type Out = Op::Out;
-
-    fn may_hold_end() -> bool {
-        false
-    }
-
-    fn is_empty(&self) -> bool {
-        self.first.borrow().is_empty() && self.second.borrow().is_empty()
-    }
-
-    fn has_ended(&self) -> bool {
-        self.first.borrow().has_ended()
-    }
-
-    fn call(&mut self, out: &mut Output<Op::Out>, budget: &mut RunBudget) -> Result<(Progress, usize), TaskError> {
-        let (mut first, mut second) = (self.first.borrow_mut(), self.second.borrow_mut());
-        assert!(first.is_empty() || second.is_empty(), "one batch or mark is in hand at a time");
-        match (first.first(), second.first()) {
-            (Some(Emitted::Batch(batch)), _) => {
-                self.is_idle = false;
-                out.becomes_active();
-                let operator = &mut self.operator;
-                let call = || match &mut self.careful.0 {
-                    None => operator.process_first(batch, out, budget),
-                    Some(careful) => {
-                        careful.process(batch, out, budget, |one, out, budget| operator.process_first(one, out, budget))
-                    }
-                };
-                let progress = noting(call, note_with_records)?;
-                Ok((progress, batch.len()))
-            }
-            (_, Some(Emitted::Batch(batch))) => {
-                self.is_idle = false;
-                out.becomes_active();
-                let operator = &mut self.operator;
-                let call = || match &mut self.careful.1 {
-                    None => operator.process_second(batch, out, budget),
-                    Some(careful) => careful
-                        .process(batch, out, budget, |one, out, budget| operator.process_second(one, out, budget)),
-                };
-                let progress = noting(call, note_with_records)?;
-                Ok((progress, batch.len()))
-            }
-            (Some(Emitted::Mark(mark)), _) => {
-                self.is_idle = mark == Mark::Idle;
-                Ok((self.operator.mark(mark, out, budget)?, 0))
-            }
-            (None, _) => Ok((Progress::Done, 0)),
-        }
-    }
-
-    fn remove_first(&mut self) {
-        // One is empty already, and stays so.
-        self.first.borrow_mut().remove_first();
-        self.second.borrow_mut().remove_first();
-    }
-
-    fn is_idle(&self) -> bool {
-        self.is_idle
-    }
-
-    fn demand(&self) -> Demand {
-        Demand::Any
-    }
-
-    fn held(&self) -> Held {
-        Held::default()
-    }
-
-    fn input_waits(&mut self) {}
 
     fn due(&self) -> Option<Duration> {
         self.operator.due()

@@ -6,6 +6,7 @@ mod exit;
 mod head;
 mod link;
 mod record_type;
+mod two_inputs;
 mod walk;
 
 pub use builder::{Consumers, PipelineBuilder, PipelineFactory};

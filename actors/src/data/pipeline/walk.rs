@@ -16,9 +16,9 @@ use crate::contract::{
     Asked, Demand, GroupLoader, Held, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter,
     StateError, Stateful, StoredStates,
 };
-use crate::data::edge::{AnyOutlet, ReturnCredit, Sent};
+use crate::data::edge::{AnyOutlet, ReturnCredit};
 use crate::data::input_batch::InputBatch;
-use crate::protocol::{Barrier, CheckpointId, Mark, OperatorId, TaskError};
+use crate::protocol::{Barrier, CheckpointId, Mark, Milestone, OperatorId, TaskError};
 use crate::runtime::guard::{note_operator, noting};
 
 /// Loaders of keyed state, by operator.
@@ -231,11 +231,11 @@ impl<B: InputBatch> Pipeline<B> {
         }
     }
 
-    /// Hands side records of a source on.
+    /// Hands side records of a source on, and gives the number of those that some stream consumes.
     ///
     /// # Errors
     /// Any error fails the task.
-    pub fn push_side_records(&mut self, records: Vec<SideRecord>) -> Result<(), TaskError> {
+    pub fn push_side_records(&mut self, records: Vec<SideRecord>) -> Result<usize, TaskError> {
         for SideRecord { tag, record } in records {
             if let Some(take) = self.source_sides.get_mut(&tag) {
                 take(record);
@@ -244,8 +244,8 @@ impl<B: InputBatch> Pipeline<B> {
         self.drain_sides()
     }
 
-    fn drain_sides(&mut self) -> Result<(), TaskError> {
-        self.sides.iter_mut().try_for_each(|side| side.drain())
+    fn drain_sides(&mut self) -> Result<usize, TaskError> {
+        self.sides.iter_mut().try_fold(0, |records, side| Ok(records + side.drain()?))
     }
 
     /// Whether an edge waits for credit.
@@ -253,9 +253,9 @@ impl<B: InputBatch> Pipeline<B> {
         self.outlets.iter().any(|outlet| outlet.borrow().is_blocked())
     }
 
-    /// What the edges have sent.
-    pub(crate) fn sent(&self) -> Sent {
-        self.outlets.iter().map(|outlet| outlet.borrow().sent()).fold(Sent::default(), Sent::and)
+    /// Batches that the edges have sent.
+    pub(crate) fn batches_sent(&self) -> u64 {
+        self.outlets.iter().map(|outlet| outlet.borrow().batches_sent()).sum()
     }
 
     /// Sends records that wait for a batch to fill.
@@ -339,6 +339,12 @@ impl<B: InputBatch> Pipeline<B> {
         let mut states = self.stages.iter_mut().filter_map(StageSlot::stateful);
         let found = states.find(|(id, _)| *id == operator);
         found.map_or(Asked::NotForQueries, |(_, state)| state.query(query, budget))
+    }
+
+    /// The last milestone that an operator was given: it has taken all records before it.
+    pub(crate) fn milestone(&self, operator: &OperatorId) -> Milestone {
+        let stage = self.stages.iter().find(|slot| slot.id.as_ref() == Some(operator));
+        stage.map_or(Milestone::NONE, |slot| slot.stage.milestone())
     }
 
     /// What answers queries of its operators from checkpoints.

@@ -51,9 +51,10 @@ impl SideExit for Collector {
         self.is_blocked.get()
     }
 
-    fn drain(&mut self) -> Result<(), TaskError> {
+    fn drain(&mut self) -> Result<usize, TaskError> {
+        let records = self.queue.borrow().len();
         see(&self.queue, &self.log);
-        Ok(())
+        Ok(records)
     }
 }
 
@@ -265,6 +266,7 @@ fn rig_behind<H: Head>(
             out,
             holds_end: false,
             sides: vec![Box::new(exit)],
+            counters: Arc::default(),
         };
         stages.push(StageSlot::new(Some(id), Box::new(link)));
     }

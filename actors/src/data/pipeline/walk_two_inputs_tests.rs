@@ -1,5 +1,5 @@
 use super::super::super::head::TwoInputChain;
-use super::super::super::link::TwoInputs;
+use super::super::super::two_inputs::TwoInputs;
 use super::*;
 use crate::contract::TwoInputOperator;
 use crate::data::input_batch::EitherBatch;
@@ -74,7 +74,8 @@ fn rig(inputs: [Does; 2], behind: impl IntoIterator<Item = Does>) -> TwoInputRig
     let operator = Both { first: op(0), second: op(1) };
     let intake = TwoInputs::new(operator, first.clone(), second.clone(), (None, None));
     let id = OperatorId::from("two inputs");
-    let link = Link { id: id.clone(), intake, out: out.clone(), holds_end: false, sides: Vec::new() };
+    let (sides, counters) = (Vec::new(), Arc::default());
+    let link = Link { id: id.clone(), intake, out: out.clone(), holds_end: false, sides, counters };
     let stage = StageSlot::new(Some(id), Box::new(link));
     let behind = behind.into_iter().map(|does| (does, Snapshot::default()));
     let rig = rig_behind(TwoInputChain { first, second }, vec![stage], out, behind);

@@ -2,6 +2,7 @@
 
 mod participants;
 mod phase;
+mod rescale_step;
 mod restart_waits;
 mod retained;
 mod schedule;
@@ -10,6 +11,7 @@ mod tests;
 mod vocabulary;
 mod waiters;
 
+pub(crate) use rescale_step::RescaleStep;
 pub(crate) use schedule::CheckpointSchedule;
 pub use vocabulary::{AbortReason, NoRestore, TriggerReason};
 pub(crate) use vocabulary::{

@@ -4,12 +4,16 @@
 use std::collections::BTreeMap;
 
 use super::Participant;
-use crate::protocol::{CheckpointId, Execution, RegionId, SourceState, SubtaskId, TaskKind};
+use crate::protocol::{
+    CheckpointId, Execution, ParkedSections, RegionId, RegionOperators, SourceState, SubtaskId, TaskKind,
+};
 
 #[derive(Debug)]
 pub(super) struct Participants {
     all: Vec<Participant>,
     running: BTreeMap<RegionId, Execution>,
+    /// With the newest checkpoint when they were parked.
+    parked: BTreeMap<RegionId, CheckpointId>,
     halted: BTreeMap<SubtaskId, (Execution, SourceState)>,
     committed: BTreeMap<SubtaskId, CheckpointId>,
 }
@@ -17,7 +21,19 @@ pub(super) struct Participants {
 impl Participants {
     /// Of these none runs yet.
     pub(super) fn new(all: Vec<Participant>) -> Self {
-        Self { all, running: BTreeMap::new(), halted: BTreeMap::new(), committed: BTreeMap::new() }
+        Self {
+            all,
+            running: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            halted: BTreeMap::new(),
+            committed: BTreeMap::new(),
+        }
+    }
+
+    /// The job has other tasks, of which none runs yet.
+    pub(super) fn replace(&mut self, all: Vec<Participant>) {
+        let parked = std::mem::take(&mut self.parked);
+        *self = Self { parked, ..Self::new(all) };
     }
 
     /// A region runs, whose sinks have settled what was restored.
@@ -39,8 +55,40 @@ impl Participants {
         self.running.get(&execution.region).is_some_and(|running| *running != execution)
     }
 
+    /// The region, which does not run, takes no part until it is unparked.
+    pub(super) fn park(&mut self, region: RegionId, newest: CheckpointId) {
+        self.running.remove(&region);
+        self.parked.insert(region, newest);
+    }
+
+    /// Whether it was parked.
+    pub(super) fn unpark(&mut self, region: RegionId) -> bool {
+        self.parked.remove(&region).is_some()
+    }
+
+    pub(super) fn is_parked(&self, region: RegionId) -> bool {
+        self.parked.contains_key(&region)
+    }
+
+    /// What checkpoints hold of the parked regions.
+    pub(super) fn parked_sections(&self, operators: &RegionOperators) -> ParkedSections {
+        ParkedSections::of(self.parked.keys(), operators)
+    }
+
+    /// The newest checkpoint from which a region was parked: what its sinks have published up to it cannot be withdrawn meanwhile.
+    pub(super) fn parked_from(&self) -> Option<(RegionId, CheckpointId)> {
+        self.parked.iter().map(|(region, from)| (*region, *from)).max_by_key(|(_, from)| *from)
+    }
+
+    /// Whether no region is left that is not parked.
+    pub(super) fn all_are_parked(&self) -> bool {
+        !self.parked.is_empty() && self.all.iter().all(|participant| self.is_parked(participant.region))
+    }
+
+    /// Whether all regions run that are not parked.
     pub(super) fn all_run(&self) -> bool {
-        self.all.iter().all(|participant| self.running.contains_key(&participant.region))
+        let runs = |region| self.running.contains_key(region) || self.parked.contains_key(region);
+        self.all.iter().all(|participant| runs(&participant.region))
     }
 
     /// The subtasks of the regions that run.
@@ -59,9 +107,10 @@ impl Participants {
         }
     }
 
-    /// Whether all sources have halted.
+    /// Whether all sources have halted, but those of parked regions, which read nothing.
     pub(super) fn sources_have_halted(&self) -> bool {
-        let mut sources = self.all.iter().filter(|participant| participant.kind == TaskKind::Source);
+        let sources = self.all.iter().filter(|participant| participant.kind == TaskKind::Source);
+        let mut sources = sources.filter(|source| !self.is_parked(source.region));
         sources.all(|source| self.has_halted(source, |state| state != SourceState::Reading))
     }
 
@@ -84,7 +133,17 @@ impl Participants {
 
     /// Whether every sink has answered for this checkpoint, or a later one.
     pub(super) fn sinks_have_committed(&self, checkpoint: CheckpointId) -> bool {
-        let mut sinks = self.all.iter().filter(|participant| participant.kind == TaskKind::Sink);
+        self.have_committed(checkpoint, |_| true)
+    }
+
+    /// Whether every sink has that is in no parked region.
+    pub(super) fn sinks_at_work_have_committed(&self, checkpoint: CheckpointId) -> bool {
+        self.have_committed(checkpoint, |sink| !self.is_parked(sink.region))
+    }
+
+    fn have_committed(&self, checkpoint: CheckpointId, counts: impl Fn(&Participant) -> bool) -> bool {
+        let sinks = self.all.iter().filter(|participant| participant.kind == TaskKind::Sink);
+        let mut sinks = sinks.filter(|sink| counts(sink));
         sinks.all(|sink| self.committed.get(&sink.subtask).is_some_and(|committed| *committed >= checkpoint))
     }
 }

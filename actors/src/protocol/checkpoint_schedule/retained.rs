@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{NoRestore, RestoreDecision};
-use crate::protocol::{CheckpointId, Manifest};
+use crate::protocol::{CheckpointId, Manifest, RegionId};
 
 #[derive(Debug)]
 pub(super) struct Retained {
@@ -56,6 +56,11 @@ impl Retained {
         self.abandoned.clear();
     }
 
+    /// Whether there is such output.
+    pub(super) fn has_abandoned(&self) -> bool {
+        !self.abandoned.is_empty()
+    }
+
     /// Completed checkpoints will be marked abandoned.
     pub(super) fn abandon(&mut self, completed: impl IntoIterator<Item = CheckpointId>) {
         self.abandoned.extend(completed);
@@ -67,12 +72,13 @@ impl Retained {
 
     /// What a region restores: the newest checkpoint, or the newest that is older than the `damaged` one. `origin` is
     /// the savepoint that the job began with. With `may_fall_back` an older checkpoint keeps the output right, or
-    /// repeats are accepted.
+    /// repeats are accepted. Not one from before `parked` was parked, whose sinks withdraw nothing.
     pub(super) fn choose(
         &self,
         damaged: Option<CheckpointId>,
         origin: Option<&Arc<Manifest>>,
         may_fall_back: bool,
+        parked: Option<(RegionId, CheckpointId)>,
     ) -> RestoreChoice {
         let older = |manifest: &&Arc<Manifest>| damaged.is_none_or(|damaged| manifest.checkpoint < damaged);
         let chosen = self.manifests.iter().rev().find(older).or(origin.filter(older));
@@ -82,6 +88,13 @@ impl Retained {
             Some(_) if falls_back && !may_fall_back => {
                 let older = self.manifests.iter().filter(older).map(|manifest| manifest.checkpoint).collect();
                 RestoreDecision::Refused(NoRestore::WouldRepeat { older })
+            }
+            Some(chosen)
+                if falls_back
+                    && let Some((region, from)) = parked
+                    && chosen.checkpoint < from =>
+            {
+                RestoreDecision::Refused(NoRestore::Parked { region, from })
             }
             Some(chosen) if chosen.checkpoint < self.newest_id() => {
                 let above = chosen.checkpoint;

@@ -1,5 +1,7 @@
 //! The state machine: event and moment in, commands out.
 
+mod restores;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,8 @@ pub(crate) struct CheckpointSchedule {
     reserved_up_to: CheckpointId,
     participants: Participants,
     restores: BTreeMap<RegionId, (Execution, Option<CheckpointId>)>,
+    /// Regions that are to be parked.
+    parks: BTreeMap<RegionId, Execution>,
     waiters: Waiters,
     restart_waits: RestartWaits,
     draining: bool,
@@ -63,6 +67,7 @@ impl CheckpointSchedule {
             next_id: CheckpointId(reserved_up_to.0 + 1),
             reserved_up_to,
             restores: BTreeMap::new(),
+            parks: BTreeMap::new(),
             waiters: Waiters::default(),
             restart_waits: RestartWaits::default(),
             draining: false,
@@ -86,11 +91,9 @@ impl CheckpointSchedule {
                 self.region_down(now, execution, failed, out);
                 self.restart_waits.told(execution.region, restarts_at);
             }
-            Event::RestoreRequested { execution, damaged } => {
-                self.forget_region(now, AbortReason::RegionFailed(execution.region), execution.region, out);
-                self.restart_waits.over(execution.region);
-                self.restores.insert(execution.region, (execution, damaged));
-            }
+            Event::RestoreRequested { execution, damaged } => self.restore_requested(now, execution, damaged, out),
+            Event::ParkRequested { execution } => drop(self.parks.insert(execution.region, execution)),
+            Event::IsParked { region, newest } => self.participants.park(region, newest),
             Event::SourceHalted { execution, subtask, state } => {
                 self.participants.source_halted(execution, subtask, state);
             }
@@ -111,6 +114,7 @@ impl CheckpointSchedule {
             Event::SinkCommitted { subtask, checkpoint } => self.participants.sink_committed(subtask, checkpoint),
             Event::CheckpointRequested { waiter } => self.waiters.add(waiter),
             Event::CheckpointWanted => self.waiters.want(),
+            Event::Rescale(step) => step.apply(&mut self.waiters, &mut self.participants),
             Event::DrainRequested => self.draining = true,
             Event::DrainCancelled => self.resume(),
             Event::IdsReserved { up_to } => {
@@ -142,6 +146,14 @@ impl CheckpointSchedule {
         self.interval = interval;
     }
 
+    /// How many subtasks have not acknowledged the checkpoint that is in flight.
+    pub(crate) fn missing(&self) -> usize {
+        match &self.phase {
+            Phase::InFlight { pending, .. } => pending.missing(),
+            _ => 0,
+        }
+    }
+
     /// When [`Event::Tick`] is due next.
     pub(crate) fn next_wake(&self) -> Option<Duration> {
         match &self.phase {
@@ -151,11 +163,6 @@ impl CheckpointSchedule {
             Phase::Idle => self.due_at().map(|(at, _)| at),
             Phase::Reserving | Phase::Finalising(_) | Phase::Over => None,
         }
-    }
-
-    /// The newest completed checkpoint.
-    pub(crate) fn newest(&self) -> CheckpointId {
-        self.retained.newest_id()
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Command>) {
@@ -314,7 +321,7 @@ impl CheckpointSchedule {
         self.phase = Phase::Idle;
         let Some(finalising) = unsettled else { return };
         let checkpoint = finalising.manifest.checkpoint;
-        if self.newest() == checkpoint {
+        if self.retained.newest_id() == checkpoint {
             self.completed(now, finalising, out);
         } else {
             self.report_abort(now, checkpoint, reason, out);
@@ -380,41 +387,30 @@ impl CheckpointSchedule {
         }
     }
 
-    fn abandoned(&mut self, above: CheckpointId, completed: Vec<CheckpointId>) {
-        self.retained.abandon(completed);
-        self.retained.remove_above(above);
-        self.drained = self.drained.filter(|drained| *drained <= above);
-        if matches!(self.phase, Phase::Abandoning { above: asked, .. } if asked == above) {
-            self.phase = Phase::Idle;
-        }
-    }
-
-    fn abandon_failed(&mut self, now: Now, error: Arc<SnapshotError>, out: &mut Vec<Command>) {
-        let Phase::Abandoning { above, failures, .. } = self.phase else { return };
-        if error.is_retryable() && failures < STORE_RETRIES_MAX {
-            let failures = failures + 1;
-            self.phase = Phase::Abandoning { above, retry_at: Some(now.at + retry_delay(failures)), failures };
-            return;
-        }
-        self.phase = Phase::Idle;
-        for (_, (execution, _)) in std::mem::take(&mut self.restores) {
-            let decision = RestoreDecision::Refused(NoRestore::Store(error.clone()));
-            out.push(Command::AnswerRestore { execution, decision });
-        }
-    }
-
     /// Does whatever can be done now that nothing is in flight.
     fn advance(&mut self, now: Now, out: &mut Vec<Command>) {
         while matches!(self.phase, Phase::Idle) {
-            if let Some(region) = self.restores.keys().next().copied() {
+            if let Some((_, execution)) = self.parks.pop_first() {
+                self.park(execution, out);
+            } else if let Some(region) = self.restores.keys().next().copied() {
                 self.choose_restore(region, out);
             } else if let Some((checkpoint, is_final)) = self.last_checkpoint() {
                 if self.sinks_have_committed(checkpoint) {
                     self.phase = Phase::Over;
                     out.push(Command::Settled { checkpoint, is_final });
+                } else if self.draining && self.participants.sinks_at_work_have_committed(checkpoint) {
+                    // What parked regions have to commit is committed by the next start.
+                    self.phase = Phase::Over;
+                    out.push(Command::Settled { checkpoint, is_final: false });
                 }
                 self.waiters.answer_with_last(checkpoint, out);
                 return;
+            } else if self.participants.all_are_parked() {
+                self.waiters.refuse_all_parked(out);
+                if !self.draining {
+                    return;
+                }
+                self.drained = Some(self.retained.newest_id());
             } else if let Some(wait) = self.restart_waits.too_long(now.at) {
                 return self.waiters.refuse_next(wait, out);
             } else if let Some((at, reason)) = self.due_at()
@@ -423,21 +419,6 @@ impl CheckpointSchedule {
                 self.trigger(now, reason, out);
             } else {
                 return;
-            }
-        }
-    }
-
-    fn choose_restore(&mut self, region: RegionId, out: &mut Vec<Command>) {
-        let Some((execution, damaged)) = self.restores.get(&region).copied() else { return };
-        match self.retained.choose(damaged, self.settings.origin.as_ref(), self.settings.may_fall_back) {
-            RestoreChoice::Answer(decision) => {
-                self.restores.remove(&region);
-                out.push(Command::AnswerRestore { execution, decision });
-            }
-            RestoreChoice::Abandon { above, completed } => {
-                self.retained.abandon(completed.iter().copied());
-                self.phase = Phase::Abandoning { above, retry_at: None, failures: 0 };
-                out.push(Command::AbandonAbove { checkpoint: above, completed });
             }
         }
     }
@@ -458,14 +439,16 @@ impl CheckpointSchedule {
     /// The job goes on after the last checkpoint of a drain.
     fn resume(&mut self) {
         (self.draining, self.drained) = (false, None);
-        if matches!(self.phase, Phase::Over) && self.last_checkpoint().is_none() {
+        let is_settled = |(checkpoint, _)| self.sinks_have_committed(checkpoint);
+        if matches!(self.phase, Phase::Over) && !self.last_checkpoint().is_some_and(is_settled) {
             self.phase = Phase::Idle;
         }
     }
 
     /// When the next checkpoint is due, and why; `None` while a region is not running.
     fn due_at(&self) -> Option<(Duration, TriggerReason)> {
-        if !self.participants.all_run() || self.last_checkpoint().is_some() || !self.restores.is_empty() {
+        let none_can_be = !self.participants.all_run() || self.last_checkpoint().is_some() || !self.restores.is_empty();
+        if none_can_be || self.waiters.hold_others() {
             return None;
         }
         if self.waiters.want_another() {
@@ -488,12 +471,13 @@ impl CheckpointSchedule {
             out.push(Command::ReserveIds { up_to });
             return;
         }
-        let barrier = Barrier { checkpoint: self.next_id, base: self.newest() };
+        let barrier = Barrier { checkpoint: self.next_id, base: self.retained.newest_id() };
         self.next_id.0 += 1;
         self.period_starts = now.at;
         self.waiters.attach();
         let (expected, base) = (self.participants.running(), self.retained.newest().cloned());
-        let pending = PendingCheckpoint::new(barrier, now.at, now.unix_ms, expected, base);
+        let pending = PendingCheckpoint::new(barrier, now.at, now.unix_ms, expected, base)
+            .without(self.participants.parked_sections(&self.settings.operators));
         self.phase = Phase::InFlight { pending, deadline: now.at.saturating_add(self.settings.checkpointing.timeout) };
         out.push(Command::Trigger { barrier, reason });
     }

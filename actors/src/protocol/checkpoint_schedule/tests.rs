@@ -2,6 +2,8 @@
 
 mod ending;
 mod failing;
+mod parking;
+mod rescaling;
 mod restoring;
 mod triggering;
 
@@ -12,8 +14,8 @@ use std::time::Duration;
 use super::*;
 use crate::protocol::SourceError;
 use crate::protocol::{
-    AckFacts, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId,
-    TaskError, TaskId, TaskKind,
+    AckFacts, Attempt, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, RegionOperators, SourceState,
+    SubtaskId, TaskError, TaskId, TaskKind,
 };
 use crate::protocol::{Contribution, Manifest, SnapshotError, StateError, StateScope};
 
@@ -78,6 +80,7 @@ impl Harness {
             ids_per_block: 10,
             may_fall_back,
             participants: participants.into(),
+            operators: RegionOperators::new(),
             origin,
         };
         let mut out = Vec::new();

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::RescaleStep;
 use crate::protocol::{
-    AckFacts, Barrier, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, SourceState, SubtaskId,
-    TaskError, TaskKind,
+    AckFacts, Barrier, CheckpointId, Checkpointing, Execution, Incarnation, RegionId, RegionOperators, SourceState,
+    SubtaskId, TaskError, TaskKind,
 };
 use crate::protocol::{Contribution, Manifest, SnapshotError};
 
@@ -20,6 +21,8 @@ pub enum TriggerReason {
     Periodic,
     /// Somebody asked for it.
     OnDemand,
+    /// Somebody asked for a savepoint, which is made of it.
+    Savepoint,
     /// A sink has taken something that somebody waits for.
     Awaited,
     /// Every source has ended.
@@ -98,6 +101,8 @@ pub(crate) enum NoCheckpoint {
     Aborted(AbortReason),
     /// None can be taken for a while.
     Restarting(RestartWait),
+    /// No region is left that is not parked.
+    AllParked,
 }
 
 /// A moment.
@@ -131,6 +136,8 @@ pub(crate) struct ScheduleSettings {
     /// Whether falling back to an older checkpoint keeps the output right, or repeats are accepted.
     pub(crate) may_fall_back: bool,
     pub(crate) participants: Vec<Participant>,
+    /// The operators of each region.
+    pub(crate) operators: RegionOperators,
     /// The savepoint that the job begins with while it has no checkpoint of its own.
     pub(crate) origin: Option<Arc<Manifest>>,
 }
@@ -148,6 +155,10 @@ pub(crate) enum ScheduleEvent {
     RegionDown { execution: Execution, failed: bool, restarts_at: Option<Duration> },
     /// A region asks what to restore; `damaged` was tried and cannot be read.
     RestoreRequested { execution: Execution, damaged: Option<CheckpointId> },
+    /// A region, none of whose subtasks is left, is to take no part until it asks what to restore.
+    ParkRequested { execution: Execution },
+    /// A region was parked when this was the newest checkpoint. Told to a coordinator that was restarted.
+    IsParked { region: RegionId, newest: CheckpointId },
     /// A source reads no more, or reads on after all, or the end has passed a task that may hold it back.
     SourceHalted { execution: Execution, subtask: SubtaskId, state: SourceState },
     /// A snapshot was taken.
@@ -166,6 +177,8 @@ pub(crate) enum ScheduleEvent {
     CheckpointRequested { waiter: u64 },
     /// A sink has taken something that somebody waits for.
     CheckpointWanted,
+    /// The job is being rescaled, and has come so far.
+    Rescale(RescaleStep),
     /// Stop after a last checkpoint.
     DrainRequested,
     /// Go on reading after all.
@@ -197,6 +210,17 @@ pub enum NoRestore {
     WouldRepeat {
         /// The older checkpoints that are retained.
         older: Vec<CheckpointId>,
+    },
+    /// A region is parked, and its sinks could not withdraw what they have published.
+    #[error(
+        "region {region} is parked since checkpoint {from}, and its sinks cannot withdraw now what they published up to it; the next start \
+         on the store falls back with all regions"
+    )]
+    Parked {
+        /// The region.
+        region: RegionId,
+        /// The newest checkpoint when it was parked.
+        from: CheckpointId,
     },
     /// There is none.
     #[error("no older checkpoint is retained; Checkpointing::retain keeps more of them")]
@@ -242,6 +266,8 @@ pub(crate) enum ScheduleCommand {
     Abort { checkpoint: CheckpointId, reason: AbortReason },
     /// Answer a region.
     AnswerRestore { execution: Execution, decision: RestoreDecision },
+    /// Tell a region that checkpoints go on without it, from after this one, if there is one; or that it cannot be parked.
+    AnswerPark { execution: Execution, newest: Option<CheckpointId>, is_refused: bool },
     /// Answer somebody who wanted a checkpoint.
     AnswerWaiter { waiter: u64, result: Result<CheckpointId, NoCheckpoint> },
     /// The last checkpoint is complete and all sinks have committed it.

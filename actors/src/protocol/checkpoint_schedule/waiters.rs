@@ -15,11 +15,39 @@ pub(super) struct Waiters {
     is_wanted: bool,
     /// A sink wants the one in flight: if that fails, the next one.
     attached_wanted: bool,
+    /// Somebody wants one to be the last before the job is rescaled.
+    for_rescale: ForRescale,
     /// The last one failed: that which is wanted is not taken before.
     wait_until: Duration,
 }
 
+/// Whether the next checkpoint, or the one in flight, is to be followed by none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ForRescale {
+    #[default]
+    No,
+    Next,
+    /// Or it is complete.
+    InFlight,
+}
+
 impl Waiters {
+    /// Somebody waits for the next checkpoint, from which the job goes on with other tasks.
+    pub(super) fn add_for_rescale(&mut self, waiter: u64) {
+        self.add(waiter);
+        self.for_rescale = ForRescale::Next;
+    }
+
+    /// The job has its other tasks, or nothing comes of them.
+    pub(super) fn rescale_over(&mut self) {
+        self.for_rescale = ForRescale::No;
+    }
+
+    /// Whether no checkpoint is to be taken until the job has other tasks: it would be cut off.
+    pub(super) fn hold_others(&self) -> bool {
+        self.for_rescale == ForRescale::InFlight
+    }
+
     pub(super) fn add(&mut self, waiter: u64) {
         self.next.push(waiter);
     }
@@ -54,6 +82,9 @@ impl Waiters {
     pub(super) fn attach(&mut self) {
         self.attached.append(&mut self.next);
         self.attached_wanted |= std::mem::take(&mut self.is_wanted);
+        if self.for_rescale == ForRescale::Next {
+            self.for_rescale = ForRescale::InFlight;
+        }
     }
 
     /// Answers those of the checkpoint in flight. What sinks want is one that is complete.
@@ -61,7 +92,12 @@ impl Waiters {
         let was_wanted = std::mem::take(&mut self.attached_wanted);
         match result {
             Ok(_) => self.wait_until = Duration::ZERO,
-            Err(_) => self.is_wanted |= was_wanted,
+            Err(_) => {
+                self.is_wanted |= was_wanted;
+                if self.hold_others() {
+                    self.rescale_over();
+                }
+            }
         }
         let result = result.clone().map_err(NoCheckpoint::Aborted);
         let answer = |waiter| Command::AnswerWaiter { waiter, result: result.clone() };
@@ -70,7 +106,16 @@ impl Waiters {
 
     /// Answers those of the next checkpoint: there will be none for a while.
     pub(super) fn refuse_next(&mut self, wait: RestartWait, out: &mut Vec<Command>) {
+        if self.for_rescale == ForRescale::Next {
+            self.rescale_over();
+        }
         let refuse = |waiter| Command::AnswerWaiter { waiter, result: Err(NoCheckpoint::Restarting(wait)) };
+        out.extend(self.next.drain(..).map(refuse));
+    }
+
+    /// Answers those of the next checkpoint: nobody is left who would take part.
+    pub(super) fn refuse_all_parked(&mut self, out: &mut Vec<Command>) {
+        let refuse = |waiter| Command::AnswerWaiter { waiter, result: Err(NoCheckpoint::AllParked) };
         out.extend(self.next.drain(..).map(refuse));
     }
 

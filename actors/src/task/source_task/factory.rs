@@ -1,11 +1,12 @@
 //! What starts source tasks.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use actix::AsyncContext;
 
 use super::SourceWork;
-use crate::contract::{Batch, Source};
+use crate::contract::{Batch, Located, Source};
 use crate::data::pipeline::{PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::OperatorId;
@@ -57,6 +58,10 @@ impl<S: Source> TaskFactory for SourceTaskFactory<S> {
             finish: task.clone().recipient(),
         };
         StartedSubtask { address: stepper::address_of(&task, subtask, Some(orders), false), ports: Vec::new() }
+    }
+
+    fn locate(&self, place: &dyn Any) -> Located {
+        self.source.locate(place)
     }
 
     fn job_finished(&self) {

@@ -1,13 +1,35 @@
 //! What a source task does with its messages.
 
-use actix::{Context, Handler};
+use actix::{Context, Handler, Message};
 
-use super::{Phase, SourceWork, Wake};
+use super::{Phase, SourceWork};
 use crate::contract::{Hold, Source};
 use crate::protocol::SourceState;
 use crate::task::source_reading::{ReaderEvent, Reading};
-use crate::task::stepper::Task;
+use crate::task::stepper::{Stepper, Task};
 use crate::task::{BeginReading, FinishInput, RequestBarrier, SetPaused, StopReading};
+
+/// To itself: look for records again.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Wake;
+
+impl<S: Source> SourceWork<S> {
+    /// Reads nothing from now on, or reads on.
+    fn set_paused(&mut self, stepper: &mut Stepper, paused: bool) {
+        let now = stepper.cx.info.clock.now();
+        self.is_paused = paused;
+        if paused {
+            // It holds back only what waits for it.
+            if self.phase != Phase::Ended {
+                self.time.hold(Hold::Paused, now);
+            }
+        } else {
+            self.time.release(Hold::Paused, now);
+            self.fill_read_ahead(stepper);
+        }
+    }
+}
 
 impl<S: Source> Handler<BeginReading> for Task<SourceWork<S>> {
     type Result = ();

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 /// Records a second.
 const RATE: u64 = 200_000;
 /// How long a source waits before it looks again whether records are due.
-pub(super) const TICK: Duration = Duration::from_micros(50);
+pub(super) const TICK: Duration = Duration::from_micros(100);
 
 /// A paced record.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

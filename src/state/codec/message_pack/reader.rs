@@ -5,6 +5,7 @@ use serde::de::{self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializ
 use serde::forward_to_deserialize_any;
 
 use super::{DEPTH_MAX, EXT_STRUCT, FIX_EXT_1, NIL, SOME_NIL};
+use crate::without_values::without_values;
 
 /// Takes a value off the front of `bytes`.
 ///
@@ -18,13 +19,13 @@ pub(crate) fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, String> 
     Ok(value)
 }
 
-/// What an error of reading says.
+/// What an error of reading says, without the value.
 fn said(error: Error) -> String {
     match error {
         Error::InvalidMarkerRead(_) | Error::InvalidDataRead(_) => "the bytes end within a value".to_owned(),
         Error::TypeMismatch(_) => "the bytes begin no value of that type".to_owned(),
         Error::LengthMismatch(_) => "there are more or fewer parts than the type has".to_owned(),
-        Error::Uncategorized(reason) | Error::Syntax(reason) => reason,
+        Error::Uncategorized(reason) | Error::Syntax(reason) => without_values(&reason),
         other => other.to_string(),
     }
 }

@@ -20,6 +20,8 @@ const TAG_BYTES_MAX: usize = 64;
 const PLACES_MAX: usize = 64;
 /// Of one value.
 const FRESH_MAX: usize = 256;
+/// Hashes that a [`Slots`] has room for.
+const SLOTS: usize = 64;
 
 const SEED: u64 = 0x243f_6a88_85a3_08d3;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -62,9 +64,13 @@ pub(in crate::state::codec) mod call {
 #[derive(Debug, Default)]
 pub(in crate::state::codec) struct Shapes {
     known: HashSet<u64, BuildHasherDefault<Mixed>>,
+    known_lately: Slots,
     /// How many texts were told apart at which place.
     places: HashMap<u64, u8, BuildHasherDefault<Mixed>>,
     texts: HashSet<u64, BuildHasherDefault<Mixed>>,
+    texts_lately: Slots,
+    /// Places at which texts are told apart no more.
+    contents_lately: Slots,
     /// Those of the value that are not known.
     fresh: Vec<u64>,
     /// The calls so far.
@@ -103,31 +109,49 @@ impl Shapes {
     #[inline]
     pub(super) fn text(&mut self, text: &str, may_tell: bool) {
         self.call(if text.is_empty() { call::TEXT | call::EMPTY << 8 } else { call::TEXT });
-        if may_tell && let Some(tag) = self.tag(text) {
+        if may_tell
+            && !self.contents_lately.has(self.running)
+            && let Some(tag) = self.tag(text)
+        {
             (self.running, self.has_told) = (tag, true);
         }
     }
 
     /// The calls up to here and this text, if it is told apart from others at this place.
+    #[inline(never)]
     fn tag(&mut self, text: &str) -> Option<u64> {
-        let place = self.running;
-        let seen = self.places.get(&place).copied();
-        if text.len() > TAG_BYTES_MAX || seen.is_some_and(|seen| seen > TAGS_MAX) {
+        if text.len() > TAG_BYTES_MAX {
             return None;
         }
+        let place = self.running;
         let tag = mixed(place, xxh3_64(text.as_bytes()));
-        if !self.texts.contains(&tag) {
-            if seen.is_none() && self.places.len() >= PLACES_MAX {
-                return None;
-            }
-            let seen = self.places.entry(place).or_default();
-            *seen += 1;
-            if *seen > TAGS_MAX {
-                return None;
-            }
-            self.texts.insert(tag);
+        if self.texts_lately.has(tag) || self.tells(tag, place) {
+            self.texts_lately.keep(tag);
+            return Some(tag);
         }
-        Some(tag)
+        None
+    }
+
+    /// Whether this text is one of those that are told apart, or becomes one.
+    fn tells(&mut self, tag: u64, place: u64) -> bool {
+        if self.texts.contains(&tag) {
+            return true;
+        }
+        let places = self.places.len();
+        let Some(seen) = self.places.get_mut(&place) else {
+            if places >= PLACES_MAX {
+                self.contents_lately.keep(place);
+                return false;
+            }
+            self.places.insert(place, 1);
+            return self.texts.insert(tag);
+        };
+        if *seen >= TAGS_MAX {
+            self.contents_lately.keep(place);
+            return false;
+        }
+        *seen += 1;
+        self.texts.insert(tag)
     }
 
     /// The calls so far.
@@ -165,7 +189,16 @@ impl Shapes {
 
     #[inline]
     fn note(&mut self, shape: u64) {
-        if !self.known.contains(&shape) && self.fresh.len() < FRESH_MAX {
+        if !self.known_lately.has(shape) {
+            self.look_up(shape);
+        }
+    }
+
+    #[inline(never)]
+    fn look_up(&mut self, shape: u64) {
+        if self.known.contains(&shape) {
+            self.known_lately.keep(shape);
+        } else if self.fresh.len() < FRESH_MAX {
             self.fresh.push(shape);
         }
     }
@@ -183,6 +216,35 @@ impl Shapes {
                 self.known.insert(shape);
             }
         }
+    }
+}
+
+/// The hashes that were found last, each at the one place where it can be: the search in a set, which costs more than all hashing of
+/// a value, is for those that are not here.
+#[derive(Debug)]
+struct Slots([u64; SLOTS]);
+
+impl Default for Slots {
+    /// In each slot is a hash that has another place.
+    fn default() -> Self {
+        Self(std::array::from_fn(|at| !(at as u64)))
+    }
+}
+
+impl Slots {
+    #[inline]
+    fn place(hash: u64) -> usize {
+        hash as usize % SLOTS
+    }
+
+    #[inline]
+    fn has(&self, hash: u64) -> bool {
+        self.0[Self::place(hash)] == hash
+    }
+
+    #[inline]
+    fn keep(&mut self, hash: u64) {
+        self.0[Self::place(hash)] = hash;
     }
 }
 
@@ -285,6 +347,16 @@ mod tests {
         assert!(of[1_000], "what comes later is still new");
         let of = news((0..1_000).map(|n: u32| BTreeMap::from([(n.to_string(), n.to_string())])));
         assert_eq!(of[100..].iter().filter(|is_new| **is_new).count(), 0);
+    }
+
+    #[test]
+    fn what_is_known_stays_known_when_more_shapes_take_turns_than_are_kept_at_hand() {
+        let bits = |n: usize| std::array::from_fn::<_, 9, _>(|bit| (n >> bit & 1 == 1).then_some(()));
+        let of = news((0..3 * 512).map(|n| bits(n % 512)));
+        assert_eq!((&of[..512], &of[512..]), (&[true; 512][..], &[false; 1_024][..]));
+        let tagged = |n: usize| BTreeMap::from([("type".to_owned(), format!("{}", n % 20))]);
+        let of = news((0..60).map(tagged));
+        assert_eq!(of[20..], [false; 40]);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::MapSlot;
+use super::keys::unfit_key;
 use super::page::{Entries, Page, PageCodec, PageEntry};
 use super::paged::{Paged, entries_max_of_bytes};
-use super::{MapSlot, unfit_key};
 use crate::state::codec::{Unfit, put_map_key, take};
 use crate::state::kinds::{Schema, ValueSlot};
 use crate::state::set::Paging;
