@@ -33,18 +33,21 @@ pub(super) struct TimeUse {
     doing: AtomicU64,
     /// Nanoseconds in which it did so, by [`Doing`].
     sums: [Counter; 4],
+    /// The most that anybody has read of them. A task that is stopped between its look at the clock and the change would otherwise
+    /// take back what was read in between.
+    read: [AtomicU64; 4],
 }
 
 impl Default for TimeUse {
     fn default() -> Self {
-        Self { doing: AtomicU64::new(Doing::Nothing as u64), sums: Default::default() }
+        Self { doing: AtomicU64::new(Doing::Nothing as u64), sums: Default::default(), read: Default::default() }
     }
 }
 
 impl TimeUse {
     const TURNING: u64 = u64::MAX;
     /// A writer is in the middle of a change for some nanoseconds, unless its thread has been stopped there.
-    const TRIES_MAX: usize = 1_000;
+    const TRIES_MAX: usize = 100;
 
     /// A sequence lock with one writer (Boehm, "Can seqlocks get along with programming language memory models?", 2012): the fence
     /// keeps the sums behind the mark that they change.
@@ -59,11 +62,12 @@ impl TimeUse {
         self.doing.store(now_ns << Doing::BITS | doing as u64, Ordering::Release);
     }
 
+    /// None of them is ever less than it was for a reader before.
     pub(super) fn read(&self, now: Duration) -> [u64; 4] {
-        let mut sums = [0; 4];
+        let mut sums = self.sums.each_ref().map(Counter::get);
         for _ in 0..Self::TRIES_MAX {
             let before = self.doing.load(Ordering::Acquire);
-            sums = [0, 1, 2, 3].map(|place| self.sums[place].get());
+            sums = self.sums.each_ref().map(Counter::get);
             fence(Ordering::Acquire);
             if before != Self::TURNING && before == self.doing.load(Ordering::Relaxed) {
                 let (doing, since) = Self::unpack(before);
@@ -74,7 +78,7 @@ impl TimeUse {
             }
             std::thread::yield_now();
         }
-        sums
+        [0, 1, 2, 3].map(|place| self.read[place].fetch_max(sums[place], Ordering::Relaxed).max(sums[place]))
     }
 
     fn unpack(packed: u64) -> (Doing, u64) {
@@ -107,6 +111,18 @@ mod tests {
         assert_eq!(of(counters.read(9 * MS)), (3_000_000, 2_000_000, 3_000_000));
         counters.turns_to(Doing::Nothing, 9 * MS);
         assert_eq!(of(counters.read(20 * MS)), (3_000_000, 2_000_000, 3_000_000));
+    }
+
+    #[test]
+    fn a_turn_that_is_told_late_takes_back_nothing_that_was_read() {
+        let counters = Counters::default();
+        counters.turns_to(Doing::Busy, MS);
+        assert_eq!(counters.read(10 * MS).busy_ns, 9_000_000);
+        counters.turns_to(Doing::Idle, 4 * MS);
+        let of = |figures: Figures| (figures.busy_ns, figures.idle_ns);
+        assert_eq!(of(counters.read(12 * MS)), (9_000_000, 8_000_000));
+        counters.turns_to(Doing::Busy, 12 * MS);
+        assert_eq!(of(counters.read(19 * MS)), (10_000_000, 8_000_000));
     }
 
     #[test]
