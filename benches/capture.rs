@@ -15,7 +15,6 @@ use millstream::operator::{
 use millstream::prelude::*;
 use millstream_actors::contract::{Batch, Chunk, Manifest, SnapshotStore};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
-use millstream_actors::runtime::time::monotonic;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod common;
@@ -217,7 +216,7 @@ fn feed(operator: &mut impl BatchOperator<In = u64>, records: &[u64]) -> Duratio
     for batch in records.chunks(BATCH) {
         input.extend(batch.iter().copied());
         let ((), took) = cpu_time(|| {
-            while operator.process(&mut input, &mut out, &mut RunBudget::start(monotonic)).expect("it does not fail")
+            while operator.process(&mut input, &mut out, &mut RunBudget::start()).expect("it does not fail")
                 == Progress::Suspended
             {
                 discard(&mut out);
@@ -242,7 +241,7 @@ fn sweep(
     let state = state_of(operator);
     let (mut chunks, mut all, mut longest) = (Vec::new(), Duration::ZERO, Duration::ZERO);
     while progress == Progress::Suspended {
-        let slice = || state.continue_snapshot(writer, &mut RunBudget::start(monotonic)).expect("it can be written");
+        let slice = || state.continue_snapshot(writer, &mut RunBudget::start()).expect("it can be written");
         let (now, took) = cpu_time(slice);
         (progress, all, longest) = (now, all + took, longest.max(took));
         chunks.append(&mut writer.take_chunks());

@@ -15,9 +15,8 @@ use millstream::operator::{BatchOperator, ByValue, Output, Progress, RunBudget, 
 use millstream::prelude::{Emitter, KeyedContext, KeyedProcessFunction, MapState, Row};
 use millstream::state::ValueState;
 use millstream::state::internal::{RedbBackend, SpillPlace};
-use millstream_actors::contract::Batch;
+use millstream_actors::contract::{Batch, monotonic};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
-use millstream_actors::runtime::time::monotonic;
 
 mod common;
 use common::splitmix64;
@@ -160,7 +159,7 @@ fn feed(operator: &mut impl BatchOperator<In = u64>, n: u64, key: &dyn Fn(u64) -
         input.extend((first..n.min(first + BATCH)).map(key));
         let started = monotonic();
         loop {
-            let progress = operator.process(&mut input, &mut out, &mut RunBudget::start(monotonic));
+            let progress = operator.process(&mut input, &mut out, &mut RunBudget::start());
             let progress = progress.expect("the disk works");
             out.drain(|_| ());
             if progress == Progress::Done {
@@ -181,7 +180,7 @@ fn snapshot(operator: &mut impl BatchOperator, what: &str, checkpoint: u64, base
     let (mut bytes, mut longest) = (0, Duration::ZERO);
     while progress == Progress::Suspended {
         let slice = monotonic();
-        progress = state.continue_snapshot(&mut writer, &mut RunBudget::start(monotonic)).expect("it can be written");
+        progress = state.continue_snapshot(&mut writer, &mut RunBudget::start()).expect("it can be written");
         longest = longest.max(monotonic() - slice);
         let chunks = writer.take_chunks();
         bytes += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();

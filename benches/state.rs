@@ -10,9 +10,8 @@ use millstream::operator::{BatchOperator, ByValue, Output, Progress, RunBudget, 
 use millstream::prelude::*;
 use millstream::state::StateSet;
 use millstream::state::internal::{RedbBackend, SpillPlace};
-use millstream_actors::contract::Batch;
+use millstream_actors::contract::{Batch, monotonic};
 use millstream_actors::protocol::KeyGroupRange;
-use millstream_actors::runtime::time::monotonic;
 
 mod common;
 use common::splitmix64;
@@ -151,7 +150,7 @@ fn feed(operator: &mut impl BatchOperator<In = u64>, records: u64, key: impl Fn(
     for first in (0..records).step_by(1024) {
         input.extend((first..records.min(first + 1024)).map(&key));
         loop {
-            let progress = operator.process(&mut input, &mut out, &mut RunBudget::start(monotonic));
+            let progress = operator.process(&mut input, &mut out, &mut RunBudget::start());
             if progress.expect("it does not fail") == Progress::Done {
                 break;
             }

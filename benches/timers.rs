@@ -9,9 +9,8 @@ use millstream::keyed::KeyedOperator;
 use millstream::operator::{BatchOperator, ByValue, Emitted, Mark, Output, Progress, RunBudget, SideOutputs};
 use millstream::prelude::*;
 use millstream::state::internal::{RedbBackend, SpillPlace};
-use millstream_actors::contract::Batch;
+use millstream_actors::contract::{Batch, monotonic};
 use millstream_actors::protocol::KeyGroupRange;
-use millstream_actors::runtime::time::monotonic;
 
 mod common;
 use common::splitmix64;
@@ -85,7 +84,7 @@ fn measure(keys: u64, name: &str, mut operator: impl BatchOperator<In = (u64, Ti
     let memory = resident_mib();
     let (started, mut out, mut fired) = (monotonic(), Output::new(), 0);
     loop {
-        let progress = operator.mark(Mark::Watermark(Timestamp::MAX), &mut out, &mut RunBudget::start(monotonic));
+        let progress = operator.mark(Mark::Watermark(Timestamp::MAX), &mut out, &mut RunBudget::start());
         out.drain(|emitted| {
             if let Emitted::Batch(batch) = emitted {
                 fired += batch.drain().count() as u64;
@@ -113,7 +112,7 @@ fn feed(
     for first in (0..keys).step_by(1024) {
         input.extend((first..keys.min(first + 1024)).map(|key| (key, at(key))));
         loop {
-            let progress = operator.process(&mut input, &mut out, &mut RunBudget::start(monotonic));
+            let progress = operator.process(&mut input, &mut out, &mut RunBudget::start());
             if progress.expect("it does not fail") == Progress::Done {
                 break;
             }

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Recipient;
-use millstream_actors::contract::{Clock, Probe, SnapshotStore, Source};
+use millstream_actors::contract::{Clock, Probe, SliceClock, SnapshotStore, Source};
 use millstream_actors::protocol::{Checkpointing, Incarnation, Limits, RestartStrategy};
 use millstream_actors::runtime::stage::Stage;
-use millstream_actors::runtime::time::monotonic;
-use millstream_actors::task::{JobSpec, SliceClock, SpecAt};
+use millstream_actors::task::{JobSpec, SpecAt};
 use millstream_actors::{EventSubscribers, JobConfig, JobEvent, JobEvents, JobHandle, launch, launch_on};
 
 use crate::graph::{
@@ -108,7 +107,7 @@ impl StreamEnvironment {
             tells_host: true,
             clock: Arc::new(SystemClock::new()),
             probe: None,
-            slice_clock: monotonic,
+            slice_clock: None,
         }
     }
 
@@ -245,7 +244,7 @@ impl StreamEnvironment {
     /// machine's monotonic clock.
     #[doc(hidden)]
     pub fn slice_clock(mut self, now: fn() -> Duration) -> Self {
-        self.slice_clock = now;
+        self.slice_clock = Some(now);
         self
     }
 

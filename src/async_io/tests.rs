@@ -336,7 +336,7 @@ fn waker_of_the_task_is_woken_once_until_it_has_looked() {
     let count = Arc::new(Count(AtomicU32::new(0)));
     operator.attach(count.clone().into());
     let mut out = Output::new();
-    let budget = || RunBudget::start(|| Duration::ZERO);
+    let budget = || RunBudget::start_by(Some(|| Duration::ZERO));
     let _ = operator.process(&mut [1, 2].into_iter().collect(), &mut out, &mut budget()).unwrap();
     let times = |out: &mut Output<u64>| {
         let batch = out.open_batch();
@@ -362,7 +362,7 @@ fn what_comes_before_a_barrier_is_taken_up_to_a_bound() {
     let wait = AsyncWait::<u64, u64>::unordered(SECOND).capacity(2);
     let mut operator = AsyncMap::new(OperatorId::from("ask"), share, clock, wait, move |record| ask.ask(record));
     let mut out = Output::new();
-    let budget = || RunBudget::start(|| Duration::ZERO);
+    let budget = || RunBudget::start_by(Some(|| Duration::ZERO));
     let mut give = |operator: &mut AsyncMap<_, _, _, _>, records: std::ops::Range<u64>| {
         let _ = operator.process(&mut records.collect(), &mut out, &mut budget()).unwrap();
         (operator.demand(), operator.held())

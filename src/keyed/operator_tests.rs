@@ -99,7 +99,7 @@ fn all_groups() -> KeyGroupRange {
 }
 
 fn budget() -> RunBudget {
-    RunBudget::start(millstream_actors::runtime::time::monotonic)
+    RunBudget::start()
 }
 
 fn run<Op: BatchOperator>(operator: &mut Op, records: Vec<Op::In>) -> Result<Vec<Op::Out>, TaskError> {
@@ -149,7 +149,7 @@ pub(super) fn saved<Op: BatchOperator>(operator: &mut Op) -> Vec<RestoredSection
     writer.set_operator(&"words".into());
     let mut progress = operator.snapshot(&mut writer).unwrap();
     while progress == Progress::Suspended {
-        progress = operator.continue_snapshot(&mut writer, &mut RunBudget::start(|| Duration::ZERO)).unwrap();
+        progress = operator.continue_snapshot(&mut writer, &mut RunBudget::start_by(Some(|| Duration::ZERO))).unwrap();
     }
     let chunks = writer.finish().0.into_iter().map(|chunk| (chunk.reference.address, chunk.bytes));
     RestoredState::from_chunks(chunks).take(&"words".into())

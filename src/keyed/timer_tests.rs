@@ -301,7 +301,7 @@ fn timers_that_were_all_deleted_or_have_fired_leave_no_state() {
     );
     let give = |operator: &mut KeyedOperator<_, _, _>, records: &[(u64, Want)]| {
         let mut batch = Batch::counted(records.to_vec(), records.len());
-        let budget = &mut RunBudget::start(|| Duration::ZERO);
+        let budget = &mut RunBudget::start_by(Some(|| Duration::ZERO));
         assert_eq!(operator.process(&mut batch, &mut Output::new(), budget).unwrap(), Progress::Done);
     };
     let records: Vec<_> = (0..1000).map(|key| (key, Want::Register(key as i64))).collect();

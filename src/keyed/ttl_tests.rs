@@ -46,7 +46,7 @@ fn visits(ttl: StateTtl, clock: &ManualClock) -> Keyed {
 }
 
 fn budget() -> RunBudget {
-    RunBudget::start(|| Duration::ZERO)
+    RunBudget::start_by(Some(|| Duration::ZERO))
 }
 
 /// How often the operator has seen each of these now.

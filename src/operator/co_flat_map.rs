@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn full_output_suspends_either_input_and_leaves_the_rest_of_it() {
-        let mut budget = RunBudget::start(millstream_actors::runtime::time::monotonic);
+        let mut budget = RunBudget::start();
         let many = |record: u32, out: &mut Emitter<'_, u32>| (0..1_000_000).for_each(|_| out.emit(record));
         let mut operator = CoFlatMap::new("many".into(), 1 << 20, many, many);
         let (mut first, mut second) = (Batch::from_iter([1, 2]), Batch::from_iter([3, 4, 5]));
@@ -127,7 +127,7 @@ mod tests {
         let second = move |times: u64, out: &mut Emitter<'_, u8>| (0..times).for_each(|_| out.emit_to(&again, 9));
         let mut operator = CoFlatMap::new("sides".into(), 2, first, second).side_outputs(sides);
 
-        let mut budget = RunBudget::start(millstream_actors::runtime::time::monotonic);
+        let mut budget = RunBudget::start();
         let mut out = Output::new();
         let progress = operator.process_first(&mut Batch::from_iter([1, 2]), &mut out, &mut budget);
         assert_eq!(progress.unwrap(), Progress::Done);

@@ -67,7 +67,7 @@ mod tests {
     fn kept_records_take_their_share_of_the_bytes() {
         let mut out = Output::new();
         let mut filter = Filter::new(|x: &u64| *x < 5);
-        let mut budget = RunBudget::start(millstream_actors::runtime::time::monotonic);
+        let mut budget = RunBudget::start();
         let mut input = Batch::counted((0..1000).collect(), 200_000);
         while filter.process(&mut input, &mut out, &mut budget).unwrap() == Progress::Suspended {}
         let bytes = out.open_batch().bytes();

@@ -57,7 +57,7 @@ mod tests {
     use crate::testing::OperatorHarness;
 
     fn budget() -> RunBudget {
-        RunBudget::start(millstream_actors::runtime::time::monotonic)
+        RunBudget::start()
     }
 
     #[test]

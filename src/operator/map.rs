@@ -66,7 +66,7 @@ mod tests {
     fn bytes_are_handed_on() {
         let mut out = Output::new();
         let mut input = Batch::counted(vec![1u64, 2, 3], 300);
-        let mut budget = RunBudget::start(millstream_actors::runtime::time::monotonic);
+        let mut budget = RunBudget::start();
         let progress = Map::new(|x: u64| x).process(&mut input, &mut out, &mut budget).unwrap();
         assert_eq!((progress, input.bytes(), out.open_batch().bytes()), (Progress::Done, 0, 300));
     }

@@ -94,7 +94,7 @@ fn operator<In, F: ProcessFunction<In>>(function: F, subtask: u32, parallelism: 
 fn run<Op: BatchOperator>(operator: &mut Op, records: Vec<Op::In>) -> Result<Vec<Op::Out>, TaskError> {
     let bytes = records.len() * 10;
     let (mut input, mut out, mut outputs) = (Batch::counted(records, bytes), Output::new(), Vec::new());
-    let mut budget = RunBudget::start(|| std::time::Duration::ZERO);
+    let mut budget = RunBudget::start_by(Some(|| std::time::Duration::ZERO));
     loop {
         let progress = operator.process(&mut input, &mut out, &mut budget)?;
         out.drain(|emitted| {
@@ -174,7 +174,7 @@ fn a_call_that_emits_above_the_limit_in_all_fails_with_operator_and_limit() {
 fn a_full_output_suspends_and_leaves_the_rest_of_the_input() {
     let mut operator = operator(Many, 0, 1);
     let (mut input, mut out) = (Batch::counted(vec![(2000, 0); 3], 30), Output::new());
-    let mut budget = RunBudget::start(|| std::time::Duration::ZERO);
+    let mut budget = RunBudget::start_by(Some(|| std::time::Duration::ZERO));
     for _ in 0..2 {
         assert_eq!(operator.process(&mut input, &mut out, &mut budget).unwrap(), Progress::Suspended);
         assert_eq!((out.len(), input.len(), input.bytes()), (2000, 2, 20), "nothing is worked on while it is full");
@@ -188,7 +188,7 @@ fn end_of_input_comes_once_in_an_attempt_and_again_after_a_restore() {
     let before = saved(&mut first.run, 0).unwrap();
     let ended = |operator: &mut ProcessOperator<Input, Pack>| {
         let mut out = Output::new();
-        let mut budget = RunBudget::start(|| std::time::Duration::ZERO);
+        let mut budget = RunBudget::start_by(Some(|| std::time::Duration::ZERO));
         for mark in [Mark::Watermark(i64::MAX), Mark::Idle] {
             assert_eq!(operator.mark(mark, &mut out, &mut budget).unwrap(), Progress::Done);
         }
@@ -309,7 +309,7 @@ fn watermark_is_that_of_the_subtask_and_does_not_go_back_by_a_restore() {
         let subtasks = (0..).zip(watermarks).map(|(subtask, watermark)| {
             let mut operator = operator::<u32, _>(Tells, subtask, watermarks.len() as u32);
             if *watermark > Timestamp::MIN {
-                let mut budget = RunBudget::start(|| std::time::Duration::ZERO);
+                let mut budget = RunBudget::start_by(Some(|| std::time::Duration::ZERO));
                 let marked = operator.mark(Mark::Watermark(*watermark), &mut Output::new(), &mut budget);
                 assert_eq!(marked.unwrap(), Progress::Done);
             }

@@ -33,7 +33,7 @@ impl Slices {
 
     /// After a slice of `records` records: whether there is time for another one.
     pub(crate) fn has_time_after(&mut self, records: usize, budget: &mut RunBudget) -> bool {
-        let left = budget.left();
+        let left = budget.left_after_work();
         let took = self.left.saturating_sub(left);
         self.left = left;
         if took > Self::TARGET {
@@ -57,7 +57,7 @@ mod tests {
 
     fn run(slices: &mut Slices, per_record: Duration) -> usize {
         NOW.set(Duration::ZERO);
-        let mut budget = RunBudget::start(|| NOW.get());
+        let mut budget = RunBudget::start_by(Some(|| NOW.get()));
         slices.start(&budget);
         loop {
             let records = slices.next(BATCH_RECORDS_MAX);

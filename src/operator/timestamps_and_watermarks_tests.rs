@@ -24,7 +24,7 @@ fn operator(strategy: &WatermarkStrategy<i64>, subtask: u32, parallelism: u32) -
 }
 
 fn budget() -> RunBudget {
-    RunBudget::start(|| Duration::ZERO)
+    RunBudget::start_by(Some(|| Duration::ZERO))
 }
 
 fn told(out: &mut Output<i64>) -> Vec<Told> {

@@ -124,7 +124,7 @@ where
     let names = states().names();
     let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
     table.begin_snapshot(&names, &mut writer);
-    let mut budget = RunBudget::start(|| Duration::ZERO);
+    let mut budget = RunBudget::start_by(Some(|| Duration::ZERO));
     while let Ok(Progress::Suspended) = table.sweep(&"op".into(), &names, usize::MAX, &mut writer, &mut budget) {}
     let whole: Vec<u8> = writer.finish().0.into_iter().flat_map(|chunk| chunk.bytes).collect();
     Decoder::new(name, vec![whole], move |bytes| {

@@ -157,7 +157,7 @@ mod tests {
         writer: &mut SnapshotWriter,
     ) -> Result<Progress, StateError> {
         let names = ["v".into()];
-        table.sweep(&operator(), &names, held_max, writer, &mut RunBudget::start(|| Duration::ZERO))
+        table.sweep(&operator(), &names, held_max, writer, &mut RunBudget::start_by(Some(|| Duration::ZERO)))
     }
 
     #[test]

@@ -70,14 +70,14 @@ pub(crate) fn no_time() -> RunBudget {
     thread_local! {
         static CLOCK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
-    RunBudget::start(|| {
+    RunBudget::start_by(Some(|| {
         CLOCK.set(CLOCK.get() + Duration::from_secs(1));
         CLOCK.get()
-    })
+    }))
 }
 
 pub(crate) fn all_the_time() -> RunBudget {
-    RunBudget::start(|| Duration::ZERO)
+    RunBudget::start_by(Some(|| Duration::ZERO))
 }
 
 /// One subtask with its table and the snapshot that it is taking.

@@ -91,7 +91,7 @@ impl Pace {
             CLOCK.set(CLOCK.get() + Duration::from_secs(1));
             CLOCK.get()
         }
-        RunBudget::start(if self == Self::NoTime { racing } else { || Duration::ZERO })
+        RunBudget::start_by(Some(if self == Self::NoTime { racing } else { || Duration::ZERO }))
     }
 }
 

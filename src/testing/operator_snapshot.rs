@@ -78,7 +78,7 @@ fn write(state: &mut dyn Stateful, writer: &mut SnapshotWriter) {
         |progress: Result<Progress, _>| progress.unwrap_or_else(|error| panic!("its state is refused: {error}"));
     let mut progress = written(state.snapshot(writer));
     while progress == Progress::Suspended {
-        let mut budget = RunBudget::start(|| Duration::ZERO);
+        let mut budget = RunBudget::start_by(Some(|| Duration::ZERO));
         progress = written(state.continue_snapshot(writer, &mut budget));
     }
 }

@@ -260,7 +260,7 @@ fn keys_left<A: WindowAssigner<Input>, Tr: Trigger<Input>>(assigner: A, trigger:
         KeyedOperator::new("windows".into(), groups, 4, selector, function, SideOutputs::default());
     let (mut batch, mut out) = (Batch::counted((0..200).map(|n| (n, n as u64 % 100)).collect(), 200), Output::new());
     batch.set_times(|record, _| record.0);
-    let budget = &mut RunBudget::start(|| Duration::ZERO);
+    let budget = &mut RunBudget::start_by(Some(|| Duration::ZERO));
     assert_eq!(operator.process(&mut batch, &mut out, budget).unwrap(), Progress::Done);
     assert!(operator.keys() == 100 || out.len() == 100);
     while operator.mark(Mark::Watermark(10_000), &mut out, budget).unwrap() == Progress::Suspended {

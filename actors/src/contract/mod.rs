@@ -8,6 +8,7 @@ mod clock;
 mod event_times;
 mod figures;
 mod located;
+mod monotonic;
 mod operator;
 mod output;
 mod partitioner;
@@ -31,7 +32,7 @@ pub use crate::protocol::{
 };
 pub use backlog::{SourceBacklog, SplitBacklog};
 pub use batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Front};
-pub use budget::RunBudget;
+pub use budget::{RunBudget, SliceClock};
 pub use careful_work::CarefulWork;
 pub use clock::{Clock, Sleep};
 pub use event_times::EventTimes;
@@ -41,6 +42,8 @@ pub use figures::{
     OperatorFigures,
 };
 pub use located::Located;
+pub(crate) use monotonic::StagedTime;
+pub use monotonic::monotonic;
 pub use operator::{BatchOperator, Demand, Held, Progress};
 pub(crate) use output::TakesMarks;
 pub use output::{Emitted, Output};

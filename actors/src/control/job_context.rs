@@ -7,7 +7,8 @@ use std::time::Duration;
 use actix::Recipient;
 
 use crate::contract::{
-    CarefulWork, ChunkSource, Clock, Fence, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, Step,
+    CarefulWork, ChunkSource, Clock, Fence, Manifest, Probe, SavepointFormat, SavepointId, SliceClock, SnapshotStore,
+    Step,
 };
 use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
@@ -22,7 +23,7 @@ use crate::protocol::{
     IntervalAdvisor, Limits, ReadProgress, RegionId, RestartPolicy, SourceState, SubtaskId,
 };
 use crate::runtime::arbiters::{ArbiterPool, Berth};
-use crate::task::{SliceClock, StopSubtask, SubtaskAddress};
+use crate::task::{StopSubtask, SubtaskAddress};
 
 /// How a running job was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use actix::Recipient;
 use tokio::sync::{oneshot, watch};
 
-use crate::contract::Savepoint;
+use crate::contract::{Savepoint, monotonic};
 use crate::control::checkpoint_coordinator::{RequestCheckpoint, RequestSavepoint};
 use crate::control::event::JobEvent;
 use crate::control::event_log::{EventLog, JobStatus};
@@ -27,7 +27,6 @@ use crate::control::rescale_error::{RescaleError, Rescaled};
 use crate::control::state_queries::StateQueries;
 use crate::protocol::{CheckpointId, PauseWish, RegionId};
 use crate::runtime::block_on::block_on;
-use crate::runtime::time::monotonic;
 
 /// A future of a handle.
 type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

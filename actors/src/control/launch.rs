@@ -9,7 +9,10 @@ use std::time::Duration;
 use actix::{Actor, Addr, Context, Recipient, Supervised};
 use tokio::sync::watch;
 
-use crate::contract::{ChunkSource, Clock, Manifest, Probe, SavepointFormat, SavepointId, SnapshotStore, StoreOpening};
+use crate::contract::{
+    ChunkSource, Clock, Manifest, Probe, SavepointFormat, SavepointId, SliceClock, SnapshotStore, StoreOpening,
+    monotonic,
+};
 use crate::control::checkpoint_coordinator::{CheckpointCoordinator, CoordinatorSeed, RegionPorts};
 use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
@@ -33,9 +36,8 @@ use crate::protocol::{
 use crate::runtime::arbiters::ArbiterPool;
 use crate::runtime::guard::{self, End, Place};
 use crate::runtime::stage::Stage;
-use crate::runtime::time::monotonic;
 use crate::runtime::{ArbiterHandle, spawn_here};
-use crate::task::{JobSpec, SliceClock, SpecAt};
+use crate::task::{JobSpec, SpecAt};
 
 /// How a job is run.
 pub struct JobConfig {

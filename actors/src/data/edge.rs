@@ -179,6 +179,11 @@ impl<T: Send + 'static> Outlet<T> {
         Self { routing, channels, targets: Vec::new() }
     }
 
+    /// Whether it copies records, or has each go where a partitioner says.
+    pub(crate) fn spreads(&self) -> bool {
+        !matches!(self.routing, Routing::Single)
+    }
+
     /// Takes all records of the batch. What cannot go out for want of credit waits, at most one closed batch and one
     /// open one per channel if [`is_blocked`](AnyOutlet::is_blocked) is respected between batches.
     ///

@@ -9,7 +9,6 @@ pub(crate) mod engine_system;
 pub mod guard;
 pub(crate) mod order_queue;
 pub mod stage;
-pub mod time;
 
 pub use arbiter_handle::ArbiterHandle;
 pub(crate) use arbiter_handle::{blocking, spawn_here, yield_now};

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
+use crate::contract::StagedTime;
 use crate::runtime::guard::drop_guarded;
-use crate::runtime::time::StagedTime;
 
 /// What runs on a stage, and never leaves its thread.
 type Piece = Pin<Box<dyn Future<Output = ()>>>;
@@ -207,7 +207,7 @@ impl fmt::Debug for StageRunner {
 mod tests {
 
     use super::*;
-    use crate::runtime::time::monotonic;
+    use crate::contract::monotonic;
     use crate::runtime::{ArbiterHandle, blocking, spawn_here, yield_now};
 
     /// Notes a number, and drops it at its end.

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::contract::{ChunkRef, GroupLoader, LoadedGroup, RestoredChunk, RestoredState, StateScope, Step};
+use crate::contract::{ChunkRef, GroupLoader, LoadedGroup, RestoredChunk, RestoredState, StateScope, Step, monotonic};
 use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{Claim, OperatorId, StateError, Succession, TaskError};
 use crate::runtime::blocking;
 use crate::runtime::guard::{catch_panic, resume_panic, tell_host};
-use crate::runtime::time::monotonic;
 use crate::task::{RestoreFigures, RestorePlan, RestoreProgress, SubtaskContext};
 
 /// What loading gave.

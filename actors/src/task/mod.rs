@@ -31,6 +31,4 @@ pub use reports::{
     AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, RestoreFigures, RestoreProgress, SinkCommitted,
     SourceHalted, StoreChunks, SubtaskReady, TaskReports, WantCheckpoint,
 };
-pub use spec::{
-    JobSpec, OperatorInfo, RestorePlan, SliceClock, SpecAt, StartedSubtask, SubtaskContext, TaskFactory, TaskSpec,
-};
+pub use spec::{JobSpec, OperatorInfo, RestorePlan, SpecAt, StartedSubtask, SubtaskContext, TaskFactory, TaskSpec};

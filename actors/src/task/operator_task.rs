@@ -15,7 +15,6 @@ use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, Pipeline
 use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, CheckpointId, Input, Mark, OperatorId, SourceState, TaskError};
 use crate::runtime::ArbiterHandle;
-use crate::runtime::time::monotonic;
 use crate::task::alarm::{Alarm, Due};
 use crate::task::inputs::{Inputs, WithInputs};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators, waker_of};
@@ -163,7 +162,7 @@ impl<B: InputBatch> Work for OperatorWork<B> {
         let demand = self.demand();
         // One that takes no more is at work on what it has taken.
         if demand == Demand::Any
-            && let Some((took, records)) = self.operators.gone_on()
+            && let Some((took, records)) = self.operators.gone_on(stepper.step_began())
         {
             self.inputs.measured(took, records);
         }
@@ -185,7 +184,7 @@ impl<B: InputBatch> Work for OperatorWork<B> {
                 if self.end != End::NotHeld {
                     stepper.holds_records(self.operators.pipeline.held().of + records as u64);
                 }
-                self.operators.begin(monotonic(), records);
+                self.operators.begin(stepper.step_began(), records);
                 return self.give(stepper, Given::Batch { channel, records, batch });
             }
             Some(Input::Mark(mark)) => return self.give(stepper, Given::Mark(mark)),

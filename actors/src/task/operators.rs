@@ -12,7 +12,6 @@ use crate::data::edge::ReturnCredit;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::Pipeline;
 use crate::protocol::{AckFacts, Barrier, Mark, TaskError};
-use crate::runtime::time::monotonic;
 use crate::task::SubtaskContext;
 use crate::task::alarm::{Alarm, Due};
 use crate::task::stepper::{Stepped, Stepper, Task, Work};
@@ -68,9 +67,9 @@ impl<B: InputBatch> Operators<B> {
 
     /// How long the last batch took, and its records: asked when nothing is suspended and no output is blocked, and answered
     /// once for each batch. What it led to has gone out by then, so that a task before a slow one is as slow.
-    pub(crate) fn gone_on(&mut self) -> Option<(Duration, usize)> {
+    pub(crate) fn gone_on(&mut self, now: Duration) -> Option<(Duration, usize)> {
         let (since, records) = self.at_work.take()?;
-        Some((monotonic() - since, records))
+        Some((now - since, records))
     }
 
     /// Gives them something. What was suspended must have been finished.

@@ -12,13 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture, fut};
 use tokio::sync::{oneshot, watch};
 
-use crate::contract::{Asked, RunBudget, StoredStates};
+use crate::contract::{Asked, RunBudget, SliceClock, StoredStates};
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::Pipeline;
 use crate::protocol::{Attempt, Milestone, OperatorId, PanicReport};
 use crate::runtime::guard::catch_panic;
 use crate::runtime::yield_now;
-use crate::task::SliceClock;
 use crate::task::milestones::{Full, SourcePlace, WAITING_MAX, Waits};
 use crate::task::stepper::{Task, Work};
 
@@ -199,7 +198,7 @@ pub(crate) struct Queries {
 
 impl Queries {
     pub(crate) fn new(clock: SliceClock) -> Self {
-        Self { waiting: VecDeque::new(), held: Vec::new(), budget: RunBudget::start(clock), has_turn: false }
+        Self { waiting: VecDeque::new(), held: Vec::new(), budget: RunBudget::start_by(clock), has_turn: false }
     }
 }
 

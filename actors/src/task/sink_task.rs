@@ -21,7 +21,6 @@ use crate::data::wiring::{InputWiring, OutputWiring};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, Input, OperatorId, TaskError};
 use crate::runtime::ArbiterHandle;
 use crate::runtime::guard::{note_operator, noting};
-use crate::runtime::time::monotonic;
 use crate::task::alarm::Due;
 use crate::task::inputs::{Inputs, WithInputs};
 use crate::task::lists::{read_lists, write_list};
@@ -113,7 +112,7 @@ impl<S: Sink> SinkWork<S> {
         self.counters.records_in.add(batch.len() as u64);
         self.counters.bytes_in.add(batch.bytes() as u64);
         if self.writes_under_way.is_empty() {
-            self.last_written = monotonic();
+            self.last_written = stepper.step_began();
         }
         self.writes_under_way.push_back(batch.len());
         self.has_unflushed = true;
@@ -125,6 +124,7 @@ impl<S: Sink> SinkWork<S> {
     fn order(&mut self, stepper: &mut Stepper, order: Order<S::Item>) -> Result<(), TaskError> {
         match &mut self.writing {
             Some(Writing::Inline(writer)) => {
+                stepper.budget.works();
                 let event = writer.obey(order);
                 self.event(stepper, event)
             }
@@ -143,7 +143,7 @@ impl<S: Sink> SinkWork<S> {
             WriterEvent::Written { channel, mut batch, result } => {
                 result?;
                 batch.clear();
-                let now = monotonic();
+                let now = stepper.now();
                 let took = now - std::mem::replace(&mut self.last_written, now);
                 let records = self.writes_under_way.pop_front().expect("a batch that was written was under way");
                 self.inputs.measured(took, records);

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use actix::Recipient;
 
-use crate::contract::{Progress, SPARE_BUFFERS_MAX, SnapshotWriter, StateError, Step};
+use crate::contract::{Progress, SPARE_BUFFERS_MAX, SnapshotWriter, StateError, Step, monotonic};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, TaskError};
-use crate::runtime::time::monotonic;
 use crate::task::{AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, StoreChunks, SubtaskContext};
 
 /// Tells the coordinator that this subtask has no snapshot for the checkpoint.

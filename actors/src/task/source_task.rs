@@ -24,7 +24,6 @@ use crate::contract::{
 use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, Mark, OperatorId, ReadPortion, SourceState, TaskError};
 use crate::runtime::guard::noting;
-use crate::runtime::time::monotonic;
 use crate::task::alarm::{Alarm, Due};
 use crate::task::lists::{read_lists, write_list};
 use crate::task::operators::{Given, Operators, Outcome, WithOperators};
@@ -198,7 +197,7 @@ impl<S: Source> SourceWork<S> {
     }
 
     fn read(&mut self, stepper: &mut Stepper) -> Result<Stepped, TaskError> {
-        let since = monotonic();
+        let since = stepper.step_began();
         let records = self.portion.records();
         let read = self.reading.as_mut().map_or(Ok(None), |reading| reading.next(records))?;
         let Some(read) = read else { return Ok(Stepped::Starved) };
@@ -409,7 +408,7 @@ impl<S: Source> Work for SourceWork<S> {
         if self.operators.pipeline.is_blocked() {
             return Ok(if reads { Stepped::Blocked } else { Stepped::Idle });
         }
-        if let Some((took, records)) = self.operators.gone_on() {
+        if let Some((took, records)) = self.operators.gone_on(stepper.step_began()) {
             self.portion.gone_on(took, records);
         }
         if let Some(wake_up) = self.operators.wake_up(&stepper.cx) {

@@ -4,10 +4,9 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{QueryPort, SubtaskAddress, TaskReports};
-use crate::contract::{ChunkSource, Fence, Located, Manifest, Probe, ReadingTime, Step, SubtaskInfo};
+use crate::contract::{ChunkSource, Fence, Located, Manifest, Probe, ReadingTime, SliceClock, Step, SubtaskInfo};
 use crate::data::wiring::{AnyInputPort, EdgeSpec, InputWiring, OutputWiring};
 use crate::protocol::{
     CheckpointId, CheckpointMode, OperatorId, PanicRule, PortId, RegionId, Succession, TaskId, TaskKind,
@@ -131,9 +130,6 @@ pub struct RestorePlan {
     /// All operators of the job, and under which names their state may be stored.
     pub successions: Arc<[Succession]>,
 }
-
-/// A monotonic clock, without an origin that means anything.
-pub type SliceClock = fn() -> Duration;
 
 /// What a subtask is started with.
 #[derive(Clone)]

@@ -10,15 +10,16 @@
 
 mod handlers;
 
+use std::time::Duration;
+
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture, fut};
 
-use crate::contract::{Doing, IS_COUNTED, Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::contract::{Doing, IS_COUNTED, Progress, RunBudget, SnapshotWriter, StateError, Step, monotonic};
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SubtaskId, TaskError};
 use crate::runtime::connector_thread::ConnectorPanicked;
 use crate::runtime::guard::{ExitSlot, start_guarded};
-use crate::runtime::time::monotonic;
 use crate::runtime::{ArbiterHandle, yield_now};
 use crate::task::alarm::{Alarm, Due};
 use crate::task::blocked::Blocked;
@@ -157,7 +158,7 @@ pub(crate) struct Stepper {
 impl Stepper {
     fn new(cx: SubtaskContext, exit: ExitSlot, stored: Recipient<ChunksStored>) -> Self {
         Self {
-            budget: RunBudget::start(cx.slice_clock),
+            budget: RunBudget::start_by(cx.slice_clock),
             queries: Queries::new(cx.slice_clock),
             alarm: Alarm::new(cx.info.clock.clone()),
             cx,
@@ -179,6 +180,7 @@ impl Stepper {
 
     /// A batch of so many records is taken.
     pub(crate) fn takes_batch(&mut self, batch: &impl InputBatch) {
+        self.budget.works();
         self.cx.reached(Step::Batch);
         self.records_in += batch.records() as u64;
         self.exit.records_in(self.records_in, batch.records() as u64);
@@ -193,9 +195,21 @@ impl Stepper {
         self.exit.holds_records(of);
     }
 
-    fn turns_to(&self, doing: Doing) {
+    /// When this step began, or the turn.
+    pub(crate) fn step_began(&self) -> Duration {
+        self.budget.looked_at()
+    }
+
+    /// Looks at the clock.
+    pub(crate) fn now(&mut self) -> Duration {
+        self.budget.now()
+    }
+
+    /// Has done its work, and does something else from now on.
+    fn turns_to(&mut self, doing: Doing) {
         if IS_COUNTED {
-            self.cx.info.counters.turns_to(doing, monotonic());
+            self.budget.catch_up();
+            self.cx.info.counters.turns_to(doing, self.budget.looked_at());
         }
     }
 
@@ -220,6 +234,7 @@ impl Stepper {
     /// Its state is loaded and its connector is open: steps may be taken.
     pub(crate) fn ready(&mut self) {
         self.is_ready = true;
+        self.now();
         self.turns_to(Doing::Idle);
         let (execution, subtask, restored) = (self.cx.info.execution, self.cx.info.subtask, self.restored);
         self.cx.reports.ready.do_send(SubtaskReady { execution, subtask, restored });
@@ -228,6 +243,7 @@ impl Stepper {
 
 impl Drop for Stepper {
     fn drop(&mut self) {
+        self.now();
         self.turns_to(Doing::Nothing);
     }
 }
@@ -274,17 +290,19 @@ impl<W: Work> Task<W> {
     /// Takes steps until there is nothing to do or the budget is exhausted.
     pub(crate) fn run(&mut self, ctx: &mut Context<Self>) {
         if self.stepper.is_ready {
+            // The first step begins now.
+            self.stepper.now();
             self.stepper.turns_to(Doing::Busy);
             let rest = match self.take_steps() {
                 Ok(rest) => rest,
                 Err(error) => return self.fail(error, ctx),
             };
+            let (sent, Self { stepper, work }) = (self.work.batches_sent(), &mut *self);
             let doing = match rest {
                 Rest::Yield => Doing::Waiting,
                 Rest::Wait { is_blocked: true } => Doing::Blocked,
                 Rest::AwaitDrain | Rest::Wait { .. } => Doing::Idle,
             };
-            let (sent, Self { stepper, work }) = (self.work.batches_sent(), &mut *self);
             stepper.turns_to(doing);
             stepper.blocked.tell(&stepper.cx, sent, || doing == Doing::Blocked || work.is_held_up());
             work.set_alarm(&mut stepper.alarm);
@@ -326,7 +344,7 @@ impl<W: Work> Task<W> {
             // Between batches, and by itself when there are none or the outputs are blocked.
             let writes_on = !self.stepper.resumes && self.write_slice();
             match stepped {
-                Stepped::On if self.stepper.budget.check() => return Ok(Rest::Yield),
+                Stepped::On if self.stepper.budget.left_after_work().is_zero() => return Ok(Rest::Yield),
                 Stepped::On => {}
                 Stepped::OutOfTime => return Ok(Rest::Yield),
                 Stepped::Blocked | Stepped::Idle if writes_on => return Ok(Rest::Yield),
@@ -347,7 +365,8 @@ impl<W: Work> Task<W> {
         if stepper.snapshots.open().is_none() {
             return false;
         }
-        let mut slice = RunBudget::start(stepper.cx.slice_clock);
+        stepper.budget.works();
+        let mut slice = RunBudget::start_by(stepper.cx.slice_clock);
         // A snapshot without room writes nothing, but may have to be declined.
         let written = stepper.snapshots.write_slice(&stepper.cx, |writer| work.write_slice(writer, &mut slice));
         if written == Some(Written::Declined) {

@@ -45,7 +45,7 @@ impl<K: StateKey, S: StateSet> StoredStates for StoredRows<K, S> {
         let Self { operator, loader, max_parallelism } = self;
         let mut rows = GroupRows { states: loader.states(), table, group, max_parallelism: *max_parallelism };
         // A thread that may block has all the time.
-        let mut budget = RunBudget::start(|| Duration::ZERO);
+        let mut budget = RunBudget::start_by(Some(|| Duration::ZERO));
         while answer(&mut rows, (operator, *max_parallelism), request, &mut budget) == Asked::Suspended {}
     }
 }

@@ -338,7 +338,7 @@ impl TestDriver {
             clock: Arc::new(self.clock.clone()),
             // Another handle, as another process has: that of the life before is closed by it.
             store: Arc::new(self.store.clone()),
-            slice_clock,
+            slice_clock: Some(slice_clock),
         };
         let job = (self.build)().start_on(runner.stage(), staging)?;
         self.lives += 1;

@@ -19,7 +19,6 @@ use crate::control::launch::{JobConfig, launch};
 use crate::control::outcome::{JobError, JobOutcome};
 use crate::control::region_settings::RegionSettings;
 use crate::protocol::{Checkpointing, Incarnation, Limits, RestartStrategy, TaskId};
-use crate::runtime::time::monotonic;
 use crate::task::{JobSpec, SpecAt};
 
 struct Listener(mpsc::UnboundedSender<JobEvent>);
@@ -100,7 +99,7 @@ impl Setup {
             limits: self.limits,
             clock: clock.clone(),
             probe: self.probe,
-            slice_clock: monotonic,
+            slice_clock: None,
             tells_host: true,
             seed: 1,
             // Some of the jobs hold them.

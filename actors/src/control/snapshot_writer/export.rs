@@ -6,12 +6,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::*;
-use crate::contract::{ChunkSource, Savepoint, SavepointExport, SavepointFileError, SnapshotStore};
+use crate::contract::{ChunkSource, Savepoint, SavepointExport, SavepointFileError, SnapshotStore, monotonic};
 use crate::control::outcome::SavepointError;
 use crate::control::pins::Pin;
 use crate::protocol::{PanicReport, TaskKind};
 use crate::runtime::blocking;
-use crate::runtime::time::monotonic;
 use crate::task::OperatorInfo;
 use crate::task::sink_task::PENDING;
 

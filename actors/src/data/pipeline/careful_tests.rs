@@ -47,7 +47,7 @@ fn careful(work: &Arc<CarefulWork>) -> (Box<Careful<u32>>, Letters) {
 }
 
 fn budget() -> RunBudget {
-    RunBudget::start(|| Duration::ZERO)
+    RunBudget::start_by(Some(|| Duration::ZERO))
 }
 
 fn timed(records: std::ops::Range<u32>) -> Batch<u32> {

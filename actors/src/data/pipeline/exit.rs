@@ -15,6 +15,8 @@ pub(super) struct Exit<T: Send + 'static> {
     /// Needed where several edges consume it.
     copy: Option<fn(&T) -> T>,
     copied: Batch<T>,
+    /// Records are copied, or a partitioner says where each goes.
+    is_work: bool,
 }
 
 /// The exit of a side output, whatever its records.
@@ -31,7 +33,8 @@ pub(super) trait SideExit {
 
 impl<T: Send + 'static> Exit<T> {
     pub(super) fn new(queue: Queue<T>, outlets: Vec<Rc<RefCell<Outlet<T>>>>, copy: Option<fn(&T) -> T>) -> Self {
-        Self { queue, outlets, copy, copied: Batch::new() }
+        let is_work = outlets.len() > 1 || outlets.iter().any(|outlet| outlet.borrow().spreads());
+        Self { queue, outlets, copy, copied: Batch::new(), is_work }
     }
 
     /// Gives the records to every edge.
@@ -57,13 +60,18 @@ impl<T: Send + 'static> Exit<T> {
 }
 
 impl<T: Send + 'static> Stage for Exit<T> {
-    fn step(&mut self, _: &mut RunBudget) -> Result<Step, TaskError> {
+    fn step(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError> {
         let queue = self.queue.clone();
         let mut queue = queue.borrow_mut();
         while let Some(first) = queue.first() {
             match first {
                 Emitted::Batch(_) if self.is_blocked() => return Ok(Step::Blocked),
-                Emitted::Batch(batch) => self.spread(batch)?,
+                Emitted::Batch(batch) => {
+                    if self.is_work {
+                        budget.works();
+                    }
+                    self.spread(batch)?;
+                }
                 Emitted::Mark(mark) => self.mark(mark),
             }
             queue.remove_first();

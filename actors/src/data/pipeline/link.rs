@@ -222,6 +222,7 @@ impl<I: Intake> Stage for Link<I> {
         let out = self.out.clone();
         let out = &mut *out.borrow_mut();
         let emits = Emits::into(out, &self.counters);
+        budget.works();
         let Called { progress, left, taken: (records, bytes), mark } = self.intake.call(out, budget)?;
         assert!(progress == Progress::Suspended || left == 0, "'{}' is done with {left} records left", self.id);
         emits.count(out);
@@ -278,6 +279,7 @@ impl<I: Intake> Stage for Link<I> {
         let out = self.out.clone();
         let out = &mut *out.borrow_mut();
         let emits = Emits::into(out, &self.counters);
+        budget.works();
         let progress = self.intake.wake(out, budget)?;
         emits.count(out);
         assert!(self.holds_end || !out.has_ended(), "'{}' emits the end when it is woken", self.id);

@@ -278,7 +278,7 @@ fn rig_behind<H: Head>(
 }
 
 fn budget() -> RunBudget {
-    RunBudget::start(|| std::time::Duration::ZERO)
+    RunBudget::start_by(Some(|| std::time::Duration::ZERO))
 }
 
 impl Rig {

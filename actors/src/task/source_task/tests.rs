@@ -359,7 +359,7 @@ fn context(listener: &actix::Addr<Listener>, clock: Arc<dyn Clock>) -> SubtaskCo
         queries: Default::default(),
         tells_host: true,
         behind: Arc::new([]),
-        slice_clock: || Duration::ZERO,
+        slice_clock: Some(|| Duration::ZERO),
     }
 }
 

@@ -25,13 +25,13 @@ pub fn monotonic() -> Duration {
 
 /// The time of a stage.
 #[derive(Default)]
-pub(super) struct StagedTime(Duration);
+pub(crate) struct StagedTime(Duration);
 
 impl StagedTime {
     const TICK: Duration = Duration::from_micros(1);
 
     /// Calls `turn`, in which [`monotonic`] goes by this time.
-    pub(super) fn during(&mut self, turn: impl FnOnce()) {
+    pub(crate) fn during(&mut self, turn: impl FnOnce()) {
         let around = STAGED.replace(Some(self.0));
         turn();
         self.0 = STAGED.replace(around).unwrap_or(self.0);
