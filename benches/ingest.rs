@@ -16,8 +16,10 @@ use millstream::source::{IngestHandle, IngestOptions};
 use millstream::time::SystemClock;
 use serde::{Deserialize, Serialize};
 
-/// For so long each case runs.
-const RUN: Duration = Duration::from_secs(5);
+/// For so long each case runs in a round.
+const RUN: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 9;
+const SENDERS: [usize; 3] = [1, 16, 256];
 
 /// What a service may be told: some 60 bytes as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,13 +53,28 @@ impl Measured {
     fn rate(&self) -> f64 {
         self.done as f64 / self.took.as_secs_f64()
     }
+}
 
-    /// Prints it, with how many times the rate of each of `others` it is.
-    fn print(&self, what: &str, others: &[&Self]) {
-        let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        let beside: String = others.iter().map(|other| format!("{:>8.1}", self.rate() / other.rate())).collect();
-        println!("{what:<28}{:>12.0}{:>12.3}{:>12.3}{beside}", self.rate(), ms(self.p50), ms(self.p99));
+/// Median, least and greatest.
+fn spread(of: impl Iterator<Item = f64>) -> (f64, f64, f64) {
+    let mut values: Vec<f64> = of.collect();
+    values.sort_by(f64::total_cmp);
+    (values[values.len() / 2], values[0], values[values.len() - 1])
+}
+
+/// What all rounds have measured of one case, and of what it is compared with in the same round.
+fn print(what: &str, rounds: &[Measured], others: &[&[Measured]]) {
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let (rate, least, most) = spread(rounds.iter().map(Measured::rate));
+    let (p50, ..) = spread(rounds.iter().map(|of| ms(of.p50)));
+    let (p99, ..) = spread(rounds.iter().map(|of| ms(of.p99)));
+    print!("{what:<28}{rate:>10.0} ({least:>7.0} to {most:>7.0}){p50:>9.3}{p99:>9.3}");
+    for other in others {
+        let ratios = rounds.iter().zip(*other).map(|(one, other)| one.rate() / other.rate());
+        let (ratio, least, most) = spread(ratios);
+        print!("{ratio:>8.1} ({least:>5.1} to {most:>5.1})");
     }
+    println!();
 }
 
 /// Writes of 4 KiB over each other, each followed by a sync of its data.
@@ -113,6 +130,7 @@ fn send(handle: &IngestHandle<Event>, senders: usize) -> Measured {
 
 /// The same to a log that nobody reads, or that a job reads which takes checkpoints.
 fn case(folder: &Path, senders: usize, is_read: bool) -> Measured {
+    std::fs::create_dir_all(folder).expect("a folder");
     let path = folder.join(format!("log-{senders}-{is_read}"));
     let (source, handle) = IngestSource::<Event>::open(path, IngestOptions::new()).expect("opens");
     if !is_read {
@@ -141,16 +159,23 @@ fn main() {
     let folder = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     let folder = folder.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let folder = tempfile::tempdir_in(folder).expect("a folder");
-    println!("{:<28}{:>12}{:>12}{:>12}{:>8}{:>8}", "", "records/s", "p50 ms", "p99 ms", "x sync", "x one");
-    let sync = bare_sync(folder.path());
-    sync.print("bare sync, one by one", &[]);
-    for is_read in [false, true] {
+    let mut sync = Vec::new();
+    let mut cases = [const { [const { Vec::new() }; SENDERS.len()] }; 2];
+    for round in 0..ROUNDS {
+        sync.push(bare_sync(folder.path()));
+        for (is_read, cases) in [false, true].into_iter().zip(&mut cases) {
+            for (senders, measured) in SENDERS.into_iter().zip(cases) {
+                measured.push(case(&folder.path().join(round.to_string()), senders, is_read));
+            }
+        }
+    }
+    println!("{:<28}{:>31}{:>9}{:>9}{:>25}{:>25}", "", "records/s", "p50 ms", "p99 ms", "x sync", "x one");
+    print("bare sync, one by one", &sync, &[]);
+    for (reads, cases) in ["", ", read by a job"].into_iter().zip(&cases) {
         // One commit for each record.
-        let one = case(folder.path(), 1, is_read);
-        let read = if is_read { ", read by a job" } else { "" };
-        one.print(&format!("1 sender{read}"), &[&sync]);
-        for senders in [16, 256] {
-            case(folder.path(), senders, is_read).print(&format!("{senders} senders{read}"), &[&sync, &one]);
+        print(&format!("1 sender{reads}"), &cases[0], &[&sync]);
+        for (senders, measured) in SENDERS.into_iter().zip(cases).skip(1) {
+            print(&format!("{senders} senders{reads}"), measured, &[&sync, &cases[0]]);
         }
     }
 }
