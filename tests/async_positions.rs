@@ -1,4 +1,4 @@
-//! How positions of asynchronous sources are stored: A1 of `docs/semantics.md`.
+//! How positions of asynchronous sources are stored: R1 of `docs/semantics.md`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
