@@ -20,7 +20,6 @@ struct Status {
     state: String,
     restarts: u64,
     checkpoints: u64,
-    last_error: Option<String>,
 }
 
 /// Runs the check; to be called on a thread that may block. Gives a line that says what was seen.
@@ -29,11 +28,7 @@ pub(crate) fn drive(address: SocketAddr) -> Result<String, Box<dyn Error + Send 
     request::<Value>(address, "POST", "/checkpoint", "")?;
     for panic in 1..=PANICS {
         request::<Value>(address, "POST", "/panic", "")?;
-        let status = wait_until(address, &mut answers, |status| status.restarts >= panic)?;
-        let injected = status.last_error.is_some_and(|error| error.contains("injected by a request"));
-        if !injected {
-            return Err("the status does not name the panic".into());
-        }
+        wait_until(address, &mut answers, |status| status.restarts >= panic)?;
         let _while_it_restarts: ByAirport = request(address, "GET", "/figures", "")?;
     }
     let Status { restarts, checkpoints, .. } = wait_until(address, &mut answers, |status| status.state == "Ended")?;

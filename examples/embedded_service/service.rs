@@ -19,7 +19,6 @@ async fn status(departures: Data<DeparturesJob>) -> impl Responder {
         "restarts": status.restarts,
         "checkpoints": status.checkpoints,
         "newest_checkpoint": status.newest_checkpoint.map(|id| id.0),
-        "last_error": status.last_error,
     }))
 }
 
@@ -30,7 +29,11 @@ async fn figures(departures: Data<DeparturesJob>) -> impl Responder {
 
 #[post("/checkpoint")]
 async fn checkpoint(departures: Data<DeparturesJob>) -> Result<impl Responder> {
-    let id = departures.job.checkpoint().await.map_err(error::ErrorServiceUnavailable)?;
+    let id = departures.job.checkpoint().await.map_err(|error| {
+        // What went wrong is for the log: errors may tell of records and files.
+        log::warn!("no checkpoint: {error}");
+        error::ErrorServiceUnavailable("no checkpoint was taken")
+    })?;
     Ok(Json(json!({ "checkpoint": id.0 })))
 }
 

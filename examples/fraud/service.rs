@@ -1,5 +1,6 @@
 //! The service: transactions come in by HTTP, and are answered once they are durable.
 
+use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use actix_web::dev::Server;
 use actix_web::web::{self, Data, Json, JsonConfig};
 use actix_web::{App, HttpServer, Responder, Result, error, get, post};
+use millstream::JobStatus;
 use millstream::prelude::*;
 use serde_json::json;
 
@@ -33,7 +35,10 @@ async fn transactions(shared: Data<Shared>, Json(transaction): Json<Transaction>
     }
     let number = transaction.number;
     let append = move || shared.journal.append(&transaction);
-    web::block(append).await?.map_err(error::ErrorServiceUnavailable)?;
+    web::block(append).await?.map_err(|error| {
+        put_off(&error);
+        error::ErrorServiceUnavailable("not now; send it again")
+    })?;
     Ok(Json(json!({ "taken": number })))
 }
 
@@ -41,12 +46,21 @@ async fn transactions(shared: Data<Shared>, Json(transaction): Json<Transaction>
 #[get("/alerts")]
 async fn alerts(shared: Data<Shared>) -> Result<impl Responder> {
     let alerts = web::block(move || published(&shared.alerts)).await?;
-    alerts.map(Json).map_err(error::ErrorInternalServerError)
+    alerts.map(Json).map_err(|error| {
+        put_off(&error);
+        error::ErrorInternalServerError("this cannot be answered")
+    })
+}
+
+/// What went wrong is for the log: errors tell of files.
+fn put_off(error: &dyn Display) {
+    log::warn!(target: "fraud", "a request is not served: {error}");
 }
 
 #[get("/status")]
 async fn status(shared: Data<Shared>) -> impl Responder {
-    Json(shared.job.status())
+    let JobStatus { state, restarts, checkpoints, .. } = shared.job.status();
+    Json(json!({ "state": state, "restarts": restarts, "checkpoints": checkpoints }))
 }
 
 /// A server on the loopback interface, and where it listens.

@@ -11,6 +11,7 @@ use actix_web::dev::Server;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::web::{self, Data, Json, JsonConfig};
 use actix_web::{App, HttpResponse, HttpServer, Responder, Result, error, get, post};
+use millstream::JobStatus;
 use millstream::prelude::*;
 use millstream::query::Consistency;
 use millstream::request::Ask;
@@ -142,7 +143,8 @@ async fn rows(shop: Data<Shop>, table: TableDefinition<'static, &'static str, &'
 
 #[get("/status")]
 async fn get_status(shop: Data<Shop>) -> impl Responder {
-    Json(shop.job.status())
+    let JobStatus { state, restarts, checkpoints, .. } = shop.job.status();
+    Json(json!({ "state": state, "restarts": restarts, "checkpoints": checkpoints }))
 }
 
 /// A server on the loopback interface, and where it listens.
