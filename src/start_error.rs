@@ -36,6 +36,7 @@ pub enum StartError {
         "cannot keep state in {}: {source}; it must be a directory that exists and can be written to (StateBackend::redb)",
         dir.display()
     )]
+    #[non_exhaustive]
     StateDirectory {
         /// The directory.
         dir: PathBuf,
@@ -50,6 +51,7 @@ pub enum StartError {
         list(operators),
         operators.first().map_or("", |operator| operator.id.as_str())
     )]
+    #[non_exhaustive]
     UnmatchedState {
         /// The store, or the savepoint.
         store: String,
@@ -66,6 +68,7 @@ pub enum StartError {
         first_state(operators),
         first_state(operators)
     )]
+    #[non_exhaustive]
     UndeclaredState {
         /// The store, or the savepoint.
         store: String,
@@ -76,6 +79,7 @@ pub enum StartError {
     },
     /// The checkpoint holds two operators or states that the job takes for one, as it has been told what their names were.
     #[error("checkpoint {checkpoint} in {store}: {conflict}")]
+    #[non_exhaustive]
     TakenTwice {
         /// The store, or the savepoint.
         store: String,
@@ -93,6 +97,7 @@ pub enum StartError {
          start from the savepoint, or start without restore_from to go on from the store",
         savepoint.display()
     )]
+    #[non_exhaustive]
     StoreNotEmpty {
         /// The store.
         store: String,
@@ -106,6 +111,7 @@ pub enum StartError {
         "checkpoint {checkpoint} in {store} was written with max parallelism {stored}, the job has {configured}; it \
          is fixed at the first checkpoint: set max_parallelism({stored}), or start on another store"
     )]
+    #[non_exhaustive]
     MaxParallelismChanged {
         /// The store.
         store: String,

@@ -107,7 +107,7 @@ fn split_that_is_not_named_any_more_must_be_at_its_end() {
     };
     let begun = read_source(&named(&["a", "b"]), 1, None, Some(1)).positions;
     let error = named(&["b", "c"]).open(&source_context(0, 1), Some(begun)).err().unwrap();
-    assert!(matches!(reason(&error), StreamSourceError::NotNamed { split } if split == "a"), "{error}");
+    assert!(matches!(reason(&error), StreamSourceError::NotNamed { split , .. } if split == "a"), "{error}");
     let ended = read_source(&named(&["a", "b"]), 1, None, None).positions;
     let more = read_source(&named(&["b", "c"]), 2, Some(ended), None);
     assert!(more.records.iter().copied().eq(0..2_000) && more.splits.iter().all(|split| split == "c"));
@@ -461,7 +461,7 @@ fn split_that_was_cut_by_a_finish_which_did_not_come_to_its_end_is_read_on_by_th
 #[test]
 fn end_of_a_stream_that_is_not_bounded_is_an_error_which_opens_it_again() {
     let error = read_error(&StreamSource::new(|from: Option<u64>| numbers(from, 3)));
-    assert!(matches!(reason(&error), StreamSourceError::Ended { split } if split == "stream"), "{error}");
+    assert!(matches!(reason(&error), StreamSourceError::Ended { split , .. } if split == "stream"), "{error}");
     assert!(error.is_retryable() && error.to_string().contains("bounded()"), "{error}");
     run("a connection that closes", |handles| async move {
         let sink = CollectSink::new();

@@ -123,7 +123,7 @@ fn job_without_handles_runs_on_to_its_end() {
         let job = env.start().expect("the job starts");
         let mut events = listen(&job);
         drop(job);
-        while !matches!(events.recv().await.expect("the job runs").kind, JobEventKind::Ended { result: Ok(_) }) {}
+        while !matches!(events.recv().await.expect("the job runs").kind, JobEventKind::Ended { result: Ok(_), .. }) {}
         assert!(collected.snapshot().into_iter().eq(0..5_000));
     });
 }

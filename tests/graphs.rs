@@ -128,7 +128,7 @@ fn stream_of_another_environment_and_a_job_without_source_are_mistakes() {
     let errors = env.explain().unwrap_err().0;
     assert!(matches!(errors[..], [GraphError::ForeignStream { .. }]), "{errors:?}");
     let errors = StreamEnvironment::new("empty").explain().unwrap_err().0;
-    assert!(matches!(&errors[..], [GraphError::NoSource { job }] if job == "empty"), "{errors:?}");
+    assert!(matches!(&errors[..], [GraphError::NoSource { job , .. }] if job == "empty"), "{errors:?}");
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn status_and_one_event_name_the_source_that_is_behind_and_for_how_long() {
             clock.advance(Duration::from_secs(5));
             job.checkpoint().await.unwrap();
             let told = job.history().into_iter().find_map(|event| match event.kind {
-                JobEventKind::EventTimeHeldBack { region, held_back } => Some((region, held_back)),
+                JobEventKind::EventTimeHeldBack { region, held_back, .. } => Some((region, held_back)),
                 _ => None,
             });
             if let Some(told) = told {

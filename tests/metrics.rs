@@ -224,7 +224,9 @@ fn the_parts_of_a_checkpoint_make_up_its_time() {
     let (mut completed, subtasks) = (0, metrics.subtasks.len());
     assert!(metrics.checkpoints.len() <= 16 && metrics.checkpoints.is_sorted_by_key(|record| record.checkpoint));
     for record in &metrics.checkpoints {
-        let CheckpointOutcome::Completed { took, store, written_bytes, state_bytes } = record.outcome else { continue };
+        let CheckpointOutcome::Completed { took, store, written_bytes, state_bytes, .. } = record.outcome else {
+            continue;
+        };
         completed += 1;
         assert_eq!(record.subtasks.len(), subtasks, "{record:?}");
         let slowest = record.slowest().expect("one is slowest");

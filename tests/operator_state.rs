@@ -248,6 +248,6 @@ fn two_states_of_one_name_are_a_mistake_of_the_graph() {
         env.start()
     });
     let Err(StartError::Graph(errors)) = started else { panic!("not that mistake: {started:?}") };
-    let [GraphError::DuplicateState { operator, state, at }] = &errors.0[..] else { panic!("{errors}") };
+    let [GraphError::DuplicateState { operator, state, at, .. }] = &errors.0[..] else { panic!("{errors}") };
     assert!(operator.to_string() == "total" && state == "sums" && at.file().ends_with("operator_state.rs"));
 }

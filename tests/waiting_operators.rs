@@ -269,7 +269,7 @@ fn operator_that_waits_goes_on_in_the_test_driver_when_the_test_answers() {
         driver.run_until_idle().unwrap();
         assert_eq!(out.written(), Vec::from_iter(0..7));
         driver.crash().unwrap();
-        assert!(matches!(driver.finish(), Err(TestDriverError::Stalled { waits_for: "the end of the job" })));
+        assert!(matches!(driver.finish(), Err(TestDriverError::Stalled { waits_for: "the end of the job", .. })));
         service.allow(None);
         assert_eq!(driver.finish().unwrap().kind, OutcomeKind::Finished);
         assert_eq!(out.committed(), Vec::from_iter(0..25), "seed {seed}");

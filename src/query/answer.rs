@@ -45,11 +45,13 @@ pub struct Answer<T> {
 #[non_exhaustive]
 pub enum AsOf {
     /// Of when the task took the query. Of several tasks: each of when it did.
+    #[non_exhaustive]
     Live {
         /// The attempt of the operator's region.
         attempt: Attempt,
     },
     /// Of a completed checkpoint.
+    #[non_exhaustive]
     Checkpoint {
         /// Which.
         checkpoint: CheckpointId,

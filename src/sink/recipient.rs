@@ -96,6 +96,7 @@ where
 pub enum RecipientSinkError {
     /// An actor has not replied in time. At a barrier the checkpoint is declined, and the reply waited for; else the attempt fails.
     #[error("no reply within {within:?}, and {in_flight} records in flight")]
+    #[non_exhaustive]
     NoReply {
         /// Its [`reply_timeout`](RecipientSink::reply_timeout).
         within: Duration,
@@ -107,6 +108,7 @@ pub enum RecipientSinkError {
     Closed,
     /// The reply says that the record is not accepted. The attempt fails.
     #[error("a record was refused: {source}")]
+    #[non_exhaustive]
     Refused {
         /// What [`accepting`](RecipientSink::accepting) made of the reply.
         source: Box<dyn StdError + Send + Sync>,

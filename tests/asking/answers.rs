@@ -56,11 +56,11 @@ fn each_outcome_is_typed_and_a_retry_gets_the_same_also_after_the_next_start() {
             let of_life = |wish| if life == 0 { wish } else { Wish::Answer("another".to_owned()) };
             assert_eq!(ask("answer", of_life(Wish::Answer("yes".to_owned()))).await.unwrap(), "yes");
             let rejected = ask("reject", of_life(Wish::Reject)).await.unwrap_err();
-            assert!(matches!(&rejected, AskError::Rejected { reason } if reason == "told to"), "{rejected}");
+            assert!(matches!(&rejected, AskError::Rejected { reason , .. } if reason == "told to"), "{rejected}");
             let several = ask("twice", of_life(Wish::Twice)).await.unwrap_err();
-            assert!(matches!(several, AskError::Several { answers: 2 }), "{several}");
+            assert!(matches!(several, AskError::Several { answers: 2, .. }), "{several}");
             let large = ask("large", of_life(Wish::Large(500))).await.unwrap_err();
-            assert!(matches!(large, AskError::AnswerTooLarge { bytes } if bytes > 500), "{large}");
+            assert!(matches!(large, AskError::AnswerTooLarge { bytes , .. } if bytes > 500), "{large}");
             assert!([rejected, several, large].iter().all(|error| !error.is_retryable()));
             assert_eq!(ask(&format!("new in {life}"), Wish::Answer("new".to_owned())).await.unwrap(), "new");
             assert_eq!(wishes.status().surplus_answers, 0);
@@ -146,7 +146,7 @@ fn time_out_is_typed_and_leaves_the_request_in_place() {
         clock.advance(Duration::from_secs(3));
         let error = ask.await.unwrap().unwrap_err();
         let is_as_said =
-            matches!(error, AskError::TimedOut { after, is_durable: true } if after == Duration::from_secs(3));
+            matches!(error, AskError::TimedOut { after, is_durable: true , .. } if after == Duration::from_secs(3));
         assert!(is_as_said && error.is_retryable(), "{error}");
         assert_eq!(requests.status().waiting, 0);
 
@@ -183,7 +183,7 @@ fn answer_is_kept_as_long_as_its_key_is_known_and_a_retry_after_that_is_a_new_re
                 }
                 assert_eq!(requests.ask(deposit(6)).await.unwrap().deposits, sum / 5);
                 let full = requests.ask(deposit(7)).await.unwrap_err();
-                assert!(matches!(full, AskError::NotTaken(IngestError::KeysFull { keys_max: 2 })), "{full}");
+                assert!(matches!(full, AskError::NotTaken(IngestError::KeysFull { keys_max: 2, .. })), "{full}");
                 clock.advance(Duration::from_secs(60));
             }
             job.drain().await.unwrap();

@@ -65,7 +65,7 @@ fn start(folder: &TempDir, panics: &Arc<AtomicU64>) -> (JobHandle, Requests<u64,
 }
 
 fn is_rejected(told: &Result<u64, AskError>) -> bool {
-    matches!(told, Err(error @ AskError::Rejected { reason }) if reason == "an unlucky request" && !error.is_retryable())
+    matches!(told, Err(error @ AskError::Rejected { reason , .. }) if reason == "an unlucky request" && !error.is_retryable())
 }
 
 // Guarantees A1, A2, A4, D1.

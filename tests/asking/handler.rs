@@ -13,7 +13,7 @@ async fn deposit(path: web::Path<(String, u64, u64)>, bank: web::Data<Bank>) -> 
     let ask = Ask::new(Deposit { account, amount }).key(&account).idempotency_key(id);
     match bank.ask(ask).await {
         Ok(Balance { deposits, sum }) => HttpResponse::Ok().body(format!("{deposits} {sum}")),
-        Err(AskError::Rejected { reason }) => HttpResponse::UnprocessableEntity().body(reason),
+        Err(AskError::Rejected { reason, .. }) => HttpResponse::UnprocessableEntity().body(reason),
         Err(error) if error.is_retryable() => HttpResponse::ServiceUnavailable().finish(),
         Err(_) => HttpResponse::InternalServerError().finish(),
     }

@@ -117,7 +117,7 @@ fn file_that_is_cut_short_or_written_anew_is_an_error_or_read_from_its_beginning
                 true => Followers::restore(&source, 1, Some(positions.clone())).err().unwrap(),
                 false => followers.next().unwrap_err(),
             };
-            let FileSourceError::Rewritten { path, offset: 14, len } = of_file(&error) else { panic!("{error}") };
+            let FileSourceError::Rewritten { path, offset: 14, len, .. } = of_file(&error) else { panic!("{error}") };
             assert!(path.ends_with("app.log") && *len == content.len() as u64 && !error.is_retryable(), "{error}");
             drop(followers);
             let accepting = FileSource::lines(logs.pattern("app.log")).follow(follow().accept_loss());

@@ -221,7 +221,7 @@ fn what_never_fits_is_refused_at_once() {
     assert!(matches!(wait(handle.send(large)), Err(IngestError::TooLarge { records: 1, bytes: 51, .. })));
     let keyed = |key: &str| IngestRecord::new(1).idempotency_key(key);
     wait(handle.send_all(["a", "b"].map(keyed))).unwrap();
-    assert!(matches!(wait(handle.send(keyed("c"))), Err(IngestError::KeysFull { keys_max: 2 })));
+    assert!(matches!(wait(handle.send(keyed("c"))), Err(IngestError::KeysFull { keys_max: 2, .. })));
     assert!(wait(handle.send(keyed("a"))).unwrap().is_repeated, "known ones are no more");
     for options in [
         IngestOptions::new().splits(0),

@@ -64,8 +64,8 @@ fn status_and_events_tell_of_a_pause_once() {
         let mut told = Vec::new();
         loop {
             match events.next().await {
-                JobEventKind::Paused { since_unix_ms, at_start } => told.push((since_unix_ms, at_start)),
-                JobEventKind::Resumed { since_unix_ms } => told.push((since_unix_ms, true)),
+                JobEventKind::Paused { since_unix_ms, at_start, .. } => told.push((since_unix_ms, at_start)),
+                JobEventKind::Resumed { since_unix_ms, .. } => told.push((since_unix_ms, true)),
                 JobEventKind::Ended { .. } => break,
                 _ => {}
             }

@@ -114,7 +114,7 @@ fn impossible_parallelisms_are_refused() {
         let refused = job.rescale(0).await.unwrap_err();
         assert!(matches!(refused, RescaleError::Zero) && !refused.is_retryable(), "{refused}");
         let refused = job.rescale(6).await.unwrap_err();
-        assert!(matches!(refused, RescaleError::AboveMax { parallelism: 6, max: 5 }), "{refused}");
+        assert!(matches!(refused, RescaleError::AboveMax { parallelism: 6, max: 5, .. }), "{refused}");
         assert_eq!(job.rescale(5).await.unwrap().to, 5);
         job.cancel().await.unwrap();
         assert!(matches!(job.rescale(2).await, Err(RescaleError::Ended)));

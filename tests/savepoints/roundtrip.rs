@@ -138,7 +138,7 @@ fn many_savepoints_at_once_are_all_whole_and_none_replaces_another() {
         let many: Vec<_> = (0..40).map(|n| job.savepoint(place.at(&format!("savepoint-{n}")))).collect();
         let mut refused = 0;
         for asked in many {
-            refused += u32::from(matches!(asked.await, Err(millstream::SavepointError::TooMany { limit: 16 })));
+            refused += u32::from(matches!(asked.await, Err(millstream::SavepointError::TooMany { limit: 16, .. })));
         }
         assert!((1..=24).contains(&refused), "{refused} refused");
         assert_eq!(place.savepoints().len(), 5 + 40 - refused as usize);

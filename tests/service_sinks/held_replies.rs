@@ -78,7 +78,10 @@ fn checkpoint_without_replies_is_declined_and_the_job_goes_on_and_completes_the_
         assert!(matches!(&actor, ActorName::Subtask { task, .. } if task.contains("actor")), "{actor}");
         let TaskError::Sink(reason) = reason else { panic!("{reason}") };
         let why = reason.reason().downcast_ref::<RecipientSinkError>();
-        assert!(matches!(why, Some(RecipientSinkError::NoReply { within: REPLY_TIMEOUT, in_flight: 3 })), "{reason}");
+        assert!(
+            matches!(why, Some(RecipientSinkError::NoReply { within: REPLY_TIMEOUT, in_flight: 3, .. })),
+            "{reason}"
+        );
         let error = declined.await.unwrap_err();
         assert!(matches!(error, CheckpointError::Aborted(_)), "{error:?}");
 

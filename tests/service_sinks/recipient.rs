@@ -147,7 +147,7 @@ fn barrier_waits_for_replies_and_declines_by_time_out_and_the_record_is_still_wa
     assert!(waiting.iter().map(|(n, _)| *n).eq(0..3));
     clock.advance(Duration::from_secs(5));
     let declined = writer.prepare(CheckpointId(1)).unwrap_err();
-    let RecipientSinkError::NoReply { within, in_flight: 3 } = reason(&declined) else { panic!("{declined}") };
+    let RecipientSinkError::NoReply { within, in_flight: 3, .. } = reason(&declined) else { panic!("{declined}") };
     assert!(*within == Duration::from_secs(5) && declined.declines_checkpoint());
 
     let mut waiting = waiting.into_iter();

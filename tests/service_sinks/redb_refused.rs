@@ -42,7 +42,7 @@ fn refusal(service: &Arc<Database>, env: impl FnOnce() -> StreamEnvironment + Se
         job.await.unwrap_err()
     });
     let error = sink_error(&error);
-    let Some(RedbSinkError::WouldRepeat { committed, restored }) = error.reason().downcast_ref() else {
+    let Some(RedbSinkError::WouldRepeat { committed, restored, .. }) = error.reason().downcast_ref() else {
         panic!("{error}")
     };
     (committed.0, restored.map(|checkpoint| checkpoint.0))

@@ -193,7 +193,8 @@ fn sink_that_cannot_withdraw_gets_an_error_that_names_chunk_checkpoints_and_over
     let error = block_on("a refused fallback", async {
         start(ENDLESS, RedbStore::open(&path).unwrap(), sink()).unwrap().await.unwrap_err()
     });
-    let JobError::Damaged { checkpoint, error: damage, reason: NoRestore::WouldRepeat { older } } = &error else {
+    let JobError::Damaged { checkpoint, error: damage, reason: NoRestore::WouldRepeat { older, .. }, .. } = &error
+    else {
         panic!("{error}")
     };
     assert_eq!(*checkpoint, newest.checkpoint);

@@ -116,7 +116,7 @@ fn failing_checkpoints_fail_the_job_past_the_tolerance_and_the_next_start_contin
         store.inject_next(StoreCall::PutChunks, StoreFault::DiskFull);
         job.await.unwrap_err()
     });
-    let named = matches!(&error, JobError::CheckpointFailures { failures: 3, last: AbortReason::Store(_) });
+    let named = matches!(&error, JobError::CheckpointFailures { failures: 3, last: AbortReason::Store(_), .. });
     assert!(named, "{error}");
     published::assert_prefix(&published::records(&published::files(out.path())), ENDLESS);
 
@@ -193,6 +193,6 @@ fn store_that_never_opens_again_ends_the_job_with_its_name() {
         store.inject_next(StoreCall::Finalise, StoreFault::Fail);
         job.await.unwrap_err()
     });
-    assert!(matches!(&error, JobError::StoreLost { store } if store.contains("memory")), "{error}");
+    assert!(matches!(&error, JobError::StoreLost { store , .. } if store.contains("memory")), "{error}");
     finish(store, out.path());
 }

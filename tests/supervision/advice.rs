@@ -184,7 +184,7 @@ fn objective_out_of_reach_is_told_once_also_by_a_coordinator_that_was_restarted(
         let job = at_gate.running.job.clone();
         assert_eq!(job.status().interval, Some(shortest));
         let told = |kind: &JobEventKind| match kind {
-            JobEventKind::RecoveryObjectiveMissed { objective: told, expected, interval } => {
+            JobEventKind::RecoveryObjectiveMissed { objective: told, expected, interval, .. } => {
                 assert_eq!((*told, *interval), (objective, Some(shortest)));
                 assert_eq!(expected.longest(), RecoveryPart::Reprocessing);
                 assert!(kind.to_string().contains("most of it for reprocessing"), "{kind}");

@@ -32,9 +32,9 @@ fn run(strategy: RegionStrategy, panics: u32) -> (Vec<u32>, Vec<(RegionId, Regio
         assert_eq!(outcome.kind, OutcomeKind::Finished);
         figures.iter().for_each(assert_exact);
         let along = job.history().into_iter().filter_map(|event| match event.kind {
-            JobEventKind::RegionRestartsAlong { region, cause, delay } => {
+            JobEventKind::RegionRestartsAlong { region, cause, delay, .. } => {
                 assert_eq!(delay, Duration::ZERO);
-                let line = JobEventKind::RegionRestartsAlong { region, cause, delay }.to_string();
+                let line = event.kind.to_string();
                 assert!(line.contains(&format!("along with region {cause}")), "{line}");
                 Some((region, cause))
             }

@@ -60,7 +60,7 @@ fn start(answers: &[EscalationDecision], policy: RegionPolicy, times: u32, clock
 /// What was decided, and by whom.
 fn decided(job: &JobHandle) -> Vec<(EscalationDecision, bool)> {
     let answers = job.history().into_iter().filter_map(|event| match event.kind {
-        JobEventKind::EscalationAnswered { region: SECOND, decision, by_host } => Some((decision, by_host)),
+        JobEventKind::EscalationAnswered { region: SECOND, decision, by_host, .. } => Some((decision, by_host)),
         _ => None,
     });
     answers.collect()

@@ -86,7 +86,7 @@ fn subscriber_is_told_each_step_in_its_order() {
     then("restore", |kind| matches!(kind, JobEventKind::Restored { .. }));
     then("running", |kind| matches!(kind, JobEventKind::RegionRunning { downtime: Some(_), .. }));
     then("final checkpoint", |kind| matches!(kind, JobEventKind::CheckpointCompleted { .. }));
-    then("end", |kind| matches!(kind, JobEventKind::Ended { result: Ok(_) }));
+    then("end", |kind| matches!(kind, JobEventKind::Ended { result: Ok(_), .. }));
 }
 
 #[test]

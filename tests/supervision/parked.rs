@@ -34,7 +34,7 @@ fn park_and_resume(place: fn(&Faults) -> &Fault, early: bool, backend: StateBack
             // Some places are come to at a checkpoint only.
             let _ = job.checkpoint().await;
         }
-        let JobEventKind::RegionParked { region: SECOND, checkpoint, error } = told.until_parked().await else {
+        let JobEventKind::RegionParked { region: SECOND, checkpoint, error, .. } = told.until_parked().await else {
             panic!("another region")
         };
         assert!(matches!(error, JobError::GaveUp { failures: 1, .. }), "{error}");

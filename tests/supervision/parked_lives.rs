@@ -173,7 +173,7 @@ fn region_of_a_job_that_begins_from_a_savepoint_is_not_parked_before_its_first_c
         parts[1].faults.operator.arm(1);
         let job = env.start().expect("the job starts");
         parts[1].gate.open();
-        told.until(|kind| matches!(kind, JobEventKind::ParkingRefused { region: SECOND })).await;
+        told.until(|kind| matches!(kind, JobEventKind::ParkingRefused { region: SECOND, .. })).await;
         let error = job.await.expect_err("it ends the job");
         assert!(matches!(error, JobError::GaveUp { region: SECOND, .. }), "{error}");
 

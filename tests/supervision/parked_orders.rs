@@ -50,7 +50,7 @@ fn savepoints_are_refused_and_the_job_goes_on() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("savepoint");
         let refused =
-            |error: &SavepointError| matches!(error, SavepointError::Parked { regions } if regions == &[SECOND]);
+            |error: &SavepointError| matches!(error, SavepointError::Parked { regions , .. } if regions == &[SECOND]);
         let error = parked.job.savepoint(&path).await.expect_err("it would hold pending commits");
         assert!(refused(&error), "{error}");
         let error = parked.job.stop_with_savepoint(&path).await.expect_err("the same");
@@ -82,7 +82,7 @@ fn savepoint_under_way_is_refused_when_a_region_is_parked() {
             } else {
                 job.savepoint(&path).await.expect_err("no sink of the region answers")
             };
-            assert!(matches!(&error, SavepointError::Parked { regions } if regions == &[SECOND]), "{error}");
+            assert!(matches!(&error, SavepointError::Parked { regions , .. } if regions == &[SECOND]), "{error}");
             told.until_parked().await;
             // It reads on. A stop had begun: all that is not parked starts again for that.
             while job.resume_region(SECOND).await.is_err() {}
@@ -210,9 +210,9 @@ fn what_is_not_parked_is_not_resumed() {
     in_system(async {
         let parked = Parked::new().await;
         let not_parked = parked.job.resume_region(RegionId(0)).await.expect_err("it runs");
-        assert!(matches!(not_parked, ResumeRegionError::NotParked { region: RegionId(0) }), "{not_parked}");
+        assert!(matches!(not_parked, ResumeRegionError::NotParked { region: RegionId(0), .. }), "{not_parked}");
         let unknown = parked.job.resume_region(RegionId(3)).await.expect_err("there is none");
-        assert!(matches!(unknown, ResumeRegionError::Unknown { region: RegionId(3), regions: 3 }), "{unknown}");
+        assert!(matches!(unknown, ResumeRegionError::Unknown { region: RegionId(3), regions: 3, .. }), "{unknown}");
         parked.goes_on().await;
     });
 }

@@ -80,7 +80,7 @@ fn contradicting_policies_of_one_region_are_a_mistake_with_both_places() {
         .for_each("apart-out", |_| {});
     left.union(right).for_each("out", |_| {});
     let mistakes = mistakes(env);
-    let [GraphError::RegionPolicies { what: "restart strategies", first, second }] = &mistakes[..] else {
+    let [GraphError::RegionPolicies { what: "restart strategies", first, second, .. }] = &mistakes[..] else {
         panic!("{mistakes:?}")
     };
     assert!(first.file().ends_with("policies.rs") && first.line() + 1 == second.line(), "{first} {second}");

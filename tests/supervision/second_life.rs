@@ -42,7 +42,7 @@ fn ids_that_an_earlier_process_had_reserved_are_said_to_be_passed_over() {
     let store = MemoryStore::new();
     let passed_over = |events: Vec<JobEventKind>| {
         let all = events.into_iter().filter_map(|kind| match kind {
-            JobEventKind::IdsPassedOver { first, last } => Some((first, last)),
+            JobEventKind::IdsPassedOver { first, last, .. } => Some((first, last)),
             _ => None,
         });
         all.collect::<Vec<_>>()

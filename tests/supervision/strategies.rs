@@ -19,7 +19,7 @@ fn give_up(strategy: RestartStrategy, panics: u32) -> (u32, Vec<FailureRecord>, 
         let error = running.job.clone().await.expect_err("it gives up");
         assert_eq!(running.job.status().state, JobState::Ended);
         assert!(running.figures.is_empty(), "nothing was committed");
-        let JobError::GaveUp { region: RegionId(0), failures, history } = error else { panic!("{error}") };
+        let JobError::GaveUp { region: RegionId(0), failures, history, .. } = error else { panic!("{error}") };
         (failures, history, running.job.history().into_iter().map(|event| event.kind).collect())
     })
 }
@@ -49,7 +49,7 @@ fn without_restarts_the_first_failure_ends_the_job() {
     assert_eq!(failures, 1);
     assert_history(&history, 1);
     assert!(delays(&events).is_empty());
-    assert!(matches!(events.last(), Some(JobEventKind::Ended { result: Err(JobError::GaveUp { .. }) })));
+    assert!(matches!(events.last(), Some(JobEventKind::Ended { result: Err(JobError::GaveUp { .. }), .. })));
 }
 
 #[test]

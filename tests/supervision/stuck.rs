@@ -107,7 +107,7 @@ impl Spinning {
         }
         loop {
             let event = self.events.recv().await.expect("the job runs");
-            let JobEventKind::SubtaskStuck { actor, held_for } = event.kind else { continue };
+            let JobEventKind::SubtaskStuck { actor, held_for, .. } = event.kind else { continue };
             assert_eq!(held_for, STUCK_AFTER);
             assert!(matches!(&actor, ActorName::Subtask { task, .. } if task.contains("spins")), "{actor}");
             return;

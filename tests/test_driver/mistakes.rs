@@ -14,7 +14,7 @@ fn wrong_names_and_types_are_told_with_those_that_there_are() {
     assert_eq!(told(driver.source::<u64>("late").unwrap_err()), "the job has no source 'late'; it has 'numbers'");
     assert_eq!(told(driver.sink::<u64>("results").unwrap_err()), "the job has no sink 'results'; it has 'late'");
     let error = driver.source::<u32>("numbers").unwrap_err();
-    assert!(matches!(&error, TestDriverError::SourceType { id, actual: "u64", asked: "u32" } if id == "numbers"));
+    assert!(matches!(&error, TestDriverError::SourceType { id, actual: "u64", asked: "u32" , .. } if id == "numbers"));
     assert_eq!(told(error), "source 'numbers' has records of type u64, not u32");
     assert_eq!(told(driver.sink::<u64>("late").unwrap_err()), "sink 'late' takes records of type (u64, i64), not u64");
 }

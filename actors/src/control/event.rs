@@ -131,11 +131,14 @@ pub struct JobEvent {
 #[expect(missing_docs, reason = "the fields are named for what they hold, in units of their types")]
 pub enum JobEventKind {
     /// The job starts.
+    #[non_exhaustive]
     Started { tasks: usize, subtasks: u64, restores: Option<CheckpointId> },
     /// The sources were asked for barriers.
+    #[non_exhaustive]
     CheckpointTriggered { checkpoint: CheckpointId, reason: TriggerReason },
     /// A checkpoint has been under way for [`Limits::checkpoint_progress_every`](crate::protocol::Limits::checkpoint_progress_every), or for
     /// that long since this was said last: so many subtasks `of` all have sent their snapshots, and the store has taken so many bytes.
+    #[non_exhaustive]
     CheckpointInProgress {
         checkpoint: CheckpointId,
         reason: TriggerReason,
@@ -146,6 +149,7 @@ pub enum JobEventKind {
         elapsed: Duration,
     },
     /// A checkpoint is durable. `written_bytes` of its `state_bytes` are new.
+    #[non_exhaustive]
     CheckpointCompleted {
         checkpoint: CheckpointId,
         #[serde(rename = "took_ms", serialize_with = "serialised::millis")]
@@ -154,17 +158,20 @@ pub enum JobEventKind {
         state_bytes: u64,
     },
     /// A checkpoint will not complete.
+    #[non_exhaustive]
     CheckpointAborted {
         checkpoint: CheckpointId,
         #[serde(serialize_with = "serialised::text")]
         reason: AbortReason,
     },
     /// A checkpoint was due, and no ids could be reserved for it.
+    #[non_exhaustive]
     CheckpointNotTriggered {
         #[serde(serialize_with = "serialised::text")]
         reason: AbortReason,
     },
     /// A task could not take its snapshot.
+    #[non_exhaustive]
     CheckpointDeclined {
         checkpoint: CheckpointId,
         #[serde(serialize_with = "serialised::text")]
@@ -174,6 +181,7 @@ pub enum JobEventKind {
     },
     /// A subtask came to an unwanted end, having taken `records_in` records in its attempt; `at` has what is known of the
     /// record that it failed at.
+    #[non_exhaustive]
     SubtaskFailed {
         attempt: Attempt,
         #[serde(serialize_with = "serialised::text")]
@@ -184,12 +192,14 @@ pub enum JobEventKind {
         at: Option<Box<FailedRecord>>,
     },
     /// A control actor panicked and was restarted behind its address.
+    #[non_exhaustive]
     ActorRestarted {
         #[serde(serialize_with = "serialised::text")]
         actor: ActorName,
         report: PanicReport,
     },
     /// A region will be restarted. Where `failure` and `of` are 0, a record directive has answered the failure, which does not count.
+    #[non_exhaustive]
     RegionRestarting {
         region: RegionId,
         #[serde(rename = "delay_ms", serialize_with = "serialised::millis")]
@@ -200,6 +210,7 @@ pub enum JobEventKind {
     },
     /// A region restarts along with another one, `cause`, that has failed and restarts after the same delay, as the
     /// [`RegionStrategy`](crate::protocol::RegionStrategy) has it. It spends nothing of its own restart budget.
+    #[non_exhaustive]
     RegionRestartsAlong {
         region: RegionId,
         cause: RegionId,
@@ -208,6 +219,7 @@ pub enum JobEventKind {
     },
     /// A region gives up, with the `error` with which the job ends, if nothing else becomes of it, and after `failures` without progress.
     /// What follows is what the host says, if `asks_host`, else what its policy says.
+    #[non_exhaustive]
     Escalated {
         region: RegionId,
         #[serde(serialize_with = "serialised::text")]
@@ -217,8 +229,10 @@ pub enum JobEventKind {
         asks_host: bool,
     },
     /// What becomes of a region that has given up. Not `by_host`: nobody has answered in time.
+    #[non_exhaustive]
     EscalationAnswered { region: RegionId, decision: EscalationDecision, by_host: bool },
     /// A region is parked: its tasks are stopped, and checkpoints go on without it. It stands at this checkpoint.
+    #[non_exhaustive]
     RegionParked {
         region: RegionId,
         #[serde(serialize_with = "serialised::text")]
@@ -227,13 +241,17 @@ pub enum JobEventKind {
     },
     /// A region cannot be parked, and the job ends: no checkpoint could hold what there is of it. It begins from a savepoint of which the job has
     /// made no checkpoint of its own, or has fallen back since the newest one.
+    #[non_exhaustive]
     ParkingRefused { region: RegionId },
     /// A parked region starts again, with a fresh restart budget, as the host has asked for, or since the job finishes.
+    #[non_exhaustive]
     RegionResumed { region: RegionId, parked_since_unix_ms: u64 },
     /// A function with a record directive has panicked. Its operator works carefully from the restart on, so that the next panic says at
     /// which record it was.
+    #[non_exhaustive]
     CarefulWorkBegins { region: RegionId, operator: OperatorId },
     /// It has panicked at this record, or at this timer that fired, at careful work, for the `panics`th time of as many as the directive asks for.
+    #[non_exhaustive]
     RecordPanicked {
         region: RegionId,
         operator: OperatorId,
@@ -245,6 +263,7 @@ pub enum JobEventKind {
     },
     /// That was often enough: the region restarts, and one record of these bytes, or this timer, is withheld. It goes to the side output `goes_to`, or
     /// is skipped.
+    #[non_exhaustive]
     RecordWithheld {
         region: RegionId,
         operator: OperatorId,
@@ -257,8 +276,10 @@ pub enum JobEventKind {
     },
     /// A checkpoint covers all that failed attempts had read: the operator goes on at full speed. `withheld` records were withheld for
     /// good; `not_met` more were to be, and have not come again.
+    #[non_exhaustive]
     CarefulWorkEnded { region: RegionId, operator: OperatorId, checkpoint: CheckpointId, withheld: u32, not_met: u32 },
     /// A region's state is loaded.
+    #[non_exhaustive]
     Restored {
         region: RegionId,
         attempt: Attempt,
@@ -275,6 +296,7 @@ pub enum JobEventKind {
         rewinds: Option<u64>,
     },
     /// A subtask has been loading a checkpoint for a second or more, and has come this far.
+    #[non_exhaustive]
     Restoring {
         region: RegionId,
         attempt: Attempt,
@@ -289,6 +311,7 @@ pub enum JobEventKind {
         elapsed: Duration,
     },
     /// All subtasks of a region run; `downtime` since the failure, if there was one.
+    #[non_exhaustive]
     RegionRunning {
         region: RegionId,
         attempt: Attempt,
@@ -296,8 +319,10 @@ pub enum JobEventKind {
         downtime: Option<Duration>,
     },
     /// The job was asked to end, by `drain`, `finish` or `stop_with_savepoint`, and a region has to run for that.
+    #[non_exhaustive]
     EndAwaitsRegion { region: RegionId, awaits: RegionAwaited },
     /// A subtask has held its arbiter without a sign of life.
+    #[non_exhaustive]
     SubtaskStuck {
         #[serde(serialize_with = "serialised::text")]
         actor: ActorName,
@@ -306,8 +331,10 @@ pub enum JobEventKind {
     },
     /// The slowest split of a region has held its event time back for [`Limits::event_time_held_after`](crate::protocol::Limits::event_time_held_after),
     /// or for twice as long as was said before.
+    #[non_exhaustive]
     EventTimeHeldBack { region: RegionId, held_back: HeldBack },
     /// A subtask did not stop in time, and is waited for no more. It is fenced, and its thread is lost until its call returns.
+    #[non_exhaustive]
     SubtaskLeftBehind {
         attempt: Attempt,
         #[serde(serialize_with = "serialised::text")]
@@ -315,13 +342,17 @@ pub enum JobEventKind {
     },
     /// An arbiter was given up for a task of another region, or for one that was left behind, where `subtasks` of this region were: it
     /// starts again at once, which counts as no failure.
+    #[non_exhaustive]
     RegionMoving { region: RegionId, subtasks: usize },
     /// An arbiter was given up since it is held: by a task that is stuck, or that did not stop.
+    #[non_exhaustive]
     ArbiterCondemned { region: RegionId, subtasks: usize },
     /// A region falls back behind completed checkpoints, whose output sinks withdraw. `withdrawn` lists all that were
     /// abandoned since the last checkpoint completed, also by earlier falls.
+    #[non_exhaustive]
     FellBack { region: RegionId, to: CheckpointId, withdrawn: Vec<CheckpointId> },
     /// A savepoint is durable. `took` counts from when it was asked for.
+    #[non_exhaustive]
     SavepointWritten {
         #[serde(serialize_with = "serialised::path")]
         path: PathBuf,
@@ -331,6 +362,7 @@ pub enum JobEventKind {
         took: Duration,
     },
     /// A savepoint was not written.
+    #[non_exhaustive]
     SavepointFailed {
         #[serde(serialize_with = "serialised::path")]
         path: PathBuf,
@@ -340,6 +372,7 @@ pub enum JobEventKind {
     /// What was measured advises another interval than was told before, by more than a quarter; or the one in use,
     /// `interval`, differs from that told before as much. If one of them has become twice or half as long since that was so
     /// last, `is_news` is set, and the line in the log is INFO instead of DEBUG.
+    #[non_exhaustive]
     IntervalAdvised {
         advice: IntervalAdvice,
         #[serde(rename = "interval_ms", serialize_with = "serialised::optional_millis")]
@@ -348,8 +381,10 @@ pub enum JobEventKind {
     },
     /// The first checkpoint of a process comes with a higher id than the one after the newest: earlier runs on the store had
     /// reserved the ids from `first` to `last`, and none is used twice.
+    #[non_exhaustive]
     IdsPassedOver { first: CheckpointId, last: CheckpointId },
     /// Even with the shortest interval a recovery is expected to take longer than the objective.
+    #[non_exhaustive]
     RecoveryObjectiveMissed {
         #[serde(rename = "objective_ms", serialize_with = "serialised::millis")]
         objective: Duration,
@@ -359,13 +394,17 @@ pub enum JobEventKind {
     },
     /// The job is paused: no source reads until it is resumed. It has been since `since_unix_ms`, which may be before it started,
     /// `at_start`.
+    #[non_exhaustive]
     Paused { since_unix_ms: u64, at_start: bool },
     /// The job is paused no more, or finishes: its sources read on. It had been since `since_unix_ms`.
+    #[non_exhaustive]
     Resumed { since_unix_ms: u64 },
     /// The checkpoint is complete from which the job goes on at another parallelism: all regions stop, and start again with other
     /// tasks.
+    #[non_exhaustive]
     Rescaling { from: u32, to: u32, checkpoint: CheckpointId },
     /// All regions run at the other parallelism. `took` counts from when it was the order's turn.
+    #[non_exhaustive]
     Rescaled {
         from: u32,
         to: u32,
@@ -374,12 +413,14 @@ pub enum JobEventKind {
         took: Duration,
     },
     /// The job was to go on at another parallelism, and goes on at the one that it has.
+    #[non_exhaustive]
     RescaleFailed {
         to: u32,
         #[serde(serialize_with = "serialised::text")]
         error: RescaleError,
     },
     /// The job has ended.
+    #[non_exhaustive]
     Ended {
         #[serde(flatten, serialize_with = "ended")]
         result: Result<JobOutcome, JobError>,

@@ -106,7 +106,7 @@ impl Wake for LastEvent {
 /// while let Some(event) = events.next().await {
 ///     match event.kind {
 ///         JobEventKind::CheckpointCompleted { .. } => completed += 1,
-///         JobEventKind::Ended { result } => println!("{result:?}"),
+///         JobEventKind::Ended { result, .. } => println!("{result:?}"),
 ///         other => println!("{other}"),
 ///     }
 /// }

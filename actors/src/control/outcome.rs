@@ -122,6 +122,7 @@ impl fmt::Display for FailureRecord {
 pub enum JobError {
     /// The restart strategy gave up.
     #[error("region {region} gave up after {failures} failures without progress; the last: {}", last(history))]
+    #[non_exhaustive]
     GaveUp {
         /// The region.
         region: RegionId,
@@ -136,6 +137,7 @@ pub enum JobError {
         "operator '{operator}' panicked at more than {records} records within {} s, so the fault is not theirs: mend the function, \
          or allow more by OnPanic::at_most; the last: {last}", within.as_secs_f64()
     )]
+    #[non_exhaustive]
     TooManyWithheld {
         /// The region.
         region: RegionId,
@@ -150,6 +152,7 @@ pub enum JobError {
     },
     /// A task failed in a way that a restart does not cure.
     #[error("{actor} failed, and would again: {error}")]
+    #[non_exhaustive]
     Failed {
         /// Who.
         actor: ActorName,
@@ -159,6 +162,7 @@ pub enum JobError {
     },
     /// A checkpoint cannot be read, and there is nothing to fall back to.
     #[error("checkpoint {checkpoint} cannot be restored: {error}; {reason}")]
+    #[non_exhaustive]
     Damaged {
         /// The checkpoint.
         checkpoint: CheckpointId,
@@ -170,6 +174,7 @@ pub enum JobError {
     },
     /// More checkpoints failed in a row than are tolerated.
     #[error("{failures} checkpoints in a row failed; the last: {last}")]
+    #[non_exhaustive]
     CheckpointFailures {
         /// How many.
         failures: u32,
@@ -179,12 +184,14 @@ pub enum JobError {
     },
     /// The snapshot store does not open any more.
     #[error("the snapshot store {store} could not be opened again after a failed write")]
+    #[non_exhaustive]
     StoreLost {
         /// The store.
         store: String,
     },
     /// A control actor panicked, and its restarts did not help.
     #[error("{actor} panicked: {report}; this is a bug in the engine")]
+    #[non_exhaustive]
     Internal {
         /// Which.
         actor: ActorName,
@@ -304,7 +311,7 @@ pub enum CheckpointError {
 ///
 /// let error = SavepointError::Parked { regions: vec![] };
 /// let remedy = match &error {
-///     SavepointError::Parked { regions } => format!("resume {} regions first", regions.len()),
+///     SavepointError::Parked { regions, .. } => format!("resume {} regions first", regions.len()),
 ///     other => other.to_string(),
 /// };
 /// assert_eq!(remedy, "resume 0 regions first");
@@ -317,6 +324,7 @@ pub enum SavepointError {
     File(#[from] SavepointFileError),
     /// No checkpoint completed for it.
     #[error("savepoint: {tries} checkpoints in a row were aborted, the last: {last}; ask again once that is mended")]
+    #[non_exhaustive]
     Checkpoint {
         /// How many.
         tries: u32,
@@ -330,18 +338,21 @@ pub enum SavepointError {
     Restarting(Box<Restarting>),
     /// Regions are parked, and may have output that is prepared and not committed, which a savepoint does not hold.
     #[error("savepoint: regions {} are parked; resume them, or drain the job, and ask again", listed(regions))]
+    #[non_exhaustive]
     Parked {
         /// Which.
         regions: Vec<RegionId>,
     },
     /// The job fell back behind its checkpoint meanwhile.
     #[error("savepoint: checkpoint {checkpoint} was given up before it was exported; ask again")]
+    #[non_exhaustive]
     Gone {
         /// The checkpoint.
         checkpoint: CheckpointId,
     },
     /// Too many are under way.
     #[error("savepoint: {limit} are under way already; wait for one of them")]
+    #[non_exhaustive]
     TooMany {
         /// How many there may be.
         limit: usize,
@@ -351,6 +362,7 @@ pub enum SavepointError {
     Interrupted,
     /// The job failed before it was written.
     #[error("savepoint: the job failed before it was written: {error}")]
+    #[non_exhaustive]
     JobFailedFirst {
         /// Why.
         #[source]
@@ -358,12 +370,14 @@ pub enum SavepointError {
     },
     /// The code that writes it panicked.
     #[error("savepoint: writing it panicked: '{message}'; this is a bug in the engine")]
+    #[non_exhaustive]
     Panicked {
         /// The panic's message.
         message: String,
     },
     /// It was written, but the job that was to stop with it failed at its end.
     #[error("the job failed after its savepoint {} was written: {error}", savepoint.path.display())]
+    #[non_exhaustive]
     JobFailed {
         /// The savepoint, which is whole.
         savepoint: Savepoint,

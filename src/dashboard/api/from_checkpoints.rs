@@ -112,7 +112,7 @@ impl Checkpoint {
             slowest: slowest.map(|parts| SubtaskRef { vertex: parts.subtask.task.0, subtask: parts.subtask.index }),
         };
         match &record.outcome {
-            CheckpointOutcome::Completed { took, store, written_bytes, state_bytes } => Self {
+            CheckpointOutcome::Completed { took, store, written_bytes, state_bytes, .. } => Self {
                 status: "completed",
                 duration_ms: Some(millis(*took)),
                 store_ms: Some(millis(*store)),
@@ -120,8 +120,10 @@ impl Checkpoint {
                 state_bytes: Some(*state_bytes),
                 ..unknown
             },
-            CheckpointOutcome::Failed { reason } => Self { status: "failed", failure: Some(reason.clone()), ..unknown },
-            CheckpointOutcome::CutOff { reason } => {
+            CheckpointOutcome::Failed { reason, .. } => {
+                Self { status: "failed", failure: Some(reason.clone()), ..unknown }
+            }
+            CheckpointOutcome::CutOff { reason, .. } => {
                 Self { status: "cut_off", failure: Some(reason.clone()), ..unknown }
             }
             _ => unknown,

@@ -83,10 +83,10 @@ impl Failure {
                     ..none(task.to_string(), cause.to_string())
                 })
             }
-            JobEventKind::ActorRestarted { actor, report } => {
+            JobEventKind::ActorRestarted { actor, report, .. } => {
                 Some(none(actor.to_string(), format!("panicked: {report}")))
             }
-            JobEventKind::Ended { result: Err(error) } => Some(none("job".to_owned(), error.to_string())),
+            JobEventKind::Ended { result: Err(error), .. } => Some(none("job".to_owned(), error.to_string())),
             _ => None,
         }
     }

@@ -32,6 +32,7 @@ pub enum FileSinkError {
     /// Writing failed. Tried again where the cause may pass by itself, as a full disk may: not if something stands in the
     /// way that somebody has to move.
     #[error("cannot {action} it: {source}")]
+    #[non_exhaustive]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -43,6 +44,7 @@ pub enum FileSinkError {
     /// Making output durable failed. It must not be tried again, since what was written may be gone: the attempt fails,
     /// and a new one writes it anew.
     #[error("cannot make it durable: {source}")]
+    #[non_exhaustive]
     Sync {
         /// The file or directory.
         path: PathBuf,
@@ -54,12 +56,14 @@ pub enum FileSinkError {
     #[error(
         "it was removed, or replaced by another one, while the job was writing there; put it back before the job starts again, or what was prepared there is lost"
     )]
+    #[non_exhaustive]
     DirectoryLost {
         /// The directory.
         path: PathBuf,
     },
     /// The format would lose a part of a record.
     #[error("{}{reason}", if field.is_empty() { String::new() } else { format!("field '{field}': ") })]
+    #[non_exhaustive]
     Lossy {
         /// Where in the record, as it is written in Rust: `readings[3].value`. Empty if it is the record itself.
         field: String,
@@ -70,6 +74,7 @@ pub enum FileSinkError {
     #[error(
         "it was prepared for checkpoint {checkpoint} and is gone, and nothing shows that it was committed: output is lost; restore the file, or start from an older checkpoint"
     )]
+    #[non_exhaustive]
     PendingLost {
         /// The file.
         path: PathBuf,
@@ -80,6 +85,7 @@ pub enum FileSinkError {
     #[error(
         "it was prepared for checkpoint {checkpoint} and is damaged: its length or checksum has changed; restore the file from a copy, or start from an older checkpoint"
     )]
+    #[non_exhaustive]
     PendingDamaged {
         /// The file.
         path: PathBuf,
@@ -88,6 +94,7 @@ pub enum FileSinkError {
     },
     /// A file to be created exists with other content.
     #[error("it exists with other content and is not replaced; use an output directory of the job's own")]
+    #[non_exhaustive]
     Occupied {
         /// The file.
         path: PathBuf,

@@ -15,6 +15,7 @@ pub enum RedbSinkError {
     #[error(
         "cannot {action}: {source}; redb takes no more writes after a failure until its database is opened again: open it, and start the job again on its store"
     )]
+    #[non_exhaustive]
     Database {
         /// What was tried, as a verb phrase.
         action: &'static str,
@@ -23,6 +24,7 @@ pub enum RedbSinkError {
     },
     /// The table exists with other types, or as a multimap, or a row is larger than redb takes.
     #[error("{source}")]
+    #[non_exhaustive]
     Misfit {
         /// What does not fit.
         source: redb::Error,
@@ -32,6 +34,7 @@ pub enum RedbSinkError {
         "the database has what the sink wrote with checkpoint {committed}, and the job starts {}, so it would be written again; start on the job's own store, or let RedbSink::accept_repeats(true) write it again",
         match restored { Some(checkpoint) => format!("from checkpoint {checkpoint}"), None => "from the beginning".to_owned() }
     )]
+    #[non_exhaustive]
     WouldRepeat {
         /// The newest checkpoint whose rows are in the table.
         committed: CheckpointId,
@@ -42,6 +45,7 @@ pub enum RedbSinkError {
     #[error(
         "rows that were prepared for checkpoint {checkpoint} are gone, and nothing shows that they were written: the database is another one, or an older copy; put the right one in its place, or start from an older checkpoint"
     )]
+    #[non_exhaustive]
     PendingLost {
         /// Their checkpoint.
         checkpoint: CheckpointId,
@@ -50,6 +54,7 @@ pub enum RedbSinkError {
     #[error(
         "rows that were prepared for checkpoint {checkpoint} are damaged: {reason}; restore the database from a copy, or start from an older checkpoint"
     )]
+    #[non_exhaustive]
     PendingDamaged {
         /// Their checkpoint.
         checkpoint: CheckpointId,

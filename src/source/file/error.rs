@@ -33,6 +33,7 @@ pub enum FileSourceError {
     /// Reading failed, or a file or directory that the pattern leads to cannot be looked at. Retried by restarts where the
     /// cause may pass by itself: not if it is missing, or may not be read.
     #[error("cannot {action} it: {source}")]
+    #[non_exhaustive]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -43,6 +44,7 @@ pub enum FileSourceError {
     },
     /// A file whose name ends in `.gz` is none, is cut or damaged, or holds something else behind its compressed data.
     #[error("cannot decompress it: {reason}; mend the file, or name it without .gz if it is not compressed")]
+    #[non_exhaustive]
     Gzip {
         /// The file.
         path: PathBuf,
@@ -51,6 +53,7 @@ pub enum FileSourceError {
     },
     /// A file begins with the byte order mark of an encoding that is not read.
     #[error("it is encoded in {encoding}, as its first bytes say, and only UTF-8 is read; convert it")]
+    #[non_exhaustive]
     Encoding {
         /// The file.
         path: PathBuf,
@@ -64,6 +67,7 @@ pub enum FileSourceError {
          finish it under a pattern that matches it, too, or give the source another id to start anew",
         names(unfinished)
     )]
+    #[non_exhaustive]
     PatternChanged {
         /// The new pattern.
         pattern: String,
@@ -76,6 +80,7 @@ pub enum FileSourceError {
         "it was read to byte {offset}, and was cut short or written anew since: it has {len} bytes now; rotate files by \
          renaming them, or let Follow::accept_loss() read such a file from its beginning"
     )]
+    #[non_exhaustive]
     Rewritten {
         /// The file.
         path: PathBuf,
@@ -90,6 +95,7 @@ pub enum FileSourceError {
          it; put it back, say Follow::look_in(folder) if it was moved, or accept with Follow::accept_loss() that what is \
          behind that position is not read"
     )]
+    #[non_exhaustive]
     Lost {
         /// Where it was last.
         path: PathBuf,
@@ -103,6 +109,7 @@ pub enum FileSourceError {
     #[error(
         "malformed record: {reason}; it begins at byte {offset}: mend the input, or set on_malformed(Skip | SideOutput)"
     )]
+    #[non_exhaustive]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -36,12 +36,14 @@ use super::IngestRecord;
 pub enum IngestError {
     /// Nobody reads the log any more: the job has ended, in whatever way, or its source was dropped.
     #[error("the job that reads ingest log {log} has ended; open the log again with the job's next start")]
+    #[non_exhaustive]
     Ended {
         /// The log.
         log: Arc<str>,
     },
     /// The job is about to end, by `drain`, `stop_with_savepoint` or `finish`.
     #[error("the job that reads ingest log {log} is about to end, and takes no more records")]
+    #[non_exhaustive]
     Draining {
         /// The log.
         log: Arc<str>,
@@ -50,6 +52,7 @@ pub enum IngestError {
     #[error(
         "{records} records of {bytes} bytes wait to be written to ingest log {log}; send again later, or wait with send()"
     )]
+    #[non_exhaustive]
     Full {
         /// The log.
         log: Arc<str>,
@@ -61,6 +64,7 @@ pub enum IngestError {
     /// A record is larger than [`record_bytes_max`](super::IngestOptions::record_bytes_max), or those of one call are more than
     /// the [buffer](super::IngestOptions::buffer) ever takes.
     #[error("{records} records of {bytes} bytes at once: at most {records_max} of {bytes_max} bytes can be taken in")]
+    #[non_exhaustive]
     TooLarge {
         /// How many records: 1 if it is one that is too large, or up to the first that is one too many.
         records: usize,
@@ -73,12 +77,14 @@ pub enum IngestError {
     },
     /// The record does not serialize, or would not read back.
     #[error("the record cannot be stored: {reason}")]
+    #[non_exhaustive]
     Encode {
         /// Why.
         reason: String,
     },
     /// An idempotency key is too long.
     #[error("an idempotency key of {bytes} bytes: at most {bytes_max} are stored")]
+    #[non_exhaustive]
     KeyTooLong {
         /// Its length.
         bytes: usize,
@@ -89,6 +95,7 @@ pub enum IngestError {
     #[error(
         "{keys_max} idempotency keys are known, the most there may be; raise idempotency_keys_max, or shorten idempotency_retention"
     )]
+    #[non_exhaustive]
     KeysFull {
         /// How many there may be.
         keys_max: usize,
@@ -154,6 +161,7 @@ pub struct TrySendError<T> {
 pub enum IngestLogError {
     /// The options cannot work.
     #[error("the options of ingest log {log} cannot work: {reason}")]
+    #[non_exhaustive]
     Options {
         /// The log.
         log: Arc<str>,
@@ -162,12 +170,14 @@ pub enum IngestLogError {
     },
     /// The log is open elsewhere.
     #[error("ingest log {log} is in use by another source, of this process or another; one source per log")]
+    #[non_exhaustive]
     Locked {
         /// The log.
         log: Arc<str>,
     },
     /// The file is no ingest log.
     #[error("{log} is no Millstream ingest log ({reason}); name another file, or move this one away")]
+    #[non_exhaustive]
     Foreign {
         /// The file.
         log: Arc<str>,
@@ -176,6 +186,7 @@ pub enum IngestLogError {
     },
     /// The log was written by a newer version.
     #[error("ingest log {log} has format {found}; this version reads up to {supported}: use a newer Millstream")]
+    #[non_exhaustive]
     NewerFormat {
         /// The log.
         log: Arc<str>,
@@ -189,6 +200,7 @@ pub enum IngestLogError {
     #[error(
         "ingest log {log} is damaged: {what}: {reason}; restore it from a copy, or move it away to begin a new one"
     )]
+    #[non_exhaustive]
     Damaged {
         /// The log.
         log: Arc<str>,
@@ -199,6 +211,7 @@ pub enum IngestLogError {
     },
     /// Reading or writing failed.
     #[error("ingest log {log}: cannot {action}: {source}")]
+    #[non_exhaustive]
     Io {
         /// The log.
         log: Arc<str>,
@@ -209,6 +222,7 @@ pub enum IngestLogError {
     },
     /// The file is not at its path any more: removed, renamed or replaced.
     #[error("ingest log {log} is not at its path any more: it was removed, renamed or replaced while it was open")]
+    #[non_exhaustive]
     Gone {
         /// The log.
         log: Arc<str>,
@@ -220,6 +234,7 @@ pub enum IngestLogError {
          {position}..{start} were trimmed; restore an older copy of the log, start from a newer checkpoint, or accept the gap \
          with OffsetReset::Earliest"
     )]
+    #[non_exhaustive]
     Trimmed {
         /// The log.
         log: Arc<str>,
@@ -236,6 +251,7 @@ pub enum IngestLogError {
         "ingest log {log}, split '{split}': the job has read up to offset {position}, and what it read from offset {end} on is not \
          there: records were lost with the log; put its newest copy in place, or go on with what there is by OffsetReset::Earliest"
     )]
+    #[non_exhaustive]
     Lost {
         /// The log.
         log: Arc<str>,
@@ -251,6 +267,7 @@ pub enum IngestLogError {
         "ingest log {log} is not the one that the job has read: its id is {found:016x}, and that one's is {expected:016x}; put \
          that one in its place, or go on with this one by OffsetReset::Earliest"
     )]
+    #[non_exhaustive]
     OtherLog {
         /// The log.
         log: Arc<str>,
@@ -265,6 +282,7 @@ pub enum IngestLogError {
         "ingest log {log}, split '{split}', offset {offset}: the record does not decode: {reason}; records are stored with named \
          fields: give new fields a serde default, or read the log to its end with the old type first"
     )]
+    #[non_exhaustive]
     Undecodable {
         /// The log.
         log: Arc<str>,

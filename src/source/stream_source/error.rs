@@ -17,6 +17,7 @@ pub enum StreamSourceError {
         "its stream gave position {position} behind {previous}: each must be greater than the one before it, and than the \
          position from which the stream was opened, which says where to go on behind a record that was read"
     )]
+    #[non_exhaustive]
     NotAscending {
         /// The split.
         split: String,
@@ -30,6 +31,7 @@ pub enum StreamSourceError {
     #[error(
         "its stream has ended, and is taken as broken off; if that is the end of the input, say StreamSource::bounded()"
     )]
+    #[non_exhaustive]
     Ended {
         /// The split.
         split: String,
@@ -38,6 +40,7 @@ pub enum StreamSourceError {
     #[error(
         "the checkpoint has this split, which is not at its end: name it, or give the source another id to start anew"
     )]
+    #[non_exhaustive]
     NotNamed {
         /// The split.
         split: String,

@@ -31,6 +31,7 @@ pub enum TestDriverError {
     Start(#[from] StartError),
     /// The job has no source of this id.
     #[error("the job has no source '{id}'; it has {}", list(known))]
+    #[non_exhaustive]
     UnknownSource {
         /// The id.
         id: String,
@@ -39,6 +40,7 @@ pub enum TestDriverError {
     },
     /// The job has no sink of this id.
     #[error("the job has no sink '{id}'; it has {}", list(known))]
+    #[non_exhaustive]
     UnknownSink {
         /// The id.
         id: String,
@@ -47,6 +49,7 @@ pub enum TestDriverError {
     },
     /// The source has records of another type.
     #[error("source '{id}' has records of type {actual}, not {asked}")]
+    #[non_exhaustive]
     SourceType {
         /// Its id.
         id: String,
@@ -57,6 +60,7 @@ pub enum TestDriverError {
     },
     /// The sink takes records of another type.
     #[error("sink '{id}' takes records of type {actual}, not {asked}")]
+    #[non_exhaustive]
     SinkType {
         /// Its id.
         id: String,
@@ -74,6 +78,7 @@ pub enum TestDriverError {
     Checkpoint(#[source] CheckpointError),
     /// There is nothing more to do, and still what was asked for has not come: it waits for time, or for another thread.
     #[error("{waits_for} does not come: the job has nothing to do before time advances or another thread answers")]
+    #[non_exhaustive]
     Stalled {
         /// What was asked for.
         waits_for: &'static str,
@@ -81,6 +86,7 @@ pub enum TestDriverError {
     /// The job has still something to do after this many steps in one call: functions that ask to be called again without
     /// time passing, say.
     #[error("the job has not come to rest after {steps} steps")]
+    #[non_exhaustive]
     Busy {
         /// How many.
         steps: u64,

@@ -36,6 +36,7 @@ pub enum CheckpointOutcome {
     /// Nothing yet.
     InProgress,
     /// It is durable.
+    #[non_exhaustive]
     Completed {
         /// From its trigger to its completion.
         #[serde(rename = "took_ms", serialize_with = "serialised::millis")]
@@ -49,11 +50,13 @@ pub enum CheckpointOutcome {
         state_bytes: u64,
     },
     /// A task declined, not all were done in time, or the store failed.
+    #[non_exhaustive]
     Failed {
         /// In words.
         reason: String,
     },
     /// The failure or the stop of a region, or a restart of the engine's own actors, came between.
+    #[non_exhaustive]
     CutOff {
         /// In words.
         reason: String,

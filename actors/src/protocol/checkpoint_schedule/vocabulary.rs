@@ -43,6 +43,7 @@ pub enum AbortReason {
     RegionStopped(RegionId),
     /// A task could not take its snapshot.
     #[error("subtask {subtask} declined: {reason}")]
+    #[non_exhaustive]
     Declined {
         /// Which.
         subtask: SubtaskId,
@@ -51,6 +52,7 @@ pub enum AbortReason {
     },
     /// Not all tasks had acknowledged in time.
     #[error("{missing} subtasks had not acknowledged in time")]
+    #[non_exhaustive]
     TimedOut {
         /// How many.
         missing: usize,
@@ -207,6 +209,7 @@ pub enum NoRestore {
     #[error(
         "a transactional sink of the job cannot withdraw what it published since the older checkpoints {older:?}; Checkpointing::accept_repeats(true) falls back nevertheless, with repeated output"
     )]
+    #[non_exhaustive]
     WouldRepeat {
         /// The older checkpoints that are retained.
         older: Vec<CheckpointId>,
@@ -216,6 +219,7 @@ pub enum NoRestore {
         "region {region} is parked since checkpoint {from}, and its sinks cannot withdraw now what they published up to it; the next start \
          on the store falls back with all regions"
     )]
+    #[non_exhaustive]
     Parked {
         /// The region.
         region: RegionId,
