@@ -166,6 +166,40 @@ fn closure_or_collection_in_the_place_of_a_type_is_told_what_it_is_for() {
 }
 
 #[test]
+fn what_is_no_window_trigger_aggregate_or_store_is_told_what_is() {
+    let minute = "std::time::Duration::from_secs(60)";
+    let windowed = |windows: &str| {
+        format!(
+            "numbers.key_by(|n| n % 10).window({windows}).reduce(\"sums\", |a, b| a + b).sink(\"out\", CollectSink::new());"
+        )
+    };
+    let tumbling = format!("TumblingWindows::event_time({minute})");
+    refused(
+        &windowed(minute),
+        &["does not assign records `u64` to windows", "windows are `TumblingWindows::event_time(length)`"],
+        &windowed(&tumbling),
+    );
+    refused(
+        &windowed(&format!("{tumbling}).trigger(100")),
+        &["is not a trigger for windows of records `u64`", "such as `CountTrigger::of(100)`"],
+        &windowed(&format!("{tumbling}).trigger(millstream::window::CountTrigger::of(100)")),
+    );
+    let aggregated = |function: &str| {
+        format!("numbers.key_by(|n| n % 10).aggregate(\"sums\", {function}).sink(\"out\", CollectSink::new());")
+    };
+    refused(
+        &aggregated("|a: u64, b: u64| a + b"),
+        &["is not an aggregate function", "closures are for `reduce` and `fold`"],
+        &aggregated("millstream::aggregates::Count::new()"),
+    );
+    refused(
+        "let _ = StreamEnvironment::new(\"other\").snapshot_store(\"job.redb\");",
+        &["is not a store for snapshots", "a store is opened before it is given"],
+        "let _ = StreamEnvironment::new(\"other\").snapshot_store(RedbStore::open(\"job.redb\").unwrap());",
+    );
+}
+
+#[test]
 fn what_cannot_go_to_another_thread_or_into_a_snapshot_is_named() {
     refused(
         "let one = Rc::new(1); numbers.map(move |n| n + *one).sink(\"out\", CollectSink::new());",

@@ -34,6 +34,10 @@ use super::{NeverTrigger, TimeTrigger, Trigger, Window};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not assign records `{T}` to windows",
+    note = "windows are `TumblingWindows::event_time(length)`, `SlidingWindows`, `SessionWindows`, `GlobalWindows`, or a `WindowAssigner` of your own"
+)]
 pub trait WindowAssigner<T>: Clone + Send + 'static {
     /// The trigger that its windows have of their own.
     type Trigger: Trigger<T>;

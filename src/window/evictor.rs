@@ -128,6 +128,10 @@ impl<T> FromIterator<(Timestamp, T)> for Elements<T> {
 ///     .sink("out", CollectSink::new());
 /// # env.explain().unwrap();
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an evictor for windows of records `{T}`",
+    note = "an evictor is one of `millstream::window`, such as `CountEvictor`, or an `Evictor` of your own, `Clone + Send`"
+)]
 pub trait Evictor<T>: Clone + Send + 'static {
     /// The window's function is about to be called. Nothing is dropped by default.
     fn before(&self, window: Window, elements: &mut Elements<T>) {

@@ -131,6 +131,10 @@ impl fmt::Debug for TriggerContext<'_> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a trigger for windows of records `{T}`",
+    note = "a trigger is one of `millstream::window`, such as `CountTrigger::of(100)`, or a `Trigger` of your own, `Clone + Send`"
+)]
 pub trait Trigger<T>: Clone + Send + 'static {
     /// What it remembers of each window; it is in checkpoints. Gone when the window is, not when it is purged.
     type State: Serialize + DeserializeOwned + Default + Send + 'static;

@@ -62,6 +62,10 @@ pub struct Finalised {
 /// [`read_chunk`](Self::read_chunk), which restoring tasks call on blocking threads, in parallel.
 ///
 /// Every implementation passes [`store_suite`](crate::contract::store_suite).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a store for snapshots",
+    note = "a store is opened before it is given: `RedbStore::open(path)?`, or `MemoryStore::new()` for one that ends with the process"
+)]
 pub trait SnapshotStore: Send + Sync + 'static {
     /// Opens the store for `job`: raises the incarnation durably to at least `incarnation_floor`, removes chunks that
     /// no manifest names, and reports what is retained. Called once per start, before any other call.

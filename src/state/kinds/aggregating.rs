@@ -51,6 +51,11 @@ use crate::state::{Access, Span, Stamp, State};
 /// [3, -2, 5].into_iter().for_each(|value| Spread.add(&mut seen, value));
 /// assert_eq!(Spread.result(&seen), 7);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an aggregate function",
+    note = "an aggregate is one of `millstream::aggregates`, such as `Sum` or `Mean`, a tuple of them, or an `AggregateFunction` of your own; \
+            closures are for `reduce` and `fold`"
+)]
 pub trait AggregateFunction: Send + 'static {
     /// What is added.
     type In;
