@@ -61,12 +61,12 @@ pub(in crate::state) struct Capture {
     pub(in crate::state) at: usize,
     /// For each group, one piece a state.
     pieces: Vec<PieceBuffer>,
-    outlet: Outlet,
+    outbox: Outbox,
 }
 
 /// What has been written and waits for the writer.
 #[derive(Debug)]
-struct Outlet {
+struct Outbox {
     base: CheckpointId,
     key_version: u32,
     formats: Vec<StateFormat>,
@@ -103,7 +103,7 @@ impl Capture {
         let groups = after.len();
         let pieces_of_group = formats.iter().map(|format| Packing::of(keys.values, format.values));
         let pieces = (0..groups).flat_map(|_| pieces_of_group.clone().map(PieceBuffer::packed)).collect();
-        let outlet = Outlet {
+        let outbox = Outbox {
             base,
             key_version: keys.version,
             formats,
@@ -114,7 +114,7 @@ impl Capture {
             failed: None,
         };
         let reach = (0..groups).map(|_| Reach::Ahead).collect();
-        Self { settled, at_barrier, after, is_base, reach, at: 0, pieces, outlet }
+        Self { settled, at_barrier, after, is_base, reach, at: 0, pieces, outbox }
     }
 
     /// What of this group is to be written.
@@ -150,22 +150,22 @@ impl Capture {
     #[inline]
     pub(in crate::state) fn group(&mut self, group: usize) -> GroupWriter<'_> {
         let (span, at_barrier) = (self.span(group), self.at_barrier);
-        let width = self.outlet.formats.len();
+        let width = self.outbox.formats.len();
         let pieces = &mut self.pieces[group * width..][..width];
-        GroupWriter { group, span, at_barrier, pieces, outlet: &mut self.outlet }
+        GroupWriter { group, span, at_barrier, pieces, outbox: &mut self.outbox }
     }
 
     /// Nothing more of this group comes.
     pub(in crate::state) fn finish_group<K: 'static>(&mut self, group: usize) {
         self.reach[group] = Reach::Done;
         let is_base = self.is_base[group];
-        let GroupWriter { span, pieces, outlet, .. } = self.group(group);
+        let GroupWriter { span, pieces, outbox, .. } = self.group(group);
         // Of keys that were there, all may have expired: then the section is whole and empty.
         let is_whole = span.is_full() && (is_base || pieces.iter().any(PieceBuffer::was_used));
         for (state, piece) in pieces.iter_mut().enumerate() {
             // Where one state has a whole section all have: what follows may be changes of any of them.
             if !piece.is_empty() || is_whole && !piece.was_used() {
-                outlet.close::<K>(piece, state, group, span);
+                outbox.close::<K>(piece, state, group, span);
             }
         }
     }
@@ -177,7 +177,7 @@ impl Capture {
 
     /// Whether every group is done and handed over.
     pub(in crate::state) fn is_done(&self) -> bool {
-        self.next_group().is_none() && self.outlet.closed.is_empty()
+        self.next_group().is_none() && self.outbox.closed.is_empty()
     }
 
     /// Hands closed pieces to the writer, as far as it has room, and takes buffers from it. No more than a chunk's worth,
@@ -193,12 +193,12 @@ impl Capture {
         held_max: usize,
         writer: &mut SnapshotWriter,
     ) -> Result<(), StateError> {
-        self.outlet.held_max = held_max;
+        self.outbox.held_max = held_max;
         let operator = || operator.clone();
-        match self.outlet.failed.take() {
+        match self.outbox.failed.take() {
             Some(Failure::Encode(state, group, reason)) => {
                 let scope = StateScope::KeyGroup(first_group + group as u32);
-                let (state, version) = (names[state].clone(), self.outlet.formats[state].version);
+                let (state, version) = (names[state].clone(), self.outbox.formats[state].version);
                 return Err(StateError::Encode { operator: operator(), state, scope, version, reason });
             }
             Some(Failure::Full(bytes)) => {
@@ -206,40 +206,40 @@ impl Capture {
             }
             None => {}
         }
-        if self.outlet.held > held_max / 2 && self.outlet.closed.is_empty() {
+        if self.outbox.held > held_max / 2 && self.outbox.closed.is_empty() {
             // Many groups with a little each: better small chunks than none.
             self.close_all::<K>();
         }
-        let outlet = &mut self.outlet;
+        let outbox = &mut self.outbox;
         let mut handed = 0;
         while handed < CHUNK_BYTES_MAX
             && writer.room() > 0
-            && let Some((state, group, bytes)) = outlet.closed.pop_front()
+            && let Some((state, group, bytes)) = outbox.closed.pop_front()
         {
             handed += bytes.len();
-            outlet.held = outlet.held.saturating_sub(bytes.len());
+            outbox.held = outbox.held.saturating_sub(bytes.len());
             writer.append(&names[state], first_group + group as u32, bytes);
         }
-        while outlet.spare.len() < self.pieces.len()
+        while outbox.spare.len() < self.pieces.len()
             && let Some(buffer) = writer.buffer()
         {
-            outlet.spare.push(buffer);
+            outbox.spare.push(buffer);
         }
         Ok(())
     }
 
     fn close_all<K: 'static>(&mut self) {
         for group in 0..self.reach.len() {
-            let GroupWriter { span, pieces, outlet, .. } = self.group(group);
+            let GroupWriter { span, pieces, outbox, .. } = self.group(group);
             for (state, piece) in pieces.iter_mut().enumerate().filter(|(_, piece)| !piece.is_empty()) {
-                outlet.close::<K>(piece, state, group, span);
+                outbox.close::<K>(piece, state, group, span);
             }
         }
     }
 
     /// The buffers that it has not used, back to the writer.
     pub(in crate::state) fn give_back(self, writer: &mut SnapshotWriter) {
-        writer.recycle(self.outlet.spare);
+        writer.recycle(self.outbox.spare);
     }
 }
 
@@ -250,7 +250,7 @@ pub(in crate::state) struct GroupWriter<'a> {
     span: Span,
     at_barrier: Access,
     pieces: &'a mut [PieceBuffer],
-    outlet: &'a mut Outlet,
+    outbox: &'a mut Outbox,
 }
 
 impl GroupWriter<'_> {
@@ -262,7 +262,7 @@ impl GroupWriter<'_> {
     #[inline]
     pub(in crate::state) fn write<K: StateKey, S: StateSet>(&mut self, states: &S, key: &K, row: &mut S::Row) {
         // A row with a higher stamp was written before it was changed, or is new.
-        if S::stamp(row) > self.span.up_to || self.outlet.failed.is_some() {
+        if S::stamp(row) > self.span.up_to || self.outbox.failed.is_some() {
             return;
         }
         if states.expires() {
@@ -272,11 +272,11 @@ impl GroupWriter<'_> {
             return;
         }
         match states.write_row(key, row, self.span, self.pieces) {
-            Ok(bytes) => self.outlet.held += bytes,
+            Ok(bytes) => self.outbox.held += bytes,
             Err((state, reason)) => return self.fail(Failure::Encode(state, self.group, reason)),
         }
-        if self.outlet.held > self.outlet.held_max {
-            return self.fail(Failure::Full(self.outlet.held));
+        if self.outbox.held > self.outbox.held_max {
+            return self.fail(Failure::Full(self.outbox.held));
         }
         if self.pieces.iter().any(PieceBuffer::is_ripe) {
             self.harvest::<K>();
@@ -286,24 +286,24 @@ impl GroupWriter<'_> {
     /// Gives up, and most of the memory with it; the next step of the sweep ends the capture.
     #[cold]
     fn fail(&mut self, failure: Failure) {
-        self.outlet.failed = Some(failure);
-        self.outlet.closed = VecDeque::new();
+        self.outbox.failed = Some(failure);
+        self.outbox.closed = VecDeque::new();
     }
 
     #[cold]
     fn harvest<K: 'static>(&mut self) {
         for (state, piece) in self.pieces.iter_mut().enumerate().filter(|(_, piece)| piece.is_ripe()) {
             let before = piece.len();
-            piece.settle(|| self.outlet.spare.pop());
-            self.outlet.recount(before, piece.len());
+            piece.settle(|| self.outbox.spare.pop());
+            self.outbox.recount(before, piece.len());
             if piece.is_full() {
-                self.outlet.close::<K>(piece, state, self.group, self.span);
+                self.outbox.close::<K>(piece, state, self.group, self.span);
             }
         }
     }
 }
 
-impl Outlet {
+impl Outbox {
     /// What took so many bytes takes so many now.
     fn recount(&mut self, before: usize, now: usize) {
         self.held = (self.held + now).saturating_sub(before);
