@@ -23,9 +23,9 @@ use millstream::time::SystemClock;
 mod common;
 use common::{SumSink, splitmix64};
 
-const N: u64 = 64_000_000;
+const N: u64 = 32_000_000;
 const KEYS: u64 = 100_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 21;
 const A_MS: Duration = Duration::from_millis(1);
 /// Of the paced client.
 const QUERY_EACH: Duration = Duration::from_micros(100);
@@ -55,12 +55,20 @@ fn main() {
             rounds.push(run(client));
         }
     }
+    let undisturbed: Vec<f64> = rounds[0].iter().map(|round| round.records_per_second).collect();
     for (client, rounds) in clients.into_iter().zip(rounds) {
         let rates = rounds.iter().map(|round| round.records_per_second / 1e6);
+        let ratios = sorted(rounds.iter().zip(&undisturbed).map(|(round, nobody)| round.records_per_second / nobody));
         let queries = rounds.iter().map(|round| round.queries_per_second);
         let mut latencies: Vec<Duration> = rounds.iter().flat_map(|round| round.latencies.clone()).collect();
         latencies.sort_unstable();
         println!("{client:?}: {:.2} M records/s (median of {ROUNDS} rounds)", median(rates));
+        println!(
+            "  of the rate with nobody, in the same round: median {:.3}, quartiles {:.3} and {:.3}",
+            ratios[ROUNDS / 2],
+            ratios[ROUNDS / 4],
+            ratios[ROUNDS - 1 - ROUNDS / 4]
+        );
         if let Some(last) = latencies.len().checked_sub(1) {
             let at = |share: f64| latencies[(last as f64 * share) as usize];
             println!(
@@ -76,9 +84,14 @@ fn main() {
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let values = sorted(values);
+    values[values.len() / 2]
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values
 }
 
 fn run(client: Client) -> Round {
