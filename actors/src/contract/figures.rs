@@ -117,6 +117,8 @@ macro_rules! figures {
         summed_at_present { $($(#[$holding_doc:meta])+ $holding:ident,)* }
     ) => {
         $(#[$counters_doc])+
+        // On cache lines of their own: they are written at each batch, and what lies beside them may be another thread's.
+        #[repr(align(128))]
         #[derive(Debug, Default)]
         pub struct $counters {
             $($(#[$counted_doc])+ pub $counted: Counter,)*
