@@ -344,14 +344,15 @@ impl CheckpointCoordinator {
         self.reached(Step::Completed);
         let checkpoint = manifest.checkpoint;
         let written = manifest.chunks.iter().filter(|chunk| chunk.address.checkpoint == checkpoint);
+        self.seed.job.figures.state_has(manifest.state_bytes_of_operators());
+        let (took, state_bytes) = (now.at.saturating_sub(triggered_at), manifest.state_bytes());
+        let written_bytes = written.map(|chunk| u64::from(chunk.len)).sum();
+        // First, so that whoever sees output that it publishes finds it in the status.
+        self.seed.job.emit(JobEventKind::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes });
         self.tell_complete(checkpoint);
         for region in &self.seed.regions {
             region.completed.do_send(CheckpointCompleted { checkpoint });
         }
-        self.seed.job.figures.state_has(manifest.state_bytes_of_operators());
-        let (took, state_bytes) = (now.at.saturating_sub(triggered_at), manifest.state_bytes());
-        let written_bytes = written.map(|chunk| u64::from(chunk.len)).sum();
-        self.seed.job.emit(JobEventKind::CheckpointCompleted { checkpoint, took, written_bytes, state_bytes });
         let mut memory = lock(&self.seed.job.memory);
         memory.announced = checkpoint;
         memory.in_flight = None;

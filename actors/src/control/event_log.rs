@@ -304,10 +304,10 @@ impl EventLog {
     /// Records an event: the only place where the engine's steps are logged.
     pub(crate) fn emit(&self, kind: JobEventKind) {
         log::log!(target: kind.target(), kind.level(), "job={} {kind}", self.job);
-        let unix_ms = self.clock.unix_ms();
         #[cfg(feature = "tracing")]
         let (mut spans, told) = (self.spans(), kind.clone());
         let mut log = self.lock();
+        let unix_ms = self.clock.unix_ms();
         log.events += 1;
         let event = JobEvent { seq: log.events, unix_ms, job: self.job.clone(), kind };
         log.checkpoints.count(&event.kind, event.unix_ms, self.clock.now());
@@ -340,11 +340,13 @@ impl EventLog {
     }
 
     pub(crate) fn status(&self) -> JobStatus {
-        let log = self.lock();
+        self.status_of(&self.lock())
+    }
+
+    fn status_of(&self, log: &Log) -> JobStatus {
         let mut status = log.status.clone();
         status.checkpoint_in_progress = log.checkpoints.progress();
         status.savepoints_in_progress = log.savepoints.read();
-        drop(log);
         if let Some(newest) = &mut status.checkpoint {
             newest.age = Duration::from_millis(self.clock.unix_ms().saturating_sub(newest.completed_unix_ms));
         }
@@ -397,8 +399,10 @@ impl EventLog {
 
     /// All figures of the job, with those of `board`, taken at the time `at` of the process.
     pub(crate) fn metrics(&self, board: &FigureBoard, at: Duration) -> JobMetrics {
-        let status = JobStatus { held_back: board.held_back(self.clock.now()), ..self.status() };
-        let (subtasks, log) = (board.read(), self.lock());
+        let (held_back, subtasks) = (board.held_back(self.clock.now()), board.read());
+        // Status and counts of one moment.
+        let log = self.lock();
+        let status = JobStatus { held_back, ..self.status_of(&log) };
         JobMetrics {
             job: self.job.clone(),
             unix_ms: self.clock.unix_ms(),

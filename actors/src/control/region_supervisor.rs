@@ -319,8 +319,10 @@ impl RegionSupervisor {
         if !self.go(RegionEvent::Failed) || was_stopping {
             return;
         }
+        // First, so that whoever hears of the restart and asks for a checkpoint asks behind it.
+        self.tell_down(true);
         self.ask_policy();
-        self.stop_subtasks(true, ctx);
+        self.stop_what_runs(ctx);
     }
 
     fn ask_policy(&mut self) {
@@ -348,9 +350,17 @@ impl RegionSupervisor {
         }
     }
 
-    fn stop_subtasks(&mut self, failed: bool, ctx: &mut Context<Self>) {
-        self.let_go_of_pause(ctx);
+    fn tell_down(&self, failed: bool) {
         self.seed.down.do_send(RegionDown { execution: self.execution, failed, restarts_at: None });
+    }
+
+    fn stop_subtasks(&mut self, failed: bool, ctx: &mut Context<Self>) {
+        self.tell_down(failed);
+        self.stop_what_runs(ctx);
+    }
+
+    fn stop_what_runs(&mut self, ctx: &mut Context<Self>) {
+        self.let_go_of_pause(ctx);
         self.seed.job.queries.close(self.execution);
         self.reached(Step::RegionStopping);
         self.ping_arbiters();
@@ -429,10 +439,11 @@ impl RegionSupervisor {
         for child in lock(self.memory()).children.values() {
             child.fence.raise();
         }
+        self.tell_down(true);
         if self.state == RegionState::StoppingToRestart {
             self.ask_policy();
         }
-        self.stop_subtasks(true, ctx);
+        self.stop_what_runs(ctx);
     }
 }
 
