@@ -35,7 +35,7 @@ fn env() -> StreamEnvironment {
 
 #[test]
 fn limits_that_cannot_work_are_refused_by_name() {
-    let cases: [(&str, Change); 25] = [
+    let cases: [(&str, Change); 26] = [
         ("credits_per_task is 0", |limits| limits.credits_per_task = 0),
         ("credits_per_task is 4294967295", |limits| limits.credits_per_task = u32::MAX),
         ("credits_per_channel_max is 4294967295", |limits| limits.credits_per_channel_max = u32::MAX),
@@ -49,6 +49,7 @@ fn limits_that_cannot_work_are_refused_by_name() {
         ("stuck_after is 1ns", |limits| limits.stuck_after = Duration::from_nanos(1)),
         ("event_time_held_after is 0ns", |limits| limits.event_time_held_after = Duration::ZERO),
         ("commit_retry_delay is", |limits| limits.commit_retry_delay = YEARS),
+        ("savepoint_progress_every is", |limits| limits.savepoint_progress_every = YEARS),
         ("history_len is 0", |limits| limits.history_len = 0),
         ("history_len is 18446744073709551615", |limits| limits.history_len = usize::MAX),
         ("checkpoint_ids_per_block is 0", |limits| limits.checkpoint_ids_per_block = 0),
@@ -262,6 +263,7 @@ fn least_and_greatest_limits_that_are_accepted_work() {
     least.restore_threads = 1;
     least.commit_retries = 0;
     least.commit_retry_delay = Duration::ZERO;
+    least.savepoint_progress_every = Duration::ZERO;
     runs_with(least);
 
     let mut greatest = Limits::default();

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(feature = "dashboard")]
+#[path = "../common/captured_log.rs"]
+mod captured_log;
 #[path = "../common/mod.rs"]
 mod common;
 mod counts_job;

@@ -9,9 +9,11 @@ use std::time::Duration;
 use millstream::Limits;
 use millstream::dashboard::Dashboard;
 use millstream::prelude::*;
+use millstream::testing::{FaultyStore, Gate as StoreGate, StoreCall, StoreFault};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::captured_log::{capture, lines};
 use crate::common::HeldSink;
 use crate::tool::{Called, command};
 
@@ -216,4 +218,54 @@ fn restore_that_is_held_up_is_shown_in_log_api_and_top() {
     let is_bar = |line: &str| line.trim_start().starts_with('[') && line.contains(" restores checkpoint ");
     let printed = top(address);
     assert!(!printed.lines().any(is_bar), "it is done: {printed}");
+}
+
+#[test]
+fn savepoint_that_is_held_up_is_shown_in_log_api_and_top() {
+    capture();
+    let (store, gate) = (FaultyStore::new(Arc::new(MemoryStore::new())), StoreGate::new());
+    // Nothing is restored: the first chunk that is read is written, and the next is waited for.
+    store.inject(StoreCall::ReadChunk, 2, StoreFault::Hold(gate.clone()));
+    let env = StreamEnvironment::new("saved")
+        .snapshot_store(store)
+        .checkpointing(Checkpointing::disabled())
+        .limits(Limits::default().savepoint_progress_every(Duration::ZERO));
+    env.source("numbers", SequenceSource::unbounded().rate_per_second(2_000))
+        .key_by(|n| n % KEYS)
+        .fold("counts", 0u64, |count, _| *count += 1)
+        .for_each("out", |_| {});
+    let held = Held(env.start().unwrap(), || gate.open());
+    let server = Dashboard::new().job(&held.0).serve(0).unwrap();
+    let address = server.address();
+    until(address, "/v1/jobs/saved", |job| job["vertices"].as_array().unwrap().iter().all(|of| of["records_in"] != 0));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("monday");
+    let asked = held.0.savepoint(path.clone());
+    gate.wait_for_arrival();
+
+    let job = api(address, "/v1/jobs/saved");
+    let [progress] = &job["savepoints_in_progress"].as_array().unwrap()[..] else { panic!("{job}") };
+    let (bytes, of) = (progress["bytes"].as_u64().unwrap(), progress["of_bytes"].as_u64().unwrap());
+    assert!(0 < bytes && bytes < of && progress["path"] == path.to_str().unwrap(), "{progress}");
+
+    let printed = top(address);
+    let line = line_with_bar(&printed, &format!(" savepoint {}: ", path.display()));
+    assert!(line.contains(" of "), "{line}");
+
+    let checkpoint = progress["checkpoint"].as_u64().unwrap();
+    let told = |(level, target, line): &(log::Level, String, String)| {
+        let is_it = line.starts_with(&format!("savepoint of checkpoint={checkpoint}: ")) && line.ends_with(" written");
+        is_it && (*level, &**target) == (log::Level::Info, "millstream::checkpoint")
+    };
+    let lines = lines("saved");
+    assert_eq!(lines.iter().filter(|line| told(line)).count(), 1, "of the one chunk that is written: {lines:#?}");
+
+    (held.1)();
+    actix_rt::System::new().block_on(asked).unwrap();
+    assert_eq!(api(address, "/v1/jobs/saved")["savepoints_in_progress"], Value::Array(Vec::new()));
+    let printed = top(address);
+    let is_bar = |line: &str| line.trim_start().starts_with('[') && line.contains(" savepoint ");
+    assert!(!printed.lines().any(is_bar), "it is done: {printed}");
+    let end = newest(&api(address, "/v1/jobs/saved/log"), "savepoint_written").unwrap();
+    assert_eq!(end["checkpoint"], checkpoint);
 }

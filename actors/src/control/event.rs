@@ -11,6 +11,8 @@ use log::Level;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+pub(in crate::control) use display::Bytes;
+
 use crate::control::escalation::EscalationDecision;
 use crate::control::outcome::{JobError, JobOutcome, SavepointError};
 use crate::control::rescale_error::RescaleError;

@@ -72,6 +72,8 @@ pub struct Limits {
     pub restore_progress_every: Duration,
     /// How often the log says how far a checkpoint is that takes longer than this. 10 s.
     pub checkpoint_progress_every: Duration,
+    /// How often the log says how far a savepoint is whose file takes longer to write than this, by the machine's clock. 5 s.
+    pub savepoint_progress_every: Duration,
 }
 
 impl Default for Limits {
@@ -100,6 +102,7 @@ impl Default for Limits {
             restore_threads: 2,
             restore_progress_every: Duration::from_secs(1),
             checkpoint_progress_every: Duration::from_secs(10),
+            savepoint_progress_every: Duration::from_secs(5),
         }
     }
 }
@@ -145,6 +148,7 @@ setters! {
     restore_threads: usize,
     restore_progress_every: Duration,
     checkpoint_progress_every: Duration,
+    savepoint_progress_every: Duration,
 }
 
 /// What state shows after a failure.

@@ -57,7 +57,7 @@ impl Limits {
     /// | `capture_bytes_max` | at least 64 KiB |
     /// | `emit_per_call_max`, `capture_bytes_in_flight`, `store_transaction_bytes` | at least 1 |
     /// | `commit_retries` | any |
-    /// | times | a millisecond to 365 days; `commit_retry_delay` and `restore_progress_every` may be zero |
+    /// | times | a millisecond to 365 days; `commit_retry_delay`, `restore_progress_every` and `savepoint_progress_every` may be zero |
     pub fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Mistakes::default();
         let bytes = |bytes: usize| bytes as u64;
@@ -89,6 +89,7 @@ impl Limits {
         }
         mistakes.delay("commit_retry_delay", self.commit_retry_delay);
         mistakes.delay("restore_progress_every", self.restore_progress_every);
+        mistakes.delay("savepoint_progress_every", self.savepoint_progress_every);
         mistakes.number("capture_bytes_max", bytes(self.capture_bytes_max), CAPTURE_BYTES_MIN, u64::MAX);
         let (min, max) = (self.credits_per_channel_min, self.credits_per_channel_max);
         if min > max {

@@ -29,7 +29,7 @@ impl fmt::Display for Shown {
     }
 }
 
-struct Bytes(u64);
+pub(in crate::control) struct Bytes(pub(in crate::control) u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

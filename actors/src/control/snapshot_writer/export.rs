@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::contract::{ChunkSource, Savepoint, SavepointExport, SavepointFileError, SnapshotStore, monotonic};
+use crate::control::event::Bytes;
 use crate::control::outcome::SavepointError;
 use crate::control::pins::Pin;
 use crate::protocol::{PanicReport, TaskKind};
 use crate::runtime::blocking;
 use crate::task::OperatorInfo;
 use crate::task::sink_task::PENDING;
-
-/// Time between two lines of the log on one export.
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// What the coordinator wants for a savepoint.
 #[derive(Message)]
@@ -100,13 +98,14 @@ impl SnapshotWriter {
         let manifest = self.portable(&retained);
         let (store, until) = (self.seed.job.store.clone(), Arc::downgrade(&self.exports.until));
         let name = self.seed.job.layout().spec.name.clone();
+        let tells_every = self.seed.job.limits.savepoint_progress_every;
         let under_way = self.seed.job.events.exports(path, checkpoint, manifest.state_bytes());
         let work = move || {
             let wanted = |done| {
                 under_way.has_written(done);
                 wanted.strong_count() > 0 && until.strong_count() > 0
             };
-            let written = write(&name, target, &manifest, &store, wanted);
+            let written = write((&name, tells_every), target, &manifest, &store, wanted);
             drop((pin, under_way));
             written.map_err(SavepointError::from)
         };
@@ -159,7 +158,7 @@ impl Handler<ExportRequest> for SnapshotWriter {
 
 /// Writes the file, and says in the log how far it is, while somebody wants it.
 fn write(
-    job: &str,
+    (job, tells_every): (&str, Duration),
     target: Box<dyn SavepointExport>,
     manifest: &Manifest,
     store: &Arc<dyn SnapshotStore>,
@@ -167,13 +166,13 @@ fn write(
 ) -> Result<Savepoint, SavepointFileError> {
     let (of, mut told_at) = (manifest.state_bytes(), monotonic());
     let mut progress = |done: u64| {
-        if monotonic() - told_at >= PROGRESS_EVERY {
+        if monotonic() - told_at >= tells_every {
             told_at = monotonic();
-            let (done, of) = (done >> 20, of >> 20);
+            let (done, of) = (Bytes(done), Bytes(of));
             let checkpoint = manifest.checkpoint;
             log::info!(
                 target: "millstream::checkpoint",
-                "job={job} savepoint of checkpoint={checkpoint}: {done} of {of} MiB written"
+                "job={job} savepoint of checkpoint={checkpoint}: {done} of {of} written"
             );
         }
         wanted(done)
