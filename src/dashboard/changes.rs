@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use millstream_actors::protocol::RegionId;
-use millstream_actors::{CheckpointError, RescaleError, ResumeRegionError};
+use millstream_actors::{RescaleError, ResumeRegionError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tokio::time::timeout;
@@ -50,12 +50,11 @@ fn not_rescaled(error: &RescaleError) -> Refusal {
         // Another job may go on at it.
         RescaleError::AboveMax { .. } => Refusal::conflict("above_max_parallelism", error),
         RescaleError::Ending => Refusal::conflict("ending", error),
-        RescaleError::Checkpoint(CheckpointError::AllParked) => {
-            Refusal::conflict("all_parked", "all regions are parked: resume one first")
-        }
         RescaleError::Checkpoint(error) => not_taken(error),
         RescaleError::Threads(_) => Refusal::unavailable("no_threads", error, RETRY_AFTER),
-        _ => ended(),
+        RescaleError::Ended | RescaleError::JobFailed(_) => ended(),
+        // The engine may come to have more reasons.
+        _ => Refusal::conflict("not_possible", "the job was not rescaled; the log says why"),
     }
 }
 
@@ -85,6 +84,8 @@ fn not_resumed(error: &ResumeRegionError) -> Refusal {
         }
         ResumeRegionError::Ending => Refusal::conflict("ending", error),
         ResumeRegionError::Interrupted => Refusal::unavailable("not_now", error, RETRY_AFTER),
-        _ => ended(),
+        ResumeRegionError::Ended => ended(),
+        // The engine may come to have more reasons.
+        _ => Refusal::conflict("not_possible", "the region was not resumed; the log says why"),
     }
 }

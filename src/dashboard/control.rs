@@ -140,10 +140,13 @@ pub(super) fn not_taken(error: &CheckpointError) -> Refusal {
             Refusal::unavailable("restarting", message, restarting.next_attempt_in)
         }
         CheckpointError::Aborted(_) => Refusal::conflict("aborted", "the checkpoint was aborted; the log says why"),
+        CheckpointError::AllParked => Refusal::conflict("all_parked", "all regions are parked: resume one first"),
         CheckpointError::JobFailed(_) => Refusal::conflict("job_ended", "the job has failed; the log says why"),
-        _ => {
+        CheckpointError::Interrupted => {
             Refusal::conflict("interrupted", "the job ended, or its coordinator was restarted, before it was complete")
         }
+        // The engine may come to have more reasons.
+        _ => Refusal::conflict("not_taken", "the checkpoint was not taken; the log says why"),
     }
 }
 
@@ -189,9 +192,11 @@ fn not_written(error: &SavepointError) -> Refusal {
             Refusal::unavailable("restarting", message, restarting.next_attempt_in)
         }
         SavepointError::TooMany { .. } => Refusal::unavailable("too_many_savepoints", error, RETRY_AFTER),
+        SavepointError::Parked { .. } => Refusal::conflict("parked", error),
         SavepointError::JobFailedFirst { .. } | SavepointError::Interrupted => {
             Refusal::conflict("job_ended", "the job ended, or was interrupted, before it was written")
         }
+        // `Checkpoint`, `Gone`, `Panicked`, and what the engine may come to have.
         _ => Refusal::conflict("not_written", "the savepoint was not written; the log says why"),
     }
 }

@@ -142,15 +142,38 @@ fn parked_region_is_shown_and_resumed_and_refusals_say_why() {
 }
 
 #[test]
-fn regions_that_are_all_parked_are_not_rescaled() {
+fn job_whose_regions_are_all_parked_refuses_and_says_that() {
     let env = StreamEnvironment::new("down").restart_strategy(RestartStrategy::none());
     let env = env.on_exhausted(OnExhausted::Park).tell_panic_hook(false);
     env.source("rates", SequenceSource::unbounded().rate_per_second(500))
         .for_each("out", |n| panic!("no rate for {n}"));
-    let shop = Shop { job: env.start().unwrap(), is_down: Arc::default() };
-    let server = open().job(&shop.job).serve(0).unwrap();
+    let (api, shop) = (Api::read(), Shop { job: env.start().unwrap(), is_down: Arc::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let server = open().savepoints_in(folder.path()).job(&shop.job).serve(0).unwrap();
     let address = server.address();
     until(address, "/v1/jobs/down", |json| json["state"] == "parked");
-    let refused = post(address, "/v1/jobs/down/rescale", "{\"parallelism\":2}");
-    assert_eq!((refused.status, refused.code()), (409, "all_parked".to_owned()));
+    for (order, body, code, says) in [
+        ("rescale", "{\"parallelism\":2}", "all_parked", "all regions are parked"),
+        ("checkpoints", "{}", "all_parked", "all regions are parked"),
+        ("savepoints", "{\"path\":\"monday\"}", "parked", "regions 0 are parked"),
+    ] {
+        let refused = post(address, &format!("/v1/jobs/down/{order}"), body);
+        api.check("POST", &format!("/v1/jobs/{{id}}/{order}"), &refused);
+        assert_eq!((refused.status, refused.code()), (409, code.to_owned()), "{order}");
+        assert!(refused.body.contains(says), "{refused:?}");
+    }
+    assert!(folder.path().read_dir().unwrap().next().is_none(), "nothing was written");
+}
+
+#[test]
+fn savepoint_of_a_job_with_a_parked_region_names_it_and_a_checkpoint_is_taken() {
+    let shop = Shop::start();
+    let folder = tempfile::tempdir().unwrap();
+    let server = open().savepoints_in(folder.path()).job(&shop.job).serve(0).unwrap();
+    let address = server.address();
+    until(address, "/v1/jobs/shop", |json| json["regions"][1]["parked"].is_object());
+    let refused = post(address, "/v1/jobs/shop/savepoints", "{\"path\":\"monday\"}");
+    assert_eq!((refused.status, refused.code()), (409, "parked".to_owned()));
+    assert!(refused.body.contains("regions 1 are parked; resume them"), "{refused:?}");
+    assert_eq!(post(address, "/v1/jobs/shop/checkpoints", "{}").status, 200);
 }
