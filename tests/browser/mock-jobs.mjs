@@ -306,8 +306,12 @@ export function jobs() {
     ], [[0, 2, 'hash', 1, true], [1, 2, 'broadcast'], [2, 3, 'hash'], [3, 4, 'rebalance', 0.03], [3, 5, 'side output late', 0.0003], [6, 7, 'forward']], { skewed: ['delays by airport'] });
     const orders = new MockJob('orders', [
         ['orders', 'source', 2, 900, 0.2, 0.62], ['reserve', 'operator', 2, 900, 0.71, 0.18, 0, 9_000], ['charge', 'operator', 2, 890, 0.97, 0, 0, 4_000], ['reply', 'sink', 2, 890, 0.2, 0],
-    ], [[0, 1, 'hash'], [1, 2, 'forward', 1, true], [2, 3, 'forward']], {
-        heldBack: [{ region: 0, source: 'orders', split: 'orders-00017.log', subtask: 1, since_ms: 64_000, watermark: Date.now() - 64_000, ahead: 61_700 }],
+        ['refunds', 'source', 2, 40, 0.05, 0, 1, null, ['refunds', 'refund times']], ['refund log', 'sink', 2, 40, 0.04, 0, 1],
+    ], [[0, 1, 'hash'], [1, 2, 'forward', 1, true], [2, 3, 'forward'], [4, 5, 'forward']], {
+        heldBack: [
+            { region: 0, source: 'orders', split: 'orders-00017.log', subtask: 1, since_ms: 64_000, watermark: Date.now() - 64_000, ahead: Date.now() - 2_300 },
+            { region: 1, source: 'refund times', split: null, subtask: 0, since_ms: 31_000, watermark: null, ahead: Date.now() - 2_300 },
+        ],
     });
     const long = new MockJob('eu-central-1.production.customer-behaviour-sessionisation-and-attribution.v17', [
         ['clickstream-from-the-regional-ingest-gateway-with-a-very-long-name', 'source', 12, 2_400_000, 0.5, 0.1],

@@ -51,8 +51,9 @@ export const mockSteps = {
 
     async 'what holds event time back is named'(session) {
         await session.goto('overview', 'orders');
-        await session.says('#event-time', 'split orders-00017.log');
-        await session.says('.vertex', 'holds time back');
+        await session.says('#event-time li', /^orders\[1\] holds region 0 back: split orders-00017\.log stands at .* for/);
+        await session.says('#event-time li', /^refund times\[0\] holds region 1 back: it stands before its first watermark for/);
+        assert.equal(await session.page.locator('.vertex', { hasText: 'holds time back' }).count(), 2);
     },
 
     async 'a key is looked up'(session) {

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use serde_json::Value;
+use millstream::dashboard::Dashboard;
+use millstream::prelude::*;
+use serde_json::{Value, json};
 
 use crate::client::{get, post, send};
 use crate::jobs::{Counting, open, serve, until};
@@ -59,9 +61,9 @@ fn orders_answer_as_they_are_described_and_are_carried_out() {
     assert!(
         status == 200 && counting.job.status().newest_checkpoint.unwrap().0 >= taken["checkpoint"].as_u64().unwrap()
     );
-    assert_eq!(order("/v1/jobs/{id}/pause", "{}"), (200, serde_json::json!({"paused": true})));
+    assert_eq!(order("/v1/jobs/{id}/pause", "{}"), (200, json!({"paused": true})));
     assert_eq!(get(address, "/v1/jobs/counting").json()["state"], "paused");
-    assert_eq!(order("/v1/jobs/{id}/resume", "{}"), (200, serde_json::json!({"paused": false})));
+    assert_eq!(order("/v1/jobs/{id}/resume", "{}"), (200, json!({"paused": false})));
     let (status, savepoint) = order("/v1/jobs/{id}/savepoints", r#"{"path":"monday"}"#);
     assert_eq!(status, 200);
     assert_eq!(savepoint["bytes"].as_u64().unwrap(), folder.path().join("monday").metadata().unwrap().len());
@@ -91,7 +93,7 @@ fn graph_has_tasks_edges_and_what_they_do() {
     };
     assert_eq!(names("vertices", "name"), ["numbers->split", "nines", "counts", "out"]);
     assert_eq!(names("vertices", "kind"), ["source", "sink", "operator", "sink"]);
-    assert_eq!(json["vertices"][0]["operators"], serde_json::json!(["numbers", "flat_map#1"]));
+    assert_eq!(json["vertices"][0]["operators"], json!(["numbers", "flat_map#1"]));
     assert_eq!(names("edges", "partitioning"), ["forward", "hash", "forward"]);
     assert_eq!(json["edges"][0]["side_output"], "nines");
     // Nine of ten numbers take the second edge.
@@ -133,7 +135,7 @@ fn log_has_as_many_of_the_newest_events_as_were_asked_for() {
     let seqs: Vec<u64> = all.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
     assert!(seqs.windows(2).all(|two| two[1] == two[0] + 1), "{seqs:?}");
     assert_eq!(events("?limit=2").as_array().unwrap(), &all[all.len() - 2..]);
-    assert_eq!(events("?limit=0"), serde_json::json!([]));
+    assert_eq!(events("?limit=0"), json!([]));
     for wrong in ["-1", "x", "10001", ""] {
         assert_eq!(get(address, &format!("/v1/jobs/counting/log?limit={wrong}")).code(), "bad_query", "{wrong}");
     }
@@ -165,4 +167,39 @@ fn addresses_that_are_none_and_methods_that_do_not_fit_say_so() {
         assert_eq!((response.status, response.header("Allow")), (405, Some(allow)), "{method} {path}");
         assert_eq!(response.code(), "method_not_allowed");
     }
+}
+
+#[test]
+fn what_holds_event_time_back_is_named_in_each_region() {
+    let env = StreamEnvironment::new("held");
+    let numbers = || SequenceSource::unbounded().rate_per_second(2_000);
+    let stands_still_if_odd = |n: &u64| if n % 2 == 1 { 5 } else { 10_000 + *n as i64 };
+    env.source("numbers", numbers())
+        .parallelism(1)
+        .partition_by(|n, _| u32::from(n % 2 == 1))
+        .assign_timestamps_and_watermarks("times", WatermarkStrategy::monotonous(stands_still_if_odd))
+        .parallelism(2)
+        .for_each("out", |_| {});
+    let [fast, slow] = [("fast", 1), ("slow", 0)].map(|(name, factor)| {
+        let time = move |n: &u64| 7 + factor * (10_000 + *n as i64);
+        env.source_with_watermarks(name, numbers(), WatermarkStrategy::monotonous(time))
+    });
+    fast.union(slow).for_each("both", |_| {});
+    let job = env.start().unwrap();
+    let server = Dashboard::new().job(&job).serve(0).unwrap();
+    let address = server.address();
+    let is_known = |held: &Value| held["watermark"].is_i64() && held["ahead"].as_i64() >= Some(9_999);
+    let are_two = |held: &Vec<Value>| held.len() == 2 && held.iter().all(is_known);
+    until(address, "/v1/jobs/held", |json| are_two(json["held_back"].as_array().unwrap()));
+    let response = get(address, "/v1/jobs/held");
+    Api::read().check("GET", "/v1/jobs/{id}", &response);
+    let found = response.json()["held_back"].as_array().unwrap().clone();
+    let named = |names: &[&str]| -> Vec<Vec<Value>> {
+        found.iter().map(|held| names.iter().map(|name| held[name].clone()).collect()).collect()
+    };
+    let expected = [json!([0, "times", 1, 4]), json!([1, "slow", 0, 6])];
+    assert_eq!(json!(named(&["region", "source", "subtask", "watermark"])), json!(expected));
+    assert_eq!(found[0]["split"], Value::Null, "a strategy in mid-stream has no splits");
+    drop(job.cancel());
+    job.wait().unwrap();
 }

@@ -20,7 +20,9 @@ export function showEventTime(job) {
     none.hidden = timed.length > 0 || holding.length > 0;
     keyed(held, holding, (one) => `${one.region} ${one.source} ${one.split} ${one.subtask}`, () => el('li', { class: 'notice' }), (item, one) => {
         const at = one.watermark === null ? 'before its first watermark' : `at ${format.watermark(one.watermark)}`;
-        setText(item, `${one.source}[${one.subtask}] holds region ${one.region} back: split ${one.split} stands ${at} for ${format.duration(one.since_ms)}.`);
+        // A strategy in mid-stream has no splits, and not every source names its own.
+        const who = one.split === null ? 'it' : `split ${one.split}`;
+        setText(item, `${one.source}[${one.subtask}] holds region ${one.region} back: ${who} stands ${at} for ${format.duration(one.since_ms)}.`);
     });
     keyed(rows, behind, (vertex) => vertex.id, () => el('div', {}, el('dt'), el('dd')), (pair, vertex) => {
         const [name, value] = pair.children;
