@@ -48,7 +48,7 @@ fn job_takes_the_place_of_one_of_its_name_that_has_ended_and_no_other() {
 fn names_of_all_kinds_are_found_under_their_encoded_form() {
     let env = StreamEnvironment::new("a b-ü");
     env.source("numbers", SequenceSource::new(0..10)).sink("out", CollectSink::new());
-    let Ok(job) = env.start() else { return };
+    let job = env.start().unwrap();
     job.wait().unwrap();
     let server = Dashboard::new().job(&job).serve(0).unwrap();
     assert_eq!(get(server.address(), "/v1/jobs/a%20b-%C3%BC").json()["state"], "finished");
