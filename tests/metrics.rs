@@ -11,8 +11,11 @@ use millstream::source::IngestOptions;
 use millstream::{CheckpointOutcome, JobMetrics, OperatorFigures};
 
 use common::{CountedPanics, run, watched};
+use prometheus_text::parse;
 
 mod common;
+#[path = "common/prometheus_text.rs"]
+mod prometheus_text;
 
 const RECORDS: u64 = 20_000;
 /// More than fit the cache.
@@ -331,31 +334,6 @@ fn names_follow_the_rules_of_prometheus() {
         assert!(help.ends_with('.') && !help.contains('\n'), "{name}: {help}");
         assert!(!["count", "sum", "bucket"].iter().any(|of| name.ends_with(&format!("_{of}"))), "{name}");
     }
-}
-
-/// Samples of a text in the format of Prometheus, by metric; fails where it is none.
-fn parse(text: &str) -> BTreeMap<String, Vec<String>> {
-    let (mut metrics, mut typed) = (BTreeMap::<String, Vec<String>>::new(), None);
-    for line in text.lines() {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            typed = None;
-            assert!(rest.contains(' '), "{line}");
-        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = rest.split_once(' ').expect("a kind");
-            assert!(["counter", "gauge"].contains(&kind) && !metrics.contains_key(name), "{line}");
-            typed = Some(name.to_owned());
-        } else {
-            let (series, value) = line.rsplit_once(' ').expect("a value");
-            let (name, labels) = series.split_once('{').expect("labels");
-            assert_eq!(typed.as_deref(), Some(name), "{line}");
-            assert!(labels.ends_with('}') && value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
-            let samples = metrics.entry(name.to_owned()).or_default();
-            assert!(!samples.contains(&series.to_owned()), "{series} twice");
-            samples.push(series.to_owned());
-        }
-    }
-    assert!(text.ends_with('\n'));
-    metrics
 }
 
 #[test]

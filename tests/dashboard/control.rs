@@ -1,10 +1,12 @@
 //! Several jobs, and jobs that come and go.
 
 use millstream::dashboard::Dashboard;
+use millstream::metrics::PROMETHEUS_CONTENT_TYPE;
 use millstream::prelude::*;
 
 use crate::client::{get, post};
 use crate::jobs::{Counting, open, serve, until};
+use crate::prometheus_text::parse;
 
 fn ids(address: std::net::SocketAddr) -> Vec<String> {
     let jobs = get(address, "/v1/jobs").json();
@@ -42,6 +44,27 @@ fn job_takes_the_place_of_one_of_its_name_that_has_ended_and_no_other() {
     let third = Counting::start("counting");
     assert_eq!(jobs.add(&third.job), "counting");
     assert_eq!(jobs.ids(), ["counting", "counting~2"]);
+}
+
+#[test]
+fn jobs_of_one_name_are_told_apart_by_id_in_the_text_for_prometheus() {
+    let (first, second) = (Counting::start("counting"), Counting::start("counting"));
+    let (_server, address) = serve(open().job(&first.job), &second);
+    assert_eq!(ids(address), ["counting", "counting~2"]);
+    drop(first.job.cancel());
+    first.job.wait().unwrap();
+    let response = get(address, "/v1/metrics");
+    assert_eq!(response.header("Content-Type"), Some(PROMETHEUS_CONTENT_TYPE));
+    let metrics = parse(&response.body);
+    let running = &metrics["millstream_job_running"];
+    assert_eq!(running[..], ["counting", "counting~2"].map(|id| format!("millstream_job_running{{job=\"{id}\"}}")));
+    for (id, runs) in [("counting", 0), ("counting~2", 1)] {
+        let line = format!("millstream_job_running{{job=\"{id}\"}} {runs}");
+        assert!(response.body.lines().any(|found| found == line), "{line} in {}", response.body);
+        let of_job = |series: &String| series.contains(&format!("job=\"{id}\","));
+        assert!(metrics["millstream_operator_records_in_total"].iter().any(of_job), "{metrics:#?}");
+    }
+    assert_eq!(get(address, "/v1/jobs/counting~2/metrics").json()["job"], "counting", "as it is serialised");
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod jobs;
 mod lookups;
 mod mounting;
 mod nonsense;
+#[path = "../common/prometheus_text.rs"]
+mod prometheus_text;
 #[path = "../common/random.rs"]
 mod random;
 mod schema;
