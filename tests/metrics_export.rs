@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
 use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use millstream::metrics::{METRICS, MetricKind, record, record_now};
+use millstream::metrics::{METRICS, MetricKind, record};
 use millstream::prelude::*;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -16,15 +16,42 @@ use common::{CountedPanics, run, watched};
 
 mod common;
 
-/// A recorder that keeps the last value of each series.
+/// The values of each series, oldest first.
+type Values = BTreeMap<String, Vec<f64>>;
+
+/// A recorder that keeps what it is given.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<BTreeMap<String, f64>>>, Arc<Mutex<BTreeMap<String, String>>>);
+struct Kept {
+    values: Arc<(Mutex<Values>, Condvar)>,
+    helps: Arc<Mutex<BTreeMap<String, String>>>,
+}
 
 struct Series(Kept, String);
 
 impl Kept {
-    fn value(&self, key: &str) -> Option<f64> {
-        self.0.lock().expect("no panic").get(key).copied()
+    /// That of all tests of the process.
+    fn installed() -> &'static Self {
+        static KEPT: OnceLock<Kept> = OnceLock::new();
+        KEPT.get_or_init(|| {
+            let kept = Self::default();
+            metrics::set_global_recorder(kept.clone()).expect("the only one");
+            kept
+        })
+    }
+
+    fn values(&self, key: &str) -> Vec<f64> {
+        self.values.0.lock().expect("no panic").get(key).cloned().unwrap_or_default()
+    }
+
+    /// Waits until the values of a series are as they are wanted.
+    fn wait_for(&self, key: &str, is_it: impl Fn(&[f64]) -> bool) {
+        let (values, changed) = &*self.values;
+        let isnt_it = |values: &mut Values| !values.get(key).is_some_and(|values| is_it(values));
+        drop(changed.wait_while(values.lock().expect("no panic"), isnt_it).expect("no panic"));
+    }
+
+    fn described(&self, key: KeyName, help: SharedString) {
+        self.helps.lock().expect("no panic").insert(key.as_str().to_owned(), help.to_string());
     }
 
     fn series(&self, key: &Key) -> Arc<Series> {
@@ -35,7 +62,9 @@ impl Kept {
 
 impl Series {
     fn set_to(&self, value: f64) {
-        self.0.0.lock().expect("no panic").insert(self.1.clone(), value);
+        let (values, changed) = &*self.0.values;
+        values.lock().expect("no panic").entry(self.1.clone()).or_default().push(value);
+        changed.notify_all();
     }
 }
 
@@ -61,11 +90,11 @@ impl GaugeFn for Series {
 
 impl Recorder for Kept {
     fn describe_counter(&self, key: KeyName, _: Option<Unit>, help: SharedString) {
-        self.1.lock().expect("no panic").insert(key.as_str().to_owned(), help.to_string());
+        self.described(key, help);
     }
 
     fn describe_gauge(&self, key: KeyName, _: Option<Unit>, help: SharedString) {
-        self.1.lock().expect("no panic").insert(key.as_str().to_owned(), help.to_string());
+        self.described(key, help);
     }
 
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -84,10 +113,8 @@ impl Recorder for Kept {
 }
 
 #[test]
-fn any_recorder_gets_what_the_job_counts() {
-    static KEPT: OnceLock<Kept> = OnceLock::new();
-    let kept = KEPT.get_or_init(Kept::default);
-    metrics::set_global_recorder(kept.clone()).expect("the only one");
+fn any_recorder_gets_what_the_job_counts_and_the_last_of_it_when_the_recording_is_dropped() {
+    let kept = Kept::installed();
     run("a recorded job", move |handles| async move {
         let env = StreamEnvironment::new("recorded");
         env.source("numbers", SequenceSource::new(0..1_000)).for_each("out", |_| {});
@@ -96,17 +123,36 @@ fn any_recorder_gets_what_the_job_counts() {
         let recording = record(&job, Duration::from_secs(3_600)).expect("a thread");
         job.clone().await.expect("finished");
         drop(recording);
-        record_now(&job.metrics());
     });
     let of_out = "millstream_operator_records_in_total{job=recorded,task_id=1,task=out,subtask=0,operator=out}";
-    let known = kept.0.lock().expect("no panic").keys().cloned().collect::<Vec<_>>();
-    assert_eq!(kept.value(of_out), Some(1_000.0), "{known:#?}");
-    assert!(kept.value("millstream_job_running{job=recorded}") == Some(0.0));
-    let described = kept.1.lock().expect("no panic").clone();
+    assert_eq!(kept.values(of_out).last(), Some(&1_000.0));
+    assert_eq!(kept.values("millstream_job_running{job=recorded}").last(), Some(&0.0));
+    let described = kept.helps.lock().expect("no panic").clone();
     for metric in METRICS {
         assert_eq!(described.get(metric.name).map(String::as_str), Some(metric.help));
     }
     assert!(METRICS.iter().any(|metric| metric.kind == MetricKind::Counter));
+}
+
+#[test]
+fn figures_are_recorded_at_each_interval_and_once_after_the_end() {
+    let kept = Kept::installed();
+    run("a job that is recorded often", move |handles| async move {
+        let env = StreamEnvironment::new("often");
+        env.source("numbers", SequenceSource::unbounded().rate_per_second(1_000)).for_each("out", |_| {});
+        let job = env.start().expect("starts");
+        watched(&handles, &job);
+        let recording = record(&job, Duration::from_millis(1)).expect("a thread");
+        let running = "millstream_job_running{job=often}";
+        kept.wait_for(running, |values| values.iter().filter(|value| **value == 1.0).count() >= 5);
+        job.clone().cancel().await.expect("cancelled");
+        kept.wait_for(running, |values| values.last() == Some(&0.0));
+        // This waits for the thread, which has ended by itself.
+        drop(recording);
+        let values = kept.values(running);
+        let after_the_end = values.iter().rev().take_while(|value| **value == 0.0);
+        assert_eq!(after_the_end.count(), 1, "{values:?}");
+    });
 }
 
 /// A span, as a subscriber sees it.

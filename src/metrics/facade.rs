@@ -2,7 +2,7 @@
 
 use std::sync::Once;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -12,7 +12,8 @@ use millstream_actors::{JobHandle, JobMetrics, JobState};
 use super::metric::{Metric, MetricKind};
 use super::table::METRICS;
 
-/// Gives the figures of a job to the recorder of the `metrics` facade again and again, until it is dropped.
+/// Gives the figures of a job to the recorder of the `metrics` facade again and again, until it is dropped. It then gives them once more,
+/// unless it has given those of the job's end, and the drop waits for that.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,13 +26,22 @@ use super::table::METRICS;
 /// let job = env.start()?;
 /// let recording = record(&job, Duration::from_secs(10))?;      // of any recorder that is installed
 /// job.wait()?;
-/// drop(recording);
+/// drop(recording);                                             // the last figures are those of the end
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "nothing is recorded once it is dropped"]
 pub struct Recording {
     /// Disconnected when it is dropped, which ends the thread.
-    _stop: Sender<()>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // A recorder that panics has said so.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl fmt::Debug for Recording {
@@ -41,7 +51,7 @@ impl fmt::Debug for Recording {
 }
 
 /// Gives the figures of a job to the recorder of the `metrics` facade at once, each `interval` from then on, and once more after the
-/// job's end, on a thread for this. Before a recorder is installed they go nowhere.
+/// job's end or when the [`Recording`] is dropped, on a thread for this. Before a recorder is installed they go nowhere.
 ///
 /// # Errors
 /// If the system refuses the thread.
@@ -49,17 +59,18 @@ pub fn record(job: &JobHandle, interval: Duration) -> io::Result<Recording> {
     let (stop, stopped) = channel();
     let job = job.clone();
     let run = move || {
+        let mut is_last = false;
         loop {
             let metrics = job.metrics();
             record_now(&metrics);
-            let has_ended = metrics.status.state == JobState::Ended;
-            if has_ended || stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+            if is_last || metrics.status.state == JobState::Ended {
                 return;
             }
+            is_last = stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout);
         }
     };
-    thread::Builder::new().name("millstream-metrics".to_owned()).spawn(run)?;
-    Ok(Recording { _stop: stop })
+    let thread = thread::Builder::new().name("millstream-metrics".to_owned()).spawn(run)?;
+    Ok(Recording { stop: Some(stop), thread: Some(thread) })
 }
 
 /// Gives these figures to the recorder of the `metrics` facade, for programs that say when by themselves. Its counters are whole
