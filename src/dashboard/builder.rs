@@ -91,7 +91,8 @@ impl Dashboard {
         self.jobs.clone()
     }
 
-    /// Lets whoever knows the token change the jobs: take checkpoints, pause, resume, drain and cancel. Without one nobody does.
+    /// Lets whoever knows the token change the jobs: take checkpoints, pause, resume, rescale, resume parked regions, drain and cancel; and
+    /// write savepoints, if there is a [folder](Self::savepoints_in) for them. Without one nobody does.
     #[must_use]
     pub fn token(mut self, token: Token) -> Self {
         self.settings.token = Some(token);

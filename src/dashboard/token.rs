@@ -4,8 +4,9 @@ use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-/// A token that gives the right to change jobs over the [`Dashboard`](super::Dashboard): take checkpoints, pause, drain, cancel. Whoever knows
-/// it may do all of that, so it is long and random, and comes from where the service has its other secrets.
+/// A token that gives the right to change jobs over the [`Dashboard`](super::Dashboard), in all the ways that
+/// [`Dashboard::token`](super::Dashboard::token) lists. Whoever knows it may do all of that, so it is long and random, and comes from where
+/// the service has its other secrets.
 ///
 /// ```
 /// use millstream::dashboard::Token;
