@@ -95,7 +95,7 @@ pub const METRICS: &[Metric] = &[
     line("millstream_channel_waiting_batches", Gauge, "batches", "outputQueueLength", "Batches that wait for credit.", Read::Channel(|of| count(of.of_run.waiting_batches))),
     line("millstream_channel_batches_under_way", Gauge, "batches", "inputQueueLength", "Batches that are sent and not worked off.", Read::Channel(|of| count(of.of_run.batches_under_way))),
 
-    line("millstream_source_watermark_timestamp_seconds", Gauge, "seconds", "currentInputNWatermark", "How far the slowest split has come in event time, since 1970.", Read::EventTime(|of, _| event_time(Some(of.watermark)))),
+    line("millstream_source_watermark_timestamp_seconds", Gauge, "seconds", "", "How far the slowest split has come in event time, since 1970.", Read::EventTime(|of, _| event_time(Some(of.watermark)))),
     line("millstream_source_watermark_lag_seconds", Gauge, "seconds", "watermarkLag", "By how much the slowest split is behind the job's clock.", Read::EventTime(|of, job| lag(Some(of.watermark), job))),
     line("millstream_source_watermark_drift_seconds", Gauge, "seconds", "watermarkAlignmentDrift", "By how much the slowest split is behind the fastest.", Read::EventTime(|of, _| Some(event_time(Some(of.ahead))? - event_time(Some(of.watermark))?))),
     line("millstream_source_pending_records", Gauge, "records", "pendingRecords", "Records that can be read and have not been.", Read::Source(|of| count(of.pending_records?))),
