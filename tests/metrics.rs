@@ -11,9 +11,12 @@ use millstream::source::IngestOptions;
 use millstream::{CheckpointOutcome, JobMetrics, OperatorFigures};
 
 use common::{CountedPanics, run, watched};
+use expressions::check_expression;
 use prometheus_text::parse;
 
 mod common;
+#[path = "common/expressions.rs"]
+mod expressions;
 #[path = "common/prometheus_text.rs"]
 mod prometheus_text;
 
@@ -387,28 +390,6 @@ fn the_page_has_the_table_of_metrics() {
     for metric in METRICS {
         let labels = metric.labels().iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
         assert!(page.contains(&format!("(labels: {labels})")), "{metric:?}: {labels}");
-    }
-}
-
-/// Checks an expression of PromQL as far as that goes without Prometheus: it names metrics and labels that exist, counters are
-/// looked at over a time, gauges are not, and brackets close.
-fn check_expression(expression: &str) {
-    for (open, close) in [('(', ')'), ('{', '}'), ('[', ']')] {
-        assert_eq!(expression.matches(open).count(), expression.matches(close).count(), "{expression}");
-    }
-    let mut rest = expression;
-    while let Some(at) = rest.find("millstream_") {
-        let name: String = rest[at..].chars().take_while(|of| of.is_ascii_alphanumeric() || *of == '_').collect();
-        let metric = METRICS.iter().find(|metric| metric.name == name);
-        let metric = metric.unwrap_or_else(|| panic!("{name} of '{expression}' does not exist"));
-        let is_over_time = ["rate(", "increase("].iter().any(|call| rest[..at].ends_with(call));
-        let is_compared = rest[at + name.len()..].starts_with(" == 0");
-        assert!(is_compared || is_over_time == (metric.kind == MetricKind::Counter), "{name} in '{expression}'");
-        rest = &rest[at + name.len()..];
-    }
-    for (_, by) in expression.match_indices("by (").map(|(at, by)| (by, &expression[at + by.len()..])) {
-        let label = by.split(')').next().unwrap_or_default();
-        assert!(METRICS.iter().any(|metric| metric.labels().contains(&label)), "'{label}' of '{expression}'");
     }
 }
 
