@@ -8,7 +8,9 @@
 // --job ID              the job to look at; the first one if it is not said
 // --no-restart          the job of the server does not restart, so none is waited for
 // --only TEXT           tries what has the text in its name
-// --orders              also gives orders that change the job of the server, the last of which ends it
+// --orders              also gives orders that change the job of the server, the last of which ends it; one writes a savepoint, for which the
+//                       server needs a folder
+// --key JSON            a key of the state that is looked up first, for which it has a value
 // --screenshots DIR     writes pictures of the page there
 // --minutes NUMBER      for how long the pages are open before, so that plots have something
 //
@@ -24,14 +26,14 @@ import { mockSteps } from './mock-steps.mjs';
 import { pictureSteps } from './pictures.mjs';
 import { Server } from './server.mjs';
 import { Session } from './session.mjs';
-import { killSteps, orderSteps, steps } from './steps.mjs';
+import { killSteps, lookSteps, orderSteps, steps } from './steps.mjs';
 
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
 const { values: options, positionals: command } = parseArgs({
     allowPositionals: true,
     options: {
-        mock: { type: 'boolean' }, url: { type: 'string' }, token: { type: 'string' }, job: { type: 'string' },
+        mock: { type: 'boolean' }, url: { type: 'string' }, token: { type: 'string' }, job: { type: 'string' }, key: { type: 'string' },
         'no-restart': { type: 'boolean' }, only: { type: 'string' }, orders: { type: 'boolean' },
         screenshots: { type: 'string' }, minutes: { type: 'string' },
     },
@@ -52,9 +54,9 @@ const server = command.length > 0 ? new Server(command, options.url) : null;
 await server?.start();
 const url = mock?.url ?? options.url;
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS });
-const settings = { url, mock, server, token: options.token ?? (mock ? TOKEN : null), job: options.job ?? null, restarts: !options['no-restart'], screenshots: options.screenshots ?? null, minutes: Number(options.minutes ?? 0) };
+const settings = { url, mock, server, token: options.token ?? (mock ? TOKEN : null), job: options.job ?? null, key: options.key ?? null, restarts: !options['no-restart'], screenshots: options.screenshots ?? null, minutes: Number(options.minutes ?? 0) };
 let failed = 0;
-const chosen = { ...steps, ...(options.screenshots ? pictureSteps : {}), ...(mock ? mockSteps : {}), ...(server ? killSteps : {}), ...(options.orders ? orderSteps : {}) };
+const chosen = { ...steps, ...(options.screenshots ? pictureSteps : {}), ...(mock ? mockSteps : {}), ...(server ? killSteps : {}), ...(options.key ? lookSteps : {}), ...(options.orders ? orderSteps : {}) };
 for (const [name, step] of Object.entries(chosen)) {
     if (!name.includes(options.only ?? '')) {
         continue;

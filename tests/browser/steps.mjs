@@ -9,7 +9,7 @@ const OPENED = {
     checkpoints: (page) => page.locator('#checkpoint-history tbody button').last().click(),
 };
 const RESTART_WITHIN_MS = 120_000;
-const RESCALE_TRIES = 10;
+const ORDER_TRIES = 10;
 
 export const steps = {
     async 'the page loads, with a strict policy'(session) {
@@ -35,7 +35,9 @@ export const steps = {
         assert.equal(await session.page.locator('.vertex').first().getAttribute('aria-expanded'), 'true');
         await session.page.keyboard.press('Escape');
         await session.page.locator('#vertex').waitFor({ state: 'hidden' });
-        assert.match(await session.focused(), new RegExp(`^${vertex.name} `));
+        // The name is at the end of what is said where it is too long for the box, which depends on the fonts.
+        const said = await session.focused();
+        assert.ok(said.includes(vertex.name), said);
     },
 
     async 'everything is reached by keyboard'(session) {
@@ -211,8 +213,36 @@ export const killSteps = {
     },
 };
 
+/** With a key that the job's state has. */
+export const lookSteps = {
+    async 'a key is looked up in the state of the job'(session) {
+        const { page, key } = session;
+        await session.goto('state');
+        await page.locator('#look-key').fill(key);
+        await page.locator('#look button').click();
+        const shown = JSON.parse(await session.text('#look-answer pre'));
+        const [operator, state] = (await page.locator('#look-state option:checked').innerText()).split(' · ').map(encodeURIComponent);
+        const path = `v1/jobs/${encodeURIComponent(await session.jobId())}/state/${operator}/${state}?key=${encodeURIComponent(key)}`;
+        const { found, value } = await session.api(path);
+        assert.equal(found, true);
+        assert.deepEqual(Object.keys(shown), Object.keys(value));
+        return JSON.stringify(shown);
+    },
+};
+
 /** Orders that change a real job, the last of which ends it. */
 export const orderSteps = {
+    async 'a savepoint is written, and is told of'(session) {
+        const { page } = session;
+        await session.goto();
+        await session.unlock();
+        const name = `of-the-page-${Date.now()}`;
+        await order(session, 'Savepoint', name, `The savepoint was written to .*${name}`);
+        const { latest: { savepoint } } = await session.api(`v1/jobs/${encodeURIComponent(await session.jobId())}/checkpoints`);
+        assert.ok(savepoint.path.endsWith(name) && savepoint.bytes > 0, JSON.stringify(savepoint));
+        return `${savepoint.bytes} bytes`;
+    },
+
     async 'the job is paused and reads on'(session) {
         await session.goto();
         await session.unlock();
@@ -244,19 +274,22 @@ export async function pauseAndResume(session) {
     await page.locator('#controls button', { hasText: 'Pause' }).waitFor();
 }
 
-/** Has the job go on at another parallelism. A region that restarts just then refuses that for a moment. */
-export async function rescale(session, parallelism) {
+/** Has the job go on at another parallelism. */
+export const rescale = (session, parallelism) => order(session, 'Rescale', String(parallelism), 'The job (runs at|will go on at another) parallelism');
+
+/** Gives an order with the value that it asks for. A region that restarts just then refuses that for a moment. */
+async function order(session, name, value, done) {
     const { page } = session;
     for (let tries = 1; ; tries += 1) {
-        await page.locator('#controls button', { hasText: 'Rescale' }).click();
-        await page.locator('#ask-value').fill(String(parallelism));
+        await page.locator('#controls button', { hasText: name }).click();
+        await page.locator('#ask-value').fill(value);
         await page.keyboard.press('Enter');
-        await session.says('#banners', /The job (runs at|will go on at another) parallelism|Rescale: /);
+        await session.says('#banners', new RegExp(`${done}|${name}: `));
         const refusal = page.locator('#banners .banner[data-level="error"]:visible');
         if (await refusal.count() === 0) {
             return;
         }
-        assert.ok(tries < RESCALE_TRIES, await refusal.first().innerText());
+        assert.ok(tries < ORDER_TRIES, await refusal.first().innerText());
         await refusal.first().locator('button').click();
         session.forget();
     }
