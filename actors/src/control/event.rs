@@ -1,13 +1,13 @@
 //! Every step of a job, as data.
 
 mod display;
+mod line;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
-use log::Level;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -442,56 +442,6 @@ pub enum RegionAwaited {
     Restores,
     /// It has given up, and the host is asked what is to become of it.
     Decision,
-}
-
-impl JobEventKind {
-    /// The level of its log line.
-    pub fn level(&self) -> Level {
-        match self {
-            Self::CheckpointTriggered { .. } | Self::IntervalAdvised { is_news: false, .. } => Level::Debug,
-            Self::Started { .. }
-            | Self::CheckpointInProgress { .. }
-            | Self::CheckpointCompleted { .. }
-            | Self::SavepointWritten { .. }
-            | Self::Restored { .. }
-            | Self::Restoring { .. }
-            | Self::RegionRunning { .. }
-            | Self::CarefulWorkEnded { .. }
-            | Self::EndAwaitsRegion { .. }
-            | Self::EventTimeHeldBack { .. }
-            | Self::IntervalAdvised { is_news: true, .. }
-            | Self::IdsPassedOver { .. }
-            | Self::Paused { .. }
-            | Self::Resumed { .. }
-            | Self::Rescaling { .. }
-            | Self::Rescaled { .. }
-            | Self::RegionResumed { .. }
-            | Self::Ended { result: Ok(_) } => Level::Info,
-            Self::SubtaskFailed { .. }
-            | Self::ActorRestarted { .. }
-            | Self::Escalated { .. }
-            | Self::Ended { result: Err(_) } => Level::Error,
-            _ => Level::Warn,
-        }
-    }
-
-    /// The target of its log line.
-    pub(super) fn target(&self) -> &'static str {
-        match self {
-            Self::CheckpointTriggered { .. }
-            | Self::CheckpointInProgress { .. }
-            | Self::CheckpointCompleted { .. }
-            | Self::CheckpointAborted { .. }
-            | Self::CheckpointNotTriggered { .. }
-            | Self::CheckpointDeclined { .. }
-            | Self::SavepointWritten { .. }
-            | Self::SavepointFailed { .. }
-            | Self::IntervalAdvised { .. }
-            | Self::IdsPassedOver { .. }
-            | Self::RecoveryObjectiveMissed { .. } => "millstream::checkpoint",
-            _ => "millstream::supervisor",
-        }
-    }
 }
 
 /// One field, which says by its name how the job ended.
