@@ -120,10 +120,9 @@ fn web_server_keeps_serving_while_its_job_fails_restarts_and_ends() {
 fn job_without_handles_runs_on_to_its_end() {
     in_host(async {
         let (env, collected) = job_of("detached", SequenceSource::new(0..5_000), |_| {});
-        let job = env.start().expect("the job starts");
-        let mut events = listen(&job);
-        drop(job);
-        while !matches!(events.recv().await.expect("the job runs").kind, JobEventKind::Ended { result: Ok(_), .. }) {}
+        let mut events = env.events(10_000);
+        drop(env.start().expect("the job starts"));
+        while !matches!(events.next().await.expect("the job runs").kind, JobEventKind::Ended { result: Ok(_), .. }) {}
         assert!(collected.snapshot().into_iter().eq(0..5_000));
     });
 }
@@ -191,9 +190,9 @@ fn job_runs_on_when_the_system_of_its_host_has_stopped() {
     let system = System::new();
     let (job, collected, stop) = system.block_on(async {
         let (env, collected) = job_of("orphan", SequenceSource::unbounded().rate_per_second(1_000), |_| {});
+        let mut events = env.events(10_000);
         let job = env.start().expect("the job starts");
-        let mut events = listen(&job);
-        while !matches!(events.recv().await.expect("the job runs").kind, JobEventKind::RegionRunning { .. }) {}
+        while !matches!(events.next().await.expect("the job runs").kind, JobEventKind::RegionRunning { .. }) {}
         (job, collected, System::current())
     });
     #[expect(clippy::disallowed_methods, reason = "here the test is the host")]

@@ -1,5 +1,7 @@
 //! Subscriptions to a job's events, as streams that a test awaits.
 
+use std::collections::VecDeque;
+
 use actix::{Actor, Context, Handler};
 use millstream::{JobEvent, JobEventKind, JobHandle};
 use tokio::sync::mpsc;
@@ -29,17 +31,38 @@ pub(crate) fn listen(job: &JobHandle) -> mpsc::UnboundedReceiver<JobEvent> {
 /// The events of one job, to be waited for.
 pub(crate) struct Events {
     received: mpsc::UnboundedReceiver<JobEvent>,
+    /// What came before the subscription, to be given first.
+    earlier: VecDeque<JobEvent>,
+    /// The number of the newest that was given.
+    newest: u64,
 }
 
 /// The job's events from now on, to be waited for.
 pub(crate) fn events_of(job: &JobHandle) -> Events {
-    Events { received: listen(job) }
+    Events { received: listen(job), earlier: VecDeque::new(), newest: 0 }
+}
+
+/// The job's events from its start on, to be waited for. A job runs from its start on: what comes once may come before a test
+/// listens.
+pub(crate) fn events_from_the_start(job: &JobHandle) -> Events {
+    let received = listen(job);
+    // What comes between the two is in both.
+    Events { received, earlier: job.history().into(), newest: 0 }
 }
 
 impl Events {
     /// Waits for the next event.
     pub(crate) async fn next(&mut self) -> JobEventKind {
-        self.received.recv().await.expect("events until the end").kind
+        loop {
+            let event = match self.earlier.pop_front() {
+                Some(event) => event,
+                None => self.received.recv().await.expect("events until the end"),
+            };
+            if event.seq > self.newest {
+                self.newest = event.seq;
+                return event.kind;
+            }
+        }
     }
 
     /// Waits for the next event that fits.

@@ -27,7 +27,7 @@ pub(crate) use counted_panics::CountedPanics;
 pub(crate) use event_times::{BOUND_MS, time_of};
 pub(crate) use fault_probe::{At, Fault, FaultProbe, Point};
 pub(crate) use figures_job::{FiguresJob, Line, Lines, RunningFigures};
-pub(crate) use listener::{Events, events_of};
+pub(crate) use listener::{Events, events_from_the_start, events_of};
 pub(crate) use output::{committed_lines, left_over, sorted};
 pub(crate) use run::{Watched, run, run_to_end, watched};
 pub(crate) use service::Service;

@@ -13,7 +13,7 @@ use millstream::{
     ActorName, CheckpointProgress, Incarnation, JobEventKind, Probe, SavepointError, Step, TriggerReason,
 };
 
-use crate::listener::{Events, events_of};
+use crate::listener::{Events, events_from_the_start, events_of};
 use crate::rig::{self, Place, assert_exact, from, shape};
 use crate::run::{Trap, block_on};
 
@@ -271,7 +271,7 @@ fn job_whose_only_checkpoint_is_damaged_falls_back_to_its_savepoint() {
     damage_newest(&place.at("fresh"));
     block_on("a fallback", async {
         let job = rig::start(env(), &Trap::default(), &place.at("out")).unwrap();
-        let mut events = events_of(&job);
+        let mut events = events_from_the_start(&job);
         events.until(|kind| matches!(kind, JobEventKind::FellBack { to, .. } if *to == taken)).await;
         events.until(|kind| matches!(kind, JobEventKind::Restored { checkpoint, .. } if *checkpoint == taken)).await;
         rig::finish(job).await;

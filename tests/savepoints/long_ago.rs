@@ -9,7 +9,7 @@ use millstream::testing::{FaultyStore, StoreCall, StoreFault};
 
 use crate::crash_common::published;
 use crate::faults::damage_newest;
-use crate::listener::events_of;
+use crate::listener::{events_from_the_start, events_of};
 use crate::rig::{self, Place, assert_exact, from, on, shape};
 use crate::run::{Trap, block_on};
 
@@ -54,7 +54,7 @@ fn all_that_was_published_since_a_savepoint_long_ago_is_withdrawn() {
     assert!(later > 2 * 64, "{later} files are to be withdrawn");
     block_on("a fallback", async {
         let job = rig::start(from(&place, "fresh", 2, "savepoint"), &Trap::default(), &out).unwrap();
-        let mut events = events_of(&job);
+        let mut events = events_from_the_start(&job);
         events.until(|kind| matches!(kind, JobEventKind::FellBack { to, .. } if *to == taken)).await;
         events.until(|kind| matches!(kind, JobEventKind::Restored { checkpoint, .. } if *checkpoint == taken)).await;
         rig::finish(job).await;

@@ -50,8 +50,8 @@ fn life() {
         let env = env.probe(Marks);
         write(&env, SequenceSource::new(0..RECORDS).rate_per_second(8_000), |_| (), sink(&database));
         let job = env.start().unwrap();
-        // The service works rows off meanwhile.
-        let mut events = crate::common::events_of(&job);
+        // The service works rows off meanwhile. A job that was complete ends before it looks.
+        let mut events = crate::common::events_from_the_start(&job);
         let serving = async {
             loop {
                 match events.next().await {

@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use millstream::prelude::*;
 use millstream::sink::StreamSinkError;
 
-use crate::common::{CountedPanics, events_of, run, sorted, watched};
+use crate::common::{CountedPanics, events_from_the_start, events_of, run, sorted, watched};
 use crate::figures::{Figure, PanicAt, environment, expected, sink_error, write};
 
 const RECORDS: u64 = 1_500;
@@ -57,8 +57,9 @@ fn job_of_a_host_that_does_not_read_is_held_back_and_goes_on_when_it_does() {
         env.source("numbers", SequenceSource::unbounded().rate_per_second(100_000)).sink("out", sink);
         let job = env.start().unwrap();
         watched(&handles, &job);
-        // The host reads nothing until there is more than it has room for, and then at its own pace.
-        events_of(&job).checkpoints(1).await;
+        // The host reads nothing until there is more than it has room for, and then at its own pace. A second checkpoint may
+        // wait for it.
+        events_from_the_start(&job).checkpoints(1).await;
         let mut next = 0;
         for _ in 0..20 {
             for _ in 0..CAPACITY {

@@ -12,7 +12,7 @@ use millstream::{Incarnation, JobEventKind, NoRestore};
 
 use crate::crash_common::job::{self, Figures};
 use crate::crash_common::published;
-use crate::listener::events_of;
+use crate::listener::{events_from_the_start, events_of};
 use crate::run::{ENDLESS, Trap, block_on, run_and_cancel, start, start_with};
 
 /// The file sink, were it unable to withdraw.
@@ -105,7 +105,7 @@ fn damaged_newest_checkpoint_falls_back_and_withdraws_what_it_published() {
         flip(&path, broken);
         block_on("a fallback", async {
             let job = start(ENDLESS, RedbStore::open(&path).unwrap(), job::files(&out)).unwrap();
-            let mut events = events_of(&job);
+            let mut events = events_from_the_start(&job);
             let last_whole = whole.last().unwrap().checkpoint;
             let to_it = |kind: &_| matches!(kind, JobEventKind::FellBack { to, .. } if *to == last_whole);
             let fell_back = events.until(to_it).await;
