@@ -7,8 +7,9 @@ use crate::listener::events_of;
 use crate::rig::{self, Place, assert_exact, from, on};
 use crate::run::{Trap, block_on};
 
-/// Runs the job of `env` for so many checkpoints, then ends it in a way that leaves it to be gone on with.
+/// Runs the job of `env` for so many checkpoints, or without any, then ends it in a way that leaves it to be gone on with.
 fn live(env: StreamEnvironment, place: &Place, checkpoints: usize) -> Result<Option<u64>, StartError> {
+    let env = if checkpoints == 0 { env.checkpointing(Checkpointing::disabled()) } else { env };
     block_on("a life", async {
         let job = rig::start(env, &Trap::default(), &place.at("out"))?;
         let restored = job.status().newest_checkpoint.map(|checkpoint| checkpoint.0);
