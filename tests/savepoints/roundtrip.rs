@@ -85,7 +85,10 @@ fn savepoint_holds_no_pending_commit() {
     let place = Place::new();
     block_on("a job", async {
         let job = rig::start(on(&place, "store", 2), &Trap::default(), &place.at("out")).unwrap();
-        events_of(&job).checkpoints(1).await;
+        // The first checkpoints may come before the first record.
+        while published::files(&place.at("out")).is_empty() {
+            job.checkpoint().await.unwrap();
+        }
         let written = job.savepoint(place.at("savepoint")).await.unwrap();
         assert!(published::files(&place.at("out")).keys().any(|(checkpoint, ..)| *checkpoint <= written.checkpoint.0));
         job.cancel().await.unwrap();
