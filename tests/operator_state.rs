@@ -114,7 +114,7 @@ fn rules_of_a_broadcast_stream_reach_every_subtask_and_numbers_one_each() {
     }
 }
 
-const NUMBERS: u64 = 1000;
+const NUMBERS: u64 = 20_000;
 
 /// Numbers a second: so that a life does not come to the end before it is drained, and so that it soon does.
 const SLOW: u64 = 200;

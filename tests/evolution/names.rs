@@ -129,7 +129,7 @@ fn count_into_files(dir: PathBuf, names: Names, former: Option<Names>, is_cancel
             .snapshot_store(RedbStore::open(dir.join("store.redb")).unwrap())
             .checkpointing(Checkpointing::every(Duration::from_millis(5)));
         // It is not to come to its end before it is cancelled, however slow the machine is.
-        let numbers = Throttled::new(SequenceSource::new(0..RECORDS), if is_cancelled { 20 } else { 10_000 });
+        let numbers = Throttled::new(SequenceSource::new(0..RECORDS), if is_cancelled { 2 } else { 10_000 });
         let out = dir.join("out");
         let (mut numbers, sink) = (env.source(names.source, numbers), FileSink::json_lines(&out));
         if let Some(former) = former {
