@@ -19,7 +19,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 #[path = "crash_common/watchdog.rs"]
 mod watchdog;
 
-const NUMBERS: u64 = 30_000;
+/// So many that they last longer than a machine does: a minute at the rate of those that are lost.
+const NUMBERS: u64 = 60_000;
 const KEYS: u64 = 7;
 
 #[derive(Clone)]
@@ -101,7 +102,7 @@ fn lose_machines<O: ObjectStore>(mut objects: Arc<O>, frozen: impl Fn(&Arc<O>) -
         for _ in 0..2 {
             let machine = tempfile::tempdir().unwrap();
             let used: Arc<dyn ObjectStore> = objects.clone();
-            let (job, progress) = start(machine.path(), &out, &used, 2_000);
+            let (job, progress) = start(machine.path(), &out, &used, 1_000);
             job.checkpoint().await.unwrap();
             let before = progress.copied_up_to();
             while progress.copied_up_to() == before {
