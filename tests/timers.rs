@@ -319,7 +319,8 @@ fn life_by_clock(store: &MemoryStore, parallelism: u32, due: u64, end: End, save
         let clock = ManualClock::starting_at(1_000);
         // Each checkpoint is asked for: one that the clock makes due might be under way when the job is cancelled, and the sink
         // could not say then whether it has completed.
-        let env = checkpointed("timers", parallelism, None).checkpointing(Checkpointing::every(Duration::from_secs(3600)));
+        let env =
+            checkpointed("timers", parallelism, None).checkpointing(Checkpointing::every(Duration::from_secs(3600)));
         let env = env.snapshot_store(store).clock(clock.clone());
         let source = SteppedSource::new("numbers", 400, 400, &input).hold_at(90);
         build_later(&env, source, Later { at: 1_001, panics: CountedPanics::default() }, sink);
