@@ -143,6 +143,13 @@ fn time_out_is_typed_and_leaves_the_request_in_place() {
         while requests.status().waiting == 0 {
             actix_rt::task::yield_now().await;
         }
+        // A request counts as waiting shortly before it is told that it is durable, and the next one after that.
+        let next = actix_rt::spawn(requests.ask(deposit(1)));
+        while requests.status().waiting < 2 {
+            actix_rt::task::yield_now().await;
+        }
+        next.abort();
+        assert!(next.await.unwrap_err().is_cancelled());
         clock.advance(Duration::from_secs(3));
         let error = ask.await.unwrap().unwrap_err();
         let is_as_said =
