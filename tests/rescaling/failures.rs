@@ -62,19 +62,27 @@ const STEPS: [Step; 29] = [
     Step::Exported,
 ];
 
+/// Those that a rescale need not come to.
+const SELDOM: [Step; 3] = [Step::SliceWritten, Step::AbortReceived, Step::Exported];
+
+/// Jobs are short, and one may be over before the test has had its turns: so many are tried.
+const TRIES: usize = 5;
+
 /// L7, G1, G2: whoever panics at whichever step of a rescale.
 #[test]
 fn output_is_that_of_an_undisturbed_run_whichever_step_of_a_rescale_fails() {
     let mut silent = Vec::new();
     for (step, spills) in STEPS.into_iter().zip([false, true].into_iter().cycle()) {
-        let dir = tempfile::tempdir().unwrap();
-        let panics = through(step, dir.path().to_owned(), spills);
-        if panics == 0 {
+        let tries = if SELDOM.contains(&step) { 1 } else { TRIES };
+        let panics = |_| {
+            let dir = tempfile::tempdir().unwrap();
+            through(step, dir.path().to_owned(), spills)
+        };
+        if (0..tries).map(panics).all(|panics| panics == 0) {
             silent.push(step);
         }
     }
-    let seldom = [Step::SliceWritten, Step::AbortReceived, Step::Exported];
-    assert!(silent.iter().all(|step| seldom.contains(step)), "never reached: {silent:?}");
+    assert!(silent.iter().all(|step| SELDOM.contains(step)), "never reached: {silent:?}");
 }
 
 fn through(step: Step, dir: std::path::PathBuf, spills: bool) -> u64 {

@@ -193,6 +193,11 @@ fn timers_of_processing_time_move_with_their_keys_and_fire_once() {
 /// L8, T2: sources that wait for each other wait for none that is gone, nor for none of those that are new.
 #[test]
 fn sources_that_wait_for_each_other_do_so_at_any_parallelism() {
+    // A job may be over before the test has had its turns.
+    assert!((0..5).any(|_| rescales_of_aligned_sources() >= 2));
+}
+
+fn rescales_of_aligned_sources() -> u64 {
     const N: u64 = 600;
     run("a job with aligned sources", |handles| async move {
         let (seen, input) = (Seen::default(), InputEnd::default());
@@ -208,7 +213,7 @@ fn sources_that_wait_for_each_other_do_so_at_any_parallelism() {
         watched(&handles, &job);
         let rescaled = keep_rescaling(&job, [1, 3, 2, 4].into_iter().cycle(), || turns(10)).await;
         assert_eq!(job.await.unwrap().restarts, 0);
-        assert!(rescaled >= 2, "{rescaled}");
         assert_eq!(seen.now(), 2 * N, "nothing is read again");
-    });
+        rescaled
+    })
 }
