@@ -105,8 +105,12 @@ fn shares_of_a_task_come_to_all_of_its_time_and_one_whose_receiver_is_stuck_is_b
         let sender = |rates: &[SubtaskRates]| {
             rates.iter().find(|of| of.task.contains("numbers")).cloned().expect("it has started")
         };
-        let held = sender(&rates(&job, &before, |rates| sender(rates).back_pressured > 0.9).await);
-        assert!(held.busy < 0.1 && held.idle < 0.1, "{held:?}");
+        // It may have been kept from its thread before it began to wait: that is less and less of the whole.
+        let is_held = |rates: &[SubtaskRates]| {
+            let held = sender(rates);
+            held.back_pressured > 0.9 && held.busy < 0.1 && held.idle < 0.1
+        };
+        rates(&job, &before, is_held).await;
 
         // It goes on once its receiver does.
         let before = job.metrics();
