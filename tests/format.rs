@@ -16,7 +16,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use millstream::prelude::*;
 use millstream::snapshot::SavepointFile;
-use millstream::{CheckpointId, JobEventKind};
+use millstream::{CheckpointId, JobEventKind, Limits};
 use serde::{Deserialize, Serialize};
 
 use copying::copy_all;
@@ -89,8 +89,12 @@ fn add(key: (String, u64), sum: u64, extremes: Extremes, number: u64) -> Figures
 
 /// Starts the job in `dir`, with its sources as slow as that.
 fn start(dir: &Path, per_second: u64) -> JobHandle {
+    let mut limits = Limits::default();
+    // That of the restore is followed by those of many checkpoints.
+    limits.history_len = 1 << 16;
     let env = StreamEnvironment::new("format")
         .parallelism(2)
+        .limits(limits)
         .checkpointing(Checkpointing::every(Duration::from_millis(20)))
         .snapshot_store(RedbStore::open(dir.join("store.redb")).unwrap());
     let tagged = |numbers: DataStream<u64>, tag: &'static str| {

@@ -11,6 +11,9 @@ use millstream::{JobError, JobHandle, JobOutcome, StreamEnvironment};
 /// No job of these tests takes nearly as long, on a machine with other work neither.
 const HANG: Duration = Duration::from_secs(120);
 
+/// Events of a job that hangs which are printed, the newest.
+const TOLD_MAX: usize = 256;
+
 /// Where a test leaves the handle of the job it waits for.
 pub(crate) type Watched = Arc<Mutex<Vec<JobHandle>>>;
 
@@ -49,7 +52,8 @@ where
             let mut story = format!("{what} hangs\n");
             for job in handles.lock().expect("nobody panics with it").iter() {
                 let _ = writeln!(story, "{:?}", job.status());
-                for event in job.history() {
+                let history = job.history();
+                for event in &history[history.len().saturating_sub(TOLD_MAX)..] {
                     let _ = writeln!(story, "{} {}", event.unix_ms, event.kind);
                 }
             }

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use millstream::Limits;
 use millstream::prelude::*;
 use millstream::sink::Sink;
 use serde::{Deserialize, Serialize};
@@ -27,8 +28,12 @@ pub(crate) struct Shape {
 impl Shape {
     /// An environment for the job.
     pub(crate) fn environment(&self) -> StreamEnvironment {
+        // All events of a run: what a test looks for is followed by those of many checkpoints.
+        let mut limits = Limits::default();
+        limits.history_len = 1 << 16;
         StreamEnvironment::new("figures")
             .parallelism(self.parallelism)
+            .limits(limits)
             .checkpointing(Checkpointing::every(Duration::from_millis(self.checkpoint_ms)))
     }
 
