@@ -31,6 +31,9 @@ fn start(
     (env.start().unwrap(), handle, collected)
 }
 
+/// A file that holds a full log, with what pages leave free, has less than half of this.
+const FILE_BYTES_MAX: u64 = 320_000;
+
 #[test]
 fn log_and_its_file_stay_small_over_many_checkpoints() {
     run("trimming", |handles| async move {
@@ -39,18 +42,16 @@ fn log_and_its_file_stay_small_over_many_checkpoints() {
         let (job, handle, collected) = start(folder.path(), options(), env);
         watched(&handles, &job);
         let file = || fs::metadata(folder.path().join("log")).unwrap().len();
-        let (mut sent, mut early) = (0, 0);
-        for round in 0..200 {
+        let mut sent = 0;
+        for _ in 0..300 {
             // The log holds some 30 of these at most; after that the sender waits for checkpoints.
             handle.send_all(sent..sent + 50).await.unwrap();
             sent += 50;
             let status = handle.status();
             assert!(status.log_bytes <= 40_000, "{status:?}");
-            if round == 60 {
-                early = file();
-            }
         }
-        assert!(file() <= 2 * early, "{early} bytes have become {}", file());
+        // What was sent alone is more.
+        assert!(file() <= FILE_BYTES_MAX, "{} bytes for {sent} records", file());
         assert!(handle.status().splits.iter().all(|split| split.start > 1_000), "{:?}", handle.status());
         job.finish().await.unwrap();
         assert!(sorted(collected.snapshot()).into_iter().eq(0..sent));
