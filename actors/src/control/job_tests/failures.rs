@@ -32,6 +32,11 @@ impl Probe for PanicAt {
     }
 }
 
+/// Longer than the clock of a test goes on while threads of the job are kept from their cores: no task that would stop is left behind.
+fn patient() -> Limits {
+    Limits { stop_timeout: Duration::from_secs(300), ..Limits::default() }
+}
+
 #[test]
 fn panics_of_tasks_at_any_moment_restart_the_region_from_the_newest_checkpoint() {
     for when in [When::Made, When::Begin, When::Barrier, When::Complete] {
@@ -40,7 +45,7 @@ fn panics_of_tasks_at_any_moment_restart_the_region_from_the_newest_checkpoint()
                 continue;
             }
             System::new().block_on(async {
-                let setup = Setup::default().bad(task, when, Bad::Panic);
+                let setup = Setup { limits: patient(), ..Setup::default() }.bad(task, when, Bad::Panic);
                 let script = setup.script.clone();
                 let mut running = setup.launch();
                 running.until(|kind| matches!(kind, JobEventKind::SubtaskFailed { .. })).await;
@@ -234,8 +239,8 @@ fn stuck_task_is_reported_and_replaced_if_the_limits_say_so() {
 fn task_that_holds_its_arbiter_after_it_was_left_behind_loses_it() {
     System::new().block_on(async {
         let (release, until) = mpsc::channel();
-        let setup =
-            Setup::default().bad(SOURCE, When::Barrier, Bad::Panic).bad(SINK, When::Stop, Bad::HangLater(until));
+        let setup = Setup { limits: patient(), ..Setup::default() }.bad(SOURCE, When::Barrier, Bad::Panic);
+        let setup = setup.bad(SINK, When::Stop, Bad::HangLater(until));
         let script = setup.script.clone();
         let mut running = setup.launch();
         // Were time to begin before, it could be up before the sink has run at all.
