@@ -13,7 +13,7 @@ use millstream::time::{ManualClock, WatermarkAlignment};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use crate::common::{InputEnd, QueueSource, SteppedSource, checkpointed, run, sorted, watched};
+use crate::common::{InputEnd, Later, QueueSource, SteppedSource, checkpointed, run, sorted, watched};
 use crate::{NEVER, Seen, keep_rescaling, turns};
 
 const RECORDS: u64 = 1_500;
@@ -126,39 +126,6 @@ fn requests_are_answered_once_over_rescales() {
             assert_eq!(count, 80);
         }
     });
-}
-
-/// Fires a second after each record.
-#[derive(Clone)]
-struct Later;
-
-impl KeyedProcessFunction<u64, u64> for Later {
-    type Out = u64;
-    type State = Timers;
-
-    fn state(&self) -> Timers {
-        Timers::new("later")
-    }
-
-    fn process(
-        &mut self,
-        _: u64,
-        mut timers: Row<'_, Self, u64, u64>,
-        ctx: &mut KeyedContext<'_, u64>,
-        _: &mut Emitter<'_, u64>,
-    ) {
-        timers.register(Timer::ProcessingTime(ctx.clock().unix_ms() as i64 + 1_000));
-    }
-
-    fn on_timer(
-        &mut self,
-        _: Timer,
-        _: Row<'_, Self, u64, u64>,
-        ctx: &mut KeyedContext<'_, u64>,
-        out: &mut Emitter<'_, u64>,
-    ) {
-        out.emit(*ctx.key());
-    }
 }
 
 /// L8: timers of processing time are where their keys are, and come when the clock says so.
