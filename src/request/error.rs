@@ -42,7 +42,6 @@ pub enum AskError {
     NotTaken(#[from] IngestError),
     /// There was no answer in time. The request stays where it is, and is answered: ask again with its idempotency key.
     #[error("no answer within {after:?}; {}", if *.is_durable { "the request is processed all the same" } else { "the request was not durable yet" })]
-    #[non_exhaustive]
     TimedOut {
         /// The time that was given.
         after: Duration,
@@ -55,14 +54,12 @@ pub enum AskError {
     #[error(
         "the job that answers the requests of log {log} has ended; ask again with the idempotency key after its next start"
     )]
-    #[non_exhaustive]
     Ended {
         /// The log.
         log: Arc<str>,
     },
     /// The job says why there is no answer: [`Request::reject`](super::Request::reject).
     #[error("the request was rejected: {reason}")]
-    #[non_exhaustive]
     Rejected {
         /// What the job says.
         reason: String,
@@ -73,21 +70,18 @@ pub enum AskError {
     Unanswered,
     /// The job gave several answers at once, of which none is chosen: a mistake of its functions.
     #[error("the job gave {answers} answers to the request")]
-    #[non_exhaustive]
     Several {
         /// How many, by one subtask of the sink between two barriers.
         answers: u64,
     },
     /// The answer does not serialize, or would not read back.
     #[error("the answer cannot be stored: {reason}")]
-    #[non_exhaustive]
     Unencodable {
         /// Why.
         reason: String,
     },
     /// The answer is larger than [`answer_bytes_max`](super::RequestOptions::answer_bytes_max).
     #[error("the answer has {bytes} bytes, which is more than answer_bytes_max allows")]
-    #[non_exhaustive]
     AnswerTooLarge {
         /// Its size, as it would be stored.
         bytes: u64,
@@ -96,7 +90,6 @@ pub enum AskError {
     #[error(
         "the stored answer does not decode: {reason}; answers are stored with named fields: give new fields a serde default"
     )]
-    #[non_exhaustive]
     Undecodable {
         /// What does not fit.
         reason: String,

@@ -324,7 +324,6 @@ pub enum SavepointError {
     File(#[from] SavepointFileError),
     /// No checkpoint completed for it.
     #[error("savepoint: {tries} checkpoints in a row were aborted, the last: {last}; ask again once that is mended")]
-    #[non_exhaustive]
     Checkpoint {
         /// How many.
         tries: u32,
@@ -338,21 +337,18 @@ pub enum SavepointError {
     Restarting(Box<Restarting>),
     /// Regions are parked, and may have output that is prepared and not committed, which a savepoint does not hold.
     #[error("savepoint: regions {} are parked; resume them, or drain the job, and ask again", listed(regions))]
-    #[non_exhaustive]
     Parked {
         /// Which.
         regions: Vec<RegionId>,
     },
     /// The job fell back behind its checkpoint meanwhile.
     #[error("savepoint: checkpoint {checkpoint} was given up before it was exported; ask again")]
-    #[non_exhaustive]
     Gone {
         /// The checkpoint.
         checkpoint: CheckpointId,
     },
     /// Too many are under way.
     #[error("savepoint: {limit} are under way already; wait for one of them")]
-    #[non_exhaustive]
     TooMany {
         /// How many there may be.
         limit: usize,
@@ -362,7 +358,6 @@ pub enum SavepointError {
     Interrupted,
     /// The job failed before it was written.
     #[error("savepoint: the job failed before it was written: {error}")]
-    #[non_exhaustive]
     JobFailedFirst {
         /// Why.
         #[source]
@@ -370,14 +365,12 @@ pub enum SavepointError {
     },
     /// The code that writes it panicked.
     #[error("savepoint: writing it panicked: '{message}'; this is a bug in the engine")]
-    #[non_exhaustive]
     Panicked {
         /// The panic's message.
         message: String,
     },
     /// It was written, but the job that was to stop with it failed at its end.
     #[error("the job failed after its savepoint {} was written: {error}", savepoint.path.display())]
-    #[non_exhaustive]
     JobFailed {
         /// The savepoint, which is whole.
         savepoint: Savepoint,

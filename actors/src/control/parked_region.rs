@@ -38,7 +38,6 @@ pub struct ParkedRegion {
 pub enum ResumeRegionError {
     /// The job has no such region.
     #[error("the job has {regions} regions, numbered from 0, and no region {region}")]
-    #[non_exhaustive]
     Unknown {
         /// What was asked for.
         region: RegionId,
@@ -47,14 +46,12 @@ pub enum ResumeRegionError {
     },
     /// It is not parked.
     #[error("region {region} is not parked")]
-    #[non_exhaustive]
     NotParked {
         /// The region.
         region: RegionId,
     },
     /// It started again, and gave up once more before it ran: it is parked again.
     #[error("region {region} gave up again before it ran, and is parked: {cause}")]
-    #[non_exhaustive]
     ParkedAgain {
         /// The region.
         region: RegionId,

@@ -68,7 +68,6 @@ pub enum RescaleError {
         "parallelism {parallelism} is above the job's max parallelism {max}, the number of its key groups; ask for {max} at most, or \
          start a job on a new store with another StreamEnvironment::max_parallelism"
     )]
-    #[non_exhaustive]
     AboveMax {
         /// What was asked for.
         parallelism: u32,

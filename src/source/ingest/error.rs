@@ -36,14 +36,12 @@ use super::IngestRecord;
 pub enum IngestError {
     /// Nobody reads the log any more: the job has ended, in whatever way, or its source was dropped.
     #[error("the job that reads ingest log {log} has ended; open the log again with the job's next start")]
-    #[non_exhaustive]
     Ended {
         /// The log.
         log: Arc<str>,
     },
     /// The job is about to end, by `drain`, `stop_with_savepoint` or `finish`.
     #[error("the job that reads ingest log {log} is about to end, and takes no more records")]
-    #[non_exhaustive]
     Draining {
         /// The log.
         log: Arc<str>,
@@ -52,7 +50,6 @@ pub enum IngestError {
     #[error(
         "{records} records of {bytes} bytes wait to be written to ingest log {log}; send again later, or wait with send()"
     )]
-    #[non_exhaustive]
     Full {
         /// The log.
         log: Arc<str>,
@@ -64,7 +61,6 @@ pub enum IngestError {
     /// A record is larger than [`record_bytes_max`](super::IngestOptions::record_bytes_max), or those of one call are more than
     /// the [buffer](super::IngestOptions::buffer) ever takes.
     #[error("{records} records of {bytes} bytes at once: at most {records_max} of {bytes_max} bytes can be taken in")]
-    #[non_exhaustive]
     TooLarge {
         /// How many records: 1 if it is one that is too large, or up to the first that is one too many.
         records: usize,
@@ -77,14 +73,12 @@ pub enum IngestError {
     },
     /// The record does not serialize, or would not read back.
     #[error("the record cannot be stored: {reason}")]
-    #[non_exhaustive]
     Encode {
         /// Why.
         reason: String,
     },
     /// An idempotency key is too long.
     #[error("an idempotency key of {bytes} bytes: at most {bytes_max} are stored")]
-    #[non_exhaustive]
     KeyTooLong {
         /// Its length.
         bytes: usize,
@@ -95,7 +89,6 @@ pub enum IngestError {
     #[error(
         "{keys_max} idempotency keys are known, the most there may be; raise idempotency_keys_max, or shorten idempotency_retention"
     )]
-    #[non_exhaustive]
     KeysFull {
         /// How many there may be.
         keys_max: usize,
