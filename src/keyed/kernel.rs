@@ -6,7 +6,6 @@
 
 use std::any::Any;
 use std::borrow::Borrow;
-use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
@@ -199,16 +198,11 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             if out.is_full() {
                 return Ok(Progress::Suspended);
             }
-            let (first, before, index) = (self.slices.next(input.len()), input.bytes(), Cell::new(self.of_batch));
-            let called = self.call(keys, &mut input.front(first), out, &mut |record, moment, key, states, out| {
-                noting(|| function(record, moment, key, states, out), || note_key(key_text(key), Some(index.get())))?;
-                index.set(index.get() + 1);
-                Ok(())
-            })?;
-            self.of_batch = index.get();
-            let bytes = before - input.bytes();
+            let (first, before) = (self.slices.next(input.len()), input.bytes());
+            let called = self.call(keys, &mut input.front(first), out, &mut function)?;
+            self.of_batch += called;
             if !out.open_batch().is_empty() {
-                out.add_bytes(bytes);
+                out.add_bytes(before - input.bytes());
             }
             if !self.slices.has_time_after(called, budget) && !input.is_empty() {
                 return Ok(Progress::Suspended);
@@ -235,8 +229,9 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             keys.take(&records.as_slice()[..records.len().min(BLOCK_RECORDS)]);
             self.check_keys(&keys.hashes)?;
             let (event_time, max) = (&self.event_time, self.backend.max_parallelism());
-            let watermark = |hash| event_time.of(|| group_of_hash(hash, max));
-            let mut block = Block { keys, records, out, function, watermark, called: 0, outcome: Ok(()) };
+            let watermark = |place: usize| event_time.of(|| group_of_hash(keys.hashes[place], max));
+            let (first, called) = (self.of_batch + records.taken(), records.taken());
+            let mut block = Block { keys, records, out, function, watermark, first, called, outcome: Ok(()) };
             self.backend.work_on(&mut block)?;
             block.outcome?;
         }
@@ -449,9 +444,10 @@ struct Block<'a, 'r, In, S, Held, Out, F, W> {
     records: &'a mut Front<'r, In>,
     out: &'a mut Output<Out>,
     function: &'a mut F,
-    /// Up to which watermark the key with a hash has been worked on.
+    /// Up to which watermark the key of a record has been worked on.
     watermark: W,
-    /// Of so many records it has been called.
+    /// So many records of the batch, and of the front, come before its own.
+    first: usize,
     called: usize,
     /// Of the last call.
     outcome: Result<(), TaskError>,
@@ -462,7 +458,7 @@ where
     S: KeySelector<In>,
     St: StateSet,
     F: FnMut(In, Moment, &S::Key, St::Handles<'_>, &mut Output<Out>) -> Result<(), TaskError>,
-    W: Fn(u64) -> Timestamp,
+    W: Fn(usize) -> Timestamp,
 {
     type Query = S::Query;
 
@@ -473,7 +469,14 @@ where
 
     #[inline]
     fn query(&self, place: usize) -> &S::Query {
-        self.keys.selector.query(&self.records.as_slice()[place - self.called], &self.keys.held[place])
+        let ahead = place + self.called - self.records.taken();
+        self.keys.selector.query(&self.records.as_slice()[ahead], &self.keys.held[place])
+    }
+
+    #[inline]
+    fn next_query(&self, place: usize) -> &S::Query {
+        let record = self.records.peek().expect("it is not worked on yet");
+        self.keys.selector.query(record, &self.keys.held[place])
     }
 
     #[inline]
@@ -483,11 +486,12 @@ where
 
     #[inline]
     fn work(&mut self, place: usize, key: &S::Key, states: St::Handles<'_>) -> ControlFlow<()> {
-        let watermark = (self.watermark)(self.keys.hashes[place]);
-        let moment = Moment { time: self.records.time(), watermark, before: watermark };
-        let Some(record) = self.records.next() else { return ControlFlow::Break(()) };
-        self.called += 1;
-        if let Err(error) = (self.function)(record, moment, key, states, self.out) {
+        let Self { records, out, function, first, .. } = self;
+        let watermark = (self.watermark)(place);
+        let moment = Moment { time: records.time(), watermark, before: watermark };
+        let Some(record) = records.next() else { return ControlFlow::Break(()) };
+        let note = || note_key(key_text(key), Some(*first + place));
+        if let Err(error) = noting(|| function(record, moment, key, states, out), note) {
             self.outcome = Err(error);
             return ControlFlow::Break(());
         }

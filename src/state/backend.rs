@@ -151,6 +151,12 @@ pub trait KeyedBlock<K, S: StateSet> {
     /// The key of the record at this place, to look it up. Asked only for records that have not been worked on.
     fn query(&self, place: usize) -> &Self::Query;
 
+    /// The key of the next record to be worked on, which is at this place.
+    #[inline]
+    fn next_query(&self, place: usize) -> &Self::Query {
+        self.query(place)
+    }
+
     /// The key of the record at this place, to be stored: it is new.
     fn own(&self, place: usize) -> K;
 

@@ -14,7 +14,7 @@ use super::barrier::Barriers;
 use super::group_table::{Entry, NOWHERE};
 use super::prefetch::prefetch;
 use super::table::shrink;
-use super::{Access, KeyedTable, Stamp, StateKey, StateRows, StateSet, stable_hash};
+use super::{Access, KeyedTable, Stamp, StateKey, StateRows, StateSet, TimerQueues, stable_hash};
 
 /// Where a key probably is.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,33 @@ impl Before {
     fn is_tombstone(self) -> bool {
         self.is_clear && self.stamp > 0
     }
+}
+
+/// Lends a row, with what `take` has taken out of it before. Gives what the row was, unless nothing is to be noted of it.
+#[inline(always)]
+fn lend_entry<K: StateKey, S: StateSet, Taken>(
+    (states, timers): (&S, &mut TimerQueues),
+    Entry { key, row }: &mut Entry<K, S::Row>,
+    access: Access,
+    expires: bool,
+    take: impl FnOnce(&S, &mut S::Row) -> Taken,
+    work: impl FnOnce(&K, Taken, S::Handles<'_>) -> ControlFlow<()>,
+) -> (ControlFlow<()>, Option<Before>) {
+    let before = Before::of::<S>(row);
+    if expires {
+        states.expire(row, access);
+    }
+    let taken = take(states, row);
+    let flow = work(key, taken, states.handles(row, access));
+    if expires {
+        states.settle(row, access.stamp);
+    }
+    if const { S::HAS_TIMERS } {
+        states.enqueue_timers(row, timers, || stable_hash(key));
+    }
+    // There is nothing to note of a row that has been changed before under this stamp.
+    let is_news = before.stamp != access.stamp || before.is_clear || S::is_clear(row);
+    (flow, is_news.then_some(before))
 }
 
 impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
@@ -108,32 +135,32 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         let access = self.access();
         for (number, &Candidate { group, place }) in candidates.iter().enumerate() {
             let (index, mut place) = (group as usize, place as usize);
-            let found = self.groups.0[index].get(place);
-            if !found.is_some_and(|entry| entry.key.borrow() == block.query(number)) {
-                place = self.find_or_insert(index, block.hashes()[number], block, number);
-            }
-            let work = |key: &K, states: S::Handles<'_>| block.work(number, key, states);
-            if self.lend_row::<IS_WATCHED>(index, place, access, work).is_break() {
+            let entry = match self.groups.0[index].get_mut(place) {
+                Some(entry) if entry.key.borrow() == block.next_query(number) => entry,
+                _ => {
+                    place = self.find_or_insert(index, block.hashes()[number], block, number);
+                    self.groups.0[index].get_mut(place).expect("it was found or inserted above")
+                }
+            };
+            let work = |key: &K, (), states: S::Handles<'_>| block.work(number, key, states);
+            let flow = if IS_WATCHED {
+                self.lend_row(index, place, access, |_, _| (), work)
+            } else {
+                let (states, timers) = (&self.states, &mut self.timers);
+                let (flow, news) = lend_entry((states, timers), entry, access, false, |_, _| (), work);
+                self.note(index, place, news);
+                flow
+            };
+            if flow.is_break() {
                 return;
             }
         }
     }
 
-    /// Lends the row in a place in which there is one, and keeps account of what has become of it.
+    /// Lends the row in a place in which there is one, with what `take` has taken out of it before, and keeps account of what has
+    /// become of it.
     #[inline(always)]
-    pub(super) fn lend_row<const IS_WATCHED: bool>(
-        &mut self,
-        index: usize,
-        place: usize,
-        access: Access,
-        work: impl FnOnce(&K, S::Handles<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        self.lend_row_with::<IS_WATCHED, ()>(index, place, access, |_, _| (), |key, (), states| work(key, states))
-    }
-
-    /// As [`lend_row`](Self::lend_row), with what `take` has taken out of the row before.
-    #[inline(always)]
-    pub(super) fn lend_row_with<const IS_WATCHED: bool, Taken>(
+    pub(super) fn lend_row<Taken>(
         &mut self,
         index: usize,
         place: usize,
@@ -141,29 +168,21 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         take: impl FnOnce(&S, &mut S::Row) -> Taken,
         work: impl FnOnce(&K, Taken, S::Handles<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        if IS_WATCHED {
-            self.write_ahead(index, place);
-        }
+        self.write_ahead(index, place);
         let Self { states, groups, timers, .. } = self;
-        let Entry { key, row } = groups.0[index].get_mut(place).expect("there is a row");
-        let before = Before::of::<S>(row);
-        let expires = IS_WATCHED && states.expires();
-        if expires {
-            states.expire(row, access);
-        }
-        let taken = take(states, row);
-        let flow = work(key, taken, states.handles(row, access));
-        if expires {
-            states.settle(row, access.stamp);
-        }
-        if const { S::HAS_TIMERS } {
-            states.enqueue_timers(row, timers, || stable_hash(key));
-        }
-        // There is nothing to note of a row that has been changed before under this stamp.
-        if before.stamp != access.stamp || before.is_clear || S::is_clear(row) {
+        let entry = groups.0[index].get_mut(place).expect("there is a row");
+        let expires = states.expires();
+        let (flow, news) = lend_entry((&*states, timers), entry, access, expires, take, work);
+        self.note(index, place, news);
+        flow
+    }
+
+    /// Keeps account of a row that was like this, unless there is no news of it.
+    #[inline(always)]
+    fn note(&mut self, index: usize, place: usize, news: Option<Before>) {
+        if let Some(before) = news {
             self.settle(index, place, before);
         }
-        flow
     }
 
     /// The place of a key that was not where it was looked for.

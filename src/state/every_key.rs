@@ -21,8 +21,8 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
         let first = self.visited.filter(|(visited, _)| *visited == index).map_or(0, |(_, next)| next);
         for place in first..self.groups.0[index].places() {
             self.visited = Some((index, place + 1));
-            if self.has_state(index, place, access) && self.lend_row::<true>(index, place, access, &mut each).is_break()
-            {
+            let lend = |key: &K, (), states: S::Handles<'_>| each(key, states);
+            if self.has_state(index, place, access) && self.lend_row(index, place, access, |_, _| (), lend).is_break() {
                 return Progress::Suspended;
             }
         }

@@ -216,7 +216,7 @@ impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     ) {
         let access = self.access();
         let take = |states: &S, row: &mut S::Row| states.take_due_timer(row, due, access.stamp);
-        let flow = self.lend_row_with::<true, _>(index, place, access, take, |key, timer, states| {
+        let flow = self.lend_row(index, place, access, take, |key, timer, states| {
             if let Some(timer) = timer {
                 each(key, timer, states);
             }

@@ -25,6 +25,12 @@ pub(super) fn prefetch_at<T>(address: *const T, bytes: usize) {
     fetch_line(first.wrapping_add(bytes.saturating_sub(1)));
 }
 
+/// Has the processor fetch the cache line of an address.
+#[inline(always)]
+pub(super) fn prefetch_line<T>(address: *const T) {
+    fetch_line(address.cast());
+}
+
 /// Has the processor fetch the cache line of an address. Where the processor is not known, nothing happens.
 ///
 /// This is only a hint: nothing is read, written or assumed, so no address can make it wrong.

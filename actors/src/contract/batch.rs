@@ -408,6 +408,12 @@ impl<T> Front<'_, T> {
         &self.rest.as_slice()[..self.left]
     }
 
+    /// The next record.
+    #[inline]
+    pub fn peek(&self) -> Option<&T> {
+        self.rest.as_slice().first()
+    }
+
     /// The bytes of one record.
     #[inline]
     pub fn bytes_each(&self) -> usize {

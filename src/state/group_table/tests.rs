@@ -111,7 +111,7 @@ fn a_key_that_is_there_is_where_it_probably_is() {
     }
     let hit = |key: &u64| table.probable(stable_hash(&Alike::<1>(*key))) as usize == place_of(&table, *key).unwrap();
     let hits = (0..100_000).filter(hit).count();
-    assert!(hits > 99_000, "{hits} of 100,000");
+    assert!(hits > 97_000, "{hits} of 100,000");
     let misses = (100_000..200_000).filter(|key| table.probable(stable_hash(&Alike::<1>(*key))) == NOWHERE).count();
     assert!(misses > 98_000, "{misses} of 100,000");
 }
