@@ -149,7 +149,7 @@ pub(crate) struct Stepper {
     restored: RestoreFigures,
     /// Its state is loaded and its connector is open. No step is taken before.
     is_ready: bool,
-    /// It has yielded and runs again by itself: messages that come before take no more than their own time.
+    /// It has yielded and runs again by itself: messages that come before take no more than what is left of its time.
     resumes: bool,
     awaits_drain: bool,
     blocked: Blocked,
@@ -203,6 +203,12 @@ impl Stepper {
     /// Looks at the clock.
     pub(crate) fn now(&mut self) -> Duration {
         self.budget.now()
+    }
+
+    /// Whether its time is over until others have run. A step for each message would keep a slow task in its mailbox, since those
+    /// who send to it from another thread refill that while it works.
+    fn lets_others_run(&self) -> bool {
+        self.resumes && self.budget.last_left().is_zero()
     }
 
     /// Has done its work, and does something else from now on.
@@ -287,9 +293,9 @@ pub(crate) fn address_of<W: Work>(
 }
 
 impl<W: Work> Task<W> {
-    /// Takes steps until there is nothing to do or the budget is exhausted.
+    /// Takes steps until there is nothing to do or the budget is exhausted. Where it is, and the task has yielded, others come first.
     pub(crate) fn run(&mut self, ctx: &mut Context<Self>) {
-        if self.stepper.is_ready {
+        if self.stepper.is_ready && !self.stepper.lets_others_run() {
             // The first step begins now.
             self.stepper.now();
             self.stepper.turns_to(Doing::Busy);
