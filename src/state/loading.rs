@@ -7,7 +7,7 @@ use millstream_actors::contract::{GroupLoader, LoadedGroup, RestoredSection, Sta
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
 
 use super::barrier::GroupChain;
-use super::codec::{KEY_REMEDY, PieceHeader, SectionError, StateFormat, Unfit, check_encoding, plain, take};
+use super::codec::{KEY_REMEDY, NEWER, PieceHeader, SectionError, StateFormat, Unfit, check_encoding, plain, take};
 use super::group_table::{Entry, GroupTable, Unindexed};
 use super::older_keys::OlderRows;
 use super::set::KEY_TWICE;
@@ -180,6 +180,7 @@ impl<K: StateKey, S: StateSet> TableLoader<K, S> {
             rows.first = (newest.is_none() && rows.table.len() == 0).then(Unindexed::default);
             while !bytes.is_empty() {
                 let header = PieceHeader::read(&mut bytes)?;
+                header.check_known().map_err(|unknown| format!("{unknown}; {NEWER}"))?;
                 version = header.format.version;
                 let is_older = header.key_version != self.keys.version();
                 if !is_older {

@@ -7,14 +7,15 @@ use millstream_actors::protocol::CheckpointId;
 
 use super::canonical::canonical;
 use super::collections::{Stored, Value, item};
-use super::fixed::{self, Encoding};
-use super::piece::{PieceHeader, SECTION_VERSION};
+use super::fixed::Encoding;
+use super::piece::{PieceHeader, SECTION_VERSION, newer_layout};
+use super::unfit::NEWER;
 
 /// Why a section whose bytes are whole cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unreadable {
     /// It is written in a way that this version does not know.
-    #[error("{0}; a newer Millstream may read it")]
+    #[error("{0}; {NEWER}")]
     Unknown(String),
     /// It is not what it should be.
     #[error("{0}")]
@@ -49,17 +50,13 @@ pub(crate) fn each_change<'a>(
     let mut base = None;
     while let Some(version) = section.first() {
         if *version > SECTION_VERSION {
-            return Err(Unreadable::Unknown(format!("section version {version}")));
+            return Err(Unreadable::Unknown(newer_layout(*version)));
         }
         let header = PieceHeader::read(&mut section).map_err(Unreadable::Malformed)?;
         if *base.get_or_insert(header.base) != header.base {
             return Err(Unreadable::Malformed("pieces over different checkpoints".to_owned()));
         }
-        check_known("keys", header.keys)?;
-        let values = header.format.without_deadline().values;
-        if ![Encoding::LIST, Encoding::MAP].contains(&values) {
-            check_known("values", values)?;
-        }
+        header.check_known().map_err(Unreadable::Unknown)?;
         for _ in 0..header.live {
             let key = item(header.keys, &mut section).map_err(Unreadable::Malformed)?;
             visit(&header, Change::Put { key, value: Stored::take(header.format, &mut section)? });
@@ -100,7 +97,7 @@ pub(crate) fn merged<'a>(
             return Err(Unreadable::Malformed(reason));
         }
         if has_other_keys {
-            return Err(Unreadable::Malformed("keys of different encodings".to_owned()));
+            return Err(Unreadable::Malformed("keys of different types".to_owned()));
         }
         check_link(newest, checkpoint, base).map_err(Unreadable::Malformed)?;
         newest = Some(checkpoint);
@@ -123,14 +120,6 @@ pub(crate) fn check_link(
             Err(format!("changes of checkpoint {checkpoint} over {base}, after those of {newest}"))
         }
     }
-}
-
-pub(super) fn check_known(what: &str, encoding: Encoding) -> Result<(), Unreadable> {
-    let is_packed = [Encoding::MESSAGE_PACK, Encoding::COMPACT].contains(&encoding);
-    if is_packed || fixed::width(encoding).is_some() {
-        return Ok(());
-    }
-    Err(Unreadable::Unknown(format!("{what} of encoding {}", encoding.0)))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::de::IgnoredAny;
 
 use super::canonical::canonical;
-use super::chain::{Unreadable, check_known};
-use super::fixed::{self, Encoding};
+use super::chain::Unreadable;
+use super::fixed::{self, Encoding, check_known};
 use super::message_pack;
 use super::piece::StateFormat;
 use super::untyped::{Untyped, encoding_name, shown};
@@ -50,12 +50,13 @@ impl<'a> Stored<'a> {
         let format = format.without_deadline();
         match format.values {
             Encoding::LIST => {
-                let encoding = take_encoding("a list's values", bytes)?;
+                let encoding = take_encoding("the values of a list", bytes)?;
                 let (kept, count) = (take_count(bytes)?, take_count(bytes)?);
                 Ok(Self::List { encoding, kept, items: take_items(encoding, count, bytes)? })
             }
             Encoding::MAP => {
-                let encodings = [take_encoding("a map's keys", bytes)?, take_encoding("a map's values", bytes)?];
+                let encodings =
+                    [take_encoding("the keys of a map", bytes)?, take_encoding("the values of a map", bytes)?];
                 let is_whole = match take_bytes(1, bytes)? {
                     [0] => true,
                     [1] => false,
@@ -159,7 +160,7 @@ pub(super) fn item<'a>(encoding: Encoding, bytes: &mut &'a [u8]) -> Result<&'a [
             message_pack::take::<IgnoredAny>(&mut rest)?;
             bytes.len() - rest.len()
         }
-        None => return Err(format!("encoding {} is unknown", encoding.0)),
+        None => return Err(format!("{} cannot be told from what follows it", fixed::described(encoding))),
     };
     let (item, rest) = bytes.split_at_checked(len).ok_or("a value is cut short")?;
     *bytes = rest;
@@ -175,7 +176,7 @@ fn take_bytes<'a>(count: usize, bytes: &mut &'a [u8]) -> Result<&'a [u8], Unread
 
 fn take_encoding(what: &str, bytes: &mut &[u8]) -> Result<Encoding, Unreadable> {
     let encoding = Encoding(take_bytes(1, bytes)?[0]);
-    check_known(what, encoding)?;
+    check_known(what, encoding).map_err(Unreadable::Unknown)?;
     Ok(encoding)
 }
 

@@ -173,6 +173,17 @@ impl<A: Fixed, B: Fixed, C: Fixed> Fixed for (A, B, C) {
     }
 }
 
+/// Whether `what` is stored in a form that this version knows: one by one, and not as a list or map.
+///
+/// # Errors
+/// That it is not.
+pub(super) fn check_known(what: &str, encoding: Encoding) -> Result<(), String> {
+    if [Encoding::MESSAGE_PACK, Encoding::COMPACT].contains(&encoding) || width(encoding).is_some() {
+        return Ok(());
+    }
+    Err(format!("{what} have a form that this version does not know (number {})", encoding.0))
+}
+
 macro_rules! fixed_codes {
     ($($code:literal => $fixed:ty),* $(,)?) => {
         /// How values of type `T` are written.
@@ -205,7 +216,7 @@ macro_rules! fixed_codes {
                     code if code & Encoding::DEADLINE != 0 => {
                         format!("{} that expires", described(Encoding(code & !Encoding::DEADLINE)))
                     }
-                    code => format!("something that this release does not know (encoding {code})"),
+                    code => format!("a value of a form that this version does not know (number {code})"),
                 },
             }
         }

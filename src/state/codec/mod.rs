@@ -27,7 +27,7 @@ pub(crate) use packing::Packing;
 pub(crate) use piece::{KEY_VERSION_MAX, PieceBuffer, SectionError, StateFormat, Written};
 pub(crate) use piece::{PieceHeader, check_encoding, check_kind, take, take_as};
 pub(crate) use plain::plain;
-pub(crate) use unfit::{KEY_REMEDY, MAP_KEY_REMEDY, OTHERWISE_DECLARED, Unfit};
+pub(crate) use unfit::{KEY_REMEDY, MAP_KEY_REMEDY, NEWER, OTHERWISE_DECLARED, Unfit};
 #[cfg(feature = "cli")]
 pub(crate) use untyped::{Untyped, encoding_name, list_items, shown};
 pub(crate) use write::{put, put_compact, put_key, put_map_key, put_packed, put_packed_compact, put_packed_key};

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use millstream_actors::contract::CHUNK_BYTES_MAX;
 use millstream_actors::protocol::CheckpointId;
 
-use super::fixed::{self, Encoding};
+use super::fixed::{self, Encoding, check_known};
 use super::message_pack;
 use super::packing::Packing;
-use super::unfit::Unfit;
+use super::unfit::{NEWER, Unfit};
 use super::write::put_key;
 use crate::state::StateKey;
 
@@ -71,6 +71,11 @@ impl StateFormat {
     }
 }
 
+/// Why a section of a later layout is not read.
+pub(super) fn newer_layout(version: u8) -> String {
+    format!("it is stored in layout {version}, and this version knows layouts up to {SECTION_VERSION}")
+}
+
 /// What the header of a piece says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PieceHeader {
@@ -105,6 +110,20 @@ impl PieceHeader {
         if header.is_packed { Err("packed entries after others".to_owned()) } else { Ok(header) }
     }
 
+    /// Whether this version knows the forms of keys and values.
+    ///
+    /// # Errors
+    /// Which it does not know.
+    pub(crate) fn check_known(&self) -> Result<(), String> {
+        check_known("its keys", self.keys)?;
+        if self.format.has_parts() { Ok(()) } else { check_known("its values", self.format.without_deadline().values) }
+    }
+
+    /// Its keys and values as people call them.
+    pub(super) fn described(&self) -> String {
+        format!("keys: {}, values: {}", fixed::described(self.keys), fixed::described(self.format.values))
+    }
+
     /// Whether `piece` has packed entries.
     pub(super) fn is_of_packed(piece: &[u8]) -> bool {
         matches!(piece, [SECTION_VERSION, kind, ..] if kind & PACKED != 0)
@@ -113,8 +132,11 @@ impl PieceHeader {
     /// Takes the header at the front of `bytes`.
     pub(super) fn read_any(bytes: &mut &[u8]) -> Result<Self, String> {
         let (head, rest) = bytes.split_at_checked(HEADER_BYTES).ok_or("a piece's header is cut short")?;
+        if head[0] > SECTION_VERSION {
+            return Err(format!("{}; {NEWER}", newer_layout(head[0])));
+        }
         if head[0] != SECTION_VERSION {
-            return Err(format!("section version {} is unknown, this release reads {SECTION_VERSION}", head[0]));
+            return Err(format!("there is no layout {}", head[0]));
         }
         let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
         let base = CheckpointId(u64::from_le_bytes(head[8..16].try_into().expect("eight bytes")));

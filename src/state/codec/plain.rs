@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::packing::Packing;
 use super::piece::{HEADER_BYTES, PieceHeader};
+use super::unfit::NEWER;
 
 /// The section with its entries unpacked; unchanged if they are plain.
 pub(crate) fn plain(section: &[u8]) -> Result<Cow<'_, [u8]>, String> {
@@ -17,9 +18,10 @@ pub(crate) fn plain(section: &[u8]) -> Result<Cow<'_, [u8]>, String> {
         if !header.is_packed {
             return Err("entries that are not packed after others that are".to_owned());
         }
+        header.check_known().map_err(|unknown| format!("{unknown}; {NEWER}"))?;
         let PieceHeader { keys, format, live, dead, .. } = header;
         let packing = Packing::of(keys, format.values)
-            .ok_or_else(|| format!("entries of encodings {} and {} are packed", keys.0, format.values.0))?;
+            .ok_or_else(|| format!("entries that have no fixed width are packed: {}", header.described()))?;
         let head = plain.len();
         plain.resize(head + HEADER_BYTES, 0);
         PieceHeader { is_packed: false, ..header }.write(&mut plain[head..]);

@@ -213,7 +213,14 @@ fn another_type_another_version_and_a_key_twice_are_errors() {
     assert!(read::<u64, String>(&bytes).is_err());
     let mut newer = bytes.clone();
     newer[0] = 2;
-    assert!(reason(read::<u64, u64>(&newer)).1.contains("section version 2"));
+    let (_, words) = reason(read::<u64, u64>(&newer));
+    assert_eq!(words, format!("it is stored in layout 2, and this version knows layouts up to 1; {NEWER}"));
+    for (place, what) in [(2, "its keys"), (3, "its values")] {
+        let mut unknown = bytes.clone();
+        unknown[place] = 119;
+        let (_, words) = reason(read::<u64, u64>(&unknown));
+        assert_eq!(words, format!("{what} have a form that this version does not know (number 119); {NEWER}"));
+    }
     let twice = section(&[(1u64, 2u64), (1, 3)]);
     assert!(reason(read::<u64, u64>(&twice)).1.contains("twice"));
     let (plain, packed) = (section(&[(1u64, 2u64)]), packed_section(&[(3u64, 4u64)]));

@@ -49,3 +49,6 @@ pub(crate) const MAP_KEY_REMEDY: &str = "the stored bytes are undamaged, so the 
 /// What can be done where states are declared otherwise than they were stored.
 pub(crate) const OTHERWISE_DECLARED: &str =
     "declare its states as they were stored, or give the operator another id and start without its state";
+
+/// What can be done about what this version does not know.
+pub(crate) const NEWER: &str = "use the version of Millstream that wrote it, or a newer one";

@@ -115,13 +115,13 @@ fn scalars(encoding: Encoding) -> &'static [Scalar] {
     }
 }
 
-/// The encoding as people call it: `u64`, `(u64, f64)`, `MessagePack`, or its number.
+/// The encoding as people call it: `u64`, `(u64, f64)`, `MessagePack`, or by its number one that is unknown here.
 pub(crate) fn encoding_name(encoding: Encoding) -> String {
     let names: Vec<String> = scalars(encoding).iter().map(|scalar| scalar.name()).collect();
     match &names[..] {
         [] if encoding == Encoding::MESSAGE_PACK => "MessagePack".to_owned(),
         [] if encoding == Encoding::COMPACT => "MessagePack, compact".to_owned(),
-        [] => format!("encoding {}", encoding.0),
+        [] => format!("unknown, number {}", encoding.0),
         [name] => name.clone(),
         names => format!("({})", names.join(", ")),
     }
@@ -309,7 +309,7 @@ mod tests {
         }
         assert_eq!(encoding_name(Encoding(28)), "(u64, f64)");
         assert_eq!(encoding_name(Encoding(0)), "MessagePack");
-        assert_eq!(encoding_name(Encoding(99)), "encoding 99");
+        assert_eq!(encoding_name(Encoding(99)), "unknown, number 99");
     }
 
     #[test]
