@@ -1,6 +1,8 @@
 //! What the event of a failure knows of the record that it happened at.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::sync::{Arc, Mutex};
 
 use millstream::prelude::*;
 use millstream::sink::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
@@ -54,6 +56,68 @@ fn panic_in_a_keyed_function_is_told_with_key_place_in_the_batch_and_the_lines_t
         text.contains("at key \"line 1500\"") && text.contains(&format!("input records {first} to {last}")),
         "{text}"
     );
+}
+
+/// Panics at one record, and says which records each subtask has been given, that one last.
+#[derive(Clone)]
+struct Given {
+    panics_at: u64,
+    given: Arc<Mutex<[Vec<u64>; 2]>>,
+}
+
+impl KeyedProcessFunction<u64, u64> for Given {
+    type State = ValueState<u64>;
+    type Out = u64;
+
+    fn state(&self) -> ValueState<u64> {
+        ValueState::new("last")
+    }
+
+    fn process(
+        &mut self,
+        n: u64,
+        mut last: Row<'_, Self, u64, u64>,
+        ctx: &mut KeyedContext<'_, u64>,
+        _: &mut Emitter<'_, u64>,
+    ) {
+        self.given.lock().expect("nobody panics with it")[ctx.subtask() as usize].push(n);
+        if n == self.panics_at {
+            panic!("injected");
+        }
+        last.set(n);
+    }
+}
+
+/// The input of a task behind an exchange is counted over all its channels.
+#[test]
+fn panic_in_a_keyed_function_behind_an_exchange_is_told_with_key_and_place_and_not_with_the_batchs_end() {
+    let mut subtasks = BTreeSet::new();
+    for panics_at in (5_000..5_600).step_by(71) {
+        let given = Arc::<Mutex<[Vec<u64>; 2]>>::default();
+        let env = StreamEnvironment::new("exchange").parallelism(2);
+        env.source("numbers", SequenceSource::new(0..64_000))
+            .key_by(|n| n % 1_000)
+            .process("given", Given { panics_at, given: given.clone() })
+            .sink("all", CollectSink::new());
+        let (cause, at, text) = failure(env);
+        assert!(matches!(&cause, Cause::Panicked(report) if report.message.contains("injected")), "{cause}");
+        assert_eq!(at.operator.as_ref().map(ToString::to_string).as_deref(), Some("given"));
+        let key = (panics_at % 1_000).to_string();
+        assert_eq!(at.key.as_deref(), Some(&*key));
+        let given = given.lock().expect("nobody panics with it");
+        let subtask = given.iter().position(|given| given.last() == Some(&panics_at)).expect("one has got it");
+        let (number, index) = (given[subtask].len() as u64, at.index.expect("it is known"));
+        let (first, last) = at.input.expect("it was in a batch");
+        assert_eq!(first + index as u64, number, "of {first} to {last}");
+        assert!(number <= last && last - first < 1_024, "{number} of {first} to {last}");
+        assert!(at.read.is_empty(), "it has not read them itself: {:?}", at.read);
+        let place =
+            format!("at key {key}, record {index} from 0 of its batch, among its input records {first} to {last}");
+        assert!(text.contains(&format!("subtask={}/2 panicked: 'injected'", subtask + 1)), "{text}");
+        assert!(text.ends_with(&format!("in operator 'given', {place}")), "{text}");
+        subtasks.insert(subtask);
+    }
+    assert_eq!(subtasks.len(), 2, "both have failed at one");
 }
 
 #[test]
