@@ -26,6 +26,7 @@ mod references;
 mod savepoint;
 #[cfg(test)]
 pub(crate) mod test_kit;
+mod unfinished;
 
 pub(crate) use decoders::decoders;
 pub use memory::MemoryStore;

@@ -15,8 +15,8 @@ use redb::{Builder, Database, StorageBackend, TableDefinition, WriteTransaction}
 
 use super::format::{CHUNK_KEY_BYTES, encode_ledger};
 use super::ledger::Ledger;
+use super::unfinished::{Making, remove_all_beside};
 use crate::file_identity::FileIdentity;
-use crate::unique::unique;
 
 /// One row: the ledger.
 pub(super) const LEDGER: TableDefinition<(), &[u8]> = TableDefinition::new("millstream.ledger");
@@ -117,6 +117,9 @@ impl Origin {
                 let database = opened.map_err(|trouble| trouble_at_open(trouble, path, &self.name()))?;
                 let found =
                     FileIdentity::of(path).map_err(|error| io_error(&self.name(), "examine the file", error))?;
+                if before.is_none() {
+                    remove_all_beside(path);
+                }
                 Ok((database, found))
             }
             Place::Backend { name, open } => {
@@ -222,10 +225,7 @@ fn write_empty_ledger(database: &Database) -> Result<(), redb::Error> {
 /// of one. If another process was faster, its file stays.
 fn create_file(builder: &Builder, path: &Path, content: Content) -> Result<(), SnapshotError> {
     let name = path.display().to_string();
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(format!(".creating-{}", unique()));
-    let unfinished = PathBuf::from(unfinished);
-
+    let unfinished = Making::Creating.name(path);
     let written = guarded(|| {
         let database = builder.create(&unfinished)?;
         (content.initialise)(&database)?;
@@ -246,6 +246,8 @@ fn create_file(builder: &Builder, path: &Path, content: Content) -> Result<(), S
 fn link(unfinished: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(unfinished, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        // Who was faster has found the unfinished file, and removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => return Ok(()),
         // Not every file system has hard links; renaming replaces what appeared under the name in between.
         Err(_) => fs::rename(unfinished, path)?,
         Ok(()) => {}

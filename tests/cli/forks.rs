@@ -67,6 +67,23 @@ fn fork_may_be_for_another_job() {
 }
 
 #[test]
+fn what_a_killed_fork_has_left_is_removed_by_the_next_and_by_the_job_that_starts_there() {
+    let (dir, job) = drained();
+    let to = dir.path().join("fork.redb");
+    let left = |unique: &str| dir.path().join(format!("fork.redb.forking-{unique}"));
+    let lefts = [left("0123456789abcdef"), left("0123456789abcdef.creating-fedcba9876543210")];
+    let leave = || lefts.iter().for_each(|left| fs::write(left, "half of").unwrap());
+    leave();
+    let at = ids(&call("inspect", &job.store, &["--json", "--no-entries"]).fine().json())[0];
+    let rest = ["--checkpoint", &at.to_string(), "--to", to.to_str().unwrap()];
+    call("fork", &job.store, &rest).fine();
+    assert!(lefts.iter().all(|left| !left.exists()));
+    leave();
+    drop(RedbStore::open(&to).unwrap());
+    assert!(lefts.iter().all(|left| !left.exists()));
+}
+
+#[test]
 fn what_has_the_name_already_stays() {
     let (dir, job) = drained();
     let taken = dir.path().join("taken");

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use millstream_actors::contract::{Chunk, Manifest, SnapshotError, SnapshotStore};
 
 use super::{Inspection, sections_of};
+use crate::claim;
 use crate::snapshot::RedbStore;
 use crate::snapshot::redb_file::{io_error, sync_directory};
+use crate::snapshot::unfinished::{Making, told};
 use crate::state::codec::list_items;
-use crate::unique::unique;
 
 /// Chunks are handed to the new store together up to so many bytes.
 const BATCH_BYTES: usize = 8 << 20;
@@ -56,12 +57,16 @@ pub(crate) fn fork(
     if plan.to.symlink_metadata().is_ok() {
         return Err(ForkError::Exists(plan.to.to_owned()));
     }
-    let mut unfinished = plan.to.as_os_str().to_owned();
-    unfinished.push(format!(".forking-{}", unique()));
-    let unfinished = PathBuf::from(unfinished);
+    // They are as large as what is to be written, and may have filled the disk.
+    for left in Making::Forking.all(plan.to) {
+        told(&left, claim::remove_left_over(&left));
+    }
+    let unfinished = Making::Forking.name(plan.to);
     let result = write(from, plan, &unfinished, progress).map_err(ForkError::from).and_then(|()| {
         name(&unfinished, plan.to).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => ForkError::Exists(plan.to.to_owned()),
+            // Who was faster has opened it, and removed what others made for that name.
+            io::ErrorKind::NotFound if plan.to.symlink_metadata().is_ok() => ForkError::Exists(plan.to.to_owned()),
             _ => io_error(&plan.to.display().to_string(), "name the new file", error).into(),
         })
     });
@@ -104,7 +109,9 @@ fn write(
 /// Gives the file its name, unless that is taken.
 fn name(unfinished: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(unfinished, to) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+        Err(error) if [io::ErrorKind::AlreadyExists, io::ErrorKind::NotFound].contains(&error.kind()) => {
+            return Err(error);
+        }
         // Not every file system has hard links: the name is taken with an empty file, and that is replaced.
         Err(_) => {
             File::create_new(to)?;

@@ -11,7 +11,7 @@ use millstream_actors::contract::{
 
 use super::layout::encode_tables;
 use crate::claim;
-use crate::unique::unique;
+use crate::snapshot::unfinished::{Making, told};
 
 /// Savepoints as files.
 #[derive(Debug)]
@@ -50,34 +50,12 @@ impl Unfinished {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "it does not end in a file name");
             return Err(io_error(path, "create")(error));
         }
-        let mut prefix = path.as_os_str().to_owned();
-        prefix.push(".creating-");
-        remove_left_over(Path::new(&prefix));
-        let name = || {
-            let mut name = prefix.clone();
-            name.push(unique());
-            name.into()
-        };
-        let (name, file) = claim::create(name).map_err(io_error(path, "create a file beside"))?;
+        for left in Making::Creating.all(path) {
+            told(&left, claim::remove_left_over(&left));
+        }
+        let created = claim::create(|| Making::Creating.name(path));
+        let (name, file) = created.map_err(io_error(path, "create a file beside"))?;
         Ok((Self(name), file))
-    }
-}
-
-/// Removes the files with such names that exports have left whose process was killed.
-fn remove_left_over(prefix: &Path) {
-    let (Some(dir), Some(prefix)) = (prefix.parent(), prefix.file_name()) else { return };
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if !entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
-            continue;
-        }
-        let path = entry.path();
-        let name = path.display();
-        match claim::remove_left_over(&path) {
-            Ok(true) => log::info!(target: "millstream::checkpoint", "removed {name}, which a killed process had left"),
-            Ok(false) => {}
-            Err(error) => log::warn!(target: "millstream::checkpoint", "unfinished savepoint {name} stays: {error}"),
-        }
     }
 }
 

@@ -118,13 +118,14 @@ fn files_that_killed_exports_have_left_are_removed_and_stand_in_nobodys_way() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sp");
     let create = |name| File::create_new(dir.path().join(name)).unwrap();
-    let [_dead, used, _other] = ["sp.creating-1-0", "sp.creating-2", "sp2.creating-1"].map(create);
+    let names_of = ["sp.creating-0000000000000001", "sp.creating-0000000000000002", "sp2.creating-0000000000000001"];
+    let [_dead, used, _other] = names_of.map(create);
     used.try_lock().unwrap();
     for _ in 0..2 {
         write_on(&path, usize::MAX, true).0.unwrap();
         let mut names = names(dir.path());
         names.sort_unstable();
-        assert_eq!(names, ["sp", "sp.creating-2", "sp2.creating-1"]);
+        assert_eq!(names, ["sp", names_of[1], names_of[2]]);
         fs::remove_file(&path).unwrap();
     }
 }
