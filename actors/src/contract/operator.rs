@@ -123,7 +123,18 @@ pub trait BatchOperator: 'static {
     /// long.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// What an operator of one's own has to say is a [`TaskError::User`]. Those that are shipped answer:
+    ///
+    /// | error | because |
+    /// |---|---|
+    /// | [`TaskError::EmitLimit`] | one call of a user's function emitted more records than [`Limits::emit_per_call_max`] allows |
+    /// | [`TaskError::State`] | a key belongs to another subtask ([`StateError::ForeignKey`]), or rows that are not in memory cannot be read or written |
+    /// | [`TaskError::Unanswered`] | an asynchronous function has no answer for a record |
+    ///
+    /// The task fails with it, and so does its attempt; whether the region restarts is decided by [`TaskError::is_retryable`].
+    ///
+    /// [`Limits::emit_per_call_max`]: crate::protocol::Limits::emit_per_call_max
+    /// [`StateError::ForeignKey`]: crate::protocol::StateError::ForeignKey
     fn process(
         &mut self,
         input: &mut Batch<Self::In>,
@@ -140,7 +151,7 @@ pub trait BatchOperator: 'static {
     /// it [may hold it back](Self::may_hold_end).
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of [`process`](Self::process): of timers that a watermark makes due, and of what is done at the end of the input.
     fn mark(&mut self, mark: Mark, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         let _ = budget;
         out.mark(mark);
@@ -173,7 +184,7 @@ pub trait BatchOperator: 'static {
     /// engine says so again behind it.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of [`process`](Self::process): of timers, and of answers that have come.
     fn wake(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         let _ = (out, budget);
         Ok(Progress::Done)

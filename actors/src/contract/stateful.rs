@@ -14,14 +14,17 @@ pub trait Stateful {
     /// captures what changes before it is written.
     ///
     /// # Errors
-    /// Declines the checkpoint; the task goes on.
+    /// [`StateError::Encode`] for a value that cannot be stored, [`StateError::Other`] for what an operator of one's own has to say.
+    /// The checkpoint is declined, and the task goes on.
     fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError>;
 
     /// Writes more of the state as of the last barrier, until `budget` is exhausted or `writer` has no room. Called
     /// between batches, and also when there are none, until it is done or the checkpoint is given up.
     ///
     /// # Errors
-    /// Declines the checkpoint; the task goes on.
+    /// Those of [`snapshot`](Self::snapshot); [`StateError::CaptureFull`] if too much of what has changed waits to be stored, and
+    /// [`StateError::WorkingFile`] or [`StateError::Unreadable`] for rows that are not in memory. The checkpoint is declined, and the
+    /// task goes on.
     fn continue_snapshot(
         &mut self,
         writer: &mut SnapshotWriter,
@@ -44,7 +47,7 @@ pub trait Stateful {
     /// keyed.
     ///
     /// # Errors
-    /// Fails the task.
+    /// As [`restore`](Self::restore). Those of loading are the loader's.
     fn restore_group(&mut self, group: LoadedGroup) -> Result<(), StateError> {
         let _ = group;
         Ok(())
@@ -53,7 +56,8 @@ pub trait Stateful {
     /// Loads state, before the first record, into a fresh instance. Not called when there is nothing to restore.
     ///
     /// # Errors
-    /// Fails the task; finally, unless [`StateError::is_retryable`].
+    /// [`StateError::Decode`] for bytes that the types of today do not read, [`StateError::Mismatch`] for state that was declared
+    /// otherwise. The task fails, and with it the job, unless the error [is retryable](StateError::is_retryable).
     fn restore(&mut self, sections: Vec<RestoredSection>) -> Result<(), StateError>;
 
     /// All state is loaded, as of `checkpoint`.
@@ -85,7 +89,8 @@ pub trait GroupLoader: Send {
     /// of their checkpoints.
     ///
     /// # Errors
-    /// Fails the task; finally, unless [`StateError::is_retryable`].
+    /// [`StateError::Decode`] and [`StateError::Mismatch`] as in [`Stateful::restore`]; [`StateError::WorkingFile`] and
+    /// [`StateError::Encode`] where rows go to a file while they are loaded.
     fn load(&mut self, group: u32, sections: &[RestoredSection]) -> Result<LoadedGroup, StateError>;
 
     /// Whether key groups of other subtasks are to be loaded too, since state of this subtask may be stored under them.

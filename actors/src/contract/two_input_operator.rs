@@ -61,7 +61,7 @@ pub trait TwoInputOperator: 'static {
     /// does. After [`Progress::Suspended`] nothing but the same batch is given, until the answer is [`Progress::Done`].
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of [`BatchOperator::process`](super::BatchOperator::process).
     fn process_first(
         &mut self,
         input: &mut Batch<Self::First>,
@@ -72,7 +72,7 @@ pub trait TwoInputOperator: 'static {
     /// The same for a batch of the second input.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of [`process_first`](Self::process_first).
     fn process_second(
         &mut self,
         input: &mut Batch<Self::Second>,
@@ -84,7 +84,7 @@ pub trait TwoInputOperator: 'static {
     /// idle nor ended. By default it passes on; for all else see [`BatchOperator::mark`](super::BatchOperator::mark).
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of [`BatchOperator::mark`](super::BatchOperator::mark).
     fn mark(&mut self, mark: Mark, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         let _ = budget;
         out.mark(mark);
@@ -100,7 +100,7 @@ pub trait TwoInputOperator: 'static {
     /// The time that [`due`](Self::due) tells has come; see [`BatchOperator::wake`](super::BatchOperator::wake).
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of [`BatchOperator::wake`](super::BatchOperator::wake).
     fn wake(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         let _ = (out, budget);
         Ok(Progress::Done)

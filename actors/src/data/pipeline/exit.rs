@@ -27,7 +27,7 @@ pub(super) trait SideExit {
     /// Hands on what was emitted, and gives the number of records. What one call of an operator emits waits at the edges, if it must.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of [`Outlet::accept`]: a partitioner has chosen badly.
     fn drain(&mut self) -> Result<usize, TaskError>;
 }
 

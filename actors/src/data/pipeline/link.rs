@@ -37,7 +37,7 @@ pub(super) trait Stage {
     /// Works on the first element before it.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of its operator, and those of the edges that it hands records to, as [`Outlet::accept`](crate::data::edge::Outlet::accept).
     fn step(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError>;
 
     /// What its operator takes now.
@@ -71,7 +71,7 @@ pub(super) trait Stage {
     /// Wakes its operator, before which there is nothing. [`Step::Full`]: it is not done yet.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// As [`step`](Self::step).
     fn wake(&mut self, budget: &mut RunBudget) -> Result<Step, TaskError> {
         let _ = budget;
         Ok(Step::Done)
@@ -177,7 +177,7 @@ pub(super) trait Intake {
     /// Calls the operator for the first element before it.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of the operator's [`process`](BatchOperator::process) and [`mark`](BatchOperator::mark).
     fn call(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Called, TaskError>;
 
     /// Takes the first element off.
@@ -204,7 +204,7 @@ pub(super) trait Intake {
     /// Wakes the operator.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of the operator's [`wake`](BatchOperator::wake).
     fn wake(&mut self, out: &mut Output<Self::Out>, budget: &mut RunBudget) -> Result<Progress, TaskError>;
 
     /// The operator's state.

@@ -107,7 +107,8 @@ impl<B: InputBatch> Pipeline<B> {
     /// nothing, as soon as the edges have credit if [`is_blocked`](Self::is_blocked), else after others had their turn.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// The first one of an operator (see [`BatchOperator::process`](crate::contract::BatchOperator::process)) or of an edge
+    /// ([`Outlet::accept`](crate::data::edge::Outlet::accept)). The pipeline is not to be called again.
     pub fn push(&mut self, batch: &mut B, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         if let Some(in_hand) = self.in_hand {
             panic!("a batch comes before {in_hand:?} is done");
@@ -122,7 +123,7 @@ impl<B: InputBatch> Pipeline<B> {
     /// Takes a mark. [`Progress::Suspended`] means: call again with the same mark; as [`push`](Self::push).
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// As [`push`](Self::push).
     pub fn mark(&mut self, mark: Mark, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         match self.in_hand {
             None => {
@@ -173,7 +174,7 @@ impl<B: InputBatch> Pipeline<B> {
     /// one is about to emit.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// As [`push`](Self::push).
     pub fn wake(&mut self, now: Duration, budget: &mut RunBudget) -> Result<Progress, TaskError> {
         match self.in_hand {
             None => assert!(self.at.is_none(), "a wake-up comes before a batch is done"),
@@ -234,7 +235,7 @@ impl<B: InputBatch> Pipeline<B> {
     /// Hands side records of a source on, and gives the number of those that some stream consumes.
     ///
     /// # Errors
-    /// Any error fails the task.
+    /// Those of the edges of side outputs ([`Outlet::accept`](crate::data::edge::Outlet::accept)).
     pub fn push_side_records(&mut self, records: Vec<SideRecord>) -> Result<usize, TaskError> {
         for SideRecord { tag, record } in records {
             if let Some(take) = self.source_sides.get_mut(&tag) {
