@@ -14,6 +14,8 @@ use millstream::{ActorName, Step};
 use common::{At, Fault, FaultProbe, InputEnd, SteppedSource, committed_lines, run, watched};
 
 mod common;
+#[path = "end_of_input/kills.rs"]
+mod kills;
 
 const SHORT: u64 = 40;
 const LONG: u64 = 240;
