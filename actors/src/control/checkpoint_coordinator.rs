@@ -24,10 +24,9 @@ use tokio::sync::oneshot;
 
 use crate::contract::{Manifest, Step};
 use crate::control::event::JobEventKind;
-use crate::control::job_context::{Ending, JobContext, RunningRegion, lock};
-use crate::control::job_supervisor::{EndJob, JobDecided, ResumeReading};
+use crate::control::job_context::{Ending, JobContext, RunningRegion};
+use crate::control::lock::lock;
 use crate::control::outcome::{CheckpointError, JobError, OutcomeKind, Restarting};
-use crate::control::region_supervisor::{CheckpointCompleted, ParkAnswered, RestoreChosen};
 use crate::control::snapshot_writer::{ExportRequest, StoreReply, StoreRequest};
 use crate::protocol::{
     AckFacts, ActorName, AtBarrier, Barrier, CheckpointId, CheckpointSchedule, Execution, NoCheckpoint, Now,
@@ -36,11 +35,11 @@ use crate::protocol::{
 };
 use crate::runtime::guard;
 use crate::task::{CheckpointAborted, CheckpointComplete, ExpectBarrier, RequestBarrier, SubtaskAddress};
-pub(crate) use parking::ParkRegion;
+pub(crate) use parking::{ParkAnswered, ParkRegion};
 use rescaling::participants;
 pub(crate) use rescaling::{RescaleOver, TakeLastBeforeRescale};
-pub(crate) use savepoints::RequestSavepoint;
 use savepoints::SavepointRequest;
+pub(crate) use savepoints::{RequestSavepoint, ResumeReading, StopForSavepoint};
 
 /// A region runs: its subtasks are ready, and its sinks have settled what they restored.
 #[derive(Clone, Message)]
@@ -70,11 +69,33 @@ pub(crate) struct ChooseRestore {
     pub(crate) damaged: Option<CheckpointId>,
 }
 
+/// The answer: what this execution restores.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RestoreChosen {
+    pub(crate) execution: Execution,
+    pub(crate) decision: RestoreDecision,
+}
+
+/// A checkpoint is complete.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct CheckpointCompleted {
+    pub(crate) checkpoint: CheckpointId,
+}
+
 /// Take a checkpoint now.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct RequestCheckpoint {
     pub(crate) reply: oneshot::Sender<Result<CheckpointId, CheckpointError>>,
+}
+
+/// It is decided how the job ends.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct JobDecided {
+    pub(crate) result: Result<OutcomeKind, JobError>,
 }
 
 /// Take the last checkpoint once every source has stopped.
@@ -97,7 +118,7 @@ pub(crate) struct CoordinatorSeed {
     /// By region.
     pub(crate) regions: Vec<RegionPorts>,
     pub(crate) root: Recipient<JobDecided>,
-    pub(crate) end: Recipient<EndJob>,
+    pub(crate) stop: Recipient<StopForSavepoint>,
     pub(crate) resume: Recipient<ResumeReading>,
     pub(crate) export: Recipient<ExportRequest>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::contract::{ChannelFigures, ChannelPlace, Counters, EventTimes, Figures, OperatorFigures, SourceBacklog};
-use crate::control::job_context::lock;
+use crate::control::lock::lock;
 use crate::control::plan::JobPlan;
 use crate::data::wiring::{EdgePattern, EdgeSpec};
 use crate::protocol::serialised;

@@ -1,7 +1,7 @@
 //! What the control actors of one job share, and what outlives the restart of any of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::Recipient;
@@ -14,6 +14,7 @@ use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
 use crate::control::figures::FigureBoard;
 use crate::control::layout::{Layout, LayoutPlanner};
+use crate::control::lock::lock;
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::control::pins::Pins;
 use crate::control::query_board::QueryBoard;
@@ -178,11 +179,6 @@ pub(crate) struct JobContext {
     pub(crate) held: Mutex<Held>,
     pub(crate) memory: Mutex<CoordinatorMemory>,
     pub(crate) regions: Vec<Mutex<RegionMemory>>,
-}
-
-/// Takes a lock whatever became of its last holder: what it protects is only ever changed in one step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl JobContext {

@@ -15,37 +15,24 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use tokio::sync::{oneshot, watch};
 
 use crate::contract::Step;
-use crate::control::checkpoint_coordinator::{RequestDrain, RescaleOver, StopCoordinator, TakeLastBeforeRescale};
+use crate::control::checkpoint_coordinator::{
+    JobDecided, RequestDrain, RescaleOver, ResumeReading, StopCoordinator, StopForSavepoint, TakeLastBeforeRescale,
+};
 use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
-use crate::control::job_context::{Ending, JobContext, lock};
-use crate::control::outcome::{JobError, JobOutcome, OutcomeKind};
+use crate::control::job_context::{Ending, JobContext};
+use crate::control::lock::lock;
+use crate::control::outcome::{JobError, JobOutcome, OutcomeKind, Published};
 use crate::control::region_supervisor::{
-    EndInput, HoldRegion, PauseRegion, ReadOn, RestartAlong, StartAnew, StopRegion,
+    EndInput, HoldRegion, PauseRegion, ReadOn, RegionEnded, RestartAlong, StartAnew, StopRegion,
 };
 use crate::control::snapshot_writer::StoreRequest;
 use crate::protocol::{ActorName, PanicReport, RegionId};
 use crate::task::{StopSubtask, TaskFactory};
-pub(crate) use along::RegionRestarts;
 use pausing::PauseRequests;
 pub(crate) use pausing::RequestPause;
+pub(crate) use rescaling::RequestRescale;
 use rescaling::RescaleRequests;
-pub(crate) use rescaling::{RegionReports, RequestRescale};
-
-/// The coordinator knows how the job ends.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct JobDecided {
-    pub(crate) result: Result<OutcomeKind, JobError>,
-}
-
-/// No subtask of a region is left, and none will be started.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct RegionEnded {
-    pub(crate) region: RegionId,
-    pub(crate) error: Option<JobError>,
-}
 
 /// A control actor has come to an end that its restarts did not prevent.
 #[derive(Clone, Debug, Message)]
@@ -65,17 +52,7 @@ pub(crate) enum EndJob {
     Drain,
     /// As if the input had ended.
     Finish,
-    /// As `Drain`, unless the savepoint for which it is done cannot be written.
-    StopForSavepoint,
 }
-
-/// No savepoint came of the stop that was made for one: go on.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct ResumeReading;
-
-/// The result of a job; `None` until there is one.
-pub(crate) type Published = Option<Result<JobOutcome, JobError>>;
 
 /// Where the outcome is made known, once.
 #[derive(Clone)]
@@ -281,8 +258,15 @@ impl Handler<EndJob> for JobSupervisor {
             EndJob::Cancel => self.decide(Ok(OutcomeKind::Cancelled), ctx),
             EndJob::Drain => self.request(Ending::Drain, ctx),
             EndJob::Finish => self.request(Ending::Finish, ctx),
-            EndJob::StopForSavepoint => self.request(Ending::DrainForSavepoint, ctx),
         }
+    }
+}
+
+impl Handler<StopForSavepoint> for JobSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: StopForSavepoint, ctx: &mut Self::Context) {
+        self.request(Ending::DrainForSavepoint, ctx);
     }
 }
 

@@ -18,10 +18,11 @@ use crate::control::event::JobEventKind;
 use crate::control::event_log::EventLog;
 use crate::control::event_subscribers::EventSubscribers;
 use crate::control::figures::FigureBoard;
-use crate::control::job_context::{CoordinatorMemory, Held, JobContext, Origin, RegionMemory, lock};
+use crate::control::job_context::{CoordinatorMemory, Held, JobContext, Origin, RegionMemory};
 use crate::control::job_handle::{HandlePorts, JobHandle};
 use crate::control::job_supervisor::{ControlActorLost, JobSupervisor, Publisher, Subordinates};
 use crate::control::layout::{Layout, LayoutPlanner};
+use crate::control::lock::lock;
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::control::places::JobPlace;
 use crate::control::plan;
@@ -306,7 +307,7 @@ impl Places {
                 })
                 .collect(),
             root: to(&self.root.address),
-            end: to(&self.root.address),
+            stop: to(&self.root.address),
             resume: to(&self.root.address),
             export: to(&self.writer.address),
         }

@@ -13,6 +13,7 @@ mod job_supervisor;
 mod job_tests;
 pub(crate) mod launch;
 mod layout;
+mod lock;
 pub(crate) mod metrics;
 pub(crate) mod outcome;
 pub(crate) mod parked_region;

@@ -68,6 +68,9 @@ pub struct JobOutcome {
     pub last_checkpoint: Option<CheckpointId>,
 }
 
+/// The result of a job; `None` until there is one.
+pub(crate) type Published = Option<Result<JobOutcome, JobError>>;
+
 /// One failure of a region.
 ///
 /// ```

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::contract::Manifest;
-use crate::control::job_context::lock;
+use crate::control::lock::lock;
 use crate::protocol::CheckpointId;
 
 /// How often each checkpoint is pinned.

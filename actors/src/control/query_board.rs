@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::contract::Manifest;
-use crate::control::job_context::{JobContext, lock};
+use crate::control::job_context::JobContext;
+use crate::control::lock::lock;
 use crate::protocol::{Attempt, Execution, Milestone, OperatorId, RegionId, SubtaskId, TaskId, TaskKind};
 use crate::task::{QueryPlace, QueryPort, SourcePlace, StoredReaders, TaskSpec};
 

@@ -29,10 +29,12 @@ use actix::{
 use tokio::sync::oneshot;
 
 use crate::contract::{Fence, Manifest, SnapshotError, Step};
-use crate::control::checkpoint_coordinator::{ChooseRestore, ParkRegion, RegionDown, RegionRunning};
+use crate::control::checkpoint_coordinator::{
+    CheckpointCompleted, ChooseRestore, ParkRegion, RegionDown, RegionRunning, RestoreChosen,
+};
 use crate::control::event::JobEventKind;
-use crate::control::job_context::{Ending, JobContext, RegionMemory, lock};
-use crate::control::job_supervisor::{RegionEnded, RegionReports, RegionRestarts};
+use crate::control::job_context::{Ending, JobContext, RegionMemory};
+use crate::control::lock::lock;
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::control::parked_region::ResumeRegionError;
 use crate::protocol::{
@@ -46,30 +48,23 @@ use crate::task::{
     AcknowledgeCheckpoint, BeginReading, DeclineCheckpoint, FinishInput, RestoreFigures, SinkCommitted, SourceHalted,
     StopReading, StopSubtask, StoreChunks, SubtaskAddress, WantCheckpoint,
 };
-pub(crate) use along::RestartAlong;
+pub(crate) use along::{RegionRestarts, RestartAlong};
 use directives::Answered;
 pub(crate) use directives::directives_of;
-pub(crate) use parking::{ParkAnswered, ResumeRegion};
+pub(crate) use parking::ResumeRegion;
 pub(crate) use pausing::PauseRegion;
-pub(crate) use rescaling::{HoldRegion, StartAnew};
+pub(crate) use rescaling::{HoldRegion, RegionReports, StartAnew};
 use watchdog::Watchdog;
 
 /// Failures kept for the error of a region that gives up.
 const FAILURES_KEPT: usize = 32;
 
-/// The coordinator's answer: what this execution restores.
+/// No subtask of a region is left, and none will be started.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct RestoreChosen {
-    pub(crate) execution: Execution,
-    pub(crate) decision: RestoreDecision,
-}
-
-/// A checkpoint is complete.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct CheckpointCompleted {
-    pub(crate) checkpoint: CheckpointId,
+pub(crate) struct RegionEnded {
+    pub(crate) region: RegionId,
+    pub(crate) error: Option<JobError>,
 }
 
 /// Tell the sources how the job is asked to end.

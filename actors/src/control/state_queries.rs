@@ -22,8 +22,9 @@ use tokio::sync::{oneshot, watch};
 use crate::contract::{
     Asked, ChunkRef, Located, Manifest, RestoredChunk, RestoredState, SnapshotError, StateScope, StoredGroup, owner_of,
 };
-use crate::control::job_context::{JobContext, lock};
-use crate::control::job_supervisor::Published;
+use crate::control::job_context::JobContext;
+use crate::control::lock::lock;
+use crate::control::outcome::Published;
 use crate::control::pins::Pin;
 use crate::control::query_board::{QueryBoard, task_of};
 use crate::protocol::{

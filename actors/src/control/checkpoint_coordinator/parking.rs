@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::control::outcome::SavepointError;
-use crate::control::region_supervisor::ParkAnswered;
 use crate::protocol::RegionId;
 
 /// A region, none of whose subtasks is left, is to be parked.
@@ -10,6 +9,15 @@ use crate::protocol::RegionId;
 #[rtype(result = "()")]
 pub(crate) struct ParkRegion {
     pub(crate) execution: Execution,
+}
+
+/// The coordinator's answer: checkpoints go on without the region, after `newest`; or they cannot, if `is_refused`.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ParkAnswered {
+    pub(crate) execution: Execution,
+    pub(crate) newest: Option<CheckpointId>,
+    pub(crate) is_refused: bool,
 }
 
 impl CheckpointCoordinator {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::contract::{Savepoint, SavepointExport};
-use crate::control::job_supervisor::ResumeReading;
 use crate::control::outcome::SavepointError;
 use crate::control::pins::Pin;
 use crate::control::snapshot_writer::{Export, ExportReply, ExportRequest};
@@ -18,6 +17,16 @@ pub(crate) struct RequestSavepoint {
     pub(crate) then_stop: bool,
     pub(crate) reply: oneshot::Sender<Result<Savepoint, SavepointError>>,
 }
+
+/// Drain the job, unless the savepoint for which it is done cannot be written.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopForSavepoint;
+
+/// No savepoint came of the stop that was made for one: go on.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ResumeReading;
 
 /// What belongs to a request for a savepoint, beside what it waits for.
 pub(super) struct SavepointRequest {
@@ -46,7 +55,7 @@ impl CheckpointCoordinator {
             SavepointCommand::TakeCheckpoint { request } => {
                 self.apply(Event::CheckpointRequested { waiter: request }, ctx);
             }
-            SavepointCommand::StopReading => self.seed.end.do_send(EndJob::StopForSavepoint),
+            SavepointCommand::StopReading => self.seed.stop.do_send(StopForSavepoint),
             SavepointCommand::Pin { request, checkpoint } => {
                 if let Some(of) = self.savepoint_requests.get_mut(&request) {
                     of.pin = Some(Pin::new(&self.seed.job.pins, checkpoint));

@@ -1,17 +1,7 @@
 //! The strategy between regions: the root's part, which has others restart along with one that does.
 
-use std::time::Duration;
-
 use super::*;
-use crate::control::region_supervisor::RestartAlong;
-
-/// A region restarts after a failure, when this delay is over.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct RegionRestarts {
-    pub(crate) region: RegionId,
-    pub(crate) delay: Duration,
-}
+use crate::control::region_supervisor::{RegionRestarts, RestartAlong};
 
 impl Handler<RegionRestarts> for JobSupervisor {
     type Result = ();

@@ -9,9 +9,9 @@ use crate::control::job_context::Held;
 use crate::control::layout::Layout;
 use crate::control::outcome::CheckpointError;
 use crate::control::plan;
-use crate::control::region_supervisor::{HoldRegion, StartAnew};
+use crate::control::region_supervisor::{HoldRegion, RegionReports, StartAnew};
 use crate::control::rescale_error::{RescaleError, Rescaled};
-use crate::protocol::{CheckpointId, Difference, RegionReached, RescaleCommand, Rescaling};
+use crate::protocol::{CheckpointId, Difference, RescaleCommand, Rescaling};
 
 /// The handle's wish.
 #[derive(Debug, Message)]
@@ -19,14 +19,6 @@ use crate::protocol::{CheckpointId, Difference, RegionReached, RescaleCommand, R
 pub(crate) struct RequestRescale {
     pub(crate) to: u32,
     pub(crate) reply: oneshot::Sender<Result<Rescaled, RescaleError>>,
-}
-
-/// A region rests, or runs.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct RegionReports {
-    pub(crate) region: RegionId,
-    pub(crate) reached: RegionReached,
 }
 
 /// Requests, and what becomes of them.

@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// A region restarts after a failure, when this delay is over.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RegionRestarts {
+    pub(crate) region: RegionId,
+    pub(crate) delay: Duration,
+}
+
 /// Another region restarts after this delay, and so is this one to.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::RegionSupervisor;
 use crate::contract::CarefulWork;
 use crate::control::event::JobEventKind;
-use crate::control::job_context::{RegionMemory, lock};
+use crate::control::job_context::RegionMemory;
+use crate::control::lock::lock;
 use crate::control::outcome::{FailureRecord, JobError};
 use crate::protocol::{
     ActorName, Answer, CarefulWorkEnded, Cause, CheckpointId, DirectiveLog, FailedRecord, OperatorId, Panic,

@@ -19,7 +19,8 @@ use actix::Context;
 
 use super::RegionSupervisor;
 use crate::control::event::JobEventKind;
-use crate::control::job_context::{Child, lock};
+use crate::control::job_context::Child;
+use crate::control::lock::lock;
 use crate::control::outcome::JobError;
 use crate::protocol::{Cause, RegionEvent};
 use crate::runtime::arbiters::{ArbiterId, Berth};

@@ -3,22 +3,12 @@
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::control::checkpoint_coordinator::ParkRegion;
+use crate::control::checkpoint_coordinator::{ParkAnswered, ParkRegion};
 use crate::control::escalation::{Escalation, EscalationDecision};
 use crate::control::job_context::ParkedMemory;
-use crate::control::job_supervisor::RegionRestarts;
 use crate::control::parked_region::ResumeRegionError;
 use crate::control::state_queries::before;
 use crate::protocol::{CarriedOver, OnExhausted, RegionReached};
-
-/// The coordinator's answer: checkpoints go on without the region, after `newest`; or they cannot, if `is_refused`.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct ParkAnswered {
-    pub(crate) execution: Execution,
-    pub(crate) newest: Option<CheckpointId>,
-    pub(crate) is_refused: bool,
-}
 
 /// Start again, if it is parked; `reply` is answered once it runs, or is parked again.
 #[derive(Debug, Message)]

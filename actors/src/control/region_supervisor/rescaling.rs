@@ -1,7 +1,6 @@
 //! Rescaling: the region's part, which stops its tasks, waits, and starts others.
 
 use super::*;
-use crate::control::job_supervisor::RegionReports;
 use crate::protocol::RegionReached;
 
 /// Stop all subtasks, and start none before [`StartAnew`].
@@ -13,6 +12,14 @@ pub(crate) struct HoldRegion;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct StartAnew;
+
+/// A region rests, or runs.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RegionReports {
+    pub(crate) region: RegionId,
+    pub(crate) reached: RegionReached,
+}
 
 impl RegionSupervisor {
     pub(super) fn report(&self, reached: RegionReached) {

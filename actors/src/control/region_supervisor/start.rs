@@ -8,7 +8,8 @@ use super::RegionSupervisor;
 use super::times::ReadingTimes;
 use super::wiring::{Ports, Wiring};
 use crate::contract::{CarefulWork, Fence, Manifest, Step, SubtaskInfo};
-use crate::control::job_context::{Child, lock};
+use crate::control::job_context::Child;
+use crate::control::lock::lock;
 use crate::protocol::{Attempt, CheckpointId, KeyGroupRange, RegionEvent, SubtaskId};
 use crate::task::{JobSpec, RestorePlan, SubtaskContext, TaskReports, TaskSpec};
 

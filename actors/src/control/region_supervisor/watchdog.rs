@@ -8,7 +8,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::RegionSupervisor;
 use crate::control::event::JobEventKind;
-use crate::control::job_context::lock;
+use crate::control::lock::lock;
 use crate::protocol::{HeldBackNews, RegionState, SubtaskId};
 use crate::runtime::arbiters::{ArbiterId, Berth};
 use crate::runtime::guard::{Sample, TaskGuard};
