@@ -28,19 +28,32 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
 
 /// What a file takes from the crate in code that is no test's: the first part of each path from the root, and its line.
 fn taken_from_crate(text: &str) -> Vec<(String, usize)> {
-    let code = without_tests(&code(text));
-    let mut taken = Vec::new();
-    for (at, root) in code.match_indices("crate::").filter(|&(at, _)| !code[..at].ends_with('$')) {
-        let path = at + root.len();
-        match body(&code, path).filter(|&(start, _)| start == path) {
-            Some((start, end)) => {
-                let names = heads_of_group(&code[start..end]).into_iter();
-                taken.extend(names.map(|name| (first_name(&code[start + name..]), line(&code, start + name))));
-            }
-            None => taken.push((first_name(&code[path..]), line(&code, at))),
-        }
-    }
+    let mut taken: Vec<_> = paths_from_crate(text).into_iter().map(|(path, line)| (first_name(&path), line)).collect();
+    taken.dedup();
     taken
+}
+
+/// The paths from the root of the crate in code that is no test's, each with its line. A group in braces is as many paths.
+pub(crate) fn paths_from_crate(text: &str) -> Vec<(String, usize)> {
+    let code = without_tests(&code(text));
+    let mut found = Vec::new();
+    for (at, root) in code.match_indices("crate::").filter(|&(at, _)| !code[..at].ends_with('$')) {
+        add_paths(&code, at + root.len(), "", &mut found);
+    }
+    found
+}
+
+/// Adds the paths that go on at this place.
+fn add_paths(code: &str, at: usize, before: &str, found: &mut Vec<(String, usize)>) {
+    let is_part = |part: &char| part.is_alphanumeric() || ['_', ':'].contains(part);
+    let path = format!("{before}{}", code[at..].chars().take_while(is_part).collect::<String>());
+    let group = at + path.len() - before.len();
+    match body(code, group).filter(|&(start, _)| start == group && (path.is_empty() || path.ends_with("::"))) {
+        Some((start, end)) => {
+            heads_of_group(&code[start..end]).into_iter().for_each(|name| add_paths(code, start + name, &path, found));
+        }
+        None => found.push((path.trim_end_matches(':').to_owned(), line(code, at))),
+    }
 }
 
 /// Where in a group of paths in braces each of them begins.
@@ -87,7 +100,7 @@ fn end_of_item(code: &str, from: usize) -> usize {
 }
 
 /// The modules that are declared for tests only, as paths without ending.
-fn test_modules(files: &[File]) -> Vec<String> {
+pub(crate) fn test_modules(files: &[File]) -> Vec<String> {
     let mut modules = Vec::new();
     for File { path, text } in files {
         let folder = match path.strip_suffix("/mod.rs") {
@@ -106,7 +119,7 @@ fn test_modules(files: &[File]) -> Vec<String> {
 }
 
 /// Whether the whole file is a test or a tool of tests, by its name or because it is in one of these modules.
-fn is_of_tests(path: &str, modules: &[String]) -> bool {
+pub(crate) fn is_of_tests(path: &str, modules: &[String]) -> bool {
     let is_in = |module: &String| path.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with(['/', '.']));
     path.ends_with("_tests.rs") || modules.iter().any(is_in)
 }
@@ -171,6 +184,13 @@ fn paths_from_the_root_are_found_but_not_in_tests() {
     let found = taken_from_crate(text);
     let found: Vec<_> = found.iter().map(|(name, line)| (name.as_str(), *line)).collect();
     assert_eq!(found, [("state", 1), ("graph", 3), ("Limits", 4), ("time", 8), ("operator", 14)]);
+}
+
+#[test]
+fn paths_are_whole_also_in_groups() {
+    let text = "use crate::a::{self, b::{C, D}, E as F};\nfn f(x: crate::g::H) { crate::i::J::<K>::new() }\n";
+    let found: Vec<_> = paths_from_crate(text).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(found, ["a::self", "a::b::C", "a::b::D", "a::E", "g::H", "i::J"]);
 }
 
 #[test]
