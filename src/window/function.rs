@@ -122,7 +122,8 @@ pub(crate) trait PaneFunction<K, T>: Clone + Send + 'static {
     type Kept: Serialize + DeserializeOwned + Send + 'static;
     type Out: Send + 'static;
 
-    /// Whether panes of parts of a window give together, merged, what a pane of the window does.
+    /// Whether panes of parts of a window give together, merged, what a pane of the window does. Parts are merged in the order of their
+    /// times: what depends on the order in which records come does not share.
     const SHARES: bool;
 
     fn add(&self, kept: &mut Option<Self::Kept>, record: T, time: Timestamp);
