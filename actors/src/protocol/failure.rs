@@ -7,20 +7,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::SubtaskId;
-use super::{SinkError, SnapshotError, SourceError, StateError};
-
-/// Whose fault a failure is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// The user's code or configuration.
-    User,
-    /// Something outside: a file, a disk, a service.
-    External,
-    /// The engine: a bug.
-    Internal,
-}
+use super::{Fault, SinkError, SnapshotError, SourceError, StateError, SubtaskId};
 
 /// Which actor of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

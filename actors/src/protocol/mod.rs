@@ -9,6 +9,7 @@ mod directives;
 mod element;
 mod failed_record;
 mod failure;
+mod fault;
 mod held_back;
 mod ids;
 mod inlet;
@@ -54,7 +55,8 @@ pub(crate) use directives::{Answer, CarefulWorkEnded, DirectiveLog, Panic, Withh
 pub use directives::{FIRINGS, PanicFacts, PanicRule, PanickedCall, PanickedRecord, RecordIdentity};
 pub use element::{Barrier, ChannelOrder, Element, Mark};
 pub use failed_record::{FailedRecord, ReadRange};
-pub use failure::{ActorName, Cause, Fault, PanicReport, TaskError};
+pub use failure::{ActorName, Cause, PanicReport, TaskError};
+pub use fault::Fault;
 pub use held_back::{HeldBack, HeldBackNews, Standing};
 pub use ids::{Attempt, CheckpointId, Execution, Incarnation, OperatorId, PortId, RegionId, SubtaskId, TaskId};
 pub use inlet::{Inlet, Input};
