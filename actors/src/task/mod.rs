@@ -10,6 +10,7 @@ pub mod operator_task;
 mod operators;
 mod orders;
 mod queries;
+mod query_place;
 mod reports;
 pub mod sink_task;
 mod sink_writing;
@@ -25,8 +26,8 @@ pub use orders::{
     BeginReading, CheckpointAborted, CheckpointComplete, ExpectBarrier, FinishInput, RequestBarrier, SetPaused,
     SourceAddress, StopReading, StopSubtask, SubtaskAddress,
 };
-pub use queries::QueryPort;
-pub(crate) use queries::{QueryPlace, SentQuery, StoredReader, StoredReaders};
+pub use query_place::QueryPort;
+pub(crate) use query_place::{QueryPlace, SentQuery, StoredReader, StoredReaders};
 pub use reports::{
     AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, RestoreFigures, RestoreProgress, SinkCommitted,
     SourceHalted, StoreChunks, SubtaskReady, TaskReports, WantCheckpoint,
