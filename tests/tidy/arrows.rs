@@ -28,17 +28,22 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
 
 /// What a file takes from the crate in code that is no test's: the first part of each path from the root, and its line.
 fn taken_from_crate(text: &str) -> Vec<(String, usize)> {
-    let mut taken: Vec<_> = paths_from_crate(text).into_iter().map(|(path, line)| (first_name(&path), line)).collect();
+    let mut taken: Vec<_> =
+        paths_behind(text, "crate::").into_iter().map(|(path, line)| (first_name(&path), line)).collect();
     taken.dedup();
     taken
 }
 
-/// The paths from the root of the crate in code that is no test's, each with its line. A group in braces is as many paths.
-pub(crate) fn paths_from_crate(text: &str) -> Vec<(String, usize)> {
+/// What goes on behind this word in code that is no test's, as paths, each with its line. A group in braces is as many paths.
+pub(crate) fn paths_behind(text: &str, word: &str) -> Vec<(String, usize)> {
     let code = without_tests(&code(text));
     let mut found = Vec::new();
-    for (at, root) in code.match_indices("crate::").filter(|&(at, _)| !code[..at].ends_with('$')) {
-        add_paths(&code, at + root.len(), "", &mut found);
+    for (at, _) in code.match_indices(word) {
+        let is_part =
+            code[..at].ends_with(|before: char| before.is_alphanumeric() || ['_', ':', '$'].contains(&before));
+        if !is_part {
+            add_paths(&code, at + word.len(), "", &mut found);
+        }
     }
     found
 }
@@ -74,7 +79,7 @@ fn heads_of_group(group: &str) -> Vec<usize> {
     heads
 }
 
-fn first_name(path: &str) -> String {
+pub(crate) fn first_name(path: &str) -> String {
     path.chars().take_while(|&part| part.is_alphanumeric() || part == '_').collect()
 }
 
@@ -189,7 +194,7 @@ fn paths_from_the_root_are_found_but_not_in_tests() {
 #[test]
 fn paths_are_whole_also_in_groups() {
     let text = "use crate::a::{self, b::{C, D}, E as F};\nfn f(x: crate::g::H) { crate::i::J::<K>::new() }\n";
-    let found: Vec<_> = paths_from_crate(text).into_iter().map(|(path, _)| path).collect();
+    let found: Vec<_> = paths_behind(text, "crate::").into_iter().map(|(path, _)| path).collect();
     assert_eq!(found, ["a::self", "a::b::C", "a::b::D", "a::E", "g::H", "i::J"]);
 }
 

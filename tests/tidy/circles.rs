@@ -3,29 +3,93 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::File;
-use crate::arrows::{is_of_tests, paths_from_crate, test_modules};
+use crate::arrows::{first_name, is_of_tests, paths_behind, test_modules};
 
 /// Most files of a circle: each of them can only be understood with all the others.
 const CIRCLE_FILES_MAX: usize = 4;
 
-/// What each file takes from others, by the paths from the root of its crate in `source`. What a path leads to is the file that its names
-/// lead to furthest; a `mod.rs` is only a table of contents.
-fn arrows(source: &str, files: &[File]) -> BTreeMap<String, BTreeSet<String>> {
-    let tests = test_modules(files);
-    let module = |file: &File| {
-        let path = file.path.trim_start_matches(source).trim_end_matches(".rs").trim_end_matches("/mod");
-        (!is_of_tests(&file.path, &tests)).then(|| path.to_owned())
+/// How paths begin by which files take from each other. Behind `use` they begin with a part of the file.
+const ALL_PATHS: &[&str] = &["crate::", "super::", "use "];
+/// Those by which they take from other folders.
+const PATHS_BETWEEN_FOLDERS: &[&str] = &["crate::"];
+
+/// What each file takes from others.
+type Arrows = BTreeMap<String, BTreeSet<String>>;
+
+/// The files of a crate, as paths without ending.
+struct Modules {
+    /// Those that hold something: a `mod.rs` is a table of contents.
+    files: BTreeSet<String>,
+    /// What a module hands on of its parts, by its path and the name, as the path from the root that leads there.
+    handed_on: BTreeMap<(String, String), String>,
+}
+
+impl Modules {
+    fn of(source: &str, files: &[File]) -> Self {
+        let paths: BTreeSet<String> = files.iter().map(|file| module(source, file)).collect();
+        let is_there = |part: &str| paths.contains(part) || paths.contains(&format!("{part}/mod"));
+        let mut handed_on = BTreeMap::new();
+        for file in files {
+            let of = module(source, file);
+            let of = of.strip_suffix("/mod").unwrap_or(&of);
+            for (path, _) in paths_behind(&file.text, "use ") {
+                let (part, name) = (first_name(&path), path.rsplit("::").next().unwrap_or_default());
+                if is_there(&format!("{of}/{part}")) {
+                    handed_on.insert((of.to_owned(), name.to_owned()), from_root(of, "use ", &path));
+                }
+            }
+        }
+        let is_contents = |path: &String| path.ends_with("/mod") || path == "lib";
+        Self { files: paths.into_iter().filter(|path| !is_contents(path)).collect(), handed_on }
+    }
+
+    /// The file to which the names of a path from the root lead.
+    fn file_of(&self, path: &str) -> Option<String> {
+        let names: Vec<&str> = path.split('/').collect();
+        (1..=names.len()).rev().find_map(|named| {
+            let place = names[..named].join("/");
+            let name = names.get(named).copied().unwrap_or_default().to_owned();
+            match self.handed_on.get(&(place.clone(), name)) {
+                Some(further) => self.file_of(further),
+                None => self.files.contains(&place).then_some(place),
+            }
+        })
+    }
+}
+
+/// The path from the root of a crate's sources, without ending.
+fn module(source: &str, file: &File) -> String {
+    file.path.trim_start_matches(source).trim_end_matches(".rs").to_owned()
+}
+
+/// The path from the root that begins with this word in a file, and goes on like this.
+fn from_root(file: &str, word: &str, path: &str) -> String {
+    let above = |folder: &str| folder.rsplit_once('/').map_or("", |(above, _)| above).to_owned();
+    let (mut folder, mut path) = match word {
+        "crate::" => (String::new(), path),
+        "super::" => (above(file), path),
+        _ => (file.to_owned(), path),
     };
-    let is_contents = |file: &&File| file.path.ends_with("/mod.rs") || file.path.ends_with("/lib.rs");
-    let modules: BTreeSet<String> = files.iter().filter(|file| !is_contents(file)).filter_map(module).collect();
-    let file_of = |path: &str| {
-        let names: Vec<&str> = path.split("::").collect();
-        (1..=names.len()).rev().map(|named| names[..named].join("/")).find(|path| modules.contains(path))
-    };
-    let mut arrows = BTreeMap::new();
-    for file in files {
-        let Some(from) = module(file).filter(|from| modules.contains(from)) else { continue };
-        let taken = paths_from_crate(&file.text).into_iter().filter_map(|(path, _)| file_of(&path));
+    while let Some(rest) = path.strip_prefix("super::") {
+        (folder, path) = (above(&folder), rest);
+    }
+    format!("{folder}/{}", path.replace("::", "/")).trim_start_matches('/').to_owned()
+}
+
+fn arrows(source: &str, files: &[File], words: &[&str]) -> Arrows {
+    let (modules, tests) = (Modules::of(source, files), test_modules(files));
+    let mut arrows = Arrows::new();
+    for file in files.iter().filter(|file| !is_of_tests(&file.path, &tests)) {
+        let from = module(source, file);
+        if !modules.files.contains(&from) {
+            continue;
+        }
+        let taken = words.iter().flat_map(|word| {
+            let paths = paths_behind(&file.text, word).into_iter();
+            // All of the module above is taken by a part of it.
+            let paths = paths.map(|(path, _)| path).filter(|path| !path.is_empty());
+            paths.filter_map(|path| modules.file_of(&from_root(&from, word, &path))).collect::<Vec<_>>()
+        });
         let taken = taken.filter(|to| *to != from).collect();
         arrows.insert(from, taken);
     }
@@ -33,7 +97,7 @@ fn arrows(source: &str, files: &[File]) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// The files to which arrows lead from this one, over others, too.
-fn reached<'a>(arrows: &'a BTreeMap<String, BTreeSet<String>>, from: &'a str) -> BTreeSet<&'a str> {
+fn reached<'a>(arrows: &'a Arrows, from: &'a str) -> BTreeSet<&'a str> {
     let (mut left, mut reached) = (vec![from], BTreeSet::new());
     while let Some(file) = left.pop() {
         let next = arrows.get(file).into_iter().flatten().map(String::as_str);
@@ -43,36 +107,38 @@ fn reached<'a>(arrows: &'a BTreeMap<String, BTreeSet<String>>, from: &'a str) ->
 }
 
 /// The files of each circle.
-fn circles(arrows: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<BTreeSet<&str>> {
+fn circles(arrows: &Arrows) -> BTreeSet<BTreeSet<&str>> {
     let reached: BTreeMap<&str, _> = arrows.keys().map(|file| (file.as_str(), reached(arrows, file))).collect();
-    let back_from = |file: &str| reached[file].iter().copied().filter(|other| reached[other].contains(file)).collect();
-    reached.keys().map(|file| back_from(file)).filter(|circle: &BTreeSet<_>| !circle.is_empty()).collect()
+    let leads_back = |other: &str, to: &str| reached.get(other).is_some_and(|files| files.contains(to));
+    let circle = |file: &&str| reached[file].iter().copied().filter(|other| leads_back(other, file)).collect();
+    reached.keys().map(circle).filter(|circle: &BTreeSet<_>| !circle.is_empty()).collect()
 }
 
+/// In `src` files of one folder may take from each other as they like by `super::`: each stream has methods that make others.
 #[test]
 fn no_circle_of_files_is_long() {
-    for source in ["actors/src/", "src/"] {
-        let files = crate::files(&[source], "rs");
-        let arrows = arrows(source, &files);
-        assert!(arrows.values().map(BTreeSet::len).sum::<usize>() > 100, "arrows of {source} are not found");
+    for (source, words) in [("actors/src/", ALL_PATHS), ("src/", PATHS_BETWEEN_FOLDERS)] {
+        let arrows = arrows(source, &crate::files(&[source], "rs"), words);
+        assert!(arrows.values().map(BTreeSet::len).sum::<usize>() > 400, "arrows of {source} are not found");
         let long: Vec<_> = circles(&arrows).into_iter().filter(|circle| circle.len() > CIRCLE_FILES_MAX).collect();
         assert!(long.is_empty(), "files of {source} that take from each other in a circle: {long:?}");
     }
 }
 
 #[test]
-fn circles_are_found_over_files_and_not_over_tables_of_contents() {
+fn circles_are_found_through_tables_of_contents_and_not_in_tests() {
     let file = |path: &str, text: &str| File { path: format!("s/{path}"), text: text.to_owned() };
     let files = [
-        file("mod.rs", "use crate::a::A;"),
         file("a.rs", "use crate::{b::{self, B}, d};\n#[cfg(test)]\nuse crate::e::E;"),
         file("b.rs", "fn f() { crate::c::inner::g::<crate::a::A>() }"),
-        file("c/mod.rs", "use crate::a::A;"),
-        file("c/inner.rs", "use crate::a::A;"),
-        file("d.rs", "use crate::c::Unknown;"),
+        file("c/mod.rs", "use crate::d::D;\npub use inner::{Inner, other::Other};"),
+        file("c/inner.rs", "use crate::a::A;\nmod deep;\npub use deep::Deep;"),
+        file("c/inner/deep.rs", "use super::*;\nuse super::super::Inner;"),
+        file("d.rs", "use crate::c::inner::Deep;"),
         file("e.rs", "use crate::a::A;"),
     ];
-    let arrows = arrows("s/", &files);
-    let circles = circles(&arrows);
-    assert_eq!(circles, BTreeSet::from([BTreeSet::from(["a", "b", "c/inner"])]), "{arrows:?}");
+    let all = arrows("s/", &files, ALL_PATHS);
+    assert_eq!(circles(&all), BTreeSet::from([BTreeSet::from(["a", "b", "c/inner", "c/inner/deep", "d"])]), "{all:?}");
+    let arrows = arrows("s/", &files, PATHS_BETWEEN_FOLDERS);
+    assert_eq!(circles(&arrows), BTreeSet::from([BTreeSet::from(["a", "b", "c/inner"])]), "{arrows:?}");
 }
