@@ -24,7 +24,7 @@ pub trait Stateful {
     /// # Errors
     /// Those of [`snapshot`](Self::snapshot); [`StateError::CaptureFull`] if too much of what has changed waits to be stored, and
     /// [`StateError::WorkingFile`] or [`StateError::Unreadable`] for rows that are not in memory. The checkpoint is declined, and the
-    /// task goes on.
+    /// task goes on; one whose file has failed fails with its next record.
     fn continue_snapshot(
         &mut self,
         writer: &mut SnapshotWriter,
