@@ -9,9 +9,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use millstream::keyed::{KeyedOperator, fold_pairs};
-use millstream::operator::{
-    BatchOperator, ByValue, Output, Progress, RunBudget, SideOutputs, SnapshotWriter, Stateful,
-};
+use millstream::operator::{BatchOperator, ByValue, Output, Progress, RunBudget, SectionWriter, SideOutputs, Stateful};
 use millstream::prelude::*;
 use millstream_actors::contract::{Batch, Chunk, Manifest, SnapshotStore};
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange};
@@ -46,7 +44,7 @@ fn main() {
     for checkpoint in 1..=RUNS {
         let records = keys / 2;
         let steady = feed(&mut operator, &stream[..records]);
-        let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId::NONE, 0);
+        let mut writer = SectionWriter::new(CheckpointId(checkpoint), CheckpointId::NONE, 0);
         writer.set_operator(&"sums".into());
         writer.recycle(std::mem::take(&mut spare));
         let (progress, barrier) =
@@ -173,7 +171,7 @@ fn structured(keys: usize) {
     feed(&mut operator, &(0..keys as u64).collect::<Vec<_>>());
     let (mut least, mut bytes, mut spare) = ((Duration::MAX, (Duration::ZERO, 0)), 0, Vec::new());
     for checkpoint in 1..=2 * RUNS {
-        let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId::NONE, 0);
+        let mut writer = SectionWriter::new(CheckpointId(checkpoint), CheckpointId::NONE, 0);
         writer.set_operator(&"accounts".into());
         writer.recycle(std::mem::take(&mut spare));
         let progress = state_of(&mut operator).snapshot(&mut writer).expect("it can be written");
@@ -235,7 +233,7 @@ fn discard<T>(out: &mut Output<T>) {
 /// The chunks, the time of all slices, and that of the longest.
 fn sweep(
     operator: &mut impl BatchOperator,
-    writer: &mut SnapshotWriter,
+    writer: &mut SectionWriter,
     mut progress: Progress,
 ) -> (Vec<Chunk>, Duration, Duration) {
     let state = state_of(operator);

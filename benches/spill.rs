@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use millstream::keyed::{KeyedOperator, fold_pairs};
-use millstream::operator::{BatchOperator, ByValue, Output, Progress, RunBudget, SideOutputs, SnapshotWriter};
+use millstream::operator::{BatchOperator, ByValue, Output, Progress, RunBudget, SectionWriter, SideOutputs};
 use millstream::prelude::{Emitter, KeyedContext, KeyedProcessFunction, MapState, Row};
 use millstream::state::ValueState;
 use millstream::state::internal::{RedbBackend, SpillPlace};
@@ -172,7 +172,7 @@ fn feed(operator: &mut impl BatchOperator<In = u64>, n: u64, key: &dyn Fn(u64) -
 }
 
 fn snapshot(operator: &mut impl BatchOperator, what: &str, checkpoint: u64, base: u64) {
-    let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId(base), 0);
+    let mut writer = SectionWriter::new(CheckpointId(checkpoint), CheckpointId(base), 0);
     writer.set_operator(&"sums".into());
     let state = operator.stateful().expect("a keyed operator has state");
     let started = monotonic();

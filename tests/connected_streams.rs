@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millstream::operator::{
-    Batch, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful, TwoInputOperator,
+    Batch, Output, Progress, RestoredSection, RunBudget, SectionWriter, StateError, Stateful, TwoInputOperator,
 };
 use millstream::prelude::*;
 use millstream::{JobOutcome, TaskError};
@@ -200,7 +200,7 @@ impl TwoInputOperator for Figures {
 }
 
 impl Stateful for Figures {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         let stored = serde_json::to_vec(&self.running.figures.iter().collect::<Vec<_>>()).expect("numbers");
         writer.subtask(&"figures".into()).put(&stored);
         Ok(Progress::Done)

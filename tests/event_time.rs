@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream::operator::{
-    Batch, BatchOperator, Mark, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+    Batch, BatchOperator, Mark, Output, Progress, RestoredSection, RunBudget, SectionWriter, StateError, Stateful,
 };
 use millstream::prelude::*;
 use millstream::{Cause, JobEventKind, JobOutcome, TaskError};
@@ -79,7 +79,7 @@ impl BatchOperator for Watches {
 }
 
 impl Stateful for Watches {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         writer.subtask(&"watermark".into()).put(&self.watermark.unwrap_or(NO_TIME).to_le_bytes());
         Ok(Progress::Done)
     }

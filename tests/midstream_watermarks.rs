@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use millstream::operator::{
-    Batch, BatchOperator, Mark, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+    Batch, BatchOperator, Mark, Output, Progress, RestoredSection, RunBudget, SectionWriter, StateError, Stateful,
 };
 use millstream::prelude::*;
 use millstream::time::{ManualClock, WatermarkAlignment};
@@ -87,7 +87,7 @@ impl BatchOperator for Watches {
 }
 
 impl Stateful for Watches {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         writer.subtask(&"watermark".into()).put(&self.watermark.to_le_bytes());
         Ok(Progress::Done)
     }

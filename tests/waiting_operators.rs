@@ -9,7 +9,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use millstream::operator::{
-    Batch, BatchOperator, Demand, Mark, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError,
+    Batch, BatchOperator, Demand, Mark, Output, Progress, RestoredSection, RunBudget, SectionWriter, StateError,
     Stateful,
 };
 use millstream::prelude::*;
@@ -124,7 +124,7 @@ impl BatchOperator for Asks {
 }
 
 impl Stateful for Asks {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         let bytes = writer.subtask(&"waiting".into());
         self.waiting.iter().for_each(|record| bytes.put(&record.to_le_bytes()));
         Ok(Progress::Done)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millstream::operator::{
-    Batch, BatchOperator, Mark, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+    Batch, BatchOperator, Mark, Output, Progress, RestoredSection, RunBudget, SectionWriter, StateError, Stateful,
 };
 use millstream::prelude::*;
 use millstream::sink::Sink;
@@ -225,7 +225,7 @@ impl BatchOperator for HoldsBack {
 }
 
 impl Stateful for HoldsBack {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         self.watch.at_barriers.lock().unwrap_or_else(PoisonError::into_inner).push(self.held.len());
         let bytes: Vec<u8> = self.held.iter().flat_map(|record| record.to_le_bytes()).collect();
         writer.subtask(&"held".into()).put(&bytes);

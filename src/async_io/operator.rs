@@ -8,8 +8,8 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, BatchOperator, Clock, Demand, Held, Output, Progress, RestoredSection, RunBudget, SnapshotWriter,
-    StateError, Stateful,
+    Batch, BatchOperator, Clock, Demand, Held, Output, Progress, RestoredSection, RunBudget, SectionWriter, StateError,
+    Stateful,
 };
 use millstream_actors::protocol::{Mark, NO_TIME, OperatorId, TaskError, Timestamp};
 use millstream_actors::runtime::guard::{note_record, noting};
@@ -350,7 +350,7 @@ where
     F: Fn(T) -> Fut,
     Fut: Future<Output = Result<U, AsyncError>>,
 {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         let in_flight = |record: &Record<T>| {
             let time = Some(record.time).filter(|time| *time != NO_TIME);
             (record.record.clone(), time)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Asked, Batch, Clock, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget, SnapshotWriter,
+    Asked, Batch, Clock, GroupLoader, LoadedGroup, Output, Progress, RestoredSection, RunBudget, SectionWriter,
     StateError, Stateful, StoredStates, TwoInputOperator,
 };
 use millstream_actors::protocol::{CheckpointId, Mark, OperatorId, TaskError};
@@ -212,14 +212,14 @@ where
     F: KeyedBroadcastProcessFunction<S::Key, A, B>,
     Rows: KeyedBackend<S::Key, F::State>,
 {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         self.run.function.broadcast.write(self.run.task.share, writer)?;
         self.run.kernel.snapshot(writer)
     }
 
     fn continue_snapshot(
         &mut self,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
         self.run.kernel.continue_snapshot(writer, budget)

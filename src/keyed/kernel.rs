@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use millstream_actors::contract::{
     Asked, Batch, Clock, Front, GroupLoader, LoadedGroup, OperatorCounters, Output, Progress, RestoredSection,
-    RunBudget, SnapshotWriter, StateError, Stateful, StoredStates,
+    RunBudget, SectionWriter, StateError, Stateful, StoredStates,
 };
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, Limits, NO_TIME, OperatorId, TaskError, Timestamp};
 use millstream_actors::runtime::guard::{note_key, noting};
@@ -356,7 +356,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> VisitKeys<K, St> for Ker
 }
 
 impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, St, B> {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         self.look_at_clock();
         let groups = self.backend.range().iter().zip(&self.end.has_run);
         let ended: Vec<Ended> = groups.filter(|(_, has_run)| **has_run).map(|(group, _)| Ended(group)).collect();
@@ -369,7 +369,7 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Stateful for Kernel<K, S
 
     fn continue_snapshot(
         &mut self,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
         self.backend.sweep(&self.operator, &self.names, self.capture_bytes_max, writer, budget)

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use millstream_actors::contract::{RestoredSection, RestoredState, SnapshotWriter, StateError, StateScope};
+use millstream_actors::contract::{RestoredSection, RestoredState, SectionWriter, StateError, StateScope};
 use millstream_actors::protocol::CheckpointId;
 
 use super::*;
@@ -145,7 +145,7 @@ fn a_key_outside_the_groups_fails_with_operator_and_group() {
 
 pub(super) fn saved<Op: BatchOperator>(operator: &mut Op) -> Vec<RestoredSection> {
     let operator = operator.stateful().unwrap();
-    let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
+    let mut writer = SectionWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
     writer.set_operator(&"words".into());
     let mut progress = operator.snapshot(&mut writer).unwrap();
     while progress == Progress::Suspended {

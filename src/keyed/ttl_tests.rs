@@ -1,4 +1,4 @@
-use millstream_actors::contract::{RestoredSection, RestoredState, SnapshotWriter, StateScope};
+use millstream_actors::contract::{RestoredSection, RestoredState, SectionWriter, StateScope};
 use millstream_actors::protocol::{CheckpointId, Timestamp};
 
 use super::*;
@@ -71,7 +71,7 @@ fn watermark(operator: &mut Keyed, to: Timestamp) {
 
 fn snapshot(operator: &mut Keyed, checkpoint: u64, base: u64) -> Vec<RestoredSection> {
     let operator = operator.stateful().unwrap();
-    let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId(base), 0);
+    let mut writer = SectionWriter::new(CheckpointId(checkpoint), CheckpointId(base), 0);
     writer.set_operator(&"visits".into());
     let mut progress = operator.snapshot(&mut writer).unwrap();
     while progress == Progress::Suspended {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millstream_actors::contract::{RestoredSection, SnapshotWriter, StateError, StateScope};
+use millstream_actors::contract::{RestoredSection, SectionWriter, StateError, StateScope};
 use millstream_actors::protocol::OperatorId;
 
 use crate::state::codec::OTHERWISE_DECLARED;
@@ -41,7 +41,7 @@ impl<S: OperatorStateSet> HeldStates<S> {
     ///
     /// # Errors
     /// If one cannot be written.
-    pub(crate) fn write(&self, share: Share, writer: &mut SnapshotWriter) -> Result<(), StateError> {
+    pub(crate) fn write(&self, share: Share, writer: &mut SectionWriter) -> Result<(), StateError> {
         for (index, name) in self.names.iter().enumerate() {
             let section = writer.subtask(name);
             self.states.write(index, &self.held, section).map_err(|reason| StateError::Encode {

@@ -9,7 +9,7 @@
 //! | a function on two streams | [`CoProcessFunction`] | [`CoStates`], [`ProcessContext`], [`Emitter`] |
 //! | a function with state for each key | [`KeyedProcessFunction`](crate::keyed::KeyedProcessFunction) | see [`keyed`](crate::keyed) |
 //! | a stage that takes whole batches and sees watermarks | [`BatchOperator`], or [`TwoInputOperator`] for two streams | [`Batch`], [`Output`], [`Mark`], [`RunBudget`] |
-//! | the state of such a stage | [`Stateful`] | [`SnapshotWriter`], [`RestoredSection`]; [`GroupLoader`] if it is keyed |
+//! | the state of such a stage | [`Stateful`] | [`SectionWriter`], [`RestoredSection`]; [`GroupLoader`] if it is keyed |
 //! | a way of spreading records over subtasks | [`Partitioner`] | [`Batch`] |
 //! | a function that is generic over how a key is chosen | | [`KeySelector`], [`ByValue`], [`ByRef`] |
 
@@ -61,7 +61,7 @@ pub use try_process_function::{TryProcessFunction, TryStates};
 
 pub use millstream_actors::contract::{
     Batch, BatchOperator, Demand, Emitted, Front, GroupLoader, Held, LoadedGroup, Output, Partitioner, Progress,
-    ReadingTime, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful, TwoInputOperator,
+    ReadingTime, RestoredSection, RunBudget, SectionWriter, StateError, Stateful, TwoInputOperator,
 };
 pub use millstream_actors::protocol::Mark;
 

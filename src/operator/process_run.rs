@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use millstream_actors::contract::{
-    Batch, Clock, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+    Batch, Clock, Output, Progress, RestoredSection, RunBudget, SectionWriter, StateError, Stateful,
 };
 use millstream_actors::protocol::{Limits, Mark, NO_TIME, OperatorId, TaskError, Timestamp};
 use millstream_actors::runtime::guard::{note_of_none, noting};
@@ -105,7 +105,7 @@ impl<S: OperatorStateSet> ProcessRun<S> {
 }
 
 impl<S: OperatorStateSet> Stateful for ProcessRun<S> {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         if self.has_ended {
             write_notes(&self.operator, &[Ended(self.task.share.parallelism)], writer)?;
         }

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use millstream_actors::contract::{RestoredSection, RestoredState, SnapshotWriter, StateError, StateScope};
+use millstream_actors::contract::{RestoredSection, RestoredState, SectionWriter, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -108,7 +108,7 @@ fn run<Op: BatchOperator>(operator: &mut Op, records: Vec<Op::In>) -> Result<Vec
 }
 
 fn saved<Op: Stateful>(operator: &mut Op, subtask: u32) -> Result<Vec<RestoredSection>, StateError> {
-    let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, subtask);
+    let mut writer = SectionWriter::new(CheckpointId(1), CheckpointId::NONE, subtask);
     writer.set_operator(&"pack".into());
     assert_eq!(operator.snapshot(&mut writer)?, Progress::Done);
     let chunks = writer.finish().0.into_iter().map(|chunk| (chunk.reference.address, chunk.bytes));

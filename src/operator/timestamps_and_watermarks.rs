@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Batch, BatchOperator, Clock, EventTimes, Output, Progress, ReadingTime, RestoredSection, RunBudget, SnapshotWriter,
+    Batch, BatchOperator, Clock, EventTimes, Output, Progress, ReadingTime, RestoredSection, RunBudget, SectionWriter,
     StateError, Stateful,
 };
 use millstream_actors::protocol::{Mark, OperatorId, TaskError, Timestamp};
@@ -200,7 +200,7 @@ impl<T: Send + 'static> BatchOperator for TimestampsAndWatermarks<T> {
 }
 
 impl<T: Send + 'static> Stateful for TimestampsAndWatermarks<T> {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         // Records may wait behind the barrier.
         self.other_input();
         let Share { subtask, parallelism } = self.task.share;

@@ -62,7 +62,7 @@ fn woken(operator: &mut TimestampsAndWatermarks<i64>) -> Vec<Told> {
 }
 
 fn saved(operator: &mut dyn Stateful, subtask: u32) -> Vec<RestoredSection> {
-    let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, subtask);
+    let mut writer = SectionWriter::new(CheckpointId(1), CheckpointId::NONE, subtask);
     writer.set_operator(&"times".into());
     assert_eq!(operator.snapshot(&mut writer).unwrap(), Progress::Done);
     let chunks = writer.finish().0.into_iter().map(|chunk| (chunk.reference.address, chunk.bytes));
@@ -259,7 +259,7 @@ impl BatchOperator for Watched {
 }
 
 impl Stateful for Watched {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         self.times.snapshot(writer)
     }
 

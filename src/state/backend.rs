@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
+use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SectionWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
 use super::query::LookAtRows;
@@ -101,7 +101,7 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: LookAtRows<K, S> + 'static {
     ) -> Result<(), StateError>;
 
     /// The barrier: what changes from now on belongs to the next checkpoint. A capture that still runs is given up.
-    fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter);
+    fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SectionWriter);
 
     /// Writes more of the barrier's state, until the budget is exhausted or the writer has no room. No more than
     /// `held_max` bytes of it may wait in memory.
@@ -113,12 +113,12 @@ pub trait KeyedBackend<K: StateKey, S: StateSet>: LookAtRows<K, S> + 'static {
         operator: &OperatorId,
         names: &[Arc<str>],
         held_max: usize,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError>;
 
     /// Ends the capture, whether it is complete or not wanted any more. Stamps stay as they are.
-    fn abandon_snapshot(&mut self, writer: Option<&mut SnapshotWriter>);
+    fn abandon_snapshot(&mut self, writer: Option<&mut SectionWriter>);
 
     /// What loads its key groups on other threads; `states` are the declared ones, and `keys` says how keys are stored.
     fn loader(&self, operator: OperatorId, states: S, keys: KeySchema<K>) -> Box<dyn GroupLoader>;

@@ -3,7 +3,7 @@ use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
 
-use millstream_actors::contract::{Progress, SnapshotWriter};
+use millstream_actors::contract::{Progress, SectionWriter};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
 use serde::{Deserialize, Serialize};
 
@@ -144,7 +144,7 @@ fn check_against_a_map<K: StateKey + Clone + Debug + From<u64>>(seed: u64) {
         assert_eq!(block.worked, left.min(records as usize));
         assert_eq!(table.live(), model.len(), "seed {seed}, round {round}");
         if random.below(20) == 0 {
-            let mut new = SnapshotWriter::new(CheckpointId(round), CheckpointId(round.saturating_sub(30)), 0);
+            let mut new = SectionWriter::new(CheckpointId(round), CheckpointId(round.saturating_sub(30)), 0);
             new.set_operator(&operator());
             table.begin_snapshot(&names, &mut new);
             writer = Some(new);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream_actors::contract::{GroupLoader, Progress, RestoredSection, RunBudget, SnapshotWriter, StateScope};
+use millstream_actors::contract::{GroupLoader, Progress, RestoredSection, RunBudget, SectionWriter, StateScope};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange};
 
 use super::backend::OneKey;
@@ -122,7 +122,7 @@ where
         table.work_on_block(&mut OneKey::new(key, |states: S::Handles<'_>| fill(key, states)));
     }
     let names = states().names();
-    let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
+    let mut writer = SectionWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
     table.begin_snapshot(&names, &mut writer);
     let mut budget = RunBudget::start_by(Some(|| Duration::ZERO));
     while let Ok(Progress::Suspended) = table.sweep(&"op".into(), &names, usize::MAX, &mut writer, &mut budget) {}

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
+use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SectionWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
 use super::backend::{KeyedBackend, KeyedBlock};
@@ -83,7 +83,7 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
         Ok(())
     }
 
-    fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {
+    fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SectionWriter) {
         KeyedTable::begin_snapshot(self, names, writer);
     }
 
@@ -92,13 +92,13 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
         operator: &OperatorId,
         names: &[Arc<str>],
         held_max: usize,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
         self.sweep_slice(operator, names, self.range.start, held_max, writer, budget)
     }
 
-    fn abandon_snapshot(&mut self, writer: Option<&mut SnapshotWriter>) {
+    fn abandon_snapshot(&mut self, writer: Option<&mut SectionWriter>) {
         self.barriers.abandon(writer);
     }
 

@@ -7,7 +7,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use millstream_actors::contract::{SnapshotWriter, StateError};
+use millstream_actors::contract::{SectionWriter, StateError};
 
 use super::barrier::{Barriers, GroupAtBarrier, Reach, Sweep};
 use super::changes::Changes;
@@ -20,7 +20,7 @@ const ENTRIES_PER_LOOK: usize = if cfg!(test) { 3 } else { 512 };
 
 impl<K: StateKey, S: StateSet> KeyedTable<K, S> {
     /// The barrier: what changes from now on belongs to the next checkpoint. A capture that still runs is given up.
-    pub(crate) fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {
+    pub(crate) fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SectionWriter) {
         self.barriers.abandon(Some(writer));
         let now = self.access();
         let Self { states, groups, changes, barriers, range, .. } = self;
@@ -154,7 +154,7 @@ mod tests {
     fn sweep(
         table: &mut KeyedTable<u64, ValueState<String>>,
         held_max: usize,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
     ) -> Result<Progress, StateError> {
         let names = ["v".into()];
         table.sweep(&operator(), &names, held_max, writer, &mut RunBudget::start_by(Some(|| Duration::ZERO)))
@@ -164,7 +164,7 @@ mod tests {
     fn a_capture_that_may_not_hold_more_gives_up_and_the_next_has_everything() {
         const HELD_MAX: usize = 100_000;
         let mut table = table();
-        let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
+        let mut writer = SectionWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
         writer.set_operator(&operator());
         writer.set_room(0);
         table.begin_snapshot(&["v".into()], &mut writer);
@@ -177,7 +177,7 @@ mod tests {
         let StateError::CaptureFull { bytes, limit, .. } = error else { panic!("{error}") };
         assert!(limit == HELD_MAX && bytes > HELD_MAX && bytes < HELD_MAX + 2_000, "{bytes} of {limit}");
         assert!(writer.take_chunks().is_empty());
-        let mut writer = SnapshotWriter::new(CheckpointId(2), CheckpointId::NONE, 0);
+        let mut writer = SectionWriter::new(CheckpointId(2), CheckpointId::NONE, 0);
         writer.set_operator(&operator());
         table.begin_snapshot(&["v".into()], &mut writer);
         assert_eq!(sweep(&mut table, HELD_MAX, &mut writer).unwrap(), Progress::Done);
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_capture_waits_for_room_and_goes_on() {
         let mut table = table();
-        let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
+        let mut writer = SectionWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
         writer.set_operator(&operator());
         table.begin_snapshot(&["v".into()], &mut writer);
         let (mut bytes, mut rounds) = (0, 0);

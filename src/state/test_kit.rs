@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    Contribution, Manifest, Progress, RestoredSection, RestoredState, RunBudget, SnapshotError, SnapshotStore,
-    SnapshotWriter, StateError, StateScope,
+    Contribution, Manifest, Progress, RestoredSection, RestoredState, RunBudget, SectionWriter, SnapshotError,
+    SnapshotStore, StateError, StateScope,
 };
 use millstream_actors::protocol::{CheckpointId, Incarnation, KeyGroupRange, OperatorId};
 
@@ -84,7 +84,7 @@ pub(crate) fn all_the_time() -> RunBudget {
 pub(crate) struct Subtask<K, S: StateSet, B = KeyedTable<K, S>> {
     pub(crate) table: B,
     names: Vec<Arc<str>>,
-    writer: Option<SnapshotWriter>,
+    writer: Option<SectionWriter>,
     of: PhantomData<(K, S)>,
 }
 
@@ -102,7 +102,7 @@ impl<K: StateKey, S: StateSet, B: KeyedBackend<K, S>> Subtask<K, S, B> {
 
     /// The barrier of `checkpoint` over `base`. What is still written for an earlier one is given up.
     pub(crate) fn barrier(&mut self, checkpoint: u64, base: u64) {
-        let mut writer = SnapshotWriter::new(CheckpointId(checkpoint), CheckpointId(base), 0);
+        let mut writer = SectionWriter::new(CheckpointId(checkpoint), CheckpointId(base), 0);
         writer.set_operator(&operator());
         self.table.begin_snapshot(&self.names, &mut writer);
         self.writer = Some(writer);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use millstream_actors::contract::{Batch, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError};
+use millstream_actors::contract::{Batch, Output, Progress, RestoredSection, RunBudget, SectionWriter, StateError};
 use millstream_actors::contract::{Stateful, TwoInputOperator};
 use millstream_actors::protocol::{Mark, TaskError};
 
@@ -118,7 +118,7 @@ impl BatchOperator for Delays {
 }
 
 impl Stateful for Delays {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         let numbers = self.held.iter().flat_map(|(at, record)| [*at, *record]);
         let bytes: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
         writer.subtask(&"held".into()).put(&bytes);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use millstream_actors::contract::{
-    BatchOperator, Chunk, Progress, RestoredSection, RestoredState, RunBudget, SnapshotWriter, StateScope, Stateful,
+    BatchOperator, Chunk, Progress, RestoredSection, RestoredState, RunBudget, SectionWriter, StateScope, Stateful,
 };
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId};
 
@@ -45,7 +45,7 @@ impl OperatorSnapshot {
         let mut chunks = Vec::new();
         for (index, subtask) in subtasks.iter_mut().enumerate() {
             let Some(state) = subtask.stateful() else { continue };
-            let mut writer = SnapshotWriter::new(checkpoint, CheckpointId::NONE, index as u32);
+            let mut writer = SectionWriter::new(checkpoint, CheckpointId::NONE, index as u32);
             writer.set_operator(&OperatorId::from(OPERATOR));
             write(state, &mut writer);
             writer.check().expect("each section is written once");
@@ -73,7 +73,7 @@ impl OperatorSnapshot {
     }
 }
 
-fn write(state: &mut dyn Stateful, writer: &mut SnapshotWriter) {
+fn write(state: &mut dyn Stateful, writer: &mut SectionWriter) {
     let written =
         |progress: Result<Progress, _>| progress.unwrap_or_else(|error| panic!("its state is refused: {error}"));
     let mut progress = written(state.snapshot(writer));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millstream::operator::{
-    BatchOperator, Output, Progress, RestoredSection, RunBudget, SnapshotWriter, StateError, Stateful,
+    BatchOperator, Output, Progress, RestoredSection, RunBudget, SectionWriter, StateError, Stateful,
 };
 use millstream::prelude::*;
 use millstream::source::Batch;
@@ -136,7 +136,7 @@ impl BatchOperator for WritesTwice {
 }
 
 impl Stateful for WritesTwice {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         self.snapshots += 1;
         let sections = if self.snapshots == 1 { 2 } else { 1 };
         (0..sections).for_each(|_| writer.subtask(&"tally".into()).put(b"x"));

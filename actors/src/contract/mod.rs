@@ -56,7 +56,7 @@ pub use savepoint::{
 };
 pub use sink::{CheckpointRequests, Fence, PendingCommit, Sink, SinkContext, SinkGuarantee, SinkRestore, SinkWriter};
 pub(crate) use snapshot::SPARE_BUFFERS_MAX;
-pub use snapshot::{RestoredChunk, RestoredSection, RestoredState, SnapshotWriter};
+pub use snapshot::{RestoredChunk, RestoredSection, RestoredState, SectionWriter};
 pub(crate) use source::owner_of;
 pub use source::{
     Boundedness, CompletedPositions, ReadStatus, SideRecord, Source, SourceContext, SourceReader, SourceWaker,

@@ -84,7 +84,7 @@ pub struct Held {
 /// }
 ///
 /// impl Stateful for EachSecond {
-///     fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+///     fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
 ///         writer.subtask(&"passes".into()).put(&[u8::from(self.passes)]);
 ///         Ok(Progress::Done)
 ///     }

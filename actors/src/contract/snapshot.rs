@@ -12,7 +12,7 @@ pub(crate) const SPARE_BUFFERS_MAX: usize = 128;
 
 /// Takes the state of one subtask for one checkpoint, section by section, and cuts it into chunks.
 #[derive(Debug)]
-pub struct SnapshotWriter {
+pub struct SectionWriter {
     checkpoint: CheckpointId,
     base: CheckpointId,
     subtask_index: u32,
@@ -31,7 +31,7 @@ pub struct SnapshotWriter {
     room: usize,
 }
 
-impl SnapshotWriter {
+impl SectionWriter {
     /// A writer for `checkpoint` of the subtask with this index. `base` is the newest completed checkpoint.
     pub fn new(checkpoint: CheckpointId, base: CheckpointId, subtask_index: u32) -> Self {
         Self {
@@ -229,7 +229,7 @@ impl SnapshotWriter {
     }
 }
 
-impl io::Write for SnapshotWriter {
+impl io::Write for SectionWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.put(bytes);
         Ok(bytes.len())
@@ -251,7 +251,7 @@ pub struct RestoredSection {
     /// whole one, and then the changes since, in the order of their checkpoints.
     pub checkpoint: CheckpointId,
     /// The checkpoint has it under another name of the operator or the state. Then nothing of it can be
-    /// [carried](SnapshotWriter::carry) into the next checkpoint.
+    /// [carried](SectionWriter::carry) into the next checkpoint.
     pub is_renamed: bool,
     /// All bytes of the section.
     pub bytes: Vec<u8>,
@@ -322,14 +322,14 @@ mod tests {
 
     const STATES: [&str; 2] = ["a", "b"];
 
-    fn writer() -> SnapshotWriter {
-        let mut writer = SnapshotWriter::new(CheckpointId(7), CheckpointId::NONE, 2);
+    fn writer() -> SectionWriter {
+        let mut writer = SectionWriter::new(CheckpointId(7), CheckpointId::NONE, 2);
         writer.set_operator(&"one".into());
         writer
     }
 
     /// Each of these begins a section of state "a": of key group 1 in one part, in several, or of the subtask.
-    const BEGINS: [fn(&mut SnapshotWriter); 3] = [
+    const BEGINS: [fn(&mut SectionWriter); 3] = [
         |writer| writer.key_group(&"a".into(), 1).put(b"x"),
         |writer| writer.append(&"a".into(), 1, vec![0]),
         |writer| writer.subtask(&"a".into()).put(b"x"),

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 
-use super::{Asked, Progress, RestoredSection, RunBudget, SnapshotWriter, StoredStates};
+use super::{Asked, Progress, RestoredSection, RunBudget, SectionWriter, StoredStates};
 use crate::protocol::{CheckpointId, StateError};
 
 /// State of an operator, as snapshots see it. What is written is read by another instance, of another attempt or
@@ -16,7 +16,7 @@ pub trait Stateful {
     /// # Errors
     /// [`StateError::Encode`] for a value that cannot be stored, [`StateError::Other`] for what an operator of one's own has to say.
     /// The checkpoint is declined, and the task goes on.
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError>;
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError>;
 
     /// Writes more of the state as of the last barrier, until `budget` is exhausted or `writer` has no room. Called
     /// between batches, and also when there are none, until it is done or the checkpoint is given up.
@@ -27,7 +27,7 @@ pub trait Stateful {
     /// task goes on; one whose file has failed fails with its next record.
     fn continue_snapshot(
         &mut self,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
         let _ = (writer, budget);

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::contract::{RestoredSection, SnapshotWriter, StateError, StateScope};
+use crate::contract::{RestoredSection, SectionWriter, StateError, StateScope};
 use crate::protocol::OperatorId;
 
 /// Version of these sections: MessagePack arrays `[version, items]`.
@@ -11,7 +11,7 @@ const SECTION_VERSION: u8 = 1;
 
 /// Writes a list of the engine's own as one section of this subtask.
 pub(crate) fn write_list<T: Serialize>(
-    writer: &mut SnapshotWriter,
+    writer: &mut SectionWriter,
     operator: &OperatorId,
     state: &str,
     items: &[T],

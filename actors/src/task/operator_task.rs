@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use actix::{AsyncContext, Context, Handler};
 
-use crate::contract::{Demand, Held, Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::contract::{Demand, Held, Progress, RunBudget, SectionWriter, StateError, Step};
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState, PipelineBuilder, PipelineFactory};
 use crate::data::wiring::{InputWiring, OutputWiring};
@@ -209,7 +209,7 @@ impl<B: InputBatch> Work for OperatorWork<B> {
         Some(&mut self.operators.pipeline)
     }
 
-    fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {
+    fn write_slice(&mut self, writer: &mut SectionWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {
         self.operators.pipeline.continue_snapshot(writer, slice)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient};
 
-use crate::contract::{Progress, RunBudget, SnapshotWriter, StateError, Step};
+use crate::contract::{Progress, RunBudget, SectionWriter, StateError, Step};
 use crate::data::edge::ReturnCredit;
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::Pipeline;
@@ -131,7 +131,7 @@ impl<B: InputBatch> Operators<B> {
         stepper: &mut Stepper,
         barrier: Barrier,
         facts: AckFacts,
-        first: impl FnOnce(&mut SnapshotWriter) -> Result<(), StateError>,
+        first: impl FnOnce(&mut SectionWriter) -> Result<(), StateError>,
     ) {
         stepper.cx.reached(Step::BarrierReached);
         self.pipeline.barrier(barrier);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::Recipient;
 
-use crate::contract::{Progress, SPARE_BUFFERS_MAX, SnapshotWriter, StateError, Step, monotonic};
+use crate::contract::{Progress, SPARE_BUFFERS_MAX, SectionWriter, StateError, Step, monotonic};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, TaskError};
 use crate::task::{AcknowledgeCheckpoint, ChunksStored, DeclineCheckpoint, StoreChunks, SubtaskContext};
 
@@ -33,7 +33,7 @@ pub(crate) struct Snapshots {
 }
 
 struct OpenSnapshot {
-    writer: SnapshotWriter,
+    writer: SectionWriter,
     facts: AckFacts,
     /// Time that writing it has held up records.
     held_up: Duration,
@@ -69,10 +69,10 @@ impl Snapshots {
         cx: &SubtaskContext,
         barrier: Barrier,
         facts: AckFacts,
-        write: impl FnOnce(&mut SnapshotWriter) -> Result<Progress, StateError>,
+        write: impl FnOnce(&mut SectionWriter) -> Result<Progress, StateError>,
     ) -> Written {
         assert!(self.open.is_none(), "a snapshot is given up before the next one is begun");
-        let mut writer = SnapshotWriter::new(barrier.checkpoint, barrier.base, cx.info.subtask.index);
+        let mut writer = SectionWriter::new(barrier.checkpoint, barrier.base, cx.info.subtask.index);
         // One message at least, so that an answer comes; but each that is given up adds no more than that.
         writer.set_room(self.room(cx, 0).max(1));
         writer.recycle(std::mem::take(&mut self.buffers));
@@ -83,7 +83,7 @@ impl Snapshots {
     pub(crate) fn write_slice(
         &mut self,
         cx: &SubtaskContext,
-        write: impl FnOnce(&mut SnapshotWriter) -> Result<Progress, StateError>,
+        write: impl FnOnce(&mut SectionWriter) -> Result<Progress, StateError>,
     ) -> Option<Written> {
         let (can_write, open) = (self.can_write(), self.open.take()?);
         let written = self.advance(cx, open, write);
@@ -137,7 +137,7 @@ impl Snapshots {
         cx.info.limits.capture_bytes_in_flight.max(1).saturating_sub(taken)
     }
 
-    fn keep_buffers(&mut self, writer: &mut SnapshotWriter) {
+    fn keep_buffers(&mut self, writer: &mut SectionWriter) {
         self.buffers.extend(std::iter::from_fn(|| writer.buffer()));
     }
 
@@ -145,7 +145,7 @@ impl Snapshots {
         &mut self,
         cx: &SubtaskContext,
         mut open: OpenSnapshot,
-        write: impl FnOnce(&mut SnapshotWriter) -> Result<Progress, StateError>,
+        write: impl FnOnce(&mut SectionWriter) -> Result<Progress, StateError>,
     ) -> Written {
         let started = monotonic();
         let written = write(&mut open.writer).and_then(|progress| open.writer.check().map(|()| progress));

@@ -18,7 +18,7 @@ use std::time::Duration;
 use actix::{AsyncContext, Context, Recipient};
 
 use crate::contract::{
-    Batch, Hold, OperatorCounters, Progress, ReadStatus, RunBudget, SnapshotWriter, Source, SourceContext, SourceTime,
+    Batch, Hold, OperatorCounters, Progress, ReadStatus, RunBudget, SectionWriter, Source, SourceContext, SourceTime,
     SourceWaker, SplitPosition, SplitRead, StateError, Step,
 };
 use crate::data::pipeline::{GroupLoaders, LoadedState};
@@ -436,7 +436,7 @@ impl<S: Source> Work for SourceWork<S> {
         Some(&mut self.operators.pipeline)
     }
 
-    fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {
+    fn write_slice(&mut self, writer: &mut SectionWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {
         self.operators.pipeline.continue_snapshot(writer, slice)
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture, fut};
 
-use crate::contract::{Doing, IS_COUNTED, Progress, RunBudget, SnapshotWriter, StateError, Step, monotonic};
+use crate::contract::{Doing, IS_COUNTED, Progress, RunBudget, SectionWriter, StateError, Step, monotonic};
 use crate::data::input_batch::InputBatch;
 use crate::data::pipeline::{GroupLoaders, LoadedState};
 use crate::protocol::{AckFacts, Barrier, CheckpointId, OperatorId, SubtaskId, TaskError};
@@ -67,7 +67,7 @@ pub(crate) trait Work: Sized + Unpin + 'static {
     }
 
     /// Writes a slice of the snapshot that was begun last.
-    fn write_slice(&mut self, writer: &mut SnapshotWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {
+    fn write_slice(&mut self, writer: &mut SectionWriter, slice: &mut RunBudget) -> Result<Progress, StateError> {
         let _ = (writer, slice);
         Ok(Progress::Done)
     }
@@ -226,7 +226,7 @@ impl Stepper {
         &mut self,
         barrier: Barrier,
         facts: AckFacts,
-        write: impl FnOnce(&mut SnapshotWriter) -> Result<Progress, StateError>,
+        write: impl FnOnce(&mut SectionWriter) -> Result<Progress, StateError>,
     ) -> bool {
         self.snapshots.begin(&self.cx, barrier, facts, write) != Written::Declined
     }

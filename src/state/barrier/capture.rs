@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use millstream_actors::contract::{CHUNK_BYTES_MAX, SnapshotWriter, StateError, StateScope};
+use millstream_actors::contract::{CHUNK_BYTES_MAX, SectionWriter, StateError, StateScope};
 use millstream_actors::protocol::{CheckpointId, OperatorId};
 
 use crate::state::codec::{Packing, PieceBuffer, StateFormat};
@@ -191,7 +191,7 @@ impl Capture {
         names: &[Arc<str>],
         first_group: u32,
         held_max: usize,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
     ) -> Result<(), StateError> {
         self.outbox.held_max = held_max;
         let operator = || operator.clone();
@@ -238,7 +238,7 @@ impl Capture {
     }
 
     /// The buffers that it has not used, back to the writer.
-    pub(in crate::state) fn give_back(self, writer: &mut SnapshotWriter) {
+    pub(in crate::state) fn give_back(self, writer: &mut SectionWriter) {
         writer.recycle(self.outbox.spare);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{Progress, RunBudget, SnapshotWriter, StateError};
+use millstream_actors::contract::{Progress, RunBudget, SectionWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, OperatorId};
 
 use super::capture::Capture;
@@ -46,7 +46,7 @@ impl Barriers {
         names: &[Arc<str>],
         first_group: u32,
         now: Access,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
         close_groups: impl FnOnce(Stamp, Stamp) -> Vec<GroupAtBarrier>,
     ) {
         let closed = self.current;
@@ -64,7 +64,7 @@ impl Barriers {
     }
 
     /// Ends the capture, whether it is complete or not wanted any more. Stamps stay as they are.
-    pub(in crate::state) fn abandon(&mut self, writer: Option<&mut SnapshotWriter>) {
+    pub(in crate::state) fn abandon(&mut self, writer: Option<&mut SectionWriter>) {
         if let (Some(capture), Some(writer)) = (self.capture.take(), writer) {
             capture.give_back(writer);
         }
@@ -93,7 +93,7 @@ pub(in crate::state) trait Sweep<K: StateKey> {
     fn sweep_some(&mut self, group: usize) -> Result<bool, StateError>;
 
     /// Ends the capture.
-    fn abandon(&mut self, writer: Option<&mut SnapshotWriter>) {
+    fn abandon(&mut self, writer: Option<&mut SectionWriter>) {
         self.barriers().abandon(writer);
     }
 
@@ -109,7 +109,7 @@ pub(in crate::state) trait Sweep<K: StateKey> {
         names: &[Arc<str>],
         first_group: u32,
         held_max: usize,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
         let mut out_of_time = false;

@@ -12,7 +12,7 @@ use super::section::{self, Items, Shape};
 use super::{CopyError, OperatorState, Share, StoredCopy};
 use crate::state::codec::{Encoding, StateFormat, Unfit, put_packed, put_packed_key, take_packed};
 use crate::state::kinds::{ReadOld, Schema};
-use millstream_actors::contract::SnapshotWriter;
+use millstream_actors::contract::SectionWriter;
 
 /// Declares a map that is the same on every subtask, for a [`ProcessFunction`](crate::operator::ProcessFunction): rules,
 /// settings, small tables. Follows Flink's broadcast state.
@@ -195,7 +195,7 @@ where
         BroadcastHandle { entries: held }
     }
 
-    fn write(&self, held: &BTreeMap<K, V>, section: &mut SnapshotWriter) -> Result<(), String> {
+    fn write(&self, held: &BTreeMap<K, V>, section: &mut SectionWriter) -> Result<(), String> {
         section::write(Shape::Map, self.schema.version(), held.iter(), section, |(key, value), bytes| {
             put_packed_key(key, bytes)?;
             put_packed(value, bytes)

@@ -10,7 +10,7 @@ use super::section::{self, Items, Shape};
 use super::{CopyError, OperatorState, Share, StoredCopy};
 use crate::state::codec::{Encoding, StateFormat, put_packed, take_packed};
 use crate::state::kinds::Schema;
-use millstream_actors::contract::SnapshotWriter;
+use millstream_actors::contract::SectionWriter;
 
 /// Declares a list of which each subtask has a part, for a [`ProcessFunction`](crate::operator::ProcessFunction).
 /// Follows the `ListState` of Flink's operator state (`SPLIT_DISTRIBUTE`).
@@ -148,7 +148,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> OperatorState for Operato
         OperatorListHandle { items: held }
     }
 
-    fn write(&self, held: &Vec<T>, section: &mut SnapshotWriter) -> Result<(), String> {
+    fn write(&self, held: &Vec<T>, section: &mut SectionWriter) -> Result<(), String> {
         section::write(Shape::List, self.schema.version(), held.iter(), section, put_packed)
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{RestoredSection, SnapshotWriter, StateError, StateScope};
+use millstream_actors::contract::{RestoredSection, SectionWriter, StateError, StateScope};
 use millstream_actors::protocol::{OperatorId, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -79,7 +79,7 @@ pub(crate) fn use_of_name(name: &str) -> Option<&'static str> {
 pub(crate) fn write_notes<N: Note>(
     operator: &OperatorId,
     notes: &[N],
-    writer: &mut SnapshotWriter,
+    writer: &mut SectionWriter,
 ) -> Result<(), StateError> {
     if notes.is_empty() {
         return Ok(());

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use serde::de::DeserializeOwned;
 
-use millstream_actors::contract::SnapshotWriter;
+use millstream_actors::contract::SectionWriter;
 
 use crate::state::codec::{self, Unfit};
 
@@ -55,7 +55,7 @@ pub(super) fn write<T>(
     shape: Shape,
     version: u32,
     items: impl ExactSizeIterator<Item = T>,
-    section: &mut SnapshotWriter,
+    section: &mut SectionWriter,
     put: impl Fn(T, &mut Vec<u8>) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut bytes = vec![ARRAY_OF_TWO];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{BroadcastState, CopyError, Share, StoredCopy};
-use millstream_actors::contract::SnapshotWriter;
+use millstream_actors::contract::SectionWriter;
 
 /// One kind of operator state, as declared: [`OperatorListState`](super::OperatorListState) and
 /// [`BroadcastState`](super::BroadcastState).
@@ -37,7 +37,7 @@ pub trait OperatorState: Send + 'static {
     ///
     /// # Errors
     /// What the serializer says, or why an item would not read back.
-    fn write(&self, held: &Self::Held, section: &mut SnapshotWriter) -> Result<(), String>;
+    fn write(&self, held: &Self::Held, section: &mut SectionWriter) -> Result<(), String>;
 
     /// Takes the subtask's share of what all subtasks had stored: `copies` are in the order of subtasks, one of each,
     /// at least one.
@@ -84,7 +84,7 @@ pub trait OperatorStateSet: Send + 'static {
     ///
     /// # Panics
     /// If the set has fewer.
-    fn write(&self, index: usize, held: &Self::Held, section: &mut SnapshotWriter) -> Result<(), String>;
+    fn write(&self, index: usize, held: &Self::Held, section: &mut SectionWriter) -> Result<(), String>;
 
     /// Loads the state with this index, as [`OperatorState::load`].
     ///
@@ -128,7 +128,7 @@ impl<S: OperatorState> OperatorStateSet for S {
         self.handle(held)
     }
 
-    fn write(&self, _: usize, held: &Self::Held, section: &mut SnapshotWriter) -> Result<(), String> {
+    fn write(&self, _: usize, held: &Self::Held, section: &mut SectionWriter) -> Result<(), String> {
         OperatorState::write(self, held, section)
     }
 
@@ -197,7 +197,7 @@ macro_rules! operator_state_tuples {
                 ($(self.$index.handle(&mut _held.$index),)*)
             }
 
-            fn write(&self, index: usize, _held: &Self::Held, _section: &mut SnapshotWriter) -> Result<(), String> {
+            fn write(&self, index: usize, _held: &Self::Held, _section: &mut SectionWriter) -> Result<(), String> {
                 match index {
                     $($index => OperatorState::write(&self.$index, &_held.$index, _section),)*
                     _ => panic!("state {index} of a set that has fewer"),

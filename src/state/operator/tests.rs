@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use millstream_actors::contract::SnapshotWriter;
+use millstream_actors::contract::SectionWriter;
 use millstream_actors::protocol::CheckpointId;
 use serde::{Deserialize, Serialize};
 
 use super::*;
 
 fn written<S: OperatorState>(state: &S, held: &S::Held) -> Vec<u8> {
-    let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
+    let mut writer = SectionWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
     writer.subtask(state.name());
     state.write(held, &mut writer).unwrap();
     writer.finish().0.into_iter().flat_map(|chunk| chunk.bytes).collect()

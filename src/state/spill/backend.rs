@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SnapshotWriter, StateError};
+use millstream_actors::contract::{GroupLoader, LoadedGroup, Progress, RunBudget, SectionWriter, StateError};
 use millstream_actors::protocol::{CheckpointId, KeyGroupRange, OperatorId, Timestamp};
 
 use super::paging::lend;
@@ -103,7 +103,7 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         self.fire(domain, each)
     }
 
-    fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {
+    fn begin_snapshot(&mut self, names: &[Arc<str>], writer: &mut SectionWriter) {
         self.begin(names, writer);
     }
 
@@ -112,7 +112,7 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         operator: &OperatorId,
         names: &[Arc<str>],
         held_max: usize,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
         if let Err(error) = self.check_pages() {
@@ -122,7 +122,7 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         self.sweep_slice(operator, names, self.range.start, held_max, writer, budget)
     }
 
-    fn abandon_snapshot(&mut self, writer: Option<&mut SnapshotWriter>) {
+    fn abandon_snapshot(&mut self, writer: Option<&mut SectionWriter>) {
         Sweep::abandon(self, writer);
     }
 

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use millstream_actors::contract::{SnapshotWriter, StateError};
+use millstream_actors::contract::{SectionWriter, StateError};
 
 use super::cached_row::Account;
 use super::disk::Found;
@@ -54,7 +54,7 @@ impl DiskReach {
 
 impl<K: StateKey, S: StateSet> RedbBackend<K, S> {
     /// The barrier.
-    pub(super) fn begin(&mut self, names: &[Arc<str>], writer: &mut SnapshotWriter) {
+    pub(super) fn begin(&mut self, names: &[Arc<str>], writer: &mut SectionWriter) {
         self.abandon(Some(writer));
         let now = self.moment();
         let Self { states, groups, barriers, range, .. } = self;
@@ -208,7 +208,7 @@ impl<K: StateKey, S: StateSet> Sweep<K> for RedbBackend<K, S> {
         swept
     }
 
-    fn abandon(&mut self, writer: Option<&mut SnapshotWriter>) {
+    fn abandon(&mut self, writer: Option<&mut SectionWriter>) {
         self.barriers.abandon(writer);
         self.on_disk.clear();
     }

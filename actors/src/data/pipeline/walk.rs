@@ -13,7 +13,7 @@ use super::exit::SideExit;
 use super::head::Head;
 use super::link::{Stage, Step};
 use crate::contract::{
-    Asked, Demand, GroupLoader, Held, LoadedGroup, Progress, RestoredState, RunBudget, SideRecord, SnapshotWriter,
+    Asked, Demand, GroupLoader, Held, LoadedGroup, Progress, RestoredState, RunBudget, SectionWriter, SideRecord,
     StateError, Stateful, StoredStates,
 };
 use crate::data::edge::{AnyOutlet, ReturnCredit};
@@ -285,7 +285,7 @@ impl<B: InputBatch> Pipeline<B> {
     ///
     /// # Errors
     /// The first error of an operator.
-    pub fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    pub fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         self.assert_nothing_in_hand();
         let mut written = Progress::Done;
         for slot in &mut self.stages {
@@ -305,7 +305,7 @@ impl<B: InputBatch> Pipeline<B> {
     /// The first error of an operator.
     pub fn continue_snapshot(
         &mut self,
-        writer: &mut SnapshotWriter,
+        writer: &mut SectionWriter,
         budget: &mut RunBudget,
     ) -> Result<Progress, StateError> {
         for slot in self.stages.iter_mut().filter(|slot| slot.captures) {

@@ -194,13 +194,13 @@ impl BatchOperator for Op {
 }
 
 impl Stateful for Op {
-    fn snapshot(&mut self, _: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, _: &mut SectionWriter) -> Result<Progress, StateError> {
         self.snapshot.asked.borrow_mut().push("begin");
         self.snapshot.left.set(self.snapshot.slices - 1);
         Ok(if self.snapshot.slices > 1 { Progress::Suspended } else { Progress::Done })
     }
 
-    fn continue_snapshot(&mut self, _: &mut SnapshotWriter, _: &mut RunBudget) -> Result<Progress, StateError> {
+    fn continue_snapshot(&mut self, _: &mut SectionWriter, _: &mut RunBudget) -> Result<Progress, StateError> {
         self.snapshot.asked.borrow_mut().push("go on");
         self.snapshot.left.set(self.snapshot.left.get() - 1);
         Ok(if self.snapshot.left.get() > 0 { Progress::Suspended } else { Progress::Done })
@@ -405,7 +405,7 @@ fn snapshot_goes_on_where_there_is_more_and_gives_up_what_was_begun() {
     let snapshots = [of(3), of(0), of(1), of(2)];
     let mut rig = rig_with(snapshots.clone().map(|snapshot| (Does::Emits(1), snapshot)));
     let asked = || snapshots.iter().map(|snapshot| snapshot.asked.take()).collect::<Vec<_>>();
-    let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
+    let mut writer = SectionWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
     assert_eq!(rig.pipeline.snapshot(&mut writer).unwrap(), Progress::Suspended);
     assert_eq!(asked(), [vec!["begin"], vec![], vec!["begin"], vec!["begin"]]);
     assert_eq!(rig.pipeline.continue_snapshot(&mut writer, &mut budget()).unwrap(), Progress::Suspended);

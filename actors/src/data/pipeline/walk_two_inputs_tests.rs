@@ -197,7 +197,7 @@ fn end_that_an_operator_of_two_inputs_withholds_panics() {
 fn state_of_an_operator_of_two_inputs_is_written_as_that_of_any_other() {
     let mut rig = rig([Does::Emits(1), Does::Emits(1)], []);
     rig.push(first(0..3));
-    let mut writer = SnapshotWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
+    let mut writer = SectionWriter::new(CheckpointId(1), CheckpointId::NONE, 0);
     assert_eq!(rig.rig.pipeline.snapshot(&mut writer).unwrap(), Progress::Suspended);
     assert_eq!(rig.rig.pipeline.continue_snapshot(&mut writer, &mut budget()).unwrap(), Progress::Done);
     assert_eq!(rig.snapshot.asked.take(), ["begin", "go on"]);

@@ -128,13 +128,13 @@ impl BatchOperator for Sliced {
 }
 
 impl Stateful for Sliced {
-    fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<Progress, StateError> {
+    fn snapshot(&mut self, writer: &mut SectionWriter) -> Result<Progress, StateError> {
         self.heard.send(Heard::Begun(writer.checkpoint())).unwrap();
         self.written = 0;
         Ok(Progress::Suspended)
     }
 
-    fn continue_snapshot(&mut self, writer: &mut SnapshotWriter, _: &mut RunBudget) -> Result<Progress, StateError> {
+    fn continue_snapshot(&mut self, writer: &mut SectionWriter, _: &mut RunBudget) -> Result<Progress, StateError> {
         writer.append(&"state".into(), self.written, vec![7; 100]);
         self.written += 1;
         Ok(if self.written == SLICES { Progress::Done } else { Progress::Suspended })
