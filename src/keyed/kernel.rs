@@ -34,10 +34,10 @@ use crate::time::processing_time;
 /// Records to a block: what the passes keep of them stays in the innermost cache.
 const BLOCK_RECORDS: usize = 128;
 
-/// Buckets that are looked at for expired values after each call: fewer than a microsecond's worth.
+/// Places that are looked at for expired values after each call: fewer than a microsecond's worth.
 const CLEANED_MIN: usize = 64;
 
-/// Buckets that are looked at for expired values with each watermark: some microseconds' worth.
+/// Places that are looked at for expired values with each watermark: some microseconds' worth.
 const CLEANED_BY_WATERMARK: usize = 1024;
 
 /// How an input of an operator gets at its records' keys.
@@ -230,13 +230,13 @@ impl<K: StateKey, St: StateSet, B: KeyedBackend<K, St>> Kernel<K, St, B> {
             self.check_keys(&keys.hashes)?;
             let (event_time, max) = (&self.event_time, self.backend.max_parallelism());
             let watermark = |place: usize| event_time.of(|| group_of_hash(keys.hashes[place], max));
-            let (first, called) = (self.of_batch + records.taken(), records.taken());
-            let mut block = Block { keys, records, out, function, watermark, first, called, outcome: Ok(()) };
+            let (first, taken_before) = (self.of_batch + records.taken(), records.taken());
+            let mut block = Block { keys, records, out, function, watermark, first, taken_before, outcome: Ok(()) };
             self.backend.work_on(&mut block)?;
             block.outcome?;
         }
         let called = records.taken();
-        // A record adds one key at most: while the look goes round once, half as many keys come as there are buckets.
+        // A record adds one key at most: while the look goes round once, half as many keys come as there are places.
         self.backend.clean(CLEANED_MIN + 2 * called);
         Ok(called)
     }
@@ -446,9 +446,9 @@ struct Block<'a, 'r, In, S, Held, Out, F, W> {
     function: &'a mut F,
     /// Up to which watermark the key of a record has been worked on.
     watermark: W,
-    /// So many records of the batch, and of the front, come before its own.
+    /// So many records of the batch come before its own.
     first: usize,
-    called: usize,
+    taken_before: usize,
     /// Of the last call.
     outcome: Result<(), TaskError>,
 }
@@ -469,7 +469,7 @@ where
 
     #[inline]
     fn query(&self, place: usize) -> &S::Query {
-        let ahead = place + self.called - self.records.taken();
+        let ahead = place + self.taken_before - self.records.taken();
         self.keys.selector.query(&self.records.as_slice()[ahead], &self.keys.held[place])
     }
 

@@ -149,7 +149,7 @@ fn watermarks_and_batches_of_other_keys_clean_up() {
     for round in 0..50u64 {
         clock.advance(TTL / 2);
         seen(&mut operator, (0..1000).map(|key| round * 1000 + key));
-        // Of 8192 buckets; while these are looked at once, half as many keys come.
+        // Of 8192 places; while these are looked at once, half as many keys come.
         assert!(
             operator.run.kernel.backend.len() <= 2000 + 4096,
             "{} keys, of which 2000 live",

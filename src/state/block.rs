@@ -1,7 +1,7 @@
 //! How a [`KeyedTable`] works on a block of records: look-up, lending, and account of what has changed.
 //!
 //! A processor waits a hundred nanoseconds for memory that is not in its caches, but it waits for many places at once as
-//! long as no address depends on what it waits for. So a first pass over the block has the words of the indexes fetched,
+//! long as no address depends on what it waits for. So a first pass over the block has each key's bucket of its index fetched,
 //! a second one reads there where the keys probably are and has their entries fetched, and only then is the first row
 //! lent. In tables that fit in the caches the passes cost little, so every block takes them.
 
@@ -21,7 +21,7 @@ use super::{Access, KeyedTable, Stamp, StateKey, StateRows, StateSet, TimerQueue
 pub(super) struct Candidate {
     /// Which of the table's groups.
     group: u32,
-    /// [`NOWHERE`]: the key was not there when its block was looked up.
+    /// [`NOWHERE`]: the key was not in sight when its block was looked up: it is new, or named by a later bucket.
     place: u32,
 }
 

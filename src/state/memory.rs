@@ -33,8 +33,8 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for KeyedTable<K, S> {
     }
 
     #[inline]
-    fn clean(&mut self, buckets: usize) {
-        KeyedTable::clean(self, buckets);
+    fn clean(&mut self, places: usize) {
+        KeyedTable::clean(self, places);
     }
 
     fn live(&self) -> usize {

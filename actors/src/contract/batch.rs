@@ -408,10 +408,10 @@ impl<T> Front<'_, T> {
         &self.rest.as_slice()[..self.left]
     }
 
-    /// The next record.
+    /// The record that is taken next, if one may be.
     #[inline]
     pub fn peek(&self) -> Option<&T> {
-        self.rest.as_slice().first()
+        self.as_slice().first()
     }
 
     /// The bytes of one record.

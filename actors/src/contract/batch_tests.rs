@@ -59,10 +59,12 @@ fn records_that_are_not_taken_stay_in_front_and_in_the_same_allocation() {
     let mut records = batch(0..10, 100);
     let place = records.as_slice().as_ptr();
     let mut front = records.front(6);
+    assert_eq!(front.peek(), Some(&0));
     assert_eq!((front.next(), front.next(), front.next()), (Some(0), Some(1), Some(2)));
     assert_eq!((front.as_slice(), front.taken(), front.bytes_each()), (&[3, 4, 5][..], 3, 10));
     drop(front);
     assert_eq!(parts(&records), ((3..10).collect(), 70));
+    assert_eq!(records.front(0).peek(), None, "those behind the first ones are not taken");
     assert_eq!(records.front(7).count(), 7);
     assert_eq!((parts(&records), records.as_slice().as_ptr()), ((vec![], 0), place));
     assert_eq!(records.front(0).next(), None);

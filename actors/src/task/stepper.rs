@@ -293,7 +293,8 @@ pub(crate) fn address_of<W: Work>(
 }
 
 impl<W: Work> Task<W> {
-    /// Takes steps until there is nothing to do or the budget is exhausted. Where it is, and the task has yielded, others come first.
+    /// Takes steps until there is nothing to do or the budget is exhausted. A task that has yielded takes no more of them for messages
+    /// than its next budget allows: so others wait for two steps at most, one for a message and one when it runs on by itself.
     pub(crate) fn run(&mut self, ctx: &mut Context<Self>) {
         if self.stepper.is_ready && !self.stepper.lets_others_run() {
             // The first step begins now.

@@ -81,7 +81,7 @@ impl HashIndex {
         let place_bits = self.place_bits();
         let found = bucket.matches(tag_bits(hash), !place_bits);
         let word = bucket.0[found.trailing_zeros() as usize % WIDTH];
-        // The mark of a place that has gone names none, as no word does.
+        // A mark with this tag has no place: the answer is NOWHERE then, even if the key's word is behind it.
         let word = if found == 0 { EMPTY } else { word };
         (word & place_bits).wrapping_sub(1)
     }

@@ -78,8 +78,8 @@ impl<K, Row> GroupTable<K, Row> {
         self.index.prefetch(hash);
     }
 
-    /// Where the key with this hash probably is, and that entry is on its way into the cache. [`NOWHERE`]: the key is not
-    /// there. Another place than the key's if a part of its hash is the same.
+    /// Where the key with this hash probably is, and that entry is on its way into the cache. [`NOWHERE`]: the key is
+    /// new, or a later bucket names it. Another place than the key's if a part of its hash is the same.
     #[inline]
     pub(super) fn probable(&self, hash: u64) -> u32 {
         let place = self.index.probable(hash);

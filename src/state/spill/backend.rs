@@ -35,8 +35,8 @@ impl<K: StateKey, S: StateSet> KeyedBackend<K, S> for RedbBackend<K, S> {
         self.watermark = self.watermark.max(watermark);
     }
 
-    fn clean(&mut self, buckets: usize) {
-        self.clean_cache(buckets);
+    fn clean(&mut self, places: usize) {
+        self.clean_cache(places);
     }
 
     fn live(&self) -> usize {
