@@ -29,6 +29,11 @@ fn is_claimed(path: &Path, file: &File) -> io::Result<bool> {
 
 /// Removes the file if nobody uses it, and tells if it did.
 pub(crate) fn remove_left_over(path: &Path) -> io::Result<bool> {
+    remove_left_over_of(path, || Ok(()))
+}
+
+/// The same of a file whose lock stands for others: `remove` removes those, while nobody else can. If that fails, it stays.
+pub(crate) fn remove_left_over_of(path: &Path, remove: impl FnOnce() -> io::Result<()>) -> io::Result<bool> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
@@ -36,6 +41,7 @@ pub(crate) fn remove_left_over(path: &Path) -> io::Result<bool> {
     if file.try_lock().is_err() {
         return Ok(false);
     }
+    remove()?;
     // The lock is held until it is gone: who has just created it then sees that it cannot be kept.
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -60,6 +66,20 @@ mod tests {
         drop(file);
         assert!(remove_left_over(&path).unwrap() && !path.exists());
         assert!(!remove_left_over(&path).unwrap());
+    }
+
+    #[test]
+    fn others_are_removed_before_the_file_that_stands_for_them_and_only_if_nobody_uses_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, file) = create(|| dir.path().join(unique())).unwrap();
+        assert!(!remove_left_over_of(&path, || panic!("it is in use")).unwrap());
+        drop(file);
+        assert!(remove_left_over_of(&path, || Err(io::ErrorKind::PermissionDenied.into())).is_err() && path.exists());
+        let during = || {
+            assert!(path.exists() && File::open(&path)?.try_lock().is_err());
+            Ok(())
+        };
+        assert!(remove_left_over_of(&path, during).unwrap() && !path.exists());
     }
 
     #[test]

@@ -9,6 +9,11 @@ pub(crate) fn unique() -> String {
     format!("{:016x}", RandomState::new().hash_one(()))
 }
 
+/// Whether `text` is what [`unique`] may have given.
+pub(crate) fn is_unique(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -18,6 +23,9 @@ mod tests {
     #[test]
     fn no_two_are_alike() {
         let all: HashSet<String> = (0..1000).map(|_| unique()).collect();
-        assert!(all.len() == 1000 && all.iter().all(|name| name.len() == 16));
+        assert!(all.len() == 1000 && all.iter().all(|name| is_unique(name)));
+        for other in ["", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF", "0123456789abcdeg"] {
+            assert!(!is_unique(other), "{other}");
+        }
     }
 }

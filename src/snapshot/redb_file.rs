@@ -15,7 +15,7 @@ use redb::{Builder, Database, StorageBackend, TableDefinition, WriteTransaction}
 
 use super::format::{CHUNK_KEY_BYTES, encode_ledger};
 use super::ledger::Ledger;
-use super::unfinished::{Making, remove_all_beside};
+use super::unfinished::{Making, Unfinished, remove_left_overs};
 use crate::file_identity::FileIdentity;
 
 /// One row: the ledger.
@@ -118,7 +118,8 @@ impl Origin {
                 let found =
                     FileIdentity::of(path).map_err(|error| io_error(&self.name(), "examine the file", error))?;
                 if before.is_none() {
-                    remove_all_beside(path);
+                    remove_left_overs(Making::Creating, path);
+                    remove_left_overs(Making::Forking, path);
                 }
                 Ok((database, found))
             }
@@ -225,28 +226,25 @@ fn write_empty_ledger(database: &Database) -> Result<(), redb::Error> {
 /// of one. If another process was faster, its file stays.
 fn create_file(builder: &Builder, path: &Path, content: Content) -> Result<(), SnapshotError> {
     let name = path.display().to_string();
-    let unfinished = Making::Creating.name(path);
+    let failed = |error| io_error(&name, "create the file", error);
+    let unfinished = Unfinished::begin(Making::Creating, path).map_err(failed)?;
     let written = guarded(|| {
-        let database = builder.create(&unfinished)?;
+        let database = builder.create(unfinished.path())?;
         (content.initialise)(&database)?;
         database.close()?;
         Ok(())
     });
     let linked = match written {
-        Ok(()) => link(&unfinished, path).map_err(|error| io_error(&name, "create the file", error)),
+        Ok(()) => link(unfinished.path(), path).map_err(failed),
         Err(trouble) => Err(trouble.into_error(&name, "create the file", &[])),
     };
-    let removed = match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&name, "create the file", error)),
-        _ => Ok(()),
-    };
-    linked.and(removed)
+    linked.and(unfinished.remove().map_err(failed))
 }
 
 fn link(unfinished: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(unfinished, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        // Who was faster has found the unfinished file, and removed it.
+        // Another was faster, and the unfinished file was removed by hand since.
         Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => return Ok(()),
         // Not every file system has hard links; renaming replaces what appeared under the name in between.
         Err(_) => fs::rename(unfinished, path)?,
@@ -308,4 +306,21 @@ fn is_damage(error: &redb::Error) -> bool {
 fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     format!("redb panicked: {}", text.unwrap_or("no message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_of_who_was_faster_stays_even_if_the_unfinished_one_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, unfinished) = (dir.path().join("store.redb"), dir.path().join("unfinished"));
+        assert_eq!(link(&unfinished, &path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::write(&path, "theirs").unwrap();
+        link(&unfinished, &path).unwrap();
+        fs::write(&unfinished, "ours").unwrap();
+        link(&unfinished, &path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"theirs");
+    }
 }

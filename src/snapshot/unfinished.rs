@@ -1,13 +1,19 @@
 //! Files that are not whole yet, beside the name that they get once they are, and what killed processes have left of them.
+//!
+//! Whoever makes one holds a lock on a file beside it, from before it exists until it has its name. The file itself would not
+//! do: redb locks a database while it is open, and a store in the making is closed and opened in between. A file is removed
+//! only by who has taken its lock; one without a file to lock stays.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::unique::unique;
+use crate::claim;
+use crate::unique::{is_unique, unique};
 
-/// How long the part of a name is that nobody else has.
-const UNIQUE_LEN: usize = 16;
+/// What the name of the file that is locked ends in.
+const LOCK: &str = ".lock";
 
 /// What a file is in the making as, which is said in its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,107 +32,103 @@ impl Making {
         }
     }
 
-    /// A name beside `path` that nobody else uses.
-    pub(super) fn name(self, path: &Path) -> PathBuf {
+    fn name(self, path: &Path, unique: &str) -> PathBuf {
         let mut name = path.as_os_str().to_owned();
         name.push(self.mark());
-        name.push(unique());
+        name.push(unique);
         name.into()
     }
 
-    /// Those of `path` that there are: in the making, or left by a process that was killed. None if the directory cannot be read.
-    pub(super) fn all(self, path: &Path) -> Vec<PathBuf> {
+    /// Those of `path` that have a file to lock: in the making, or left by a process that was killed. None if the directory
+    /// cannot be read.
+    fn all(self, path: &Path) -> Vec<PathBuf> {
         let (Some(dir), Some(whole)) = (path.parent(), path.file_name()) else { return Vec::new() };
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        let is_one = |name: &[u8]| {
-            let rest = name.strip_prefix(whole.as_encoded_bytes());
-            let rest = rest.and_then(|rest| rest.strip_prefix(self.mark().as_bytes()));
-            let parts = rest.and_then(|rest| rest.split_at_checked(UNIQUE_LEN));
-            parts.is_some_and(|(unique, rest)| {
-                let is_whole = rest.is_empty() || rest.starts_with(Self::Creating.mark().as_bytes());
-                is_whole && unique.iter().all(u8::is_ascii_hexdigit)
-            })
+        let of_lock = |name: &OsStr| {
+            let rest = name.as_encoded_bytes().strip_prefix(whole.as_encoded_bytes())?;
+            let unique = str::from_utf8(rest).ok()?.strip_prefix(self.mark())?.strip_suffix(LOCK)?;
+            is_unique(unique).then(|| self.name(path, unique))
         };
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.filter(|entry| is_one(entry.file_name().as_encoded_bytes())).map(|entry| entry.path()).collect()
+        entries.filter_map(|entry| of_lock(&entry.file_name())).collect()
     }
 }
 
-/// Removes what is in the making, or was left, beside a store that is whole and open: nobody can give it that name any more.
-pub(super) fn remove_all_beside(store: &Path) {
-    for path in [Making::Creating, Making::Forking].into_iter().flat_map(|making| making.all(store)) {
-        told(&path, fs::remove_file(&path).map(|()| true));
+fn lock_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(LOCK);
+    name.into()
+}
+
+/// A name for a file in the making, which nobody else uses or removes while this value lives. What is under it then goes
+/// with this value.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Unfinished {
+    /// A name beside `path`, under which there is nothing yet.
+    pub(super) fn begin(making: Making, path: &Path) -> io::Result<Self> {
+        let mut name = PathBuf::new();
+        let (_, lock) = claim::create(|| {
+            name = making.name(path, &unique());
+            lock_of(&name)
+        })?;
+        Ok(Self { path: name, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes what is under the name, if anything is, and then what was locked: a file that cannot be removed is found by
+    /// the next who looks for left-overs.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        remove_if_there(&self.path)?;
+        remove_if_there(&lock_of(&self.path))?;
+        Ok(())
     }
 }
 
-/// Says what has become of an unfinished file.
-pub(super) fn told(path: &Path, removed: io::Result<bool>) {
-    let name = path.display();
-    match removed {
-        Ok(true) => log::info!(target: "millstream::checkpoint", "removed {name}, which a killed process had left"),
-        Ok(false) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => log::warn!(target: "millstream::checkpoint", "unfinished file {name} stays: {error}"),
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            tell_that_it_stays(&self.path, &error);
+        }
     }
+}
+
+/// Removes what was in the making for `path` and is not any more. What is in use stays.
+pub(super) fn remove_left_overs(making: Making, path: &Path) {
+    for file in making.all(path) {
+        let removed = claim::remove_left_over_of(&lock_of(&file), || {
+            remove_left_overs(Making::Creating, &file);
+            if remove_if_there(&file)? {
+                log::info!(target: "millstream::checkpoint", "removed unfinished file {}", file.display());
+            }
+            Ok(())
+        });
+        if let Err(error) = removed {
+            tell_that_it_stays(&file, &error);
+        }
+    }
+}
+
+/// Whether it was there.
+fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn tell_that_it_stays(file: &Path, error: &io::Error) {
+    log::warn!(target: "millstream::checkpoint", "unfinished file {} stays: {error}", file.display());
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-    use std::fs::File;
-    use std::thread;
-
-    use millstream_actors::contract::SnapshotError;
-
-    use super::*;
-    use crate::snapshot::RedbStore;
-
-    #[test]
-    fn unfinished_files_of_a_path_are_told_from_all_others() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("store.redb");
-        let own = [Making::Creating.name(&path), Making::Forking.name(&path)];
-        let of_fork = Making::Creating.name(&own[1]);
-        let others = ["store.redb", "store.redb.creating-notes", "store.redb.creating-0123456789abcdef.txt"];
-        let others = others.map(|name| dir.path().join(name));
-        let of_other = Making::Creating.name(&dir.path().join("store.redb2"));
-        for path in own.iter().chain(&others).chain([&of_fork, &of_other]) {
-            File::create_new(path).unwrap();
-        }
-        assert_eq!(Making::Creating.all(&path), [own[0].clone()]);
-        assert_eq!(BTreeSet::from_iter(Making::Forking.all(&path)), BTreeSet::from([own[1].clone(), of_fork]));
-        remove_all_beside(&path);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), others.len() + 1, "theirs and what others make");
-    }
-
-    #[test]
-    fn store_that_is_created_or_opened_leaves_nothing_of_killed_processes_beside_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("store.redb");
-        for making in [Making::Creating, Making::Forking] {
-            fs::write(making.name(&path), "half of").unwrap();
-        }
-        drop(RedbStore::open(&path).unwrap());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        // Killed after the file got its name, and before it lost the other one.
-        fs::hard_link(&path, Making::Creating.name(&path)).unwrap();
-        drop(RedbStore::open(&path).unwrap());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        drop(RedbStore::open(&path).unwrap());
-    }
-
-    #[test]
-    fn of_those_who_create_a_store_at_once_one_has_it_and_others_find_it_locked() {
-        for _ in 0..20 {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("store.redb");
-            let opened: Vec<_> = thread::scope(|scope| {
-                let all: Vec<_> = (0..4).map(|_| scope.spawn(|| RedbStore::open(&path))).collect();
-                all.into_iter().map(|one| one.join().unwrap()).collect()
-            });
-            assert_eq!(opened.iter().filter(|opened| opened.is_ok()).count(), 1, "{opened:?}");
-            let mut errors = opened.iter().filter_map(|opened| opened.as_ref().err());
-            assert!(errors.all(|error| matches!(error, SnapshotError::Locked { .. })), "{opened:?}");
-        }
-    }
-}
+#[path = "unfinished_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! Stores that begin with a checkpoint of another.
 
-use std::fs;
+use std::fs::{self, File};
 
 use millstream::snapshot::{RedbStore, SnapshotError, SnapshotStore};
 use millstream::{CheckpointId, Incarnation};
@@ -71,16 +71,24 @@ fn what_a_killed_fork_has_left_is_removed_by_the_next_and_by_the_job_that_starts
     let (dir, job) = drained();
     let to = dir.path().join("fork.redb");
     let left = |unique: &str| dir.path().join(format!("fork.redb.forking-{unique}"));
-    let lefts = [left("0123456789abcdef"), left("0123456789abcdef.creating-fedcba9876543210")];
+    let lefts = [
+        left("0123456789abcdef"),
+        left("0123456789abcdef.lock"),
+        left("0123456789abcdef.creating-fedcba9876543210"),
+        left("0123456789abcdef.creating-fedcba9876543210.lock"),
+    ];
     let leave = || lefts.iter().for_each(|left| fs::write(left, "half of").unwrap());
     leave();
+    let used = [left("89abcdef01234567"), left("89abcdef01234567.lock")];
+    let [_, lock] = used.each_ref().map(|path| File::create_new(path).unwrap());
+    lock.try_lock().unwrap();
     let at = ids(&call("inspect", &job.store, &["--json", "--no-entries"]).fine().json())[0];
     let rest = ["--checkpoint", &at.to_string(), "--to", to.to_str().unwrap()];
     call("fork", &job.store, &rest).fine();
     assert!(lefts.iter().all(|left| !left.exists()));
     leave();
     drop(RedbStore::open(&to).unwrap());
-    assert!(lefts.iter().all(|left| !left.exists()));
+    assert!(lefts.iter().all(|left| !left.exists()) && used.iter().all(|used| used.exists()));
 }
 
 #[test]

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use millstream_actors::contract::{Chunk, Manifest, SnapshotError, SnapshotStore};
 
 use super::{Inspection, sections_of};
-use crate::claim;
 use crate::snapshot::RedbStore;
 use crate::snapshot::redb_file::{io_error, sync_directory};
-use crate::snapshot::unfinished::{Making, told};
+use crate::snapshot::unfinished::{Making, Unfinished, remove_left_overs};
 use crate::state::codec::list_items;
 
 /// Chunks are handed to the new store together up to so many bytes.
@@ -54,25 +53,28 @@ pub(crate) fn fork(
     plan: &ForkPlan<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), ForkError> {
-    if plan.to.symlink_metadata().is_ok() {
+    if is_taken(plan.to) {
         return Err(ForkError::Exists(plan.to.to_owned()));
     }
     // They are as large as what is to be written, and may have filled the disk.
-    for left in Making::Forking.all(plan.to) {
-        told(&left, claim::remove_left_over(&left));
-    }
-    let unfinished = Making::Forking.name(plan.to);
-    let result = write(from, plan, &unfinished, progress).map_err(ForkError::from).and_then(|()| {
-        name(&unfinished, plan.to).map_err(|error| match error.kind() {
+    remove_left_overs(Making::Forking, plan.to);
+    let failed = |action, error| ForkError::from(io_error(&plan.to.display().to_string(), action, error));
+    // It is let go of with its second name, or with what became of it so far.
+    let unfinished = Unfinished::begin(Making::Forking, plan.to).map_err(|error| failed("create the file", error))?;
+    match write(from, plan, unfinished.path(), progress) {
+        Ok(()) => name(unfinished.path(), plan.to).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => ForkError::Exists(plan.to.to_owned()),
-            // Who was faster has opened it, and removed what others made for that name.
-            io::ErrorKind::NotFound if plan.to.symlink_metadata().is_ok() => ForkError::Exists(plan.to.to_owned()),
-            _ => io_error(&plan.to.display().to_string(), "name the new file", error).into(),
-        })
-    });
-    // Its second name; or what became of it so far.
-    let _ = fs::remove_file(&unfinished);
-    result
+            io::ErrorKind::NotFound if is_taken(plan.to) => ForkError::Exists(plan.to.to_owned()),
+            _ => failed("name the new file", error),
+        }),
+        // Another was faster, and the unfinished file was removed by hand since.
+        Err(_) if !unfinished.path().exists() && is_taken(plan.to) => Err(ForkError::Exists(plan.to.to_owned())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_taken(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 fn write(
@@ -141,3 +143,7 @@ pub(crate) fn pending_commits(from: &Inspection, manifest: &Manifest) -> Result<
     }
     Ok(pending)
 }
+
+#[cfg(test)]
+#[path = "fork_tests.rs"]
+mod tests;

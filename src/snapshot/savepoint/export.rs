@@ -10,8 +10,7 @@ use millstream_actors::contract::{
 };
 
 use super::layout::encode_tables;
-use crate::claim;
-use crate::snapshot::unfinished::{Making, told};
+use crate::snapshot::unfinished::{Making, Unfinished, remove_left_overs};
 
 /// Savepoints as files.
 #[derive(Debug)]
@@ -19,7 +18,7 @@ pub(crate) struct SavepointFiles;
 
 impl SavepointFormat for SavepointFiles {
     fn begin(&self, path: &Path) -> Result<Box<dyn SavepointExport>, SavepointFileError> {
-        let (unfinished, file) = Unfinished::create(path)?;
+        let (unfinished, file) = create_beside(path)?;
         Ok(Box::new(FileExport { path: path.to_owned(), file: Box::new(file), unfinished }))
     }
 }
@@ -35,39 +34,21 @@ impl DurableFile for File {
     }
 }
 
-/// A name that goes away with this value.
-struct Unfinished(PathBuf);
-
-impl Unfinished {
-    /// Creates a file beside `path`, which must not exist.
-    fn create(path: &Path) -> Result<(Self, File), SavepointFileError> {
-        match fs::symlink_metadata(path) {
-            Ok(_) => return Err(SavepointFileError::Exists { path: path.to_owned() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io_error(path, "examine")(error)),
-        }
-        if path.file_name().is_none() {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, "it does not end in a file name");
-            return Err(io_error(path, "create")(error));
-        }
-        for left in Making::Creating.all(path) {
-            told(&left, claim::remove_left_over(&left));
-        }
-        let created = claim::create(|| Making::Creating.name(path));
-        let (name, file) = created.map_err(io_error(path, "create a file beside"))?;
-        Ok((Self(name), file))
+/// Creates a file beside `path`, which must not exist.
+fn create_beside(path: &Path) -> Result<(Unfinished, File), SavepointFileError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => return Err(SavepointFileError::Exists { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error(path, "examine")(error)),
     }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            let name = self.0.display();
-            log::warn!(target: "millstream::checkpoint", "unfinished savepoint {name} stays: {error}; it may be deleted");
-        }
+    if path.file_name().is_none() {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "it does not end in a file name");
+        return Err(io_error(path, "create")(error));
     }
+    remove_left_overs(Making::Creating, path);
+    let unfinished = Unfinished::begin(Making::Creating, path).map_err(io_error(path, "create a file beside"))?;
+    let file = File::create_new(unfinished.path()).map_err(io_error(path, "create a file beside"))?;
+    Ok((unfinished, file))
 }
 
 struct FileExport {
@@ -83,7 +64,7 @@ impl FileExport {
         chunks: &dyn ChunkSource,
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<u64, SavepointFileError> {
-        let written = |source| io_error(&self.unfinished.0, "write")(source);
+        let written = |source| io_error(self.unfinished.path(), "write")(source);
         let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "its index has more than 4 GiB");
         let tables = encode_tables(manifest).ok_or_else(|| written(too_long()))?;
         self.file.write_all(&tables).map_err(written)?;
@@ -106,7 +87,7 @@ impl FileExport {
             }
         }
         self.file.flush().map_err(written)?;
-        self.file.sync().map_err(io_error(&self.unfinished.0, "make durable"))?;
+        self.file.sync().map_err(io_error(self.unfinished.path(), "make durable"))?;
         if !progress(done) {
             return Err(SavepointFileError::Stopped { path: self.path.clone() });
         }
@@ -115,7 +96,7 @@ impl FileExport {
 
     /// Gives the file its name.
     fn publish(&self) -> Result<(), SavepointFileError> {
-        link_new(&self.unfinished.0, &self.path).map_err(|error| match error.kind() {
+        link_new(self.unfinished.path(), &self.path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => SavepointFileError::Exists { path: self.path.clone() },
             _ => io_error(&self.path, "create")(error),
         })?;

@@ -66,7 +66,7 @@ fn checkpoint() -> (Manifest, One) {
 
 fn write_on(path: &Path, room: usize, syncs: bool) -> (Result<Savepoint, SavepointFileError>, usize) {
     let (manifest, chunks) = checkpoint();
-    let (unfinished, _) = Unfinished::create(path).unwrap();
+    let (unfinished, _) = create_beside(path).unwrap();
     let written = Arc::new(Mutex::new(0));
     let file = Box::new(SmallDisk { room, syncs, written: written.clone() });
     let export = Box::new(FileExport { path: path.to_owned(), file, unfinished });
@@ -118,14 +118,21 @@ fn files_that_killed_exports_have_left_are_removed_and_stand_in_nobodys_way() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sp");
     let create = |name| File::create_new(dir.path().join(name)).unwrap();
-    let names_of = ["sp.creating-0000000000000001", "sp.creating-0000000000000002", "sp2.creating-0000000000000001"];
-    let [_dead, used, _other] = names_of.map(create);
+    let names_of = [
+        "sp.creating-0000000000000001",
+        "sp.creating-0000000000000002",
+        "sp.creating-0000000000000002.lock",
+        "sp2.creating-0000000000000001",
+        "sp2.creating-0000000000000001.lock",
+    ];
+    let [_, _, used, _, _] = names_of.map(create);
     used.try_lock().unwrap();
+    create("sp.creating-0000000000000001.lock");
     for _ in 0..2 {
         write_on(&path, usize::MAX, true).0.unwrap();
         let mut names = names(dir.path());
         names.sort_unstable();
-        assert_eq!(names, ["sp", names_of[1], names_of[2]]);
+        assert_eq!(names, ["sp", names_of[1], names_of[2], names_of[3], names_of[4]]);
         fs::remove_file(&path).unwrap();
     }
 }
