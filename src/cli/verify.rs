@@ -84,7 +84,11 @@ fn print(store: &Inspection, found: &Verification, output: &mut Output<'_>) -> R
         count(found.unreferenced),
     )?;
     if found.unknown > 0 {
-        writeln!(to, "{} sections are whole, and of a form that this version does not know", found.unknown)?;
+        writeln!(
+            to,
+            "{} sections are whole, and of a form that this version does not know (encoding or section version)",
+            found.unknown
+        )?;
     }
     Ok(())
 }

@@ -80,14 +80,27 @@ fn unknown_form_is_exported_as_bytes_with_its_number_and_is_no_damage() {
     store_of(&path, &bytes);
     let called = call("export", &path, &["--operator", "op", "--state", "s"]).fine();
     let line = &called.json_lines()[0];
-    let why = "its values have a form that this version does not know (number 119); use the version of Millstream that wrote it, or a newer one";
+    let why = "its values have a form that this version does not know (encoding 119); use the version of Millstream that wrote it, or a newer one";
     assert_eq!(line["unknown"], why);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!((&line["section"]["$bytes"], &line["key_group"]), (&hex.into(), &7.into()));
     assert!(called.err.contains("1 of 1 parts"), "{called:?}");
     assert_eq!(call("verify", &path, &["--json"]).fine().json()["unknown_sections"], 1);
+    assert!(call("verify", &path, &[]).fine().out.contains("does not know (encoding or section version)"));
     let state = call("inspect", &path, &["--json"]).fine().json()["states"][0].clone();
-    assert!(state["entries"].is_null() && state["unknown"].as_str().unwrap().contains("119"), "{state}");
+    assert!(state["entries"].is_null() && state["unknown"].as_str().unwrap().contains("(encoding 119)"), "{state}");
+}
+
+#[test]
+fn unknown_section_version_is_named_and_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let mut bytes = section(4, &[0; 4]);
+    bytes[0] = 2;
+    store_of(&path, &bytes);
+    let lines = call("export", &path, &["--operator", "op", "--state", "s"]).fine().json_lines();
+    assert!(lines[0]["unknown"].as_str().unwrap().contains("(section version 2)"), "{lines:?}");
+    assert_eq!(call("verify", &path, &["--json"]).fine().json()["unknown_sections"], 1);
 }
 
 #[test]

@@ -181,7 +181,7 @@ pub(super) fn check_known(what: &str, encoding: Encoding) -> Result<(), String> 
     if [Encoding::MESSAGE_PACK, Encoding::COMPACT].contains(&encoding) || width(encoding).is_some() {
         return Ok(());
     }
-    Err(format!("{what} have a form that this version does not know (number {})", encoding.0))
+    Err(format!("{what} have a form that this version does not know (encoding {})", encoding.0))
 }
 
 macro_rules! fixed_codes {
@@ -216,7 +216,7 @@ macro_rules! fixed_codes {
                     code if code & Encoding::DEADLINE != 0 => {
                         format!("{} that expires", described(Encoding(code & !Encoding::DEADLINE)))
                     }
-                    code => format!("a value of a form that this version does not know (number {code})"),
+                    code => format!("a value of a form that this version does not know (encoding {code})"),
                 },
             }
         }

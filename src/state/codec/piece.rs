@@ -73,7 +73,7 @@ impl StateFormat {
 
 /// Why a section of a later layout is not read.
 pub(super) fn newer_layout(version: u8) -> String {
-    format!("it is stored in layout {version}, and this version knows layouts up to {SECTION_VERSION}")
+    format!("it is stored in a layout that is newer than what this version knows (section version {version})")
 }
 
 /// What the header of a piece says.
@@ -136,7 +136,7 @@ impl PieceHeader {
             return Err(format!("{}; {NEWER}", newer_layout(head[0])));
         }
         if head[0] != SECTION_VERSION {
-            return Err(format!("there is no layout {}", head[0]));
+            return Err(format!("there is no such layout (section version {})", head[0]));
         }
         let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
         let base = CheckpointId(u64::from_le_bytes(head[8..16].try_into().expect("eight bytes")));

@@ -214,12 +214,19 @@ fn another_type_another_version_and_a_key_twice_are_errors() {
     let mut newer = bytes.clone();
     newer[0] = 2;
     let (_, words) = reason(read::<u64, u64>(&newer));
-    assert_eq!(words, format!("it is stored in layout 2, and this version knows layouts up to 1; {NEWER}"));
+    assert_eq!(
+        words,
+        format!("it is stored in a layout that is newer than what this version knows (section version 2); {NEWER}")
+    );
+    let mut none = bytes.clone();
+    none[0] = 0;
+    assert_eq!(reason(read::<u64, u64>(&none)).1, "there is no such layout (section version 0)");
+    assert!(fixed::described(Encoding(119)).ends_with("(encoding 119)"));
     for (place, what) in [(2, "its keys"), (3, "its values")] {
         let mut unknown = bytes.clone();
         unknown[place] = 119;
         let (_, words) = reason(read::<u64, u64>(&unknown));
-        assert_eq!(words, format!("{what} have a form that this version does not know (number 119); {NEWER}"));
+        assert_eq!(words, format!("{what} have a form that this version does not know (encoding 119); {NEWER}"));
     }
     let twice = section(&[(1u64, 2u64), (1, 3)]);
     assert!(reason(read::<u64, u64>(&twice)).1.contains("twice"));

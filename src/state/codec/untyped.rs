@@ -121,7 +121,7 @@ pub(crate) fn encoding_name(encoding: Encoding) -> String {
     match &names[..] {
         [] if encoding == Encoding::MESSAGE_PACK => "MessagePack".to_owned(),
         [] if encoding == Encoding::COMPACT => "MessagePack, compact".to_owned(),
-        [] => format!("unknown, number {}", encoding.0),
+        [] => format!("unknown (encoding {})", encoding.0),
         [name] => name.clone(),
         names => format!("({})", names.join(", ")),
     }
@@ -309,7 +309,7 @@ mod tests {
         }
         assert_eq!(encoding_name(Encoding(28)), "(u64, f64)");
         assert_eq!(encoding_name(Encoding(0)), "MessagePack");
-        assert_eq!(encoding_name(Encoding(99)), "unknown, number 99");
+        assert_eq!(encoding_name(Encoding(99)), "unknown (encoding 99)");
     }
 
     #[test]
