@@ -1,6 +1,7 @@
 //! Processes that die before, between and after the ends of the two sources. The child processes are this same test binary.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{InputEnd, child, run, watched};
 use super::{KEYS, SHORT, expected, job, sorted, written};
+
+/// Of `std::process::abort`.
+const SIGABRT: i32 = 6;
+
+/// Steps after which any life has come to its end.
+const STEPS_MAX: u64 = 1 << 20;
 
 const ORDERS: &str = "MILLSTREAM_END_OF_INPUT_CHILD";
 
@@ -70,10 +77,16 @@ fn short_has_ended(out: &Path) -> bool {
     ends as u64 >= KEYS + SHORT
 }
 
-/// Lives one life, and looks at what it has left. Whether it came to its end.
+/// Lives one life, and looks at what it has left. Whether it came to its end; if not, it has died as ordered.
 fn lives(orders: &Orders) -> bool {
     let text = serde_json::to_string(orders).expect("it can be told");
-    let status = child("kills::life", ORDERS, text).wait_with_output().expect("it was started").status;
+    let output = child("kills::life", ORDERS, text).wait_with_output().expect("it was started");
+    let status = output.status;
+    assert!(
+        status.success() || status.signal() == Some(SIGABRT),
+        "{status}, after {orders:?}:\n{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     let written = written(&orders.dir.join("out"));
     let once: BTreeSet<_> = written.iter().collect();
     assert_eq!(once.len(), written.len(), "something is there twice, after {orders:?}");
@@ -84,7 +97,7 @@ fn lives(orders: &Orders) -> bool {
 /// died between the ends of its inputs.
 #[test]
 fn process_that_dies_between_the_ends_of_two_sources_repeats_and_loses_nothing() {
-    let mut between = 0;
+    let mut before = 0;
     for round in 0..4 {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let first = Orders {
@@ -95,17 +108,18 @@ fn process_that_dies_between_the_ends_of_two_sources_repeats_and_loses_nothing()
             dies_at: 150 + 67 * round,
         };
         assert!(!lives(&first), "round {round}: the long source has not ended");
+        before += u32::from(!short_has_ended(&dir.path().join("out")));
         // From just behind the ends, and from some checkpoints later.
         for (parallelism, dies_at) in [(1, 1 + round), (3, 40 + 53 * round), (2, 200 + 31 * round)] {
             assert!(!lives(&Orders { parallelism, counts_from_short_end: true, dies_at, ..first.clone() }));
             assert!(short_has_ended(&dir.path().join("out")), "round {round}");
-            between += 1;
         }
         let mut orders = Orders { parallelism: 2, is_held: false, dies_at: 100 + 41 * round, ..first };
         while !lives(&orders) {
+            assert!(orders.dies_at < STEPS_MAX, "round {round}: it does not come to its end");
             orders = Orders { parallelism: orders.parallelism % 3 + 1, dies_at: orders.dies_at * 2, ..orders };
         }
         assert_eq!(sorted(written(&dir.path().join("out"))), expected(), "round {round}");
     }
-    println!("died {between} times between the ends");
+    assert!(before > 0, "every first life had the end of the short source in its output");
 }
