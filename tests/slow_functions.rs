@@ -5,7 +5,7 @@
 //! A slow task also took a step for each message though its time was over: as those who send to it from another thread refilled its
 //! mailbox meanwhile, it kept its arbiter for a second and longer, and the barrier waited for the task behind it. Now it yields.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -60,15 +60,20 @@ struct Worked {
     /// How many there were when the newest barrier came. What is worked on while a busy machine completes the checkpoint does not
     /// count: the barrier did not wait for it.
     at_barrier: Arc<AtomicU64>,
+    /// How many barriers have come.
+    barriers: Arc<AtomicU64>,
     more: Arc<Notify>,
 }
 
 impl Worked {
     /// Works on a record.
     fn slowly(&self) {
+        // In this order: what others read and work on while this thread is kept from its core, between the two, makes the measure
+        // only smaller.
+        let read = self.read.load(Ordering::SeqCst);
         let before = self.so_far();
         if before >= self.known {
-            self.ahead.fetch_max(self.read.load(Ordering::SeqCst) - before, Ordering::SeqCst);
+            self.ahead.fetch_max(read.saturating_sub(before), Ordering::SeqCst);
         }
         // Nobody unparks it: this is the work itself, and nothing waits for it by time.
         thread::park_timeout(self.record);
@@ -83,11 +88,17 @@ impl Worked {
     /// A barrier has come, behind all records that were worked on.
     fn barrier(&self) {
         self.at_barrier.store(self.so_far(), Ordering::SeqCst);
+        self.barriers.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Records since there were `before` that the newest barrier was behind; it may have been there by then.
     fn behind(&self, before: u64) -> u64 {
         self.at_barrier.load(Ordering::SeqCst).saturating_sub(before)
+    }
+
+    /// How many barriers have come. A checkpoint without one measures nothing.
+    fn barriers(&self) -> u64 {
+        self.barriers.load(Ordering::SeqCst)
     }
 
     async fn reaches(&self, records: u64) {
@@ -196,19 +207,23 @@ fn assert_little_is_behind_at(
         watched(&handles, &job);
         for round in 1..=2 {
             worked.reaches(round * known).await;
+            let barriers = worked.barriers();
             // What is worked on before the order, while this thread is kept from its core, does not count.
             let completes = job.checkpoint();
             let before = worked.so_far();
             completes.await.expect("completes");
+            assert!(worked.barriers() > barriers, "{what}: no barrier of checkpoint {round} was seen");
             let behind = worked.behind(before);
             assert!(
                 behind <= behind_max,
                 "{what}: {behind} records were worked on before checkpoint {round}, {speed:?}"
             );
         }
+        let barriers = worked.barriers();
         let ends = job.drain();
         let before = worked.so_far();
         ends.await.expect("ends");
+        assert!(worked.barriers() > barriers, "{what}: no barrier of the final checkpoint was seen");
         let behind = worked.behind(before);
         assert!(behind <= behind_max, "{what}: {behind} records were worked on before the end, {speed:?}");
         let ahead = worked.ahead.load(Ordering::SeqCst);
@@ -323,6 +338,9 @@ struct Seen {
     /// Records of the slow one since, and the most that there were.
     alone: u64,
     alone_max: u64,
+    /// The threads of the slow one, and of the source that sends to it.
+    slow: HashSet<ThreadId>,
+    sender: HashSet<ThreadId>,
 }
 
 impl Beside {
@@ -333,10 +351,16 @@ impl Beside {
     /// The slow one takes a record.
     fn look(&self) {
         let seen = &mut *self.seen();
+        seen.slow.insert(thread::current().id());
         if let Some(&had) = seen.had.get(&thread::current().id()) {
             seen.alone = if had == seen.last { seen.alone + 1 } else { 0 };
             (seen.last, seen.alone_max) = (had, seen.alone_max.max(seen.alone));
         }
+    }
+
+    /// The source sends a record to the slow one.
+    fn sends(&self) {
+        self.seen().sender.insert(thread::current().id());
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -353,8 +377,8 @@ fn task_on_the_arbiter_of_a_slow_one_has_its_turns_while_the_slow_one_is_sent_mo
         let others = env.source("others", SequenceSource::unbounded()).rebalance().inspect(move |_| had.has_one());
         others.parallelism(2).for_each("others too", |_| {});
         // The slow one is sent to by a source on the other arbiter, and by itself sends nothing.
-        let (slow, looks) = (worked.clone(), beside.clone());
-        let slow = numbers(&env, &worked).rebalance().inspect(move |_| {
+        let (slow, looks, sends) = (worked.clone(), beside.clone(), beside.clone());
+        let slow = numbers(&env, &worked).inspect(move |_| sends.sends()).rebalance().inspect(move |_| {
             looks.look();
             slow.slowly();
         });
@@ -363,7 +387,10 @@ fn task_on_the_arbiter_of_a_slow_one_has_its_turns_while_the_slow_one_is_sent_mo
         watched(&handles, &job);
         worked.reaches(200).await;
         job.cancel().await.expect("ends");
-        let Seen { last, alone_max, .. } = *beside.seen();
+        let seen = beside.seen();
+        let (last, alone_max) = (seen.last, seen.alone_max);
+        assert_eq!((seen.slow.len(), seen.sender.len()), (1, 1), "each is on one thread: {seen:?}");
+        assert!(seen.slow.is_disjoint(&seen.sender), "the source is on the other arbiter: {seen:?}");
         assert!(last > 0 && alone_max <= 20, "{alone_max} slow records in a row, and nothing ran beside them");
     });
 }
