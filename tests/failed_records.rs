@@ -8,6 +8,9 @@ use millstream::prelude::*;
 use millstream::sink::{Batch, PendingCommit, Sink, SinkContext, SinkError, SinkRestore, SinkWriter};
 use millstream::{Cause, CheckpointId, FailedRecord, JobEventKind, Limits, ReadRange};
 
+/// Records that a keyed operator works on at a time: a longer batch has several such blocks.
+const BLOCK_RECORDS: usize = 128;
+
 /// A line of the file.
 fn line(number: u64) -> String {
     format!("line {number}")
@@ -63,6 +66,8 @@ fn panic_in_a_keyed_function_is_told_with_key_place_in_the_batch_and_the_lines_t
 struct Given {
     panics_at: u64,
     given: Arc<Mutex<[Vec<u64>; 2]>>,
+    /// How many records it emits for each.
+    emits: u64,
 }
 
 impl KeyedProcessFunction<u64, u64> for Given {
@@ -78,26 +83,32 @@ impl KeyedProcessFunction<u64, u64> for Given {
         n: u64,
         mut last: Row<'_, Self, u64, u64>,
         ctx: &mut KeyedContext<'_, u64>,
-        _: &mut Emitter<'_, u64>,
+        out: &mut Emitter<'_, u64>,
     ) {
         self.given.lock().expect("nobody panics with it")[ctx.subtask() as usize].push(n);
         if n == self.panics_at {
             panic!("injected");
         }
         last.set(n);
+        (0..self.emits).for_each(|_| out.emit(n));
     }
 }
 
 /// The input of a task behind an exchange is counted over all its channels.
 #[test]
 fn panic_in_a_keyed_function_behind_an_exchange_is_told_with_key_and_place_and_not_with_the_batchs_end() {
-    let mut subtasks = BTreeSet::new();
-    for panics_at in (5_000..5_600).step_by(71) {
+    let (mut subtasks, mut index_max) = (BTreeSet::new(), 0);
+    // How long the batches are depends on how busy the machine is. So it goes on until a record in a later block of its batch
+    // has failed, too.
+    for (round, panics_at) in (5_000..).step_by(71).take(64).enumerate() {
+        if round >= 9 && subtasks.len() == 2 && index_max >= BLOCK_RECORDS {
+            break;
+        }
         let given = Arc::<Mutex<[Vec<u64>; 2]>>::default();
         let env = StreamEnvironment::new("exchange").parallelism(2);
         env.source("numbers", SequenceSource::new(0..64_000))
             .key_by(|n| n % 1_000)
-            .process("given", Given { panics_at, given: given.clone() })
+            .process("given", Given { panics_at, given: given.clone(), emits: 0 })
             .sink("all", CollectSink::new());
         let (cause, at, text) = failure(env);
         assert!(matches!(&cause, Cause::Panicked(report) if report.message.contains("injected")), "{cause}");
@@ -116,8 +127,29 @@ fn panic_in_a_keyed_function_behind_an_exchange_is_told_with_key_and_place_and_n
         assert!(text.contains(&format!("subtask={}/2 panicked: 'injected'", subtask + 1)), "{text}");
         assert!(text.ends_with(&format!("in operator 'given', {place}")), "{text}");
         subtasks.insert(subtask);
+        index_max = index_max.max(index);
     }
+    assert!(index_max >= BLOCK_RECORDS, "all were in the first block of their batch: {index_max}");
     assert_eq!(subtasks.len(), 2, "both have failed at one");
+}
+
+/// The output fills up at each eleventh record, in the middle of a block, and the operator goes on with the rest of the batch.
+#[test]
+fn place_in_the_batch_is_right_where_the_output_has_filled_up_before() {
+    for panics_at in [1_300, 1_777] {
+        let given = Arc::<Mutex<[Vec<u64>; 2]>>::default();
+        let env = StreamEnvironment::new("full").parallelism(1);
+        env.source("numbers", SequenceSource::new(0..64_000))
+            .key_by(|n| n % 1_000)
+            .process("given", Given { panics_at, given: given.clone(), emits: 100 })
+            .sink("all", CollectSink::new());
+        let (_, at, text) = failure(env);
+        let number = given.lock().expect("nobody panics with it")[0].len();
+        let (first, last) = at.input.expect("it was in a batch");
+        let index = at.index.expect("it is known");
+        assert_eq!(first as usize + index, number, "{text}");
+        assert!(index >= BLOCK_RECORDS, "it was in the first block of its batch: {text}");
+    }
 }
 
 #[test]
