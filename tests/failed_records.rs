@@ -145,7 +145,7 @@ fn place_in_the_batch_is_right_where_the_output_has_filled_up_before() {
             .sink("all", CollectSink::new());
         let (_, at, text) = failure(env);
         let number = given.lock().expect("nobody panics with it")[0].len();
-        let (first, last) = at.input.expect("it was in a batch");
+        let (first, _) = at.input.expect("it was in a batch");
         let index = at.index.expect("it is known");
         assert_eq!(first as usize + index, number, "{text}");
         assert!(index >= BLOCK_RECORDS, "it was in the first block of its batch: {text}");
